@@ -1,0 +1,154 @@
+//! The table of guest architectures: one row says everything that differs between them.
+//!
+//! Invariant: no other file compares an architecture's name; what differs is a column here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ArchRow {
+    /// The name on the command line and in records, as in `uname -m`.
+    pub name: &'static str,
+    /// QEMU's name of the full-system target.
+    pub qemu_target: &'static str,
+    /// The program that QEMU's build makes for it.
+    pub qemu_binary: &'static str,
+    /// The value of `-machine`.
+    pub machine: &'static str,
+    /// The value of `-cpu` under TCG.
+    pub cpu: &'static str,
+    /// The console's device as the kernel's command line names it.
+    pub console: &'static str,
+    /// `ARCH=` for the kernel's own makefiles.
+    pub kernel_arch: &'static str,
+    /// The make target of the kernel's boot image.
+    pub kernel_target: &'static str,
+    /// Where the boot image lies in the kernel's build folder.
+    pub kernel_image: &'static str,
+    /// The GNU triple of the cross compiler, without the hyphen at its end.
+    pub cross_triple: &'static str,
+    /// Kernel config fragments in `kernel-config/`, in the order in which they are merged.
+    pub fragments: &'static [&'static str],
+    /// The symbol at which the range "Kernel code" of `/proc/iomem` starts.
+    pub code_start_symbol: &'static str,
+    /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
+    pub data_start_symbol: &'static str,
+}
+
+/// The table. Its first row is the default.
+pub static ARCHS: &[ArchRow] = &[ArchRow {
+    name: "aarch64",
+    qemu_target: "aarch64-softmmu",
+    qemu_binary: "qemu-system-aarch64",
+    machine: "virt",
+    cpu: "cortex-a57",
+    console: "ttyAMA0",
+    kernel_arch: "arm64",
+    kernel_target: "Image",
+    kernel_image: "arch/arm64/boot/Image",
+    cross_triple: "aarch64-linux-gnu",
+    fragments: &["base", "9p", "pci", "block", "pvpanic", "aarch64"],
+    code_start_symbol: "_stext",
+    data_start_symbol: "_sdata",
+}];
+
+/// A guest architecture: a reference to its row in [`ARCHS`].
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub struct Arch(&'static ArchRow);
+
+impl Arch {
+    /// Every architecture of the table, in its order.
+    pub fn all() -> impl Iterator<Item = Arch> {
+        ARCHS.iter().map(Arch)
+    }
+}
+
+impl Default for Arch {
+    fn default() -> Self {
+        Arch(&ARCHS[0])
+    }
+}
+
+impl std::ops::Deref for Arch {
+    type Target = ArchRow;
+    fn deref(&self) -> &ArchRow {
+        self.0
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.name)
+    }
+}
+
+impl fmt::Debug for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arch({})", self.0.name)
+    }
+}
+
+/// An architecture that the table does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown architecture `{name}`; this lab has: {known}")]
+pub struct UnknownArch {
+    name: String,
+    known: String,
+}
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+    fn from_str(name: &str) -> Result<Self, UnknownArch> {
+        Arch::all().find(|arch| arch.name == name).ok_or_else(|| UnknownArch {
+            name: name.to_owned(),
+            known: Arch::all().map(|arch| arch.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl TryFrom<String> for Arch {
+    type Error = UnknownArch;
+    fn try_from(name: String) -> Result<Self, UnknownArch> {
+        name.parse()
+    }
+}
+
+impl From<Arch> for &'static str {
+    fn from(arch: Arch) -> Self {
+        arch.0.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_architecture_is_found_by_name_and_survives_json() {
+        let arch: Arch = "aarch64".parse().unwrap();
+        let json = serde_json::to_string(&arch).unwrap();
+        assert_eq!(json, "\"aarch64\"");
+        assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = "z80".parse::<Arch>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown architecture `z80`; this lab has: aarch64");
+    }
+
+    #[test]
+    fn every_row_names_fragments_that_exist() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-config");
+        for arch in Arch::all() {
+            for fragment in arch.fragments {
+                let path = folder.join(format!("{fragment}.config"));
+                assert!(path.is_file(), "{arch}: {} is missing", path.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Bit flips in the RAM and registers of a Linux guest under QEMU.
+
+pub mod arch;
+pub mod units;

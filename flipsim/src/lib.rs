@@ -1,4 +1,9 @@
 //! Bit flips in the RAM and registers of a Linux guest under QEMU.
 
 pub mod arch;
+pub mod fault;
+pub mod memory;
+pub mod record;
+pub mod symbols;
+pub mod target;
 pub mod units;

@@ -1,0 +1,457 @@
+//! The folder of one guest: sockets, console log, records of flips, and what the guest is.
+//!
+//! `run.json` is written before QEMU starts and again with its process id, so that a guest can
+//! always be found and stopped, whatever happened to the command that started it.
+//!
+//! Invariant: a run folder belongs to its user alone (mode 0700), and a process is only ever
+//! signalled when its start time is the recorded one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::machine::spec;
+use crate::net::Endpoint;
+
+/// The version of `run.json`.
+pub const FORMAT: u32 = 1;
+
+/// What a guest is, as kept in `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// The version of this file.
+    pub format: u32,
+    /// The guest's name, unique in the lab.
+    pub name: String,
+    /// The architecture.
+    pub arch: Arch,
+    /// QEMU's process, once it was started.
+    pub process: Option<ProcessId>,
+    /// When it was started, UTC.
+    pub started: Timestamp,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// The number of vCPUs.
+    pub cpus: u32,
+    /// Where the gdb stub listens, as an endpoint's text; relative paths start at the run folder.
+    pub gdb: String,
+    /// The user's own monitor socket.
+    pub monitor: Option<PathBuf>,
+    /// The kernel's boot image.
+    pub kernel: PathBuf,
+    /// The kernel with its symbols.
+    pub vmlinux: Option<PathBuf>,
+    /// The image that the guest's disk stands on.
+    pub image: Option<PathBuf>,
+    /// The shared folder.
+    pub share: Option<PathBuf>,
+    /// The workload.
+    pub workload: Option<String>,
+    /// What `qemu --version` says.
+    pub qemu_version: String,
+}
+
+/// A process that cannot be mistaken for another one that got the same number later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessId {
+    /// The number.
+    pub pid: u32,
+    /// When it started, in the kernel's clock ticks since the host's boot.
+    pub start: u64,
+}
+
+impl ProcessId {
+    /// The identity of a process that runs now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(ProcessId { pid, start: start_time(pid)? })
+    }
+
+    /// Whether the process still runs. One that ended and was not collected yet does not.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        start_time(self.pid) == Some(self.start)
+    }
+
+    /// Sends a signal, unless the process has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.is_alive()) {
+            // The process may end between the check and the signal; then there is nothing to do.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until the process has ended; whether it did within the time.
+    #[must_use]
+    pub fn wait_gone(&self, timeout: Duration) -> bool {
+        let deadline = std::time::Instant::now() + timeout;
+        while self.is_alive() {
+            if std::time::Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+}
+
+/// Field 22 of `/proc/PID/stat` (proc(5)); `None` for a process that is gone or a zombie.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so the fields are counted from its last bracket.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// A run folder that cannot be made, found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The system said no.
+    #[error("cannot {doing} {path}: {cause}")]
+    Io {
+        /// What was under way.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// `run.json` is not ours.
+    #[error("{path} cannot be read ({cause}); it may be of another version of this lab: delete its folder")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// No guest of this name runs.
+    #[error("no guest `{name}` is running{known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Those that run, as `; running: …`, or how to start one.
+        known: String,
+    },
+    /// No guest runs.
+    #[error("no guest is running; start one with `cargo xtask boot --headless`")]
+    None,
+    /// Several guests run.
+    #[error("several guests are running ({0}); choose one with --guest NAME")]
+    Several(String),
+    /// The name is taken by a guest that runs.
+    #[error(
+        "a guest `{0}` is running already; stop it with `cargo xtask boot stop {0}`, or choose another --name"
+    )]
+    Taken(String),
+    /// A name that is no plain word.
+    #[error("`{0}` is no name for a guest: use letters, digits, `-` and `_`, 32 at most")]
+    BadName(String),
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+    let path = path.to_owned();
+    move |cause| RunError::Io { doing, path, cause }
+}
+
+/// The folder of one guest.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes the folder of a new guest below `runs`, named as asked or `g1`, `g2`, … .
+    ///
+    /// # Errors
+    /// The name is taken by a running guest or is no name, or the folder cannot be made.
+    pub fn create(runs: &Path, name: Option<&str>) -> Result<Self, RunError> {
+        private_folder(runs, true)?;
+        if let Some(name) = name {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if name.is_empty() || name.len() > 32 || !name.chars().all(plain) {
+                return Err(RunError::BadName(name.to_owned()));
+            }
+            let run = RunDir { path: runs.join(name) };
+            if run.path.exists() {
+                if run.load().is_ok_and(|record| record.process.is_some_and(|p| p.is_alive())) {
+                    return Err(RunError::Taken(name.to_owned()));
+                }
+                // An ended guest of this name makes way under a name that nobody asks for.
+                let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S-%f");
+                let aside = runs.join(format!("{name}.{stamp}"));
+                fs::rename(&run.path, &aside).map_err(io_error("move aside", &run.path))?;
+            }
+            private_folder(&run.path, false)?;
+            return Ok(run);
+        }
+        let taken = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.split('.').next()?.strip_prefix('g')?.parse::<u64>().ok()
+        };
+        let entries = fs::read_dir(runs).map_err(io_error("read", runs))?;
+        let mut number = entries.filter_map(taken).max().unwrap_or(0) + 1;
+        loop {
+            let path = runs.join(format!("g{number}"));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(RunDir { path }),
+                // Another boot was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(io_error("create", &path)(error)),
+            }
+        }
+    }
+
+    /// The folder at this path, which must exist.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        RunDir { path: path.to_owned() }
+    }
+
+    /// All guests below `runs` whose records can be read, oldest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn list(runs: &Path) -> Result<Vec<(RunDir, RunRecord)>, RunError> {
+        let entries = match fs::read_dir(runs) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("read", runs)(error)),
+        };
+        let mut found: Vec<(RunDir, RunRecord)> = entries
+            .filter_map(|entry| {
+                let run = RunDir { path: entry.ok()?.path() };
+                let record = run.load().ok()?;
+                Some((run, record))
+            })
+            .collect();
+        found.sort_by(|a, b| a.1.started.cmp(&b.1.started));
+        Ok(found)
+    }
+
+    /// The guest with this name, or the only one that runs.
+    ///
+    /// # Errors
+    /// No such guest runs, or a name is needed to choose.
+    pub fn find_running(runs: &Path, name: Option<&str>) -> Result<(RunDir, RunRecord), RunError> {
+        let mut running: Vec<_> =
+            Self::list(runs)?.into_iter().filter(|(_, r)| r.process.is_some_and(|p| p.is_alive())).collect();
+        let names = running.iter().map(|(_, r)| r.name.clone()).collect::<Vec<_>>().join(", ");
+        match name {
+            Some(name) => {
+                let at = running.iter().position(|(_, r)| r.name == name);
+                at.map(|at| running.swap_remove(at)).ok_or_else(|| RunError::Unknown {
+                    name: name.to_owned(),
+                    known: if names.is_empty() {
+                        "; start one with `cargo xtask boot --headless`".to_owned()
+                    } else {
+                        format!("; running: {names}")
+                    },
+                })
+            }
+            None if running.len() > 1 => Err(RunError::Several(names)),
+            None => running.pop().ok_or(RunError::None),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's name, which is the guest's.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// A file in the folder.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes `run.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn save(&self, record: &RunRecord) -> Result<(), RunError> {
+        let path = self.file("run.json");
+        let text = serde_json::to_string_pretty(record).expect("a run's record has only text keys");
+        write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
+    }
+
+    /// Reads `run.json`.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or of another version.
+    pub fn load(&self) -> Result<RunRecord, RunError> {
+        let path = self.file("run.json");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let record: RunRecord = serde_json::from_str(&text)
+            .map_err(|error| RunError::Record { path: path.clone(), cause: error.to_string() })?;
+        if record.format != FORMAT {
+            let cause = format!("it is of format {}, this lab writes {FORMAT}", record.format);
+            return Err(RunError::Record { path, cause });
+        }
+        Ok(record)
+    }
+
+    /// The QMP monitor for users and injection.
+    #[must_use]
+    pub fn qmp(&self) -> Endpoint {
+        Endpoint::Unix(self.file(spec::QMP_SOCKET))
+    }
+
+    /// The QMP monitor of the process that watches over the guest.
+    #[must_use]
+    pub fn watch(&self) -> Endpoint {
+        Endpoint::Unix(self.file(spec::WATCH_SOCKET))
+    }
+
+    /// Removes the sockets of a guest that has ended; the logs stay.
+    pub fn remove_sockets(&self) {
+        let names =
+            [spec::QMP_SOCKET, spec::WATCH_SOCKET, spec::HMP_SOCKET, spec::GDB_SOCKET, spec::CONSOLE_SOCKET];
+        for name in names {
+            // Most often QEMU has removed it itself.
+            let _ = fs::remove_file(self.file(name));
+        }
+    }
+
+    /// The last lines of what QEMU itself said.
+    #[must_use]
+    pub fn qemu_log_tail(&self) -> String {
+        let text = fs::read(self.file("qemu.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+/// Writes a file through a neighbour and a rename, so that a reader sees the old or the new text.
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn private_folder(path: &Path, may_exist: bool) -> Result<(), RunError> {
+    fs::DirBuilder::new().recursive(may_exist).mode(0o700).create(path).map_err(io_error("create", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn record(name: &str, process: Option<ProcessId>) -> RunRecord {
+        RunRecord {
+            format: FORMAT,
+            name: name.into(),
+            arch: Arch::default(),
+            process,
+            started: Timestamp::now(),
+            command: vec!["qemu".into()],
+            memory: 128 << 20,
+            cpus: 1,
+            gdb: "gdb.sock".into(),
+            monitor: None,
+            kernel: "/k".into(),
+            vmlinux: None,
+            image: None,
+            share: None,
+            workload: None,
+            qemu_version: String::new(),
+        }
+    }
+
+    fn me() -> ProcessId {
+        ProcessId::of(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn guests_are_numbered_and_their_folders_private() {
+        let lab = tempfile::tempdir().unwrap();
+        let runs = lab.path().join("runs");
+        let first = RunDir::create(&runs, None).unwrap();
+        let second = RunDir::create(&runs, None).unwrap();
+        assert_eq!((first.name(), second.name()), ("g1".into(), "g2".into()));
+        let mode = fs::metadata(first.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_record_survives_and_a_foreign_one_is_told() {
+        let lab = tempfile::tempdir().unwrap();
+        let run = RunDir::create(lab.path(), Some("one")).unwrap();
+        let record = record("one", Some(me()));
+        run.save(&record).unwrap();
+        assert_eq!(run.load().unwrap(), record);
+        let text = fs::read_to_string(run.file("run.json")).unwrap();
+        fs::write(run.file("run.json"), text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+        assert!(run.load().unwrap_err().to_string().contains("format 9, this lab writes 1"));
+        fs::write(run.file("run.json"), "{").unwrap();
+        assert!(matches!(run.load(), Err(RunError::Record { .. })));
+    }
+
+    #[test]
+    fn the_only_running_guest_needs_no_name() {
+        let lab = tempfile::tempdir().unwrap();
+        assert!(matches!(RunDir::find_running(lab.path(), None), Err(RunError::None)));
+        let save = |name: &str, process| {
+            RunDir::create(lab.path(), Some(name)).unwrap().save(&record(name, process)).unwrap();
+        };
+        save("dead", Some(ProcessId { pid: std::process::id(), start: 1 }));
+        save("live", Some(me()));
+        assert_eq!(RunDir::find_running(lab.path(), None).unwrap().1.name, "live");
+        let text = RunDir::find_running(lab.path(), Some("dead")).unwrap_err().to_string();
+        assert_eq!(text, "no guest `dead` is running; running: live");
+        save("other", Some(me()));
+        let text = RunDir::find_running(lab.path(), None).unwrap_err().to_string();
+        assert!(text.contains("live, other"), "{text}");
+    }
+
+    #[test]
+    fn a_running_guests_name_is_taken_and_an_ended_ones_is_not() {
+        let lab = tempfile::tempdir().unwrap();
+        let run = RunDir::create(lab.path(), Some("x")).unwrap();
+        run.save(&record("x", Some(me()))).unwrap();
+        assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(RunError::Taken(_))));
+        run.save(&record("x", None)).unwrap();
+        fs::write(run.file("console.log"), "kept").unwrap();
+        RunDir::create(lab.path(), Some("x")).unwrap();
+        assert_eq!(fs::read_dir(lab.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn names_are_plain_words() {
+        let lab = tempfile::tempdir().unwrap();
+        for bad in ["", "../x", "a b", "a/b", &"x".repeat(33)] {
+            assert!(matches!(RunDir::create(lab.path(), Some(bad)), Err(RunError::BadName(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_number_that_was_used_again_is_not_the_process() {
+        assert!(me().is_alive());
+        assert!(!ProcessId { start: me().start + 1, ..me() }.is_alive());
+    }
+}

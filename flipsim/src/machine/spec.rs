@@ -1,0 +1,290 @@
+//! What a guest is made of, and the QEMU command line that comes of it.
+//!
+//! Sockets are named relative to the guest's run folder, which is QEMU's working folder: no socket
+//! path can be too long, and none lies in a folder of other users.
+//!
+//! Invariant: the command line depends on the specification alone, not on the host.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::arch::Arch;
+
+/// The QMP socket for users and for injection, in the run folder.
+pub const QMP_SOCKET: &str = "qmp.sock";
+/// The QMP socket of the process that watches over the guest.
+pub const WATCH_SOCKET: &str = "qmp-watch.sock";
+/// The socket of the human monitor.
+pub const HMP_SOCKET: &str = "monitor.sock";
+/// The socket of the gdb stub.
+pub const GDB_SOCKET: &str = "gdb.sock";
+/// The socket of the console, where nobody sits at it.
+pub const CONSOLE_SOCKET: &str = "console.sock";
+/// All that the console said.
+pub const CONSOLE_LOG: &str = "console.log";
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// QEMU's translator.
+    Tcg,
+    /// The host's processor.
+    Kvm,
+}
+
+/// Where the guest's console goes, besides its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// To our own terminal, with QEMU's monitor behind Ctrl-A C.
+    Terminal,
+    /// To a socket in the run folder.
+    Socket,
+}
+
+/// Where the gdb stub listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GdbPort {
+    /// A socket in the run folder.
+    Socket,
+    /// A TCP port of the loopback interface. Every user of this host can reach it.
+    Tcp(u16),
+}
+
+/// A disk of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format, as QEMU names it.
+    pub format: String,
+    /// Throw all writes away at the end.
+    pub discard_writes: bool,
+}
+
+/// What a guest is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// The architecture.
+    pub arch: Arch,
+    /// The QEMU program.
+    pub qemu: PathBuf,
+    /// The kernel's boot image.
+    pub kernel: PathBuf,
+    /// The root disk.
+    pub disk: Option<Disk>,
+    /// RAM in bytes, a whole number of MiB.
+    pub memory: u64,
+    /// The number of vCPUs.
+    pub cpus: u32,
+    /// The kernel's command line, whole.
+    pub append: String,
+    /// The host's folder that the guest can mount over 9p as `host0`.
+    pub share: Option<PathBuf>,
+    /// What executes the instructions.
+    pub accel: Accel,
+    /// Where the console goes.
+    pub console: Console,
+    /// Wait for a debugger before the first instruction.
+    pub wait_for_debugger: bool,
+    /// A second socket for the human monitor, at a path of the user's.
+    pub monitor: Option<PathBuf>,
+    /// Where the gdb stub listens.
+    pub gdb: GdbPort,
+    /// Arguments of the user's, at the end.
+    pub extra: Vec<String>,
+}
+
+/// The kernel's command line for the lab's guests: console, root disk, a fixed layout, a reboot
+/// right after a panic, the workload, and what the user adds.
+#[must_use]
+pub fn kernel_command_line(arch: Arch, workload: Option<&str>, extra: &str) -> String {
+    let mut line = format!("console={} root=/dev/vda rw nokaslr panic=-1", arch.console);
+    if let Some(workload) = workload {
+        line.push_str(" flipsim.workload=");
+        line.push_str(workload);
+    }
+    if !extra.trim().is_empty() {
+        line.push(' ');
+        line.push_str(extra.trim());
+    }
+    line
+}
+
+impl MachineSpec {
+    /// The arguments for QEMU, without the program's own name.
+    #[must_use]
+    pub fn argv(&self) -> Vec<OsString> {
+        let mut args = Args(Vec::new());
+        args.flag("-nodefaults").flag("-no-user-config");
+        args.option("-display", "none");
+        match self.accel {
+            Accel::Tcg => args.option("-machine", self.arch.machine).option("-cpu", self.arch.cpu),
+            Accel::Kvm => args.option("-machine", self.arch.machine).option("-cpu", "host"),
+        };
+        args.option("-accel", if self.accel == Accel::Kvm { "kvm" } else { "tcg" });
+        args.option("-smp", &self.cpus.to_string());
+        args.option("-m", &format!("{}M", self.memory >> 20));
+        // A clock that starts where the host is would make every run another one.
+        args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
+        args.path("-kernel", &self.kernel);
+        args.option("-append", &self.append);
+        if let Some(disk) = &self.disk {
+            let discard = if disk.discard_writes { ",snapshot=on" } else { "" };
+            let options = format!("if=none,id=disk0,format={}{discard},file=", disk.format);
+            args.keyed("-drive", &options, disk.path.as_os_str());
+            args.option("-device", "virtio-blk-pci,drive=disk0");
+        }
+        if let Some(share) = &self.share {
+            // `none` stores files as the user who runs QEMU; `passthrough` would need root.
+            args.keyed("-fsdev", "local,id=share0,security_model=none,path=", share.as_os_str());
+            args.option("-device", "virtio-9p-pci,fsdev=share0,mount_tag=host0");
+        }
+        args.option("-device", "pvpanic-pci");
+        // QEMU's own default for a panic is to shut down, and with it the evidence would be gone.
+        args.option("-action", "panic=pause,reboot=shutdown");
+        let log = format!("logfile={CONSOLE_LOG},logappend=on");
+        match self.console {
+            Console::Terminal => {
+                args.option("-chardev", &format!("stdio,id=console0,mux=on,signal=off,{log}"));
+                args.option("-mon", "chardev=console0,mode=readline");
+            }
+            Console::Socket => {
+                args.option(
+                    "-chardev",
+                    &format!("socket,id=console0,path={CONSOLE_SOCKET},server=on,wait=off,{log}"),
+                );
+            }
+        }
+        args.option("-serial", "chardev:console0");
+        args.option("-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off"));
+        args.option("-qmp", &format!("unix:{WATCH_SOCKET},server=on,wait=off"));
+        args.option("-monitor", &format!("unix:{HMP_SOCKET},server=on,wait=off"));
+        if let Some(path) = &self.monitor {
+            args.keyed("-chardev", "socket,id=monitor1,server=on,wait=off,path=", path.as_os_str());
+            args.option("-mon", "chardev=monitor1,mode=readline");
+        }
+        match self.gdb {
+            GdbPort::Socket => {
+                args.option("-chardev", &format!("socket,id=gdb0,path={GDB_SOCKET},server=on,wait=off"));
+                args.option("-gdb", "chardev:gdb0");
+            }
+            GdbPort::Tcp(port) => {
+                args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
+            }
+        }
+        if self.wait_for_debugger {
+            args.flag("-S");
+        }
+        args.0.extend(self.extra.iter().map(OsString::from));
+        args.0
+    }
+}
+
+/// Collects arguments; knows how QEMU wants a comma in a value.
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn flag(&mut self, flag: &str) -> &mut Self {
+        self.0.push(flag.into());
+        self
+    }
+
+    fn option(&mut self, flag: &str, value: &str) -> &mut Self {
+        self.flag(flag).flag(value)
+    }
+
+    fn path(&mut self, flag: &str, value: &std::path::Path) -> &mut Self {
+        self.flag(flag);
+        self.0.push(value.into());
+        self
+    }
+
+    /// An option whose last key takes free text: in it every comma is doubled (QEMU, `util/keyval.c`).
+    fn keyed(&mut self, flag: &str, options: &str, value: &OsStr) -> &mut Self {
+        let mut bytes = options.as_bytes().to_vec();
+        for byte in value.as_bytes() {
+            bytes.push(*byte);
+            if *byte == b',' {
+                bytes.push(b',');
+            }
+        }
+        self.flag(flag);
+        self.0.push(OsString::from_vec(bytes));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MachineSpec {
+        let arch = Arch::default();
+        MachineSpec {
+            arch,
+            qemu: "/lab/qemu-system-aarch64".into(),
+            kernel: "/lab/Image".into(),
+            disk: Some(Disk { path: "disk.qcow2".into(), format: "qcow2".into(), discard_writes: false }),
+            memory: 128 << 20,
+            cpus: 1,
+            append: kernel_command_line(arch, Some("sha256"), ""),
+            share: Some("/lab/share".into()),
+            accel: Accel::Tcg,
+            console: Console::Socket,
+            wait_for_debugger: false,
+            monitor: None,
+            gdb: GdbPort::Socket,
+            extra: Vec::new(),
+        }
+    }
+
+    fn text(spec: &MachineSpec) -> String {
+        let args: Vec<_> = spec.argv().iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        args.join("\n")
+            .replace("\n-", "\n\n-")
+            .replace("\n\n", "\u{0}")
+            .replace('\n', " ")
+            .replace('\0', "\n")
+    }
+
+    #[test]
+    fn a_headless_guest_has_this_command_line() {
+        insta::assert_snapshot!(text(&spec()), @"");
+    }
+
+    #[test]
+    fn a_guest_for_a_person_and_a_debugger_has_this_command_line() {
+        let spec = MachineSpec {
+            console: Console::Terminal,
+            wait_for_debugger: true,
+            monitor: Some("/home/me/qemu,socket".into()),
+            gdb: GdbPort::Tcp(1234),
+            disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), discard_writes: true }),
+            share: None,
+            cpus: 2,
+            accel: Accel::Kvm,
+            extra: vec!["-device".into(), "virtio-rng-pci".into()],
+            ..spec()
+        };
+        insta::assert_snapshot!(text(&spec), @"");
+    }
+
+    #[test]
+    fn the_kernels_command_line_ends_with_what_the_user_adds() {
+        let arch = Arch::default();
+        assert_eq!(
+            kernel_command_line(arch, None, " quiet "),
+            "console=ttyAMA0 root=/dev/vda rw nokaslr panic=-1 quiet"
+        );
+        assert!(kernel_command_line(arch, Some("fs"), "").ends_with(" flipsim.workload=fs"));
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled_where_qemu_wants_it() {
+        let spec = MachineSpec { share: Some("/a,b/c".into()), kernel: "/k,1".into(), ..spec() };
+        let text = text(&spec);
+        assert!(text.contains("security_model=none,path=/a,,b/c"), "{text}");
+        assert!(text.contains("-kernel /k,1"), "{text}");
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod fault;
+pub mod live;
 pub mod machine;
 pub mod memory;
 pub mod record;

@@ -3,7 +3,10 @@
 //! Invariant: no QEMU outlives what it belongs to. Every QEMU is started with a death signal tied
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
+pub mod boot;
 pub mod console;
+pub mod health;
 pub mod process;
 pub mod run;
 pub mod spec;
+pub mod watch;

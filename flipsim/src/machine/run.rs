@@ -16,11 +16,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::machine::spec;
+use crate::machine::spec::{self, MachineSpec};
 use crate::net::Endpoint;
 
 /// The version of `run.json`.
 pub const FORMAT: u32 = 1;
+
+/// The guest's own memory map, in the run folder.
+const IOMEM: &str = "iomem.txt";
 
 /// What a guest is, as kept in `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,10 +315,60 @@ impl RunDir {
         Ok(record)
     }
 
+    /// Writes the guest's specification, for the process that starts it.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn save_spec(&self, spec: &MachineSpec) -> Result<(), RunError> {
+        let path = self.file("spec.json");
+        let text = serde_json::to_string_pretty(spec)
+            .map_err(|error| RunError::Record { path: path.clone(), cause: error.to_string() })?;
+        write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
+    }
+
+    /// Reads the guest's specification.
+    ///
+    /// # Errors
+    /// The file is missing or damaged.
+    pub fn load_spec(&self) -> Result<MachineSpec, RunError> {
+        let path = self.file("spec.json");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        serde_json::from_str(&text).map_err(|error| RunError::Record { path, cause: error.to_string() })
+    }
+
+    /// The guest's own memory map, when it gave one.
+    #[must_use]
+    pub fn iomem(&self) -> Option<String> {
+        fs::read_to_string(self.file(IOMEM)).ok()
+    }
+
+    /// Keeps the guest's own memory map.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn save_iomem(&self, text: &str) -> Result<(), RunError> {
+        let path = self.file(IOMEM);
+        write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
+    }
+
     /// The QMP monitor for users and injection.
     #[must_use]
     pub fn qmp(&self) -> Endpoint {
         Endpoint::Unix(self.file(spec::QMP_SOCKET))
+    }
+
+    /// The gdb stub, as recorded.
+    ///
+    /// # Errors
+    /// The record holds no endpoint.
+    pub fn gdb(&self, record: &RunRecord) -> Result<Endpoint, RunError> {
+        if record.gdb == spec::GDB_SOCKET {
+            return Ok(Endpoint::Unix(self.file(spec::GDB_SOCKET)));
+        }
+        record.gdb.parse().map_err(|error: crate::net::EndpointError| RunError::Record {
+            path: self.file("run.json"),
+            cause: error.to_string(),
+        })
     }
 
     /// The QMP monitor of the process that watches over the guest.

@@ -9,6 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::arch::Arch;
 
 /// The QMP socket for users and for injection, in the run folder.
@@ -25,7 +27,7 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const CONSOLE_LOG: &str = "console.log";
 
 /// What executes the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accel {
     /// QEMU's translator.
     Tcg,
@@ -34,7 +36,7 @@ pub enum Accel {
 }
 
 /// Where the guest's console goes, besides its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Console {
     /// To our own terminal, with QEMU's monitor behind Ctrl-A C.
     Terminal,
@@ -43,7 +45,7 @@ pub enum Console {
 }
 
 /// Where the gdb stub listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GdbPort {
     /// A socket in the run folder.
     Socket,
@@ -52,7 +54,8 @@ pub enum GdbPort {
 }
 
 /// A disk of the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Disk {
     /// The file.
     pub path: PathBuf,
@@ -62,8 +65,9 @@ pub struct Disk {
     pub discard_writes: bool,
 }
 
-/// What a guest is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a guest is made of. Kept as `spec.json` in the run folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MachineSpec {
     /// The architecture.
     pub arch: Arch,
@@ -250,7 +254,32 @@ mod tests {
 
     #[test]
     fn a_headless_guest_has_this_command_line() {
-        insta::assert_snapshot!(text(&spec()), @"");
+        insta::assert_snapshot!(text(&spec()), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -machine virt
+        -cpu cortex-a57
+        -accel tcg
+        -smp 1
+        -m 128M
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -kernel /lab/Image
+        -append console=ttyAMA0 root=/dev/vda rw nokaslr panic=-1 flipsim.workload=sha256
+        -drive if=none,id=disk0,format=qcow2,file=disk.qcow2
+        -device virtio-blk-pci,drive=disk0
+        -fsdev local,id=share0,security_model=none,path=/lab/share
+        -device virtio-9p-pci,fsdev=share0,mount_tag=host0
+        -device pvpanic-pci
+        -action panic=pause,reboot=shutdown
+        -chardev socket,id=console0,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on
+        -serial chardev:console0
+        -qmp unix:qmp.sock,server=on,wait=off
+        -qmp unix:qmp-watch.sock,server=on,wait=off
+        -monitor unix:monitor.sock,server=on,wait=off
+        -chardev socket,id=gdb0,path=gdb.sock,server=on,wait=off
+        -gdb chardev:gdb0
+        ");
     }
 
     #[test]
@@ -267,7 +296,34 @@ mod tests {
             extra: vec!["-device".into(), "virtio-rng-pci".into()],
             ..spec()
         };
-        insta::assert_snapshot!(text(&spec), @"");
+        insta::assert_snapshot!(text(&spec), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -machine virt
+        -cpu host
+        -accel kvm
+        -smp 2
+        -m 128M
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -kernel /lab/Image
+        -append console=ttyAMA0 root=/dev/vda rw nokaslr panic=-1 flipsim.workload=sha256
+        -drive if=none,id=disk0,format=raw,snapshot=on,file=my disk.img
+        -device virtio-blk-pci,drive=disk0
+        -device pvpanic-pci
+        -action panic=pause,reboot=shutdown
+        -chardev stdio,id=console0,mux=on,signal=off,logfile=console.log,logappend=on
+        -mon chardev=console0,mode=readline
+        -serial chardev:console0
+        -qmp unix:qmp.sock,server=on,wait=off
+        -qmp unix:qmp-watch.sock,server=on,wait=off
+        -monitor unix:monitor.sock,server=on,wait=off
+        -chardev socket,id=monitor1,server=on,wait=off,path=/home/me/qemu,,socket
+        -mon chardev=monitor1,mode=readline
+        -gdb tcp:127.0.0.1:1234
+        -S
+        -device virtio-rng-pci
+        ");
     }
 
     #[test]

@@ -1,0 +1,187 @@
+//! Following a guest from its start to the quiescent point.
+//!
+//! Invariant: a guest counts as ready only when it said so itself, or when it was told not to.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::machine::console::{ConsoleTail, Marker, marker};
+use crate::machine::run::{RunDir, RunError};
+use crate::machine::spec::CONSOLE_LOG;
+
+/// A guest that did not get to the quiescent point.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// It panicked on the way.
+    #[error("the guest panicked while it booted: {line}\nits console is in {log}")]
+    Panicked {
+        /// The kernel's line.
+        line: String,
+        /// The console log.
+        log: PathBuf,
+    },
+    /// QEMU ended.
+    #[error(
+        "QEMU ended before the guest was ready; its last words:\n{qemu}\nthe guest's console is in {log}"
+    )]
+    Ended {
+        /// The end of QEMU's own log.
+        qemu: String,
+        /// The console log.
+        log: PathBuf,
+    },
+    /// Nothing came in time.
+    #[error(
+        "the guest was not ready after {} s; its console is in {log}; give it longer with --timeout, \
+         or look whether the kernel has the fragments of kernel-config/",
+        after.as_secs()
+    )]
+    Late {
+        /// How long the wait was.
+        after: Duration,
+        /// The console log.
+        log: PathBuf,
+    },
+    /// The console log or the run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The console log cannot be read.
+    #[error("cannot read the guest's console: {0}")]
+    Console(#[from] std::io::Error),
+    /// The caller wants no more.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A guest at the quiescent point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The workload that is about to start; empty for none.
+    pub workload: String,
+    /// How long the boot took on the host's clock.
+    pub took: Duration,
+    /// Whether the guest gave its memory map, over the share or on the console.
+    pub has_iomem: bool,
+}
+
+/// Follows the console until the guest says that it is ready; keeps the memory map that it leaves
+/// in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still runs,
+/// `stop_waiting` whether to give up.
+///
+/// # Errors
+/// The guest panics, QEMU ends, the time runs out, or the caller wants no more.
+pub fn wait_ready(
+    run: &RunDir,
+    share: Option<&std::path::Path>,
+    timeout: Duration,
+    mut alive: impl FnMut() -> bool,
+    mut stop_waiting: impl FnMut() -> bool,
+    mut on_line: impl FnMut(&str),
+) -> Result<Ready, BootError> {
+    let start = Instant::now();
+    let log = run.file(CONSOLE_LOG);
+    let mut tail = ConsoleTail::from_start(&log);
+    let mut printed_map: Option<String> = None;
+    let mut in_map = false;
+    loop {
+        // Asked before the log is read: what QEMU wrote before it ended is then still seen.
+        let was_alive = alive();
+        for line in tail.poll()? {
+            on_line(&line);
+            match marker(&line) {
+                Some(Marker::IomemBegin) => {
+                    in_map = true;
+                    printed_map = Some(String::new());
+                }
+                Some(Marker::IomemEnd) => in_map = false,
+                Some(Marker::Ready(workload)) => {
+                    let shared =
+                        share.and_then(|folder| std::fs::read_to_string(folder.join("iomem.txt")).ok());
+                    let map = shared.filter(|text| !text.is_empty()).or(printed_map);
+                    if let Some(map) = &map {
+                        run.save_iomem(map)?;
+                    }
+                    return Ok(Ready { workload, took: start.elapsed(), has_iomem: map.is_some() });
+                }
+                Some(Marker::Trouble("panic", line)) => return Err(BootError::Panicked { line, log }),
+                _ if in_map => {
+                    // A kernel message in the middle is no line of the map.
+                    if let Some(map) = printed_map.as_mut().filter(|_| line.contains(" : ")) {
+                        map.push_str(&line);
+                        map.push('\n');
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !was_alive {
+            return Err(BootError::Ended { qemu: run.qemu_log_tail(), log });
+        }
+        if stop_waiting() {
+            return Err(BootError::Interrupted);
+        }
+        if start.elapsed() > timeout {
+            return Err(BootError::Late { after: timeout, log });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(log: &str) -> (tempfile::TempDir, RunDir) {
+        let lab = tempfile::tempdir().unwrap();
+        let run = RunDir::create(lab.path(), Some("g")).unwrap();
+        std::fs::write(run.file(CONSOLE_LOG), log).unwrap();
+        (lab, run)
+    }
+
+    fn wait(run: &RunDir, share: Option<&std::path::Path>, alive: bool) -> Result<Ready, BootError> {
+        wait_ready(run, share, Duration::from_millis(50), || alive, || false, |_| {})
+    }
+
+    #[test]
+    fn a_guest_is_ready_when_it_says_so() {
+        let (lab, run) = run("booting\nFLIPSIM READY workload=sha256\n");
+        let share = lab.path().join("share");
+        std::fs::create_dir(&share).unwrap();
+        std::fs::write(share.join("iomem.txt"), "40000000-47ffffff : System RAM\n").unwrap();
+        let ready = wait(&run, Some(&share), true).unwrap();
+        assert_eq!((ready.workload.as_str(), ready.has_iomem), ("sha256", true));
+        assert_eq!(run.iomem().as_deref(), Some("40000000-47ffffff : System RAM\n"));
+    }
+
+    #[test]
+    fn without_a_share_the_map_is_taken_from_the_console() {
+        let (_lab, run) = run("FLIPSIM IOMEM BEGIN\n40000000-47ffffff : System RAM\n[ 1.0] noise\n  \
+                               40210000-4064ffff : Kernel code\nFLIPSIM IOMEM END\nFLIPSIM READY workload=\n");
+        assert!(wait(&run, None, true).unwrap().has_iomem);
+        let map = "40000000-47ffffff : System RAM\n  40210000-4064ffff : Kernel code\n";
+        assert_eq!(run.iomem().as_deref(), Some(map));
+    }
+
+    #[test]
+    fn a_panic_on_the_way_ends_the_wait() {
+        let (_lab, run) = run("Kernel panic - not syncing: VFS: Unable to mount root fs\n");
+        let text = wait(&run, None, true).unwrap_err().to_string();
+        assert!(text.starts_with("the guest panicked while it booted: Kernel panic"), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_qemu_is_told_with_its_last_words() {
+        let (_lab, run) = run("booting\n");
+        std::fs::write(run.file("qemu.log"), "qemu: could not load kernel\n").unwrap();
+        let text = wait(&run, None, false).unwrap_err().to_string();
+        assert!(text.contains("qemu: could not load kernel"), "{text}");
+    }
+
+    #[test]
+    fn a_silent_guest_is_given_up_in_time() {
+        let (_lab, run) = run("");
+        assert!(matches!(wait(&run, None, true), Err(BootError::Late { .. })));
+        let interrupted = wait_ready(&run, None, Duration::from_secs(9), || true, || true, |_| {});
+        assert!(matches!(interrupted, Err(BootError::Interrupted)));
+    }
+}

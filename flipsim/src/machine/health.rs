@@ -1,0 +1,162 @@
+//! How a guest fares: alive, crashed, or gone, from QEMU's run state, its events and the console.
+//!
+//! Invariant: a verdict carries its evidence.
+
+use std::fmt;
+
+use crate::machine::console::{Done, Marker};
+use crate::machine::watch::LoggedEvent;
+
+/// What is known of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// QEMU runs it, and nothing speaks against it.
+    Alive,
+    /// It goes on, and its kernel or its workload has noticed something.
+    Troubled(String),
+    /// It panicked, or reset itself.
+    Crashed(String),
+    /// It was switched off in order, by the guest or by us.
+    Off(String),
+    /// QEMU ended in no order: ours to look into, not the guest's.
+    QemuDied(String),
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Health::Alive => write!(f, "alive"),
+            Health::Troubled(why) => write!(f, "alive, and noticed something: {why}"),
+            Health::Crashed(why) => write!(f, "crashed: {why}"),
+            Health::Off(why) => write!(f, "switched off: {why}"),
+            Health::QemuDied(why) => write!(f, "QEMU died: {why}"),
+        }
+    }
+}
+
+/// The evidence of how a guest fares, gathered over a time.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The kernel's first bad news.
+    pub trouble: Option<(&'static str, String)>,
+    /// The kernel's panic line.
+    pub panic: Option<String>,
+    /// The workload noticed damage itself.
+    pub check: Option<String>,
+    /// The workload ended.
+    pub done: Option<Done>,
+    /// QEMU's word for the run state, when it still answers.
+    pub status: Option<String>,
+    /// What QEMU reported.
+    pub events: Vec<LoggedEvent>,
+}
+
+impl Evidence {
+    /// Takes in one line of the console.
+    pub fn line(&mut self, marker: Marker) {
+        match marker {
+            Marker::Trouble("panic", line) => {
+                self.panic.get_or_insert(line);
+            }
+            Marker::Trouble(kind, line) => {
+                self.trouble.get_or_insert((kind, line));
+            }
+            Marker::Check(text) => {
+                self.check.get_or_insert(text);
+            }
+            Marker::Done(done) => self.done = Some(done),
+            _ => {}
+        }
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn verdict(&self) -> Health {
+        let event = |name: &str| self.events.iter().find(|event| event.event == name);
+        let reason = |event: &LoggedEvent| {
+            event.data.get("reason").and_then(|reason| reason.as_str()).unwrap_or("unknown").to_owned()
+        };
+        if let Some(line) = &self.panic {
+            return Health::Crashed(line.clone());
+        }
+        if event("GUEST_PANICKED").is_some() || self.status.as_deref() == Some("guest-panicked") {
+            return Health::Crashed("the guest told QEMU that it panicked".to_owned());
+        }
+        if let Some(shutdown) = event("SHUTDOWN") {
+            return match reason(shutdown).as_str() {
+                "guest-reset" => Health::Crashed("the guest reset itself".to_owned()),
+                "guest-shutdown" => Health::Off("by the guest".to_owned()),
+                "guest-panic" => Health::Crashed("the guest told QEMU that it panicked".to_owned()),
+                other => Health::Off(format!("by the host ({other})")),
+            };
+        }
+        if let Some(exit) = event("EXIT") {
+            return Health::QemuDied(exit.data.as_str().unwrap_or("for no known reason").to_owned());
+        }
+        match (&self.trouble, &self.check) {
+            (Some((kind, line)), _) => Health::Troubled(format!("{kind}: {line}")),
+            (None, Some(check)) => Health::Troubled(format!("the workload: {check}")),
+            (None, None) => Health::Alive,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::console::marker;
+
+    fn evidence(lines: &[&str], events: &[(&str, &str)]) -> Health {
+        let mut evidence = Evidence::default();
+        for line in lines {
+            if let Some(marker) = marker(line) {
+                evidence.line(marker);
+            }
+        }
+        evidence.events = events
+            .iter()
+            .map(|(name, data)| LoggedEvent {
+                event: (*name).into(),
+                data: serde_json::from_str(data).unwrap(),
+                host_time: String::new(),
+            })
+            .collect();
+        evidence.verdict()
+    }
+
+    #[test]
+    fn a_guest_that_says_nothing_bad_is_alive() {
+        assert_eq!(evidence(&["hello"], &[("STOP", "{}"), ("RESUME", "{}")]), Health::Alive);
+    }
+
+    #[test]
+    fn a_panic_is_a_crash_whatever_came_before() {
+        let oops = "Internal error: Oops: 96000004 [#1] SMP";
+        let panic = "Kernel panic - not syncing: Fatal exception";
+        assert_eq!(evidence(&[oops, panic], &[]), Health::Crashed(panic.into()));
+        assert_eq!(evidence(&[oops], &[]), Health::Troubled(format!("oops: {oops}")));
+        assert!(matches!(evidence(&[], &[("GUEST_PANICKED", "{}")]), Health::Crashed(_)));
+    }
+
+    #[test]
+    fn a_reset_is_a_crash_and_a_power_off_is_none() {
+        let shutdown = |reason: &str| evidence(&[], &[("SHUTDOWN", &format!("{{\"reason\":\"{reason}\"}}"))]);
+        assert!(matches!(shutdown("guest-reset"), Health::Crashed(_)));
+        assert_eq!(shutdown("guest-shutdown"), Health::Off("by the guest".into()));
+        assert_eq!(shutdown("host-qmp-quit"), Health::Off("by the host (host-qmp-quit)".into()));
+    }
+
+    #[test]
+    fn a_qemu_that_was_killed_is_no_crash_of_the_guest() {
+        assert_eq!(
+            evidence(&[], &[("EXIT", "\"signal: 9 (SIGKILL)\"")]),
+            Health::QemuDied("signal: 9 (SIGKILL)".into())
+        );
+    }
+
+    #[test]
+    fn damage_that_the_workload_noticed_is_told() {
+        let health = evidence(&["FLIPSIM CHECK bad order at 7"], &[]);
+        assert_eq!(health.to_string(), "alive, and noticed something: the workload: bad order at 7");
+    }
+}

@@ -2,9 +2,12 @@
 
 pub mod arch;
 pub mod fault;
+pub mod gdb;
 pub mod live;
 pub mod machine;
 pub mod memory;
+pub mod net;
+pub mod qmp;
 pub mod record;
 pub mod symbols;
 pub mod target;

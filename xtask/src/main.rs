@@ -1,2 +1,12 @@
-//! The command line of the lab.
+//! The command line of the lab: parses, dispatches, and turns an error into an exit code.
+//!
+//! Exit codes: 0 all went well, 1 it failed, 2 the command line was wrong, 130 a signal ended it.
+
+mod config;
+mod digest;
+mod interrupt;
+mod paths;
+mod proc;
+mod progress;
+
 fn main() {}

@@ -1,0 +1,91 @@
+//! Ctrl-C, and the signals that mean the same: once ends in order, twice at once.
+//!
+//! Invariant: no child process outlives this one. Those that run a build are registered here, so
+//! that the second signal takes them along.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// The exit code of a command that a signal ended.
+pub const EXIT_CODE: u8 = 130;
+
+static RAISED: AtomicBool = AtomicBool::new(false);
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// The user wants it to end. `main` turns it into exit code 130.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted; run the same command again to go on")]
+pub struct Interrupted;
+
+/// Installs the handler for SIGINT, SIGTERM and SIGHUP. To be called once, by `main`.
+pub fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if RAISED.swap(true, Ordering::SeqCst) {
+            // ctrlc calls this in a thread of its own, not in the signal handler: locks are fine.
+            kill_groups(Signal::KILL);
+            std::process::exit(i32::from(EXIT_CODE));
+        }
+    })
+    .context("cannot install a handler for Ctrl-C")
+}
+
+/// Whether a signal has come.
+pub fn raised() -> bool {
+    RAISED.load(Ordering::SeqCst)
+}
+
+/// An error once a signal has come. What loops or waits calls it often.
+pub fn check() -> Result<(), Interrupted> {
+    if raised() { Err(Interrupted) } else { Ok(()) }
+}
+
+/// Sleeps, unless a signal comes.
+pub fn sleep(time: Duration) -> Result<(), Interrupted> {
+    let end = Instant::now() + time;
+    loop {
+        check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}
+
+/// A process group that a second signal must end; forgotten when dropped.
+#[derive(Debug)]
+pub struct GroupGuard(Pid);
+
+impl GroupGuard {
+    /// Registers the group that `leader` leads.
+    pub fn new(leader: Pid) -> GroupGuard {
+        groups().insert(leader.as_raw_nonzero().get());
+        GroupGuard(leader)
+    }
+
+    /// Sends a signal to the whole group. A group that is gone is no error.
+    pub fn signal(&self, signal: Signal) {
+        let _gone = kill_process_group(self.0, signal);
+    }
+}
+
+impl Drop for GroupGuard {
+    fn drop(&mut self) {
+        groups().remove(&self.0.as_raw_nonzero().get());
+    }
+}
+
+fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn kill_groups(signal: Signal) {
+    for pid in groups().iter().filter_map(|raw| Pid::from_raw(*raw)) {
+        let _gone = kill_process_group(pid, signal);
+    }
+}

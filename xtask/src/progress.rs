@@ -1,0 +1,135 @@
+//! What the user sees while something takes longer than a second.
+//!
+//! Invariant: nothing moves when stderr is no terminal; then a step is one plain line at its start
+//! and one at its end. All of it goes to stderr, so that stdout stays for results.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// One step on display.
+#[derive(Debug)]
+pub struct Step {
+    bar: ProgressBar,
+    what: String,
+    started: Instant,
+    ended: bool,
+}
+
+const SPINNER: &str = "  {spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}";
+
+impl Step {
+    /// A step whose length is not known; [`Step::line`] shows what it is at.
+    pub fn spinner(what: impl Into<String>) -> Step {
+        Step::new(what.into(), None, SPINNER)
+    }
+
+    /// A step over bytes: bar, rate and time left. Without a total it counts up.
+    pub fn bytes(what: impl Into<String>, total: Option<u64>) -> Step {
+        let with_end = "  {prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+        let without = "  {spinner} {prefix} {bytes} {bytes_per_sec}";
+        Step::new(what.into(), total, if total.is_some() { with_end } else { without })
+    }
+
+    /// A step of countable parts, shown as `n/m`.
+    pub fn parts(what: impl Into<String>, total: u64) -> Step {
+        Step::new(what.into(), Some(total), "  {prefix} [{bar:30}] {pos}/{len}, {eta} left {wide_msg:.dim}")
+    }
+
+    fn new(what: String, total: Option<u64>, style: &str) -> Step {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
+        } else {
+            eprintln!("  {what} …");
+            ProgressBar::hidden()
+        };
+        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(what.clone());
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Step { bar, what, started: Instant::now(), ended: false }
+    }
+
+    /// How far it is.
+    pub fn set(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    /// How far it will go, where that turns out later or changes.
+    pub fn set_total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    /// What it is at.
+    pub fn line(&self, text: &str) {
+        // A build prints many lines a second; escape codes and tabs would spoil the one line.
+        if !self.bar.is_hidden() {
+            let clean: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+            self.bar.set_message(clean);
+        }
+    }
+
+    /// The step has succeeded: its line stays, with the time it took.
+    pub fn done(self) {
+        let time = seconds(self.started.elapsed());
+        let line = format!("  {} ({time})", self.what);
+        self.finish(&line);
+    }
+
+    /// The step has succeeded, and `note` says what came of it.
+    pub fn done_with(self, note: &str) {
+        let time = seconds(self.started.elapsed());
+        let line = format!("  {}: {note} ({time})", self.what);
+        self.finish(&line);
+    }
+
+    fn finish(mut self, line: &str) {
+        self.ended = true;
+        self.bar.finish_and_clear();
+        eprintln!("{line}");
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        // A step that failed leaves no line: the error that follows says it better.
+        if !self.ended {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+/// A time as people say it: `0.4 s`, `75 s`, `6 min 10 s`.
+pub fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        0..=9 => format!("{:.1} s", time.as_secs_f64()),
+        whole @ 10..=119 => format!("{whole} s"),
+        whole => format!("{} min {} s", whole / 60, whole % 60),
+    }
+}
+
+/// A size as people say it: `512 B`, `1.4 MiB`.
+pub fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_naturally() {
+        assert_eq!(seconds(Duration::from_millis(430)), "0.4 s");
+        assert_eq!(seconds(Duration::from_secs(75)), "75 s");
+        assert_eq!(seconds(Duration::from_secs(370)), "6 min 10 s");
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(3 << 30), "3.00 GiB");
+    }
+}

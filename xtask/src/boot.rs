@@ -1,0 +1,677 @@
+//! `cargo xtask boot`: starts a guest, lists guests, stops them.
+//!
+//! Invariant: every QEMU has a living parent of ours. A guest for a person is a child of this
+//! command; a headless one is a child of its watcher (`guest-watch`), which itself hangs on this
+//! command until the guest is ready.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use flipsim::machine::boot::{BootError, Ready, wait_ready};
+use flipsim::machine::console::{ConsoleTail, Marker, marker};
+use flipsim::machine::process;
+use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord};
+use flipsim::machine::spec::{
+    Accel, CONSOLE_LOG, CONSOLE_SOCKET, Console, Disk, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
+    QMP_SOCKET, kernel_command_line,
+};
+use flipsim::machine::watch::{RELEASE, WatchEnd, watch};
+use flipsim::memory::MemoryMap;
+use flipsim::net::{Endpoint, Timeouts};
+use flipsim::qmp::QmpClient;
+use flipsim::units::{format_duration, format_size, parse_duration, parse_size};
+
+use crate::config::Config;
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::interrupt::{self, Interrupted};
+use crate::lab::Lab;
+use crate::{paths, proc};
+
+/// Boot a guest: console, monitor, gdb stub and a shared folder.
+///
+/// Without more, the guest's console is on this terminal; Ctrl-A X ends the guest, Ctrl-A C switches
+/// to QEMU's monitor and back. With --headless the command returns as soon as the guest is ready.
+#[derive(clap::Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  cargo xtask boot                                 a shell in the guest, on this terminal
+  cargo xtask boot --headless --workload sha256    for scripts: returns when the guest is ready
+  cargo xtask boot --debug                         waits for `gdb-multiarch -ex 'target remote :1234'`
+  cargo xtask boot --share ~/exchange              the folder is host0 (9p) in the guest
+  cargo xtask boot --monitor /tmp/qemu_socket --gdb tcp:1234
+  cargo xtask boot list
+  cargo xtask boot stop g1"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    sub: Option<Sub>,
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Return when the guest is ready, and leave it running
+    #[arg(long)]
+    headless: bool,
+    /// How long a headless guest may take until it is ready
+    #[arg(long, default_value = "120s", value_parser = parse_duration, value_name = "TIME")]
+    timeout: Duration,
+    /// Print QEMU's command line and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print how to reach the guest as JSON (with --headless)
+    #[arg(long, requires = "headless")]
+    json: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    /// List the guests that run, or with --all every guest whose folder is still there
+    #[command(after_help = "Example:\n  cargo xtask boot list --json")]
+    List {
+        /// Ended guests as well
+        #[arg(long)]
+        all: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop guests
+    #[command(after_help = "Examples:\n  cargo xtask boot stop\n  cargo xtask boot stop g1\n  cargo xtask boot stop --all")]
+    Stop {
+        /// The guest's name; not needed when only one runs
+        name: Vec<String>,
+        /// Every guest that runs
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Delete the folders (logs, records, disks) of guests that have ended
+    #[command(after_help = "Example:\n  cargo xtask boot prune")]
+    Prune,
+}
+
+/// What a guest is made of.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct GuestArgs {
+    /// The guest's name [default: g1, g2, …]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The guest's architecture [default: from lab.toml]
+    #[arg(long)]
+    pub arch: Option<Arch>,
+    /// RAM, as in 128M or 2G [default: from lab.toml]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// Virtual CPUs [default: from lab.toml]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs; `none` is a shell [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// More for the kernel's command line
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+    /// A kernel of your own, in place of the lab's
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The vmlinux of that kernel, for symbols
+    #[arg(long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
+    /// A disk image of your own, raw or qcow2; it is never written, the guest gets a layer on top
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Throw the guest's disk away at its end
+    #[arg(long)]
+    pub snapshot: bool,
+    /// What executes the guest: tcg (QEMU's translator) or kvm
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: AccelArg,
+    /// Share this folder with the guest, which mounts it as host0 over 9p [default: a folder of its own]
+    #[arg(long, value_name = "DIR")]
+    pub share: Option<PathBuf>,
+    /// A second monitor socket at a path of yours
+    #[arg(long, value_name = "PATH")]
+    pub monitor: Option<PathBuf>,
+    /// Where the gdb stub listens: tcp:PORT, on the loopback interface only but open to every user of this host
+    /// [default: a socket in the guest's folder]
+    #[arg(long, value_name = "tcp:PORT", value_parser = parse_gdb_port)]
+    pub gdb: Option<u16>,
+    /// Wait for a debugger before the first instruction (gdb stub on tcp:1234, unless --gdb says otherwise)
+    #[arg(long)]
+    pub debug: bool,
+    /// An argument for QEMU, as it is; may be given more than once
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<String>,
+}
+
+/// What executes the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AccelArg {
+    /// QEMU's translator
+    #[default]
+    Tcg,
+    /// The host's processor
+    Kvm,
+}
+
+fn parse_gdb_port(text: &str) -> Result<u16, String> {
+    let number = text.strip_prefix("tcp:").unwrap_or(text).trim_start_matches(':');
+    number
+        .parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("`{text}` is no port; write tcp:PORT, as in tcp:1234"))
+}
+
+/// The folder of all guests.
+pub fn runs_dir() -> Result<PathBuf> {
+    Ok(paths::lab_dir()?.join("runs"))
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    match args.sub {
+        Some(Sub::List { all, json }) => list(all, json),
+        Some(Sub::Stop { name, all }) => stop(&name, all),
+        Some(Sub::Prune) => prune(),
+        None if args.dry_run => dry_run(&args.guest, args.headless),
+        None if args.headless => {
+            let guest = start_headless(&args.guest, args.timeout)?;
+            guest.announce(args.json)?;
+            guest.release()
+        }
+        None => interactive(&args.guest),
+    }
+}
+
+/// A guest that is about to be started: its folder, specification and record.
+struct Planned {
+    spec: MachineSpec,
+    record: RunRecord,
+    /// The image below the guest's disk, with its format and the program that makes the layer.
+    base: Option<(PathBuf, String, PathBuf)>,
+}
+
+impl GuestArgs {
+    fn plan(&self, console: Console) -> Result<Planned> {
+        let config = Config::load()?;
+        let arch = self.arch.unwrap_or(config.guest.arch);
+        let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
+        let memory = match self.memory {
+            Some(memory) => memory,
+            None => parse_size(&config.guest.memory).context("lab.toml: [guest] memory")?,
+        };
+        if memory < 32 << 20 || memory % (1 << 20) != 0 {
+            bail!(exit_error(Code::Usage, format!(
+                "--memory {} will not do: a guest needs a whole number of MiB, 32M at least",
+                format_size(memory)
+            )));
+        }
+        let cpus = self.cpus.unwrap_or(config.guest.cpus);
+        if !(1..=8).contains(&cpus) {
+            bail!(exit_error(Code::Usage, format!("--cpus {cpus} will not do: a guest has 1 to 8")));
+        }
+        let own = |path: &Option<PathBuf>, what: &str| -> Result<Option<PathBuf>> {
+            let Some(path) = path else { return Ok(None) };
+            let full = std::fs::canonicalize(path)
+                .with_context(|| format!("cannot find {what} {}", path.display()))
+                .exit_with(Code::Usage)?;
+            Ok(Some(full))
+        };
+        let kernel = own(&self.kernel, "the kernel")?;
+        let image = own(&self.image, "the image")?;
+        let share = own(&self.share, "the folder to share")?;
+        if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
+            bail!(exit_error(Code::Usage, format!("--share {} is not a folder", share.display())));
+        }
+        let vmlinux = match own(&self.vmlinux, "the vmlinux")? {
+            Some(path) => Some(path),
+            // The lab's symbols are those of the lab's kernel and of no other.
+            None if kernel.is_none() => lab.kernel.vmlinux.clone(),
+            None => None,
+        };
+        let kernel = kernel.unwrap_or_else(|| lab.kernel.image.clone());
+        let base = image.unwrap_or_else(|| lab.image.qcow2.clone());
+        let format = image_format(&base)?;
+        let workload = self.workload.clone().filter(|name| name != "none");
+        let gdb = match (self.gdb, self.debug) {
+            (Some(port), _) => GdbPort::Tcp(port),
+            (None, true) => GdbPort::Tcp(1234),
+            (None, false) => GdbPort::Socket,
+        };
+        let monitor = self.monitor.as_deref().map(std::path::absolute).transpose()?;
+        if let Some(path) = &monitor {
+            check_socket_free(path)?;
+        }
+        if let GdbPort::Tcp(port) = gdb {
+            check_port_free(port)?;
+        }
+        let spec = MachineSpec {
+            arch,
+            qemu: lab.qemu.system.clone(),
+            kernel: kernel.clone(),
+            disk: Some(Disk {
+                path: "disk.qcow2".into(),
+                format: "qcow2".to_owned(),
+                discard_writes: self.snapshot,
+            }),
+            memory,
+            cpus,
+            append: kernel_command_line(arch, workload.as_deref(), &self.append),
+            share: share.clone(),
+            accel: match self.accel {
+                AccelArg::Tcg => Accel::Tcg,
+                AccelArg::Kvm => Accel::Kvm,
+            },
+            console,
+            wait_for_debugger: self.debug,
+            monitor: monitor.clone(),
+            gdb,
+            extra: self.qemu_arg.clone(),
+        };
+        let record = RunRecord {
+            format: FORMAT,
+            name: String::new(),
+            arch,
+            process: None,
+            started: jiff::Timestamp::now(),
+            command: Vec::new(),
+            memory,
+            cpus,
+            gdb: match gdb {
+                GdbPort::Socket => GDB_SOCKET.to_owned(),
+                GdbPort::Tcp(port) => format!("tcp:127.0.0.1:{port}"),
+            },
+            monitor,
+            kernel,
+            vmlinux,
+            image: Some(base.clone()),
+            share,
+            workload,
+            qemu_version: lab.qemu.origin.version.clone(),
+        };
+        Ok(Planned { spec, record, base: Some((base, format, lab.qemu.img.clone())) })
+    }
+}
+
+/// What `qemu-img` calls the format, told by the file's first bytes: a name proves nothing, and a
+/// guest that can write the header of a raw image must not choose how it is read next time.
+fn image_format(path: &Path) -> Result<String> {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut magic));
+    let count = read.with_context(|| format!("cannot read the image {}", path.display()))?;
+    Ok(if count == 4 && magic == *b"QFI\xfb" { "qcow2" } else { "raw" }.to_owned())
+}
+
+/// QEMU removes whatever lies at the path of a socket it makes; another guest's monitor would be gone.
+fn check_socket_free(path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        let parent = path.parent().filter(|parent| parent.is_dir());
+        return match parent {
+            Some(_) => Ok(()),
+            None => bail!(exit_error(Code::Usage, format!(
+                "--monitor {}: its folder does not exist; make it first", path.display()
+            ))),
+        };
+    };
+    if !meta.file_type().is_socket() {
+        bail!(exit_error(Code::Usage, format!(
+            "--monitor {}: a file of that name exists and is no socket; choose another path", path.display()
+        )));
+    }
+    if Endpoint::Unix(path.to_owned()).connect(Duration::from_secs(2)).is_ok() {
+        bail!(exit_error(Code::Usage, format!(
+            "--monitor {}: another guest listens there; stop it (`cargo xtask boot list` shows this lab's), or \
+             choose another path",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn check_port_free(port: u16) -> Result<()> {
+    match std::net::TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!(exit_error(Code::Usage, format!(
+            "--gdb tcp:{port}: the port cannot be used ({error}); stop what listens there, or choose another"
+        ))),
+    }
+}
+
+impl Planned {
+    /// Makes the guest's folder with everything in it that QEMU needs.
+    fn prepare(mut self, name: Option<&str>) -> Result<(RunDir, MachineSpec, RunRecord)> {
+        let run = RunDir::create(&runs_dir()?, name).map_err(run_error)?;
+        self.record.name = run.name();
+        if self.spec.share.is_none() {
+            let share = run.file("share");
+            std::fs::create_dir(&share).with_context(|| format!("cannot create {}", share.display()))?;
+            self.spec.share = Some(share.clone());
+            self.record.share = Some(share);
+        }
+        if let Some((base, format, qemu_img)) = &self.base {
+            process::make_overlay(qemu_img, base, format, &run.file("disk.qcow2"))
+                .with_context(|| format!("cannot make the guest's disk on top of {}", base.display()))?;
+        }
+        let argv = self.spec.argv();
+        let program = std::iter::once(self.spec.qemu.as_os_str().to_owned()).chain(argv);
+        self.record.command = program.map(|arg| arg.to_string_lossy().into_owned()).collect();
+        run.save_spec(&self.spec)?;
+        run.save(&self.record)?;
+        Ok((run, self.spec, self.record))
+    }
+}
+
+/// Errors about guests that are asked for and not there get the exit code for that.
+pub fn run_error(error: RunError) -> anyhow::Error {
+    let code = match error {
+        RunError::Unknown { .. } | RunError::None => Code::Missing,
+        RunError::Several(_) | RunError::Taken(_) | RunError::BadName(_) => Code::Usage,
+        _ => return error.into(),
+    };
+    exit_error(code, error.to_string())
+}
+
+fn dry_run(args: &GuestArgs, headless: bool) -> Result<()> {
+    let console = if headless { Console::Socket } else { Console::Terminal };
+    let planned = args.plan(console)?;
+    let mut command = Command::new(&planned.spec.qemu);
+    command.args(planned.spec.argv());
+    println!("{}", proc::shell_line(&command));
+    Ok(())
+}
+
+fn interactive(args: &GuestArgs) -> Result<()> {
+    let planned = args.plan(Console::Terminal)?;
+    let (run, spec, mut record) = planned.prepare(args.name.as_deref())?;
+    eprintln!("guest {}: Ctrl-A X ends it, Ctrl-A C switches to QEMU's monitor and back", record.name);
+    eprintln!("console log: {}", paths::show(&run.file(CONSOLE_LOG)));
+    if args.debug {
+        eprintln!("waiting for a debugger: gdb-multiarch -ex 'target remote {}'", record.gdb.trim_start_matches("tcp:"));
+    }
+    let terminal = rustix::termios::tcgetattr(std::io::stdin()).ok();
+    let mut child = process::spawn(&spec, &run)?;
+    record.process = ProcessId::of(child.id());
+    run.save(&record)?;
+    let qmp = process::wait_for_monitor(&mut child, &run)?;
+    let (mut leash, mut hand) = std::io::pipe().context("cannot make a pipe")?;
+    hand.write_all(&[RELEASE]).context("cannot write to a pipe")?;
+    let watched = std::thread::scope(|scope| {
+        let share = record.share.clone();
+        let (run, process) = (&run, record.process);
+        scope.spawn(move || {
+            let alive = || process.is_some_and(|p| p.is_alive());
+            // For the memory map alone; a person sees for himself how the boot goes.
+            let _ = wait_ready(run, share.as_deref(), Duration::from_secs(600), alive, interrupt::raised, |_| {});
+            while alive() {
+                if interrupt::raised() && let Some(process) = process {
+                    process.signal(rustix::process::Signal::TERM);
+                    let _ = process.wait_gone(Duration::from_secs(3));
+                    process.signal(rustix::process::Signal::KILL);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        watch(&mut child, qmp, run, &mut leash)
+    });
+    if let Some(terminal) = terminal {
+        // QEMU puts the terminal right itself, unless it was killed.
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
+    }
+    watched.context("cannot write the guest's event log")?;
+    interrupt::check()?;
+    if !child.wait()?.success() {
+        bail!("QEMU ended badly; its last words:\n{}", run.qemu_log_tail());
+    }
+    Ok(())
+}
+
+/// A guest that is ready and still hangs on this command.
+pub struct HeadlessGuest {
+    /// Its folder.
+    pub run: RunDir,
+    /// What it is.
+    pub record: RunRecord,
+    /// How its boot went; `None` for one that waits for a debugger.
+    pub ready: Option<Ready>,
+    /// Where its memory map and QEMU's differ.
+    pub disagreements: Vec<String>,
+    watcher: Child,
+    leash: ChildStdin,
+}
+
+/// Starts a guest and waits until it is ready. It ends with this process unless it is released.
+pub fn start_headless(args: &GuestArgs, timeout: Duration) -> Result<HeadlessGuest> {
+    let planned = args.plan(Console::Socket)?;
+    let (run, spec, _) = planned.prepare(args.name.as_deref())?;
+    let log = std::fs::File::create(run.file("watch.log")).context("cannot write the watcher's log")?;
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
+    command.arg("guest-watch").arg(run.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    // A session of its own: neither Ctrl-C nor the end of the terminal is meant for the guest.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut watcher = command.spawn().context("cannot start the guest's watcher")?;
+    let leash = watcher.stdin.take().context("the watcher has no standard input")?;
+    let mut alive = || watcher.try_wait().is_ok_and(|status| status.is_none());
+    if spec.wait_for_debugger {
+        while !run.load()?.process.is_some_and(|p| p.is_alive()) && alive() {
+            interrupt::sleep(Duration::from_millis(10))?;
+        }
+        let record = run.load()?;
+        return Ok(HeadlessGuest { run, record, ready: None, disagreements: Vec::new(), watcher, leash });
+    }
+    let step = crate::progress::Step::spinner(format!("Booting guest {}", run.name()));
+    let booted =
+        wait_ready(&run, spec.share.as_deref(), timeout, &mut alive, interrupt::raised, |line| step.line(line));
+    let ready = match booted {
+        Ok(ready) => ready,
+        Err(BootError::Interrupted) => return Err(Interrupted.into()),
+        Err(BootError::Ended { .. }) if !run.file("qemu.log").exists() || run.load()?.process.is_none() => {
+            let words = std::fs::read_to_string(run.file("watch.log")).unwrap_or_default();
+            bail!(exit_error(Code::GuestLost, words.trim().trim_start_matches("error: ").to_owned()));
+        }
+        Err(error) => return Err(error).exit_with(Code::GuestLost),
+    };
+    step.done_with(&format!("ready after {}", format_duration(ready.took)));
+    let record = run.load()?;
+    let mut guest =
+        HeadlessGuest { run, record, ready: Some(ready), disagreements: Vec::new(), watcher, leash };
+    let mut qmp = QmpClient::connect(&guest.run.qmp(), Timeouts::default())?;
+    let map = MemoryMap::new(guest.run.iomem().as_deref(), &qmp.hmp("info mtree -f")?)?;
+    guest.disagreements = map.disagreements().to_vec();
+    Ok(guest)
+}
+
+impl HeadlessGuest {
+    /// Says how to reach the guest.
+    fn announce(&self, json: bool) -> Result<()> {
+        let socket = |name: &str| self.run.file(name);
+        let gdb = self.run.gdb(&self.record)?;
+        if json {
+            let value = serde_json::json!({
+                "name": self.record.name,
+                "pid": self.record.process.map(|p| p.pid),
+                "folder": self.run.path(),
+                "qmp": socket(QMP_SOCKET),
+                "monitor": socket(HMP_SOCKET),
+                "gdb": gdb.to_string(),
+                "console": socket(CONSOLE_SOCKET),
+                "console_log": socket(CONSOLE_LOG),
+                "share": self.record.share,
+                "workload": self.record.workload,
+                "boot_seconds": self.ready.as_ref().map(|ready| ready.took.as_secs_f64()),
+                "memory_map": self.ready.as_ref().map(|ready| if ready.has_iomem { "iomem" } else { "monitor" }),
+                "disagreements": self.disagreements,
+            });
+            println!("{}", serde_json::to_string_pretty(&value)?);
+            return Ok(());
+        }
+        let name = &self.record.name;
+        match &self.ready {
+            Some(_) => println!("guest {name} is ready"),
+            None => println!("guest {name} waits for a debugger"),
+        }
+        println!("  console   socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{}", paths::show(&socket(CONSOLE_SOCKET)));
+        println!("  log       tail -f {}", paths::show(&socket(CONSOLE_LOG)));
+        println!("  monitor   socat - UNIX-CONNECT:{}", paths::show(&socket(HMP_SOCKET)));
+        let gdb = match &gdb {
+            Endpoint::Unix(path) => paths::show(path),
+            Endpoint::Tcp(..) => self.record.gdb.trim_start_matches("tcp:").to_owned(),
+        };
+        println!("  gdb       gdb-multiarch -ex 'target remote {gdb}'");
+        if let Some(share) = &self.record.share {
+            println!("  share     {} (host0 in the guest)", paths::show(share));
+        }
+        println!("  inject    cargo xtask inject ram --guest {name} --count 10");
+        println!("  stop      cargo xtask boot stop {name}");
+        if self.ready.as_ref().is_some_and(|ready| !ready.has_iomem) {
+            println!("  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and symbols cannot be used");
+        }
+        for line in &self.disagreements {
+            println!("  warning   {line}");
+        }
+        Ok(())
+    }
+
+    /// Hands the guest over: it runs on when this process ends.
+    pub fn release(mut self) -> Result<()> {
+        self.leash.write_all(&[RELEASE]).context("the guest's watcher has ended")?;
+        self.leash.flush().context("the guest's watcher has ended")
+    }
+
+    /// Stops the guest.
+    pub fn stop(mut self) -> Result<()> {
+        stop_run(&self.run, &self.record)?;
+        drop(self.leash);
+        let _ = self.watcher.wait();
+        Ok(())
+    }
+}
+
+/// `guest-watch`, which only `boot` starts: the parent of a headless QEMU.
+pub fn watch_guest(folder: &Path) -> Result<()> {
+    let run = RunDir::at(folder);
+    let spec = run.load_spec()?;
+    let mut child = process::spawn(&spec, &run)?;
+    let mut record = run.load()?;
+    record.process = ProcessId::of(child.id());
+    let watched = run.save(&record).map_err(anyhow::Error::from).and_then(|()| {
+        let qmp = process::wait_for_monitor(&mut child, &run)?;
+        Ok(watch(&mut child, qmp, &run, &mut std::io::stdin())?)
+    });
+    if watched.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+        run.remove_sockets();
+    }
+    match watched? {
+        WatchEnd::QemuEnded | WatchEnd::Abandoned => Ok(()),
+    }
+}
+
+fn list(all: bool, json: bool) -> Result<()> {
+    let mut rows = Vec::new();
+    for (run, record) in RunDir::list(&runs_dir()?)? {
+        let running = record.process.is_some_and(|p| p.is_alive());
+        if !running {
+            // Whatever was killed could not clean up after itself.
+            run.remove_sockets();
+        }
+        if running || all {
+            rows.push((run, record, running));
+        }
+    }
+    if json {
+        let values: Vec<_> = rows
+            .iter()
+            .map(|(run, record, running)| {
+                serde_json::json!({ "running": running, "folder": run.path(), "guest": record })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&values)?);
+        return Ok(());
+    }
+    if rows.is_empty() {
+        println!("no guest is running; start one with `cargo xtask boot --headless`");
+    }
+    for (run, record, running) in rows {
+        let state = if running { "running" } else { "ended" };
+        println!(
+            "{:10} {state:8} {:8} {:>9}  {:8} since {:.0}  {}",
+            record.name,
+            record.arch,
+            format_size(record.memory),
+            record.workload.as_deref().unwrap_or("shell"),
+            record.started,
+            paths::show(run.path()),
+        );
+    }
+    Ok(())
+}
+
+fn stop(names: &[String], all: bool) -> Result<()> {
+    let runs = runs_dir()?;
+    let targets: Vec<(RunDir, RunRecord)> = if all {
+        let running = RunDir::list(&runs)?.into_iter();
+        running.filter(|(_, record)| record.process.is_some_and(|p| p.is_alive())).collect()
+    } else if names.is_empty() {
+        vec![RunDir::find_running(&runs, None).map_err(run_error)?]
+    } else {
+        let find = |name: &String| RunDir::find_running(&runs, Some(name)).map_err(run_error);
+        names.iter().map(find).collect::<Result<_>>()?
+    };
+    for (run, record) in &targets {
+        stop_run(run, record)?;
+        println!("stopped guest {}; its logs are in {}", record.name, paths::show(run.path()));
+    }
+    if targets.is_empty() {
+        println!("no guest is running");
+    }
+    Ok(())
+}
+
+fn stop_run(run: &RunDir, record: &RunRecord) -> Result<()> {
+    let Some(process) = record.process else { return Ok(()) };
+    if !process::stop(run, process) {
+        bail!("guest {} (process {}) does not end; look at it with `ps`", record.name, process.pid);
+    }
+    run.remove_sockets();
+    Ok(())
+}
+
+fn prune() -> Result<()> {
+    let mut count = 0;
+    for (run, record) in RunDir::list(&runs_dir()?)? {
+        if record.process.is_some_and(|p| p.is_alive()) {
+            continue;
+        }
+        std::fs::remove_dir_all(run.path()).with_context(|| format!("cannot delete {}", run.path().display()))?;
+        count += 1;
+    }
+    println!("deleted the folders of {count} ended guests");
+    Ok(())
+}
+
+/// Whether a guest with a shell still answers at its console: a line's end is sent, and anything
+/// that comes back within `timeout` is a sign of life.
+pub fn console_answers(run: &RunDir, timeout: Duration) -> bool {
+    let mut tail = ConsoleTail::from_end(&run.file(CONSOLE_LOG));
+    let start = tail.offset();
+    let endpoint = Endpoint::Unix(run.file(CONSOLE_SOCKET));
+    let Ok(mut stream) = endpoint.connect(Duration::from_secs(1)) else { return false };
+    if stream.write_all(b"\n").is_err() {
+        return false;
+    }
+    let deadline = std::time::Instant::now() + timeout;
+    while std::time::Instant::now() < deadline {
+        let lines = tail.poll().unwrap_or_default();
+        let bad_news = lines.iter().any(|line| matches!(marker(line), Some(Marker::Trouble("panic", _))));
+        if tail.offset() > start && !bad_news {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}

@@ -1,8 +1,8 @@
 //! A running QEMU guest as a [`Target`]: memory and registers through the gdb stub, the virtual
 //! clock and the run state through QMP.
 //!
-//! Invariant: a guest is left as it was found. Connecting to the stub stops it; [`LiveTarget::release`]
-//! lets it run on exactly when it ran before.
+//! Invariant: a guest is left as it was found. Connecting to the stub stops it; [`LiveTarget::release`],
+//! and dropping the target as well, lets it run on exactly when it ran before.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,8 @@ struct VirtualClockInfo {
 /// A guest behind a gdb stub, with a monitor beside it where there is one.
 #[derive(Debug)]
 pub struct LiveTarget {
-    gdb: GdbClient,
+    /// `None` only once the guest was let go.
+    gdb: Option<GdbClient>,
     qmp: Option<QmpClient>,
     registers: Vec<Register>,
     numbers: Vec<u32>,
@@ -91,7 +92,7 @@ impl LiveTarget {
                 class: class_of(&register.feature),
             })
             .collect();
-        Ok(LiveTarget { gdb, qmp, registers, numbers, has_clock, was_running })
+        Ok(LiveTarget { gdb: Some(gdb), qmp, registers, numbers, has_clock, was_running })
     }
 
     /// Whether the guest ran before we came.
@@ -112,7 +113,7 @@ impl LiveTarget {
     pub fn monitor(&mut self, command: &str) -> Result<String, AttachError> {
         match &mut self.qmp {
             Some(qmp) => Ok(qmp.hmp(command)?),
-            None => Ok(self.gdb.monitor(command)?),
+            None => Ok(self.stub().monitor(command)?),
         }
     }
 
@@ -129,13 +130,30 @@ impl LiveTarget {
     ///
     /// # Errors
     /// QEMU is lost.
-    pub fn release(self) -> Result<(), TargetError> {
-        let doing = "let go of it";
-        if self.was_running {
-            self.gdb.detach().map_err(|error| lost(doing, error))
-        } else {
-            self.gdb.leave_stopped().map_err(|error| lost(doing, error))
-        }
+    pub fn release(mut self) -> Result<(), TargetError> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<(), TargetError> {
+        let Some(gdb) = self.gdb.take() else { return Ok(()) };
+        let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
+        result.map_err(|error| lost("let go of it", error))
+    }
+
+    fn stub(&mut self) -> &mut GdbClient {
+        self.gdb.as_mut().expect("the stub is only taken by let_go, after which nothing is called")
+    }
+
+    /// Makes the guest count as one that ran before we came: [`LiveTarget::release`] lets it run.
+    pub fn treat_as_running(&mut self) {
+        self.was_running = true;
+    }
+}
+
+impl Drop for LiveTarget {
+    fn drop(&mut self) {
+        // Whoever drops the target without `release` is on the way out with an error of his own.
+        let _ = self.let_go();
     }
 }
 
@@ -165,12 +183,12 @@ fn gdb_error(doing: impl Fn() -> String) -> impl Fn(GdbError) -> TargetError {
 impl Target for LiveTarget {
     fn read_memory(&mut self, address: GuestPhys, buffer: &mut [u8]) -> Result<(), TargetError> {
         let doing = || format!("read memory at {address}");
-        self.gdb.read_memory_into(address.0, buffer).map_err(gdb_error(doing))
+        self.stub().read_memory_into(address.0, buffer).map_err(gdb_error(doing))
     }
 
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError> {
         let doing = || format!("write memory at {address}");
-        self.gdb.write_memory(address.0, bytes).map_err(gdb_error(doing))
+        self.stub().write_memory(address.0, bytes).map_err(gdb_error(doing))
     }
 
     fn registers(&self) -> &[Register] {
@@ -178,22 +196,23 @@ impl Target for LiveTarget {
     }
 
     fn read_register(&mut self, index: usize) -> Result<Vec<u8>, TargetError> {
-        let name = &self.registers[index].name;
-        self.gdb.read_register(self.numbers[index]).map_err(gdb_error(|| format!("read register {name}")))
+        let number = self.numbers[index];
+        let result = self.stub().read_register(number);
+        result.map_err(gdb_error(|| format!("read register {}", self.registers[index].name)))
     }
 
     fn write_register(&mut self, index: usize, bytes: &[u8]) -> Result<(), TargetError> {
-        let name = &self.registers[index].name;
-        let doing = || format!("write register {name}");
-        self.gdb.write_register(self.numbers[index], bytes).map_err(gdb_error(doing))
+        let number = self.numbers[index];
+        let result = self.stub().write_register(number, bytes);
+        result.map_err(gdb_error(|| format!("write register {}", self.registers[index].name)))
     }
 
     fn stop(&mut self) -> Result<(), TargetError> {
-        self.gdb.stop().map(|_| ()).map_err(gdb_error(|| "stop it".to_owned()))
+        self.stub().stop().map(|_| ()).map_err(gdb_error(|| "stop it".to_owned()))
     }
 
     fn resume(&mut self) -> Result<(), TargetError> {
-        self.gdb.resume().map_err(gdb_error(|| "let it run".to_owned()))
+        self.stub().resume().map_err(gdb_error(|| "let it run".to_owned()))
     }
 
     fn virtual_time(&mut self) -> Result<Option<VirtualNs>, TargetError> {

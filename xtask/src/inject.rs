@@ -17,7 +17,7 @@ use flipsim::fault::{
 use flipsim::live::{AttachError, LiveTarget};
 use flipsim::machine::console::{ConsoleTail, marker};
 use flipsim::machine::health::{Evidence, Health};
-use flipsim::machine::run::{RunDir, RunRecord};
+use flipsim::machine::run::{HoldMark, RunDir, RunRecord};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::machine::watch::read_events;
 use flipsim::memory::{MapSource, MemoryMap, PhysRange, RangeSet};
@@ -223,9 +223,11 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-/// A guest that this command has hold of.
+/// A guest that this command has hold of. The fields are dropped in this order: the guest is let go
+/// before the mark is taken away.
 pub struct Session {
     target: LiveTarget,
+    _mark: Option<HoldMark>,
     map: MemoryMap,
     symbols: Option<SymbolMap>,
     symbols_missing: Option<String>,
@@ -263,7 +265,13 @@ impl Session {
             }
         };
         let arch = run.as_ref().map_or_else(Arch::default, |(_, record)| record.arch);
+        let held = run.as_ref().map(|(run, _)| run.hold()).transpose()?;
+        let (mark, left_behind) = held.map_or((None, false), |(mark, left)| (Some(mark), left));
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
+        if left_behind && !target.was_running() {
+            eprintln!("note: an earlier command was killed while it held this guest stopped; it runs again after this one");
+            target.treat_as_running();
+        }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
         let (symbols, symbols_missing) = match vmlinux {
             None => (None, Some("no vmlinux is known for this guest; give one with --vmlinux".to_owned())),
@@ -276,7 +284,7 @@ impl Session {
                 }
             }
         };
-        Ok(Session { target, map, symbols, symbols_missing, run })
+        Ok(Session { target, _mark: mark, map, symbols, symbols_missing, run })
     }
 
     fn ram_space(&mut self, args: &RamArgs) -> Result<FaultSpace> {
@@ -356,7 +364,8 @@ impl Session {
         let mut rng = fault_rng(seed, 0);
         let mut done = Done { seed, drawn: count, ..Done::default() };
         if !json {
-            println!("seed {seed}, {} faults to draw from", space.len());
+            let plural = if space.len() == 1 { "" } else { "s" };
+            println!("seed {seed}, {} possible fault{plural}", space.len());
         }
         for index in 1..=count {
             let next = Instant::now() + interval;
@@ -411,7 +420,7 @@ impl Session {
     }
 
     fn finish(self, done: Done, common: &Common, mut watcher: Watcher) -> Result<()> {
-        let Session { target, run, .. } = self;
+        let Session { target, run, _mark, .. } = self;
         let was_running = target.was_running();
         target.release().exit_with(Code::GuestLost)?;
         let Some((run, record)) = &run else {
@@ -725,7 +734,7 @@ fn whole_way(args: &WholeArgs) -> Result<()> {
     let health = outcome?;
     eprintln!();
     eprintln!("How the guest fared: {health}");
-    eprintln!("Again, bit for bit the same faults: cargo xtask inject --seed {seed}");
+    eprintln!("The same faults again: cargo xtask inject --seed {seed}");
     eprintln!("Next: cargo xtask boot --headless, then cargo xtask inject ram --help");
     Ok(())
 }

@@ -351,6 +351,22 @@ impl RunDir {
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
 
+    /// Notes that this process has stopped the guest, until the mark is dropped. Whether the guest was
+    /// left stopped by a process that was killed with the mark in place.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn hold(&self) -> Result<(HoldMark, bool), RunError> {
+        let path = self.file("held.json");
+        let holder: Option<ProcessId> =
+            fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let left_behind = holder.is_some_and(|holder| !holder.is_alive());
+        let me = ProcessId::of(std::process::id());
+        let text = serde_json::to_vec(&me).expect("two numbers are always JSON");
+        write_atomically(&path, &text).map_err(io_error("write", &path))?;
+        Ok((HoldMark(path), left_behind))
+    }
+
     /// The QMP monitor for users and injection.
     #[must_use]
     pub fn qmp(&self) -> Endpoint {
@@ -394,6 +410,17 @@ impl RunDir {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+/// The mark of a process that holds a guest stopped; it goes with this value.
+#[derive(Debug)]
+pub struct HoldMark(PathBuf);
+
+impl Drop for HoldMark {
+    fn drop(&mut self) {
+        // Gone already means that the whole folder is.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -492,6 +519,19 @@ mod tests {
         fs::write(run.file("console.log"), "kept").unwrap();
         RunDir::create(lab.path(), Some("x")).unwrap();
         assert_eq!(fs::read_dir(lab.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_guest_that_a_killed_process_held_is_recognised() {
+        let lab = tempfile::tempdir().unwrap();
+        let run = RunDir::create(lab.path(), Some("x")).unwrap();
+        let (mark, left_behind) = run.hold().unwrap();
+        assert!(!left_behind);
+        drop(mark);
+        assert!(!run.hold().unwrap().1);
+        let dead = ProcessId { pid: std::process::id(), start: 1 };
+        fs::write(run.file("held.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
+        assert!(run.hold().unwrap().1);
     }
 
     #[test]

@@ -4,4 +4,5 @@ pub mod arch;
 pub mod gdb;
 pub mod net;
 pub mod qmp;
+pub mod testing;
 pub mod units;

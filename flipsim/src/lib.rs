@@ -11,4 +11,5 @@ pub mod qmp;
 pub mod record;
 pub mod symbols;
 pub mod target;
+pub mod testing;
 pub mod units;

@@ -490,3 +490,6 @@ fn shown(line: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

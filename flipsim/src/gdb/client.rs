@@ -169,11 +169,11 @@ pub enum GdbError {
     #[error("this connection lost count of its answers after an earlier error; connect again")]
     OutOfStep,
     /// `E NN`.
-    #[error("the stub refused `{packet}` with error {code}: {}", explain(*code))]
+    #[error("the stub refused `{packet}` with E{code:02x}: {}", explain(*code))]
     Refused {
         /// What was sent.
         packet: String,
-        /// The error number, as the stub gave it.
+        /// The two digits behind the `E`, read as hex: 0x14 for `E14`.
         code: u8,
     },
     /// The empty answer.
@@ -243,7 +243,7 @@ pub enum GdbError {
 
 /// What QEMU's few error numbers mean.
 fn explain(code: u8) -> &'static str {
-    // QEMU writes errno values in decimal, and they are read as hex here as there is no telling.
+    // QEMU writes EFAULT and EINVAL in decimal where the protocol has hex digits.
     match code {
         0x14 => "nothing is mapped at that address, or there is no such register",
         0x22 => "it does not take such an argument, or not so much data in one packet",
@@ -945,3 +945,6 @@ fn shown(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,3 +141,88 @@ fn declare_xinclude(text: String) -> String {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(files: &[(&str, &str)]) -> Result<Vec<RegisterInfo>, DescriptionError> {
+        read_description(|file| {
+            let found = files.iter().find(|(name, _)| *name == file);
+            Ok(found.unwrap_or_else(|| panic!("nobody has {file}")).1.to_owned())
+        })
+    }
+
+    fn numbers(files: &[(&str, &str)]) -> Vec<(String, u32)> {
+        read(files).unwrap().into_iter().map(|register| (register.name, register.number)).collect()
+    }
+
+    fn named(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
+        pairs.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()
+    }
+
+    #[test]
+    fn qemus_undeclared_prefix_and_doctype_are_taken() {
+        let target = r#"<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target><architecture>aarch64</architecture><xi:include href="core.xml"/><xi:include href="sys.xml"/></target>"#;
+        let core = r#"<?xml version="1.0"?><!-- c --><!DOCTYPE feature SYSTEM "gdb-target.dtd"><feature name="org.core"><reg name="x0" bitsize="64"/><reg name="pc" bitsize="64" type="code_ptr"/></feature>"#;
+        let sys = r#"<feature name="org.sys"><reg name="TTBR0" bitsize="64" regnum="70" group="cp_regs"/></feature>"#;
+        let registers = read(&[("target.xml", target), ("core.xml", core), ("sys.xml", sys)]).unwrap();
+        insta::assert_compact_debug_snapshot!(registers, @r#"[RegisterInfo { name: "x0", number: 0, bits: 64, feature: "org.core", group: None, kind: None }, RegisterInfo { name: "pc", number: 1, bits: 64, feature: "org.core", group: None, kind: Some("code_ptr") }, RegisterInfo { name: "TTBR0", number: 70, bits: 64, feature: "org.sys", group: Some("cp_regs"), kind: None }]"#);
+    }
+
+    #[test]
+    fn a_declared_prefix_is_taken_as_well() {
+        let target =
+            r#"<target xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="a.xml"/></target>"#;
+        let a = r#"<feature name="f"><reg name="r" bitsize="8"/></feature>"#;
+        assert_eq!(numbers(&[("target.xml", target), ("a.xml", a)]), named(&[("r", 0)]));
+    }
+
+    #[test]
+    fn a_register_number_overrides_the_running_one_and_later_ones_follow_it() {
+        let target = r#"<target><feature name="a"><reg name="r0" bitsize="32"/><reg name="r5" bitsize="32" regnum="5"/><reg name="r6" bitsize="32"/></feature><feature name="b"><reg name="r7" bitsize="32"/></feature></target>"#;
+        assert_eq!(numbers(&[("target.xml", target)]), named(&[("r0", 0), ("r5", 5), ("r6", 6), ("r7", 7)]));
+    }
+
+    #[test]
+    fn the_running_number_goes_on_across_includes() {
+        let target = r#"<target><xi:include href="a.xml"/><feature name="b"><reg name="y" bitsize="8"/></feature></target>"#;
+        let a = r#"<feature name="a"><reg name="x" bitsize="8" regnum="9"/></feature>"#;
+        assert_eq!(numbers(&[("target.xml", target), ("a.xml", a)]), named(&[("x", 9), ("y", 10)]));
+    }
+
+    #[test]
+    fn a_width_is_rounded_up_to_bytes() {
+        let target = r#"<target><reg name="flag" bitsize="1"/><reg name="v" bitsize="128"/></target>"#;
+        let registers = read(&[("target.xml", target)]).unwrap();
+        assert_eq!(registers.iter().map(RegisterInfo::bytes).collect::<Vec<_>>(), [1, 16]);
+    }
+
+    #[test]
+    fn files_that_include_themselves_end_in_an_error() {
+        let target = r#"<target><xi:include href="target.xml"/></target>"#;
+        assert_eq!(read(&[("target.xml", target)]), Err(DescriptionError::TooManyFiles));
+    }
+
+    #[test]
+    fn a_description_without_registers_or_with_broken_ones_is_refused() {
+        let error = |text| read(&[("target.xml", text)]).unwrap_err().to_string();
+        insta::assert_snapshot!(error("<target/>"), @"the target description names no register; QEMU offers none for this kind of CPU");
+        insta::assert_snapshot!(error(r#"<target><reg name="x" bitsize="many"/></target>"#), @"`target.xml` of the target description has a <reg> whose `bitsize` is missing or no number");
+        assert!(error(r#"<target><reg name="x" bitsize="0"/></target>"#).contains("bitsize"));
+        assert!(error(r#"<target><reg bitsize="8"/></target>"#).contains("name"));
+        assert!(error(r#"<target><reg name="x" bitsize="8" regnum="-1"/></target>"#).contains("regnum"));
+        assert!(
+            error(r#"<target><reg name="x" bitsize="8" regnum="4294967295"/></target>"#).contains("regnum")
+        );
+        assert!(error("<target>").contains("no valid XML"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_description_reader_panic(text in r#"[<>/a-z"= :]{0,60}"#) {
+            let _ = read_description::<DescriptionError>(|_| Ok(text.clone()));
+        }
+    }
+}

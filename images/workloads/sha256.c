@@ -24,10 +24,21 @@ static uint32_t rotate(uint32_t x, int by)
 	return x >> by | x << (32 - by);
 }
 
+/* One round. The caller moves the roles of the eight variables on, so that none is copied. */
+static inline __attribute__((always_inline)) void round_of(uint32_t a, uint32_t b, uint32_t c, uint32_t *d,
+							    uint32_t e, uint32_t f, uint32_t g, uint32_t *h,
+							    uint32_t input)
+{
+	uint32_t first = *h + (g ^ (e & (f ^ g))) + input + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25));
+
+	*d += first;
+	*h = first + ((a & b) | (c & (a | b))) + (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22));
+}
+
 static void absorb(uint32_t state[8], const uint8_t *block)
 {
 	uint32_t schedule[64];
-	uint32_t v[8];
+	uint32_t a, b, c, d, e, f, g, h;
 
 	for (int i = 0; i < 16; i++, block += 4)
 		schedule[i] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 |
@@ -40,20 +51,20 @@ static void absorb(uint32_t state[8], const uint8_t *block)
 			      (rotate(far, 7) ^ rotate(far, 18) ^ far >> 3);
 	}
 
-	memcpy(v, state, sizeof(v));
-	for (int i = 0; i < 64; i++) {
-		uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-		uint32_t first = v[7] + choice + round_constants[i] + schedule[i] +
-				 (rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25));
-		uint32_t second = majority + (rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22));
-
-		memmove(v + 1, v, 7 * sizeof(v[0]));
-		v[4] += first;
-		v[0] = first + second;
+	a = state[0], b = state[1], c = state[2], d = state[3];
+	e = state[4], f = state[5], g = state[6], h = state[7];
+	for (int i = 0; i < 64; i += 8) {
+		round_of(a, b, c, &d, e, f, g, &h, round_constants[i] + schedule[i]);
+		round_of(h, a, b, &c, d, e, f, &g, round_constants[i + 1] + schedule[i + 1]);
+		round_of(g, h, a, &b, c, d, e, &f, round_constants[i + 2] + schedule[i + 2]);
+		round_of(f, g, h, &a, b, c, d, &e, round_constants[i + 3] + schedule[i + 3]);
+		round_of(e, f, g, &h, a, b, c, &d, round_constants[i + 4] + schedule[i + 4]);
+		round_of(d, e, f, &g, h, a, b, &c, round_constants[i + 5] + schedule[i + 5]);
+		round_of(c, d, e, &f, g, h, a, &b, round_constants[i + 6] + schedule[i + 6]);
+		round_of(b, c, d, &e, f, g, h, &a, round_constants[i + 7] + schedule[i + 7]);
 	}
-	for (int i = 0; i < 8; i++)
-		state[i] += v[i];
+	state[0] += a, state[1] += b, state[2] += c, state[3] += d;
+	state[4] += e, state[5] += f, state[6] += g, state[7] += h;
 }
 
 void sha256_init(struct sha256 *hash)

@@ -2,11 +2,15 @@
 //!
 //! Exit codes: 0 all went well, 1 it failed, 2 the command line was wrong, 130 a signal ended it.
 
+mod cache;
 mod config;
 mod digest;
+mod fetch;
 mod interrupt;
+mod lab;
 mod paths;
 mod proc;
 mod progress;
+mod unpack;
 
 fn main() {}

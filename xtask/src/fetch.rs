@@ -422,9 +422,7 @@ impl Download<'_> {
             FetchError::Unreachable { why, .. } => {
                 FetchError::Unreachable { url: self.wanted.url.to_owned(), why }
             }
-            FetchError::Redirect { why, .. } => {
-                FetchError::Redirect { url: self.wanted.url.to_owned(), why }
-            }
+            FetchError::Redirect { why, .. } => FetchError::Redirect { url: self.wanted.url.to_owned(), why },
             FetchError::Broken { why, .. } => self.broken(part_size(&self.part()), &why),
             other => other,
         }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 all went well, 1 it failed, 2 the command line was wrong, 130 a signal ended it.
 
+mod apt;
 mod cache;
 mod config;
 mod digest;
@@ -11,6 +12,7 @@ mod lab;
 mod paths;
 mod proc;
 mod progress;
+mod source;
 mod unpack;
 
 fn main() {}

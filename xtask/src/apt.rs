@@ -141,7 +141,8 @@ impl Apt {
         if fresh && !runner.is_dry() {
             return Ok(());
         }
-        let step = Step::spinner("reading the distribution's lists of source packages");
+        let what = "reading the distribution's lists of source packages";
+        let step = runner.step(|| Step::spinner(what));
         match runner.run("apt-get update", "apt-update.log", command, &mut |line| step.line(line)) {
             Ok(()) if runner.is_dry() => {}
             Ok(()) => {

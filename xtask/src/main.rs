@@ -9,6 +9,7 @@ mod digest;
 mod doctor;
 mod fetch;
 mod host;
+mod image;
 mod interrupt;
 mod kvm;
 mod lab;
@@ -30,6 +31,7 @@ use clap::Parser;
 enum Command {
     Doctor(doctor::Args),
     Setup(setup::Args),
+    Image(image::Args),
     /// Run the probe guest of `doctor`
     #[command(name = kvm::COMMAND, hide = true)]
     ProbeKvm,
@@ -57,6 +59,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             return Ok(if doctor::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Setup(args) => setup::run(&args)?,
+        Command::Image(args) => image::run(&args)?,
         Command::ProbeKvm => kvm::probe()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::interrupt::{self, GroupGuard, Interrupted};
+use crate::progress::Step;
 
 /// How many of the last lines an error quotes.
 const QUOTED_LINES: usize = 20;
@@ -40,6 +41,11 @@ impl Runner {
     /// Whether commands are printed and not run.
     pub fn is_dry(&self) -> bool {
         self.dry_run
+    }
+
+    /// A step on display, which shows nothing in a dry run.
+    pub fn step(&self, make: impl FnOnce() -> Step) -> Step {
+        if self.dry_run { Step::silent() } else { make() }
     }
 
     /// Says what a step that is no program does; only in a dry run.

@@ -245,7 +245,7 @@ pub fn apply_series(runner: &Runner, human: &str, tree: &Path, patches: &Path) -
     if series.is_empty() {
         return Ok(());
     }
-    let step = Step::parts(format!("patching {human}"), series.len() as u64);
+    let step = runner.step(|| Step::parts(format!("patching {human}"), series.len() as u64));
     for (done, (name, strip)) in series.iter().enumerate() {
         step.set(done as u64);
         step.line(name);

@@ -151,7 +151,7 @@ fn configure(lane: &Lane<'_>, tree: &Tree, work: &Path, flags: &[String]) -> Res
     let configure = tree.dir.join("configure");
     let mut command: Command = cmd!(sh, "{configure} {flags...}").into();
     command.current_dir(work);
-    let step = progress::Step::spinner("configuring QEMU");
+    let step = lane.runner.step(|| progress::Step::spinner("configuring QEMU"));
     lane.runner.run("configuring QEMU", "qemu-configure.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
         return Ok(());
@@ -167,7 +167,7 @@ fn compile(lane: &Lane<'_>, work: &Path) -> Result<()> {
     let system = lane.arch.qemu_binary;
     let mut command: Command = cmd!(sh, "ninja -j {jobs} {system} qemu-img").into();
     command.current_dir(work).env("NINJA_STATUS", "[%f/%t] ");
-    let step = progress::Step::parts("building QEMU", 1);
+    let step = lane.runner.step(|| progress::Step::parts("building QEMU", 1));
     lane.runner.run("building QEMU", "qemu-build.log", command, &mut |line| {
         if let Some((done, total, what)) = ninja_status(line) {
             step.set_total(total);

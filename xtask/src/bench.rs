@@ -146,7 +146,8 @@ fn measure(run: &RunDir, record: &RunRecord, count: u32, gdb_count: u32, seed: u
         target.stop()?;
     }
     target.release()?;
-    let mut rows = vec![Row::new("guest stopped", stopped), Row::new("guest running: stop, flip, go on", running)];
+    let mut rows =
+        vec![Row::new("guest stopped", stopped), Row::new("guest running: stop, flip, go on", running)];
     if let Some(gdb) = proc::find_program("gdb-multiarch") {
         let mut times = Vec::new();
         for _ in 0..gdb_count.div_ceil(2) {
@@ -185,7 +186,10 @@ fn flip_by_gdb(gdb: &std::path::Path, run: &RunDir, fault: &Fault) -> Result<Dur
     // A flip that did not happen must not be timed as one.
     match (value("$1 = "), value("$2 = ")) {
         (Some(old), Some(new)) if old ^ new == mask[0] => Ok(took),
-        _ => bail!("gdb did not flip the bit at {address}; it said:\n{text}{}", String::from_utf8_lossy(&output.stderr)),
+        _ => bail!(
+            "gdb did not flip the bit at {address}; it said:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 

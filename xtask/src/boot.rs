@@ -79,7 +79,9 @@ enum Sub {
         json: bool,
     },
     /// Stop guests
-    #[command(after_help = "Examples:\n  cargo xtask boot stop\n  cargo xtask boot stop g1\n  cargo xtask boot stop --all")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask boot stop\n  cargo xtask boot stop g1\n  cargo xtask boot stop --all"
+    )]
     Stop {
         /// The guest's name; not needed when only one runs
         name: Vec<String>,
@@ -204,10 +206,13 @@ impl GuestArgs {
             None => parse_size(&config.guest.memory).context("lab.toml: [guest] memory")?,
         };
         if memory < 32 << 20 || memory % (1 << 20) != 0 {
-            bail!(exit_error(Code::Usage, format!(
-                "--memory {} will not do: a guest needs a whole number of MiB, 32M at least",
-                format_size(memory)
-            )));
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "--memory {} will not do: a guest needs a whole number of MiB, 32M at least",
+                    format_size(memory)
+                )
+            ));
         }
         let cpus = self.cpus.unwrap_or(config.guest.cpus);
         if !(1..=8).contains(&cpus) {
@@ -312,22 +317,30 @@ fn check_socket_free(path: &Path) -> Result<()> {
         let parent = path.parent().filter(|parent| parent.is_dir());
         return match parent {
             Some(_) => Ok(()),
-            None => bail!(exit_error(Code::Usage, format!(
-                "--monitor {}: its folder does not exist; make it first", path.display()
-            ))),
+            None => bail!(exit_error(
+                Code::Usage,
+                format!("--monitor {}: its folder does not exist; make it first", path.display())
+            )),
         };
     };
     if !meta.file_type().is_socket() {
-        bail!(exit_error(Code::Usage, format!(
-            "--monitor {}: a file of that name exists and is no socket; choose another path", path.display()
-        )));
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "--monitor {}: a file of that name exists and is no socket; choose another path",
+                path.display()
+            )
+        ));
     }
     if Endpoint::Unix(path.to_owned()).connect(Duration::from_secs(2)).is_ok() {
-        bail!(exit_error(Code::Usage, format!(
-            "--monitor {}: another guest listens there; stop it (`cargo xtask boot list` shows this lab's), or \
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "--monitor {}: another guest listens there; stop it (`cargo xtask boot list` shows this lab's), or \
              choose another path",
-            path.display()
-        )));
+                path.display()
+            )
+        ));
     }
     Ok(())
 }
@@ -335,9 +348,12 @@ fn check_socket_free(path: &Path) -> Result<()> {
 fn check_port_free(port: u16) -> Result<()> {
     match std::net::TcpListener::bind(("127.0.0.1", port)) {
         Ok(_) => Ok(()),
-        Err(error) => bail!(exit_error(Code::Usage, format!(
-            "--gdb tcp:{port}: the port cannot be used ({error}); stop what listens there, or choose another"
-        ))),
+        Err(error) => bail!(exit_error(
+            Code::Usage,
+            format!(
+                "--gdb tcp:{port}: the port cannot be used ({error}); stop what listens there, or choose another"
+            )
+        )),
     }
 }
 
@@ -390,7 +406,10 @@ fn interactive(args: &GuestArgs) -> Result<()> {
     eprintln!("guest {}: Ctrl-A X ends it, Ctrl-A C switches to QEMU's monitor and back", record.name);
     eprintln!("console log: {}", paths::show(&run.file(CONSOLE_LOG)));
     if args.debug {
-        eprintln!("waiting for a debugger: gdb-multiarch -ex 'target remote {}'", record.gdb.trim_start_matches("tcp:"));
+        eprintln!(
+            "waiting for a debugger: gdb-multiarch -ex 'target remote {}'",
+            record.gdb.trim_start_matches("tcp:")
+        );
     }
     let terminal = rustix::termios::tcgetattr(std::io::stdin()).ok();
     let mut child = process::spawn(&spec, &run)?;
@@ -405,9 +424,12 @@ fn interactive(args: &GuestArgs) -> Result<()> {
         scope.spawn(move || {
             let alive = || process.is_some_and(|p| p.is_alive());
             // For the memory map alone; a person sees for himself how the boot goes.
-            let _ = wait_ready(run, share.as_deref(), Duration::from_secs(600), alive, interrupt::raised, |_| {});
+            let _ =
+                wait_ready(run, share.as_deref(), Duration::from_secs(600), alive, interrupt::raised, |_| {});
             while alive() {
-                if interrupt::raised() && let Some(process) = process {
+                if interrupt::raised()
+                    && let Some(process) = process
+                {
                     process.signal(rustix::process::Signal::TERM);
                     let _ = process.wait_gone(Duration::from_secs(3));
                     process.signal(rustix::process::Signal::KILL);
@@ -419,7 +441,8 @@ fn interactive(args: &GuestArgs) -> Result<()> {
     });
     if let Some(terminal) = terminal {
         // QEMU puts the terminal right itself, unless it was killed.
-        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
+        let _ =
+            rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
     }
     watched.context("cannot write the guest's event log")?;
     interrupt::check()?;
@@ -463,8 +486,9 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration) -> Result<HeadlessGue
         return Ok(HeadlessGuest { run, record, ready: None, disagreements: Vec::new(), watcher, leash });
     }
     let step = crate::progress::Step::spinner(format!("Booting guest {}", run.name()));
-    let booted =
-        wait_ready(&run, spec.share.as_deref(), timeout, &mut alive, interrupt::raised, |line| step.line(line));
+    let booted = wait_ready(&run, spec.share.as_deref(), timeout, &mut alive, interrupt::raised, |line| {
+        step.line(line)
+    });
     let ready = match booted {
         Ok(ready) => ready,
         Err(BootError::Interrupted) => return Err(Interrupted.into()),
@@ -513,7 +537,10 @@ impl HeadlessGuest {
             Some(_) => println!("guest {name} is ready"),
             None => println!("guest {name} waits for a debugger"),
         }
-        println!("  console   socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{}", paths::show(&socket(CONSOLE_SOCKET)));
+        println!(
+            "  console   socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{}",
+            paths::show(&socket(CONSOLE_SOCKET))
+        );
         println!("  log       tail -f {}", paths::show(&socket(CONSOLE_LOG)));
         println!("  monitor   socat - UNIX-CONNECT:{}", paths::show(&socket(HMP_SOCKET)));
         let gdb = match &gdb {
@@ -527,7 +554,9 @@ impl HeadlessGuest {
         println!("  inject    cargo xtask inject ram --guest {name} --count 10");
         println!("  stop      cargo xtask boot stop {name}");
         if self.ready.as_ref().is_some_and(|ready| !ready.has_iomem) {
-            println!("  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and symbols cannot be used");
+            println!(
+                "  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and symbols cannot be used"
+            );
         }
         for line in &self.disagreements {
             println!("  warning   {line}");
@@ -647,7 +676,8 @@ fn prune() -> Result<()> {
         if record.process.is_some_and(|p| p.is_alive()) {
             continue;
         }
-        std::fs::remove_dir_all(run.path()).with_context(|| format!("cannot delete {}", run.path().display()))?;
+        std::fs::remove_dir_all(run.path())
+            .with_context(|| format!("cannot delete {}", run.path().display()))?;
         count += 1;
     }
     println!("deleted the folders of {count} ended guests");

@@ -167,7 +167,8 @@ fn links(text: &str) -> Vec<String> {
 /// Every patch is in the series, every line of the series is a patch.
 fn check_series(folder: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let series = std::fs::read_to_string(folder.join("series")).context("cannot read qemu-patches/series")?;
-    let named: Vec<&str> = series.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+    let named: Vec<&str> =
+        series.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
     let mut findings = Vec::new();
     for name in &named {
         if !folder.join(name).is_file() {

@@ -122,7 +122,9 @@ impl TryFrom<String> for HttpsUrl {
         let name = text.rsplit('/').next().unwrap_or_default();
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+~-".contains(&b);
         if !text.starts_with("https://") {
-            Err(format!("`{text}` does not start with https://; only addresses with a verified host are taken"))
+            Err(format!(
+                "`{text}` does not start with https://; only addresses with a verified host are taken"
+            ))
         } else if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
             Err(format!("`{text}` does not end with a plain file name"))
         } else {

@@ -1,6 +1,7 @@
 //! Exit codes: each means one thing, for all commands.
 //!
-//! Invariant: an error without a code of its own exits with 1; nothing else maps errors to codes.
+//! Invariant: an error without a code of its own exits with 1; nothing else maps errors to codes, but
+//! for `main`, which turns an interruption into 130.
 
 use std::fmt;
 
@@ -62,10 +63,7 @@ pub fn exit_error(code: Code, text: impl Into<String>) -> anyhow::Error {
     Exit { code, source: anyhow::anyhow!(text.into()) }.into()
 }
 
-/// The code for an error.
+/// The code for an error that is no interruption.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<crate::interrupt::Interrupted>()) {
-        return crate::interrupt::EXIT_CODE;
-    }
     error.downcast_ref::<Exit>().map_or(1, |exit| exit.code as u8)
 }

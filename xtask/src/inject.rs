@@ -269,7 +269,9 @@ impl Session {
         let (mark, left_behind) = held.map_or((None, false), |(mark, left)| (Some(mark), left));
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
         if left_behind && !target.was_running() {
-            eprintln!("note: an earlier command was killed while it held this guest stopped; it runs again after this one");
+            eprintln!(
+                "note: an earlier command was killed while it held this guest stopped; it runs again after this one"
+            );
             target.treat_as_running();
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
@@ -310,7 +312,8 @@ impl Session {
         for range in &ranges {
             self.map.check_ram(*range).exit_with(Code::Usage)?;
         }
-        let bytes = if nothing_chosen { self.map.system_ram() } else { ranges.into_iter().collect::<RangeSet>() };
+        let bytes =
+            if nothing_chosen { self.map.system_ram() } else { ranges.into_iter().collect::<RangeSet>() };
         let space = RamSpace::new(&bytes, args.common.pattern()).exit_with(Code::Usage)?;
         Ok(FaultSpace::Ram(space))
     }
@@ -328,9 +331,10 @@ impl Session {
         }
         for glob in globs {
             if !all.iter().any(|register| glob_matches(glob, &register.name)) {
-                bail!(exit_error(Code::Usage, format!(
-                    "no register matches `{glob}`; `cargo xtask inject list reg` shows them all"
-                )));
+                bail!(exit_error(
+                    Code::Usage,
+                    format!("no register matches `{glob}`; `cargo xtask inject list reg` shows them all")
+                ));
             }
         }
         Ok(all.into_iter().filter(|r| globs.iter().any(|glob| glob_matches(glob, &r.name))).collect())
@@ -341,7 +345,8 @@ impl Session {
         let seed = common.seed.unwrap_or_else(random_seed);
         let mut csv = common.csv.as_deref().map(open_csv).transpose()?;
         let mut evidence = Watcher::new(self.run.as_ref());
-        let done = self.flips(&space, common.count, common.interval, seed, common.json, &mut csv, &mut evidence)?;
+        let done =
+            self.flips(&space, common.count, common.interval, seed, common.json, &mut csv, &mut evidence)?;
         self.finish(done, common, evidence)
     }
 
@@ -386,10 +391,7 @@ impl Session {
             }
             let fault = space.draw(&mut rng);
             let result = flip(&mut self.target, &fault);
-            let lost = matches!(
-                &result,
-                Err(flipsim::fault::FlipError::Target(TargetError::Lost { .. }))
-            );
+            let lost = matches!(&result, Err(flipsim::fault::FlipError::Target(TargetError::Lost { .. })));
             let time = if lost { None } else { self.target.virtual_time().exit_with(Code::GuestLost)? };
             let context = RecordContext {
                 map: &self.map,
@@ -402,16 +404,18 @@ impl Session {
                 log.append(&record).context("cannot write the records of flips; is the disk full?")?;
             }
             if let Some(csv) = csv {
-                writeln!(csv, "{}", record.csv()).and_then(|()| csv.flush()).context("cannot write the CSV file")?;
+                writeln!(csv, "{}", record.csv())
+                    .and_then(|()| csv.flush())
+                    .context("cannot write the CSV file")?;
             }
             show(&record, count, json)?;
             match &result {
                 Ok(_) => done.flipped += 1,
                 Err(error) if lost => {
-                    bail!(exit_error(Code::GuestLost, format!(
-                        "flip {index} of {count}: {error}; {}",
-                        watcher.last_words()
-                    )));
+                    bail!(exit_error(
+                        Code::GuestLost,
+                        format!("flip {index} of {count}: {error}; {}", watcher.last_words())
+                    ));
                 }
                 Err(_) => done.refused += 1,
             }
@@ -424,7 +428,10 @@ impl Session {
         let was_running = target.was_running();
         target.release().exit_with(Code::GuestLost)?;
         let Some((run, record)) = &run else {
-            eprintln!("{} of {} flips carried out; this guest was not started by `boot`, so its console is not watched", done.flipped, done.drawn);
+            eprintln!(
+                "{} of {} flips carried out; this guest was not started by `boot`, so its console is not watched",
+                done.flipped, done.drawn
+            );
             return done.result();
         };
         let end = Instant::now() + common.observe;
@@ -451,7 +458,10 @@ impl Session {
             },
             Verdict(other) => other.to_string(),
         };
-        eprintln!("{} of {} flips carried out and read back; guest {}: {life}", done.flipped, done.drawn, record.name);
+        eprintln!(
+            "{} of {} flips carried out and read back; guest {}: {life}",
+            done.flipped, done.drawn, record.name
+        );
         eprintln!("records: {}", paths::show(&run.file("flips.jsonl")));
         eprintln!("console: {}", paths::show(&run.file(CONSOLE_LOG)));
         done.result()
@@ -513,20 +523,29 @@ impl Done {
     fn result(&self) -> Result<()> {
         let left = self.drawn - self.flipped - self.refused;
         if self.interrupted {
-            eprintln!("interrupted: {left} of {} flips were not carried out (seed {})", self.drawn, self.seed);
+            eprintln!(
+                "interrupted: {left} of {} flips were not carried out (seed {})",
+                self.drawn, self.seed
+            );
             return Err(interrupt::Interrupted.into());
         }
         if let Some(crash) = &self.crash {
-            bail!(exit_error(Code::GuestLost, format!(
-                "the guest crashed after {} flips, so {left} were not carried out: {crash}",
-                self.flipped + self.refused
-            )));
+            bail!(exit_error(
+                Code::GuestLost,
+                format!(
+                    "the guest crashed after {} flips, so {left} were not carried out: {crash}",
+                    self.flipped + self.refused
+                )
+            ));
         }
         if self.refused > 0 {
-            bail!(exit_error(Code::NotFlipped, format!(
-                "{} of {} flips did not take; the records say which and why",
-                self.refused, self.drawn
-            )));
+            bail!(exit_error(
+                Code::NotFlipped,
+                format!(
+                    "{} of {} flips did not take; the records say which and why",
+                    self.refused, self.drawn
+                )
+            ));
         }
         Ok(())
     }
@@ -616,7 +635,8 @@ fn describe(record: &FlipRecord, count: u64) -> String {
         None => format!("mask {}", record.mask),
     };
     let width = count.to_string().len();
-    let mut line = format!("{:>width$}/{count}  {place}  {bits}  {} -> {}", record.index, record.old, record.new);
+    let mut line =
+        format!("{:>width$}/{count}  {place}  {bits}  {} -> {}", record.index, record.old, record.new);
     if let Some(time) = record.virtual_ns {
         line.push_str(&format!("  at {}", VirtualNs(time)));
     }
@@ -725,7 +745,10 @@ fn whole_way(args: &WholeArgs) -> Result<()> {
     };
     let guest = boot::start_headless(&guest_args, Duration::from_secs(120))?;
     let name = guest.record.name.clone();
-    eprintln!("guest {name} runs workload {workload} over and over; flipping {} single bits in its RAM", args.count);
+    eprintln!(
+        "guest {name} runs workload {workload} over and over; flipping {} single bits in its RAM",
+        args.count
+    );
     let outcome = flips_and_verdict(args, &name, seed);
     let folder = guest.run.path().to_owned();
     guest.stop()?;
@@ -777,7 +800,9 @@ fn flips_and_verdict(args: &WholeArgs, name: &str, seed: u64) -> Result<String> 
             "silent data corruption: nothing was noticed, and the workload's result is {} (digest {})",
             end.status, end.digest
         ),
-        (Health::Troubled(why), Some(end)) => format!("detected: {why}; the workload's result is {}", end.status),
+        (Health::Troubled(why), Some(end)) => {
+            format!("detected: {why}; the workload's result is {}", end.status)
+        }
         (other, _) => other.to_string(),
     })
 }

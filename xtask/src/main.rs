@@ -2,22 +2,33 @@
 //!
 //! Invariant: nothing is decided here. Each command is a file of its own.
 
+mod apt;
+mod bench;
 mod boot;
 mod cache;
+mod check;
 mod config;
 mod digest;
+mod doctor;
 mod exit;
+mod fetch;
+mod host;
+mod image;
 mod inject;
 mod interrupt;
+mod kvm;
 mod lab;
 mod paths;
 mod proc;
 mod progress;
 mod setup;
+mod source;
+mod unpack;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
@@ -44,35 +55,65 @@ struct Cli {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
+    Doctor(doctor::Args),
+    Setup(setup::Args),
+    Image(image::Args),
     Boot(boot::Args),
     Inject(inject::Args),
+    Bench(bench::Args),
+    Test(check::TestArgs),
+    Tidy(check::TidyArgs),
+    Ci(check::CiArgs),
     /// The parent of a headless guest; only `boot` starts it
     #[command(hide = true)]
     GuestWatch {
         /// The guest's folder
         folder: PathBuf,
     },
+    /// Run the probe guest of `doctor`
+    #[command(name = kvm::COMMAND, hide = true)]
+    ProbeKvm,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // The watcher lives and dies with its guest and must not be stopped by signals meant for us.
-    if !matches!(cli.command, Command::GuestWatch { .. })
-        && let Err(error) = interrupt::install()
-    {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    let result = match cli.command {
-        Command::Boot(args) => boot::run(args),
-        Command::Inject(args) => inject::run(args),
-        Command::GuestWatch { folder } => boot::watch_guest(&folder),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = Cli::parse().command;
+    match prepare(&command).and_then(|()| dispatch(command)) {
+        Ok(code) => code,
+        // A signal that made something else fail is what the user wants to read about.
+        Err(error) if interrupt::raised() || error.chain().any(|e| e.is::<interrupt::Interrupted>()) => {
+            eprintln!("{}", interrupt::Interrupted);
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(exit::code_of(&error))
         }
     }
+}
+
+fn prepare(command: &Command) -> Result<()> {
+    match command {
+        // The watcher ends with its guest, or with the command that it hangs on, and not before.
+        Command::GuestWatch { .. } => Ok(()),
+        _ => interrupt::install(),
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Doctor(args) => {
+            return Ok(if doctor::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Setup(args) => setup::run(&args)?,
+        Command::Image(args) => image::run(&args)?,
+        Command::Boot(args) => boot::run(args)?,
+        Command::Inject(args) => inject::run(args)?,
+        Command::Bench(args) => bench::run(args)?,
+        Command::Test(args) => check::test(&args)?,
+        Command::Tidy(_) => check::tidy()?,
+        Command::Ci(args) => check::ci(&args)?,
+        Command::GuestWatch { folder } => boot::watch_guest(&folder)?,
+        Command::ProbeKvm => kvm::probe()?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

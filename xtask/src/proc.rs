@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::interrupt::{self, GroupGuard, Interrupted};
+use crate::progress::Step;
 
 /// How many of the last lines an error quotes.
 const QUOTED_LINES: usize = 20;
@@ -40,6 +41,11 @@ impl Runner {
     /// Whether commands are printed and not run.
     pub fn is_dry(&self) -> bool {
         self.dry_run
+    }
+
+    /// A step on display, which shows nothing in a dry run.
+    pub fn step(&self, make: impl FnOnce() -> Step) -> Step {
+        if self.dry_run { Step::silent() } else { make() }
     }
 
     /// Says what a step that is no program does; only in a dry run.
@@ -94,11 +100,7 @@ pub fn output_of(what: &str, mut command: Command, limit: Duration) -> Result<St
 }
 
 /// Runs a short program and takes what it prints, whether it succeeds or not.
-pub fn capture(
-    what: &str,
-    command: &mut Command,
-    limit: Duration,
-) -> Result<(Vec<u8>, Vec<u8>, ExitStatus)> {
+pub fn capture(what: &str, command: &mut Command, limit: Duration) -> Result<(Vec<u8>, Vec<u8>, ExitStatus)> {
     own_group(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(what, command)?;
@@ -129,8 +131,8 @@ pub fn capture(
 
 fn run_logged(what: &str, log_path: &Path, mut command: Command, on_line: OnLine<'_>) -> Result<()> {
     interrupt::check()?;
-    let mut log = File::create(log_path)
-        .with_context(|| format!("cannot write the log {}", log_path.display()))?;
+    let mut log =
+        File::create(log_path).with_context(|| format!("cannot write the log {}", log_path.display()))?;
     writeln!(log, "$ {}", shell_line(&command)).with_context(|| write_failed(log_path))?;
 
     own_group(&mut command);
@@ -333,8 +335,7 @@ fn quote(word: &OsStr) -> String {
 /// The path of a program in PATH, or the path itself where `name` holds a slash.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runnable =
-        |p: &Path| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let runnable = |p: &Path| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| runnable(path));
     }
@@ -372,7 +373,10 @@ mod tests {
         let runner = Runner::new(false, dir.path().into());
         let error = runner.run_quietly("the build", "b.log", sh("seq 1 50; exit 3")).unwrap_err().to_string();
         assert!(error.starts_with("the build failed (exit code 3)"), "{error}");
-        assert!(error.contains("    50") && error.contains("    31") && !error.contains("    30\n"), "{error}");
+        assert!(
+            error.contains("    50") && error.contains("    31") && !error.contains("    30\n"),
+            "{error}"
+        );
         assert!(error.contains("b.log"));
     }
 

@@ -37,6 +37,11 @@ impl Step {
         Step::new(what.into(), Some(total), "  {prefix} [{bar:30}] {pos}/{len}, {eta} left {wide_msg:.dim}")
     }
 
+    /// A step that shows nothing: in a dry run nothing happens that would take time.
+    pub fn silent() -> Step {
+        Step { bar: ProgressBar::hidden(), what: String::new(), started: Instant::now(), ended: true }
+    }
+
     fn new(what: String, total: Option<u64>, style: &str) -> Step {
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())

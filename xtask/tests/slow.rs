@@ -126,7 +126,8 @@ fn a_headless_guest_is_ready_reachable_and_agrees_with_qemu_on_its_memory() {
     let regions = guest.inject(&["list", "regions", "--json"]);
     let regions: Vec<Value> = serde_json::from_slice(&regions.stdout).unwrap();
     for name in ["System RAM", "Kernel code", "Kernel data"] {
-        let region = regions.iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("{name} is missing"));
+        let region =
+            regions.iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(region["ram"], true, "{region}");
     }
     assert!(regions.iter().any(|r| r["ram"] == false), "devices are listed, too");
@@ -140,7 +141,10 @@ fn a_headless_guest_is_ready_reachable_and_agrees_with_qemu_on_its_memory() {
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn ten_flips_in_ram_and_ten_in_registers_are_read_back() {
     let guest = Guest::boot("flips", &[]);
-    for args in [&["ram", "--count", "10", "--seed", "1", "--json"][..], &["reg", "x*", "--count", "10", "--seed", "2", "--json"]] {
+    for args in [
+        &["ram", "--count", "10", "--seed", "1", "--json"][..],
+        &["reg", "x*", "--count", "10", "--seed", "2", "--json"],
+    ] {
         let records = json_lines(&xtask(&[&["inject"], args, &["--guest", &guest.name]].concat()));
         assert_eq!(records.len(), 10);
         for record in &records {
@@ -186,7 +190,8 @@ fn a_flip_by_symbol_is_what_the_guest_itself_then_reads() {
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn every_workload_ends_with_its_known_digest() {
-    let recipe = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../images/recipe.toml")).unwrap();
+    let recipe =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../images/recipe.toml")).unwrap();
     let recipe: toml::Table = recipe.parse().unwrap();
     let workloads = recipe["workload"].as_array().unwrap();
     assert!(workloads.len() >= 5);
@@ -202,7 +207,8 @@ fn every_workload_ends_with_its_known_digest() {
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn a_crash_is_reported_as_one_and_ends_the_injection() {
     let guest = Guest::boot("crash", &["--workload", "sha256", "--append", "flipsim.repeat=100"]);
-    let args = ["inject", "ram", "--region", "Kernel code", "--count", "20000", "--interval", "1ms", "--seed", "3"];
+    let args =
+        ["inject", "ram", "--region", "Kernel code", "--count", "20000", "--interval", "1ms", "--seed", "3"];
     let (code, output) = fails(&[&args[..], &["--guest", &guest.name]].concat());
     assert_eq!(code, 4, "{output}");
     assert!(output.contains("the guest crashed after"), "{output}");
@@ -218,7 +224,9 @@ fn a_panic_is_paused_for_inspection_and_told() {
     let guest = Guest::boot("panic", &[]);
     guest.type_line("echo c > /proc/sysrq-trigger", "Kernel panic");
     wait_until("the panic event", || {
-        std::fs::read_to_string(guest.path("folder").join("events.jsonl")).unwrap_or_default().contains("GUEST_PANICKED")
+        std::fs::read_to_string(guest.path("folder").join("events.jsonl"))
+            .unwrap_or_default()
+            .contains("GUEST_PANICKED")
     });
     let (code, output) = fails(&["inject", "ram", "--guest", &guest.name]);
     assert_eq!(code, 4, "{output}");
@@ -337,7 +345,11 @@ fn a_killed_injection_does_not_leave_the_guest_stopped_for_good() {
 fn a_console_on_the_terminal_is_logged_and_power_off_ends_it() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let name = format!("test-console-{}", std::process::id());
-    command.args(["boot", "--name", &name]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["boot", "--name", &name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/runs").join(&name).join("console.log");
     let console = || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
@@ -363,7 +375,17 @@ fn a_guest_of_any_kind_is_reached_by_its_sockets_alone() {
     assert_eq!(records.len(), 3);
     assert!(records.iter().all(|r| r["flipped"] == true && r["region"] == "mach-virt.ram"), "{records:?}");
     let iomem = guest.path("folder").join("iomem.txt");
-    let args = ["inject", "ram", "--socket", &socket, "--iomem", iomem.to_str().unwrap(), "--region", "Kernel data", "--json"];
+    let args = [
+        "inject",
+        "ram",
+        "--socket",
+        &socket,
+        "--iomem",
+        iomem.to_str().unwrap(),
+        "--region",
+        "Kernel data",
+        "--json",
+    ];
     assert_eq!(json_lines(&ok(&args))[0]["region"], "Kernel data");
     let answer = guest.type_line("echo alive-$((40+2))", "alive-42");
     assert!(answer.contains("alive-42"));

@@ -242,7 +242,7 @@ impl RunDir {
                 Some((run, record))
             })
             .collect();
-        found.sort_by(|a, b| a.1.started.cmp(&b.1.started));
+        found.sort_by_key(|(_, record)| record.started);
         Ok(found)
     }
 

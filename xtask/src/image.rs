@@ -1,0 +1,274 @@
+//! `cargo xtask image convert`: raw disk images to qcow2 and back, checked and compared.
+//!
+//! Invariant: the destination is a complete and compared image, or it is not there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Subcommand;
+use xshell::{Shell, cmd};
+
+use crate::cache::{self, Cache};
+use crate::lab::Lab;
+use crate::proc::{self, Runner};
+use crate::progress::Step;
+
+/// Work with disk images.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do with an image.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// Convert a raw image to qcow2, or back, and compare the two
+    ///
+    /// The kind of SRC is found by looking at it. The result is checked (`qemu-img check`) and
+    /// compared with SRC, bit for bit, before it gets its name.
+    #[command(after_help = "\
+Examples:
+  cargo xtask image convert rootfs.ext4 rootfs.qcow2
+  cargo xtask image convert rootfs.qcow2 rootfs.img
+
+Exit codes: 0 DST is there and equal to SRC, 1 it failed, 130 interrupted.")]
+    Convert {
+        /// The image to read
+        src: PathBuf,
+        /// The image to make: qcow2 where the name ends in .qcow2, otherwise the other kind than SRC
+        dst: PathBuf,
+        /// Replace DST when it is there
+        #[arg(long)]
+        force: bool,
+        /// Print the commands and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Runs `cargo xtask image`.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.action {
+        Action::Convert { src, dst, force, dry_run } => {
+            let cache = if *dry_run { Cache::look()? } else { Cache::open()? };
+            let runner = Runner::new(*dry_run, cache.logs());
+            let img = qemu_img()?;
+            convert(&runner, &img, src, dst, *force)
+        }
+    }
+}
+
+/// The lab's own qemu-img, or the host's.
+fn qemu_img() -> Result<PathBuf> {
+    let lab = Lab::load()?;
+    let own = flipsim::arch::Arch::all().filter_map(|arch| Some(lab.arch(arch).qemu?.img));
+    own.filter(|path| path.is_file())
+        .next()
+        .or_else(|| proc::find_program("qemu-img"))
+        .context("no qemu-img: run `cargo xtask setup qemu`, or install it")
+}
+
+/// The two kinds that are converted into each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The bytes of the disk as they are.
+    Raw,
+    /// QEMU's own format.
+    Qcow2,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Raw => "raw",
+            Kind::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// Makes `dst` from `src`.
+pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
+    let from = kind_of(src)?;
+    let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
+        (_, Some("qcow2")) => Kind::Qcow2,
+        (Kind::Raw, Some("raw" | "img")) => Kind::Raw,
+        (Kind::Raw, _) => Kind::Qcow2,
+        (Kind::Qcow2, _) => Kind::Raw,
+    };
+    if from == to {
+        bail!(
+            "{} is a {} image already; name a DST that asks for the other kind",
+            src.display(),
+            from.name()
+        );
+    }
+    if let (Ok(a), Ok(b)) = (src.canonicalize(), dst.canonicalize())
+        && a == b
+    {
+        bail!("SRC and DST are the same file: {}", src.display());
+    }
+    if dst.is_dir() {
+        bail!("{} is a folder; name the image to make", dst.display());
+    }
+    if dst.exists() && !force {
+        bail!("{} is there already; --force replaces it", dst.display());
+    }
+    let parent = dst.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        bail!("there is no folder {} to put the image into", parent.display());
+    }
+    let temporary = cache::beside(dst, &format!(".{}.tmp", std::process::id()));
+    let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
+        if runner.is_dry() {
+            runner.note(&format!("rename {} to {}", temporary.display(), dst.display()));
+            return Ok(());
+        }
+        std::fs::rename(&temporary, dst).with_context(|| format!("cannot make {}", dst.display()))
+    });
+    if made.is_err() {
+        // The error that brought us here says more than one from cleaning up would.
+        let _left = cache::remove_file(&temporary);
+    }
+    made
+}
+
+fn make(runner: &Runner, img: &Path, (src, from): (&Path, Kind), (dst, to): (&Path, Kind)) -> Result<()> {
+    let sh = Shell::new()?;
+    let (from, to) = (from.name(), to.name());
+    let name = src.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let step = runner.step(|| Step::spinner(format!("converting {name} to {to}")));
+    let commands: [(&str, Command); 3] = [
+        ("converting the image", cmd!(sh, "{img} convert -f {from} -O {to} {src} {dst}").into()),
+        ("checking the image", cmd!(sh, "{img} check -q -f {to} {dst}").into()),
+        ("comparing the images", cmd!(sh, "{img} compare -q -f {from} -F {to} {src} {dst}").into()),
+    ];
+    for (what, command) in commands {
+        // Raw images have no structure to check, and qemu-img says so with an error.
+        if what.starts_with("checking") && to == "raw" {
+            continue;
+        }
+        runner.run_quietly(what, "qemu-img.log", command)?;
+    }
+    if !runner.is_dry() {
+        step.done();
+    }
+    Ok(())
+}
+
+/// Looks at the first bytes. A raw image can be anything, so what is certainly no disk is refused.
+pub fn kind_of(path: &Path) -> Result<Kind> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let meta = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+    if meta.is_dir() {
+        bail!("{} is a folder, not an image", path.display());
+    }
+    let mut start = Vec::new();
+    file.take(512).read_to_end(&mut start).with_context(|| format!("cannot read {}", path.display()))?;
+    let not = |what: &str| anyhow!("{} is {what}, not a disk image", path.display());
+    match &start[..] {
+        [b'Q', b'F', b'I', 0xfb, ..] => Ok(Kind::Qcow2),
+        [] => Err(not("empty")),
+        [0x1f, 0x8b, ..] => Err(not("a gzip archive; unpack it first")),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Err(not("an xz archive; unpack it first")),
+        [b'B', b'Z', b'h', ..] => Err(not("a bzip2 archive; unpack it first")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err(not("a zstd archive; unpack it first")),
+        [b'P', b'K', 3, 4, ..] => Err(not("a zip archive; unpack it first")),
+        [0x7f, b'E', b'L', b'F', ..] => Err(not("a program")),
+        [b'K', b'D', b'M', b'V', ..] => Err(not("a VMDK image; `qemu-img convert` makes it raw first")),
+        bytes if meta.len() % 512 != 0 || bytes.len() < 512 => {
+            Err(not(&format!("{} bytes long, which is no multiple of 512", meta.len())))
+        }
+        _ => Ok(Kind::Raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Place {
+            let place = Place(tempfile::tempdir().unwrap());
+            let mut disk = vec![0u8; 1 << 20];
+            disk[4096] = 0x5a;
+            std::fs::write(place.at("disk.img"), disk).unwrap();
+            place
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn convert(&self, src: &str, dst: &str, force: bool) -> Result<()> {
+            let img = proc::find_program("qemu-img").unwrap_or_else(|| "qemu-img".into());
+            let runner = Runner::new(false, self.at("logs"));
+            convert(&runner, &img, &self.at(src), &self.at(dst), force)
+        }
+
+        fn refused(&self, src: &str, dst: &str) -> String {
+            format!("{:#}", self.convert(src, dst, false).unwrap_err())
+        }
+    }
+
+    #[test]
+    fn raw_to_qcow2_and_back_gives_the_same_bytes() {
+        if proc::find_program("qemu-img").is_none() {
+            eprintln!("skipped: no qemu-img on this host");
+            return;
+        }
+        let place = Place::new();
+        place.convert("disk.img", "disk.qcow2", false).unwrap();
+        assert_eq!(kind_of(&place.at("disk.qcow2")).unwrap(), Kind::Qcow2);
+        place.convert("disk.qcow2", "again.raw", false).unwrap();
+        assert_eq!(
+            std::fs::read(place.at("disk.img")).unwrap(),
+            std::fs::read(place.at("again.raw")).unwrap()
+        );
+        let error = place.refused("disk.img", "disk.qcow2");
+        assert!(error.contains("--force"), "{error}");
+        place.convert("disk.img", "disk.qcow2", true).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_by_name() {
+        let place = Place::new();
+        for (content, word) in [
+            (&b""[..], "empty"),
+            (b"\x1f\x8b rest", "gzip"),
+            (b"\x7fELF rest", "a program"),
+            (b"hello", "no multiple of 512"),
+        ] {
+            std::fs::write(place.at("x"), content).unwrap();
+            let error = place.refused("x", "x.qcow2");
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(place.refused("missing", "x.qcow2").contains("cannot open"));
+    }
+
+    #[test]
+    fn the_same_file_or_kind_is_refused() {
+        let place = Place::new();
+        assert!(place.refused("disk.img", "other.raw").contains("raw image already"));
+        std::os::unix::fs::symlink(place.at("disk.img"), place.at("link.qcow2")).unwrap();
+        assert!(place.refused("disk.img", "link.qcow2").contains("the same file"));
+        assert!(place.refused("disk.img", "nowhere/x.qcow2").contains("no folder"));
+    }
+
+    #[test]
+    fn a_failed_conversion_leaves_nothing() {
+        let place = Place::new();
+        let runner = Runner::new(false, place.at("logs"));
+        let img = Path::new("/bin/false");
+        assert!(convert(&runner, img, &place.at("disk.img"), &place.at("d.qcow2"), false).is_err());
+        let names: Vec<_> =
+            std::fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+}

@@ -1,0 +1,652 @@
+//! Unpacking source archives.
+//!
+//! Invariants: **nothing lands outside the folder**, whatever the archive says; a folder has its
+//! final name only when all of the archive is in it.
+//!
+//! Why links are safe: an entry is written only below folders that are real, never through a link.
+//! A symbolic link is accepted only as `../` × n followed by plain names, with n no more than the
+//! depth of the (real) folder that holds it. Its first steps then stay inside, and each link on the
+//! rest of the way obeys the same rule.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use tar::{Archive, Entry, EntryType};
+
+use crate::interrupt;
+use crate::progress::Step;
+
+/// What an archive may hold at most. A source tree is far below; a bomb is far above.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Files, folders and links.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { entries: 1_000_000, bytes: 16 << 30 }
+    }
+}
+
+/// Unpacks `archive` to `folder`, which must not exist yet, without the archive's own top folder.
+pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
+    let temporary = crate::cache::beside(folder, ".tmp");
+    crate::cache::remove_tree(&temporary)?;
+    fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
+    let unpacked = unpack_into(archive, &temporary, 1, Limits::default()).and_then(|()| {
+        fs::rename(&temporary, folder).with_context(|| format!("cannot make {}", folder.display()))
+    });
+    if unpacked.is_err() {
+        // The error that brought us here says more than one from cleaning up would.
+        let _left = crate::cache::remove_tree(&temporary);
+    }
+    unpacked
+}
+
+/// Unpacks `archive` over what is in `folder`, dropping the first `strip` parts of each name. On an
+/// error the folder holds a part of it: the caller throws it away.
+pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) -> Result<()> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
+    let size = file.metadata().with_context(|| format!("cannot read {}", archive.display()))?.len();
+    let step = Step::bytes(format!("unpacking {name}"), Some(size));
+    let read = Rc::new(Cell::new(0));
+    let compressed = Counting { inner: file, read: read.clone() };
+    let plain = decompress(BufReader::with_capacity(1 << 16, compressed))
+        .with_context(|| format!("{} is no archive that setup can unpack", archive.display()))?;
+    let tail = Rc::new(Cell::new(0));
+    let mut tar = Archive::new(TrailingZeros { inner: plain, zeros: tail.clone() });
+
+    let mut unpacker = Unpacker {
+        folder,
+        strip,
+        limits,
+        real_folders: HashSet::from([PathBuf::new()]),
+        entries: 0,
+        bytes: 0,
+    };
+    let damaged = || format!("{} is truncated or damaged; remove it and run setup again", archive.display());
+    for entry in tar.entries().with_context(damaged)? {
+        interrupt::check()?;
+        let mut entry = entry.with_context(damaged)?;
+        let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        unpacker
+            .entry(&mut entry)
+            .with_context(|| format!("{}: the entry `{}`", archive.display(), shown.escape_debug()))?;
+        step.set(read.get());
+    }
+    // The rest is read as well: only there do the compressors' own checksums stand.
+    let mut rest = tar.into_inner();
+    let mut buffer = vec![0; 1 << 16];
+    while rest.read(&mut buffer).with_context(damaged)? > 0 {
+        interrupt::check()?;
+    }
+    if unpacker.entries == 0 {
+        bail!("{} holds nothing", archive.display());
+    }
+    // An archive ends with two blocks of zeroes; without one it was cut between two entries.
+    if tail.get() < 512 {
+        return Err(anyhow::anyhow!("the mark of its end is missing")).with_context(damaged);
+    }
+    step.done();
+    Ok(())
+}
+
+struct Unpacker<'a> {
+    folder: &'a Path,
+    strip: usize,
+    limits: Limits,
+    /// Folders that were seen to be folders and no links. None can turn into a link later: an entry
+    /// in the place of a folder is refused.
+    real_folders: HashSet<PathBuf>,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Unpacker<'_> {
+    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<()> {
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
+            return Ok(());
+        }
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            bail!("the archive holds more than {} entries, which no source tree does", self.limits.entries);
+        }
+        let inside = inside(&entry.path_bytes())?;
+        let Some(path) = strip(&inside, self.strip) else {
+            if kind == EntryType::Directory {
+                return Ok(());
+            }
+            bail!("it lies outside the archive's top folder");
+        };
+        match kind {
+            EntryType::Directory => self.real_folder(&path),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(entry, &path),
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().context("a link without a target")?.into_owned();
+                self.symlink(&path, &target)
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().context("a link without a target")?.into_owned();
+                self.hard_link(&path, &target)
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                bail!("device nodes and pipes are not unpacked")
+            }
+            other => bail!("entries of the kind {other:?} are not unpacked"),
+        }
+    }
+
+    fn file<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> Result<()> {
+        let size = entry.size();
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > self.limits.bytes {
+            bail!("the archive holds more than {} bytes, which no source tree does", self.limits.bytes);
+        }
+        let runnable = entry.header().mode().unwrap_or(0) & 0o100 != 0;
+        let place = self.free_place(path)?;
+        let failed = |error: io::Error| {
+            let hint = crate::cache::full_disk_hint(&error);
+            anyhow::Error::new(error).context(format!("cannot write {}{hint}", place.display()))
+        };
+        // The set-user-id, group and sticky bits of the archive are dropped, as are odd permissions.
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(if runnable { 0o755 } else { 0o644 })
+            .open(&place)
+            .map_err(failed)?;
+        let mut buffer = [0; 1 << 16];
+        let mut written = 0;
+        loop {
+            let n = entry.read(&mut buffer).context("the archive is truncated or damaged")?;
+            if n == 0 {
+                break;
+            }
+            interrupt::check()?;
+            file.write_all(&buffer[..n]).map_err(failed)?;
+            written += n as u64;
+        }
+        if written != size {
+            bail!("the archive is truncated: {written} of {size} bytes");
+        }
+        // Builds compare times: a generated file must not look older than what it came from.
+        if let Ok(seconds @ 1..) = entry.header().mtime()
+            && let Some(time) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+        {
+            file.set_modified(time).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &Path, target: &[u8]) -> Result<()> {
+        let target = Path::new(OsStr::from_bytes(target));
+        let depth = path.components().count() - 1;
+        let mut ups = 0;
+        let mut went_down = false;
+        for part in target.components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir if went_down => {
+                    bail!(
+                        "its target `{}` goes up after going down, which may lead outside",
+                        target.display()
+                    )
+                }
+                Component::ParentDir => ups += 1,
+                Component::Normal(_) => went_down = true,
+                Component::RootDir | Component::Prefix(_) => {
+                    bail!("its target `{}` is absolute", target.display())
+                }
+            }
+        }
+        if ups > depth {
+            bail!("its target `{}` leads outside the folder", target.display());
+        }
+        let place = self.free_place(path)?;
+        std::os::unix::fs::symlink(target, &place)
+            .with_context(|| format!("cannot make the link {}", place.display()))
+    }
+
+    fn hard_link(&mut self, path: &Path, target: &[u8]) -> Result<()> {
+        let inside = inside(target).context("the target of a hard link")?;
+        let target = strip(&inside, self.strip).context("its target lies outside the top folder")?;
+        self.real_parent(&target)?;
+        let from = self.folder.join(&target);
+        if !fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) {
+            bail!("its target `{}` is no file that was unpacked before", target.display());
+        }
+        let place = self.free_place(path)?;
+        fs::hard_link(&from, &place).with_context(|| format!("cannot make the link {}", place.display()))
+    }
+
+    /// The place of a new entry. A file that is there already is replaced, as tar does.
+    fn free_place(&mut self, path: &Path) -> Result<PathBuf> {
+        self.real_parent(path)?;
+        let place = self.folder.join(path);
+        match fs::symlink_metadata(&place) {
+            Ok(meta) if meta.is_file() => {
+                fs::remove_file(&place).with_context(|| format!("cannot replace {}", place.display()))?;
+            }
+            Ok(meta) if meta.is_symlink() => bail!("a link is in its place already"),
+            Ok(_) => bail!("a folder is in its place already"),
+            Err(_) => {}
+        }
+        Ok(place)
+    }
+
+    fn real_parent(&mut self, path: &Path) -> Result<()> {
+        let parent = path.parent().unwrap_or(Path::new("")).to_owned();
+        self.real_folder(&parent)
+    }
+
+    /// Makes sure that every part of `path` is a folder and no link.
+    fn real_folder(&mut self, path: &Path) -> Result<()> {
+        if self.real_folders.contains(path) {
+            return Ok(());
+        }
+        let mut so_far = PathBuf::new();
+        for part in path.components() {
+            so_far.push(part);
+            if self.real_folders.contains(&so_far) {
+                continue;
+            }
+            let place = self.folder.join(&so_far);
+            match fs::symlink_metadata(&place) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(meta) if meta.is_symlink() => {
+                    bail!("it would be written through the link `{}`", so_far.display())
+                }
+                Ok(_) => bail!("`{}` is a file, not a folder", so_far.display()),
+                Err(_) => fs::create_dir(&place)
+                    .with_context(|| format!("cannot make the folder {}", place.display()))?,
+            }
+            self.real_folders.insert(so_far.clone());
+        }
+        Ok(())
+    }
+}
+
+/// A name from the archive as a path that goes nowhere but down.
+fn inside(name: &[u8]) -> Result<PathBuf> {
+    if name.contains(&0) {
+        bail!("its name holds a zero byte");
+    }
+    let mut path = PathBuf::new();
+    for part in Path::new(OsStr::from_bytes(name)).components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            Component::ParentDir => bail!("its name holds `..`, which leads outside the folder"),
+            Component::RootDir | Component::Prefix(_) => bail!("its name is absolute"),
+        }
+    }
+    Ok(path)
+}
+
+fn strip(path: &Path, parts: usize) -> Option<PathBuf> {
+    let rest: PathBuf = path.components().skip(parts).collect();
+    (!rest.as_os_str().is_empty()).then_some(rest)
+}
+
+/// The reader for what the first bytes say.
+fn decompress<'a>(mut from: BufReader<impl Read + 'a>) -> Result<Box<dyn Read + 'a>> {
+    let mut start = [0; 262];
+    let n = read_up_to(&mut from, &mut start).context("cannot read its first bytes")?;
+    let from = BufReader::new(io::Cursor::new(start[..n].to_vec()).chain(from));
+    Ok(match &start[..n] {
+        // A decoder for one stream would stop in silence at the end of the first of several.
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(xz2::bufread::XzDecoder::new_multi_decoder(from)),
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => bail!("it is compressed with zstd; xz, gzip and bzip2 are known"),
+        [] => bail!("it is empty"),
+        bytes if bytes.get(257..262) == Some(b"ustar") => Box::new(from),
+        _ => bail!("its first bytes are neither tar's nor those of xz, gzip or bzip2"),
+    })
+}
+
+fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// Counts what was read of the compressed file, for the bar.
+struct Counting<R> {
+    inner: R,
+    read: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read.set(self.read.get() + n as u64);
+        Ok(n)
+    }
+}
+
+/// Counts the zeroes at the end of what was read so far.
+struct TrailingZeros<R> {
+    inner: R,
+    zeros: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for TrailingZeros<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if n > 0 {
+            let at_end = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
+            let before = if at_end == n { self.zeros.get() } else { 0 };
+            self.zeros.set(before + at_end as u64);
+        }
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One entry as raw header fields: the tar crate refuses to write the names that matter here.
+    #[derive(Debug, Clone)]
+    struct Raw {
+        kind: u8,
+        name: String,
+        link: String,
+        content: Vec<u8>,
+        mode: u32,
+    }
+
+    fn file(name: &str, content: &str) -> Raw {
+        Raw { kind: b'0', name: name.into(), link: String::new(), content: content.into(), mode: 0o644 }
+    }
+
+    fn link(kind: u8, name: &str, target: &str) -> Raw {
+        Raw { kind, name: name.into(), link: target.into(), content: Vec::new(), mode: 0o777 }
+    }
+
+    fn folder(name: &str) -> Raw {
+        Raw { kind: b'5', name: name.into(), link: String::new(), content: Vec::new(), mode: 0o755 }
+    }
+
+    fn tar_of(entries: &[Raw]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            let mut header = [0u8; 512];
+            header[..entry.name.len()].copy_from_slice(entry.name.as_bytes());
+            let number =
+                |value: u64, width: usize| format!("{value:0width$o}\0", width = width - 1).into_bytes();
+            header[100..108].copy_from_slice(&number(entry.mode.into(), 8));
+            header[124..136].copy_from_slice(&number(entry.content.len() as u64, 12));
+            header[136..148].copy_from_slice(&number(1_000_000_000, 12));
+            header[156] = entry.kind;
+            header[157..157 + entry.link.len()].copy_from_slice(entry.link.as_bytes());
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            header[148..156].copy_from_slice(b"        ");
+            let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            bytes.extend_from_slice(&header);
+            bytes.extend_from_slice(&entry.content);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+        bytes.resize(bytes.len() + 1024, 0);
+        bytes
+    }
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Place {
+            let place = Place(tempfile::tempdir().unwrap());
+            fs::write(place.0.path().join("victim"), "untouched").unwrap();
+            place
+        }
+
+        fn target(&self) -> PathBuf {
+            self.0.path().join("out")
+        }
+
+        fn unpack(&self, bytes: &[u8]) -> Result<()> {
+            let archive = self.0.path().join("a.tar");
+            fs::write(&archive, bytes).unwrap();
+            unpack_new(&archive, &self.target())
+        }
+
+        fn refused(&self, entries: &[Raw]) -> String {
+            let error = format!("{:#}", self.unpack(&tar_of(entries)).unwrap_err());
+            assert_eq!(self.listing(), ["a.tar", "victim"], "{error}");
+            assert_eq!(fs::read_to_string(self.0.path().join("victim")).unwrap(), "untouched");
+            error
+        }
+
+        fn listing(&self) -> Vec<String> {
+            let mut names: Vec<String> = fs::read_dir(self.0.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn compress_xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 1);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn compress_gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn compress_bz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn sample() -> Vec<u8> {
+        tar_of(&[
+            folder("top/"),
+            file("top/a/b.txt", "hello"),
+            link(b'2', "top/a/up", "../c"),
+            file("top/c", "x"),
+        ])
+    }
+
+    #[test]
+    fn every_compression_is_recognised_by_its_first_bytes() {
+        for bytes in [sample(), compress_xz(&sample()), compress_gz(&sample()), compress_bz(&sample())] {
+            let place = Place::new();
+            place.unpack(&bytes).unwrap();
+            assert_eq!(fs::read_to_string(place.target().join("a/b.txt")).unwrap(), "hello");
+            assert_eq!(fs::read_to_string(place.target().join("a/up")).unwrap(), "x");
+        }
+    }
+
+    #[test]
+    fn an_archive_of_several_streams_is_read_to_its_end() {
+        let plain = sample();
+        let (first, second) = plain.split_at(1536);
+        for compress in [compress_xz, compress_gz, compress_bz] {
+            let place = Place::new();
+            place.unpack(&[compress(first), compress(second)].concat()).unwrap();
+            assert!(place.target().join("c").exists());
+        }
+    }
+
+    #[test]
+    fn a_truncated_archive_is_an_error_and_leaves_nothing() {
+        for bytes in [sample(), compress_xz(&sample()), compress_gz(&sample()), compress_bz(&sample())] {
+            for cut in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 1025.min(bytes.len() / 4)] {
+                let place = Place::new();
+                let error = format!("{:#}", place.unpack(&bytes[..cut]).unwrap_err());
+                assert!(error.contains("truncated") || error.contains("no archive"), "{cut}: {error}");
+                assert_eq!(place.listing(), ["a.tar", "victim"]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_compressed_archive_is_an_error() {
+        let mut bytes = compress_xz(&sample());
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        assert!(Place::new().unpack(&bytes).is_err());
+    }
+
+    #[test]
+    fn names_that_lead_outside_are_refused() {
+        let up = Place::new().refused(&[file("top/../../victim", "evil")]);
+        assert!(up.contains("holds `..`") && up.contains("top/../../victim"), "{up}");
+        let bare = Place::new().refused(&[file("../x", "evil")]);
+        assert!(bare.contains("holds `..`"), "{bare}");
+        let absolute = Place::new().refused(&[file("/tmp/flipsim-evil", "evil")]);
+        assert!(absolute.contains("absolute"), "{absolute}");
+    }
+
+    #[test]
+    fn links_that_lead_outside_are_refused() {
+        for target in ["../victim", "/etc/passwd", "a/../../victim", "../../..", ".."] {
+            let error = Place::new().refused(&[folder("top/"), link(b'2', "top/l", target)]);
+            assert!(error.contains("its target"), "{target}: {error}");
+        }
+    }
+
+    #[test]
+    fn links_that_together_lead_outside_are_refused() {
+        let entries = [link(b'2', "top/d", "."), link(b'2', "top/e", "d/d/../../victim")];
+        assert!(Place::new().refused(&entries).contains("goes up after going down"));
+    }
+
+    #[test]
+    fn hard_links_to_the_outside_or_through_links_are_refused() {
+        for target in ["top/../victim", "/etc/passwd", "top/missing", "victim"] {
+            Place::new().refused(&[folder("top/"), link(b'1', "top/l", target)]);
+        }
+        let entries = [file("top/d/f", "x"), link(b'2', "top/s", "d"), link(b'1', "top/l", "top/s/f")];
+        assert!(Place::new().refused(&entries).contains("through the link"));
+    }
+
+    #[test]
+    fn a_hard_link_to_an_unpacked_file_is_made() {
+        let place = Place::new();
+        place.unpack(&tar_of(&[file("top/a", "same"), link(b'1', "top/b", "top/a")])).unwrap();
+        assert_eq!(fs::read_to_string(place.target().join("b")).unwrap(), "same");
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_or_in_its_place() {
+        let through = [folder("top/real/"), link(b'2', "top/l", "real"), file("top/l/f", "evil")];
+        assert!(Place::new().refused(&through).contains("through the link"));
+        let over = [file("top/f", "x"), link(b'2', "top/l", "f"), file("top/l", "evil")];
+        assert!(Place::new().refused(&over).contains("a link is in its place"));
+    }
+
+    #[test]
+    fn devices_and_pipes_are_refused() {
+        for kind in *b"346" {
+            let error = Place::new().refused(&[folder("top/"), link(kind, "top/dev", "")]);
+            assert!(error.contains("device nodes and pipes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn set_user_id_bits_are_dropped_and_times_kept() {
+        let place = Place::new();
+        let mut entry = file("top/tool", "x");
+        entry.mode = 0o6755;
+        place.unpack(&tar_of(&[entry])).unwrap();
+        let meta = fs::metadata(place.target().join("tool")).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7100, 0o100);
+        assert_eq!(meta.modified().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    }
+
+    #[test]
+    fn an_archive_beyond_the_limits_is_refused() {
+        let place = Place::new();
+        let archive = place.0.path().join("a.tar");
+        fs::write(&archive, sample()).unwrap();
+        let out = place.target();
+        fs::create_dir(&out).unwrap();
+        let few = unpack_into(&archive, &out, 1, Limits { entries: 2, bytes: 100 }).unwrap_err();
+        assert!(format!("{few:#}").contains("more than 2 entries"));
+        let small = unpack_into(&archive, &out, 1, Limits { entries: 9, bytes: 3 }).unwrap_err();
+        assert!(format!("{small:#}").contains("more than 3 bytes"));
+    }
+
+    #[test]
+    fn what_is_no_archive_is_said_to_be_none() {
+        let error = format!("{:#}", Place::new().unpack(b"<html>not found</html>").unwrap_err());
+        assert!(error.contains("neither tar's"), "{error}");
+    }
+
+    fn any_name() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec!["a", "b", "top", "..", ".", "", "victim"]);
+        prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_the_archive_says_nothing_outside_changes(
+            entries in prop::collection::vec((prop::sample::select(b"0125".to_vec()), any_name(), any_name()), 1..12)
+        ) {
+            let place = Place::new();
+            let raw: Vec<Raw> = entries
+                .into_iter()
+                .map(|(kind, name, target)| {
+                    let content = if kind == b'0' { b"evil".to_vec() } else { Vec::new() };
+                    let link = if kind == b'1' || kind == b'2' { target } else { String::new() };
+                    // Most names start well, or nearly every archive would end at its first entry.
+                    Raw { kind, name: format!("top/{name}"), link, content, mode: 0o4755 }
+                })
+                .collect();
+            let out = place.target();
+            fs::create_dir(&out).unwrap();
+            let archive = place.0.path().join("a.tar");
+            fs::write(&archive, tar_of(&raw)).unwrap();
+            let _refused_or_not = unpack_into(&archive, &out, 1, Limits::default());
+            prop_assert_eq!(place.listing(), ["a.tar", "out", "victim"]);
+            prop_assert_eq!(fs::read_to_string(place.0.path().join("victim")).unwrap(), "untouched");
+            let root = out.canonicalize().unwrap();
+            let mut open = vec![out];
+            while let Some(dir) = open.pop() {
+                for entry in fs::read_dir(dir).unwrap() {
+                    let path = entry.unwrap().path();
+                    if let Ok(real) = path.canonicalize() {
+                        prop_assert!(real.starts_with(&root), "{} leads to {}", path.display(), real.display());
+                    }
+                    if path.symlink_metadata().unwrap().is_dir() {
+                        open.push(path);
+                    }
+                }
+            }
+        }
+    }
+}

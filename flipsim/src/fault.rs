@@ -385,9 +385,8 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
             let mut old = vec![0; mask.len()];
             target.read_memory(*address, &mut old)?;
             let wanted = xor(&old, mask);
-            target.write_memory(*address, &wanted)?;
             let mut new = vec![0; mask.len()];
-            target.read_memory(*address, &mut new)?;
+            target.write_memory_read_back(*address, &wanted, &mut new)?;
             check(fault, old, &wanted, new)
         }
         Fault::Reg { register, mask } => {

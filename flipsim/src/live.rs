@@ -191,6 +191,16 @@ impl Target for LiveTarget {
         self.stub().write_memory(address.0, bytes).map_err(gdb_error(doing))
     }
 
+    fn write_memory_read_back(
+        &mut self,
+        address: GuestPhys,
+        bytes: &[u8],
+        back: &mut [u8],
+    ) -> Result<(), TargetError> {
+        let doing = || format!("write memory at {address}");
+        self.stub().write_memory_read_back(address.0, bytes, back).map_err(gdb_error(doing))
+    }
+
     fn registers(&self) -> &[Register] {
         &self.registers
     }

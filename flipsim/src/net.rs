@@ -44,10 +44,11 @@ impl Endpoint {
     /// # Errors
     /// [`NetError`], each variant one cause with its own remedy.
     pub fn connect(&self, timeout: Duration) -> Result<Stream, NetError> {
-        let stream = match self {
-            Endpoint::Unix(path) => Stream::Unix(self.connect_unix(path, timeout)?),
-            Endpoint::Tcp(host, port) => Stream::Tcp(self.connect_tcp(host, *port, timeout)?),
+        let socket = match self {
+            Endpoint::Unix(path) => Socket::Unix(self.connect_unix(path, timeout)?),
+            Endpoint::Tcp(host, port) => Socket::Tcp(self.connect_tcp(host, *port, timeout)?),
         };
+        let mut stream = Stream { socket, read_timeout: None };
         let set =
             stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
         set.map_err(|error| self.classify(error))?;
@@ -241,10 +242,15 @@ impl Default for Timeouts {
 
 /// A connection to an [`Endpoint`]. TCP goes without Nagle's delay.
 #[derive(Debug)]
-pub enum Stream {
-    /// Over a unix socket.
+pub struct Stream {
+    socket: Socket,
+    /// The read time-out that the socket has now, so that it is set only when it changes.
+    read_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Socket {
     Unix(UnixStream),
-    /// Over TCP.
     Tcp(TcpStream),
 }
 
@@ -253,13 +259,15 @@ impl Stream {
     ///
     /// # Errors
     /// Those of setsockopt(2).
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         // The system reads zero as "for ever", and std refuses it.
         let timeout = timeout.map(|time| time.max(Duration::from_micros(1)));
-        match self {
-            Stream::Unix(stream) => stream.set_read_timeout(timeout),
-            Stream::Tcp(stream) => stream.set_read_timeout(timeout),
+        match &self.socket {
+            Socket::Unix(stream) => stream.set_read_timeout(timeout)?,
+            Socket::Tcp(stream) => stream.set_read_timeout(timeout)?,
         }
+        self.read_timeout = timeout;
+        Ok(())
     }
 
     /// Bounds each write from now on; `None` waits for ever.
@@ -268,9 +276,9 @@ impl Stream {
     /// Those of setsockopt(2).
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|time| time.max(Duration::from_micros(1)));
-        match self {
-            Stream::Unix(stream) => stream.set_write_timeout(timeout),
-            Stream::Tcp(stream) => stream.set_write_timeout(timeout),
+        match &self.socket {
+            Socket::Unix(stream) => stream.set_write_timeout(timeout),
+            Socket::Tcp(stream) => stream.set_write_timeout(timeout),
         }
     }
 
@@ -291,6 +299,9 @@ impl Stream {
 
     /// Reads at least one byte until `deadline`. `None`: the deadline came first. `Some(0)`: the end.
     ///
+    /// The wait may be longer by a sixteenth: a time-out that fits nearly enough is not set again,
+    /// which saves a system call on each read of a long series.
+    ///
     /// # Errors
     /// Those of read(2), without "would block" and "interrupted".
     pub fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
@@ -300,7 +311,10 @@ impl Stream {
                 // What has arrived counts even when the deadline has passed.
                 return self.read_ready(buffer);
             }
-            self.set_read_timeout(Some(left))?;
+            let fits = self.read_timeout.is_some_and(|set| set >= left && set - left <= left / 16);
+            if !fits {
+                self.set_read_timeout(Some(left))?;
+            }
             match self.read(buffer) {
                 Ok(count) => return Ok(Some(count)),
                 Err(error) => match error.kind() {
@@ -314,27 +328,27 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Unix(stream) => stream.as_fd(),
-            Stream::Tcp(stream) => stream.as_fd(),
+        match &self.socket {
+            Socket::Unix(stream) => stream.as_fd(),
+            Socket::Tcp(stream) => stream.as_fd(),
         }
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tcp(stream) => stream.read(buffer),
+        match &mut self.socket {
+            Socket::Unix(stream) => stream.read(buffer),
+            Socket::Tcp(stream) => stream.read(buffer),
         }
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.write(buffer),
-            Stream::Tcp(stream) => stream.write(buffer),
+        match &mut self.socket {
+            Socket::Unix(stream) => stream.write(buffer),
+            Socket::Tcp(stream) => stream.write(buffer),
         }
     }
 
@@ -459,7 +473,7 @@ mod tests {
     fn tcp_goes_without_delay_and_localhost_is_tried_at_all_its_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let Stream::Tcp(stream) = tcp("localhost", port).connect(SHORT).unwrap() else {
+        let Socket::Tcp(stream) = tcp("localhost", port).connect(SHORT).unwrap().socket else {
             panic!("no TCP stream");
         };
         assert!(stream.nodelay().unwrap());

@@ -71,6 +71,20 @@ pub trait Target {
     /// As [`Target::read_memory`].
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError>;
 
+    /// Writes physical memory and reads the same bytes back, in one exchange where the machine can.
+    ///
+    /// # Errors
+    /// As [`Target::read_memory`]. That `back` differs from `bytes` is no error here.
+    fn write_memory_read_back(
+        &mut self,
+        address: GuestPhys,
+        bytes: &[u8],
+        back: &mut [u8],
+    ) -> Result<(), TargetError> {
+        self.write_memory(address, bytes)?;
+        self.read_memory(address, back)
+    }
+
     /// The registers of the current vCPU, in the machine's order.
     fn registers(&self) -> &[Register];
 

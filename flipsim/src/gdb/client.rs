@@ -3,9 +3,9 @@
 //! Source: QEMU 7.1 `gdbstub.c`, 7.2 `gdbstub/gdbstub.c`; "Debugging with GDB", appendix "Remote
 //! Serial Protocol".
 //!
-//! Invariants: while the guest runs no byte is sent but the one that stops it, because any byte
-//! would stop it and be dropped. One packet is one write. An answer counts only after the stub has
-//! acknowledged its question, and a client that missed an answer refuses every further question.
+//! Invariants: while the guest runs no byte is sent but those that stop it, because any byte would
+//! stop it and be dropped. No packet takes more than one write. An answer counts only after the stub
+//! has acknowledged its question, and a client that missed an answer refuses every further question.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,6 +21,9 @@ const MAX_READ: usize = 0x800;
 /// Packet content beside the data of an `M`: the command, two numbers of 16 digits, `,` and `:`,
 /// and the frame.
 const WRITE_OVERHEAD: usize = 1 + 16 + 1 + 16 + 1 + 4;
+
+/// The most bytes that are written and read back in one go: both packets fit the smallest packet size.
+const MAX_PAIRED: usize = 64;
 
 /// How often a damaged packet is asked for, or one of ours sent again.
 const MAX_ATTEMPTS: u32 = 4;
@@ -291,6 +294,14 @@ enum Expect {
     Stop,
 }
 
+/// Whether packets are sent again that the other side found damaged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resend {
+    OnDemand,
+    /// Of two packets under way there is no telling which one a `-` means.
+    Never,
+}
+
 impl GdbClient {
     /// Connects, stops the guest, reads the target description, and turns physical memory mode off.
     ///
@@ -312,7 +323,6 @@ impl GdbClient {
             // The stub may still wait for an ack that its last client never sent.
             ack_owed: true,
             packet_size: MIN_PACKET_SIZE,
-            // Connecting stops the guest; `?` below says why it stands.
             state: RunState::Stopped(StopReason::Paused),
             unasked_stops: 0,
             physical: false,
@@ -391,6 +401,8 @@ impl GdbClient {
 
     /// Whether the guest runs, after a look at what the stub has sent meanwhile. Sends nothing.
     ///
+    /// Right after connecting the reason is [`StopReason::Debug`], whatever it was: QEMU says so.
+    ///
     /// # Errors
     /// [`GdbError::Exited`] and [`GdbError::Closed`] when QEMU is gone.
     pub fn run_state(&mut self) -> Result<RunState, GdbError> {
@@ -467,6 +479,45 @@ impl GdbClient {
             address = address.wrapping_add(length);
         }
         Ok(())
+    }
+
+    /// Writes `bytes`, and reads what is there afterwards into `back`, which is as long.
+    ///
+    /// Both commands travel in one write, so that the pair costs one round trip: a flip and its check.
+    ///
+    /// # Errors
+    /// Those of [`write_memory`](Self::write_memory). That `back` differs from `bytes` is no error here.
+    pub fn write_memory_read_back(
+        &mut self,
+        address: u64,
+        bytes: &[u8],
+        back: &mut [u8],
+    ) -> Result<(), GdbError> {
+        // The answer to a short write is shorter than any limit; longer ones gain nothing by this.
+        if bytes.is_empty() || bytes.len() > MAX_PAIRED || bytes.len() != back.len() {
+            self.write_memory(address, bytes)?;
+            return self.read_memory_into(address, back);
+        }
+        let length = bytes.len() as u64;
+        self.begin()?;
+        let mut packet = PacketWriter::begin(&mut self.sending);
+        packet.text("M").number(address).text(",").number(length).text(":").hex(bytes).finish();
+        let mut packet = PacketWriter::begin(&mut self.sending);
+        packet.text("m").number(address).text(",").number(length).finish();
+        self.finish(Expect::Answer, &mut Vec::new(), Resend::Never)?;
+        let written = self.answer().and_then(|_| self.check_ok());
+        // The second answer is on its way, whatever the first one was.
+        self.sending.clear();
+        let mut packet = PacketWriter::begin(&mut self.sending);
+        packet.text("m").number(address).text(",").number(length).finish();
+        let result = self.wait_for(Expect::Answer, &mut Vec::new(), Resend::Never);
+        self.out_of_step |= result.is_err();
+        result.and(written)?;
+        self.answer()?;
+        match codec::decode_hex_into(self.parser.data(), back) {
+            Some(()) => Ok(()),
+            None => Err(self.nonsense(self.parser.data())),
+        }
     }
 
     /// Whether addresses are guest physical now.
@@ -692,6 +743,11 @@ impl GdbClient {
     /// Sends a command and returns its answer, which is neither empty nor an error.
     fn ask(&mut self, build: impl FnOnce(&mut PacketWriter<'_>)) -> Result<&[u8], GdbError> {
         self.exchange(Expect::Answer, build)?;
+        self.answer()
+    }
+
+    /// The answer that has come, unless it is empty or an error.
+    fn answer(&self) -> Result<&[u8], GdbError> {
         let packet = self.parser.data();
         match packet {
             [] => Err(GdbError::Unsupported { packet: self.sent() }),
@@ -700,7 +756,7 @@ impl GdbClient {
                 Some(code) => Err(GdbError::Refused { packet: self.sent(), code: code as u8 }),
                 None => Err(self.nonsense(packet)),
             },
-            _ => Ok(self.parser.data()),
+            _ => Ok(packet),
         }
     }
 
@@ -732,6 +788,15 @@ impl GdbClient {
         text: &mut Vec<u8>,
         build: impl FnOnce(&mut PacketWriter<'_>),
     ) -> Result<(), GdbError> {
+        self.begin()?;
+        let mut packet = PacketWriter::begin(&mut self.sending);
+        build(&mut packet);
+        packet.finish();
+        self.finish(expect, text, Resend::OnDemand)
+    }
+
+    /// Makes sure that a packet may be sent, and starts what is sent with the ack that is owed.
+    fn begin(&mut self) -> Result<(), GdbError> {
         self.check()?;
         if self.state == RunState::Running {
             self.take_in_what_came()?;
@@ -743,20 +808,24 @@ impl GdbClient {
         if std::mem::take(&mut self.ack_owed) && !self.no_ack {
             self.sending.push(b'+');
         }
-        let mut packet = PacketWriter::begin(&mut self.sending);
-        build(&mut packet);
-        packet.finish();
-        let result = self.send().and_then(|()| self.wait_for(expect, text));
+        Ok(())
+    }
+
+    fn finish(&mut self, expect: Expect, text: &mut Vec<u8>, resend: Resend) -> Result<(), GdbError> {
+        let result = self.send().and_then(|()| self.wait_for(expect, text, resend));
         // Whatever went wrong, an answer may still be on its way.
         self.out_of_step |= result.is_err();
         result
     }
 
-    fn wait_for(&mut self, expect: Expect, text: &mut Vec<u8>) -> Result<(), GdbError> {
+    fn wait_for(&mut self, expect: Expect, text: &mut Vec<u8>, resend: Resend) -> Result<(), GdbError> {
         let deadline = Instant::now() + self.timeouts.reply;
         let mut acknowledged = self.no_ack;
         let mut stopped_before = false;
-        let (mut sent, mut damaged) = (1, 0);
+        let (mut sent, mut damaged) = match resend {
+            Resend::OnDemand => (1, 0),
+            Resend::Never => (MAX_ATTEMPTS, MAX_ATTEMPTS - 1),
+        };
         loop {
             if acknowledged && expect == Expect::Ack {
                 return Ok(());

@@ -225,6 +225,49 @@ fn a_write_that_the_stub_drops_shows_only_when_it_is_read_back() {
 }
 
 #[test]
+fn a_write_and_its_check_travel_together() {
+    let stub = FakeStub::builder().fault(StubFault::DropWrites(RAM..RAM + 1)).spawn();
+    let mut client = physical(&stub);
+    let mut back = [0; 2];
+    client.write_memory_read_back(RAM + 1, &[7, 8], &mut back).unwrap();
+    assert_eq!(back, [7, 8]);
+    insta::assert_snapshot!(client.sending.escape_ascii(), @"$m40000001,2#50");
+    assert_eq!(stub.log(), ["M40000001,2:0708", "m40000001,2"]);
+    client.write_memory_read_back(RAM, &[1, 2], &mut back).unwrap();
+    assert_eq!(back, [0, 7], "the stub has dropped it");
+    let (long, mut back) = ([5; 5000], [0; 5000]);
+    client.write_memory_read_back(RAM + 2, &long, &mut back).unwrap();
+    assert_eq!(back, long);
+}
+
+#[test]
+fn a_refused_write_leaves_no_answer_behind() {
+    let stub = FakeStub::builder().spawn();
+    let mut client = connect(&stub);
+    for fault in [StubFault::StopReplyBefore(2), StubFault::StopReplyAfter(2), StubFault::SplitEveryByte] {
+        stub.arm(fault);
+        let error = client.write_memory_read_back(0x1234, &[1], &mut [0]).unwrap_err();
+        assert!(matches!(&error, GdbError::Refused { code: 0x14, .. }), "{error}");
+        assert!(client.write_memory_read_back(RAM, &[1], &mut [0]).is_ok());
+    }
+}
+
+#[test]
+fn a_damaged_answer_of_two_is_an_error_because_nobody_knows_which() {
+    let stub = FakeStub::builder().spawn();
+    let mut client = physical(&stub);
+    stub.arm(StubFault::Damage(1));
+    let error = client.write_memory_read_back(RAM, &[1], &mut [0]).unwrap_err();
+    assert!(matches!(error, GdbError::Damaged { .. }), "{error}");
+    assert!(matches!(client.read_memory(RAM, 1), Err(GdbError::OutOfStep)));
+    drop(client);
+    let mut client = physical(&stub);
+    stub.arm(StubFault::Reject(1));
+    let error = client.write_memory_read_back(RAM, &[1], &mut [0]).unwrap_err();
+    assert!(matches!(error, GdbError::Rejected { .. }), "{error}");
+}
+
+#[test]
 fn registers_are_written_in_the_guests_byte_order() {
     let stub = FakeStub::builder().spawn();
     let mut client = connect(&stub);

@@ -342,7 +342,8 @@ impl QmpClient {
         Ok(self.events.drain(..).collect())
     }
 
-    /// Waits for an event of one of these names, and takes it; others stay, in their order. `None`:
+    /// Waits for an event of one of these names, of any when there are none, and takes it; others stay,
+    /// in their order. `None`:
     /// none came within `timeout`.
     ///
     /// # Errors
@@ -351,7 +352,8 @@ impl QmpClient {
         let deadline = Instant::now() + timeout;
         let mut searched = 0;
         loop {
-            let found = self.events.range(searched..).position(|event| names.contains(&event.name.as_str()));
+            let wanted = |event: &Event| names.is_empty() || names.contains(&event.name.as_str());
+            let found = self.events.range(searched..).position(wanted);
             if let Some(at) = found {
                 return Ok(self.events.remove(searched + at));
             }

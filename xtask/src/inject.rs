@@ -376,7 +376,7 @@ impl Session {
             let next = Instant::now() + interval;
             if index > 1 {
                 if self.target.was_running() {
-                    self.target.resume().exit_with(Code::GuestLost)?;
+                    self.target.resume().map_err(|error| watcher.lost(index, count, &error))?;
                 }
                 let left = next.saturating_duration_since(Instant::now());
                 if interrupt::sleep(left).is_err() {
@@ -387,12 +387,15 @@ impl Session {
                     done.crash = Some(crash);
                     break;
                 }
-                self.target.stop().exit_with(Code::GuestLost)?;
+                self.target.stop().map_err(|error| watcher.lost(index, count, &error))?;
             }
             let fault = space.draw(&mut rng);
             let result = flip(&mut self.target, &fault);
             let lost = matches!(&result, Err(flipsim::fault::FlipError::Target(TargetError::Lost { .. })));
-            let time = if lost { None } else { self.target.virtual_time().exit_with(Code::GuestLost)? };
+            let time = match lost {
+                true => None,
+                false => self.target.virtual_time().map_err(|error| watcher.lost(index, count, &error))?,
+            };
             let context = RecordContext {
                 map: &self.map,
                 symbols: self.symbols.as_ref(),
@@ -411,12 +414,7 @@ impl Session {
             show(&record, count, json)?;
             match &result {
                 Ok(_) => done.flipped += 1,
-                Err(error) if lost => {
-                    bail!(exit_error(
-                        Code::GuestLost,
-                        format!("flip {index} of {count}: {error}; {}", watcher.last_words())
-                    ));
-                }
+                Err(error) if lost => return Err(watcher.lost(index, count, error)),
                 Err(_) => done.refused += 1,
             }
         }
@@ -602,7 +600,13 @@ impl Watcher {
         verdict.is_crash().then(|| verdict.0.to_string())
     }
 
-    /// For a guest that was lost: what QEMU said last.
+    /// The error for a guest that was lost on the way, with what became of it.
+    fn lost(&mut self, index: u64, count: u64, error: &dyn std::fmt::Display) -> anyhow::Error {
+        let words = self.last_words();
+        exit_error(Code::GuestLost, format!("flip {index} of {count}: {error}; {words}"))
+    }
+
+    /// What became of a guest that was lost.
     fn last_words(&mut self) -> String {
         let Some(run) = self.run.clone() else { return "start the guest again".to_owned() };
         // The watcher needs a moment to write the end down.

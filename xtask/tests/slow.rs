@@ -177,11 +177,10 @@ fn a_flip_by_symbol_is_what_the_guest_itself_then_reads() {
     let guest = Guest::boot("symbol", &[]);
     let before = guest.type_line("cat /proc/version; echo end-$((1+1))", "end-2");
     assert!(before.contains("Linux version"), "{before}");
-    // Bit 0 of the first letter: `L` (0x4c) becomes `M` (0x4d). On arm64 the text is %s, so the
-    // first character of the format is a plain one as well.
-    let output = guest.inject(&["ram", "--symbol", "init_uts_ns+4", "--bit", "0", "--json"]);
+    // The system's name is the first thing in it. Bit 0 of its first letter: `L` (0x4c) becomes `M`.
+    let output = guest.inject(&["ram", "--symbol", "init_uts_ns+0", "--bit", "0", "--json"]);
     let record = &json_lines(&output)[0];
-    assert_eq!(record["symbol"], "init_uts_ns+0x4");
+    assert_eq!(record["symbol"], "init_uts_ns");
     assert_eq!((record["old"].as_str(), record["new"].as_str()), (Some("0x4c"), Some("0x4d")), "{record}");
     let after = guest.type_line("uname -s; echo end-$((2+2))", "end-4");
     assert!(after.contains("Minux"), "{after}");
@@ -214,6 +213,11 @@ fn a_crash_is_reported_as_one_and_ends_the_injection() {
     assert!(output.contains("the guest crashed after"), "{output}");
     assert!(output.contains("were not carried out: crashed: "), "{output}");
     // What comes next is told that there is nobody left.
+    let events = guest.path("folder").join("events.jsonl");
+    wait_until("the end of the guest", || {
+        let events = std::fs::read_to_string(&events).unwrap_or_default();
+        events.contains("GUEST_PANICKED") || events.contains("SHUTDOWN")
+    });
     let (code, output) = fails(&["inject", "ram", "--guest", &guest.name]);
     assert!(matches!(code, 3 | 4), "{output}");
 }

@@ -149,11 +149,6 @@ impl Cache {
         Cache { root: root.to_owned() }
     }
 
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Downloads by digest.
     pub fn downloads(&self) -> PathBuf {
         self.root.join("downloads")

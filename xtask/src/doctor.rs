@@ -12,6 +12,7 @@ use crate::cache;
 use crate::config::Config;
 use crate::host::{self, Found};
 use crate::kvm::{self, Kvm};
+use crate::lab::{Lab, Ready};
 use crate::{paths, progress};
 
 /// Say what this host has and lacks for building and running the lab.
@@ -65,6 +66,8 @@ struct Report {
     package_manager: Option<String>,
     install: Option<String>,
     kvm: Kvm,
+    /// What is set up, or why it is not complete; says nothing about the host.
+    lab: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,8 +147,19 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
         package_manager: manager.map(|manager| manager.name.to_owned()),
         install: host::install_command(&missing),
         kvm: kvm::find(arch)?,
+        lab: lab_state(arch),
         checks,
     })
+}
+
+fn lab_state(arch: Arch) -> String {
+    match Lab::load().and_then(|lab| lab.ready(arch)) {
+        Ok(Ready { arch, qemu, kernel, image }) => format!(
+            "set up for {arch}: {}; {}; {}",
+            qemu.origin.version, kernel.origin.version, image.origin.version
+        ),
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 fn text(report: &Report, coloured: bool) -> String {
@@ -170,6 +184,7 @@ fn text(report: &Report, coloured: bool) -> String {
     out += &format!("{kvm_mark} {:width$}  {} (optional)\n", "KVM", report.kvm);
     let manager = report.package_manager.clone().unwrap_or_else(|| "none that setup knows".to_owned());
     out += &format!("        {:width$}  {manager}\n", "package manager");
+    out += &format!("        {:width$}  {}\n", "lab", report.lab);
     out += match (&report.install, report.ready) {
         (_, true) => "\nEverything is there: `cargo xtask setup` can run.\n".to_owned(),
         (Some(command), false) => {
@@ -207,12 +222,14 @@ mod tests {
             package_manager: Some("apt-get".to_owned()),
             install: Some("apt-get update && apt-get install ninja-build".to_owned()),
             kvm: Kvm::OtherArch("not for aarch64 guests on this x86_64 host; TCG is used".to_owned()),
+            lab: "not set up".to_owned(),
         };
         insta::assert_snapshot!(text(&report, false), @r"
         missing ninja       needed by qemu
         ok      pkg-config  1.8.1
         -       KVM         not for aarch64 guests on this x86_64 host; TCG is used (optional)
                 package manager  apt-get
+                lab         not set up
 
         To install what is missing:
           apt-get update && apt-get install ninja-build

@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
@@ -65,9 +64,8 @@ pub fn run(args: &Args) -> Result<()> {
 /// The lab's own qemu-img, or the host's.
 fn qemu_img() -> Result<PathBuf> {
     let lab = Lab::load()?;
-    let own = flipsim::arch::Arch::all().filter_map(|arch| Some(lab.arch(arch).qemu?.img));
-    own.filter(|path| path.is_file())
-        .next()
+    let mut own = flipsim::arch::Arch::all().filter_map(|arch| Some(lab.arch(arch).qemu?.img));
+    own.find(|path| path.is_file())
         .or_else(|| proc::find_program("qemu-img"))
         .context("no qemu-img: run `cargo xtask setup qemu`, or install it")
 }

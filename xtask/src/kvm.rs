@@ -178,18 +178,19 @@ mod x86 {
         .context("mapping kvm_run")?;
 
         let mut sregs: Sregs = [0; 39];
-        let at = (&raw mut sregs).cast();
-        call("KVM_GET_SREGS", vcpu.as_fd(), opcode::read::<Sregs>(KVM, 0x83), at)?;
+        let get = opcode::read::<Sregs>(KVM, 0x83);
+        call("KVM_GET_SREGS", vcpu.as_fd(), get, (&raw mut sregs).cast())?;
         // Real mode from address 0: cs.base and cs.selector are 0.
         sregs[0] = 0;
         sregs[1] &= !(0xffff << 32);
-        call("KVM_SET_SREGS", vcpu.as_fd(), opcode::write::<Sregs>(KVM, 0x84), at)?;
+        let set = opcode::write::<Sregs>(KVM, 0x84);
+        call("KVM_SET_SREGS", vcpu.as_fd(), set, (&raw mut sregs).cast())?;
         let mut regs: Regs = [0; 18];
         regs[16] = PAGE;
         // Bit 1 of rflags is always set.
         regs[17] = 2;
-        let at = (&raw mut regs).cast();
-        call("KVM_SET_REGS", vcpu.as_fd(), opcode::write::<Regs>(KVM, 0x82), at)?;
+        let set = opcode::write::<Regs>(KVM, 0x82);
+        call("KVM_SET_REGS", vcpu.as_fd(), set, (&raw mut regs).cast())?;
 
         for expected in [EXIT_IO, EXIT_HLT] {
             call("KVM_RUN", vcpu.as_fd(), opcode::none(KVM, 0x80), null_mut())?;

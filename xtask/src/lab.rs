@@ -167,7 +167,7 @@ impl Lab {
 }
 
 fn path() -> Result<PathBuf> {
-    Ok(paths::workspace_root()?.join(".lab/lab.json"))
+    Ok(paths::lab_dir()?.join("lab.json"))
 }
 
 #[cfg(test)]

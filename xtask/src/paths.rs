@@ -25,11 +25,9 @@ pub fn workspace_root() -> Result<PathBuf> {
     Ok(root)
 }
 
-/// `.lab/` in the source tree: which products are in use, runs, campaigns. Made when missing.
+/// `.lab/` in the source tree: which products are in use, runs, campaigns. It is not made here.
 pub fn lab_dir() -> Result<PathBuf> {
-    let dir = workspace_root()?.join(".lab");
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir)
+    Ok(workspace_root()?.join(".lab"))
 }
 
 /// The cache for downloads and builds: `FLIPSIM_CACHE`, or `flipsim` in the user's cache folder.

@@ -1,15 +1,411 @@
-//! The step `kernel`.
+//! The step `kernel`: allnoconfig, our fragments, a check that every line of them survived, and a
+//! build outside the source tree.
+//!
+//! Invariant: **no kernel is built whose configuration lost a line of a fragment**: what a fragment
+//! asks for and Kconfig drops in silence would come up as a guest that hangs.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use super::{Chosen, Lane};
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+use super::{Chosen, Lane, Step, compiler_id_or_missing};
+use crate::cache::{self, MadeFrom, Product, Request, SourceRecord};
+use crate::lab::{Kernel, Lab, Origin};
+use crate::source::{self, Want};
+use crate::{digest, host, proc, progress};
+
+/// To be raised whenever the way of building changes what comes out.
+const RECIPE: u32 = 1;
+
+/// Disk space for source, build and product.
+const SPACE: u64 = 3 << 30;
+
+/// The fragments that make a kernel of the user's own take part in the lab.
+const FOR_OTHERS: [&str; 2] = ["9p", "pci"];
+
+const WAYS_OUT: &str = "`--kernel-src DIR` with a source tree of your own, `--kernel-image FILE` with a kernel \
+                        of your own";
 
 /// Brings the kernel up to date.
-pub fn set_up(_lane: &Lane<'_>, _chosen: &Chosen) -> Result<()> {
-    bail!("not yet")
+pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
+    if let Some(image) = chosen.get("kernel-image") {
+        return bring_your_own(lane, Path::new(image), chosen);
+    }
+    let llvm = chosen.contains_key("llvm");
+    let request = request(lane, chosen)?;
+    if lane.args.reset && !lane.runner.is_dry() {
+        cache::remove_tree(&lane.cache.work("kernel", &request.key()?))?;
+        lane.cache.forget(&request)?;
+    }
+    // A tree of the user's may have changed since: when it is named, make has a look at it.
+    let look_again = lane.args.kernel_src.is_some();
+    if !look_again && let Some(product) = lane.cache.find(&request)? {
+        return record(lane, &product, chosen, true);
+    }
+    eprintln!("the kernel for {}:", lane.arch);
+    lane.need_host(Step::Kernel, llvm)?;
+    if lane.runner.is_dry() {
+        return build(lane, chosen, &request).map(|_| ());
+    }
+    let lock = lane.cache.lock("kernel", "the kernel")?;
+    if lock.waited
+        && !look_again
+        && let Some(product) = lane.cache.find(&request)?
+    {
+        return record(lane, &product, chosen, true);
+    }
+    lane.cache.need_space(SPACE, "building the kernel")?;
+    match build(lane, chosen, &request)? {
+        Some(product) => record(lane, &product, chosen, false),
+        None => Ok(()),
+    }
 }
 
-/// Merges.
-pub fn config_only(_lane: &Lane<'_>) -> Result<()> {
-    bail!("not yet")
+fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
+    let llvm = chosen.contains_key("llvm");
+    let mut inputs = BTreeMap::from([("host".to_owned(), std::env::consts::ARCH.to_owned())]);
+    for path in fragments(lane, lane.arch.fragments)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        inputs.insert(name, digest::of_file(&path)?);
+    }
+    let compiler = if llvm { "clang".to_owned() } else { format!("{}gcc", host::tool_prefix(lane.arch)) };
+    Ok(Request {
+        step: "kernel",
+        arch: lane.arch.name,
+        recipe: RECIPE,
+        source: serde_json::json!({ "pinned": lane.config.kernel, "options": chosen }),
+        flags: make_flags(lane, llvm),
+        compiler: compiler_id_or_missing(&compiler),
+        inputs,
+    })
+}
+
+/// The variables that every call of the kernel's make gets.
+fn make_flags(lane: &Lane<'_>, llvm: bool) -> Vec<String> {
+    let mut flags = vec![format!("ARCH={}", lane.arch.kernel_arch)];
+    if llvm {
+        flags.push("LLVM=1".to_owned());
+    } else if !host::is_native(lane.arch) {
+        flags.push(format!("CROSS_COMPILE={}", host::tool_prefix(lane.arch)));
+    }
+    flags
+}
+
+fn fragments(lane: &Lane<'_>, names: &[&str]) -> Result<Vec<PathBuf>> {
+    let folder = lane.root.join("kernel-config");
+    let mut paths = Vec::new();
+    for name in names {
+        let path = folder.join(format!("{name}.config"));
+        if !path.is_file() {
+            bail!("the fragment {} is missing; it belongs to the source tree", path.display());
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// One call of the kernel's make.
+fn make(lane: &Lane<'_>, tree: &Path, out: &Path, flags: &[String], target: &[&str]) -> Result<Command> {
+    let sh = Shell::new()?;
+    let jobs = lane.jobs.to_string();
+    let mut command: Command = cmd!(sh, "make -C {tree} O={out} -j {jobs} {flags...} {target...}").into();
+    // The same inputs give the same kernel: no name, host or time of the build goes in.
+    for (name, value) in [
+        ("KBUILD_BUILD_USER", "flipsim"),
+        ("KBUILD_BUILD_HOST", "flipsim"),
+        ("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC"),
+    ] {
+        command.env(name, value);
+    }
+    Ok(command)
+}
+
+fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<Product>> {
+    let (tree, source) = match chosen.get("kernel-src") {
+        Some(dir) => {
+            let tree = kernel_tree(Path::new(dir))?;
+            let from = format!("your own tree {dir}");
+            (tree, SourceRecord { from, version: String::new(), files: BTreeMap::new() })
+        }
+        None => {
+            let want = Want {
+                name: "linux",
+                human: "Linux",
+                pinned: &lane.config.kernel,
+                tarball: None,
+                from_distro: chosen.contains_key("from-distro"),
+                patches: None,
+                ways_out: WAYS_OUT,
+            };
+            let tree = source::obtain(&lane.cache, &lane.runner, &want)?;
+            (tree.dir, tree.record)
+        }
+    };
+    let work = lane.cache.work("kernel", &request.key()?);
+    configure(lane, &tree, &work, request)?;
+    let what = "building the kernel";
+    let step = lane.runner.step(|| progress::Step::spinner(what));
+    let command = make(lane, &tree, &work, &request.flags, &[lane.arch.kernel_target])?;
+    lane.runner.run(what, "kernel-build.log", command, &mut |line| step.line(line))?;
+    if lane.runner.is_dry() {
+        lane.runner.note("copy the kernel, vmlinux, System.map and .config into the cache");
+        return Ok(None);
+    }
+    step.done();
+    let own = chosen.contains_key("kernel-src");
+    let made_from = MadeFrom {
+        source,
+        flags: request.flags.clone(),
+        compiler: request.compiler.clone(),
+        recipe: RECIPE,
+        inputs: if own { with_image_digest(lane, request, &work)? } else { request.inputs.clone() },
+    };
+    let step = progress::Step::spinner("keeping the kernel");
+    let product = lane.cache.publish(request, made_from, |dir| {
+        for (from, to) in [
+            (lane.arch.kernel_image, "Image"),
+            ("vmlinux", "vmlinux"),
+            ("System.map", "System.map"),
+            (".config", "config"),
+        ] {
+            let from = work.join(from);
+            fs::copy(&from, dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        let command = make(lane, &tree, &work, &request.flags, &["-s", "kernelrelease"])?;
+        let release = proc::output_of("asking for the kernel's release", command, Duration::from_secs(60))?;
+        let release = release.lines().last().unwrap_or_default().trim().to_owned();
+        Ok(BTreeMap::from([("release".to_owned(), release)]))
+    })?;
+    step.done();
+    // A tree of the user's is likely to be built again, so its objects are worth their space.
+    if !own {
+        cache::remove_tree(&work)?;
+    }
+    Ok(Some(product))
+}
+
+/// A tree of the user's has no digest of its own: what it came to stands for it.
+fn with_image_digest(lane: &Lane<'_>, request: &Request, work: &Path) -> Result<BTreeMap<String, String>> {
+    let mut inputs = request.inputs.clone();
+    inputs.insert("result".to_owned(), digest::of_file(&work.join(lane.arch.kernel_image))?);
+    Ok(inputs)
+}
+
+fn kernel_tree(dir: &Path) -> Result<PathBuf> {
+    if !dir.join("Kbuild").is_file() || !dir.join("scripts/kconfig/merge_config.sh").is_file() {
+        bail!("{} is no Linux source tree: it has no Kbuild or no scripts/kconfig", dir.display());
+    }
+    Ok(dir.to_owned())
+}
+
+/// Configures, unless that was done for this very tree and these fragments.
+fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Result<()> {
+    let marker = work.join("configured");
+    let wanted = format!("{}\n{}\n", tree.display(), request.key()?);
+    if !lane.runner.is_dry() {
+        if fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
+            eprintln!("  going on with the build that is there");
+            return Ok(());
+        }
+        cache::remove_tree(work)?;
+        fs::create_dir_all(work).with_context(|| format!("cannot make {}", work.display()))?;
+    } else {
+        lane.runner.note(&format!("make the folder {}", work.display()));
+    }
+    let step = lane.runner.step(|| progress::Step::spinner("configuring the kernel"));
+    let fragments = fragments(lane, lane.arch.fragments)?;
+    let flags = &request.flags;
+    let log = "kernel-configure.log";
+    let run = |what: &str, command: Command| lane.runner.run(what, log, command, &mut |l| step.line(l));
+    run("make allnoconfig", make(lane, tree, work, flags, &["allnoconfig"])?)?;
+    run("merging the fragments", merge(tree, work, &fragments)?)?;
+    run("make olddefconfig", make(lane, tree, work, flags, &["olddefconfig"])?)?;
+    if lane.runner.is_dry() {
+        lane.runner.note("check that every line of every fragment is in .config");
+        return Ok(());
+    }
+    check(&work.join(".config"), &fragments)?;
+    step.done();
+    cache::write_atomically(&marker, wanted.as_bytes())
+}
+
+/// The kernel's own script; `-m` leaves the dependencies to olddefconfig.
+fn merge(tree: &Path, out: &Path, fragments: &[PathBuf]) -> Result<Command> {
+    let sh = Shell::new()?;
+    let config = out.join(".config");
+    let mut command: Command =
+        cmd!(sh, "sh scripts/kconfig/merge_config.sh -m -O {out} {config} {fragments...}").into();
+    command.current_dir(tree);
+    Ok(command)
+}
+
+/// An error that names every line of the fragments that is not in the final configuration.
+fn check(config: &Path, fragments: &[PathBuf]) -> Result<()> {
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let settled = read(config)?;
+    let mut lost = Vec::new();
+    for fragment in fragments {
+        let name = fragment.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lost.extend(lost_lines(&read(fragment)?, &settled).into_iter().map(|line| format!("{name}: {line}")));
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} of the options asked for did not survive, because this kernel does not have them or something \
+         they depend on is off:\n  {}\nThe configuration is in {}",
+        lost.len(),
+        lost.join("\n  "),
+        config.display()
+    )
+}
+
+/// The settings of a fragment that a configuration does not have, with what it has instead.
+pub fn lost_lines(fragment: &str, config: &str) -> Vec<String> {
+    let settled: BTreeMap<&str, &str> = config.lines().filter_map(setting).collect();
+    fragment
+        .lines()
+        .filter_map(setting)
+        .filter_map(|(symbol, wanted)| {
+            // A symbol that is not mentioned is as good as not set.
+            let found = settled.get(symbol).copied().unwrap_or("n");
+            (found != wanted).then(|| format!("{symbol}={wanted} is {found}"))
+        })
+        .collect()
+}
+
+/// `CONFIG_X=y` as (CONFIG_X, y); `# CONFIG_X is not set` as (CONFIG_X, n).
+pub fn setting(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("# ") {
+        return rest.strip_suffix(" is not set").filter(|name| name.starts_with("CONFIG_")).map(|n| (n, "n"));
+    }
+    line.split_once('=').filter(|(name, _)| name.starts_with("CONFIG_"))
+}
+
+/// `--config-only`: merges the options that a guest of the lab needs into a tree of the user's.
+pub fn config_only(lane: &Lane<'_>) -> Result<()> {
+    let Some(dir) = &lane.args.kernel_src else { bail!("--config-only needs --kernel-src DIR") };
+    let dir = dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?;
+    let tree = kernel_tree(&dir)?;
+    let flags = &make_flags(lane, lane.args.llvm);
+    let config = tree.join(".config");
+    let sh = Shell::new()?;
+    let log = "kernel-config-only.log";
+    let in_tree =
+        |target: &str| -> Result<Command> { Ok(cmd!(sh, "make -C {tree} {flags...} {target}").into()) };
+    if config.is_file() {
+        let backup = (0..)
+            .map(|n| {
+                tree.join(if n == 0 {
+                    ".config.before-flipsim".into()
+                } else {
+                    format!(".config.before-flipsim.{n}")
+                })
+            })
+            .find(|path| !path.exists())
+            .context("no free name for a copy of .config")?;
+        if lane.runner.is_dry() {
+            lane.runner.note(&format!("copy {} to {}", config.display(), backup.display()));
+        } else {
+            fs::copy(&config, &backup).with_context(|| format!("cannot write {}", backup.display()))?;
+            eprintln!("  the old configuration is kept in {}", backup.display());
+        }
+    } else {
+        eprintln!("  {} has no .config: starting from defconfig", tree.display());
+        lane.runner.run_quietly("make defconfig", log, in_tree("defconfig")?)?;
+    }
+    let fragments = fragments(lane, &FOR_OTHERS)?;
+    lane.runner.run_quietly("merging the fragments", log, merge(&tree, &tree, &fragments)?)?;
+    lane.runner.run_quietly("make olddefconfig", log, in_tree("olddefconfig")?)?;
+    if !lane.runner.is_dry() {
+        check(&config, &fragments)?;
+        eprintln!("  {}: every option of {} is set", config.display(), FOR_OTHERS.join(" and "));
+    }
+    Ok(())
+}
+
+fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool) -> Result<()> {
+    let release = product.manifest.notes.get("release").cloned().unwrap_or_default();
+    let origin = Origin {
+        from: product.manifest.made_from.source.from.clone(),
+        version: format!("Linux {release}"),
+        options: chosen.clone(),
+    };
+    if up_to_date {
+        lane.up_to_date(Step::Kernel, &origin);
+    } else {
+        eprintln!("  {} in {}", origin.version, product.dir.display());
+    }
+    if lane.runner.is_dry() {
+        return Ok(());
+    }
+    let kernel = Kernel {
+        image: product.dir.join("Image"),
+        vmlinux: Some(product.dir.join("vmlinux")),
+        config: Some(product.dir.join("config")),
+        origin,
+    };
+    Lab::update(lane.arch, |lab| lab.kernel = Some(kernel))
+}
+
+fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> {
+    let size = fs::metadata(image).with_context(|| format!("cannot read {}", image.display()))?.len();
+    if !image.is_file() || size < 1 << 16 {
+        bail!("{} is no kernel: it has {size} bytes", image.display());
+    }
+    let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
+    if let Some(path) = &vmlinux {
+        let mut start = [0; 4];
+        let read = fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+        read.with_context(|| format!("cannot read {}", path.display()))?;
+        if &start != b"\x7fELF" {
+            bail!("{} is no vmlinux: it is not an ELF file", path.display());
+        }
+    } else {
+        eprintln!("  note: without --vmlinux, faults cannot be placed by the name of a symbol");
+    }
+    let origin = Origin {
+        from: format!("your own {}", image.display()),
+        version: "your own kernel".to_owned(),
+        options: chosen.clone(),
+    };
+    lane.up_to_date(Step::Kernel, &origin);
+    if lane.runner.is_dry() {
+        return Ok(());
+    }
+    let kernel = Kernel { image: image.to_owned(), vmlinux, config: None, origin };
+    Lab::update(lane.arch, |lab| lab.kernel = Some(kernel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_read_in_both_forms() {
+        assert_eq!(setting("CONFIG_PCI=y"), Some(("CONFIG_PCI", "y")));
+        assert_eq!(setting("# CONFIG_EFI is not set"), Some(("CONFIG_EFI", "n")));
+        assert_eq!(setting("CONFIG_CMDLINE=\"a=b\""), Some(("CONFIG_CMDLINE", "\"a=b\"")));
+        assert_eq!(setting("# a comment"), None);
+    }
+
+    #[test]
+    fn lines_that_did_not_survive_are_named_with_what_is_there() {
+        let fragment = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=4\n# CONFIG_E is not set\n";
+        let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\nCONFIG_D=8\n";
+        assert_eq!(lost_lines(fragment, config), ["CONFIG_B=y is n", "CONFIG_C=n is y", "CONFIG_D=4 is 8"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_no_kernel_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(kernel_tree(dir.path()).unwrap_err().to_string().contains("no Linux source tree"));
+    }
 }

@@ -57,12 +57,10 @@ pub struct Guest {
     /// Its architecture.
     pub arch: Arch,
     /// Its RAM, as QEMU's `-m` takes it.
-    #[expect(dead_code, reason = "boot reads it")]
     pub memory: String,
     /// Its number of CPUs.
     pub cpus: u32,
     /// The workload that it runs.
-    #[expect(dead_code, reason = "inject reads it")]
     pub workload: String,
 }
 

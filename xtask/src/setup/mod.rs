@@ -155,7 +155,6 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Makes sure that a lab for `arch` is there, and says where. For commands that need one: asks
 /// before it installs packages of the host, unless `yes`.
-#[expect(dead_code, reason = "inject and test call it")]
 pub fn ensure(arch: Arch, yes: bool) -> Result<Ready> {
     run(&Args { arch: Some(arch), install_deps: true, yes, ..Args::default() })?;
     Lab::load()?.ready(arch)

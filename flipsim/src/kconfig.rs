@@ -244,7 +244,12 @@ impl fmt::Display for Dropped {
                 "find out what it depends on with `make menuconfig` and the key /, or remove the line"
             );
         }
-        write!(f, "not met: {}; put {} into a fragment", unmet.join(", "), Remedy(unmet))
+        write!(
+            f,
+            "not met: {}; put {} into a fragment, or remove the line if this architecture cannot have it",
+            unmet.join(", "),
+            Remedy(unmet)
+        )
     }
 }
 
@@ -857,7 +862,7 @@ endmenu
         insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; this kernel has no such symbol: correct its name, or remove the line");
         dependencies.add(NINE_P);
         dependencies.explain(&mut dropped, &Config::default());
-        insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; not met: INET, NET_9P; put CONFIG_INET=y, CONFIG_NET_9P=y into a fragment");
+        insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; not met: INET, NET_9P; put CONFIG_INET=y, CONFIG_NET_9P=y into a fragment, or remove the line if this architecture cannot have it");
     }
 
     #[test]

@@ -1,8 +1,33 @@
 //! Bit flips in the RAM and registers of a Linux guest under QEMU.
+//!
+//! The library carries out the injection; it knows no command line. The modules in the order of the
+//! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
+//! [`live`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
+//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]).
+//!
+//! A flip, on the fake machine:
+//!
+//! ```
+//! use flipsim::fault::{FaultSpace, Pattern, RamSpace, fault_rng, flip};
+//! use flipsim::memory::RangeSet;
+//! use flipsim::target::FakeTarget;
+//!
+//! let range = "0x40000000+64K".parse()?;
+//! let mut machine = FakeTarget::new(range);
+//! let bytes: RangeSet = [range].into_iter().collect();
+//! let space = FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE)?);
+//! assert_eq!(space.len(), 64 * 1024 * 8);
+//!
+//! let fault = space.draw(&mut fault_rng(42, 0));
+//! let done = flip(&mut machine, &fault)?;
+//! assert_eq!(done.old[0] ^ done.new[0], fault.mask()[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod arch;
 pub mod fault;
 pub mod gdb;
+pub mod kconfig;
 pub mod live;
 pub mod machine;
 pub mod memory;

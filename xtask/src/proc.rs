@@ -316,9 +316,11 @@ pub fn shell_line(command: &Command) -> String {
     words.push(quote(command.get_program()));
     words.extend(command.get_args().map(quote));
     let line = words.join(" ");
+    // xshell names the folder even where it is the one we are in.
+    let here = std::env::current_dir().ok();
     match command.get_current_dir() {
-        Some(dir) => format!("(cd {} && {line})", quote(dir.as_os_str())),
-        None => line,
+        Some(dir) if Some(dir) != here.as_deref() => format!("(cd {} && {line})", quote(dir.as_os_str())),
+        _ => line,
     }
 }
 

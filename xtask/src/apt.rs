@@ -408,10 +408,10 @@ fn file_version(version: &str) -> &str {
 
 /// Apt's first complaint, in one line.
 fn first_complaint(text: &str) -> String {
-    let line = text
-        .lines()
-        .map(str::trim)
-        .find(|line| line.starts_with("E: ") || line.starts_with("Err:"))
+    // The line with `E:` names the reason as well; the one with `Err:` leaves it to the next line.
+    let line = ["E: ", "Err:"]
+        .iter()
+        .find_map(|start| text.lines().map(str::trim).find(|line| line.starts_with(start)))
         .or_else(|| text.lines().next())
         .unwrap_or_default();
     line.trim_start_matches("E: ").chars().take(160).collect()
@@ -607,6 +607,6 @@ Components: main
     #[test]
     fn apt_s_complaint_is_one_line() {
         let text = "failed\n    Err:7 http://m.example x\n    E: Failed to fetch y  404  Not Found";
-        assert_eq!(first_complaint(text), "Err:7 http://m.example x");
+        assert_eq!(first_complaint(text), "Failed to fetch y  404  Not Found");
     }
 }

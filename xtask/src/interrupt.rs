@@ -4,17 +4,22 @@
 //! that the second signal takes them along.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 /// The exit code of a command that a signal ended.
 pub const EXIT_CODE: u8 = 130;
 
+/// A second signal within this time is the same wish: `timeout` and service managers signal a
+/// process by itself and once more with its group.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 static RAISED: AtomicBool = AtomicBool::new(false);
+static FIRST: Mutex<Option<Instant>> = Mutex::new(None);
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// The user wants it to end. `main` turns it into exit code 130.
@@ -25,9 +30,11 @@ pub struct Interrupted;
 /// Installs the handler for SIGINT, SIGTERM and SIGHUP. To be called once, by `main`.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
-        if RAISED.swap(true, Ordering::SeqCst) {
-            // ctrlc calls this in a thread of its own, not in the signal handler: locks are fine.
-            kill_groups(Signal::KILL);
+        // ctrlc calls this in a thread of its own, not in the signal handler: locks are fine.
+        let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = first.get_or_insert_with(Instant::now).elapsed();
+        if RAISED.swap(true, Ordering::SeqCst) && since > SAME_WISH {
+            kill_groups();
             std::process::exit(i32::from(EXIT_CODE));
         }
     })
@@ -72,6 +79,11 @@ impl GroupGuard {
     pub fn signal(&self, signal: Signal) {
         let _gone = kill_process_group(self.0, signal);
     }
+
+    /// Waits until the group has no member left, for two seconds at most.
+    pub fn wait_until_gone(&self) {
+        wait_until_gone(self.0, Duration::from_secs(2));
+    }
 }
 
 impl Drop for GroupGuard {
@@ -81,11 +93,24 @@ impl Drop for GroupGuard {
 }
 
 fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
-    GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn kill_groups(signal: Signal) {
-    for pid in groups().iter().filter_map(|raw| Pid::from_raw(*raw)) {
-        let _gone = kill_process_group(pid, signal);
+fn kill_groups() {
+    let groups: Vec<Pid> = groups().iter().filter_map(|raw| Pid::from_raw(*raw)).collect();
+    for group in &groups {
+        let _gone = kill_process_group(*group, Signal::KILL);
+    }
+    for group in groups {
+        wait_until_gone(group, Duration::from_millis(500));
+    }
+}
+
+/// Waits until a group has no member left, for `limit` at most: a process that was killed takes a
+/// moment to go, and until then it may still write.
+fn wait_until_gone(group: Pid, limit: Duration) {
+    let end = Instant::now() + limit;
+    while test_kill_process_group(group).is_ok() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -262,12 +262,15 @@ fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
         if let Some(status) = child.try_wait().context("cannot wait for a child process")? {
             // The leader is gone; what is left of the group has no reason to live.
             group.signal(Signal::KILL);
+            group.wait_until_gone();
             return Ok(status);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     group.signal(Signal::KILL);
-    child.wait().context("cannot wait for a child process")
+    let status = child.wait().context("cannot wait for a child process")?;
+    group.wait_until_gone();
+    Ok(status)
 }
 
 /// Puts the program into a process group of its own, which is ended as a whole, and binds its life
@@ -316,9 +319,11 @@ pub fn shell_line(command: &Command) -> String {
     words.push(quote(command.get_program()));
     words.extend(command.get_args().map(quote));
     let line = words.join(" ");
+    // xshell names the folder even where it is the one we are in.
+    let here = std::env::current_dir().ok();
     match command.get_current_dir() {
-        Some(dir) => format!("(cd {} && {line})", quote(dir.as_os_str())),
-        None => line,
+        Some(dir) if Some(dir) != here.as_deref() => format!("(cd {} && {line})", quote(dir.as_os_str())),
+        _ => line,
     }
 }
 
@@ -404,6 +409,20 @@ mod tests {
             output_of("sleep", sh("sleep 30 & sleep 30; wait"), Duration::from_millis(100)).unwrap_err();
         assert!(error.to_string().contains("did not answer"), "{error}");
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn nothing_of_an_ended_group_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let script =
+            format!("for i in 1 2 3; do sh -c 'sleep 33' & echo $! >> {}; done; wait", pids.display());
+        output_of("sleep", sh(&script), Duration::from_millis(300)).unwrap_err();
+        for pid in fs::read_to_string(pids).unwrap().lines() {
+            // A zombie that waits to be reaped by process 1 has no command line any more.
+            let left = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            assert!(left.is_empty(), "{pid} is still there");
+        }
     }
 
     #[test]

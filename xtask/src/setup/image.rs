@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use flipsim::kconfig;
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::kernel::{lost_lines, setting};
+use super::kernel::{not_taken, read_fragments};
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::cache::{self, MadeFrom, Product, Request};
 use crate::lab::{self, Lab, Origin};
@@ -245,9 +246,12 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
     }
     run("busybox: make oldconfig", make(&["oldconfig"]))?;
     if !lane.runner.is_dry() {
-        let lost = lost_lines(&wanted, &read(&config)?);
-        if !lost.is_empty() {
-            bail!("this busybox does not take all of {}:\n  {}", settings.display(), lost.join("\n  "));
+        let dropped = kconfig::check(
+            &read_fragments(&[settings.to_owned()])?,
+            &kconfig::Config::parse(&read(&config)?),
+        );
+        if !dropped.is_empty() {
+            bail!(not_taken("this busybox", &dropped, &config));
         }
     }
     run("building busybox", make(&["busybox"]))?;
@@ -259,15 +263,24 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
 
 /// `config` with the settings of `over` in place of its own.
 fn override_settings(config: &str, over: &str) -> String {
-    let named: Vec<&str> = over.lines().filter_map(setting).map(|(name, _)| name).collect();
+    let named: Vec<&str> = over.lines().filter_map(symbol).collect();
     let mut text = String::new();
     for line in config.lines() {
-        if setting(line).is_none_or(|(name, _)| !named.contains(&name)) {
+        if symbol(line).is_none_or(|name| !named.contains(&name)) {
             text += line;
             text.push('\n');
         }
     }
     text + over
+}
+
+/// The symbol that a line of a configuration is about.
+fn symbol(line: &str) -> Option<&str> {
+    let name = match line.trim().strip_prefix("# ") {
+        Some(rest) => rest.strip_suffix(" is not set")?,
+        None => line.trim().split_once('=')?.0,
+    };
+    name.strip_prefix("CONFIG_")
 }
 
 fn build_workloads(lane: &Lane<'_>, recipe: &Recipe, images: &Path, work: &Path) -> Result<PathBuf> {
@@ -378,7 +391,7 @@ fn fill_file_system(lane: &Lane<'_>, script: &str, recipe: &Recipe, raw: &Path) 
     let (debugfs, e2fsck) = (tool(lane, "debugfs")?, tool(lane, "e2fsck")?);
     let script_file = cache::beside(raw, ".debugfs");
     if lane.runner.is_dry() {
-        lane.runner.note(&format!("write {} lines to {}", script.lines().count(), script_file.display()));
+        lane.runner.note(&format!("write the commands for debugfs to {}", script_file.display()));
     } else {
         cache::write_atomically(&script_file, script.as_bytes())?;
     }

@@ -11,6 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use flipsim::kconfig::{self, Config, Dependencies, Dropped, Fragment};
 use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
@@ -229,7 +231,7 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Re
         lane.runner.note("check that every line of every fragment is in .config");
         return Ok(());
     }
-    check(&work.join(".config"), &fragments)?;
+    check(tree, lane.arch, &work.join(".config"), &fragments)?;
     step.done();
     cache::write_atomically(&marker, wanted.as_bytes())
 }
@@ -244,49 +246,43 @@ fn merge(tree: &Path, out: &Path, fragments: &[PathBuf]) -> Result<Command> {
     Ok(command)
 }
 
-/// An error that names every line of the fragments that is not in the final configuration.
-fn check(config: &Path, fragments: &[PathBuf]) -> Result<()> {
-    let read =
-        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let settled = read(config)?;
-    let mut lost = Vec::new();
-    for fragment in fragments {
-        let name = fragment.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        lost.extend(lost_lines(&read(fragment)?, &settled).into_iter().map(|line| format!("{name}: {line}")));
-    }
-    if lost.is_empty() {
+/// An error that names every line of the fragments that is not in the final configuration, with the
+/// dependencies that the tree's Kconfig files say are not met.
+fn check(tree: &Path, arch: Arch, config: &Path, fragments: &[PathBuf]) -> Result<()> {
+    let fragments = read_fragments(fragments)?;
+    let settled = Config::parse(&read(config)?);
+    let mut dropped = kconfig::check(&fragments, &settled);
+    if dropped.is_empty() {
         return Ok(());
     }
-    bail!(
-        "{} of the options asked for did not survive, because this kernel does not have them or something \
-         they depend on is off:\n  {}\nThe configuration is in {}",
-        lost.len(),
-        lost.join("\n  "),
+    Dependencies::read(tree, arch.kernel_arch).explain(&mut dropped, &settled);
+    bail!(not_taken("this kernel", &dropped, config))
+}
+
+/// Reads config fragments; a line that is none is an error.
+pub fn read_fragments(paths: &[PathBuf]) -> Result<Vec<Fragment>> {
+    let mut fragments = Vec::new();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        fragments.push(Fragment::parse(&name, &read(path)?)?);
+    }
+    Ok(fragments)
+}
+
+/// The message for options that a source has not taken.
+pub fn not_taken(whose: &str, dropped: &[Dropped], config: &Path) -> String {
+    let lines: Vec<String> = dropped.iter().map(|dropped| format!("  {dropped}\n")).collect();
+    let count = dropped.len();
+    let options = if count == 1 { "option" } else { "options" };
+    format!(
+        "{whose} has not taken {count} {options}:\n{}They are missing from {}",
+        lines.concat(),
         config.display()
     )
 }
 
-/// The settings of a fragment that a configuration does not have, with what it has instead.
-pub fn lost_lines(fragment: &str, config: &str) -> Vec<String> {
-    let settled: BTreeMap<&str, &str> = config.lines().filter_map(setting).collect();
-    fragment
-        .lines()
-        .filter_map(setting)
-        .filter_map(|(symbol, wanted)| {
-            // A symbol that is not mentioned is as good as not set.
-            let found = settled.get(symbol).copied().unwrap_or("n");
-            (found != wanted).then(|| format!("{symbol}={wanted} is {found}"))
-        })
-        .collect()
-}
-
-/// `CONFIG_X=y` as (CONFIG_X, y); `# CONFIG_X is not set` as (CONFIG_X, n).
-pub fn setting(line: &str) -> Option<(&str, &str)> {
-    let line = line.trim();
-    if let Some(rest) = line.strip_prefix("# ") {
-        return rest.strip_suffix(" is not set").filter(|name| name.starts_with("CONFIG_")).map(|n| (n, "n"));
-    }
-    line.split_once('=').filter(|(name, _)| name.starts_with("CONFIG_"))
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// `--config-only`: merges the options that a guest of the lab needs into a tree of the user's.
@@ -325,7 +321,7 @@ pub fn config_only(lane: &Lane<'_>) -> Result<()> {
     lane.runner.run_quietly("merging the fragments", log, merge(&tree, &tree, &fragments)?)?;
     lane.runner.run_quietly("make olddefconfig", log, in_tree("olddefconfig")?)?;
     if !lane.runner.is_dry() {
-        check(&config, &fragments)?;
+        check(&tree, lane.arch, &config, &fragments)?;
         eprintln!("  {}: every option of {} is set", config.display(), FOR_OTHERS.join(" and "));
     }
     Ok(())
@@ -389,18 +385,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_is_read_in_both_forms() {
-        assert_eq!(setting("CONFIG_PCI=y"), Some(("CONFIG_PCI", "y")));
-        assert_eq!(setting("# CONFIG_EFI is not set"), Some(("CONFIG_EFI", "n")));
-        assert_eq!(setting("CONFIG_CMDLINE=\"a=b\""), Some(("CONFIG_CMDLINE", "\"a=b\"")));
-        assert_eq!(setting("# a comment"), None);
-    }
-
-    #[test]
-    fn lines_that_did_not_survive_are_named_with_what_is_there() {
-        let fragment = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=4\n# CONFIG_E is not set\n";
-        let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\nCONFIG_D=8\n";
-        assert_eq!(lost_lines(fragment, config), ["CONFIG_B=y is n", "CONFIG_C=n is y", "CONFIG_D=4 is 8"]);
+    fn options_that_did_not_survive_are_named_with_what_they_depend_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("net")).unwrap();
+        fs::write(at("net/Kconfig"), "config NET_9P\n\tbool \"9p\"\n\tdepends on INET\n").unwrap();
+        fs::write(at("9p.config"), "CONFIG_NET_9P=y\n").unwrap();
+        fs::write(at(".config"), "# CONFIG_INET is not set\n").unwrap();
+        let error = check(dir.path(), Arch::default(), &at(".config"), &[at("9p.config")]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("this kernel has not taken 1 option:\n  9p.config:1: CONFIG_NET_9P"),
+            "{error}"
+        );
+        assert!(error.contains("INET"), "{error}");
+        fs::write(at(".config"), "CONFIG_NET_9P=y\n").unwrap();
+        check(dir.path(), Arch::default(), &at(".config"), &[at("9p.config")]).unwrap();
     }
 
     #[test]

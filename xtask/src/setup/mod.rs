@@ -265,8 +265,9 @@ impl Lane<'_> {
         Ok(remembered)
     }
 
-    /// Says that a step had nothing to do.
+    /// Says that a step had nothing to do: what it has made, or was given, is in use.
     pub fn up_to_date(&self, step: Step, origin: &Origin) {
+        let state = if origin.from.starts_with("your own") { "in use" } else { "up to date" };
         let remembered: Vec<String> = origin
             .options
             .iter()
@@ -281,7 +282,7 @@ impl Lane<'_> {
         } else {
             format!(" [{}; --reset forgets it]", remembered.join(" "))
         };
-        eprintln!("{} for {}: {}, up to date{note}", step.human(), self.arch, origin.version);
+        eprintln!("{} for {}: {}, {state}{note}", step.human(), self.arch, origin.version);
     }
 
     /// Makes sure that the host has what a step's build needs, installing it where that was asked

@@ -691,9 +691,12 @@ pub fn console_answers(run: &RunDir, timeout: Duration) -> bool {
     let start = tail.offset();
     let endpoint = Endpoint::Unix(run.file(CONSOLE_SOCKET));
     let Ok(mut stream) = endpoint.connect(Duration::from_secs(1)) else { return false };
-    if stream.write_all(b"\n").is_err() {
+    // What the console sends is read, too: QEMU waits for a client that does not.
+    let quick = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    if quick.is_err() || stream.write_all(b"\n").is_err() {
         return false;
     }
+    let mut sink = [0; 4096];
     let deadline = std::time::Instant::now() + timeout;
     while std::time::Instant::now() < deadline {
         let lines = tail.poll().unwrap_or_default();
@@ -701,7 +704,9 @@ pub fn console_answers(run: &RunDir, timeout: Duration) -> bool {
         if tail.offset() > start && !bad_news {
             return true;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        if matches!(std::io::Read::read(&mut stream, &mut sink), Ok(0)) {
+            break;
+        }
     }
     false
 }

@@ -94,8 +94,14 @@ impl Guest {
     fn type_line(&self, line: &str, end: &str) -> String {
         let before = self.console().len();
         let mut stream = UnixStream::connect(self.path("console")).expect("the console listens");
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
         stream.write_all(format!("{line}\n").as_bytes()).expect("the console takes a line");
-        wait_until(end, || self.console()[before..].contains(end));
+        let mut sink = [0; 4096];
+        wait_until(end, || {
+            // QEMU waits for a client that does not read what the console sends.
+            let _ = stream.read(&mut sink);
+            self.console()[before..].contains(end)
+        });
         self.console()[before..].to_owned()
     }
 

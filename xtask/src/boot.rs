@@ -193,7 +193,7 @@ struct Planned {
     spec: MachineSpec,
     record: RunRecord,
     /// The image below the guest's disk, with its format and the program that makes the layer.
-    base: Option<(PathBuf, String, PathBuf)>,
+    base: (PathBuf, String, PathBuf),
 }
 
 impl GuestArgs {
@@ -241,6 +241,18 @@ impl GuestArgs {
         let base = image.unwrap_or_else(|| lab.image.qcow2.clone());
         let format = image_format(&base)?;
         let workload = self.workload.clone().filter(|name| name != "none");
+        if let Some(name) = workload.as_ref().filter(|_| self.image.is_none()) {
+            let known = crate::setup::image::workload_names(&paths::workspace_root()?)?;
+            if !known.contains(name) {
+                bail!(exit_error(
+                    Code::Usage,
+                    format!(
+                        "--workload {name}: the lab's image has {}, and `none` for a shell",
+                        known.join(", ")
+                    )
+                ));
+            }
+        }
         let gdb = match (self.gdb, self.debug) {
             (Some(port), _) => GdbPort::Tcp(port),
             (None, true) => GdbPort::Tcp(1234),
@@ -297,7 +309,7 @@ impl GuestArgs {
             workload,
             qemu_version: lab.qemu.origin.version.clone(),
         };
-        Ok(Planned { spec, record, base: Some((base, format, lab.qemu.img.clone())) })
+        Ok(Planned { spec, record, base: (base, format, lab.qemu.img.clone()) })
     }
 }
 
@@ -368,10 +380,9 @@ impl Planned {
             self.spec.share = Some(share.clone());
             self.record.share = Some(share);
         }
-        if let Some((base, format, qemu_img)) = &self.base {
-            process::make_overlay(qemu_img, base, format, &run.file("disk.qcow2"))
-                .with_context(|| format!("cannot make the guest's disk on top of {}", base.display()))?;
-        }
+        let (base, format, qemu_img) = &self.base;
+        process::make_overlay(qemu_img, base, format, &run.file("disk.qcow2"))
+            .with_context(|| format!("cannot make the guest's disk on top of {}", base.display()))?;
         let argv = self.spec.argv();
         let program = std::iter::once(self.spec.qemu.as_os_str().to_owned()).chain(argv);
         self.record.command = program.map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -393,9 +404,18 @@ pub fn run_error(error: RunError) -> anyhow::Error {
 
 fn dry_run(args: &GuestArgs, headless: bool) -> Result<()> {
     let console = if headless { Console::Socket } else { Console::Terminal };
-    let planned = args.plan(console)?;
-    let mut command = Command::new(&planned.spec.qemu);
-    command.args(planned.spec.argv());
+    let Planned { mut spec, base: (base, format, qemu_img), .. } = args.plan(console)?;
+    println!("# in a new folder of the guest's own, .lab/runs/NAME");
+    if spec.share.is_none() {
+        println!("mkdir share");
+        spec.share = Some("share".into());
+    }
+    println!(
+        "{}",
+        proc::shell_line(&process::overlay_command(&qemu_img, &base, &format, Path::new("disk.qcow2")))
+    );
+    let mut command = Command::new(&spec.qemu);
+    command.args(spec.argv());
     println!("{}", proc::shell_line(&command));
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::progress::Step;
 
 /// Work with disk images.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  cargo xtask image convert disk.img disk.qcow2")]
 pub struct Args {
     /// What to do
     #[command(subcommand)]

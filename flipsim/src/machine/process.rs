@@ -138,17 +138,20 @@ pub fn stop(run: &RunDir, process: ProcessId) -> bool {
     process.wait_gone(Duration::from_secs(5))
 }
 
+/// The command that makes a copy-on-write disk on top of an image.
+#[must_use]
+pub fn overlay_command(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) -> Command {
+    let mut command = Command::new(qemu_img);
+    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b"]).arg(base).arg(overlay);
+    command
+}
+
 /// Makes a copy-on-write disk on top of an image, which is never written.
 ///
 /// # Errors
 /// `qemu-img` cannot be executed or refuses.
 pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) -> io::Result<()> {
-    let output = Command::new(qemu_img)
-        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
-        .arg(base)
-        .arg(overlay)
-        .stdin(Stdio::null())
-        .output()?;
+    let output = overlay_command(qemu_img, base, format, overlay).stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
     }

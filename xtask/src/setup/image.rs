@@ -108,6 +108,12 @@ struct Workload {
     about: String,
 }
 
+/// The workloads of the lab's own image.
+pub fn workload_names(root: &Path) -> Result<Vec<String>> {
+    let recipe = read_recipe(&root.join("images/recipe.toml"))?;
+    Ok(recipe.workload.into_iter().map(|workload| workload.name).collect())
+}
+
 /// Brings the image up to date.
 pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     let recipe = read_recipe(&lane.root.join("images/recipe.toml"))?;

@@ -11,7 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::{PhysRange, RangeSet};
-use crate::target::{Target, TargetError};
+use crate::target::{Register, Target, TargetError};
 use crate::units::{BitIndex, GuestPhys};
 
 /// The generator of every draw. Named, because a seed must mean the same next year.
@@ -296,7 +296,7 @@ impl RegSpace {
         let mut faults = Vec::new();
         for (index, register) in registers.iter().enumerate() {
             let starts = match pattern.fixed() {
-                Some((bit, _)) => bit..bit + 1,
+                Some((bit, _)) => bit..bit.saturating_add(1),
                 None => 0..register.bits,
             };
             let bits = match pattern {
@@ -334,8 +334,8 @@ impl RegSpace {
 fn place_bits(bits: u64, start: u32, register: &FlippableRegister) -> Option<Vec<u8>> {
     let mut mask = vec![0u8; register.writable.len()];
     for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
-        let at = start + bit;
-        if at >= register.bits || register.writable[(at / 8) as usize] >> (at % 8) & 1 == 0 {
+        let at = start.checked_add(bit).filter(|at| *at < register.bits)?;
+        if register.writable.get((at / 8) as usize)? >> (at % 8) & 1 == 0 {
             return None;
         }
         mask[(at / 8) as usize] |= 1 << (at % 8);
@@ -423,42 +423,78 @@ pub fn hex_value(bytes: &[u8]) -> String {
 }
 
 /// Finds which bits of which registers really take a write: each is written inverted, read back,
-/// and put right again. The machine must be stopped; it is left as it was.
+/// and put right again. The machine must be stopped; it is left as it was. Only registers that `wanted`
+/// takes are touched; `before` gets their names and values (least significant byte first) ahead of the
+/// first write.
 ///
 /// # Errors
-/// The machine is lost, or a register could not be put right again.
-pub fn probe_registers(target: &mut dyn Target) -> Result<Vec<FlippableRegister>, FlipError> {
-    let registers = target.registers().to_vec();
-    let mut found = Vec::with_capacity(registers.len());
-    for (index, register) in registers.into_iter().enumerate() {
-        // A register that cannot even be read is no place for a fault.
-        let old = match target.read_register(index) {
-            Ok(old) if !old.is_empty() => old,
-            Ok(_) | Err(TargetError::Refused { .. }) => continue,
-            Err(lost) => return Err(lost.into()),
-        };
-        let inverted: Vec<u8> = old.iter().map(|byte| !byte).collect();
-        let mut writable = match target.write_register(index, &inverted) {
-            Ok(()) => xor(&target.read_register(index)?, &old),
-            Err(TargetError::Refused { .. }) => vec![0; old.len()],
-            Err(lost) => return Err(lost.into()),
-        };
-        // Bits past the register's width belong to nobody.
-        for bit in register.bits..u32::try_from(writable.len() * 8).unwrap_or(u32::MAX) {
-            writable[(bit / 8) as usize] &= !(1 << (bit % 8));
+/// The machine is lost, or a register could not be put right again, or `before` fails.
+pub fn probe_registers<E: From<FlipError>>(
+    target: &mut dyn Target,
+    wanted: impl Fn(&str) -> bool,
+    before: impl FnOnce(&[(String, Vec<u8>)]) -> Result<(), E>,
+) -> Result<Vec<FlippableRegister>, E> {
+    let lost = |error: TargetError| E::from(FlipError::from(error));
+    let mut readable = Vec::new();
+    let mut values = Vec::new();
+    for (index, register) in target.registers().to_vec().into_iter().enumerate() {
+        if !wanted(&register.name) {
+            continue;
         }
-        if writable.iter().any(|byte| *byte != 0) {
-            target.write_register(index, &old)?;
-            let back = target.read_register(index)?;
-            if back != old {
-                let (old, read) = (hex_value(&old), hex_value(&back));
-                return Err(FlipError::NotFlipped { wrote: old.clone(), old, read });
+        // A register that cannot even be read, or not whole, is no place for a fault.
+        match target.read_register(index) {
+            Ok(old) if old.len() == register.bytes() && !old.is_empty() => {
+                values.push((register.name.clone(), old));
+                readable.push((index, register));
             }
+            Ok(_) | Err(TargetError::Refused { .. }) => {}
+            Err(error) => return Err(lost(error)),
         }
-        let class = register.class.clone();
-        found.push(FlippableRegister { name: register.name, bits: register.bits, class, writable });
+    }
+    before(&values)?;
+    let mut found = Vec::with_capacity(readable.len());
+    for ((index, register), (_, old)) in readable.into_iter().zip(values) {
+        let probed = probe_register(target, index, &register, &old);
+        if probed.is_err() {
+            // Better to try in vain than to leave an inverted register behind.
+            let _ = target.write_register(index, &old);
+        }
+        found.push(probed.map_err(E::from)?);
     }
     Ok(found)
+}
+
+/// Probes one register, whose value is `old`.
+fn probe_register(
+    target: &mut dyn Target,
+    index: usize,
+    register: &Register,
+    old: &[u8],
+) -> Result<FlippableRegister, FlipError> {
+    let inverted: Vec<u8> = old.iter().map(|byte| !byte).collect();
+    let mut writable = match target.write_register(index, &inverted) {
+        Ok(()) => xor(&target.read_register(index)?, old),
+        Err(TargetError::Refused { .. }) => vec![0; old.len()],
+        Err(lost) => return Err(lost.into()),
+    };
+    // Bits past the register's width belong to nobody.
+    for bit in register.bits..u32::try_from(writable.len() * 8).unwrap_or(u32::MAX) {
+        writable[(bit / 8) as usize] &= !(1 << (bit % 8));
+    }
+    if writable.iter().any(|byte| *byte != 0) {
+        target.write_register(index, old)?;
+        let back = target.read_register(index)?;
+        if back != old {
+            let (old, read) = (hex_value(old), hex_value(&back));
+            return Err(FlipError::NotFlipped { wrote: old.clone(), old, read });
+        }
+    }
+    Ok(FlippableRegister {
+        name: register.name.clone(),
+        bits: register.bits,
+        class: register.class.clone(),
+        writable,
+    })
 }
 
 /// Whether a name matches a glob of `*`, `?` and plain characters; upper and lower case are the same.
@@ -597,7 +633,9 @@ mod tests {
         };
         assert_eq!(bit(31), Ok(()));
         assert_eq!(bit(32), Err("bit 32 is out of range: `w0` has bits 0 to 31".into()));
-        assert_eq!(bit(4_000_000_000), Err("bit 4000000000 is out of range: `w0` has bits 0 to 31".into()));
+        assert_eq!(bit(u32::MAX), Err("bit 4294967295 is out of range: `w0` has bits 0 to 31".into()));
+        let pattern = Pattern::AdjacentAt { count: 10, bit: BitIndex(u32::MAX - 5) };
+        assert!(matches!(RegSpace::new(&regs, pattern), Err(SpaceError::BitOfRegister { .. })));
     }
 
     #[test]
@@ -642,7 +680,17 @@ mod tests {
             .with_register("ro", 64, "system", &[0; 8]);
         target.write_register(0, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         let before = target.read_register(0).unwrap();
-        let found = probe_registers(&mut target).unwrap();
+        let mut noted = Vec::new();
+        let found = probe_registers(
+            &mut target,
+            |_| true,
+            |values| -> Result<(), FlipError> {
+                noted = values.to_vec();
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert_eq!(noted[0], ("x0".to_owned(), before.clone()));
         let widths: Vec<u32> = found.iter().map(FlippableRegister::writable_bits).collect();
         assert_eq!(widths, [64, 8, 0]);
         assert_eq!(target.read_register(0).unwrap(), before);

@@ -80,8 +80,20 @@ impl LiveTarget {
                 return Err(AttachError::Dead { status: status.status });
             }
         }
-        let mut gdb = GdbClient::connect(gdb, timeouts)?;
-        gdb.set_physical_memory(true)?;
+        let connected = GdbClient::connect(gdb, timeouts).and_then(|mut gdb| {
+            gdb.set_physical_memory(true)?;
+            Ok(gdb)
+        });
+        let gdb = match connected {
+            Ok(gdb) => gdb,
+            Err(error) => {
+                // The stub may have stopped the guest before it failed.
+                if let Some(qmp) = qmp.as_mut().filter(|_| was_running) {
+                    let _ = qmp.execute("cont", serde_json::Value::Null);
+                }
+                return Err(error.into());
+            }
+        };
         let numbers = gdb.registers().iter().map(|register| register.number).collect();
         let registers = gdb
             .registers()
@@ -126,34 +138,38 @@ impl LiveTarget {
         Ok(MemoryMap::new(iomem, &mtree)?)
     }
 
-    /// Lets go of the guest, which runs on if it ran before we came.
+    /// Lets go of the guest, which runs on if it ran before we came. Nothing else may be called after.
     ///
     /// # Errors
     /// QEMU is lost.
-    pub fn release(mut self) -> Result<(), TargetError> {
-        self.let_go()
-    }
-
-    fn let_go(&mut self) -> Result<(), TargetError> {
+    pub fn release(&mut self) -> Result<(), TargetError> {
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
-        result.map_err(|error| lost("let go of it", error))
+        let Err(error) = result else { return Ok(()) };
+        // A stub that does not answer is no reason to leave the guest standing: the monitor may.
+        let doing = "let go of it";
+        match self.qmp.as_mut().filter(|_| self.was_running) {
+            Some(qmp) => {
+                qmp.execute("cont", serde_json::Value::Null).map(|_| ()).map_err(|_| lost(doing, error))
+            }
+            None => Err(lost(doing, error)),
+        }
     }
 
     fn stub(&mut self) -> &mut GdbClient {
-        self.gdb.as_mut().expect("the stub is only taken by let_go, after which nothing is called")
+        self.gdb.as_mut().expect("the stub is only taken by release, after which nothing is called")
     }
 
-    /// Makes the guest count as one that ran before we came: [`LiveTarget::release`] lets it run.
-    pub fn treat_as_running(&mut self) {
-        self.was_running = true;
+    /// Makes the guest count as one that ran before we came, or that did not.
+    pub fn set_was_running(&mut self, was_running: bool) {
+        self.was_running = was_running;
     }
 }
 
 impl Drop for LiveTarget {
     fn drop(&mut self) {
         // Whoever drops the target without `release` is on the way out with an error of his own.
-        let _ = self.let_go();
+        let _ = self.release();
     }
 }
 

@@ -96,11 +96,34 @@ pub enum RangeError {
     Backwards(String),
 }
 
-/// A set of bytes: ranges in ascending order, without overlap and without touching neighbours.
+/// A set of bytes: ranges in ascending order, without overlap. Collected from ranges, neighbours that
+/// touch are one; from [`RangeSet::apart`] they stay two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeSet(Vec<PhysRange>);
 
 impl RangeSet {
+    /// A set whose ranges keep their borders: those that touch are not joined, only those that overlap.
+    #[must_use]
+    pub fn apart(ranges: impl IntoIterator<Item = PhysRange>) -> Self {
+        RangeSet::join(ranges, 0)
+    }
+
+    /// Joins ranges that overlap or lie closer than `gap` bytes.
+    fn join(ranges: impl IntoIterator<Item = PhysRange>, gap: u64) -> Self {
+        let mut sorted: Vec<PhysRange> = ranges.into_iter().collect();
+        sorted.sort_unstable();
+        let mut joined: Vec<PhysRange> = Vec::with_capacity(sorted.len());
+        for range in sorted {
+            match joined.last_mut() {
+                Some(last) if range.first.0 <= last.last.0.saturating_add(gap) => {
+                    last.last = last.last.max(range.last);
+                }
+                _ => joined.push(range),
+            }
+        }
+        RangeSet(joined)
+    }
+
     /// The ranges in ascending order.
     #[must_use]
     pub fn ranges(&self) -> &[PhysRange] {
@@ -122,8 +145,7 @@ impl RangeSet {
     /// Whether every byte of `range` is in the set.
     #[must_use]
     pub fn covers(&self, range: PhysRange) -> bool {
-        // Neighbours are merged, so a covered range lies in a single one.
-        self.0.iter().any(|own| own.covers(range))
+        RangeSet::join(self.0.iter().copied(), 1).0.iter().any(|own| own.covers(range))
     }
 
     /// The bytes in both sets.
@@ -136,18 +158,7 @@ impl RangeSet {
 
 impl FromIterator<PhysRange> for RangeSet {
     fn from_iter<I: IntoIterator<Item = PhysRange>>(ranges: I) -> Self {
-        let mut sorted: Vec<PhysRange> = ranges.into_iter().collect();
-        sorted.sort_unstable();
-        let mut merged: Vec<PhysRange> = Vec::with_capacity(sorted.len());
-        for range in sorted {
-            match merged.last_mut() {
-                Some(last) if range.first.0 <= last.last.0.saturating_add(1) => {
-                    last.last = last.last.max(range.last);
-                }
-                _ => merged.push(range),
-            }
-        }
-        RangeSet(merged)
+        RangeSet::join(ranges, 1)
     }
 }
 
@@ -395,7 +406,7 @@ impl MemoryMap {
         if let Some(device) = found.iter().find(|region| !self.is_ram(region)) {
             return Err(MemoryError::NotRam { name: device.name.clone(), range: device.range });
         }
-        Ok(found.iter().map(|region| region.range).collect())
+        Ok(RangeSet::apart(found.iter().map(|region| region.range)))
     }
 
     /// The first range of a region with this name, RAM or not.
@@ -610,6 +621,16 @@ FlatView #1
         for bad in ["", "5", "0x20-0x10", "0+0", "a-b", "0xffffffffffffffff+2", "0-0xffffffffffffffff"] {
             assert!(bad.parse::<PhysRange>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one_or_two_as_asked() {
+        let (a, b) = (range("0+2"), range("2+2"));
+        assert_eq!([a, b].into_iter().collect::<RangeSet>().ranges(), [range("0+4")]);
+        let apart = RangeSet::apart([b, a]);
+        assert_eq!(apart.ranges(), [a, b]);
+        assert!(apart.covers(range("1+2")));
+        assert_eq!(RangeSet::apart([a, range("1+2")]).ranges(), [range("0+3")]);
     }
 
     #[test]

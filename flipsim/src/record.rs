@@ -4,7 +4,7 @@
 //! its unit. A record is written before the next fault is drawn.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -191,6 +191,19 @@ impl FlipRecord {
     }
 }
 
+/// A full disk cuts a line; the next record must not continue it.
+fn end_cut_line(file: &mut File) -> io::Result<()> {
+    let mut last = [0];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
 fn quote_csv(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -212,8 +225,11 @@ impl RecordLog {
     /// # Errors
     /// What the system says.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        let open = |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
-        let (json, mut csv) = (open("flips.jsonl")?, open("flips.csv")?);
+        let open =
+            |name: &str| OpenOptions::new().create(true).read(true).append(true).open(folder.join(name));
+        let (mut json, mut csv) = (open("flips.jsonl")?, open("flips.csv")?);
+        end_cut_line(&mut json)?;
+        end_cut_line(&mut csv)?;
         if csv.metadata()?.len() == 0 {
             writeln!(csv, "{CSV_HEADER}")?;
         }
@@ -286,6 +302,16 @@ mod tests {
         for record in records() {
             assert_eq!(serde_json::from_str::<FlipRecord>(&record.json()).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_has_cut_is_ended_first() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("flips.jsonl"), "{\"format\":1,\"ind").unwrap();
+        RecordLog::open(folder.path()).unwrap().append(&records()[0]).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("flips.jsonl")).unwrap();
+        let last = text.lines().last().unwrap();
+        assert_eq!(serde_json::from_str::<FlipRecord>(last).unwrap(), records()[0]);
     }
 
     #[test]

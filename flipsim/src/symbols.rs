@@ -68,6 +68,14 @@ pub enum SymbolError {
         /// Its value.
         address: GuestVirt,
     },
+    /// The symbol was in memory that the kernel gave back once it was up.
+    #[error(
+        "symbol `{name}` belongs to the kernel's start-up; its memory was given back and holds something else now"
+    )]
+    GivenBack {
+        /// The symbol.
+        name: String,
+    },
     /// The guest's own map is not known, so the kernel's place is not either.
     #[error(
         "symbols need the guest's /proc/iomem, and this guest has not given it; flip by --address or --region instead"
@@ -119,7 +127,9 @@ impl Symbols {
         by_address.sort_by(|a, b| (a.address, a.size, &a.name).cmp(&(b.address, b.size, &b.name)));
         let mut symbols = Symbols { path: path.to_owned(), by_address, banner: None };
         symbols.banner = symbols.get("linux_banner").ok().map(|s| s.address).and_then(|at| {
-            let section = file.sections().find(|s| s.address() <= at.0 && at.0 < s.address() + s.size())?;
+            let holds =
+                |s: &object::Section<'_, '_>| at.0.checked_sub(s.address()).is_some_and(|o| o < s.size());
+            let section = file.sections().find(holds)?;
             let offset = usize::try_from(at.0 - section.address()).ok()?;
             let bytes = section.data().ok()?.get(offset..offset + BANNER_BYTES)?;
             Some((at, bytes.to_vec()))
@@ -180,6 +190,8 @@ pub struct SymbolMap {
     symbols: Symbols,
     image: PhysRange,
     first_virt: GuestVirt,
+    /// Start-up code and data, which a kernel that is up has given back.
+    given_back: Option<(u64, u64)>,
 }
 
 impl SymbolMap {
@@ -212,7 +224,8 @@ impl SymbolMap {
         let image = PhysRange { first: code.first, last: code.last.max(data.last) };
         let (at, expected) =
             symbols.banner.clone().ok_or_else(|| differs("it has no linux_banner to compare".to_owned()))?;
-        let phys = at.0.checked_sub(code_virt.0).map(|offset| GuestPhys(image.first.0 + offset));
+        let offset = at.0.checked_sub(code_virt.0);
+        let phys = offset.and_then(|offset| image.first.0.checked_add(offset)).map(GuestPhys);
         let phys = phys
             .filter(|p| image.contains(*p))
             .ok_or_else(|| differs("its linux_banner lies outside of the kernel's image".to_owned()))?;
@@ -222,7 +235,9 @@ impl SymbolMap {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
             return Err(differs(format!("it says `{}`, the guest `{}`", text(&expected), text(&seen))));
         }
-        Ok(SymbolMap { symbols, image, first_virt: code_virt })
+        let bound = |name| symbols.get(name).ok().map(|symbol| symbol.address.0);
+        let given_back = bound("__init_begin").zip(bound("__init_end"));
+        Ok(SymbolMap { symbols, image, first_virt: code_virt, given_back })
     }
 
     /// The symbols.
@@ -248,10 +263,17 @@ impl SymbolMap {
         let symbol = self.symbols.get(name.trim())?;
         let outside = || SymbolError::NotInImage { name: text.to_owned(), address: symbol.address };
         let start = symbol.address.0.checked_add(offset.unwrap_or(0)).ok_or_else(outside)?;
+        if self.is_given_back(start) {
+            return Err(SymbolError::GivenBack { name: text.to_owned() });
+        }
         let len = if offset.is_some() { 1 } else { symbol.size.max(1) };
         let first = self.phys(GuestVirt(start)).ok_or_else(outside)?;
         let last = self.phys(GuestVirt(start.saturating_add(len - 1))).ok_or_else(outside)?;
         PhysRange::new(first, last).ok_or_else(outside)
+    }
+
+    fn is_given_back(&self, address: u64) -> bool {
+        self.given_back.is_some_and(|(begin, end)| (begin..end).contains(&address))
     }
 
     /// The physical address of a virtual one inside the kernel's image.
@@ -268,7 +290,10 @@ impl SymbolMap {
         if !self.image.contains(address) {
             return None;
         }
-        let virt = GuestVirt(self.first_virt.0 + (address.0 - self.image.first.0));
+        let virt = GuestVirt(self.first_virt.0.checked_add(address.0 - self.image.first.0)?);
+        if self.is_given_back(virt.0) {
+            return None;
+        }
         let (symbol, offset) = self.symbols.at(virt)?;
         Some(if offset == 0 { symbol.name.clone() } else { format!("{}+{offset:#x}", symbol.name) })
     }
@@ -312,6 +337,9 @@ mod tests {
         ("_stext", 0, 0),
         ("linux_banner", 0x800, 128),
         ("do_one_thing", 0x100, 0x40),
+        ("__init_begin", 0x1000, 0),
+        ("start_kernel", 0x1100, 0x40),
+        ("__init_end", 0x2000, 0),
         ("_sdata", 0x2000, 0),
         ("jiffies", 0x2040, 8),
         ("beyond", 0x2_0000, 4),
@@ -364,6 +392,13 @@ mod tests {
         let map = anchored(BANNER, Some(IOMEM)).unwrap();
         assert!(matches!(map.resolve("beyond"), Err(SymbolError::NotInImage { .. })));
         assert!(matches!(map.resolve("jiffies+0xfffffffffffffff0"), Err(SymbolError::NotInImage { .. })));
+    }
+
+    #[test]
+    fn memory_that_the_kernel_gave_back_has_no_symbols() {
+        let map = anchored(BANNER, Some(IOMEM)).unwrap();
+        assert!(matches!(map.resolve("start_kernel"), Err(SymbolError::GivenBack { .. })));
+        assert_eq!(map.name_at(GuestPhys(0x4000_2110)), None);
     }
 
     #[test]

@@ -54,19 +54,19 @@ pub fn run(args: Args) -> Result<()> {
         append: "flipsim.repeat=1000".to_owned(),
         ..GuestArgs::default()
     };
-    let guest = boot::start_headless(&guest_args, Duration::from_secs(120))?;
+    let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
     let rows = measure(&guest.run, &guest.record, count, gdb_count, seed);
     guest.stop()?;
     let rows = rows?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&rows.iter().map(Row::json).collect::<Vec<_>>())?);
+        outln!("{}", serde_json::to_string_pretty(&rows.iter().map(Row::json).collect::<Vec<_>>())?);
         return Ok(());
     }
-    println!("| a flip in RAM, read back | n | min | median | p99 |");
-    println!("|---|---:|---:|---:|---:|");
+    outln!("| a flip in RAM, read back | n | min | median | p99 |");
+    outln!("|---|---:|---:|---:|---:|");
     for row in &rows {
         let cell = |time| format_duration(time);
-        println!(
+        outln!(
             "| {} | {} | {} | {} | {} |",
             row.name,
             row.times.len(),
@@ -77,9 +77,9 @@ pub fn run(args: Args) -> Result<()> {
     }
     if let [_, ours, theirs] = rows.as_slice() {
         let ratio = theirs.quantile(0.5).as_secs_f64() / ours.quantile(0.5).as_secs_f64();
-        println!("\nguest running, median: one gdb process a flip takes {ratio:.0} times as long");
+        outln!("\nguest running, median: one gdb process a flip takes {ratio:.0} times as long");
     } else {
-        println!("\ngdb-multiarch is not installed, so there is nothing to compare with");
+        outln!("\ngdb-multiarch is not installed, so there is nothing to compare with");
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ impl Row {
     }
 }
 
-/// Every flip is followed by the same flip again, so that the guest computes on undisturbed.
+/// Every flip is followed by the same flip again, so that as little as can be is left in the guest.
 fn measure(run: &RunDir, record: &RunRecord, count: u32, gdb_count: u32, seed: u64) -> Result<Vec<Row>> {
     let mut target = LiveTarget::attach(&run.gdb(record)?, Some(&run.qmp()), Timeouts::default())?;
     let map = target.memory_map(run.iomem().as_deref())?;

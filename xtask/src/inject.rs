@@ -5,29 +5,30 @@
 //! shows what came of each draw. What was drawn is recorded before the next one is.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, fault_rng, flip, glob_matches, hex_value,
-    probe_registers, random_seed,
+    FaultSpace, FlipError, FlippableRegister, Pattern, RamSpace, RegSpace, fault_rng, flip, glob_matches,
+    hex_value, probe_registers, random_seed,
 };
 use flipsim::live::{AttachError, LiveTarget};
 use flipsim::machine::console::{ConsoleTail, marker};
 use flipsim::machine::health::{Evidence, Health};
-use flipsim::machine::run::{HoldMark, RunDir, RunRecord};
+use flipsim::machine::run::{Hold, HoldNote, RunDir, RunRecord};
 use flipsim::machine::spec::CONSOLE_LOG;
-use flipsim::machine::watch::read_events;
+use flipsim::machine::watch::{EVENTS, parse_events};
 use flipsim::memory::{MapSource, MemoryMap, PhysRange, RangeSet};
 use flipsim::net::{Endpoint, Timeouts};
+use flipsim::qmp::QmpClient;
 use flipsim::record::{FlipRecord, RecordContext, RecordLog, Timing};
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::{Target, TargetError};
 use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_size, parse_duration, parse_number};
 
-use crate::boot::{self, GuestArgs, run_error, runs_dir};
+use crate::boot::{self, Answer, GuestArgs, run_error, runs_dir};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::{interrupt, paths};
 
@@ -212,36 +213,58 @@ pub fn run(args: Args) -> Result<()> {
         Some(Sub::Ram(ram)) => {
             let mut session = Session::attach(&ram.common.guest)?;
             let space = session.ram_space(&ram)?;
-            session.inject(space, &ram.common)
+            session.inject(&space, &ram.common)
         }
         Some(Sub::Reg(reg)) => {
             let mut session = Session::attach(&reg.common.guest)?;
             let space = session.reg_space(&reg.glob, reg.common.pattern())?;
-            session.inject(space, &reg.common)
+            session.inject(&space, &reg.common)
         }
         Some(Sub::List { what, json, guest }) => Session::attach(&guest)?.list(what, json),
     }
 }
 
-/// A guest that this command has hold of. The fields are dropped in this order: the guest is let go
-/// before the mark is taken away.
+/// A guest that this command has hold of.
 pub struct Session {
     target: LiveTarget,
-    _mark: Option<HoldMark>,
+    hold: Option<Hold>,
     map: MemoryMap,
     symbols: Option<SymbolMap>,
     symbols_missing: Option<String>,
     run: Option<(RunDir, RunRecord)>,
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        // On the way out with an error of its own. The note stays where the guest could not be let go,
+        // and the next command puts it right.
+        let _ = self.release();
+    }
+}
+
 fn attach_error(error: AttachError) -> anyhow::Error {
+    use flipsim::gdb::GdbError;
+    use flipsim::qmp::QmpError;
     let code = match &error {
-        AttachError::Dead { .. } => Code::GuestLost,
-        AttachError::Gdb(flipsim::gdb::GdbError::Connect(_))
-        | AttachError::Qmp(flipsim::qmp::QmpError::Connect(_)) => Code::Missing,
+        AttachError::Gdb(GdbError::Connect(_)) | AttachError::Qmp(QmpError::Connect(_)) => Code::Missing,
+        AttachError::Dead { .. }
+        | AttachError::Gdb(GdbError::Closed { .. } | GdbError::TimedOut { .. } | GdbError::Exited(_))
+        | AttachError::Qmp(QmpError::Closed { .. } | QmpError::TimedOut { .. }) => Code::GuestLost,
         _ => return error.into(),
     };
     exit_error(code, error.to_string())
+}
+
+/// The draws of one command.
+struct Draws<'a> {
+    space: &'a FaultSpace,
+    count: u64,
+    interval: Duration,
+    seed: u64,
+    json: bool,
+    csv: Option<BufWriter<std::fs::File>>,
+    /// Whether the end of the workload ends the draws.
+    until_done: bool,
 }
 
 impl Session {
@@ -265,14 +288,13 @@ impl Session {
             }
         };
         let arch = run.as_ref().map_or_else(Arch::default, |(_, record)| record.arch);
-        let held = run.as_ref().map(|(run, _)| run.hold()).transpose()?;
-        let (mark, left_behind) = held.map_or((None, false), |(mark, left)| (Some(mark), left));
+        let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
-        if left_behind && !target.was_running() {
-            eprintln!(
-                "note: an earlier command was killed while it held this guest stopped; it runs again after this one"
-            );
-            target.treat_as_running();
+        if let Some(hold) = &mut hold {
+            if let Some(left) = hold.left_behind() {
+                put_right(&mut target, left)?;
+            }
+            hold.note(&HoldNote { was_running: target.was_running(), registers: Vec::new() })?;
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
         let (symbols, symbols_missing) = match vmlinux {
@@ -286,7 +308,20 @@ impl Session {
                 }
             }
         };
-        Ok(Session { target, _mark: mark, map, symbols, symbols_missing, run })
+        for line in map.disagreements() {
+            eprintln!("warning: {line}");
+        }
+        Ok(Session { target, hold, map, symbols, symbols_missing, run })
+    }
+
+    /// Lets go of the guest.
+    fn release(&mut self) -> Result<(), TargetError> {
+        self.target.release()?;
+        if let Some(hold) = &mut self.hold {
+            // A note that cannot be taken away says that the guest ran, or not, as it does now.
+            let _ = hold.clear();
+        }
+        Ok(())
     }
 
     fn ram_space(&mut self, args: &RamArgs) -> Result<FaultSpace> {
@@ -308,12 +343,11 @@ impl Session {
             ranges.push(PhysRange { first: *address, last });
         }
         ranges.extend(&args.range);
-        let nothing_chosen = ranges.is_empty();
         for range in &ranges {
             self.map.check_ram(*range).exit_with(Code::Usage)?;
         }
-        let bytes =
-            if nothing_chosen { self.map.system_ram() } else { ranges.into_iter().collect::<RangeSet>() };
+        // What was chosen apart stays apart: no pattern reaches from one choice into the next.
+        let bytes = if ranges.is_empty() { self.map.system_ram() } else { RangeSet::apart(ranges) };
         let space = RamSpace::new(&bytes, args.common.pattern()).exit_with(Code::Usage)?;
         Ok(FaultSpace::Ram(space))
     }
@@ -323,138 +357,150 @@ impl Session {
         Ok(FaultSpace::Reg(RegSpace::new(&registers, pattern).exit_with(Code::Usage)?))
     }
 
-    /// The registers that match; every one when no glob is given.
+    /// The registers that match, probed; every one when no glob is given.
     fn registers(&mut self, globs: &[String]) -> Result<Vec<FlippableRegister>> {
-        let all = probe_registers(&mut self.target).exit_with(Code::GuestLost)?;
-        if globs.is_empty() {
-            return Ok(all);
-        }
         for glob in globs {
-            if !all.iter().any(|register| glob_matches(glob, &register.name)) {
+            if !self.target.registers().iter().any(|register| glob_matches(glob, &register.name)) {
                 bail!(exit_error(
                     Code::Usage,
                     format!("no register matches `{glob}`; `cargo xtask inject list reg` shows them all")
                 ));
             }
         }
-        Ok(all.into_iter().filter(|r| globs.iter().any(|glob| glob_matches(glob, &r.name))).collect())
+        let wanted = |name: &str| globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, name));
+        let was_running = self.target.was_running();
+        let hold = &mut self.hold;
+        // Were we killed in the middle of the probe, the next command would have to restore these.
+        let found = probe_registers(&mut self.target, wanted, |values| -> Result<()> {
+            let Some(hold) = hold else { return Ok(()) };
+            let registers = values.iter().map(|(name, value)| (name.clone(), hex_value(value))).collect();
+            Ok(hold.note(&HoldNote { was_running, registers })?)
+        })
+        .exit_with(Code::GuestLost)?;
+        if let Some(hold) = &mut self.hold {
+            hold.note(&HoldNote { was_running, registers: Vec::new() })?;
+        }
+        Ok(found)
     }
 
     /// Draws and carries out the faults, then watches the guest for a while.
-    fn inject(mut self, space: FaultSpace, common: &Common) -> Result<()> {
-        let seed = common.seed.unwrap_or_else(random_seed);
-        let mut csv = common.csv.as_deref().map(open_csv).transpose()?;
-        let mut evidence = Watcher::new(self.run.as_ref());
-        let done =
-            self.flips(&space, common.count, common.interval, seed, common.json, &mut csv, &mut evidence)?;
-        self.finish(done, common, evidence)
+    fn inject(mut self, space: &FaultSpace, common: &Common) -> Result<()> {
+        let mut watcher = Watcher::new(self.run.as_ref());
+        let draws = Draws {
+            space,
+            count: common.count,
+            interval: common.interval,
+            seed: common.seed.unwrap_or_else(random_seed),
+            json: common.json,
+            csv: common.csv.as_deref().map(open_csv).transpose()?,
+            until_done: false,
+        };
+        let done = self.flips(draws, &mut watcher)?;
+        self.finish(&done, common, watcher)
     }
 
     /// The loop of draws. The guest runs between two flips when it ran before.
-    #[expect(clippy::too_many_arguments, reason = "each is one of the command's flags")]
-    fn flips(
-        &mut self,
-        space: &FaultSpace,
-        count: u64,
-        interval: Duration,
-        seed: u64,
-        json: bool,
-        csv: &mut Option<BufWriter<std::fs::File>>,
-        watcher: &mut Watcher,
-    ) -> Result<Done> {
+    fn flips(&mut self, mut draws: Draws<'_>, watcher: &mut Watcher) -> Result<Done> {
         let mut log = match &self.run {
             Some((run, _)) => Some(RecordLog::open(run.path()).context("cannot write the records of flips")?),
             None => None,
         };
+        let (count, seed) = (draws.count, draws.seed);
         let mut rng = fault_rng(seed, 0);
         let mut done = Done { seed, drawn: count, ..Done::default() };
-        if !json {
-            let plural = if space.len() == 1 { "" } else { "s" };
-            println!("seed {seed}, {} possible fault{plural}", space.len());
+        if !draws.json {
+            let plural = if draws.space.len() == 1 { "" } else { "s" };
+            outln!("seed {seed}, {} possible fault{plural}", draws.space.len());
         }
         for index in 1..=count {
-            let next = Instant::now() + interval;
+            let next = Instant::now() + draws.interval;
             if index > 1 {
                 if self.target.was_running() {
                     self.target.resume().map_err(|error| watcher.lost(index, count, &error))?;
                 }
-                let left = next.saturating_duration_since(Instant::now());
-                if interrupt::sleep(left).is_err() {
+                if interrupt::sleep(next.saturating_duration_since(Instant::now())).is_err() {
                     done.interrupted = true;
                     break;
                 }
-                if let Some(crash) = watcher.crash(&mut self.target) {
-                    done.crash = Some(crash);
+                if let Some(end) = watcher.end(&mut self.target) {
+                    done.crash = Some(end);
+                    break;
+                }
+                if draws.until_done && watcher.evidence.done.is_some() {
+                    done.workload_ended = true;
                     break;
                 }
                 self.target.stop().map_err(|error| watcher.lost(index, count, &error))?;
             }
-            let fault = space.draw(&mut rng);
+            let fault = draws.space.draw(&mut rng);
             let result = flip(&mut self.target, &fault);
-            let lost = matches!(&result, Err(flipsim::fault::FlipError::Target(TargetError::Lost { .. })));
-            let time = match lost {
-                true => None,
-                false => self.target.virtual_time().map_err(|error| watcher.lost(index, count, &error))?,
-            };
+            let lost = matches!(&result, Err(FlipError::Target(TargetError::Lost { .. })));
+            // A flip that took place is recorded, whatever becomes of the guest right after.
+            let time = if lost { Ok(None) } else { self.target.virtual_time() };
             let context = RecordContext {
                 map: &self.map,
                 symbols: self.symbols.as_ref(),
                 seed,
                 timing: Timing::Approximate,
             };
-            let record = context.record(index, &fault, &result, time);
-            if let Some(log) = &mut log {
-                log.append(&record).context("cannot write the records of flips; is the disk full?")?;
-            }
-            if let Some(csv) = csv {
-                writeln!(csv, "{}", record.csv())
-                    .and_then(|()| csv.flush())
-                    .context("cannot write the CSV file")?;
-            }
-            show(&record, count, json)?;
+            let record = context.record(index, &fault, &result, time.as_ref().ok().copied().flatten());
+            let kept = match &mut log {
+                Some(log) => log.append(&record),
+                None => Ok(()),
+            };
+            let kept = kept.and_then(|()| match &mut draws.csv {
+                Some(csv) => writeln!(csv, "{}", record.csv()).and_then(|()| csv.flush()),
+                None => Ok(()),
+            });
+            kept.with_context(|| {
+                format!("cannot write a record; is the disk full? It is: {}", record.json())
+            })?;
+            show(&record, count, draws.json);
             match &result {
                 Ok(_) => done.flipped += 1,
                 Err(error) if lost => return Err(watcher.lost(index, count, error)),
                 Err(_) => done.refused += 1,
             }
+            time.map_err(|error| watcher.lost(index, count, &error))?;
         }
         Ok(done)
     }
 
-    fn finish(self, done: Done, common: &Common, mut watcher: Watcher) -> Result<()> {
-        let Session { target, run, _mark, .. } = self;
-        let was_running = target.was_running();
-        target.release().exit_with(Code::GuestLost)?;
-        let Some((run, record)) = &run else {
+    fn finish(mut self, done: &Done, common: &Common, mut watcher: Watcher) -> Result<()> {
+        let was_running = self.target.was_running();
+        let released = self.release();
+        if done.crash.is_none() {
+            released.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))?;
+        }
+        let Some((run, record)) = self.run.take() else {
             eprintln!(
                 "{} of {} flips carried out; this guest was not started by `boot`, so its console is not watched",
                 done.flipped, done.drawn
             );
-            return done.result();
+            return done.result(None);
         };
         let end = Instant::now() + common.observe;
-        while was_running && Instant::now() < end && !interrupt::raised() {
-            if watcher.verdict_now().is_crash() {
-                break;
-            }
+        while was_running && Instant::now() < end && !interrupt::raised() && !watcher.look().is_over() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let health = watcher.verdict_now();
-        let life = match &health {
-            Verdict(Health::Alive) if !was_running => "stopped, as it was before".to_owned(),
-            // A shell can be asked; a workload prints what it has to say.
-            Verdict(Health::Alive) if record.workload.is_none() && record.process.is_some() => {
-                if boot::console_answers(run, Duration::from_secs(3)) {
-                    "alive: its console answers".to_owned()
-                } else {
-                    "silent: its console does not answer (a hang, perhaps)".to_owned()
-                }
+        let answer = (was_running && record.workload.is_none() && !watcher.look().is_over())
+            .then(|| boot::console_answers(&run, Duration::from_secs(3)));
+        // Asked for the status anew: a panic may have come with the answer.
+        if let Ok(mut qmp) = QmpClient::connect(&run.qmp(), Timeouts::default()) {
+            watcher.evidence.status = qmp.status().ok().map(|status| status.status);
+        }
+        let health = watcher.look();
+        let life = match (&health, answer, &watcher.evidence.done) {
+            (Health::Alive, _, _) if !was_running => "stopped, as it was before".to_owned(),
+            (Health::Alive, Some(Answer::Yes), _) => "alive: its console answers".to_owned(),
+            (Health::Alive, Some(Answer::No), _) => {
+                "silent: its console does not answer (a hang, perhaps)".to_owned()
             }
-            Verdict(Health::Alive) => match &watcher.evidence.done {
-                Some(end) => format!("alive: workload {} ended with status {}", end.workload, end.status),
-                None => "alive: it runs, and its console shows nothing wrong".to_owned(),
-            },
-            Verdict(other) => other.to_string(),
+            (Health::Alive, _, Some(end)) => {
+                format!("alive: workload {} ended with status {}", end.workload, end.status)
+            }
+            (Health::Alive, _, None) => "alive: it runs, and its console shows nothing wrong".to_owned(),
+            (other, _, _) => other.to_string(),
         };
         eprintln!(
             "{} of {} flips carried out and read back; guest {}: {life}",
@@ -462,28 +508,50 @@ impl Session {
         );
         eprintln!("records: {}", paths::show(&run.file("flips.jsonl")));
         eprintln!("console: {}", paths::show(&run.file(CONSOLE_LOG)));
-        done.result()
+        done.result(health.is_over().then(|| health.to_string()))
     }
 
     fn list(mut self, what: ListWhat, json: bool) -> Result<()> {
         let text = match what {
-            ListWhat::Reg => {
-                let registers = probe_registers(&mut self.target).exit_with(Code::GuestLost)?;
-                list_registers(&registers, json)?
-            }
+            ListWhat::Reg => list_registers(&self.registers(&[])?, json)?,
             ListWhat::Ram => list_ram(&self.map, json)?,
             ListWhat::Regions => list_regions(&self.map, json)?,
         };
-        self.target.release().exit_with(Code::GuestLost)?;
-        print!("{text}");
-        for line in self.map.disagreements() {
-            eprintln!("warning: {line}");
-        }
+        self.release().exit_with(Code::GuestLost)?;
+        outln!("{}", text.trim_end());
         if self.map.source() == MapSource::Monitor {
             eprintln!("note: the guest's /proc/iomem is not known; these are QEMU's RAM blocks");
         }
         Ok(())
     }
+}
+
+/// Puts right what a killed command left: registers that it was probing, and whether the guest runs.
+fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
+    let mut restored = 0;
+    for (name, value) in &left.registers {
+        let Some(index) = target.registers().iter().position(|register| register.name == *name) else {
+            continue;
+        };
+        let digits = value.trim_start_matches("0x").as_bytes();
+        let bytes: Option<Vec<u8>> = digits
+            .rchunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let Some(bytes) = bytes else { continue };
+        if target.read_register(index).exit_with(Code::GuestLost)? != bytes {
+            target.write_register(index, &bytes).exit_with(Code::GuestLost)?;
+            restored += 1;
+        }
+    }
+    let registers =
+        if restored > 0 { format!("; {restored} registers were put right") } else { String::new() };
+    let runs = if left.was_running && !target.was_running() { "; it runs on after this one" } else { "" };
+    eprintln!("note: an earlier command was killed while it held this guest{registers}{runs}");
+    if left.was_running {
+        target.set_was_running(true);
+    }
+    Ok(())
 }
 
 /// How many bytes a pattern may touch when its first byte is given.
@@ -497,9 +565,11 @@ fn pattern_bytes(pattern: Pattern) -> u64 {
     }
 }
 
-fn open_csv(path: &std::path::Path) -> Result<BufWriter<std::fs::File>> {
-    let file = std::fs::File::create(path)
-        .with_context(|| format!("cannot write the CSV file {}", path.display()))
+fn open_csv(path: &Path) -> Result<BufWriter<std::fs::File>> {
+    let file = std::fs::File::create_new(path)
+        .with_context(|| {
+            format!("--csv {}: choose a name that is still free, in a folder that exists", path.display())
+        })
         .exit_with(Code::Usage)?;
     let mut file = BufWriter::new(file);
     writeln!(file, "{}", FlipRecord::csv_header()).context("cannot write the CSV file")?;
@@ -515,10 +585,12 @@ struct Done {
     refused: u64,
     crash: Option<String>,
     interrupted: bool,
+    workload_ended: bool,
 }
 
 impl Done {
-    fn result(&self) -> Result<()> {
+    /// The command's result; `over` says how the guest ended after the last flip, if it did.
+    fn result(&self, over: Option<String>) -> Result<()> {
         let left = self.drawn - self.flipped - self.refused;
         if self.interrupted {
             eprintln!(
@@ -527,13 +599,19 @@ impl Done {
             );
             return Err(interrupt::Interrupted.into());
         }
-        if let Some(crash) = &self.crash {
+        if let Some(end) = &self.crash {
             bail!(exit_error(
                 Code::GuestLost,
                 format!(
-                    "the guest crashed after {} flips, so {left} were not carried out: {crash}",
+                    "the guest did not survive {} flips, {left} were not carried out: {end}",
                     self.flipped + self.refused
                 )
+            ));
+        }
+        if let Some(end) = over {
+            bail!(exit_error(
+                Code::GuestLost,
+                format!("the guest did not survive {} flips: {end}", self.flipped + self.refused)
             ));
         }
         if self.refused > 0 {
@@ -552,52 +630,42 @@ impl Done {
 /// Gathers evidence of how a guest fares, from the moment of the first flip.
 struct Watcher {
     evidence: Evidence,
-    tail: Option<ConsoleTail>,
-    run: Option<RunDir>,
-    events_before: usize,
-}
-
-/// A verdict that knows whether it is final.
-struct Verdict(Health);
-
-impl Verdict {
-    fn is_crash(&self) -> bool {
-        matches!(self.0, Health::Crashed(_) | Health::QemuDied(_) | Health::Off(_))
-    }
+    console: Option<ConsoleTail>,
+    events: Option<ConsoleTail>,
+    folder: Option<PathBuf>,
 }
 
 impl Watcher {
     fn new(run: Option<&(RunDir, RunRecord)>) -> Watcher {
+        let tail = |name: &str| run.map(|(run, _)| ConsoleTail::from_end(&run.file(name)));
         Watcher {
             evidence: Evidence::default(),
-            tail: run.map(|(run, _)| ConsoleTail::from_end(&run.file(CONSOLE_LOG))),
-            events_before: run.map_or(0, |(run, _)| read_events(run).len()),
-            run: run.map(|(run, _)| run.clone()),
+            console: tail(CONSOLE_LOG),
+            events: tail(EVENTS),
+            folder: run.map(|(run, _)| run.path().to_owned()),
         }
     }
 
-    /// Looks again.
-    fn verdict_now(&mut self) -> Verdict {
-        if let Some(tail) = &mut self.tail {
-            for line in tail.poll().unwrap_or_default() {
-                if let Some(marker) = marker(&line) {
-                    self.evidence.line(marker);
-                }
+    /// Takes in what is new, and judges.
+    fn look(&mut self) -> Health {
+        if let Some(console) = &mut self.console {
+            for marker in console.poll().unwrap_or_default().iter().filter_map(|line| marker(line)) {
+                self.evidence.line(marker);
             }
         }
-        if let Some(run) = &self.run {
-            self.evidence.events = read_events(run).split_off(self.events_before.min(read_events(run).len()));
+        if let Some(events) = &mut self.events {
+            self.evidence.events.extend(parse_events(&events.poll().unwrap_or_default()));
         }
-        Verdict(self.evidence.verdict())
+        self.evidence.verdict()
     }
 
     /// Why no more flips make sense, if so.
-    fn crash(&mut self, target: &mut LiveTarget) -> Option<String> {
+    fn end(&mut self, target: &mut LiveTarget) -> Option<String> {
         if let Some(qmp) = target.qmp() {
             self.evidence.status = qmp.status().ok().map(|status| status.status);
         }
-        let verdict = self.verdict_now();
-        verdict.is_crash().then(|| verdict.0.to_string())
+        let health = self.look();
+        health.is_over().then(|| health.to_string())
     }
 
     /// The error for a guest that was lost on the way, with what became of it.
@@ -608,24 +676,21 @@ impl Watcher {
 
     /// What became of a guest that was lost.
     fn last_words(&mut self) -> String {
-        let Some(run) = self.run.clone() else { return "start the guest again".to_owned() };
+        let Some(folder) = self.folder.clone() else { return "start the guest again".to_owned() };
         // The watcher needs a moment to write the end down.
         for _ in 0..50 {
-            if self.verdict_now().is_crash() {
+            if self.look().is_over() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let verdict = self.verdict_now().0;
-        format!("{verdict}; the guest's folder is {}", paths::show(run.path()))
+        format!("{}; the guest's folder is {}", self.look(), paths::show(&folder))
     }
 }
 
 /// One flip, as a line for people or as JSON.
-fn show(record: &FlipRecord, count: u64, json: bool) -> Result<()> {
-    let line = if json { record.json() } else { describe(record, count) };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+fn show(record: &FlipRecord, count: u64, json: bool) {
+    outln!("{}", if json { record.json() } else { describe(record, count) });
 }
 
 fn describe(record: &FlipRecord, count: u64) -> String {
@@ -737,20 +802,25 @@ fn list_regions(map: &MemoryMap, json: bool) -> Result<String> {
 fn whole_way(args: &WholeArgs) -> Result<()> {
     let config = crate::config::Config::load()?;
     let arch = args.arch.unwrap_or(config.guest.arch);
-    crate::setup::ensure(arch, args.yes)?;
     let workload = args.workload.clone().unwrap_or(config.guest.workload);
+    // Checked before an hour's set-up, not after it.
+    boot::check_workload(&workload)?;
+    if workload == "none" {
+        bail!(exit_error(Code::Usage, "--workload none: a verdict needs a workload whose result is known"));
+    }
+    crate::setup::ensure(arch, args.yes)?;
     let seed = args.seed.unwrap_or_else(random_seed);
     let guest_args = GuestArgs {
         arch: Some(arch),
         workload: Some(workload.clone()),
-        // Long enough for all flips to hit a guest that computes.
+        // The workload is run over and over, so that it is long enough for the flips to hit it.
         append: format!("flipsim.repeat={REPEAT}"),
         ..GuestArgs::default()
     };
-    let guest = boot::start_headless(&guest_args, Duration::from_secs(120))?;
+    let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
     let name = guest.record.name.clone();
     eprintln!(
-        "guest {name} runs workload {workload} over and over; flipping {} single bits in its RAM",
+        "guest {name} runs workload {workload} {REPEAT} times; flipping {} single bits in its RAM",
         args.count
     );
     let outcome = flips_and_verdict(args, &name, seed);
@@ -767,10 +837,10 @@ fn whole_way(args: &WholeArgs) -> Result<()> {
 }
 
 /// How often the workload is run while bits flip.
-const REPEAT: u32 = 4;
+const REPEAT: u32 = 8;
 
 /// How long a workload may take once all bits have flipped.
-const WORKLOAD_WAIT: Duration = Duration::from_secs(60);
+const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
 
 fn flips_and_verdict(args: &WholeArgs, name: &str, seed: u64) -> Result<String> {
     let choice = GuestChoice { guest: Some(name.to_owned()), ..GuestChoice::default() };
@@ -778,35 +848,52 @@ fn flips_and_verdict(args: &WholeArgs, name: &str, seed: u64) -> Result<String> 
     let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
     let mut watcher = Watcher::new(session.run.as_ref());
     // From the start: a short workload may have said something before the first flip.
-    watcher.tail = session.run.as_ref().map(|(run, _)| ConsoleTail::from_start(&run.file(CONSOLE_LOG)));
-    let done = session.flips(&space, args.count, args.interval, seed, args.json, &mut None, &mut watcher)?;
-    if done.interrupted {
-        done.result()?;
+    watcher.console =
+        watcher.folder.as_ref().map(|folder| ConsoleTail::from_start(&folder.join(CONSOLE_LOG)));
+    let draws = Draws {
+        space: &space,
+        count: args.count,
+        interval: args.interval,
+        seed,
+        json: args.json,
+        csv: None,
+        until_done: true,
+    };
+    let done = session.flips(draws, &mut watcher)?;
+    let released = session.release();
+    if done.interrupted || done.refused > 0 {
+        done.result(None)?;
     }
-    session.target.release().exit_with(Code::GuestLost)?;
+    if let Some(end) = done.crash {
+        return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
+    }
+    released.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))?;
     let step = crate::progress::Step::spinner("Waiting for the workload's result");
     let end = Instant::now() + WORKLOAD_WAIT;
-    while Instant::now() < end && !watcher.verdict_now().is_crash() && watcher.evidence.done.is_none() {
+    while Instant::now() < end && !watcher.look().is_over() && watcher.evidence.done.is_none() {
         interrupt::sleep(Duration::from_millis(20))?;
     }
-    let verdict = watcher.verdict_now();
+    let health = watcher.look();
     step.done();
-    if done.refused > 0 {
-        done.result()?;
-    }
-    Ok(match (&verdict.0, &watcher.evidence.done) {
-        (Health::Alive, None) => format!("hang: no result within {} s", WORKLOAD_WAIT.as_secs()),
-        (Health::Alive, Some(end)) if end.status == "ok" => format!(
-            "masked or latent: {} flips, and the workload's result is right (digest {})",
-            done.flipped, end.digest
-        ),
+    let flips = if done.workload_ended {
+        format!("{} flips (the workload ended before the other {})", done.flipped, done.drawn - done.flipped)
+    } else {
+        format!("{} flips", done.flipped)
+    };
+    Ok(match (&health, &watcher.evidence.done) {
+        (Health::Alive, None) => {
+            format!("hang: no result within {} s after {flips}", WORKLOAD_WAIT.as_secs())
+        }
+        (Health::Alive, Some(end)) if end.status == "ok" => {
+            format!("masked or latent: {flips}, and the workload's result is right (digest {})", end.digest)
+        }
         (Health::Alive, Some(end)) => format!(
-            "silent data corruption: nothing was noticed, and the workload's result is {} (digest {})",
+            "silent data corruption: {flips}, nothing was noticed, and the workload's result is {} (digest {})",
             end.status, end.digest
         ),
         (Health::Troubled(why), Some(end)) => {
-            format!("detected: {why}; the workload's result is {}", end.status)
+            format!("detected after {flips}: {why}; the workload's result is {}", end.status)
         }
-        (other, _) => other.to_string(),
+        (other, _) => format!("{other} (after {flips})"),
     })
 }

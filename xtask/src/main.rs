@@ -2,6 +2,16 @@
 //!
 //! Invariant: nothing is decided here. Each command is a file of its own.
 
+/// Prints a line on standard output. A reader that has gone away (`| head`) is no reason to end, least
+/// of all while a guest hangs on this process.
+macro_rules! outln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let mut out = std::io::stdout().lock();
+        let _closed = writeln!(out, $($text)*).and_then(|()| out.flush());
+    }};
+}
+
 mod apt;
 mod bench;
 mod boot;

@@ -2,8 +2,11 @@
 //!
 //! Invariant: a guest counts as ready only when it said so itself, or when it was told not to.
 
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::machine::console::{ConsoleTail, Marker, marker};
 use crate::machine::run::{RunDir, RunError};
@@ -79,6 +82,7 @@ pub fn wait_ready(
     mut on_line: impl FnMut(&str),
 ) -> Result<Ready, BootError> {
     let start = Instant::now();
+    let started = std::fs::metadata(run.path()).and_then(|meta| meta.created()).ok();
     let log = run.file(CONSOLE_LOG);
     let mut tail = ConsoleTail::from_start(&log);
     let mut printed_map: Option<String> = None;
@@ -95,9 +99,7 @@ pub fn wait_ready(
                 }
                 Some(Marker::IomemEnd) => in_map = false,
                 Some(Marker::Ready(workload)) => {
-                    let shared =
-                        share.and_then(|folder| std::fs::read_to_string(folder.join("iomem.txt")).ok());
-                    let map = shared.filter(|text| !text.is_empty()).or(printed_map);
+                    let map = printed_map.or_else(|| share.and_then(|folder| shared_map(folder, started)));
                     if let Some(map) = &map {
                         run.save_iomem(map)?;
                     }
@@ -127,13 +129,32 @@ pub fn wait_ready(
     }
 }
 
+/// The map that the guest left in the shared folder. The guest may put anything there, and an earlier
+/// guest may have left a file of the same name: only a plain, short file of this run is taken.
+fn shared_map(folder: &std::path::Path, started: Option<SystemTime>) -> Option<String> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(folder.join("iomem.txt")).ok()?;
+    let meta = file.metadata().ok()?;
+    let fresh = started.is_none_or(|started| meta.modified().is_ok_and(|modified| modified >= started));
+    if !meta.is_file() || !fresh {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MAX_MAP).read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// The longest memory map that is taken, in bytes; real ones have a few kilobytes.
+const MAX_MAP: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn run(log: &str) -> (tempfile::TempDir, RunDir) {
         let lab = tempfile::tempdir().unwrap();
-        let run = RunDir::create(lab.path(), Some("g")).unwrap();
+        let run = RunDir::create(lab.path(), Some("g")).unwrap().0;
         std::fs::write(run.file(CONSOLE_LOG), log).unwrap();
         (lab, run)
     }
@@ -151,6 +172,21 @@ mod tests {
         let ready = wait(&run, Some(&share), true).unwrap();
         assert_eq!((ready.workload.as_str(), ready.has_iomem), ("sha256", true));
         assert_eq!(run.iomem().as_deref(), Some("40000000-47ffffff : System RAM\n"));
+    }
+
+    #[test]
+    fn a_map_of_an_earlier_guest_or_no_plain_file_is_not_taken() {
+        let (lab, run) = run("FLIPSIM READY workload=none\n");
+        let share = lab.path().join("share");
+        std::fs::create_dir(&share).unwrap();
+        let map = share.join("iomem.txt");
+        std::fs::write(&map, "40000000-47ffffff : System RAM\n").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(&map).unwrap().set_modified(old).unwrap();
+        assert!(!wait(&run, Some(&share), true).unwrap().has_iomem);
+        std::fs::remove_file(&map).unwrap();
+        std::os::unix::fs::symlink("/proc/iomem", &map).unwrap();
+        assert!(!wait(&run, Some(&share), true).unwrap().has_iomem);
     }
 
     #[test]

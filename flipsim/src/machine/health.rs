@@ -18,8 +18,9 @@ pub enum Health {
     Crashed(String),
     /// It was switched off in order, by the guest or by us.
     Off(String),
-    /// QEMU ended in no order: ours to look into, not the guest's.
-    QemuDied(String),
+    /// QEMU ended in no order, or stopped the guest for a reason of the host's: ours to look into, not
+    /// the guest's.
+    Infra(String),
 }
 
 impl fmt::Display for Health {
@@ -29,8 +30,16 @@ impl fmt::Display for Health {
             Health::Troubled(why) => write!(f, "alive, and noticed something: {why}"),
             Health::Crashed(why) => write!(f, "crashed: {why}"),
             Health::Off(why) => write!(f, "switched off: {why}"),
-            Health::QemuDied(why) => write!(f, "QEMU died: {why}"),
+            Health::Infra(why) => write!(f, "no verdict on the guest: {why}"),
         }
+    }
+}
+
+impl Health {
+    /// Whether nothing more can come of the guest.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Health::Crashed(_) | Health::Off(_) | Health::Infra(_))
     }
 }
 
@@ -91,7 +100,13 @@ impl Evidence {
             };
         }
         if let Some(exit) = event("EXIT") {
-            return Health::QemuDied(exit.data.as_str().unwrap_or("for no known reason").to_owned());
+            return Health::Infra(format!(
+                "QEMU died: {}",
+                exit.data.as_str().unwrap_or("for no known reason")
+            ));
+        }
+        if let Some(status @ ("io-error" | "internal-error")) = self.status.as_deref() {
+            return Health::Infra(format!("QEMU stopped it with `{status}`; is the host's disk full?"));
         }
         match (&self.trouble, &self.check) {
             (Some((kind, line)), _) => Health::Troubled(format!("{kind}: {line}")),
@@ -150,8 +165,10 @@ mod tests {
     fn a_qemu_that_was_killed_is_no_crash_of_the_guest() {
         assert_eq!(
             evidence(&[], &[("EXIT", "\"signal: 9 (SIGKILL)\"")]),
-            Health::QemuDied("signal: 9 (SIGKILL)".into())
+            Health::Infra("QEMU died: signal: 9 (SIGKILL)".into())
         );
+        let evidence = Evidence { status: Some("io-error".into()), ..Evidence::default() };
+        assert!(matches!(evidence.verdict(), Health::Infra(_)));
     }
 
     #[test]

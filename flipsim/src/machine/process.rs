@@ -120,10 +120,9 @@ pub fn wait_for_monitor(child: &mut Child, run: &RunDir) -> Result<QmpClient, Pr
 /// Ends a guest: asks QEMU to quit, then SIGTERM, then SIGKILL. Whether it is gone.
 #[must_use]
 pub fn stop(run: &RunDir, process: ProcessId) -> bool {
-    let short = Timeouts { connect: Duration::from_secs(1), reply: Duration::from_secs(2) };
-    if let Ok(mut client) =
-        QmpClient::connect(&run.watch(), short).or_else(|_| QmpClient::connect(&run.qmp(), short))
-    {
+    // The watcher holds the other monitor for as long as the guest lives.
+    let short = Timeouts { connect: Duration::from_secs(1), reply: Duration::from_secs(1) };
+    if let Ok(mut client) = QmpClient::connect(&run.qmp(), short) {
         // QEMU may close the connection before it has answered.
         let _ = client.execute("quit", serde_json::Value::Null);
         if process.wait_gone(Duration::from_secs(5)) {

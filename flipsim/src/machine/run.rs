@@ -7,7 +7,7 @@
 //! signalled when its start time is the recorded one.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -161,6 +161,9 @@ pub enum RunError {
         "a guest `{0}` is running already; stop it with `cargo xtask boot stop {0}`, or choose another --name"
     )]
     Taken(String),
+    /// Another process holds the guest.
+    #[error("another command is working on guest `{0}` at this moment; wait for its end, or stop it")]
+    Held(String),
     /// A name that is no plain word.
     #[error("`{0}` is no name for a guest: use letters, digits, `-` and `_`, 32 at most")]
     BadName(String),
@@ -182,7 +185,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The name is taken by a running guest or is no name, or the folder cannot be made.
-    pub fn create(runs: &Path, name: Option<&str>) -> Result<Self, RunError> {
+    pub fn create(runs: &Path, name: Option<&str>) -> Result<(Self, Starting), RunError> {
         private_folder(runs, true)?;
         if let Some(name) = name {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -191,7 +194,7 @@ impl RunDir {
             }
             let run = RunDir { path: runs.join(name) };
             if run.path.exists() {
-                if run.load().is_ok_and(|record| record.process.is_some_and(|p| p.is_alive())) {
+                if run.is_in_use() {
                     return Err(RunError::Taken(name.to_owned()));
                 }
                 // An ended guest of this name makes way under a name that nobody asks for.
@@ -200,23 +203,45 @@ impl RunDir {
                 fs::rename(&run.path, &aside).map_err(io_error("move aside", &run.path))?;
             }
             private_folder(&run.path, false)?;
-            return Ok(run);
+            let starting = run.lock().ok_or_else(|| RunError::Taken(name.to_owned()))?;
+            return Ok((run, starting));
         }
         let taken = |entry: io::Result<fs::DirEntry>| {
             let name = entry.ok()?.file_name().into_string().ok()?;
-            name.split('.').next()?.strip_prefix('g')?.parse::<u64>().ok()
+            // A number of nine digits was chosen by the user and starts no count.
+            let number = name.split('.').next()?.strip_prefix('g')?.parse::<u64>().ok()?;
+            (number < 1_000_000_000).then_some(number)
         };
         let entries = fs::read_dir(runs).map_err(io_error("read", runs))?;
         let mut number = entries.filter_map(taken).max().unwrap_or(0) + 1;
         loop {
-            let path = runs.join(format!("g{number}"));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(RunDir { path }),
+            let run = RunDir { path: runs.join(format!("g{number}")) };
+            match fs::DirBuilder::new().mode(0o700).create(&run.path) {
+                Ok(()) => {
+                    if let Some(starting) = run.lock() {
+                        return Ok((run, starting));
+                    }
+                }
                 // Another boot was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(io_error("create", &path)(error)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error("create", &run.path)(error)),
             }
+            number = number.saturating_add(1);
         }
+    }
+
+    /// Locks the folder for a guest that is being started; `None` when somebody else has.
+    fn lock(&self) -> Option<Starting> {
+        let file = fs::File::create(self.file("start.lock")).ok()?;
+        file.try_lock().ok()?;
+        Some(Starting { _lock: file })
+    }
+
+    /// Whether a guest runs here or is being started.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let running = self.load().is_ok_and(|record| record.process.is_some_and(|p| p.is_alive()));
+        running || self.lock().is_none()
     }
 
     /// The folder at this path, which must exist.
@@ -351,20 +376,25 @@ impl RunDir {
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
 
-    /// Notes that this process has stopped the guest, until the mark is dropped. Whether the guest was
-    /// left stopped by a process that was killed with the mark in place.
+    /// Takes the guest for this process alone, to stop it and change it.
     ///
     /// # Errors
-    /// The system said no.
-    pub fn hold(&self) -> Result<(HoldMark, bool), RunError> {
+    /// Another process holds it, or the system said no.
+    pub fn hold(&self) -> Result<Hold, RunError> {
         let path = self.file("held.json");
-        let holder: Option<ProcessId> =
-            fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let left_behind = holder.is_some_and(|holder| !holder.is_alive());
-        let me = ProcessId::of(std::process::id());
-        let text = serde_json::to_vec(&me).expect("two numbers are always JSON");
-        write_atomically(&path, &text).map_err(io_error("write", &path))?;
-        Ok((HoldMark(path), left_behind))
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.map_err(io_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(RunError::Held(self.name())),
+            Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io_error("read", &path))?;
+        // A note that was cut by a full disk says no more than that somebody was here.
+        let left = (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap_or_default());
+        Ok(Hold { file, path, left })
     }
 
     /// The QMP monitor for users and injection.
@@ -413,22 +443,75 @@ impl RunDir {
     }
 }
 
-/// The mark of a process that holds a guest stopped; it goes with this value.
-#[derive(Debug)]
-pub struct HoldMark(PathBuf);
+/// What a process that holds a guest will have to put right at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldNote {
+    /// Whether the guest ran before it was taken.
+    pub was_running: bool,
+    /// Registers that are being probed, with their values in hex, least significant byte first.
+    pub registers: Vec<(String, String)>,
+}
 
-impl Drop for HoldMark {
-    fn drop(&mut self) {
-        // Gone already means that the whole folder is.
-        let _ = fs::remove_file(&self.0);
+impl Default for HoldNote {
+    fn default() -> Self {
+        HoldNote { was_running: true, registers: Vec::new() }
     }
+}
+
+/// A guest that this process holds alone. The note outlives a process that is killed, so that the
+/// next one can put right what it left.
+#[derive(Debug)]
+pub struct Hold {
+    file: fs::File,
+    path: PathBuf,
+    left: Option<HoldNote>,
+}
+
+impl Hold {
+    /// What a process that was killed while it held the guest has left to do.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<&HoldNote> {
+        self.left.as_ref()
+    }
+
+    /// Writes down what is to be put right.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
+        let text = serde_json::to_string(note).expect("a note has only text keys");
+        self.write(text.as_bytes())
+    }
+
+    /// Everything is put right.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn clear(&mut self) -> Result<(), RunError> {
+        self.write(b"")
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.seek(io::SeekFrom::Start(0)))
+            .and_then(|_| self.file.write_all(bytes));
+        written.map_err(io_error("write", &self.path))
+    }
+}
+
+/// A guest that is being started; nobody takes its folder as long as this lives.
+#[derive(Debug)]
+pub struct Starting {
+    _lock: fs::File,
 }
 
 /// Writes a file through a neighbour and a rename, so that a reader sees the old or the new text.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut file, bytes)?;
+    file.write_all(bytes)?;
     file.persist(path)?;
     Ok(())
 }
@@ -471,8 +554,8 @@ mod tests {
     fn guests_are_numbered_and_their_folders_private() {
         let lab = tempfile::tempdir().unwrap();
         let runs = lab.path().join("runs");
-        let first = RunDir::create(&runs, None).unwrap();
-        let second = RunDir::create(&runs, None).unwrap();
+        let first = RunDir::create(&runs, None).unwrap().0;
+        let second = RunDir::create(&runs, None).unwrap().0;
         assert_eq!((first.name(), second.name()), ("g1".into(), "g2".into()));
         let mode = fs::metadata(first.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
@@ -481,7 +564,7 @@ mod tests {
     #[test]
     fn a_record_survives_and_a_foreign_one_is_told() {
         let lab = tempfile::tempdir().unwrap();
-        let run = RunDir::create(lab.path(), Some("one")).unwrap();
+        let run = RunDir::create(lab.path(), Some("one")).unwrap().0;
         let record = record("one", Some(me()));
         run.save(&record).unwrap();
         assert_eq!(run.load().unwrap(), record);
@@ -497,7 +580,7 @@ mod tests {
         let lab = tempfile::tempdir().unwrap();
         assert!(matches!(RunDir::find_running(lab.path(), None), Err(RunError::None)));
         let save = |name: &str, process| {
-            RunDir::create(lab.path(), Some(name)).unwrap().save(&record(name, process)).unwrap();
+            RunDir::create(lab.path(), Some(name)).unwrap().0.save(&record(name, process)).unwrap();
         };
         save("dead", Some(ProcessId { pid: std::process::id(), start: 1 }));
         save("live", Some(me()));
@@ -512,7 +595,7 @@ mod tests {
     #[test]
     fn a_running_guests_name_is_taken_and_an_ended_ones_is_not() {
         let lab = tempfile::tempdir().unwrap();
-        let run = RunDir::create(lab.path(), Some("x")).unwrap();
+        let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
         run.save(&record("x", Some(me()))).unwrap();
         assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(RunError::Taken(_))));
         run.save(&record("x", None)).unwrap();
@@ -524,14 +607,46 @@ mod tests {
     #[test]
     fn a_guest_that_a_killed_process_held_is_recognised() {
         let lab = tempfile::tempdir().unwrap();
-        let run = RunDir::create(lab.path(), Some("x")).unwrap();
-        let (mark, left_behind) = run.hold().unwrap();
-        assert!(!left_behind);
-        drop(mark);
-        assert!(!run.hold().unwrap().1);
-        let dead = ProcessId { pid: std::process::id(), start: 1 };
-        fs::write(run.file("held.json"), serde_json::to_vec(&dead).unwrap()).unwrap();
-        assert!(run.hold().unwrap().1);
+        let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
+        let mut hold = run.hold().unwrap();
+        assert_eq!(hold.left_behind(), None);
+        let note = HoldNote { was_running: false, registers: vec![("x0".into(), "00".into())] };
+        hold.note(&note).unwrap();
+        // Dropped without `clear`, as by a kill.
+        drop(hold);
+        let mut hold = run.hold().unwrap();
+        assert_eq!(hold.left_behind(), Some(&note));
+        hold.clear().unwrap();
+        drop(hold);
+        assert_eq!(run.hold().unwrap().left_behind(), None);
+    }
+
+    #[test]
+    fn two_processes_do_not_hold_one_guest() {
+        let lab = tempfile::tempdir().unwrap();
+        let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
+        let mut hold = run.hold().unwrap();
+        hold.note(&HoldNote::default()).unwrap();
+        assert!(matches!(run.hold(), Err(RunError::Held(_))));
+        drop(hold);
+        assert!(run.hold().unwrap().left_behind().is_some(), "a refused one takes no note away");
+    }
+
+    #[test]
+    fn a_guest_that_is_being_started_keeps_its_folder() {
+        let lab = tempfile::tempdir().unwrap();
+        let (run, starting) = RunDir::create(lab.path(), Some("x")).unwrap();
+        assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(RunError::Taken(_))));
+        assert!(run.is_in_use());
+        drop(starting);
+        assert!(!run.is_in_use());
+    }
+
+    #[test]
+    fn an_odd_name_does_not_end_the_count() {
+        let lab = tempfile::tempdir().unwrap();
+        RunDir::create(lab.path(), Some("g18446744073709551615")).unwrap();
+        assert_eq!(RunDir::create(lab.path(), None).unwrap().0.name(), "g1");
     }
 
     #[test]

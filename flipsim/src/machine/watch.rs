@@ -1,5 +1,5 @@
-//! Watching over a guest that nobody sits at: its events are written down, and it ends with its
-//! watcher.
+//! Watching over a guest that nobody sits at: its events are written down (all but `STOP` and
+//! `RESUME`), and it ends with its watcher.
 //!
 //! Invariant: the watcher is QEMU's parent, so QEMU ends when the watcher does. Until the guest is
 //! handed over ("released") the watcher itself hangs on a pipe to the command that asked for the
@@ -57,10 +57,17 @@ pub fn watch(
 ) -> io::Result<WatchEnd> {
     let mut log = OpenOptions::new().create(true).append(true).mode(0o600).open(run.file(EVENTS))?;
     let mut write = |event: &str, data: serde_json::Value| {
+        // Every flip stops and resumes the guest: two lines a flip would say nothing.
+        if matches!(event, "STOP" | "RESUME") {
+            return;
+        }
         let host_time = jiff::Timestamp::now().to_string();
         let line = LoggedEvent { event: event.to_owned(), data, host_time };
         let text = serde_json::to_string(&line).expect("an event has only text keys");
-        log.write_all(format!("{text}\n").as_bytes())
+        // A full disk must not end the guest.
+        if let Err(error) = log.write_all(format!("{text}\n").as_bytes()) {
+            eprintln!("error: cannot write {EVENTS}: {error}");
+        }
     };
     let mut released = false;
     let mut monitor_open = true;
@@ -84,7 +91,7 @@ pub fn watch(
         if monitor_open {
             let wait = if released { Duration::from_millis(500) } else { Duration::from_millis(1) };
             match qmp.wait_event(&[], wait) {
-                Ok(Some(event)) => write(&event.name, event.data)?,
+                Ok(Some(event)) => write(&event.name, event.data),
                 Ok(None) => {}
                 Err(_) => monitor_open = false,
             }
@@ -93,9 +100,9 @@ pub fn watch(
         }
         if let Some(status) = child.try_wait()? {
             while let Ok(Some(event)) = qmp.wait_event(&[], Duration::ZERO) {
-                write(&event.name, event.data)?;
+                write(&event.name, event.data);
             }
-            write("EXIT", serde_json::Value::String(status.to_string()))?;
+            write("EXIT", serde_json::Value::String(status.to_string()));
             break WatchEnd::QemuEnded;
         }
     };
@@ -103,9 +110,8 @@ pub fn watch(
     Ok(end)
 }
 
-/// The events of a guest so far, oldest first; lines that are not whole are passed over.
+/// The events in lines of [`EVENTS`], oldest first; lines that are not whole are passed over.
 #[must_use]
-pub fn read_events(run: &RunDir) -> Vec<LoggedEvent> {
-    let text = std::fs::read_to_string(run.file(EVENTS)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+pub fn parse_events(lines: &[String]) -> Vec<LoggedEvent> {
+    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -837,7 +837,7 @@ fn whole_way(args: &WholeArgs) -> Result<()> {
 }
 
 /// How often the workload is run while bits flip.
-const REPEAT: u32 = 8;
+const REPEAT: u32 = 24;
 
 /// How long a workload may take once all bits have flipped.
 const WORKLOAD_WAIT: Duration = Duration::from_secs(120);

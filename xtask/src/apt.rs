@@ -45,6 +45,11 @@ pub fn is_here() -> bool {
 
 /// Downloads the newest version of `package` that starts with one of `accepts` and can be had.
 pub fn download(cache: &Cache, runner: &Runner, package: &str, accepts: &[String]) -> Result<SourcePackage> {
+    // Two steps may be set up at once, and apt's folder is one.
+    let _lock = match runner.is_dry() {
+        true => None,
+        false => Some(cache.lock("apt", "the list of source packages")?),
+    };
     let apt = Apt::prepare(cache, runner)?;
     apt.update(runner)?;
     if runner.is_dry() {
@@ -65,7 +70,13 @@ pub fn download(cache: &Cache, runner: &Runner, package: &str, accepts: &[String
     let shown = proc::output_of("apt-cache showsrc", apt.showsrc(package)?, Duration::from_secs(60))?;
     let versions = acceptable_versions(&shown, accepts);
     if versions.is_empty() {
-        bail!("the distribution has no source package {package} {}x", accepts.join("x or "));
+        // The lists may be old, or have been read while the network was down.
+        let _none = fs::remove_file(apt.dir.join("updated"));
+        bail!(
+            "the distribution's lists have no source package {package} {}x (is the network up? the lists are \
+             read again at the next try)",
+            accepts.join("x or ")
+        );
     }
     let mut failures = Vec::new();
     for version in versions.iter().take(MOST_TRIES) {
@@ -132,9 +143,10 @@ impl Apt {
     }
 
     fn update(&self, runner: &Runner) -> Result<()> {
+        // Without Error-Mode apt calls an update without a network a success.
         let stamp = self.dir.join("updated");
         let sh = Shell::new()?;
-        let command = self.command(cmd!(sh, "apt-get update"));
+        let command = self.command(cmd!(sh, "apt-get -o APT::Update::Error-Mode=any update"));
         let fresh = fs::metadata(&stamp)
             .and_then(|meta| meta.modified())
             .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FRESH));

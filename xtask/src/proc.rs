@@ -129,8 +129,33 @@ pub fn capture(what: &str, command: &mut Command, limit: Duration) -> Result<(Ve
     Ok((out.join().unwrap_or_default(), err.join().unwrap_or_default(), status))
 }
 
+/// Variables that change what compilers, make and configure do. What a product's key does not know must
+/// not change the product.
+const BUILD_VARIABLES: [&str; 16] = [
+    "ARCH",
+    "CC",
+    "CFLAGS",
+    "CPPFLAGS",
+    "CROSS_COMPILE",
+    "CXX",
+    "CXXFLAGS",
+    "HOSTCC",
+    "HOSTCFLAGS",
+    "KBUILD_OUTPUT",
+    "KCFLAGS",
+    "LDFLAGS",
+    "LLVM",
+    "LOCALVERSION",
+    "MAKEFLAGS",
+    "PKG_CONFIG_PATH",
+];
+
 fn run_logged(what: &str, log_path: &Path, mut command: Command, on_line: OnLine<'_>) -> Result<()> {
     interrupt::check()?;
+    let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for name in BUILD_VARIABLES.iter().filter(|name| !set.iter().any(|own| own == **name)) {
+        command.env_remove(name);
+    }
     let mut log =
         File::create(log_path).with_context(|| format!("cannot write the log {}", log_path.display()))?;
     writeln!(log, "$ {}", shell_line(&command)).with_context(|| write_failed(log_path))?;

@@ -1,7 +1,8 @@
 //! Unpacking source archives.
 //!
 //! Invariants: **nothing lands outside the folder**, whatever the archive says; a folder has its
-//! final name only when all of the archive is in it.
+//! final name only when all of the archive is in it. An entry whose name leads outside ends it; a
+//! symbolic link whose target does is left out.
 //!
 //! Why links are safe: an entry is written only below folders that are real, never through a link.
 //! A symbolic link is accepted only as `../` × n followed by plain names, with n no more than the
@@ -76,6 +77,7 @@ pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) 
         real_folders: HashSet::from([PathBuf::new()]),
         entries: 0,
         bytes: 0,
+        left_out: None,
     };
     let damaged = || format!("{} is truncated or damaged; remove it and run setup again", archive.display());
     for entry in tar.entries().with_context(damaged)? {
@@ -100,7 +102,12 @@ pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) 
     if tail.get() < 512 {
         return Err(anyhow::anyhow!("the mark of its end is missing")).with_context(damaged);
     }
-    step.done();
+    match unpacker.left_out {
+        None => step.done(),
+        Some((first, count)) => {
+            step.done_with(&format!("left out {count} links that lead outside, first {first}"))
+        }
+    }
     Ok(())
 }
 
@@ -113,6 +120,8 @@ struct Unpacker<'a> {
     real_folders: HashSet<PathBuf>,
     entries: u64,
     bytes: u64,
+    /// The first link that was left out, with the reason, and how many were.
+    left_out: Option<(String, u64)>,
 }
 
 impl Unpacker<'_> {
@@ -192,7 +201,23 @@ impl Unpacker<'_> {
         Ok(())
     }
 
+    /// A link that leads outside is left out, and told: release archives carry such links in parts
+    /// that no build looks at, and what was never made cannot be written through.
     fn symlink(&mut self, path: &Path, target: &[u8]) -> Result<()> {
+        if let Err(why) = self.check_target(path, target) {
+            self.real_parent(path)?;
+            let first = format!("{}: {why}", path.display().to_string().escape_debug());
+            let (_, count) = self.left_out.get_or_insert((first, 0));
+            *count += 1;
+            return Ok(());
+        }
+        let place = self.free_place(path)?;
+        std::os::unix::fs::symlink(OsStr::from_bytes(target), &place)
+            .with_context(|| format!("cannot make the link {}", place.display()))
+    }
+
+    /// Whether the target of a link stays inside the folder.
+    fn check_target(&self, path: &Path, target: &[u8]) -> Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
         let depth = path.components().count() - 1;
         let mut ups = 0;
@@ -216,9 +241,7 @@ impl Unpacker<'_> {
         if ups > depth {
             bail!("its target `{}` leads outside the folder", target.display());
         }
-        let place = self.free_place(path)?;
-        std::os::unix::fs::symlink(target, &place)
-            .with_context(|| format!("cannot make the link {}", place.display()))
+        Ok(())
     }
 
     fn hard_link(&mut self, path: &Path, target: &[u8]) -> Result<()> {
@@ -531,17 +554,33 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_outside_are_refused() {
+    fn links_that_lead_outside_are_left_out() {
         for target in ["../victim", "/etc/passwd", "a/../../victim", "../../..", ".."] {
-            let error = Place::new().refused(&[folder("top/"), link(b'2', "top/l", target)]);
-            assert!(error.contains("its target"), "{target}: {error}");
+            let place = Place::new();
+            let entries = [folder("top/"), link(b'2', "top/l", target), file("top/f", "kept")];
+            place.unpack(&tar_of(&entries)).unwrap();
+            assert!(place.target().join("l").symlink_metadata().is_err(), "{target} was made");
+            assert_eq!(fs::read_to_string(place.target().join("f")).unwrap(), "kept");
         }
     }
 
     #[test]
-    fn links_that_together_lead_outside_are_refused() {
+    fn what_is_written_through_a_link_that_was_left_out_stays_inside() {
+        let place = Place::new();
+        let outside = place.0.path().to_str().unwrap().to_owned();
+        let entries = [folder("top/"), link(b'2', "top/l", &outside), file("top/l/victim", "evil")];
+        place.unpack(&tar_of(&entries)).unwrap();
+        assert_eq!(fs::read_to_string(place.0.path().join("victim")).unwrap(), "untouched");
+        assert!(place.target().join("l").symlink_metadata().unwrap().is_dir());
+    }
+
+    #[test]
+    fn links_that_together_lead_outside_are_left_out() {
+        let place = Place::new();
         let entries = [link(b'2', "top/d", "."), link(b'2', "top/e", "d/d/../../victim")];
-        assert!(Place::new().refused(&entries).contains("goes up after going down"));
+        place.unpack(&tar_of(&entries)).unwrap();
+        assert!(place.target().join("d").symlink_metadata().is_ok());
+        assert!(place.target().join("e").symlink_metadata().is_err());
     }
 
     #[test]

@@ -463,7 +463,7 @@ fn two_injections_do_not_get_into_each_others_way() {
     assert!(output.contains("another command is working on guest"), "{output}");
     first.kill();
     let output = guest.inject(&["list", "ram"]);
-    assert!(text(&output).contains("it runs on after this one"), "{}", text(&output));
+    assert!(text(&output).contains("an earlier command was killed while it held"), "{}", text(&output));
 }
 
 #[test]

@@ -114,24 +114,32 @@ pub fn workload_names(root: &Path) -> Result<Vec<String>> {
     Ok(recipe.workload.into_iter().map(|workload| workload.name).collect())
 }
 
+/// Whether something is to be built.
+pub fn needs_build(lane: &Lane<'_>, chosen: &Chosen) -> Result<bool> {
+    Ok(lane.args.reset || lane.cache.find(&request(lane, chosen)?)?.is_none())
+}
+
 /// Brings the image up to date.
 pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     let recipe = read_recipe(&lane.root.join("images/recipe.toml"))?;
     let request = request(lane, chosen)?;
-    if lane.args.reset && !lane.runner.is_dry() {
-        cache::remove_tree(&lane.cache.work("image", &request.key()?))?;
-        lane.cache.forget(&request)?;
-    }
-    if let Some(product) = lane.cache.find(&request)? {
+    if !lane.args.reset
+        && let Some(product) = lane.cache.find(&request)?
+    {
         return record(lane, &product, chosen, true);
     }
     eprintln!("the image for {}:", lane.arch);
-    lane.need_host(Step::Image, false)?;
     if lane.runner.is_dry() {
         return build(lane, chosen, &request, &recipe).map(|_| ());
     }
     let lock = lane.cache.lock("image", "the image")?;
+    // Only now: before the lock another setup may be building there.
+    if lane.args.reset {
+        cache::remove_tree(&lane.cache.work("image", &request.key()?))?;
+        lane.cache.forget(&request)?;
+    }
     if lock.waited
+        && !lane.args.reset
         && let Some(product) = lane.cache.find(&request)?
     {
         return record(lane, &product, chosen, true);

@@ -33,28 +33,37 @@ const FOR_OTHERS: [&str; 2] = ["9p", "pci"];
 const WAYS_OUT: &str = "`--kernel-src DIR` with a source tree of your own, `--kernel-image FILE` with a kernel \
                         of your own";
 
+/// Whether something is to be built.
+pub fn needs_build(lane: &Lane<'_>, chosen: &Chosen) -> Result<bool> {
+    if chosen.contains_key("kernel-image") {
+        return Ok(false);
+    }
+    Ok(lane.args.reset
+        || lane.args.kernel_src.is_some()
+        || lane.cache.find(&request(lane, chosen)?)?.is_none())
+}
+
 /// Brings the kernel up to date.
 pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     if let Some(image) = chosen.get("kernel-image") {
         return bring_your_own(lane, Path::new(image), chosen);
     }
-    let llvm = chosen.contains_key("llvm");
     let request = request(lane, chosen)?;
-    if lane.args.reset && !lane.runner.is_dry() {
-        cache::remove_tree(&lane.cache.work("kernel", &request.key()?))?;
-        lane.cache.forget(&request)?;
-    }
     // A tree of the user's may have changed since: when it is named, make has a look at it.
-    let look_again = lane.args.kernel_src.is_some();
+    let look_again = lane.args.kernel_src.is_some() || lane.args.reset;
     if !look_again && let Some(product) = lane.cache.find(&request)? {
         return record(lane, &product, chosen, true);
     }
     eprintln!("the kernel for {}:", lane.arch);
-    lane.need_host(Step::Kernel, llvm)?;
     if lane.runner.is_dry() {
         return build(lane, chosen, &request).map(|_| ());
     }
     let lock = lane.cache.lock("kernel", "the kernel")?;
+    // Only now: before the lock another setup may be building there.
+    if lane.args.reset {
+        cache::remove_tree(&lane.cache.work("kernel", &request.key()?))?;
+        lane.cache.forget(&request)?;
+    }
     if lock.waited
         && !look_again
         && let Some(product) = lane.cache.find(&request)?

@@ -142,6 +142,25 @@ pub fn run(args: &Args) -> Result<()> {
     if args.config_only {
         return kernel::config_only(&ctx);
     }
+    // Asked for once, before the first build: nobody sits there for a second question. And what a
+    // product was made with can only be told once the compiler is there.
+    let mut to_build = Vec::new();
+    let mut llvm = false;
+    for step in &steps {
+        let chosen = ctx.choose(*step)?;
+        let needed = match step {
+            Step::Qemu => qemu::needs_build(&ctx, &chosen)?,
+            Step::Kernel => kernel::needs_build(&ctx, &chosen)?,
+            Step::Image => image::needs_build(&ctx, &chosen)?,
+        };
+        if needed {
+            to_build.push(*step);
+            llvm |= *step == Step::Kernel && chosen.contains_key("llvm");
+        }
+    }
+    if !to_build.is_empty() {
+        ctx.need_host(&to_build, llvm)?;
+    }
     for step in steps {
         let chosen = ctx.choose(step)?;
         match step {
@@ -282,13 +301,20 @@ impl Lane<'_> {
         } else {
             format!(" [{}; --reset forgets it]", remembered.join(" "))
         };
-        eprintln!("{} for {}: {}, {state}{note}", step.human(), self.arch, origin.version);
+        // A network that failed once must not choose the QEMU of a paper in silence.
+        let fallback = origin.from.contains("source package") && !origin.options.contains_key("from-distro");
+        let fallback = if fallback {
+            " (the distribution's, because the pinned source could not be had; --reset tries that again)"
+        } else {
+            ""
+        };
+        eprintln!("{} for {}: {}, {state}{note}{fallback}", step.human(), self.arch, origin.version);
     }
 
-    /// Makes sure that the host has what a step's build needs, installing it where that was asked
-    /// for.
-    pub fn need_host(&self, step: Step, llvm: bool) -> Result<()> {
-        let missing = host::missing(self.arch, &[step], llvm)?;
+    /// Makes sure that the host has what the builds of these steps need, installing it where that was
+    /// asked for.
+    fn need_host(&self, steps: &[Step], llvm: bool) -> Result<()> {
+        let missing = host::missing(self.arch, steps, llvm)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -300,8 +326,12 @@ impl Lane<'_> {
             Some(command) => format!("{command}\nor let setup do it: `cargo xtask setup --install-deps`"),
             None => "this host's package manager is not known to setup; install them by hand".to_owned(),
         };
-        let text =
-            format!("the host lacks what it takes to build {}: {}\n{advice}", step.human(), names.join(", "));
+        let what: Vec<&str> = steps.iter().map(|step| step.human()).collect();
+        let text = format!(
+            "the host lacks what it takes to build {}: {}\n{advice}",
+            what.join(", "),
+            names.join(", ")
+        );
         if self.runner.is_dry() {
             self.runner.note(&text.replace('\n', "\n# "));
             return Ok(());

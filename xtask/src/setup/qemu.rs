@@ -27,26 +27,37 @@ const SPACE: u64 = 3 << 30;
 const WAYS_OUT: &str = "`--qemu-tarball FILE` with an archive fetched elsewhere, `--qemu-bin FILE` with a \
                         QEMU of your own";
 
+/// Whether something is to be built.
+pub fn needs_build(lane: &Lane<'_>, chosen: &Chosen) -> Result<bool> {
+    if chosen.contains_key("qemu-bin") {
+        return Ok(false);
+    }
+    Ok(lane.args.reset || lane.cache.find(&request(lane, chosen)?)?.is_none())
+}
+
 /// Brings QEMU up to date.
 pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     if let Some(program) = chosen.get("qemu-bin") {
         return bring_your_own(lane, Path::new(program), chosen);
     }
     let request = request(lane, chosen)?;
-    if lane.args.reset && !lane.runner.is_dry() {
-        cache::remove_tree(&lane.cache.work("qemu", &request.key()?))?;
-        lane.cache.forget(&request)?;
-    }
-    if let Some(product) = lane.cache.find(&request)? {
+    if !lane.args.reset
+        && let Some(product) = lane.cache.find(&request)?
+    {
         return record(lane, &product, chosen, true);
     }
     eprintln!("QEMU for {}:", lane.arch);
-    lane.need_host(Step::Qemu, false)?;
     if lane.runner.is_dry() {
         return build(lane, chosen, &request).map(|_| ());
     }
     let lock = lane.cache.lock("qemu", "QEMU")?;
+    // Only now: before the lock another setup may be building there.
+    if lane.args.reset {
+        cache::remove_tree(&lane.cache.work("qemu", &request.key()?))?;
+        lane.cache.forget(&request)?;
+    }
     if lock.waited
+        && !lane.args.reset
         && let Some(product) = lane.cache.find(&request)?
     {
         return record(lane, &product, chosen, true);

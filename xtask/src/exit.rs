@@ -12,7 +12,7 @@ Exit codes:
   1    it failed; the message says what, on what, and what to do next
   2    the command line or the input is wrong
   3    something is missing: the lab is not set up, or no such guest is running
-  4    the guest crashed, or was lost, before the command was through
+  4    the guest crashed, or was lost
   5    a flip did not take (it is in the records, and counted as none)
   130  interrupted";
 

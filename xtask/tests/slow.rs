@@ -156,6 +156,10 @@ impl Drop for Guest {
             eprintln!("guest {} outlived its test", self.name);
             std::process::abort();
         }
+        // What a failed test leaves is worth a look; what a passed one leaves is not.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(self.path("folder"));
+        }
     }
 }
 

@@ -140,6 +140,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     let (tree, source) = match chosen.get("kernel-src") {
         Some(dir) => {
             let tree = kernel_tree(Path::new(dir))?;
+            refuse_configured(&tree)?;
             let from = format!("your own tree {dir}");
             (tree, SourceRecord { from, version: String::new(), files: BTreeMap::new() })
         }
@@ -221,7 +222,11 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Re
     if !lane.runner.is_dry() {
         if fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
             eprintln!("  going on with the build that is there");
-            return Ok(());
+            // A tree of the user's may have other options since, and make would settle them without
+            // a word.
+            let settle = make(lane, tree, work, &request.flags, &["olddefconfig"])?;
+            lane.runner.run_quietly("make olddefconfig", "kernel-configure.log", settle)?;
+            return check(tree, lane.arch, &work.join(".config"), &fragments(lane, lane.arch.fragments)?);
         }
         cache::remove_tree(work)?;
         fs::create_dir_all(work).with_context(|| format!("cannot make {}", work.display()))?;
@@ -243,6 +248,19 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Re
     check(tree, lane.arch, &work.join(".config"), &fragments)?;
     step.done();
     cache::write_atomically(&marker, wanted.as_bytes())
+}
+
+/// The kernel's makefiles refuse to build outside of a tree that was configured in place, and advise
+/// `make mrproper`, which would delete the user's configuration.
+fn refuse_configured(tree: &Path) -> Result<()> {
+    let Some(found) = [".config", "include/config"].into_iter().find(|name| tree.join(name).exists()) else {
+        return Ok(());
+    };
+    bail!(
+        "{} was configured in place (it has {found}), and a build outside of it is refused then; build from a \
+         clean copy (`git worktree add` makes one), or build it yourself and give --kernel-image and --vmlinux",
+        tree.display()
+    )
 }
 
 /// The kernel's own script; `-m` leaves the dependencies to olddefconfig.
@@ -392,6 +410,15 @@ fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tree_that_was_configured_in_place_is_refused_without_advice_to_delete_it() {
+        let tree = tempfile::tempdir().unwrap();
+        refuse_configured(tree.path()).unwrap();
+        fs::write(tree.path().join(".config"), "").unwrap();
+        let error = refuse_configured(tree.path()).unwrap_err().to_string();
+        assert!(error.contains("it has .config") && !error.contains("mrproper"), "{error}");
+    }
 
     #[test]
     fn options_that_did_not_survive_are_named_with_what_they_depend_on() {

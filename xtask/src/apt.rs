@@ -54,8 +54,8 @@ pub fn download(cache: &Cache, runner: &Runner, package: &str, accepts: &[String
     apt.update(runner)?;
     if runner.is_dry() {
         runner.note(&format!("choose the newest version that starts with {}", accepts.join(" or ")));
-        println!("{}", proc::shell_line(&apt.showsrc(package)?));
-        println!("{}", proc::shell_line(&apt.source(package, "VERSION", &apt.dir.join(package))?));
+        outln!("{}", proc::shell_line(&apt.showsrc(package)?));
+        outln!("{}", proc::shell_line(&apt.source(package, "VERSION", &apt.dir.join(package))?));
         return Ok(SourcePackage {
             dir: apt.dir.join(package),
             orig: vec![(apt.dir.join(package).join(format!("{package}_VERSION.orig.tar.xz")), None)],

@@ -114,7 +114,7 @@ pub fn tidy() -> Result<()> {
         eprintln!("{finding}");
     }
     if findings.is_empty() {
-        println!("tidy: {} files, nothing to say", files.len());
+        outln!("tidy: {} files, nothing to say", files.len());
         return Ok(());
     }
     bail!("tidy has {} findings; mend them", findings.len())

@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let report = examine(arch, args.llvm)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print!("{}", text(&report, coloured(args.color)));
     }

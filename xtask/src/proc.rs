@@ -51,7 +51,7 @@ impl Runner {
     /// Says what a step that is no program does; only in a dry run.
     pub fn note(&self, text: &str) {
         if self.dry_run {
-            println!("# {text}");
+            outln!("# {text}");
         }
     }
 
@@ -59,7 +59,7 @@ impl Runner {
     /// `on_line`; on failure the error quotes the last lines.
     pub fn run(&self, what: &str, log: &str, command: Command, on_line: OnLine<'_>) -> Result<()> {
         if self.dry_run {
-            println!("{}", shell_line(&command));
+            outln!("{}", shell_line(&command));
             return Ok(());
         }
         fs::create_dir_all(&self.logs).with_context(|| format!("cannot make {}", self.logs.display()))?;
@@ -74,7 +74,7 @@ impl Runner {
     /// Runs a program that talks to the user: it keeps the terminal, and Ctrl-C reaches it there.
     pub fn run_on_terminal(&self, what: &str, mut command: Command) -> Result<()> {
         if self.dry_run {
-            println!("{}", shell_line(&command));
+            outln!("{}", shell_line(&command));
             return Ok(());
         }
         die_with_parent(&mut command);

@@ -394,14 +394,24 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
             bail!("nothing was installed; run it yourself, or give --yes:\n  {}", lines.join(" && "));
         }
     }
-    for words in commands {
+    let last = commands.len().saturating_sub(1);
+    for (place, mut words) in commands.into_iter().enumerate() {
+        // Packages that ask questions of their own would wait for ever where nobody sits. sudo drops
+        // the environment, so the variables go behind it.
+        if yes && manager.name == "apt-get" {
+            let at = usize::from(words[0] == "sudo");
+            let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=a"].map(str::to_owned);
+            words.splice(at..at, quiet);
+        }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        // Packages that ask questions of their own would wait for ever where nobody sits.
-        if yes && manager.name == "apt-get" && root {
-            command.env("DEBIAN_FRONTEND", "noninteractive");
+        match runner.run_on_terminal("installing packages", command) {
+            // One broken source of the host's is no reason not to install from the others.
+            Err(error) if place < last && !error.is::<crate::interrupt::Interrupted>() => {
+                eprintln!("warning: {error:#}; going on with the lists that are there");
+            }
+            result => result?,
         }
-        runner.run_on_terminal("installing packages", command)?;
     }
     if runner.is_dry() {
         return Ok(());

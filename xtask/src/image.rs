@@ -89,6 +89,27 @@ impl Kind {
     }
 }
 
+/// A qcow2 header can name another file of the host, whose content would be copied too. A guest that
+/// owns a raw disk can write such a header to its start (QEMU, `docs/interop/qcow2.txt`).
+fn refuse_other_files(path: &Path) -> Result<()> {
+    use std::io::Read;
+    let mut header = [0; 80];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.with_context(|| format!("cannot read the qcow2 header of {}", path.display()))?;
+    let backing = header[8..16] != [0; 8];
+    // Version 3: bit 2 of the incompatible features is an external data file.
+    let data = header[7] >= 3 && header[79] & 4 != 0;
+    if backing || data {
+        let what = if backing { "stands on another image" } else { "keeps its data in another file" };
+        bail!(
+            "{} {what}, which would be copied as well; if you trust it, join the two with `qemu-img convert` \
+             first",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// Makes `dst` from `src`.
 pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
     let from = kind_of(src)?;
@@ -98,6 +119,9 @@ pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool)
         (Kind::Raw, _) => Kind::Qcow2,
         (Kind::Qcow2, _) => Kind::Raw,
     };
+    if from == Kind::Qcow2 {
+        refuse_other_files(src)?;
+    }
     if from == to {
         bail!(
             "{} is a {} image already; name a DST that asks for the other kind",
@@ -189,6 +213,22 @@ pub fn kind_of(path: &Path) -> Result<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_that_names_another_file_of_the_host_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let image = place.path().join("a.qcow2");
+        let mut header = [0u8; 80];
+        header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        std::fs::write(&image, header).unwrap();
+        refuse_other_files(&image).unwrap();
+        header[15] = 1;
+        std::fs::write(&image, header).unwrap();
+        assert!(refuse_other_files(&image).unwrap_err().to_string().contains("stands on another image"));
+        (header[15], header[79]) = (0, 4);
+        std::fs::write(&image, header).unwrap();
+        assert!(refuse_other_files(&image).unwrap_err().to_string().contains("data in another file"));
+    }
 
     struct Place(tempfile::TempDir);
 

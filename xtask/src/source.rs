@@ -61,7 +61,21 @@ enum Parts {
 pub fn obtain(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<Tree> {
     if let Some(tarball) = want.tarball {
         let name = tarball.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let files = BTreeMap::from([(name, digest::of_file(tarball)?)]);
+        let found = digest::of_file(tarball)?;
+        let is_pinned = found == want.pinned.sha256.as_str();
+        if !is_pinned && name == want.pinned.url.file_name() {
+            bail!(
+                "{} has the name of the pinned archive and not its sha256 (it is {found}, lab.toml pins {}): it is \
+                 damaged or another one; get it again, or give it a name of its own if it is meant to differ",
+                tarball.display(),
+                want.pinned.sha256.as_str()
+            );
+        }
+        eprintln!(
+            "  your archive {name}: {}",
+            if is_pinned { "the pinned one" } else { "not the pinned one" }
+        );
+        let files = BTreeMap::from([(name, found)]);
         let from = format!("your archive {}", tarball.display());
         let record = SourceRecord { from, version: "as in the archive".to_owned(), files };
         return unpack_tree(cache, runner, want, Parts::Tarball(tarball.to_owned()), record);

@@ -18,6 +18,9 @@ pub struct ArchRow {
     pub qemu_binary: &'static str,
     /// The value of `-machine`.
     pub machine: &'static str,
+    /// Properties of the machine that hand the guest random numbers. The first one that a QEMU knows is
+    /// switched off for a guest with the exact clock; a later one is the same by an older name.
+    pub chance: &'static [&'static str],
     /// The value of `-cpu` under TCG.
     pub cpu: &'static str,
     /// The console's device as the kernel's command line names it.
@@ -44,6 +47,7 @@ pub static ARCHS: &[ArchRow] = &[ArchRow {
     qemu_target: "aarch64-softmmu",
     qemu_binary: "qemu-system-aarch64",
     machine: "virt",
+    chance: &["dtb-randomness", "dtb-kaslr-seed"],
     cpu: "cortex-a57",
     console: "ttyAMA0",
     kernel_arch: "arm64",

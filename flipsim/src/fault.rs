@@ -258,6 +258,139 @@ impl RamSpace {
     }
 }
 
+/// Ranges cut into units of equal width, numbered; nothing is listed, so a range of gigabytes costs
+/// no memory.
+#[derive(Clone, Debug)]
+pub struct Units {
+    /// Each range with the number of its first unit.
+    ranges: Vec<(u64, PhysRange)>,
+    width: u64,
+    len: u64,
+}
+
+/// Ranges that cannot be cut into units.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnitsError {
+    /// A width that no unit has.
+    #[error("units of {0} bytes are not possible; choose 1 to 4096")]
+    Width(u64),
+    /// A part would be left over, and its bits would be drawn too often or never.
+    #[error("{range} has {bytes} bytes, which is no multiple of {width}; {advice}")]
+    Remainder {
+        /// The range.
+        range: PhysRange,
+        /// Its length.
+        bytes: u64,
+        /// The width.
+        width: u64,
+        /// Where it could end.
+        advice: String,
+    },
+    /// A byte is in two ranges.
+    #[error("{0} and {1} overlap; a bit in both could flip twice, and so not at all")]
+    Overlap(PhysRange, PhysRange),
+    /// No range.
+    #[error("there is nothing to flip: no range is given")]
+    Empty,
+    /// More units than there are.
+    #[error("{wanted} different units are asked for, and the ranges have {len}")]
+    TooMany {
+        /// What was asked for.
+        wanted: u64,
+        /// What there is.
+        len: u64,
+    },
+}
+
+impl Units {
+    /// Cuts ranges into units of `width` bytes, in the order given.
+    ///
+    /// # Errors
+    /// The width is none, a range is no multiple of it, or two ranges overlap.
+    pub fn new(ranges: &[PhysRange], width: u64) -> Result<Self, UnitsError> {
+        if !(1..=4096).contains(&width) {
+            return Err(UnitsError::Width(width));
+        }
+        let mut sorted = ranges.to_vec();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[1].first <= pair[0].last) {
+            return Err(UnitsError::Overlap(pair[0], pair[1]));
+        }
+        let mut numbered = Vec::with_capacity(ranges.len());
+        let mut len = 0u64;
+        for range in ranges {
+            let over = range.len() % width;
+            if over > 0 {
+                let advice = match range.last.0.checked_sub(over).filter(|last| *last >= range.first.0) {
+                    Some(last) => format!("end it at {:#x}", last),
+                    None => "make it longer".to_owned(),
+                };
+                return Err(UnitsError::Remainder { range: *range, bytes: range.len(), width, advice });
+            }
+            numbered.push((len, *range));
+            // The ranges do not overlap, so that all their bytes fit 64 bits.
+            len += range.len() / width;
+        }
+        if len == 0 {
+            return Err(UnitsError::Empty);
+        }
+        Ok(Units { ranges: numbered, width, len })
+    }
+
+    /// The number of units, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty set cannot be made")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The first byte of the unit with this number, or `None` past the end.
+    #[must_use]
+    pub fn nth(&self, number: u64) -> Option<GuestPhys> {
+        let at = self.ranges.partition_point(|(first, _)| *first <= number).checked_sub(1)?;
+        let (first, range) = self.ranges[at];
+        (number < self.len).then(|| GuestPhys(range.first.0 + (number - first) * self.width))
+    }
+
+    /// A single-bit fault in a unit: the bit with this number of its bytes, or one drawn.
+    ///
+    /// # Errors
+    /// The unit has no such bit.
+    pub fn fault<R: Rng + ?Sized>(
+        &self,
+        number: u64,
+        bit: Option<BitIndex>,
+        rng: &mut R,
+    ) -> Result<Fault, SpaceError> {
+        let bits = self.width * 8;
+        let bit = match bit {
+            Some(bit) if u64::from(bit.0) < bits => u64::from(bit.0),
+            Some(bit) => {
+                let why = format!("a unit of {} bytes has bits 0 to {}", self.width, bits - 1);
+                return Err(SpaceError::BitOfRegister { bit: bit.0, why });
+            }
+            None => rng.random_range(0..bits),
+        };
+        let unit = self.nth(number).ok_or_else(|| SpaceError::Empty("no such unit".to_owned()))?;
+        Ok(Fault::Ram { address: GuestPhys(unit.0 + bit / 8), mask: vec![1 << (bit % 8)] })
+    }
+
+    /// Draws the numbers of `count` different units, every choice as likely as every other. Costs
+    /// memory for these, whatever the ranges' length.
+    ///
+    /// # Errors
+    /// There are not so many.
+    pub fn draw<R: Rng + ?Sized>(&self, count: u64, rng: &mut R) -> Result<Vec<u64>, UnitsError> {
+        let too_many = || UnitsError::TooMany { wanted: count, len: self.len };
+        if count > self.len {
+            return Err(too_many());
+        }
+        let len = usize::try_from(self.len).map_err(|_| too_many())?;
+        let count = usize::try_from(count).map_err(|_| too_many())?;
+        Ok(rand::seq::index::sample(rng, len, count).into_iter().map(|number| number as u64).collect())
+    }
+}
+
 /// A register whose bits can be flipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlippableRegister {
@@ -743,6 +876,58 @@ mod tests {
         let expected = f64::from(draws) / 24.0;
         let chi: f64 = counts.values().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
         assert!(chi < 49.7, "chi-square {chi}");
+    }
+
+    fn range(text: &str) -> PhysRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn units_include_both_ends_of_every_range() {
+        let units = Units::new(&[range("0x2000-0x200f"), range("0x1000-0x1007")], 4).unwrap();
+        let all: Vec<_> = (0..units.len()).map(|n| units.nth(n).unwrap().0).collect();
+        assert_eq!(all, [0x2000, 0x2004, 0x2008, 0x200c, 0x1000, 0x1004]);
+        assert_eq!(units.nth(6), None);
+        let mut rng = fault_rng(1, 0);
+        let fault = units.fault(5, Some(BitIndex(31)), &mut rng).unwrap();
+        assert_eq!(fault, Fault::Ram { address: GuestPhys(0x1007), mask: vec![0x80] });
+        assert!(units.fault(0, Some(BitIndex(32)), &mut rng).is_err());
+    }
+
+    #[test]
+    fn ranges_that_would_bias_the_draw_are_refused() {
+        let text = Units::new(&[range("0x1000-0x1006")], 4).unwrap_err().to_string();
+        assert_eq!(text, "0x1000-0x1006 has 7 bytes, which is no multiple of 4; end it at 0x1003");
+        assert!(matches!(
+            Units::new(&[range("0x1000-0x1fff"), range("0x1fff-0x2ffe")], 1),
+            Err(UnitsError::Overlap(..))
+        ));
+        assert_eq!(Units::new(&[], 4).unwrap_err(), UnitsError::Empty);
+        assert_eq!(Units::new(&[range("0x0-0x7")], 0).unwrap_err(), UnitsError::Width(0));
+    }
+
+    #[test]
+    fn the_edges_of_a_range_are_drawn_as_often_as_its_middle() {
+        let units = Units::new(&[range("0x1000-0x1009")], 1).unwrap();
+        let mut rng = fault_rng(3, 0);
+        let mut counts = [0u32; 10];
+        for _ in 0..10_000 {
+            for number in units.draw(3, &mut rng).unwrap() {
+                counts[usize::try_from(number).unwrap()] += 1;
+            }
+        }
+        // 3,000 are expected of each; five standard deviations are 230.
+        assert!(counts.iter().all(|count| count.abs_diff(3_000) < 230), "{counts:?}");
+    }
+
+    #[test]
+    fn four_gigabytes_are_drawn_from_without_a_list() {
+        let units = Units::new(&[range("0x0-0xffffffff")], 1).unwrap();
+        let drawn = units.draw(1_000, &mut fault_rng(1, 0)).unwrap();
+        let different: std::collections::BTreeSet<_> = drawn.iter().collect();
+        assert_eq!(different.len(), 1_000);
+        assert!(drawn.iter().any(|n| *n > 0xf000_0000) && drawn.iter().any(|n| *n < 0x1000_0000));
+        assert!(matches!(units.draw(1 << 33, &mut fault_rng(1, 0)), Err(UnitsError::TooMany { .. })));
     }
 
     proptest! {

@@ -34,6 +34,7 @@ pub mod memory;
 pub mod net;
 pub mod qmp;
 pub mod record;
+pub mod schedule;
 pub mod symbols;
 pub mod target;
 pub mod testing;

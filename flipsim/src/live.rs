@@ -5,14 +5,16 @@
 //! and dropping the target as well, lets it run on exactly when it ran before.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::gdb::{GdbClient, GdbError};
+use crate::gdb::{GdbClient, GdbError, RunState};
 use crate::memory::{MemoryError, MemoryMap};
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::{QmpClient, QmpError};
-use crate::target::{Register, Target, TargetError};
+use crate::record::Timing;
+use crate::target::{Arrival, Register, Target, TargetError};
 use crate::units::{GuestPhys, VirtualNs};
 
 /// A guest that cannot be taken hold of.
@@ -44,11 +46,21 @@ pub enum AttachError {
 }
 
 /// The answer to QMP `query-virtual-clock` (`qemu-patches/0001-virtual-clock.patch`).
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct VirtualClockInfo {
-    virtual_ns: u64,
+pub struct VirtualClock {
+    /// Nanoseconds on the virtual clock.
+    pub virtual_ns: u64,
+    /// Whether the clock counts instructions, and so is exact.
+    pub icount: bool,
+    /// The instructions executed so far, when they are counted.
+    pub instructions: Option<u64>,
+    /// When the machine is to stop, if it is.
+    pub stop_at: Option<u64>,
 }
+
+/// How often a wait looks up: for an interruption, and for a QEMU that no longer answers.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// A guest behind a gdb stub, with a monitor beside it where there is one.
 #[derive(Debug)]
@@ -59,6 +71,15 @@ pub struct LiveTarget {
     registers: Vec<Register>,
     numbers: Vec<u32>,
     has_clock: bool,
+    /// QEMU has the patch that stops it at a virtual time.
+    has_stop_at: bool,
+    /// The clock counts instructions.
+    icount: bool,
+    /// The clock as it stands, while the guest is stopped and nothing was done that could move it.
+    standing: Option<VirtualClock>,
+    /// A stop is asked for and was not reached.
+    armed: bool,
+    interrupted: fn() -> bool,
     was_running: bool,
 }
 
@@ -70,11 +91,12 @@ impl LiveTarget {
     pub fn attach(gdb: &Endpoint, qmp: Option<&Endpoint>, timeouts: Timeouts) -> Result<Self, AttachError> {
         // The state is asked for first: the stub stops the guest as soon as it is connected.
         let mut qmp = qmp.map(|endpoint| QmpClient::connect(endpoint, timeouts)).transpose()?;
-        let (mut was_running, mut has_clock) = (true, false);
+        let (mut was_running, mut has_clock, mut has_stop_at) = (true, false, false);
         if let Some(qmp) = &mut qmp {
             let status = qmp.status()?;
             was_running = status.running;
             has_clock = qmp.has_command("query-virtual-clock")?;
+            has_stop_at = has_clock && qmp.has_command("stop-at")?;
             if matches!(status.status.as_str(), "guest-panicked" | "shutdown" | "internal-error" | "io-error")
             {
                 return Err(AttachError::Dead { status: status.status });
@@ -104,7 +126,124 @@ impl LiveTarget {
                 class: class_of(&register.feature),
             })
             .collect();
-        Ok(LiveTarget { gdb: Some(gdb), qmp, registers, numbers, has_clock, was_running })
+        let mut target = LiveTarget {
+            gdb: Some(gdb),
+            qmp,
+            registers,
+            numbers,
+            has_clock,
+            has_stop_at,
+            icount: false,
+            standing: None,
+            armed: false,
+            interrupted: || false,
+            was_running,
+        };
+        if let Ok(Some(clock)) = target.clock() {
+            target.icount = clock.icount;
+            // Left by a command that was killed: nobody waits for that stop any more.
+            target.armed = clock.stop_at.is_some();
+        }
+        target.disarm();
+        Ok(target)
+    }
+
+    /// Asks this whenever the guest runs for a time; when it says yes, the guest is stopped and
+    /// [`TargetError::Interrupted`] returned.
+    pub fn interrupt_by(&mut self, interrupted: fn() -> bool) {
+        self.interrupted = interrupted;
+    }
+
+    /// The virtual clock, or `None` where this QEMU cannot be asked.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn clock(&mut self) -> Result<Option<VirtualClock>, TargetError> {
+        if self.standing.is_some() {
+            return Ok(self.standing);
+        }
+        let Some(qmp) = self.qmp.as_mut().filter(|_| self.has_clock) else { return Ok(None) };
+        let doing = "read its virtual clock";
+        let answer =
+            qmp.execute("query-virtual-clock", serde_json::Value::Null).map_err(|e| lost(doing, e))?;
+        let clock: VirtualClock = serde_json::from_value(answer).map_err(|error| lost(doing, error))?;
+        let stopped = matches!(self.gdb.as_mut().map(GdbClient::run_state), Some(Ok(RunState::Stopped(_))));
+        self.standing = Some(clock).filter(|_| stopped);
+        Ok(Some(clock))
+    }
+
+    /// Forgets the time of a stop that nobody waits for.
+    fn disarm(&mut self) {
+        if let Some(qmp) = self.qmp.as_mut().filter(|_| self.armed) {
+            self.armed = qmp.execute("cancel-stop-at", serde_json::Value::Null).is_err();
+            self.standing = None;
+        }
+    }
+
+    /// Lets the guest run until it stops by itself, for `limit` on the host's clock at most. Whether it
+    /// stopped.
+    fn run_on(&mut self, limit: Option<Duration>) -> Result<bool, TargetError> {
+        self.resume()?;
+        let end = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = end.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
+            let stopped = self.stub().wait_stop(left.min(SLICE));
+            if stopped.map_err(gdb_error(|| "wait for it to stop".to_owned()))?.is_some() {
+                return Ok(true);
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(false);
+            }
+            if (self.interrupted)() {
+                self.stop()?;
+                self.disarm();
+                return Err(TargetError::Interrupted);
+            }
+        }
+    }
+
+    /// Why the guest stopped by itself.
+    fn why_stopped(&mut self) -> Result<String, TargetError> {
+        let Some(qmp) = &mut self.qmp else { return Ok("stopped".to_owned()) };
+        Ok(qmp.status().map_err(|error| lost("ask for its state", error))?.status)
+    }
+
+    /// To a virtual time, by QEMU's own timer.
+    fn run_by_timer(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
+        let doing = || format!("run for {time}");
+        let now = self.virtual_time()?.unwrap_or(VirtualNs(0));
+        // QEMU's clock is a signed number.
+        let wanted = now.0.checked_add(time.0).filter(|wanted| i64::try_from(*wanted).is_ok());
+        let wanted = wanted.map(VirtualNs).ok_or_else(|| TargetError::Refused {
+            doing: doing(),
+            cause: "that is later than QEMU's clock can show".to_owned(),
+        })?;
+        let Some(qmp) = &mut self.qmp else { return Err(lost(&doing(), "no monitor")) };
+        let arguments = serde_json::json!({ "virtual-ns": wanted.0 });
+        qmp.execute("stop-at", arguments).map_err(|error| lost(&doing(), error))?;
+        self.armed = true;
+        self.run_on(None)?;
+        let at = self.virtual_time()?.unwrap_or(wanted);
+        let timing = self.timing();
+        if at < wanted {
+            self.disarm();
+            return Ok(Arrival { at: Some(at), timing, early: Some(self.why_stopped()?) });
+        }
+        self.armed = false;
+        if at != wanted && timing == Timing::Exact {
+            return Err(TargetError::Missed { wanted, at });
+        }
+        Ok(Arrival { at: Some(at), timing, early: None })
+    }
+
+    /// For a while on the host's clock: all that is left without the patches.
+    fn run_by_host(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
+        let early = match self.run_on(Some(Duration::from_nanos(time.0)))? {
+            true => Some(self.why_stopped()?),
+            false => None,
+        };
+        self.stop()?;
+        Ok(Arrival { at: self.virtual_time()?, timing: Timing::Approximate, early })
     }
 
     /// Whether the guest ran before we came.
@@ -115,6 +254,8 @@ impl LiveTarget {
 
     /// The monitor, where there is one.
     pub fn qmp(&mut self) -> Option<&mut QmpClient> {
+        // Whatever is done with it may move the clock.
+        self.standing = None;
         self.qmp.as_mut()
     }
 
@@ -123,6 +264,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU is lost.
     pub fn monitor(&mut self, command: &str) -> Result<String, AttachError> {
+        self.standing = None;
         match &mut self.qmp {
             Some(qmp) => Ok(qmp.hmp(command)?),
             None => Ok(self.stub().monitor(command)?),
@@ -143,6 +285,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU is lost.
     pub fn release(&mut self) -> Result<(), TargetError> {
+        self.disarm();
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
         let Err(error) = result else { return Ok(()) };
@@ -238,15 +381,19 @@ impl Target for LiveTarget {
     }
 
     fn resume(&mut self) -> Result<(), TargetError> {
+        self.standing = None;
         self.stub().resume().map_err(gdb_error(|| "let it run".to_owned()))
     }
 
     fn virtual_time(&mut self) -> Result<Option<VirtualNs>, TargetError> {
-        let Some(qmp) = self.qmp.as_mut().filter(|_| self.has_clock) else { return Ok(None) };
-        let doing = "read its virtual clock";
-        let answer =
-            qmp.execute("query-virtual-clock", serde_json::Value::Null).map_err(|e| lost(doing, e))?;
-        let info: VirtualClockInfo = serde_json::from_value(answer).map_err(|error| lost(doing, error))?;
-        Ok(Some(VirtualNs(info.virtual_ns)))
+        Ok(self.clock()?.map(|clock| VirtualNs(clock.virtual_ns)))
+    }
+
+    fn run_for(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
+        if self.has_stop_at && time.0 > 0 { self.run_by_timer(time) } else { self.run_by_host(time) }
+    }
+
+    fn timing(&self) -> Timing {
+        if self.has_stop_at && self.icount { Timing::Exact } else { Timing::Approximate }
     }
 }

@@ -16,7 +16,7 @@ use crate::symbols::SymbolMap;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The version of the record's keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How exactly the time of a flip is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,12 @@ pub struct FlipRecord {
     pub symbol: Option<String>,
     /// Nanoseconds on the guest's virtual clock; absent where QEMU cannot be asked.
     pub virtual_ns: Option<u64>,
+    /// The virtual time that was asked for; absent for a flip at no time in particular.
+    #[serde(default)]
+    pub wanted_ns: Option<u64>,
+    /// Instructions that the guest had executed, where they are counted.
+    #[serde(default)]
+    pub instructions: Option<u64>,
     /// How exactly that time was kept.
     pub timing: Timing,
     /// The host's time, UTC, RFC 3339.
@@ -84,6 +90,17 @@ impl<'de> Deserialize<'de> for GuestPhysText {
     }
 }
 
+/// When a flip was carried out, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The virtual time.
+    pub at: Option<VirtualNs>,
+    /// The virtual time that was asked for.
+    pub wanted: Option<VirtualNs>,
+    /// Instructions that the guest had executed.
+    pub instructions: Option<u64>,
+}
+
 /// What all records of one command share.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
@@ -105,7 +122,7 @@ impl RecordContext<'_> {
         index: u64,
         fault: &Fault,
         result: &Result<Flip, FlipError>,
-        virtual_time: Option<VirtualNs>,
+        moment: Moment,
     ) -> FlipRecord {
         let (kind, address, register) = match fault {
             Fault::Ram { address, .. } => ("ram", Some(*address), None),
@@ -132,7 +149,9 @@ impl RecordContext<'_> {
             error,
             region: address.and_then(|a| self.map.region_at(a)).map(|region| region.name.clone()),
             symbol: address.and_then(|a| self.symbols?.name_at(a)),
-            virtual_ns: virtual_time.map(|time| time.0),
+            virtual_ns: moment.at.map(|time| time.0),
+            wanted_ns: moment.wanted.map(|time| time.0),
+            instructions: moment.instructions,
             timing: self.timing,
             host_time: Timestamp::now().to_string(),
             seed: self.seed,
@@ -141,7 +160,7 @@ impl RecordContext<'_> {
 }
 
 const CSV_HEADER: &str = "format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,\
-                          virtual_ns,timing,host_time,seed";
+                          virtual_ns,wanted_ns,instructions,timing,host_time,seed";
 
 impl FlipRecord {
     /// One line of JSON, without the line's end.
@@ -170,6 +189,8 @@ impl FlipRecord {
             text(&self.region),
             text(&self.symbol),
             number(self.virtual_ns),
+            number(self.wanted_ns),
+            number(self.instructions),
             match self.timing {
                 Timing::Exact => "exact",
                 Timing::Approximate => "approximate",
@@ -265,10 +286,12 @@ mod tests {
             Fault::Reg { register: "x0".into(), mask: vec![0, 0x81, 0, 0, 0, 0, 0, 0] },
             Fault::Ram { address: GuestPhys(0x4000_0000), mask: vec![1] },
         ];
+        let time = Some(VirtualNs(1500));
+        let moment = Moment { at: time, wanted: time, instructions: Some(1400) };
         let mut records = Vec::new();
         for (index, fault) in faults.iter().enumerate() {
             let result = flip(&mut target, fault);
-            let mut record = context.record(index as u64 + 1, fault, &result, Some(VirtualNs(1500)));
+            let mut record = context.record(index as u64 + 1, fault, &result, moment);
             assert!(record.host_time.parse::<Timestamp>().is_ok());
             record.host_time = "2026-11-23T00:00:00Z".into();
             records.push(record);
@@ -280,9 +303,9 @@ mod tests {
     fn records_keep_their_keys_as_json() {
         let lines: Vec<String> = records().iter().map(FlipRecord::json).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
-        {"format":1,"index":1,"kind":"ram","address":"0x40001000","register":null,"bit":3,"mask":"0x08","old":"0x00","new":"0x08","flipped":true,"error":null,"region":"Kernel, \"code\"","symbol":null,"virtual_ns":1500,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
-        {"format":1,"index":2,"kind":"reg","address":null,"register":"x0","bit":null,"mask":"0x0000000000008100","old":"0x0000000000000000","new":"0x0000000000008100","flipped":true,"error":null,"region":null,"symbol":null,"virtual_ns":1500,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
-        {"format":1,"index":3,"kind":"ram","address":"0x40000000","register":null,"bit":0,"mask":"0x01","old":"0x00","new":"0x00","flipped":false,"error":"the flip did not take: wrote 0x01, read back 0x00","region":"System RAM","symbol":null,"virtual_ns":1500,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
+        {"format":2,"index":1,"kind":"ram","address":"0x40001000","register":null,"bit":3,"mask":"0x08","old":"0x00","new":"0x08","flipped":true,"error":null,"region":"Kernel, \"code\"","symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
+        {"format":2,"index":2,"kind":"reg","address":null,"register":"x0","bit":null,"mask":"0x0000000000008100","old":"0x0000000000000000","new":"0x0000000000008100","flipped":true,"error":null,"region":null,"symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
+        {"format":2,"index":3,"kind":"ram","address":"0x40000000","register":null,"bit":0,"mask":"0x01","old":"0x00","new":"0x00","flipped":false,"error":"the flip did not take: wrote 0x01, read back 0x00","region":"System RAM","symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
         "#);
     }
 
@@ -290,10 +313,10 @@ mod tests {
     fn records_keep_their_columns_as_csv() {
         let rows: Vec<String> = records().iter().map(FlipRecord::csv).collect();
         insta::assert_snapshot!(format!("{CSV_HEADER}\n{}", rows.join("\n")), @r#"
-        format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,virtual_ns,timing,host_time,seed
-        1,1,ram,0x40001000,,3,0x08,0x00,0x08,true,,"Kernel, ""code""",,1500,approximate,2026-11-23T00:00:00Z,42
-        1,2,reg,,x0,,0x0000000000008100,0x0000000000000000,0x0000000000008100,true,,,,1500,approximate,2026-11-23T00:00:00Z,42
-        1,3,ram,0x40000000,,0,0x01,0x00,0x00,false,"the flip did not take: wrote 0x01, read back 0x00",System RAM,,1500,approximate,2026-11-23T00:00:00Z,42
+        format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,virtual_ns,wanted_ns,instructions,timing,host_time,seed
+        2,1,ram,0x40001000,,3,0x08,0x00,0x08,true,,"Kernel, ""code""",,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
+        2,2,reg,,x0,,0x0000000000008100,0x0000000000000000,0x0000000000008100,true,,,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
+        2,3,ram,0x40000000,,0,0x01,0x00,0x00,false,"the flip did not take: wrote 0x01, read back 0x00",System RAM,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
         "#);
     }
 

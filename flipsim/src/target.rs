@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::memory::PhysRange;
+use crate::record::Timing;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// A register as the machine names it.
@@ -55,6 +56,30 @@ pub enum TargetError {
         /// What was asked for.
         doing: String,
     },
+    /// The machine did not stop at the time asked for, although its clock is exact.
+    #[error(
+        "the guest stopped at {at} where {wanted} was asked for: this QEMU's clock is not exact after all"
+    )]
+    Missed {
+        /// The time asked for.
+        wanted: VirtualNs,
+        /// Where it stopped.
+        at: VirtualNs,
+    },
+    /// The caller wants no more.
+    #[error("interrupted while the guest ran")]
+    Interrupted,
+}
+
+/// Where a machine stopped that was to run until a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where its clock stood then; `None` where it cannot be asked.
+    pub at: Option<VirtualNs>,
+    /// How exactly that was the time asked for.
+    pub timing: Timing,
+    /// It stopped for a reason of its own before that time (a panic, a power-off): QEMU's word for it.
+    pub early: Option<String>,
 }
 
 /// A machine whose memory and registers can be read and written while it is stopped.
@@ -117,6 +142,38 @@ pub trait Target {
     /// # Errors
     /// The machine is lost.
     fn virtual_time(&mut self) -> Result<Option<VirtualNs>, TargetError>;
+
+    /// Lets the machine run for this long on its virtual clock, and stops it there. With an exact
+    /// clock it stops at that very nanosecond; otherwise the answer says where it stopped, as far as
+    /// that is known.
+    ///
+    /// # Errors
+    /// The machine is lost; [`TargetError::Missed`] when an exact clock was not.
+    fn run_for(&mut self, time: VirtualNs) -> Result<Arrival, TargetError>;
+
+    /// Lets the machine run until its virtual clock shows `time`, and stops it there. A machine that
+    /// is there already does not run.
+    ///
+    /// # Errors
+    /// As [`Target::run_for`]; [`TargetError::Refused`] when the time has passed, or the machine's clock
+    /// cannot be asked.
+    fn run_until(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
+        let doing = || format!("run until {time}");
+        let Some(now) = self.virtual_time()? else {
+            let cause = "its clock cannot be asked".to_owned();
+            return Err(TargetError::Refused { doing: doing(), cause });
+        };
+        match time.0.checked_sub(now.0) {
+            None => {
+                Err(TargetError::Refused { doing: doing(), cause: format!("its clock is at {now} already") })
+            }
+            Some(0) => Ok(Arrival { at: Some(now), timing: self.timing(), early: None }),
+            Some(left) => self.run_for(VirtualNs(left)),
+        }
+    }
+
+    /// How exactly this machine keeps a time.
+    fn timing(&self) -> Timing;
 }
 
 /// A machine of a few kilobytes, for tests and examples. It starts stopped.
@@ -246,5 +303,16 @@ impl Target for FakeTarget {
 
     fn virtual_time(&mut self) -> Result<Option<VirtualNs>, TargetError> {
         Ok(Some(VirtualNs(self.clock)))
+    }
+
+    fn run_for(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
+        self.running = false;
+        self.clock += time.0;
+        self.stops += 1;
+        Ok(Arrival { at: Some(VirtualNs(self.clock)), timing: Timing::Exact, early: None })
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::Exact
     }
 }

@@ -58,6 +58,14 @@ impl fmt::Debug for VirtualNs {
     }
 }
 
+impl VirtualNs {
+    /// The time in milliseconds, to the nanosecond: `40.000052 ms`.
+    #[must_use]
+    pub fn exact(self) -> String {
+        format!("{}.{:06} ms", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
 impl fmt::Display for VirtualNs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         format_duration(Duration::from_nanos(self.0)).fmt(f)
@@ -188,6 +196,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_nanos(total))
 }
 
+/// A virtual time: a [duration](parse_duration), or a bare number of nanoseconds.
+///
+/// # Errors
+/// The text is neither, or longer than 64 bits of nanoseconds.
+pub fn parse_virtual(text: &str) -> Result<VirtualNs, UnitError> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(VirtualNs).map_err(|_| UnitError::Duration(text.to_owned()));
+    }
+    let nanos = parse_duration(text)?.as_nanos();
+    u64::try_from(nanos).map(VirtualNs).map_err(|_| UnitError::Duration(text.to_owned()))
+}
+
 /// Writes a duration with the largest unit that keeps it readable: `146.0 µs`, `2.50 s`.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
@@ -242,6 +263,21 @@ mod tests {
         assert_eq!(parse_duration("7µs"), Ok(Duration::from_micros(7)));
         for bad in ["", "5", "ms", "1.s", ".5s", "1.5.5s", "1h", "-1s", "99999999999999s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exact_times_show_every_nanosecond() {
+        assert_eq!(VirtualNs(40_000_052).exact(), "40.000052 ms");
+        assert_eq!(VirtualNs(7).exact(), "0.000007 ms");
+    }
+
+    #[test]
+    fn a_bare_virtual_time_is_nanoseconds() {
+        assert_eq!(parse_virtual("20"), Ok(VirtualNs(20)));
+        assert_eq!(parse_virtual("1.5us"), Ok(VirtualNs(1500)));
+        for bad in ["", "-1", "1h", "99999999999999999999"] {
+            assert!(parse_virtual(bad).is_err(), "{bad}");
         }
     }
 

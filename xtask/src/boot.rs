@@ -11,24 +11,28 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::machine::boot::{BootError, Ready, wait_ready};
+use flipsim::live::LiveTarget;
+use flipsim::machine::boot::{BOOT_REST, BootError, Ready, rest, step as step_boot, wait_ready};
 use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
 use flipsim::machine::spec::{
-    Accel, CONSOLE_LOG, CONSOLE_SOCKET, Console, Disk, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
+    CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
     QMP_SOCKET, kernel_command_line,
 };
 use flipsim::machine::watch::{RELEASE, WatchEnd, watch};
 use flipsim::memory::MemoryMap;
 use flipsim::net::{Endpoint, Timeouts};
 use flipsim::qmp::QmpClient;
-use flipsim::units::{format_duration, format_size, parse_duration, parse_size};
+use flipsim::record::Timing;
+use flipsim::target::Target;
+use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, parse_size};
 
 use crate::config::Config;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt::{self, Interrupted};
 use crate::lab::Lab;
+use crate::setup::qemu::{FIXED, STOP_AT};
 use crate::{paths, proc};
 
 /// Boot a guest: console, monitor, gdb stub and a shared folder.
@@ -130,9 +134,12 @@ pub struct GuestArgs {
     /// Throw the guest's disk away at its end
     #[arg(long)]
     pub snapshot: bool,
-    /// What executes the guest: tcg (QEMU's translator) or kvm
+    /// What the guest's clock follows
     #[arg(long, value_enum, default_value_t)]
-    pub accel: AccelArg,
+    pub clock: ClockArg,
+    /// No shared folder: the guest prints its memory map, and nothing of the host's enters its boot
+    #[arg(long, conflicts_with = "share")]
+    pub no_share: bool,
     /// Share this folder with the guest, which mounts it as host0 over 9p [default: a folder of its own]
     #[arg(long, value_name = "DIR")]
     pub share: Option<PathBuf>,
@@ -151,14 +158,26 @@ pub struct GuestArgs {
     pub qemu_arg: Vec<String>,
 }
 
-/// What executes the guest.
+/// What a guest's clock follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum AccelArg {
-    /// QEMU's translator
+pub enum ClockArg {
+    /// Its own instructions, 1 ns each: flips are exact, runs repeat, idle time is skipped
+    Exact,
+    /// The host's clock
     #[default]
-    Tcg,
-    /// The host's processor
+    Real,
+    /// The host's clock, with the guest on the host's processor
     Kvm,
+}
+
+impl From<ClockArg> for Clock {
+    fn from(clock: ClockArg) -> Clock {
+        match clock {
+            ClockArg::Exact => Clock::Exact,
+            ClockArg::Real => Clock::Real,
+            ClockArg::Kvm => Clock::Kvm,
+        }
+    }
 }
 
 fn parse_gdb_port(text: &str) -> Result<u16, String> {
@@ -197,6 +216,8 @@ struct Planned {
     record: RunRecord,
     /// The image below the guest's disk, with its format and the program that makes the layer.
     base: (PathBuf, String, PathBuf),
+    /// Whether it gets no shared folder.
+    no_share: bool,
 }
 
 impl GuestArgs {
@@ -259,6 +280,24 @@ impl GuestArgs {
         if let GdbPort::Tcp(port) = gdb {
             check_port_free(port)?;
         }
+        let clock = Clock::from(self.clock);
+        let stepped = clock == Clock::Exact && console == Console::Socket;
+        let mut append = self.append.clone();
+        if stepped && workload.is_some() && !append.contains("flipsim.delay=") {
+            append = format!("{append} flipsim.delay={BOOT_REST}");
+        }
+        let fixed = |ability: &String| ability.strip_prefix(FIXED).map(str::to_owned);
+        let fixed = match clock {
+            Clock::Exact => lab.qemu.abilities.iter().filter_map(fixed).collect(),
+            Clock::Real | Clock::Kvm => Vec::new(),
+        };
+        if clock == Clock::Exact && !is_exact(&lab.qemu.abilities) {
+            bail!(exit_error(
+                Code::Usage,
+                "--clock exact: this QEMU lacks the lab's patches; use --clock real, or let the lab build its own \
+                 with `cargo xtask setup qemu --reset`"
+            ));
+        }
         let spec = MachineSpec {
             arch,
             qemu: lab.qemu.system.clone(),
@@ -270,14 +309,14 @@ impl GuestArgs {
             }),
             memory,
             cpus,
-            append: kernel_command_line(arch, workload.as_deref(), &self.append),
+            append: kernel_command_line(arch, workload.as_deref(), &append),
             share: share.clone(),
-            accel: match self.accel {
-                AccelArg::Tcg => Accel::Tcg,
-                AccelArg::Kvm => Accel::Kvm,
-            },
+            clock,
+            fixed,
             console,
-            wait_for_debugger: self.debug,
+            // With the exact clock a headless guest is let run step by step, so that it always stops at
+            // the same instruction.
+            start_stopped: self.debug || stepped,
             monitor: monitor.clone(),
             gdb,
             extra: self.qemu_arg.clone(),
@@ -291,6 +330,7 @@ impl GuestArgs {
             command: Vec::new(),
             memory,
             cpus,
+            clock,
             gdb: match gdb {
                 GdbPort::Socket => GDB_SOCKET.to_owned(),
                 GdbPort::Tcp(port) => format!("tcp:127.0.0.1:{port}"),
@@ -303,8 +343,22 @@ impl GuestArgs {
             workload,
             qemu_version: lab.qemu.origin.version.clone(),
         };
-        Ok(Planned { spec, record, base: (base, format, lab.qemu.img.clone()) })
+        Ok(Planned { spec, record, base: (base, format, lab.qemu.img.clone()), no_share: self.no_share })
     }
+}
+
+/// Whether the lab's QEMU has what the exact clock takes.
+pub fn can_be_exact(arch: Option<Arch>) -> Result<bool> {
+    let arch = match arch {
+        Some(arch) => arch,
+        None => Config::load()?.guest.arch,
+    };
+    let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
+    Ok(is_exact(&lab.qemu.abilities))
+}
+
+fn is_exact(abilities: &[String]) -> bool {
+    ["icount", STOP_AT].iter().all(|wanted| abilities.iter().any(|ability| ability == wanted))
 }
 
 /// Refuses a workload that the lab's own image does not have.
@@ -380,7 +434,7 @@ impl Planned {
     fn prepare(mut self, name: Option<&str>) -> Result<(RunDir, MachineSpec, RunRecord, Starting)> {
         let (run, starting) = RunDir::create(&runs_dir()?, name).map_err(run_error)?;
         self.record.name = run.name();
-        if self.spec.share.is_none() {
+        if self.spec.share.is_none() && !self.no_share {
             let share = run.file("share");
             std::fs::create_dir(&share).with_context(|| format!("cannot create {}", share.display()))?;
             self.spec.share = Some(share.clone());
@@ -410,9 +464,9 @@ pub fn run_error(error: RunError) -> anyhow::Error {
 
 fn dry_run(args: &GuestArgs, headless: bool) -> Result<()> {
     let console = if headless { Console::Socket } else { Console::Terminal };
-    let Planned { mut spec, base: (base, format, qemu_img), .. } = args.plan(console)?;
+    let Planned { mut spec, base: (base, format, qemu_img), no_share, .. } = args.plan(console)?;
     outln!("# in a new folder of the guest's own, .lab/runs/NAME");
-    if spec.share.is_none() {
+    if spec.share.is_none() && !no_share {
         outln!("mkdir share");
         spec.share = Some("share".into());
     }
@@ -451,8 +505,15 @@ fn interactive(args: &GuestArgs) -> Result<()> {
         scope.spawn(move || {
             let alive = || process.is_some_and(|p| p.is_alive());
             // For the memory map alone; a person sees for himself how the boot goes.
-            let _ =
-                wait_ready(run, share.as_deref(), Duration::from_secs(600), alive, interrupt::raised, |_| {});
+            let _ = wait_ready(
+                run,
+                share.as_deref(),
+                Duration::from_secs(600),
+                alive,
+                interrupt::raised,
+                |_| {},
+                rest,
+            );
             while alive() {
                 if interrupt::raised()
                     && let Some(process) = process
@@ -494,6 +555,8 @@ pub struct HeadlessGuest {
     pub record: RunRecord,
     /// How its boot went; `None` for one that waits for a debugger.
     pub ready: Option<Ready>,
+    /// Where its exact clock stands; `None` for one that runs.
+    pub stands_at: Option<VirtualNs>,
     /// Where its memory map and QEMU's differ.
     pub disagreements: Vec<String>,
     watcher: Child,
@@ -514,7 +577,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let mut watcher = command.spawn().context("cannot start the guest's watcher")?;
     let leash = watcher.stdin.take().context("the watcher has no standard input")?;
     let mut alive = || watcher.try_wait().is_ok_and(|status| status.is_none());
-    if spec.wait_for_debugger || no_wait {
+    if args.debug || no_wait {
         loop {
             interrupt::sleep(Duration::from_millis(20))?;
             if !alive() {
@@ -527,12 +590,18 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
         }
         let record = run.load()?;
         drop(starting);
-        return Ok(HeadlessGuest { run, record, ready: None, disagreements: Vec::new(), watcher, leash });
+        let (ready, stands_at, disagreements) = (None, None, Vec::new());
+        return Ok(HeadlessGuest { run, record, ready, stands_at, disagreements, watcher, leash });
     }
     let step = crate::progress::Step::spinner(format!("Booting guest {}", run.name()));
-    let booted = wait_ready(&run, spec.share.as_deref(), timeout, &mut alive, interrupt::raised, |line| {
-        step.line(line)
-    });
+    let mut stepped = match spec.start_stopped {
+        true => attach_new(&run, timeout, &mut alive)?,
+        false => None,
+    };
+    let share = spec.share.as_deref();
+    let on_line = |line: &str| step.line(line);
+    let pause = || stepped.as_mut().map_or_else(rest, |target| step_boot(target));
+    let booted = wait_ready(&run, share, timeout, &mut alive, interrupt::raised, on_line, pause);
     let ready = match booted {
         Ok(ready) => ready,
         Err(BootError::Interrupted) => return Err(Interrupted.into()),
@@ -542,14 +611,50 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
         Err(error) => return Err(error).exit_with(Code::GuestLost),
     };
     step.done_with(&format!("ready after {}", format_duration(ready.took)));
+    let stands_at = match &mut stepped {
+        Some(target) => target.virtual_time().exit_with(Code::GuestLost)?,
+        None => None,
+    };
+    drop(stepped);
     let record = run.load()?;
     drop(starting);
-    let mut guest =
-        HeadlessGuest { run, record, ready: Some(ready), disagreements: Vec::new(), watcher, leash };
+    let (ready, disagreements) = (Some(ready), Vec::new());
+    let mut guest = HeadlessGuest { run, record, ready, stands_at, disagreements, watcher, leash };
     let mut qmp = QmpClient::connect(&guest.run.qmp(), Timeouts::default())?;
     let map = MemoryMap::new(guest.run.iomem().as_deref(), &qmp.hmp("info mtree -f")?)?;
     guest.disagreements = map.disagreements().to_vec();
     Ok(guest)
+}
+
+/// Takes hold of a guest that has just been started stopped; `None` once it has ended.
+fn attach_new(
+    run: &RunDir,
+    timeout: Duration,
+    alive: &mut impl FnMut() -> bool,
+) -> Result<Option<LiveTarget>> {
+    let end = std::time::Instant::now() + timeout;
+    loop {
+        let late = std::time::Instant::now() > end;
+        let target = run
+            .load()
+            .and_then(|record| run.gdb(&record))
+            .map_err(anyhow::Error::from)
+            .and_then(|gdb| Ok(LiveTarget::attach(&gdb, Some(&run.qmp()), Timeouts::default())?));
+        match target {
+            Ok(mut target) => {
+                if target.timing() != Timing::Exact {
+                    let text = "this QEMU cannot stop at a virtual time (it lacks the lab's patches); use --clock real, or `cargo xtask setup qemu --reset`";
+                    bail!(exit_error(Code::Usage, text));
+                }
+                target.interrupt_by(interrupt::raised);
+                return Ok(Some(target));
+            }
+            // Its end is told by the one who waits for its console.
+            Err(_) if !alive() => return Ok(None),
+            Err(error) if late => return Err(error),
+            Err(_) => interrupt::sleep(Duration::from_millis(10))?,
+        }
+    }
 }
 
 /// Why a headless guest did not get going, in the words of its watcher, or else of QEMU.
@@ -581,6 +686,8 @@ impl HeadlessGuest {
                 "console_log": socket(CONSOLE_LOG),
                 "share": self.record.share,
                 "workload": self.record.workload,
+                "clock": self.record.clock.name(),
+                "stands_at_ns": self.stands_at.map(|time| time.0),
                 "boot_seconds": self.ready.as_ref().map(|ready| ready.took.as_secs_f64()),
                 "memory_map": self.ready.as_ref().map(|ready| if ready.has_iomem { "iomem" } else { "monitor" }),
                 "disagreements": self.disagreements,
@@ -590,7 +697,10 @@ impl HeadlessGuest {
         }
         let name = &self.record.name;
         match &self.ready {
-            Some(_) => outln!("guest {name} is ready"),
+            Some(_) => match self.stands_at {
+                Some(time) => outln!("guest {name} is ready and stands at {time} of its exact clock"),
+                None => outln!("guest {name} is ready"),
+            },
             None if self.record.command.iter().any(|arg| arg == "-S") => {
                 outln!("guest {name} waits for a debugger")
             }
@@ -610,7 +720,12 @@ impl HeadlessGuest {
         if let Some(share) = &self.record.share {
             outln!("  share     {} (host0 in the guest)", paths::show(share));
         }
-        outln!("  inject    cargo xtask inject ram --guest {name} --count 10");
+        if self.stands_at.is_some() {
+            outln!("  inject    cargo xtask inject auto 10 1ms 5ms ram --guest {name}");
+            outln!("  let run   cargo xtask inject shell --guest {name}, then `run 100ms`, or `cont`");
+        } else {
+            outln!("  inject    cargo xtask inject ram --guest {name} --count 10");
+        }
         outln!("  stop      cargo xtask boot stop {name}");
         if self.ready.as_ref().is_some_and(|ready| !ready.has_iomem) {
             outln!(

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::machine::console::{ConsoleTail, Marker, marker};
 use crate::machine::run::{RunDir, RunError};
 use crate::machine::spec::CONSOLE_LOG;
+use crate::target::{Target, TargetError};
+use crate::units::VirtualNs;
 
 /// A guest that did not get to the quiescent point.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +53,21 @@ pub enum BootError {
     /// The console log cannot be read.
     #[error("cannot read the guest's console: {0}")]
     Console(#[from] std::io::Error),
+    /// The guest could not be let run for the next step of its boot.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The caller wants no more.
     #[error("interrupted")]
     Interrupted,
 }
+
+/// How far a guest with the exact clock is let run between two looks at its console. Its boot is the
+/// same each time, so it is always found ready after the same number of steps.
+pub const BOOT_STEP: VirtualNs = VirtualNs(10_000_000);
+
+/// The rest between READY and the workload, in seconds, that keeps such a guest from starting on its
+/// workload within the step in which it becomes ready.
+pub const BOOT_REST: &str = "0.02";
 
 /// A guest at the quiescent point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +82,8 @@ pub struct Ready {
 
 /// Follows the console until the guest says that it is ready; keeps the memory map that it leaves
 /// in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still runs,
-/// `stop_waiting` whether to give up.
+/// `stop_waiting` whether to give up. Between two looks `pause` lets some time pass, on the host's clock
+/// or on the guest's.
 ///
 /// # Errors
 /// The guest panics, QEMU ends, the time runs out, or the caller wants no more.
@@ -80,6 +94,7 @@ pub fn wait_ready(
     mut alive: impl FnMut() -> bool,
     mut stop_waiting: impl FnMut() -> bool,
     mut on_line: impl FnMut(&str),
+    mut pause: impl FnMut() -> Result<(), BootError>,
 ) -> Result<Ready, BootError> {
     let start = Instant::now();
     let started = std::fs::metadata(run.path()).and_then(|meta| meta.created()).ok();
@@ -125,7 +140,30 @@ pub fn wait_ready(
         if start.elapsed() > timeout {
             return Err(BootError::Late { after: timeout, log });
         }
-        std::thread::sleep(Duration::from_millis(10));
+        pause()?;
+    }
+}
+
+/// The `pause` for a guest that runs by itself.
+///
+/// # Errors
+/// None.
+pub fn rest() -> Result<(), BootError> {
+    std::thread::sleep(Duration::from_millis(10));
+    Ok(())
+}
+
+/// The `pause` for a guest with the exact clock, which this lets run for one [`BOOT_STEP`].
+///
+/// # Errors
+/// The guest is lost.
+pub fn step(target: &mut dyn Target) -> Result<(), BootError> {
+    match target.run_for(BOOT_STEP) {
+        Ok(arrival) if arrival.early.is_none() => Ok(()),
+        // It panicked or switched itself off: its console has the last word, and gets time for it.
+        Ok(_) => rest(),
+        Err(TargetError::Interrupted) => Err(BootError::Interrupted),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -160,7 +198,7 @@ mod tests {
     }
 
     fn wait(run: &RunDir, share: Option<&std::path::Path>, alive: bool) -> Result<Ready, BootError> {
-        wait_ready(run, share, Duration::from_millis(50), || alive, || false, |_| {})
+        wait_ready(run, share, Duration::from_millis(50), || alive, || false, |_| {}, rest)
     }
 
     #[test]
@@ -217,7 +255,7 @@ mod tests {
     fn a_silent_guest_is_given_up_in_time() {
         let (_lab, run) = run("");
         assert!(matches!(wait(&run, None, true), Err(BootError::Late { .. })));
-        let interrupted = wait_ready(&run, None, Duration::from_secs(9), || true, || true, |_| {});
+        let interrupted = wait_ready(&run, None, Duration::from_secs(9), || true, || true, |_| {}, rest);
         assert!(matches!(interrupted, Err(BootError::Interrupted)));
     }
 }

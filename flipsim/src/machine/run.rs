@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::machine::spec::{self, MachineSpec};
+use crate::machine::spec::{self, Clock, MachineSpec};
 use crate::net::Endpoint;
 
 /// The version of `run.json`.
@@ -45,6 +45,9 @@ pub struct RunRecord {
     pub memory: u64,
     /// The number of vCPUs.
     pub cpus: u32,
+    /// What its clock follows.
+    #[serde(default)]
+    pub clock: Clock,
     /// Where the gdb stub listens, as an endpoint's text; relative paths start at the run folder.
     pub gdb: String,
     /// The user's own monitor socket.
@@ -450,11 +453,14 @@ pub struct HoldNote {
     pub was_running: bool,
     /// Registers that are being probed, with their values in hex, least significant byte first.
     pub registers: Vec<(String, String)>,
+    /// A snapshot of this command's own, to be deleted.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 impl Default for HoldNote {
     fn default() -> Self {
-        HoldNote { was_running: true, registers: Vec::new() }
+        HoldNote { was_running: true, registers: Vec::new(), snapshot: None }
     }
 }
 
@@ -535,6 +541,7 @@ mod tests {
             command: vec!["qemu".into()],
             memory: 128 << 20,
             cpus: 1,
+            clock: Clock::Real,
             gdb: "gdb.sock".into(),
             monitor: None,
             kernel: "/k".into(),
@@ -610,7 +617,11 @@ mod tests {
         let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
         let mut hold = run.hold().unwrap();
         assert_eq!(hold.left_behind(), None);
-        let note = HoldNote { was_running: false, registers: vec![("x0".into(), "00".into())] };
+        let note = HoldNote {
+            was_running: false,
+            registers: vec![("x0".into(), "00".into())],
+            ..HoldNote::default()
+        };
         hold.note(&note).unwrap();
         // Dropped without `clear`, as by a kill.
         drop(hold);

@@ -26,13 +26,30 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 /// All that the console said.
 pub const CONSOLE_LOG: &str = "console.log";
 
-/// What executes the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Accel {
-    /// QEMU's translator.
-    Tcg,
-    /// The host's processor.
+/// What executes the guest's instructions, and what its clock follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// QEMU's translator, and a clock that counts instructions: one takes 1 ns, and where the guest is
+    /// idle the clock skips to the next timer. It stops at exactly the time asked for, and runs repeat.
+    Exact,
+    /// QEMU's translator, and a clock that follows the host's.
+    #[default]
+    Real,
+    /// The host's processor, and a clock that follows the host's.
     Kvm,
+}
+
+impl Clock {
+    /// The word on the command line and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Clock::Exact => "exact",
+            Clock::Real => "real",
+            Clock::Kvm => "kvm",
+        }
+    }
 }
 
 /// Where the guest's console goes, besides its log.
@@ -85,12 +102,14 @@ pub struct MachineSpec {
     pub append: String,
     /// The host's folder that the guest can mount over 9p as `host0`.
     pub share: Option<PathBuf>,
-    /// What executes the instructions.
-    pub accel: Accel,
+    /// What executes the instructions, and what the clock follows.
+    pub clock: Clock,
+    /// Properties of `-machine` that keep chance out of the guest, as this QEMU spells them.
+    pub fixed: Vec<String>,
     /// Where the console goes.
     pub console: Console,
-    /// Wait for a debugger before the first instruction.
-    pub wait_for_debugger: bool,
+    /// Execute nothing until somebody says so: a debugger, or a lab that lets it run step by step.
+    pub start_stopped: bool,
     /// A second socket for the human monitor, at a path of the user's.
     pub monitor: Option<PathBuf>,
     /// Where the gdb stub listens.
@@ -122,11 +141,18 @@ impl MachineSpec {
         let mut args = Args(Vec::new());
         args.flag("-nodefaults").flag("-no-user-config");
         args.option("-display", "none");
-        match self.accel {
-            Accel::Tcg => args.option("-machine", self.arch.machine).option("-cpu", self.arch.cpu),
-            Accel::Kvm => args.option("-machine", self.arch.machine).option("-cpu", "host"),
+        let machine: Vec<&str> =
+            std::iter::once(self.arch.machine).chain(self.fixed.iter().map(String::as_str)).collect();
+        args.option("-machine", &machine.join(","));
+        let (cpu, accel) = match self.clock {
+            Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),
+            Clock::Kvm => ("host", "kvm"),
         };
-        args.option("-accel", if self.accel == Accel::Kvm { "kvm" } else { "tcg" });
+        args.option("-cpu", cpu).option("-accel", accel);
+        let exact = self.clock == Clock::Exact;
+        if exact {
+            args.option("-icount", "shift=0,sleep=off");
+        }
         args.option("-smp", &self.cpus.to_string());
         args.option("-m", &format!("{}M", self.memory >> 20));
         // A clock that starts where the host is would make every run another one.
@@ -135,9 +161,14 @@ impl MachineSpec {
         args.option("-append", &self.append);
         if let Some(disk) = &self.disk {
             let discard = if disk.discard_writes { ",snapshot=on" } else { "" };
-            let options = format!("if=none,id=disk0,format={}{discard},file=", disk.format);
+            // Every stop flushes the disk. With the exact clock stops are many and the layer is the
+            // guest's alone: the host's page cache is safe enough for it.
+            let cache = if exact { ",cache=unsafe" } else { "" };
+            let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
             args.keyed("-drive", &options, disk.path.as_os_str());
-            args.option("-device", "virtio-blk-pci,drive=disk0");
+            // A request is carried out in the vCPU's thread, so that it can end within one instruction.
+            let kick = if exact { ",ioeventfd=off" } else { "" };
+            args.option("-device", &format!("virtio-blk-pci,drive=disk0{kick}"));
         }
         if let Some(share) = &self.share {
             // `none` stores files as the user who runs QEMU; `passthrough` would need root.
@@ -177,7 +208,7 @@ impl MachineSpec {
                 args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
             }
         }
-        if self.wait_for_debugger {
+        if self.start_stopped {
             args.flag("-S");
         }
         args.0.extend(self.extra.iter().map(OsString::from));
@@ -234,9 +265,10 @@ mod tests {
             cpus: 1,
             append: kernel_command_line(arch, Some("sha256"), ""),
             share: Some("/lab/share".into()),
-            accel: Accel::Tcg,
+            clock: Clock::Real,
+            fixed: Vec::new(),
             console: Console::Socket,
-            wait_for_debugger: false,
+            start_stopped: false,
             monitor: None,
             gdb: GdbPort::Socket,
             extra: Vec::new(),
@@ -286,13 +318,13 @@ mod tests {
     fn a_guest_for_a_person_and_a_debugger_has_this_command_line() {
         let spec = MachineSpec {
             console: Console::Terminal,
-            wait_for_debugger: true,
+            start_stopped: true,
             monitor: Some("/home/me/qemu,socket".into()),
             gdb: GdbPort::Tcp(1234),
             disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), discard_writes: true }),
             share: None,
             cpus: 2,
-            accel: Accel::Kvm,
+            clock: Clock::Kvm,
             extra: vec!["-device".into(), "virtio-rng-pci".into()],
             ..spec()
         };
@@ -323,6 +355,37 @@ mod tests {
         -gdb tcp:127.0.0.1:1234
         -S
         -device virtio-rng-pci
+        ");
+    }
+
+    #[test]
+    fn an_exact_guest_has_this_command_line() {
+        let fixed = vec!["dtb-randomness=off".to_owned()];
+        let spec = MachineSpec { clock: Clock::Exact, fixed, share: None, ..spec() };
+        insta::assert_snapshot!(text(&spec), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -machine virt,dtb-randomness=off
+        -cpu cortex-a57
+        -accel tcg
+        -icount shift=0,sleep=off
+        -smp 1
+        -m 128M
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -kernel /lab/Image
+        -append console=ttyAMA0 root=/dev/vda rw nokaslr panic=-1 flipsim.workload=sha256
+        -drive if=none,id=disk0,format=qcow2,cache=unsafe,file=disk.qcow2
+        -device virtio-blk-pci,drive=disk0,ioeventfd=off
+        -device pvpanic-pci
+        -action panic=pause,reboot=shutdown
+        -chardev socket,id=console0,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on
+        -serial chardev:console0
+        -qmp unix:qmp.sock,server=on,wait=off
+        -qmp unix:qmp-watch.sock,server=on,wait=off
+        -monitor unix:monitor.sock,server=on,wait=off
+        -chardev socket,id=gdb0,path=gdb.sock,server=on,wait=off
+        -gdb chardev:gdb0
         ");
     }
 

@@ -10,6 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use flipsim::net::{Endpoint, Timeouts};
+use flipsim::qmp::QmpClient;
 use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
@@ -19,7 +22,7 @@ use crate::source::{self, Tree, Want};
 use crate::{proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
@@ -231,7 +234,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
     let system = dir.join("bin").join(lane.arch.qemu_binary);
     let mut notes = BTreeMap::from([("version".to_owned(), version(&system)?)]);
     notes.insert("qemu-img".to_owned(), version(&dir.join("bin/qemu-img"))?);
-    notes.insert("abilities".to_owned(), abilities(&system)?.join(" "));
+    notes.insert("abilities".to_owned(), abilities(lane.arch, &system)?.join(" "));
     Ok(notes)
 }
 
@@ -264,7 +267,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
 /// Takes a QEMU that was not built here, after a look at what it can do.
 fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()> {
     let version = version(program)?;
-    let abilities = abilities(program)?;
+    let abilities = abilities(lane.arch, program)?;
     let machine = format!("machine:{}", lane.arch.machine);
     for (ability, why) in [
         (machine.as_str(), "it is for another architecture"),
@@ -312,13 +315,66 @@ fn version(program: &Path) -> Result<String> {
 }
 
 /// What a QEMU offers, of all that this lab may ask for.
-fn abilities(program: &Path) -> Result<Vec<String>> {
+fn abilities(arch: Arch, program: &Path) -> Result<Vec<String>> {
     let machines = ask(program, &["-machine", "help"])?;
     let devices = ask(program, &["-device", "help"])?;
     let accels = ask(program, &["-accel", "help"])?;
     let help = ask(program, &["-help"])?;
-    Ok(read_abilities(&machines, &devices, &accels, &help))
+    let mut found = read_abilities(&machines, &devices, &accels, &help);
+    // An old QEMU does not list properties; then none can be switched off.
+    let properties = ask(program, &["-machine", &format!("{},help", arch.machine)]).unwrap_or_default();
+    found.extend(read_properties(arch, &properties));
+    if has_stop_at(program)? {
+        found.push(STOP_AT.to_owned());
+    }
+    Ok(found)
 }
+
+/// The ability to stop at a virtual time, which the lab's patches add.
+pub const STOP_AT: &str = "qmp:stop-at";
+
+/// Asks a machine without anything in it whether it knows the lab's commands.
+fn has_stop_at(program: &Path) -> Result<bool> {
+    let folder = tempfile::tempdir().context("cannot make a folder for a socket")?;
+    let socket = folder.path().join("qmp.sock");
+    let mut option = std::ffi::OsString::from("unix:");
+    option.push(&socket);
+    option.push(",server=on,wait=off");
+    let mut child = Command::new(program)
+        .args(["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp"])
+        .arg(option)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    let endpoint = Endpoint::Unix(socket);
+    let answer = loop {
+        match QmpClient::connect(&endpoint, Timeouts::default()) {
+            Ok(mut qmp) => break qmp.has_command("stop-at").map_err(anyhow::Error::from),
+            Err(error)
+                if std::time::Instant::now() > end || child.try_wait().is_ok_and(|end| end.is_some()) =>
+            {
+                break Err(error.into());
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    answer.with_context(|| format!("cannot ask {} for its commands", program.display()))
+}
+
+/// The property that keeps chance out of the guest, as an ability.
+fn read_properties(arch: Arch, properties: &str) -> Option<String> {
+    let names: Vec<&str> = properties.lines().filter_map(|line| line.trim().split('=').next()).collect();
+    let known = arch.chance.iter().find(|property| names.contains(property))?;
+    Some(format!("{FIXED}{known}=off"))
+}
+
+/// How an ability starts that is a property for `-machine`.
+pub const FIXED: &str = "fixed:";
 
 fn read_abilities(machines: &str, devices: &str, accels: &str, help: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -374,6 +430,16 @@ mod tests {
         --enable-tools
         --disable-docs
         ");
+    }
+
+    #[test]
+    fn the_property_for_random_numbers_is_found_under_either_name() {
+        let arch = Arch::default();
+        let new = "virt-machine options:\n  dtb-kaslr-seed=<bool> - deprecated\n  dtb-randomness=<bool> - Set off\n";
+        assert_eq!(read_properties(arch, new).as_deref(), Some("fixed:dtb-randomness=off"));
+        let old = "  dtb-kaslr-seed=<bool> - Set off\n  gic-version=<string>\n";
+        assert_eq!(read_properties(arch, old).as_deref(), Some("fixed:dtb-kaslr-seed=off"));
+        assert_eq!(read_properties(arch, "  gic-version=<string>\n"), None);
     }
 
     #[test]

@@ -1,0 +1,351 @@
+//! Taking hold of a guest: which one, what its memory looks like, and letting go of it in order.
+//!
+//! Invariant: a guest is left as it was found, whatever ends the command; a fresh one is stopped.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use flipsim::fault::{
+    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, glob_matches, hex_value, probe_registers,
+};
+use flipsim::live::{AttachError, LiveTarget};
+use flipsim::machine::run::{Hold, HoldNote, RunDir, RunRecord};
+use flipsim::memory::{MemoryMap, PhysRange, RangeSet};
+use flipsim::net::{Endpoint, Timeouts};
+use flipsim::record::Timing;
+use flipsim::symbols::{SymbolMap, Symbols};
+use flipsim::target::{Target, TargetError};
+use flipsim::units::GuestPhys;
+
+use super::{Kind, RamPlace};
+use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::interrupt;
+
+/// Which guest.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct GuestChoice {
+    /// The guest's name; not needed when only one runs
+    #[arg(long, value_name = "NAME", conflicts_with = "socket")]
+    guest: Option<String>,
+    /// Boot a guest for this command alone, and stop it at the end: the same line then does the same again
+    #[arg(long, conflicts_with_all = ["guest", "socket"])]
+    fresh: bool,
+    /// What the fresh guest runs [default: from lab.toml]
+    #[arg(long, value_name = "NAME", requires = "fresh")]
+    workload: Option<String>,
+    /// What the fresh guest's clock follows [default: exact, where this QEMU has the lab's patches]
+    #[arg(long, value_enum, requires = "fresh")]
+    clock: Option<ClockArg>,
+    /// More for the fresh guest's kernel command line
+    #[arg(long, value_name = "TEXT", requires = "fresh", allow_hyphen_values = true)]
+    append: Option<String>,
+    /// The gdb stub of a guest that was not started by `boot`: a socket's path, or tcp:HOST:PORT
+    #[arg(long, value_name = "ENDPOINT")]
+    socket: Option<Endpoint>,
+    /// The QMP monitor of that guest
+    #[arg(long, value_name = "ENDPOINT", requires = "socket")]
+    qmp: Option<Endpoint>,
+    /// A file with that guest's /proc/iomem, for regions and symbols
+    #[arg(long, value_name = "FILE", requires = "socket")]
+    iomem: Option<PathBuf>,
+    /// The vmlinux of that guest's kernel, for symbols
+    #[arg(long, value_name = "FILE", requires = "socket")]
+    vmlinux: Option<PathBuf>,
+}
+
+impl GuestChoice {
+    /// A guest of this command's own, which runs this workload.
+    #[must_use]
+    pub fn fresh(workload: &str, append: String) -> GuestChoice {
+        GuestChoice {
+            fresh: true,
+            workload: Some(workload.to_owned()),
+            append: Some(append),
+            ..GuestChoice::default()
+        }
+    }
+
+    fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
+        let workload = match &self.workload {
+            Some(workload) => workload.clone(),
+            None => crate::config::Config::load()?.guest.workload,
+        };
+        let clock = match self.clock {
+            Some(clock) => clock,
+            None if boot::can_be_exact(arch)? => ClockArg::Exact,
+            None => {
+                eprintln!(
+                    "warning: this QEMU lacks the lab's patches, so times are kept by the host's clock: approximate"
+                );
+                ClockArg::Real
+            }
+        };
+        let args = GuestArgs {
+            arch,
+            workload: Some(workload),
+            append: self.append.clone().unwrap_or_default(),
+            clock,
+            // A folder of the host's would bring the host's time into the guest's boot.
+            no_share: clock == ClockArg::Exact,
+            ..GuestArgs::default()
+        };
+        boot::start_headless(&args, Duration::from_secs(120), false)
+    }
+}
+
+/// A guest that this command has hold of.
+pub struct Session {
+    pub target: LiveTarget,
+    pub hold: Option<Hold>,
+    pub map: MemoryMap,
+    pub symbols: Option<SymbolMap>,
+    symbols_missing: Option<String>,
+    pub run: Option<(RunDir, RunRecord)>,
+    /// The guest that was booted for this command.
+    fresh: Option<HeadlessGuest>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // On the way out with an error of its own. The note stays where the guest could not be let go,
+        // and the next command puts it right.
+        let _ = self.release();
+    }
+}
+
+fn attach_error(error: AttachError) -> anyhow::Error {
+    use flipsim::gdb::GdbError;
+    use flipsim::qmp::QmpError;
+    let code = match &error {
+        AttachError::Gdb(GdbError::Connect(_)) | AttachError::Qmp(QmpError::Connect(_)) => Code::Missing,
+        AttachError::Dead { .. }
+        | AttachError::Gdb(GdbError::Closed { .. } | GdbError::TimedOut { .. } | GdbError::Exited(_))
+        | AttachError::Qmp(QmpError::Closed { .. } | QmpError::TimedOut { .. }) => Code::GuestLost,
+        _ => return error.into(),
+    };
+    exit_error(code, error.to_string())
+}
+
+impl Session {
+    /// Takes hold of the chosen guest, which is stopped from here on.
+    pub fn attach(choice: &GuestChoice) -> Result<Session> {
+        Session::attach_arch(choice, None)
+    }
+
+    /// As [`Session::attach`], with the architecture of a fresh guest.
+    pub fn attach_arch(choice: &GuestChoice, arch: Option<Arch>) -> Result<Session> {
+        let fresh = choice.fresh.then(|| choice.boot(arch)).transpose()?;
+        let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
+            Some(socket) => {
+                let read = |path: &PathBuf| {
+                    std::fs::read_to_string(path)
+                        .with_context(|| format!("cannot read the memory map {}", path.display()))
+                        .exit_with(Code::Usage)
+                };
+                let iomem = choice.iomem.as_ref().map(read).transpose()?;
+                (socket.clone(), choice.qmp.clone(), iomem, choice.vmlinux.clone(), None)
+            }
+            None => {
+                let (run, record) = match &fresh {
+                    Some(guest) => (RunDir::at(guest.run.path()), guest.record.clone()),
+                    None => RunDir::find_running(&runs_dir()?, choice.guest.as_deref()).map_err(run_error)?,
+                };
+                let (gdb, qmp) = (run.gdb(&record)?, run.qmp());
+                (gdb, Some(qmp), run.iomem(), record.vmlinux.clone(), Some((run, record)))
+            }
+        };
+        let arch = run.as_ref().map_or_else(Arch::default, |(_, record)| record.arch);
+        let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
+        let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
+        target.interrupt_by(interrupt::raised);
+        if let Some(hold) = &mut hold {
+            if let Some(left) = hold.left_behind() {
+                put_right(&mut target, left)?;
+            }
+            hold.note(&HoldNote { was_running: target.was_running(), ..HoldNote::default() })?;
+        }
+        let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
+        let (symbols, symbols_missing) = match vmlinux {
+            None => (None, Some("no vmlinux is known for this guest; give one with --vmlinux".to_owned())),
+            Some(path) => {
+                let anchored = Symbols::load(&path)
+                    .and_then(|symbols| SymbolMap::anchor(symbols, &arch, &map, &mut target));
+                match anchored {
+                    Ok(symbols) => (Some(symbols), None),
+                    Err(error) => (None, Some(error.to_string())),
+                }
+            }
+        };
+        for line in map.disagreements() {
+            eprintln!("warning: {line}");
+        }
+        Ok(Session { target, hold, map, symbols, symbols_missing, run, fresh })
+    }
+
+    /// Whether times are exact.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.target.timing() == Timing::Exact
+    }
+
+    /// Whether the guest was booted for this command.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.is_some()
+    }
+
+    /// Notes what the next command must put right, were this one killed.
+    pub fn note(&mut self, note: HoldNote) -> Result<()> {
+        match &mut self.hold {
+            Some(hold) => Ok(hold.note(&note)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the guest run freely.
+    pub fn let_run(&mut self) -> Result<(), TargetError> {
+        self.target.resume()
+    }
+
+    /// Lets go of the guest, with nothing to say about it.
+    pub fn finish_quietly(mut self) -> Result<()> {
+        self.release().exit_with(Code::GuestLost)
+    }
+
+    /// Lets go of the guest; a fresh one is stopped.
+    pub fn release(&mut self) -> Result<(), TargetError> {
+        let released = self.target.release();
+        if let Some(guest) = self.fresh.take() {
+            // Nobody else knows of it, and its watcher ends with us in any case.
+            let _ = guest.stop();
+            return Ok(());
+        }
+        released?;
+        if let Some(hold) = &mut self.hold {
+            // A note that cannot be taken away says that the guest ran, or not, as it does now.
+            let _ = hold.clear();
+        }
+        Ok(())
+    }
+
+    /// The faults in RAM or in registers, as the place says; the globs are for registers.
+    pub fn space(
+        &mut self,
+        kind: Kind,
+        place: &RamPlace,
+        globs: &[String],
+        pattern: Pattern,
+    ) -> Result<FaultSpace> {
+        match kind {
+            Kind::Ram => self.ram_space(place, pattern),
+            Kind::Reg => self.reg_space(globs, pattern),
+        }
+    }
+
+    /// The faults at a place in RAM.
+    pub fn ram_space(&mut self, args: &RamPlace, pattern: Pattern) -> Result<FaultSpace> {
+        let mut ranges: Vec<PhysRange> = Vec::new();
+        for name in &args.region {
+            ranges.extend(self.map.region(name).exit_with(Code::Usage)?.ranges());
+        }
+        for name in &args.symbol {
+            let Some(symbols) = &self.symbols else {
+                let why = self.symbols_missing.clone().unwrap_or_default();
+                bail!(exit_error(Code::Usage, format!("--symbol {name}: {why}")));
+            };
+            ranges.push(symbols.resolve(name).exit_with(Code::Usage)?);
+        }
+        for address in &args.address {
+            // A pattern wider than a byte needs the bytes behind the address as well.
+            let bytes = pattern_bytes(pattern);
+            let last = GuestPhys(address.0.saturating_add(bytes - 1));
+            ranges.push(PhysRange { first: *address, last });
+        }
+        ranges.extend(&args.range);
+        for range in &ranges {
+            self.map.check_ram(*range).exit_with(Code::Usage)?;
+        }
+        // What was chosen apart stays apart: no pattern reaches from one choice into the next.
+        let bytes = if ranges.is_empty() { self.map.system_ram() } else { RangeSet::apart(ranges) };
+        let space = RamSpace::new(&bytes, pattern).exit_with(Code::Usage)?;
+        Ok(FaultSpace::Ram(space))
+    }
+
+    /// The faults in registers.
+    pub fn reg_space(&mut self, globs: &[String], pattern: Pattern) -> Result<FaultSpace> {
+        let registers = self.registers(globs)?;
+        Ok(FaultSpace::Reg(RegSpace::new(&registers, pattern).exit_with(Code::Usage)?))
+    }
+
+    /// The registers that match, probed; every one when no glob is given.
+    pub fn registers(&mut self, globs: &[String]) -> Result<Vec<FlippableRegister>> {
+        for glob in globs {
+            if !self.target.registers().iter().any(|register| glob_matches(glob, &register.name)) {
+                bail!(exit_error(
+                    Code::Usage,
+                    format!("no register matches `{glob}`; `cargo xtask inject list reg` shows them all")
+                ));
+            }
+        }
+        let wanted = |name: &str| globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, name));
+        let was_running = self.target.was_running();
+        let hold = &mut self.hold;
+        // Were we killed in the middle of the probe, the next command would have to restore these.
+        let found = probe_registers(&mut self.target, wanted, |values| -> Result<()> {
+            let Some(hold) = hold else { return Ok(()) };
+            let registers = values.iter().map(|(name, value)| (name.clone(), hex_value(value))).collect();
+            Ok(hold.note(&HoldNote { was_running, registers, snapshot: None })?)
+        })
+        .exit_with(Code::GuestLost)?;
+        if let Some(hold) = &mut self.hold {
+            hold.note(&HoldNote { was_running, ..HoldNote::default() })?;
+        }
+        Ok(found)
+    }
+}
+
+/// Puts right what a killed command left: registers that it was probing, and whether the guest runs.
+fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
+    let mut restored = 0;
+    for (name, value) in &left.registers {
+        let Some(index) = target.registers().iter().position(|register| register.name == *name) else {
+            continue;
+        };
+        let digits = value.trim_start_matches("0x").as_bytes();
+        let bytes: Option<Vec<u8>> = digits
+            .rchunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let Some(bytes) = bytes else { continue };
+        if target.read_register(index).exit_with(Code::GuestLost)? != bytes {
+            target.write_register(index, &bytes).exit_with(Code::GuestLost)?;
+            restored += 1;
+        }
+    }
+    let registers =
+        if restored > 0 { format!("; {restored} registers were put right") } else { String::new() };
+    let runs = if left.was_running && !target.was_running() { "; it runs on after this one" } else { "" };
+    eprintln!("note: an earlier command was killed while it held this guest{registers}{runs}");
+    if left.was_running {
+        target.set_was_running(true);
+    }
+    if let Some(tag) = &left.snapshot {
+        super::snap::delete(target, tag)?;
+        eprintln!("note: its snapshot {tag} was deleted");
+    }
+    Ok(())
+}
+
+/// How many bytes a pattern may touch when its first byte is given.
+fn pattern_bytes(pattern: Pattern) -> u64 {
+    match pattern {
+        Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
+        Pattern::AdjacentAt { count, bit } => {
+            (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
+        }
+        Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
+    }
+}

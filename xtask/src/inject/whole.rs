@@ -1,0 +1,94 @@
+//! From an empty machine to the first flips.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
+use flipsim::machine::spec::CONSOLE_LOG;
+
+use super::WholeArgs;
+use super::flips::{Advance, Draws, Pace, Watcher};
+use super::session::{GuestChoice, Session};
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::{boot, interrupt, paths};
+
+/// How often the workload is run while bits flip.
+const REPEAT: u32 = 24;
+
+/// How long a workload may take once all bits have flipped: on the guest's clock where that is exact.
+const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
+
+/// Sets up what is missing, boots a guest, flips, and says how the guest fared.
+pub fn run(args: &WholeArgs) -> Result<()> {
+    let config = crate::config::Config::load()?;
+    let arch = args.arch.unwrap_or(config.guest.arch);
+    let workload = args.workload.clone().unwrap_or(config.guest.workload);
+    // Checked before an hour's set-up, not after it.
+    boot::check_workload(&workload)?;
+    if workload == "none" {
+        bail!(exit_error(Code::Usage, "--workload none: a verdict needs a workload whose result is known"));
+    }
+    crate::setup::ensure(arch, args.yes)?;
+    let seed = args.seed.unwrap_or_else(random_seed);
+    // The workload is run over and over, so that it is long enough for the flips to hit it.
+    let choice = GuestChoice::fresh(&workload, format!("flipsim.repeat={REPEAT}"));
+    let mut session = Session::attach_arch(&choice, Some(arch))?;
+    let folder = session.run.as_ref().map(|(run, _)| run.path().to_owned());
+    let name = session.run.as_ref().map(|(_, record)| record.name.clone()).unwrap_or_default();
+    eprintln!(
+        "guest {name} runs workload {workload} {REPEAT} times; flipping {} single bits in its RAM",
+        args.count
+    );
+    let outcome = flips_and_verdict(&mut session, args, seed);
+    session.release().exit_with(Code::GuestLost)?;
+    if let Some(folder) = folder {
+        eprintln!("records: {}", paths::show(&folder.join("flips.jsonl")));
+        eprintln!("console: {}", paths::show(&folder.join(CONSOLE_LOG)));
+    }
+    let health = outcome?;
+    eprintln!();
+    eprintln!("How the guest fared: {health}");
+    eprintln!("The same faults at the same instants again: cargo xtask inject --seed {seed}");
+    eprintln!(
+        "Next: cargo xtask inject auto 10 1ms 5ms ram --fresh, or a guest of your own: cargo xtask boot --help"
+    );
+    Ok(())
+}
+
+fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
+    let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
+    let mut watcher = Watcher::new(session.run.as_ref());
+    watcher.read_from_start();
+    let draws = Draws {
+        space: &space,
+        count: args.count,
+        pace: Pace::Every(args.interval),
+        seed,
+        json: args.json,
+        quiet: false,
+        csv: None,
+        until_done: true,
+    };
+    let done = session.flips(draws, &mut watcher)?;
+    if done.interrupted || done.refused > 0 {
+        done.result(None)?;
+    }
+    if let Some(end) = done.crash {
+        return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
+    }
+    let step = crate::progress::Step::spinner("Waiting for the workload's result");
+    if session.is_exact() {
+        let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
+        if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {
+            return Err(interrupt::Interrupted.into());
+        }
+    } else {
+        session.let_run().map_err(|error| watcher.lost(done.drawn, done.drawn, &error))?;
+        let end = Instant::now() + WORKLOAD_WAIT;
+        while Instant::now() < end && !watcher.look().is_over() && watcher.evidence.done.is_none() {
+            interrupt::sleep(Duration::from_millis(20))?;
+        }
+    }
+    step.done();
+    Ok(watcher.verdict(&done, WORKLOAD_WAIT))
+}

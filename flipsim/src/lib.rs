@@ -35,6 +35,7 @@ pub mod net;
 pub mod qmp;
 pub mod record;
 pub mod schedule;
+pub mod state;
 pub mod symbols;
 pub mod target;
 pub mod testing;

@@ -28,6 +28,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
+    Determinism(crate::determinism::Args),
     /// Time of one flip in RAM: own client, beside one gdb process a flip
     #[command(after_help = "Example:\n  cargo xtask bench flip --count 2000")]
     Flip {
@@ -48,7 +49,10 @@ enum What {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let What::Flip { count, gdb_count, seed, json } = args.what;
+    let (count, gdb_count, seed, json) = match args.what {
+        What::Determinism(args) => return crate::determinism::run(&args),
+        What::Flip { count, gdb_count, seed, json } => (count, gdb_count, seed, json),
+    };
     let guest_args = GuestArgs {
         workload: Some("sha256".to_owned()),
         append: "flipsim.repeat=1000".to_owned(),

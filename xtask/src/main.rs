@@ -18,6 +18,7 @@ mod boot;
 mod cache;
 mod check;
 mod config;
+mod determinism;
 mod digest;
 mod doctor;
 mod exit;

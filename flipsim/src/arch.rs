@@ -39,6 +39,10 @@ pub struct ArchRow {
     pub code_start_symbol: &'static str,
     /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
     pub data_start_symbol: &'static str,
+    /// Bits of registers that take a write and must not be flipped, because QEMU ends itself over what
+    /// they then mean: a mode that the CPU does not have (`arm_phys_excp_target_el` in
+    /// `target/arm/helper.c`). A fault there would say something of QEMU and nothing of the guest.
+    pub held_bits: &'static [(&'static str, u64)],
 }
 
 /// The table. Its first row is the default.
@@ -57,6 +61,7 @@ pub static ARCHS: &[ArchRow] = &[ArchRow {
     fragments: &["base", "9p", "pci", "block", "pvpanic", "aarch64"],
     code_start_symbol: "_stext",
     data_start_symbol: "_sdata",
+    held_bits: &[("cpsr", 0x1f)],
 }];
 
 /// A guest architecture: a reference to its row in [`ARCHS`].

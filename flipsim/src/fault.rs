@@ -410,6 +410,13 @@ impl FlippableRegister {
     pub fn writable_bits(&self) -> u32 {
         self.writable.iter().map(|byte| byte.count_ones()).sum()
     }
+
+    /// Takes bits out of those that can be flipped.
+    pub fn hold_back(&mut self, mask: u64) {
+        for (byte, held) in self.writable.iter_mut().zip(mask.to_le_bytes()) {
+            *byte &= !held;
+        }
+    }
 }
 
 /// Faults in registers: every run of writable bits that fits the pattern.
@@ -454,7 +461,7 @@ impl RegSpace {
             },
             (Some((bit, _)), Some(widest)) => SpaceError::BitOfRegister {
                 bit,
-                why: format!("`{}` does not take a write of these bits over the gdb stub", widest.name),
+                why: format!("`{}` does not take a flip of these bits over the gdb stub", widest.name),
             },
             (None, Some(widest)) => {
                 SpaceError::Empty(format!("`{}` has no such run of writable bits", widest.name))
@@ -828,6 +835,19 @@ mod tests {
         assert_eq!(widths, [64, 8, 0]);
         assert_eq!(target.read_register(0).unwrap(), before);
         assert_eq!(target.read_register(1).unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn bits_that_are_held_back_are_not_drawn() {
+        let mut cpsr = register("cpsr", 32, &[0xff; 4]);
+        cpsr.hold_back(0x1f);
+        assert_eq!(cpsr.writable_bits(), 27);
+        let at = |bit| {
+            let pattern = Pattern::AdjacentAt { count: 1, bit: BitIndex(bit) };
+            RegSpace::new(std::slice::from_ref(&cpsr), pattern).map(|_| ()).map_err(|e| e.to_string())
+        };
+        assert_eq!(at(5), Ok(()));
+        assert!(at(4).unwrap_err().starts_with("bit 4 is out of range"), "{:?}", at(4));
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub fn raised() -> bool {
     RAISED.load(Ordering::SeqCst)
 }
 
+/// Forgets a signal that has been heeded: a prompt goes on after the command that it ended.
+pub fn clear() {
+    *FIRST.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    RAISED.store(false, Ordering::SeqCst);
+}
+
 /// An error once a signal has come. What loops or waits calls it often.
 pub fn check() -> Result<(), Interrupted> {
     if raised() { Err(Interrupted) } else { Ok(()) }

@@ -85,6 +85,11 @@ impl Logs {
         Ok(Logs { log, csv })
     }
 
+    /// The user's file, for the next command.
+    pub fn into_csv(self) -> Option<BufWriter<std::fs::File>> {
+        self.csv
+    }
+
     fn append(&mut self, record: &FlipRecord) -> Result<()> {
         let kept = match &mut self.log {
             Some(log) => log.append(record),

@@ -98,6 +98,7 @@ impl GuestChoice {
 
 /// A guest that this command has hold of.
 pub struct Session {
+    arch: Arch,
     pub target: LiveTarget,
     pub hold: Option<Hold>,
     pub map: MemoryMap,
@@ -182,7 +183,7 @@ impl Session {
         for line in map.disagreements() {
             eprintln!("warning: {line}");
         }
-        Ok(Session { target, hold, map, symbols, symbols_missing, run, fresh })
+        Ok(Session { arch, target, hold, map, symbols, symbols_missing, run, fresh })
     }
 
     /// Whether times are exact.
@@ -245,6 +246,15 @@ impl Session {
         }
     }
 
+    /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
+    pub fn symbol(&self, name: &str) -> Result<PhysRange> {
+        let Some(symbols) = &self.symbols else {
+            let why = self.symbols_missing.clone().unwrap_or_default();
+            bail!(exit_error(Code::Usage, format!("symbol {name}: {why}")));
+        };
+        symbols.resolve(name).exit_with(Code::Usage)
+    }
+
     /// The faults at a place in RAM.
     pub fn ram_space(&mut self, args: &RamPlace, pattern: Pattern) -> Result<FaultSpace> {
         let mut ranges: Vec<PhysRange> = Vec::new();
@@ -252,11 +262,7 @@ impl Session {
             ranges.extend(self.map.region(name).exit_with(Code::Usage)?.ranges());
         }
         for name in &args.symbol {
-            let Some(symbols) = &self.symbols else {
-                let why = self.symbols_missing.clone().unwrap_or_default();
-                bail!(exit_error(Code::Usage, format!("--symbol {name}: {why}")));
-            };
-            ranges.push(symbols.resolve(name).exit_with(Code::Usage)?);
+            ranges.push(self.symbol(name)?);
         }
         for address in &args.address {
             // A pattern wider than a byte needs the bytes behind the address as well.
@@ -294,7 +300,7 @@ impl Session {
         let was_running = self.target.was_running();
         let hold = &mut self.hold;
         // Were we killed in the middle of the probe, the next command would have to restore these.
-        let found = probe_registers(&mut self.target, wanted, |values| -> Result<()> {
+        let mut found = probe_registers(&mut self.target, wanted, |values| -> Result<()> {
             let Some(hold) = hold else { return Ok(()) };
             let registers = values.iter().map(|(name, value)| (name.clone(), hex_value(value))).collect();
             Ok(hold.note(&HoldNote { was_running, registers, snapshot: None })?)
@@ -303,8 +309,29 @@ impl Session {
         if let Some(hold) = &mut self.hold {
             hold.note(&HoldNote { was_running, ..HoldNote::default() })?;
         }
+        for (name, mask) in self.arch.held_bits {
+            found.iter_mut().filter(|register| register.name == *name).for_each(|r| r.hold_back(*mask));
+        }
         Ok(found)
     }
+}
+
+/// A command of the human monitor that says nothing when it worked.
+pub fn hmp(target: &mut LiveTarget, line: &str) -> Result<()> {
+    let said = target.monitor(line).exit_with(Code::GuestLost)?;
+    let said = said.trim();
+    if said.is_empty() {
+        return Ok(());
+    }
+    if said.contains("mounted in the guest") {
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "the guest has a shared folder mounted, which cannot be saved; unmount it there (umount /mnt/shared) and try again. QEMU says: {said}"
+            )
+        ));
+    }
+    bail!(exit_error(Code::Usage, format!("`{line}`: {said}")))
 }
 
 /// Puts right what a killed command left: registers that it was probing, and whether the guest runs.

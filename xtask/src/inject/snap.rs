@@ -4,7 +4,8 @@
 //! next one deletes it.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use flipsim::target::Target;
 use flipsim::units::VirtualNs;
 
 use super::flips::{Advance, Draws, Pace, Watcher, open_csv};
+use super::session::hmp;
 use super::timed::Words;
 use super::{Flipping, Kind, RamPlace, Session};
 use crate::exit::{Code, ExitWith, exit_error};
@@ -71,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut session = Session::attach(&args.flip.guest)?;
     let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
-    let plan = Plan {
+    let mut plan = Plan {
         count,
         intervals,
         observe,
@@ -79,23 +81,13 @@ pub fn run(args: &Args) -> Result<()> {
         loops: args.loops,
         seed: args.flip.seed.unwrap_or_else(random_seed),
         json: args.flip.json,
-        csv: args.flip.csv.clone(),
+        csv: args.flip.csv.as_deref().map(open_csv).transpose()?,
     };
-    let tally = session.snap(&space, &plan);
+    let tally = session.snap(&space, &mut plan);
     let released = session.release();
     let tally = tally?;
     released.exit_with(Code::GuestLost)?;
-    tally.show(args.flip.json);
-    if tally.interrupted {
-        return Err(interrupt::Interrupted.into());
-    }
-    if tally.refused > 0 {
-        bail!(exit_error(
-            Code::NotFlipped,
-            format!("{} flips did not take; the records say which", tally.refused)
-        ));
-    }
-    Ok(())
+    tally.finish(args.flip.json)
 }
 
 /// What `snap` is to do.
@@ -115,7 +107,7 @@ pub struct Plan {
     /// Print JSON lines.
     pub json: bool,
     /// Where rows go besides.
-    pub csv: Option<PathBuf>,
+    pub csv: Option<BufWriter<File>>,
 }
 
 /// What came of one run.
@@ -180,6 +172,21 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Shows the counts; an error when they are not all that was asked for.
+    pub fn finish(&self, json: bool) -> Result<()> {
+        self.show(json);
+        if self.interrupted {
+            return Err(interrupt::Interrupted.into());
+        }
+        if self.refused > 0 {
+            bail!(exit_error(
+                Code::NotFlipped,
+                format!("{} flips did not take; the records say which", self.refused)
+            ));
+        }
+        Ok(())
+    }
+
     fn show(&self, json: bool) {
         if json {
             let counts: serde_json::Map<_, _> = self
@@ -208,30 +215,13 @@ impl Tally {
     }
 }
 
-fn check_tag(tag: &str) -> Result<()> {
+/// Refuses a name that could be more than a name to the monitor.
+pub fn check_tag(tag: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if tag.is_empty() || tag.len() > 100 || !tag.chars().all(plain) {
         bail!(exit_error(Code::Usage, format!("`{tag}` is no snapshot's name: letters, digits, - _ . only")));
     }
     Ok(())
-}
-
-/// A command of the human monitor that says nothing when it worked.
-fn hmp(target: &mut LiveTarget, line: &str) -> Result<()> {
-    let said = target.monitor(line).exit_with(Code::GuestLost)?;
-    let said = said.trim();
-    if said.is_empty() {
-        return Ok(());
-    }
-    if said.contains("mounted in the guest") {
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "the guest has a shared folder mounted, which cannot be saved; unmount it there (umount /mnt/shared) and try again. QEMU says: {said}"
-            )
-        ));
-    }
-    bail!(exit_error(Code::Usage, format!("`{line}`: {said}")))
 }
 
 /// Deletes a snapshot that a killed command left. One that is not there is no error.
@@ -280,7 +270,7 @@ impl Listener {
     fn heard(&self) -> Result<Vec<u8>> {
         let mut said = Vec::new();
         if let Some(log) = &self.log {
-            let mut file = std::fs::File::open(log).context("cannot read the guest's console")?;
+            let mut file = File::open(log).context("cannot read the guest's console")?;
             file.seek(SeekFrom::Start(self.from))?;
             file.take(16 << 20).read_to_end(&mut said)?;
         }
@@ -290,7 +280,7 @@ impl Listener {
 
 impl Session {
     /// Carries out a plan of `snap`. The guest is back at its snapshot afterwards when that was its own.
-    pub fn snap(&mut self, space: &FaultSpace, plan: &Plan) -> Result<Tally> {
+    pub fn snap(&mut self, space: &FaultSpace, plan: &mut Plan) -> Result<Tally> {
         self.target.stop().exit_with(Code::GuestLost)?;
         let own = plan.tag.is_none();
         let tag = plan.tag.clone().unwrap_or_else(|| format!("flipsim-{}", std::process::id()));
@@ -325,14 +315,13 @@ impl Session {
         load.and(deleted).and(kept)
     }
 
-    fn runs(&mut self, space: &FaultSpace, plan: &Plan, tag: &str) -> Result<Tally> {
+    fn runs(&mut self, space: &FaultSpace, plan: &mut Plan, tag: &str) -> Result<Tally> {
         let folder = self.run.as_ref().map(|(run, _)| run.path().to_owned());
         let observe = u64::try_from(plan.observe.as_nanos()).unwrap_or(u64::MAX);
         let longest = plan.intervals.longest().unwrap_or(VirtualNs(0)).0;
         let length = longest.saturating_mul(plan.count).saturating_add(observe);
         let mut tally = Tally { exact: self.is_exact(), ..Tally::default() };
         keep_alive(&mut self.target, true)?;
-        let mut csv = plan.csv.as_deref().map(open_csv).transpose()?;
         // Without a flip, to know what the guest says by itself.
         load(&mut self.target, tag)?;
         let mut watcher = Watcher::new(self.run.as_ref());
@@ -362,11 +351,11 @@ impl Session {
                 seed: plan.seed.wrapping_add(run - 1),
                 json: plan.json,
                 quiet: false,
-                csv: csv.take(),
+                csv: plan.csv.take(),
                 until_done: false,
             };
             let mut done = self.flips(draws, &mut watcher)?;
-            csv = done.csv.take();
+            plan.csv = done.csv.take();
             tally.refused += done.refused;
             if done.crash.is_none() && !done.interrupted {
                 let now = self.target.virtual_time().exit_with(Code::GuestLost)?;

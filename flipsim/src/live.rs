@@ -397,3 +397,6 @@ impl Target for LiveTarget {
         if self.has_stop_at && self.icount { Timing::Exact } else { Timing::Approximate }
     }
 }
+
+#[cfg(test)]
+mod tests;

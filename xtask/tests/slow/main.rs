@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod time;
+
 fn xtask(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(args).stdin(Stdio::null()).output().expect("the program was built for this test")
@@ -62,7 +64,6 @@ fn qemu_with(text: &str) -> bool {
     })
 }
 
-/// A headless guest that is stopped at the end of its test.
 /// A command that is killed when its test ends early.
 struct Running(Child);
 
@@ -99,6 +100,7 @@ impl Drop for Running {
     }
 }
 
+/// A headless guest that is stopped at the end of its test.
 struct Guest {
     name: String,
     info: Value,

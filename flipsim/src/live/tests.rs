@@ -1,0 +1,194 @@
+//! A guest that stops at a time, against the fake stub and monitor with one clock between them.
+//!
+//! Invariant: nothing here depends on the host's clock.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::*;
+use crate::testing::{AfterResume, FakeMonitor, FakeMonitorBuilder, FakeStub};
+
+const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), reply: Duration::from_secs(20) };
+
+/// The clock that both fakes show.
+#[derive(Debug, Default)]
+struct Clock {
+    now: u64,
+    stop_at: Option<u64>,
+    /// So much later than asked for the guest stops.
+    late: u64,
+    /// Here it stops by itself.
+    panics_at: Option<u64>,
+}
+
+struct Machine {
+    clock: Arc<Mutex<Clock>>,
+    stub: FakeStub,
+    monitor: FakeMonitor,
+}
+
+impl Machine {
+    fn new(clock: Clock, icount: bool) -> Machine {
+        Machine::with(clock, icount, |monitor| monitor)
+    }
+
+    fn with(
+        clock: Clock,
+        icount: bool,
+        more: impl FnOnce(FakeMonitorBuilder) -> FakeMonitorBuilder,
+    ) -> Machine {
+        let clock = Arc::new(Mutex::new(clock));
+        let inside = clock.clone();
+        let stub = FakeStub::builder()
+            .ram(0x4000_0000, vec![0; 64])
+            .stopped()
+            .on_resume(move |_| {
+                let mut clock = inside.lock().unwrap();
+                let stop = clock.stop_at.map(|time| time + clock.late);
+                match (stop, clock.panics_at) {
+                    (stop, Some(end)) if stop.is_none_or(|stop| end < stop) => clock.now = end,
+                    (Some(stop), _) => {
+                        clock.now = stop;
+                        clock.stop_at = None;
+                    }
+                    (None, _) => return AfterResume::RunsOn,
+                }
+                AfterResume::Stops(5)
+            })
+            .spawn();
+        let (asked, set, cancelled) = (clock.clone(), clock.clone(), clock.clone());
+        let monitor = FakeMonitor::builder()
+            .stopped()
+            .guest(stub.handle())
+            .on("query-virtual-clock", move |_| {
+                let clock = asked.lock().unwrap();
+                let mut answer = json!({ "virtual-ns": clock.now, "icount": icount });
+                if icount {
+                    answer["instructions"] = clock.now.into();
+                }
+                if let Some(time) = clock.stop_at {
+                    answer["stop-at"] = time.into();
+                }
+                Ok(answer)
+            })
+            .on("stop-at", move |arguments| {
+                let mut clock = set.lock().unwrap();
+                let time = arguments["virtual-ns"].as_u64().unwrap();
+                if time <= clock.now {
+                    return Err(("GenericError".to_owned(), "The virtual clock is past it".to_owned()));
+                }
+                clock.stop_at = Some(time);
+                Ok(json!({}))
+            })
+            .on("cancel-stop-at", move |_| {
+                cancelled.lock().unwrap().stop_at = None;
+                Ok(json!({}))
+            });
+        Machine { clock, monitor: more(monitor).spawn(), stub }
+    }
+
+    fn attach(&self) -> LiveTarget {
+        LiveTarget::attach(&self.stub.endpoint(), Some(&self.monitor.endpoint()), PATIENT).unwrap()
+    }
+
+    fn stop_at(&self) -> Option<u64> {
+        self.clock.lock().unwrap().stop_at
+    }
+}
+
+#[test]
+fn an_exact_guest_stops_where_it_was_asked_to() {
+    let machine = Machine::new(Clock::default(), true);
+    let mut target = machine.attach();
+    assert_eq!(target.timing(), Timing::Exact);
+    for time in [1, 1_000, 123_456_789] {
+        let arrival = target.run_until(VirtualNs(time)).unwrap();
+        let there = Arrival { at: Some(VirtualNs(time)), timing: Timing::Exact, early: None };
+        assert_eq!(arrival, there);
+        assert_eq!(target.clock().unwrap().unwrap().instructions, Some(time));
+    }
+    // There already: it does not run.
+    let resumes = machine.stub.guest().resumes;
+    target.run_until(VirtualNs(123_456_789)).unwrap();
+    assert_eq!(machine.stub.guest().resumes, resumes);
+}
+
+#[test]
+fn a_nanosecond_off_is_an_error_on_an_exact_clock() {
+    let machine = Machine::new(Clock { late: 1, ..Clock::default() }, true);
+    let error = machine.attach().run_for(VirtualNs(100)).unwrap_err();
+    assert!(matches!(error, TargetError::Missed { wanted: VirtualNs(100), at: VirtualNs(101) }), "{error}");
+}
+
+#[test]
+fn a_clock_that_follows_the_host_may_be_late_and_says_so() {
+    let machine = Machine::new(Clock { late: 700, ..Clock::default() }, false);
+    let arrival = machine.attach().run_for(VirtualNs(100)).unwrap();
+    assert_eq!((arrival.at, arrival.timing), (Some(VirtualNs(800)), Timing::Approximate));
+}
+
+#[test]
+fn a_time_that_has_passed_is_refused() {
+    let machine = Machine::new(Clock { now: 500, ..Clock::default() }, true);
+    let mut target = machine.attach();
+    let error = target.run_until(VirtualNs(499)).unwrap_err();
+    assert!(matches!(error, TargetError::Refused { .. }), "{error}");
+    let error = target.run_for(VirtualNs(u64::MAX)).unwrap_err();
+    assert!(error.to_string().contains("later than QEMU's clock can show"), "{error}");
+}
+
+#[test]
+fn a_guest_that_stops_by_itself_is_told_and_its_stop_forgotten() {
+    let machine = Machine::with(Clock { panics_at: Some(40), ..Clock::default() }, true, |monitor| {
+        let answer = json!({ "running": false, "singlestep": false, "status": "guest-panicked" });
+        let mut calls = 0;
+        // Attaching asks first, and takes no guest that has panicked.
+        monitor.on("query-status", move |_| {
+            calls += 1;
+            let first = json!({ "running": false, "singlestep": false, "status": "paused" });
+            Ok(if calls == 1 { first } else { answer.clone() })
+        })
+    });
+    let arrival = machine.attach().run_for(VirtualNs(100)).unwrap();
+    assert_eq!(arrival.at, Some(VirtualNs(40)));
+    assert_eq!(arrival.early.as_deref(), Some("guest-panicked"));
+    assert_eq!(machine.stop_at(), None);
+}
+
+#[test]
+fn a_stop_that_a_killed_command_left_is_forgotten() {
+    let machine = Machine::new(Clock { stop_at: Some(9_000), ..Clock::default() }, true);
+    let _target = machine.attach();
+    assert_eq!(machine.stop_at(), None);
+}
+
+#[test]
+fn an_interruption_stops_the_guest_and_forgets_its_stop() {
+    // With nothing that ever stops it, only the interruption does.
+    let stub = FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped().spawn();
+    let clock = json!({ "virtual-ns": 0, "icount": true, "instructions": 0 });
+    let monitor = FakeMonitor::builder()
+        .stopped()
+        .guest(stub.handle())
+        .reply("query-virtual-clock", clock)
+        .reply("stop-at", json!({}))
+        .reply("cancel-stop-at", json!({}))
+        .spawn();
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    target.interrupt_by(|| true);
+    assert!(matches!(target.run_for(VirtualNs(100)), Err(TargetError::Interrupted)));
+    assert!(!stub.is_running());
+    assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));
+}
+
+#[test]
+fn without_the_patches_the_hosts_clock_is_kept_and_said_to_be_approximate() {
+    let stub = FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped().spawn();
+    let monitor = FakeMonitor::builder().stopped().guest(stub.handle()).spawn();
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    let arrival = target.run_for(VirtualNs(1_000)).unwrap();
+    assert_eq!(arrival, Arrival { at: None, timing: Timing::Approximate, early: None });
+    assert!(!stub.is_running());
+    assert!(matches!(target.run_until(VirtualNs(5)), Err(TargetError::Refused { .. })));
+}

@@ -41,10 +41,10 @@ use words::{Asked, Word, parse_line, parse_words};
   cargo xtask inject shell --fresh --workload sha256 --seed 7
   cargo xtask inject shell --fresh --json
 
-Words: listram, listreg, regions, inject, inject_reg, inject_range, autoinject, snapinject, loginject,
-stop_delayed, run, cont, stop, time, status, seed, loop, monitor, help, quit. Tab completes words, regions,
-symbols and registers. From a file (`inject shell < words.txt`) the first command that fails ends it, with
-that command's exit code; lines that start with # are comments."
+Words: listram, listreg, regions, inject, inject_reg, inject_range, autoinject, snapinject,
+loginject, stop_delayed, run, cont, stop, time, status, seed, loop, monitor, help, quit.
+Tab completes words, regions, symbols and registers. From a file (`inject shell < words.txt`)
+the first command that fails ends it, with that command's exit code; # starts a comment."
 )]
 pub struct Args {
     /// The seed of the first command's draws; each command after it has the next one [default: a new one,
@@ -69,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         free: false,
         csv: None,
     };
+    eprintln!("seed {}", shell.seed);
     let result = if std::io::stdin().is_terminal() { shell.prompt() } else { shell.script() };
     let released = shell.session.release();
     // A guest that is gone cannot be let go; why it is gone has been told.

@@ -2,7 +2,7 @@
 //!
 //! The library carries out the injection; it knows no command line. The modules in the order of the
 //! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
-//! [`live`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
+//! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone)), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
 //! carried out on a [`target`] ([`fault`]), and recorded ([`record`]).
 //!
 //! A flip, on the fake machine:
@@ -25,6 +25,7 @@
 //! ```
 
 pub mod arch;
+pub mod clone;
 pub mod fault;
 pub mod gdb;
 pub mod kconfig;
@@ -38,5 +39,6 @@ pub mod schedule;
 pub mod state;
 pub mod symbols;
 pub mod target;
+pub mod template;
 pub mod testing;
 pub mod units;

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gdb::{GdbClient, GdbError, RunState};
 use crate::memory::{MemoryError, MemoryMap};
@@ -46,7 +46,7 @@ pub enum AttachError {
 }
 
 /// The answer to QMP `query-virtual-clock` (`qemu-patches/0001-virtual-clock.patch`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VirtualClock {
     /// Nanoseconds on the virtual clock.

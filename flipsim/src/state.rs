@@ -67,7 +67,7 @@ fn short_digest(bytes: &[u8]) -> PageDigest {
 }
 
 /// A digest of each page of a stream.
-fn page_digests(mut from: impl Read) -> io::Result<Vec<PageDigest>> {
+pub(crate) fn page_digests(mut from: impl Read) -> io::Result<Vec<PageDigest>> {
     let mut digests = Vec::new();
     let mut buffer = vec![0; 256 * PAGE];
     loop {

@@ -17,7 +17,7 @@ use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
 use flipsim::machine::spec::{
-    CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
+    CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
     QMP_SOCKET, kernel_command_line,
 };
 use flipsim::machine::watch::{RELEASE, WatchEnd, watch};
@@ -26,6 +26,7 @@ use flipsim::net::{Endpoint, Timeouts};
 use flipsim::qmp::QmpClient;
 use flipsim::record::Timing;
 use flipsim::target::Target;
+use flipsim::template::{BaseImage, TemplatePlan};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, parse_size};
 
 use crate::config::Config;
@@ -281,7 +282,7 @@ impl GuestArgs {
             check_port_free(port)?;
         }
         let clock = Clock::from(self.clock);
-        let stepped = clock == Clock::Exact && console == Console::Socket;
+        let stepped = clock == Clock::Exact && console != Console::Terminal;
         let mut append = self.append.clone();
         if stepped && workload.is_some() && !append.contains("flipsim.delay=") {
             append = format!("{append} flipsim.delay={BOOT_REST}");
@@ -305,7 +306,7 @@ impl GuestArgs {
             disk: Some(Disk {
                 path: "disk.qcow2".into(),
                 format: "qcow2".to_owned(),
-                discard_writes: self.snapshot,
+                writes: if self.snapshot { DiskWrites::Discard } else { DiskWrites::Keep },
             }),
             memory,
             cpus,
@@ -313,6 +314,9 @@ impl GuestArgs {
             share: share.clone(),
             clock,
             fixed,
+            ram_file: None,
+            incoming: false,
+            stay_at_end: false,
             console,
             // With the exact clock a headless guest is let run step by step, so that it always stops at
             // the same instruction.
@@ -344,6 +348,35 @@ impl GuestArgs {
             qemu_version: lab.qemu.origin.version.clone(),
         };
         Ok(Planned { spec, record, base: (base, format, lab.qemu.img.clone()), no_share: self.no_share })
+    }
+}
+
+impl GuestArgs {
+    /// The same guest as the plan of a template: with the exact clock, and without anything of the host's.
+    pub fn template_plan(&self) -> Result<TemplatePlan> {
+        let not_in_a_template = [
+            ("--share", self.share.is_some()),
+            ("--monitor", self.monitor.is_some()),
+            ("--gdb", self.gdb.is_some()),
+            ("--debug", self.debug),
+            ("--snapshot", self.snapshot),
+        ];
+        if let Some((option, _)) = not_in_a_template.iter().find(|(_, given)| *given) {
+            bail!(exit_error(
+                Code::Usage,
+                format!("{option}: clones start from a template, which cannot have it; leave it out")
+            ));
+        }
+        let exact = GuestArgs { clock: ClockArg::Exact, ..self.clone() };
+        let Planned { spec, record, base: (path, format, qemu_img), .. } = exact.plan(Console::Log)?;
+        Ok(TemplatePlan {
+            spec,
+            base: BaseImage { path, format },
+            qemu_img,
+            qemu_version: record.qemu_version,
+            workload: record.workload,
+            vmlinux: record.vmlinux,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! sources/<name>-<key>/           unpacked and patched source trees
 //! work/<step>-<request>/          builds that can be continued
 //! store/<step>-<arch>-<key>/      finished products, each with its manifest.json
+//! store/template-<arch>-<key>/    booted guests, each with its template.json
 //! refs/<step>-<arch>-<request>    which product answers which request
 //! locks/, logs/
 //! ```
@@ -174,6 +175,11 @@ impl Cache {
         self.root.join("work").join(format!("{step}-{key}"))
     }
 
+    /// The place of a template, which is a product of the lab's guest and not of a source.
+    pub fn template(&self, arch: &str, key: &str) -> PathBuf {
+        self.root.join("store").join(format!("template-{arch}-{key}"))
+    }
+
     /// The product that answers a request, when there is one and it is whole.
     pub fn find(&self, request: &Request) -> Result<Option<Product>> {
         let path = self.reference(request)?;
@@ -256,7 +262,7 @@ impl Cache {
                 Err(TryLockError::WouldBlock) => {
                     if !told {
                         let pid = fs::read_to_string(&path).unwrap_or_default();
-                        eprintln!("  another setup is building {human} (pid {}); waiting", pid.trim());
+                        eprintln!("  another command is building {human} (pid {}); waiting", pid.trim());
                         told = true;
                     }
                     interrupt::sleep(Duration::from_millis(200))?;

@@ -8,7 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::template::MakeOptions;
 
+use crate::boot::GuestArgs;
 use crate::paths;
 
 /// Run the tests: the fast ones, then the slow suite that boots the real guest.
@@ -46,11 +48,17 @@ pub struct CiArgs {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(arguments, &[])
+}
+
+/// Runs cargo with more in its environment.
+fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(paths::workspace_root()?);
     // A warning in the docs is an error, as one in the code is.
     command.env("RUSTDOCFLAGS", "-D warnings");
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     eprintln!("+ cargo {}", arguments.join(" "));
     let status = command.status().context("cannot run cargo")?;
     crate::interrupt::check()?;
@@ -74,7 +82,16 @@ pub fn test(args: &TestArgs) -> Result<()> {
     let mut slow = vec!["test", "--package", "xtask", "--test", "slow", "--"];
     slow.extend(["--ignored", "--test-threads=1"]);
     slow.extend(&filter);
-    cargo(&slow)
+    cargo(&slow)?;
+    let mut variables = Vec::new();
+    for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
+        let guest = GuestArgs { workload: Some(workload.to_owned()), ..GuestArgs::default() };
+        let making = MakeOptions { interrupted: crate::interrupt::raised, ..MakeOptions::default() };
+        variables.push((variable, crate::template::ensure(&guest, making)?.folder().to_owned()));
+    }
+    slow[2] = "flipsim";
+    slow[4] = "template";
+    cargo_with(&slow, &variables)
 }
 
 /// Runs everything.

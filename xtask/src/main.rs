@@ -34,6 +34,7 @@ mod proc;
 mod progress;
 mod setup;
 mod source;
+mod template;
 mod unpack;
 
 use std::path::PathBuf;

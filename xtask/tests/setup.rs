@@ -90,7 +90,7 @@ fn the_second_setup_waits_for_the_first_and_a_signal_ends_the_wait() {
         .unwrap();
     stderr.read_to_string(&mut seen).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{seen}");
-    assert!(seen.contains("another setup is building QEMU (pid 4711); waiting"), "{seen}");
+    assert!(seen.contains("another command is building QEMU (pid 4711); waiting"), "{seen}");
     assert!(seen.ends_with("interrupted; run the same command again to go on\n"), "{seen}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -1,11 +1,12 @@
 //! Starting QEMU so that it cannot be left behind, and ending it in order.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -54,9 +55,8 @@ pub enum ProcessError {
 }
 
 /// Makes a command die with us: the kernel sends it SIGKILL when the thread that started it ends,
-/// however it ends (prctl(2), `PR_SET_PDEATHSIG`). Start it from a thread that lives as long as the
-/// process.
-pub fn die_with_parent(command: &mut Command) {
+/// however it ends (prctl(2), `PR_SET_PDEATHSIG`).
+fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let tie = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -72,12 +72,49 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// A command, and where its process is to be sent.
+type Order = (Command, mpsc::Sender<io::Result<Child>>);
+
+/// Starts a command that dies with this process, whichever of its threads asks: the death signal comes
+/// at the end of the thread that starts it, so one thread that never ends starts all of them.
+fn spawn_tied(mut command: Command) -> io::Result<Child> {
+    static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        let serve = move || {
+            for (mut command, answer) in inbox {
+                // Whoever asked waits for the answer.
+                let _ = answer.send(command.spawn());
+            }
+        };
+        // Without the thread the orders have no reader, and `send` below fails.
+        let _ = std::thread::Builder::new().name("spawner".to_owned()).spawn(serve);
+        orders
+    });
+    die_with_parent(&mut command);
+    let (answer, child) = mpsc::channel();
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    SPAWNER.send((command, answer)).map_err(|_| gone())?;
+    child.recv().map_err(|_| gone())?
+}
+
 /// Starts QEMU in its run folder. With a console in the terminal it takes our standard input and
 /// output; otherwise it gets none, and a session of its own, so that a Ctrl-C for us is none for it.
 ///
 /// # Errors
 /// The program cannot be executed, or its log cannot be made.
 pub fn spawn(spec: &MachineSpec, run: &RunDir) -> Result<Child, ProcessError> {
+    spawn_with_input(spec, run, None)
+}
+
+/// As [`spawn`], with a file as QEMU's standard input, which it can then reach as descriptor 0.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with_input(
+    spec: &MachineSpec,
+    run: &RunDir,
+    input: Option<File>,
+) -> Result<Child, ProcessError> {
     let log_path = run.file("qemu.log");
     let log = OpenOptions::new()
         .create(true)
@@ -87,13 +124,12 @@ pub fn spawn(spec: &MachineSpec, run: &RunDir) -> Result<Child, ProcessError> {
         .map_err(|cause| ProcessError::Io { path: log_path, cause })?;
     let mut command = Command::new(&spec.qemu);
     command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
-    if spec.console == Console::Socket {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+    if spec.console != Console::Terminal {
+        command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null());
         // A process group of its own keeps the terminal's signals away from it.
         command.process_group(0);
     }
-    die_with_parent(&mut command);
-    command.spawn().map_err(|cause| ProcessError::Spawn { program: spec.qemu.clone(), cause })
+    spawn_tied(command).map_err(|cause| ProcessError::Spawn { program: spec.qemu.clone(), cause })
 }
 
 /// Waits until QEMU's own monitor answers, and returns the connection.
@@ -113,7 +149,7 @@ pub fn wait_for_monitor(child: &mut Child, run: &RunDir) -> Result<QmpClient, Pr
         if Instant::now() > deadline {
             return Err(ProcessError::Silent { cause: last });
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -155,4 +191,48 @@ pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) 
         return Ok(());
     }
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_process_outlives_the_thread_that_asked_for_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            command.arg("60");
+            spawn_tied(command).unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let ended = child.try_wait().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ended, None);
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_told_to_the_one_who_asked() {
+        let error = spawn_tied(Command::new("/nonexistent/program")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn many_threads_each_get_their_own_process() {
+        let echo = |number: usize| {
+            let mut command = Command::new("echo");
+            command.arg(number.to_string()).stdout(Stdio::piped());
+            let mut child = spawn_tied(command).unwrap();
+            let mut text = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+            child.wait().unwrap();
+            text.trim() == number.to_string()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || echo(number))).collect();
+            assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+        });
+    }
 }

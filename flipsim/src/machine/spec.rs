@@ -59,6 +59,8 @@ pub enum Console {
     Terminal,
     /// To a socket in the run folder.
     Socket,
+    /// Nowhere else: nobody can type into it.
+    Log,
 }
 
 /// Where the gdb stub listens.
@@ -78,8 +80,31 @@ pub struct Disk {
     pub path: PathBuf,
     /// Its format, as QEMU names it.
     pub format: String,
-    /// Throw all writes away at the end.
-    pub discard_writes: bool,
+    /// What becomes of what the guest writes.
+    pub writes: DiskWrites,
+}
+
+/// What becomes of what a guest writes to its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskWrites {
+    /// They go into the file.
+    Keep,
+    /// They go into a layer of QEMU's own, a qcow2 file without a name that ends with QEMU.
+    Discard,
+    /// They stay in QEMU's memory, in a block filter that takes a patched QEMU, and end with it.
+    Memory,
+}
+
+/// Guest RAM in a file of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RamFile {
+    /// The file. QEMU makes it where it is missing, without using disk space for pages of zeroes.
+    pub path: PathBuf,
+    /// Whether the guest's writes reach the file. Where they do not, a page that is written becomes the
+    /// process's own, and the file stays as it is.
+    pub shared: bool,
 }
 
 /// What a guest is made of. Kept as `spec.json` in the run folder.
@@ -106,6 +131,15 @@ pub struct MachineSpec {
     pub clock: Clock,
     /// Properties of `-machine` that keep chance out of the guest, as this QEMU spells them.
     pub fixed: Vec<String>,
+    /// The file that RAM lies in, for a guest that is saved as a template or started from one.
+    #[serde(default)]
+    pub ram_file: Option<RamFile>,
+    /// Start with the device state that comes in by QMP `migrate-incoming`, in place of a boot.
+    #[serde(default)]
+    pub incoming: bool,
+    /// Keep QEMU, stopped, when the guest switches itself off or resets.
+    #[serde(default)]
+    pub stay_at_end: bool,
     /// Where the console goes.
     pub console: Console,
     /// Execute nothing until somebody says so: a debugger, or a lab that lets it run step by step.
@@ -141,8 +175,9 @@ impl MachineSpec {
         let mut args = Args(Vec::new());
         args.flag("-nodefaults").flag("-no-user-config");
         args.option("-display", "none");
-        let machine: Vec<&str> =
-            std::iter::once(self.arch.machine).chain(self.fixed.iter().map(String::as_str)).collect();
+        let ram = self.ram_file.as_ref().map(|_| "memory-backend=ram0");
+        let fixed = self.fixed.iter().map(String::as_str);
+        let machine: Vec<&str> = std::iter::once(self.arch.machine).chain(fixed).chain(ram).collect();
         args.option("-machine", &machine.join(","));
         let (cpu, accel) = match self.clock {
             Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),
@@ -155,17 +190,32 @@ impl MachineSpec {
         }
         args.option("-smp", &self.cpus.to_string());
         args.option("-m", &format!("{}M", self.memory >> 20));
+        if let Some(RamFile { path, shared }) = &self.ram_file {
+            let share = if *shared { "on" } else { "off" };
+            let options =
+                format!("memory-backend-file,id=ram0,size={}M,share={share},mem-path=", self.memory >> 20);
+            args.keyed("-object", &options, path.as_os_str());
+        }
         // A clock that starts where the host is would make every run another one.
         args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
         args.path("-kernel", &self.kernel);
         args.option("-append", &self.append);
         if let Some(disk) = &self.disk {
-            let discard = if disk.discard_writes { ",snapshot=on" } else { "" };
-            // Every stop flushes the disk. With the exact clock stops are many and the layer is the
-            // guest's alone: the host's page cache is safe enough for it.
-            let cache = if exact { ",cache=unsafe" } else { "" };
-            let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
-            args.keyed("-drive", &options, disk.path.as_os_str());
+            if disk.writes == DiskWrites::Memory {
+                let options = format!(
+                    "driver=flipsim-cow,node-name=disk0,file.driver={},file.read-only=on,file.file.driver=file,\
+                     file.file.read-only=on,file.file.filename=",
+                    disk.format
+                );
+                args.keyed("-blockdev", &options, disk.path.as_os_str());
+            } else {
+                let discard = if disk.writes == DiskWrites::Discard { ",snapshot=on" } else { "" };
+                // Every stop flushes the disk. With the exact clock stops are many and the layer is the
+                // guest's alone: the host's page cache is safe enough for it.
+                let cache = if exact { ",cache=unsafe" } else { "" };
+                let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
+                args.keyed("-drive", &options, disk.path.as_os_str());
+            }
             // A request is carried out in the vCPU's thread, so that it can end within one instruction.
             let kick = if exact { ",ioeventfd=off" } else { "" };
             args.option("-device", &format!("virtio-blk-pci,drive=disk0{kick}"));
@@ -177,7 +227,8 @@ impl MachineSpec {
         }
         args.option("-device", "pvpanic-pci");
         // QEMU's own default for a panic is to shut down, and with it the evidence would be gone.
-        args.option("-action", "panic=pause,reboot=shutdown");
+        let off = if self.stay_at_end { ",shutdown=pause" } else { "" };
+        args.option("-action", &format!("panic=pause,reboot=shutdown{off}"));
         let log = format!("logfile={CONSOLE_LOG},logappend=on");
         match self.console {
             Console::Terminal => {
@@ -189,6 +240,9 @@ impl MachineSpec {
                     "-chardev",
                     &format!("socket,id=console0,path={CONSOLE_SOCKET},server=on,wait=off,{log}"),
                 );
+            }
+            Console::Log => {
+                args.option("-chardev", &format!("file,id=console0,append=on,path={CONSOLE_LOG}"));
             }
         }
         args.option("-serial", "chardev:console0");
@@ -207,6 +261,10 @@ impl MachineSpec {
             GdbPort::Tcp(port) => {
                 args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
             }
+        }
+        if self.incoming {
+            // `defer`: capabilities have to be set before the state comes in.
+            args.option("-incoming", "defer");
         }
         if self.start_stopped {
             args.flag("-S");
@@ -260,13 +318,16 @@ mod tests {
             arch,
             qemu: "/lab/qemu-system-aarch64".into(),
             kernel: "/lab/Image".into(),
-            disk: Some(Disk { path: "disk.qcow2".into(), format: "qcow2".into(), discard_writes: false }),
+            disk: Some(Disk { path: "disk.qcow2".into(), format: "qcow2".into(), writes: DiskWrites::Keep }),
             memory: 128 << 20,
             cpus: 1,
             append: kernel_command_line(arch, Some("sha256"), ""),
             share: Some("/lab/share".into()),
             clock: Clock::Real,
             fixed: Vec::new(),
+            ram_file: None,
+            incoming: false,
+            stay_at_end: false,
             console: Console::Socket,
             start_stopped: false,
             monitor: None,
@@ -321,7 +382,7 @@ mod tests {
             start_stopped: true,
             monitor: Some("/home/me/qemu,socket".into()),
             gdb: GdbPort::Tcp(1234),
-            disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), discard_writes: true }),
+            disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), writes: DiskWrites::Discard }),
             share: None,
             cpus: 2,
             clock: Clock::Kvm,
@@ -387,6 +448,42 @@ mod tests {
         -chardev socket,id=gdb0,path=gdb.sock,server=on,wait=off
         -gdb chardev:gdb0
         ");
+    }
+
+    #[test]
+    fn a_clone_differs_from_its_template_in_the_mapping_of_ram_the_disk_and_the_incoming_state() {
+        let ram = |shared| Some(RamFile { path: "/t/ram,1".into(), shared });
+        let disk = |writes| Some(Disk { path: "/t/disk.qcow2".into(), format: "qcow2".into(), writes });
+        let template = MachineSpec {
+            clock: Clock::Exact,
+            share: None,
+            console: Console::Log,
+            start_stopped: true,
+            ram_file: ram(true),
+            ..spec()
+        };
+        let clone = MachineSpec {
+            ram_file: ram(false),
+            disk: disk(DiskWrites::Discard),
+            incoming: true,
+            stay_at_end: true,
+            ..template.clone()
+        };
+        let (template, clone) = (text(&template), text(&clone));
+        let lines = |a: &str, b: &str| {
+            let apart = a.lines().filter(|line| !b.lines().any(|other| other == *line));
+            apart.collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(lines(&template, &clone), @"");
+        insta::assert_snapshot!(lines(&clone, &template), @"");
+    }
+
+    #[test]
+    fn a_disk_whose_writes_stay_in_memory_is_a_filter_over_files_that_are_only_read() {
+        let disk = Disk { path: "/t/d,1".into(), format: "qcow2".into(), writes: DiskWrites::Memory };
+        let text = text(&MachineSpec { clock: Clock::Exact, disk: Some(disk), ..spec() });
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("disk0")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"");
     }
 
     #[test]

@@ -85,10 +85,8 @@ impl CloneGuest {
         let input = File::open(&input).map_err(io_error("open", &input))?;
         let mut qemu = OwnedQemu(process::spawn_with_input(&spec(template, options), &run.0, Some(input))?);
         let monitor = process::wait_for_monitor(&mut qemu.0, &run.0)?;
-        restore(monitor, &mut qemu, &run.0).map_err(|cause| TemplateError::Restore {
-            folder: template.folder().to_owned(),
-            cause,
-        })?;
+        restore(monitor, &mut qemu, &run.0)
+            .map_err(|cause| TemplateError::Restore { folder: template.folder().to_owned(), cause })?;
         let gdb = Endpoint::Unix(run.0.file(GDB_SOCKET));
         let mut target = LiveTarget::attach(&gdb, Some(&run.0.qmp()), Timeouts::default())?;
         let (clock, wanted) = (target.clock()?, template.info().clock);

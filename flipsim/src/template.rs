@@ -206,8 +206,11 @@ impl TemplatePlan {
 
     fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let Self { spec, base, vmlinux, .. } = self;
-        let fixed =
-            [("qemu", spec.qemu.as_path()), ("kernel", spec.kernel.as_path()), ("image", base.path.as_path())];
+        let fixed = [
+            ("qemu", spec.qemu.as_path()),
+            ("kernel", spec.kernel.as_path()),
+            ("image", base.path.as_path()),
+        ];
         fixed.into_iter().chain(vmlinux.iter().map(|path| ("vmlinux", path.as_path())))
     }
 
@@ -335,7 +338,8 @@ impl Template {
         made.map_err(io_error("create", &temporary))?;
         let filled = fill(plan, &temporary, options, on_line);
         if let Err(error) = filled {
-            let evidence = matches!(&error, TemplateError::Boot(error) if !matches!(error, BootError::Interrupted));
+            let evidence =
+                matches!(&error, TemplateError::Boot(error) if !matches!(error, BootError::Interrupted));
             // What went wrong says more than a failure to clean up would.
             let _ = if evidence {
                 [RAM, DISK].iter().try_for_each(|name| fs::remove_file(temporary.join(name)))
@@ -583,8 +587,7 @@ fn fill(
     let key = plan.key()?;
     let mut inputs = BTreeMap::new();
     for (name, path) in plan.files() {
-        let input =
-            Input { path: path.to_owned(), stamp: FileStamp::of(path)?, sha256: file_digest(path)? };
+        let input = Input { path: path.to_owned(), stamp: FileStamp::of(path)?, sha256: file_digest(path)? };
         inputs.insert(name.to_owned(), input);
     }
     let run = RunDir::at(folder);

@@ -382,7 +382,11 @@ mod tests {
             start_stopped: true,
             monitor: Some("/home/me/qemu,socket".into()),
             gdb: GdbPort::Tcp(1234),
-            disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), writes: DiskWrites::Discard }),
+            disk: Some(Disk {
+                path: "my disk.img".into(),
+                format: "raw".into(),
+                writes: DiskWrites::Discard,
+            }),
             share: None,
             cpus: 2,
             clock: Clock::Kvm,

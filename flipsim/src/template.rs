@@ -462,6 +462,9 @@ impl Template {
             .filter(|(_, (mine, theirs))| mine != theirs)
             .map(|(index, _)| GuestPhys(range.first.0 + (index * PAGE) as u64))
             .collect();
+        if apart.is_empty() {
+            return Some(", although it is equal to the template's file".to_owned());
+        }
         let first: Vec<String> = apart.iter().take(8).map(ToString::to_string).collect();
         Some(format!(" ({} pages differ from its file: {} …)", apart.len(), first.join(", ")))
     }
@@ -599,6 +602,9 @@ fn fill(
     let boot_seconds = guest.ready.took.as_secs_f64();
     end(guest)?;
     run.remove_sockets();
+    // Whatever else QEMU said, it did what it was asked.
+    let log = run.file("qemu.log");
+    fs::remove_file(&log).map_err(io_error("remove", &log))?;
     let mut files = BTreeMap::new();
     // QEMU 7 opens the file of a private mapping for writing as well, although it never writes to it.
     for (name, mode) in [(RAM, 0o600), (DEVICE_STATE, 0o400), (DISK, 0o400), (CONSOLE_LOG, 0o400)] {

@@ -5,10 +5,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::template::MakeOptions;
 
 use crate::boot::GuestArgs;
 use crate::paths;
@@ -86,8 +86,8 @@ pub fn test(args: &TestArgs) -> Result<()> {
     let mut variables = Vec::new();
     for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
         let guest = GuestArgs { workload: Some(workload.to_owned()), ..GuestArgs::default() };
-        let making = MakeOptions { interrupted: crate::interrupt::raised, ..MakeOptions::default() };
-        variables.push((variable, crate::template::ensure(&guest, making)?.folder().to_owned()));
+        let template = crate::template::ensure(&guest, Duration::from_secs(120))?;
+        variables.push((variable, template.folder().to_owned()));
     }
     slow[2] = "flipsim";
     slow[4] = "template";

@@ -3,6 +3,7 @@
 //! Invariant: what is returned was compared with a clone of it, in this process or an earlier one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use flipsim::clone::CloneOptions;
@@ -25,8 +26,10 @@ pub fn clones_dir() -> Result<PathBuf> {
 }
 
 /// The template of the guest that the arguments describe, with the exact clock. It is made when there is
-/// none, and is made anew when anything that it depends on has changed.
-pub fn ensure(args: &GuestArgs, options: MakeOptions) -> Result<Template> {
+/// none, and another one is made when anything that it depends on has changed. Its boot may take
+/// `timeout` on the host's clock.
+pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
+    let options = MakeOptions { timeout, interrupted: interrupt::raised };
     let plan = args.template_plan()?;
     let cache = Cache::open()?;
     let key = plan.key()?;

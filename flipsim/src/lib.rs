@@ -31,6 +31,7 @@ pub mod gdb;
 pub mod kconfig;
 pub mod live;
 pub mod machine;
+pub mod mark;
 pub mod memory;
 pub mod net;
 pub mod qmp;

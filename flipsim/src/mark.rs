@@ -1,0 +1,235 @@
+//! Marking a state inside a running QEMU, going back to it, and telling which state a guest is in
+//! (`qemu-patches/`, QMP `mark-state`, `rewind-state`, `query-state-digest`).
+//!
+//! Invariant: a digest depends on the state alone, not on the way that led to it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::live::LiveTarget;
+use crate::qmp::QmpError;
+
+/// What a QEMU without the patch is told as.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkError {
+    /// The monitor, or QEMU's refusal.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// No monitor at all.
+    #[error("a state can only be marked where the guest's QMP monitor is known")]
+    NoMonitor,
+    /// An answer that is none.
+    #[error("QEMU's answer to `{command}` cannot be read: {cause}; is it a QEMU with the lab's patches?")]
+    Answer {
+        /// The command.
+        command: &'static str,
+        /// What is wrong.
+        cause: serde_json::Error,
+    },
+}
+
+/// 128 bits that stand for a state.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest128(pub u128);
+
+impl fmt::Display for Digest128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest128 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest128 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = Some(&text).filter(|text| text.len() <= 32 && !text.starts_with(['+', '-']));
+        let number = number.and_then(|text| u128::from_str_radix(text, 16).ok());
+        number
+            .map(Digest128)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no digest of 128 bits")))
+    }
+}
+
+/// What a mark or a rewind did, and how long its parts took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StateChange {
+    /// The virtual time of the state that is marked.
+    pub virtual_ns: u64,
+    /// Pages that may have been written since the last mark or rewind.
+    pub pages: u64,
+    /// Those whose content had changed.
+    pub pages_changed: u64,
+    /// The size of the devices' state.
+    pub device_bytes: u64,
+    /// Clusters of 4 KiB written to disks since the last mark or rewind.
+    pub clusters: u64,
+    /// Microseconds spent on RAM.
+    pub pages_us: u64,
+    /// Microseconds spent on devices.
+    pub devices_us: u64,
+    /// Microseconds spent on disks.
+    pub disks_us: u64,
+    /// Microseconds spent on the rest.
+    pub other_us: u64,
+}
+
+/// The state of one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSection {
+    /// Its name in a migration's stream.
+    pub name: String,
+    /// Its number among those of that name.
+    pub instance: i64,
+    /// The size of its state.
+    pub bytes: u64,
+    /// The digest of it.
+    pub digest: Digest128,
+}
+
+/// A page of RAM that is not as in the template.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChangedPage {
+    /// The name of the RAM block.
+    pub block: String,
+    /// Where the page begins in it.
+    pub offset: u64,
+    /// The digest of its content.
+    pub digest: Digest128,
+}
+
+/// The state of a stopped guest, in few bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StateDigest {
+    /// Of all of it.
+    pub digest: Digest128,
+    /// Of the pages that are not as in the template.
+    pub ram: Digest128,
+    /// Of the devices, the vCPUs' registers among them.
+    pub devices: Digest128,
+    /// Of what was written to disks.
+    pub disks: Digest128,
+    /// The virtual clock.
+    pub virtual_ns: u64,
+    /// The instructions executed so far, where they are counted.
+    pub instructions: Option<u64>,
+    /// Pages that are not as in the template.
+    pub pages_differing: u64,
+    /// Pages that were read in order to tell.
+    pub pages_hashed: u64,
+    /// The devices one by one, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sections: Option<Vec<DeviceSection>>,
+    /// The pages, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Vec<ChangedPage>>,
+}
+
+impl StateDigest {
+    /// Whether two states are one, as far as 128 bits can tell. How many pages were read for it does
+    /// not count.
+    #[must_use]
+    pub fn is_same(&self, other: &StateDigest) -> bool {
+        (self.ram, self.devices, self.disks, self.virtual_ns, self.instructions)
+            == (other.ram, other.devices, other.disks, other.virtual_ns, other.instructions)
+    }
+}
+
+/// The commands that a QEMU must have for all of this.
+pub const COMMANDS: [&str; 3] = ["mark-state", "rewind-state", "query-state-digest"];
+
+impl LiveTarget {
+    fn ask<T: serde::de::DeserializeOwned>(
+        &mut self,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<T, MarkError> {
+        let answer = self.qmp().ok_or(MarkError::NoMonitor)?.execute(command, arguments)?;
+        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
+    }
+
+    /// Whether this QEMU can mark and rewind.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn can_rewind(&mut self) -> Result<bool, MarkError> {
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        for command in COMMANDS {
+            if !qmp.has_command(command)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Marks the state that the guest is in. It must be stopped.
+    ///
+    /// # Errors
+    /// QEMU refuses; an earlier mark then stays.
+    pub fn mark(&mut self) -> Result<StateChange, MarkError> {
+        self.ask("mark-state", Value::Null)
+    }
+
+    /// Goes back to the mark, from whatever state the guest is stopped in.
+    ///
+    /// # Errors
+    /// There is no mark; or QEMU could not put everything back, and is then of no more use.
+    pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
+        self.ask("rewind-state", Value::Null)
+    }
+
+    /// Which state the stopped guest is in. `detailed` lists devices and pages.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_digest(&mut self, detailed: bool) -> Result<StateDigest, MarkError> {
+        self.ask("query-state-digest", json!({ "sections": detailed, "pages": detailed }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_32_digits_and_is_read_back() {
+        let digest = Digest128(0x0b16);
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(json, "\"00000000000000000000000000000b16\"");
+        assert_eq!(serde_json::from_str::<Digest128>(&json).unwrap(), digest);
+        for bad in ["\"\"", "\"-1\"", "\"+1\"", "\"xyz\"", "\"100000000000000000000000000000000\"", "1"] {
+            assert!(serde_json::from_str::<Digest128>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_qemu_is_read() {
+        let answer = json!({
+            "digest": "0b16e4be4a1a6f4ae4a7a1f4a8bd16c5", "ram": "3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11",
+            "devices": "cddb780659632dacc9881ae80e62012f", "disks": "00000000000000000000000000008a85",
+            "virtual-ns": 2_000_000, "instructions": 1_900_000, "pages-differing": 402, "pages-hashed": 310,
+            "clusters": 3, "left-out": [], "pages-us": 90, "devices-us": 300, "disks-us": 5,
+        });
+        let state: StateDigest = serde_json::from_value(answer).unwrap();
+        assert_eq!((state.virtual_ns, state.pages_differing, state.disks.0), (2_000_000, 402, 0x8a85));
+        let mut other = state.clone();
+        other.pages_hashed = 1;
+        assert!(state.is_same(&other));
+        other.instructions = Some(1);
+        assert!(!state.is_same(&other));
+    }
+}

@@ -400,3 +400,71 @@ impl Target for LiveTarget {
         if self.has_stop_at && self.icount { Timing::Exact } else { Timing::Approximate }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{AfterResume, FakeMonitor, FakeStub};
+
+    /// A guest with an exact clock at 1000 ns, which runs for `ran` when it is asked for 50 and resumed.
+    fn target(ran: u64, answer: &'static [&'static str]) -> (LiveTarget, FakeStub, FakeMonitor) {
+        let clock = Arc::new(AtomicU64::new(1000));
+        let ahead = Arc::clone(&clock);
+        let stub = FakeStub::builder()
+            .stopped()
+            .ram(0x4000_0000, vec![0; 64])
+            .monitor("stop_delayed 50", answer)
+            .on_resume(move |_| {
+                ahead.fetch_add(ran, Ordering::SeqCst);
+                AfterResume::Stops(2)
+            })
+            .spawn();
+        let commands = json!([{ "name": "query-virtual-clock" }, { "name": "stop-at" }]);
+        let monitor = FakeMonitor::builder()
+            .stopped()
+            .guest(stub.handle())
+            .reply("query-commands", commands)
+            .reply("cancel-stop-at", json!({}))
+            .on("query-virtual-clock", move |_| {
+                let now = clock.load(Ordering::SeqCst);
+                Ok(json!({ "virtual-ns": now, "icount": true, "instructions": now }))
+            })
+            .spawn();
+        let timeouts = Timeouts { connect: Duration::from_secs(5), reply: Duration::from_secs(5) };
+        let target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), timeouts).unwrap();
+        (target, stub, monitor)
+    }
+
+    #[test]
+    fn a_guest_that_stops_where_it_was_asked_to_has_arrived() {
+        let (mut target, _stub, _monitor) = target(50, &[]);
+        let arrival = target.run_for(VirtualNs(50)).unwrap();
+        assert_eq!(arrival, Arrival { at: Some(VirtualNs(1050)), timing: Timing::Exact, early: None });
+    }
+
+    #[test]
+    fn a_guest_that_stops_elsewhere_is_never_taken_for_arrived() {
+        let (mut late, _stub, _monitor) = target(51, &[]);
+        let error = late.run_for(VirtualNs(50)).unwrap_err();
+        assert!(
+            matches!(error, TargetError::Missed { wanted: VirtualNs(1050), at: VirtualNs(1051) }),
+            "{error}"
+        );
+        let (mut early, _stub, _monitor) = target(49, &[]);
+        let arrival = early.run_for(VirtualNs(50)).unwrap();
+        assert_eq!((arrival.at, arrival.early.is_some()), (Some(VirtualNs(1049)), true));
+    }
+
+    #[test]
+    fn a_guest_does_not_run_when_its_stop_was_refused() {
+        let (mut target, stub, _monitor) = target(50, &["Error: A delay is not possible\r\n"]);
+        let error = target.run_for(VirtualNs(50)).unwrap_err();
+        assert!(matches!(&error, TargetError::Refused { cause, .. } if cause.contains("delay")), "{error}");
+        assert!(!stub.handle().log().iter().any(|packet| packet == "c"), "it was let run");
+    }
+}

@@ -14,8 +14,6 @@ use flipsim::machine::health::{Evidence, Health};
 use flipsim::machine::run::{RunDir, RunRecord};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::machine::watch::{EVENTS, LoggedEvent, parse_events};
-use flipsim::net::Timeouts;
-use flipsim::qmp::QmpClient;
 use flipsim::record::{FlipRecord, Moment, RecordContext, RecordLog, Timing};
 use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
@@ -290,8 +288,9 @@ impl Session {
         }
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
             .then(|| boot::console_answers(&run, Duration::from_secs(3)));
-        // Asked for the status anew: a panic may have come with the answer.
-        if let Some(mut qmp) = QmpClient::connect(&run.qmp(), Timeouts::default()).ok().filter(|_| alone) {
+        // Asked for the status anew: a panic may have come with the answer. The monitor serves one client
+        // at a time, and that is still ours.
+        if let Some(qmp) = self.target.qmp().filter(|_| alone) {
             watcher.evidence.status = qmp.status().ok().map(|status| status.status);
         }
         let health = if fresh { watcher.last_health() } else { watcher.look() };

@@ -4,10 +4,10 @@
 //! Invariant: this file decides on no fault; it turns flags into a fault space of `flipsim` and
 //! shows what came of each draw. What was drawn is recorded before the next one is.
 
-mod flips;
+pub mod flips;
 mod list;
 mod range;
-mod session;
+pub mod session;
 mod shell;
 mod snap;
 mod timed;
@@ -115,7 +115,7 @@ enum Sub {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ListWhat {
+pub enum ListWhat {
     Ram,
     Reg,
     Regions,

@@ -68,6 +68,12 @@ impl GuestChoice {
         }
     }
 
+    /// The guest of this name.
+    #[must_use]
+    pub fn named(name: &str) -> GuestChoice {
+        GuestChoice { guest: Some(name.to_owned()), ..GuestChoice::default() }
+    }
+
     fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
         let workload = match &self.workload {
             Some(workload) => workload.clone(),

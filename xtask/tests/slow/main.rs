@@ -496,3 +496,87 @@ fn savevm_works_because_the_share_is_unmounted() {
     }
     assert!(!answer.contains("Error"), "{answer}");
 }
+
+/// A port that nothing listens on.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// What gdb says to these commands, one after the other in one session.
+fn gdb_says(port: u16, commands: &[&str]) -> String {
+    let mut gdb = Command::new("timeout");
+    gdb.args(["120", "gdb-multiarch", "-nx", "-batch", "-ex", &format!("target remote 127.0.0.1:{port}")]);
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    let output = gdb.stdin(Stdio::null()).output().expect("timeout(1) is there");
+    assert!(output.status.success(), "{commands:?}:\n{}", text(&output));
+    text(&output)
+}
+
+/// The virtual time of a snapshot, in ms, from what `info snapshots` prints.
+fn clock_of(snapshots: &str, tag: &str) -> u64 {
+    let mut rows = snapshots.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row =
+        rows.find(|words| words.get(1) == Some(&tag)).unwrap_or_else(|| panic!("no {tag}: {snapshots}"));
+    let clock = row.iter().rfind(|word| word.matches(':').count() == 2).expect("a row ends with a clock");
+    let parts: Vec<u64> = clock.split([':', '.']).map(|part| part.parse().expect("a number")).collect();
+    ((parts[0] * 60 + parts[1]) * 60 + parts[2]) * 1000 + parts[3]
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn gdb_users_find_their_commands() {
+    if Command::new("gdb-multiarch").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: gdb-multiarch is not installed (apt-get install gdb-multiarch)");
+        return;
+    }
+    for clock in ["exact", "real"] {
+        let port = free_port();
+        let endpoint = format!("tcp:{port}");
+        let _guest = Guest::boot(&format!("gdb-{clock}"), &["--gdb", &endpoint, "--clock", clock]);
+        let said = gdb_says(
+            port,
+            &[
+                "x/4x $pc",
+                "monitor savevm before",
+                "monitor stop_delayed 40000000",
+                "continue",
+                "monitor savevm after",
+                "monitor info snapshots",
+                "monitor loadvm before",
+                "monitor delvm before",
+                "monitor delvm after",
+                "detach",
+            ],
+        );
+        let words = said.lines().find(|line| line.matches("\t0x").count() == 4);
+        assert!(words.is_some_and(|line| line.starts_with("0x")), "{said}");
+        assert!(said.contains("SIGINT"), "the delayed stop is told as a stop:\n{said}");
+        assert!(said.contains("detached"), "{said}");
+        let ran = clock_of(&said, "after") - clock_of(&said, "before");
+        if clock == "exact" {
+            assert_eq!(ran, 40, "{said}");
+        } else {
+            assert!(ran >= 40, "{said}");
+        }
+        // The other order: `cont` by the monitor, behind gdb's back, and the delay asked for of a guest that
+        // runs. The stub drops that packet and gdb sends it again 2 s later; the session must survive it.
+        let said = gdb_says(
+            port,
+            &[
+                "monitor cont",
+                "monitor stop_delayed 1000000",
+                "monitor cont",
+                "monitor stop_delayed 1000000",
+                "monitor info status",
+                "x/4x $pc",
+                "detach",
+            ],
+        );
+        assert!(said.contains("VM status: paused"), "{said}");
+        assert!(said.lines().any(|line| line.matches("\t0x").count() == 4), "{said}");
+        assert!(said.contains("detached"), "{said}");
+    }
+}

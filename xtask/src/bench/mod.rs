@@ -1,0 +1,314 @@
+//! `cargo xtask bench`: our figures beside the original's methods, on one guest, in one run.
+//!
+//! Invariant: nothing is asserted here; a slow host makes a slow table, not a failure.
+
+mod original;
+mod ours;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use flipsim::machine::run::RunRecord;
+use flipsim::schedule::Intervals;
+use flipsim::units::{VirtualNs, format_size, parse_number};
+use serde::Serialize;
+
+use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
+use crate::exit::{Code, ExitWith};
+use crate::interrupt::Interrupted;
+use crate::progress::Step;
+use original::Subject;
+use table::{Measured, Summary, markdown};
+
+/// Measure the lab beside the methods it replaces.
+///
+/// One guest, one run: flips with the lab's own client, with one gdb process a flip, with pygdbmi (if it is
+/// installed), and `auto 10 20ns 100ns ram` beside the gdb commands that do the same.
+#[derive(clap::Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  cargo xtask bench                                everything but determinism
+  cargo xtask bench --out bench.json
+  cargo xtask bench flip --count 5000 --gdb-count 50 --json
+  cargo xtask bench auto --autos 500 --gdb-autos 0
+  cargo xtask bench determinism
+
+gdb-multiarch and pygdbmi are measured where they are installed; the lab itself needs neither."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Only flips in RAM, and how long the guest stands still for one
+    #[command(after_help = "Example:\n  cargo xtask bench flip --count 2000")]
+    Flip(Options),
+    /// Only stops at virtual times, and `auto 10 20ns 100ns ram`
+    #[command(after_help = "Example:\n  cargo xtask bench auto --autos 500")]
+    Auto(Options),
+    Determinism(crate::determinism::Args),
+}
+
+/// How much is measured.
+#[derive(clap::Args, Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Options {
+    /// Flips, and stops, with the lab's own client
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Runs of `auto 10 20ns 100ns ram` with the lab's own client
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    autos: u32,
+    /// Flips with one gdb process each, and with pygdbmi
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    gdb_count: u32,
+    /// Runs of `auto 10 20ns 100ns ram` with gdb commands; one takes some 20 s
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    gdb_autos: u32,
+    /// The seed of addresses and intervals
+    #[arg(long, default_value = "1", value_parser = parse_number)]
+    seed: u64,
+    /// As JSON
+    #[arg(long)]
+    #[serde(skip)]
+    json: bool,
+    /// Write the JSON to this file, too
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    out: Option<PathBuf>,
+}
+
+/// The version of the JSON's keys.
+const FORMAT: u32 = 1;
+
+/// The command that is compared, in the original's words.
+const AUTO: &str = "auto 10 20ns 100ns ram";
+/// Its number of flips.
+const AUTO_FLIPS: u32 = 10;
+
+/// Its intervals.
+fn intervals() -> Intervals {
+    Intervals::Uniform { min: VirtualNs(20), max: VirtualNs(100) }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Parts {
+    flip: bool,
+    auto: bool,
+}
+
+/// Everything that a run has to tell.
+#[derive(Serialize)]
+struct Report<'a> {
+    format: u32,
+    measured: String,
+    host: Host,
+    qemu: String,
+    guest: String,
+    auto: &'a str,
+    options: &'a Options,
+    methods: Vec<Summary<'a>>,
+}
+
+/// What it was measured on.
+#[derive(Debug, Serialize)]
+struct Host {
+    architecture: &'static str,
+    processor: Option<String>,
+    cores: usize,
+    /// The load average of the last minute, before and after: figures from a busy host are worth little.
+    load: [Option<f64>; 2],
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let (parts, options) = match args.what {
+        Some(What::Determinism(args)) => return crate::determinism::run(&args),
+        Some(What::Flip(options)) => (Parts { flip: true, auto: false }, options),
+        Some(What::Auto(options)) => (Parts { flip: false, auto: true }, options),
+        None => (Parts { flip: true, auto: true }, args.options),
+    };
+    // Found out now, and not after minutes of measuring.
+    let out = options.out.as_ref().map(|path| {
+        let made = std::fs::File::create(path);
+        made.with_context(|| format!("cannot write --out {}", path.display())).exit_with(Code::Usage)
+    });
+    let out = out.transpose()?;
+    let load = load();
+    let guest_args = GuestArgs {
+        workload: Some("sha256".to_owned()),
+        // Busy for as long as it takes.
+        append: "flipsim.repeat=1000000".to_owned(),
+        clock: ClockArg::Exact,
+        no_share: true,
+        ..GuestArgs::default()
+    };
+    let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
+    let methods = measure(&guest, parts, &options);
+    let record = guest.record.clone();
+    guest.stop()?;
+    let methods = methods?;
+    let report = Report {
+        format: FORMAT,
+        measured: jiff::Timestamp::now().to_string(),
+        host: Host { load: [load, self::load()], ..Host::find() },
+        qemu: record.qemu_version.clone(),
+        guest: describe(&record),
+        auto: AUTO,
+        options: &options,
+        methods: methods.iter().map(Measured::summary).collect(),
+    };
+    let json = serde_json::to_string_pretty(&report)?;
+    if let Some(mut file) = out {
+        use std::io::Write;
+        writeln!(file, "{json}").context("cannot write the file of --out")?;
+    }
+    if options.json {
+        outln!("{json}");
+        return Ok(());
+    }
+    outln!("{}", markdown(&methods, AUTO));
+    outln!("{} · {} · {}", report.host, report.qemu, report.guest);
+    Ok(())
+}
+
+/// Each method in its turn, the lab's own first.
+fn measure(guest: &HeadlessGuest, parts: Parts, options: &Options) -> Result<Vec<Measured>> {
+    let name = &guest.record.name;
+    let mut methods = Vec::new();
+    let mut timed = |what: &str, work: &mut dyn FnMut() -> Result<Vec<Measured>>| -> Result<()> {
+        let step = Step::spinner(what);
+        methods.extend(work()?);
+        step.done();
+        Ok(())
+    };
+    let (mut session, space) = ours::attach(name)?;
+    if parts.flip {
+        timed("our flips", &mut || Ok(ours::flips(&mut session.target, &space, options)?.into()))?;
+    }
+    if parts.auto {
+        timed("our stops and auto", &mut || {
+            Ok(vec![
+                ours::stops(&mut session.target, options)?,
+                ours::autos(&mut session.target, &space, options)?,
+                ours::recorded(&mut session, &space, options)?,
+            ])
+        })?;
+    }
+    session.finish_quietly()?;
+    if parts.auto {
+        timed("our whole command", &mut || Ok(vec![ours::command(name, AUTO, options)?]))?;
+    }
+    let mut subject = Subject::new(&guest.run, &guest.record)?;
+    if options.gdb_count > 0 {
+        let name = "one gdb process a flip";
+        timed(name, &mut || Ok(vec![or_missing(name, subject.processes(name, &space, options))?]))?;
+        for (name, how) in [("pygdbmi, five writes a flip", "each"), ("pygdbmi, one write a flip", "one")] {
+            timed(name, &mut || Ok(vec![or_missing(name, subject.pygdbmi(name, how, &space, options))?]))?;
+        }
+    }
+    if parts.auto && options.gdb_autos > 0 {
+        let name = "gdb commands: `cont`, `stop_delayed`, list of RAM, flip";
+        timed(name, &mut || Ok(vec![or_missing(name, subject.gdb_commands(name, &space, options))?]))?;
+    }
+    Ok(methods)
+}
+
+/// What does not work with the original's methods is told, and costs none of the other figures.
+fn or_missing(name: &str, result: Result<Measured>) -> Result<Measured> {
+    match result {
+        Err(error) if !error.is::<Interrupted>() => {
+            Ok(Measured::missing(name, &format!("not measured: {error:#}")))
+        }
+        other => other,
+    }
+}
+
+fn describe(guest: &RunRecord) -> String {
+    let (arch, memory) = (&guest.arch, format_size(guest.memory));
+    let workload = guest.workload.as_deref().unwrap_or("none");
+    format!("{arch} guest, {memory}, {} vCPU, clock {}, workload {workload}", guest.cpus, guest.clock.name())
+}
+
+impl Host {
+    fn find() -> Host {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Host {
+            architecture: std::env::consts::ARCH,
+            processor: processor(&cpuinfo),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            load: [None, None],
+        }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} cores of {}", self.cores, self.processor.as_deref().unwrap_or(self.architecture))?;
+        if let [Some(before), Some(after)] = self.load {
+            write!(f, ", load {before:.1} before and {after:.1} after")?;
+        }
+        Ok(())
+    }
+}
+
+/// The processor's name, where the system knows one.
+fn processor(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_auto_are_what_is_measured() {
+        assert_eq!(AUTO, format!("auto {AUTO_FLIPS} 20ns 100ns ram"));
+        assert_eq!(intervals(), Intervals::uniform(VirtualNs(20), VirtualNs(100)).unwrap());
+    }
+
+    #[test]
+    fn a_processor_without_a_name_is_no_error() {
+        assert_eq!(
+            processor("processor : 0\nmodel name\t: A CPU @ 2 GHz\n").as_deref(),
+            Some("A CPU @ 2 GHz")
+        );
+        assert_eq!(processor("processor : 0\nBogoMIPS : 50\n"), None);
+    }
+
+    #[test]
+    fn the_report_says_what_was_measured_on_what() {
+        let options =
+            Options { count: 2, autos: 1, gdb_count: 0, gdb_autos: 0, seed: 1, json: true, out: None };
+        let methods = [Measured { flips: vec![Duration::from_micros(31)], ..Measured::new("ours") }];
+        let report = Report {
+            format: FORMAT,
+            measured: "2026-11-23T00:00:00Z".to_owned(),
+            host: Host {
+                architecture: "x86_64",
+                processor: Some("A CPU".to_owned()),
+                cores: 2,
+                load: [Some(0.5), None],
+            },
+            qemu: "7.1.0".to_owned(),
+            guest: "aarch64 guest".to_owned(),
+            auto: AUTO,
+            options: &options,
+            methods: methods.iter().map(Measured::summary).collect(),
+        };
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
+    }
+}

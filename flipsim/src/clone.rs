@@ -7,7 +7,10 @@
 //! end with it: QEMU dies with this process, whatever ends it, and a folder that a killed process left is
 //! removed by the next start.
 
+mod written;
+
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +27,7 @@ use crate::net::{Endpoint, Timeouts};
 use crate::qmp::{Event, QmpClient, QmpError};
 use crate::state::{State, StateError};
 use crate::template::{OwnedQemu, Template, TemplateError, ignore_shared, io_error};
+use crate::units::GuestPhys;
 
 /// How long QEMU may take to take in the device state, some hundred kilobytes.
 const RESTORE_LIMIT: Duration = Duration::from_secs(60);
@@ -136,6 +140,18 @@ impl CloneGuest {
         let path = self.console();
         let console = fs::read(&path).map_err(|cause| StateError::Dump { path, cause })?;
         State::take(&mut self.target, &self.ram, self.run.0.path(), &console)
+    }
+
+    /// The pages in which its RAM differs from its template's, at most `limit` of them. This looks at the
+    /// process from outside, by the kernel's own record of what was written, and so is a check on what
+    /// QEMU says of itself.
+    ///
+    /// # Errors
+    /// QEMU is gone, or this system does not show another process's pages.
+    pub fn pages_apart(&self, template: &Template, limit: usize) -> io::Result<Vec<GuestPhys>> {
+        let first = self.ram.ranges().first().map_or(0, |range| range.first.0);
+        let offsets = written::differing(self.pid(), &template.ram_file(), limit)?;
+        Ok(offsets.into_iter().map(|offset| GuestPhys(first + offset)).collect())
     }
 
     /// The last lines of what QEMU itself said.

@@ -3,7 +3,8 @@
 //! The library carries out the injection; it knows no command line. The modules in the order of the
 //! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
 //! [`live`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
-//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]).
+//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); what the guest's console says of it is
+//! put into classes ([`classify`]).
 //!
 //! A flip, on the fake machine:
 //!
@@ -25,6 +26,7 @@
 //! ```
 
 pub mod arch;
+pub mod classify;
 pub mod fault;
 pub mod gdb;
 pub mod kconfig;

@@ -2,8 +2,10 @@
 //!
 //! The library carries out the injection; it knows no command line. The modules in the order of the
 //! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
-//! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone)), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
-//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]).
+//! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone),
+//! [`mark`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
+//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); what the guest's console says of it is
+//! put into classes ([`classify`]).
 //!
 //! A flip, on the fake machine:
 //!
@@ -25,6 +27,7 @@
 //! ```
 
 pub mod arch;
+pub mod classify;
 pub mod clone;
 pub mod fault;
 pub mod gdb;

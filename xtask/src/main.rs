@@ -16,6 +16,7 @@ mod apt;
 mod bench;
 mod boot;
 mod cache;
+mod campaign;
 mod check;
 mod config;
 mod determinism;
@@ -72,6 +73,7 @@ enum Command {
     Image(image::Args),
     Boot(boot::Args),
     Inject(Box<inject::Args>),
+    Campaign(campaign::Args),
     Bench(bench::Args),
     Test(check::TestArgs),
     Tidy(check::TidyArgs),
@@ -120,6 +122,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Image(args) => image::run(&args)?,
         Command::Boot(args) => boot::run(args)?,
         Command::Inject(args) => inject::run(*args)?,
+        Command::Campaign(args) => campaign::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Test(args) => check::test(&args)?,
         Command::Tidy(_) => check::tidy()?,

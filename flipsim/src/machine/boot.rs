@@ -120,7 +120,9 @@ pub fn wait_ready(
                     }
                     return Ok(Ready { workload, took: start.elapsed(), has_iomem: map.is_some() });
                 }
-                Some(Marker::Trouble("panic", line)) => return Err(BootError::Panicked { line, log }),
+                Some(Marker::Trouble(kind, line)) if kind.is_panic() => {
+                    return Err(BootError::Panicked { line, log });
+                }
                 _ if in_map => {
                     // A kernel message in the middle is no line of the map.
                     if let Some(map) = printed_map.as_mut().filter(|_| line.contains(" : ")) {

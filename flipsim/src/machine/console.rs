@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is kept; the rest of a longer one is dropped.
+use crate::classify::{Kind, kind_of};
+
+/// The longest line that is kept whole; a longer one comes in pieces.
 pub const MAX_LINE: usize = 4096;
 
 /// How a workload judged itself.
@@ -36,94 +38,135 @@ pub enum Marker {
     IomemBegin,
     /// The memory map ends.
     IomemEnd,
-    /// The kernel reports trouble: a word for the kind, and the line.
-    Trouble(&'static str, String),
+    /// The kernel reports trouble: its kind, and the line.
+    Trouble(Kind, String),
 }
-
-/// How a kernel's bad news begin, and what kind it is. The first match counts.
-const TROUBLE: &[(&str, &str)] = &[
-    ("Kernel panic - not syncing", "panic"),
-    ("Internal error: ", "oops"),
-    ("Unable to handle kernel ", "oops"),
-    ("BUG: ", "bug"),
-    ("kernel BUG at ", "bug"),
-    ("Oops", "oops"),
-    ("Bad mode in ", "oops"),
-    ("SError Interrupt", "oops"),
-    ("WARNING: ", "warning"),
-    ("watchdog: ", "lockup"),
-    ("rcu: INFO: ", "stall"),
-    ("INFO: task ", "hung task"),
-    ("Out of memory: ", "oom"),
-    ("EXT4-fs error", "ext4"),
-    ("unhandled exception", "user fault"),
-    ("segfault at ", "user fault"),
-    ("Attempted to kill init", "panic"),
-];
 
 /// Reads one line of the console. `None` for a line that means nothing.
 #[must_use]
 pub fn marker(line: &str) -> Option<Marker> {
+    let trouble = kind_of(line);
+    // The kernel may print into the middle of a line of the workload's; its last word counts more.
+    let own = if trouble.is_some_and(Kind::is_panic) { None } else { flipsim_marker(line) };
+    own.or_else(|| Some(Marker::Trouble(trouble?, line.to_owned())))
+}
+
+/// Reads one line of the console as one of the lab's own.
+#[must_use]
+pub fn flipsim_marker(line: &str) -> Option<Marker> {
     // The kernel may print into the middle of a line, so a marker may stand behind other text.
-    if let Some(at) = line.find("FLIPSIM ") {
-        let mut words = line[at..].split_ascii_whitespace().skip(1);
-        let kind = words.next()?;
-        let rest: Vec<&str> = words.collect();
-        let value = |key: &str| {
-            let found = rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-            found.unwrap_or_default().to_owned()
-        };
-        return match kind {
-            "READY" => Some(Marker::Ready(value("workload"))),
-            "DONE" => Some(Marker::Done(Done {
-                workload: value("workload"),
-                digest: value("digest"),
-                status: value("status"),
-            })),
-            "CHECK" => Some(Marker::Check(rest.join(" "))),
-            "IOMEM" if rest.first() == Some(&"BEGIN") => Some(Marker::IomemBegin),
-            "IOMEM" if rest.first() == Some(&"END") => Some(Marker::IomemEnd),
-            _ => None,
-        };
+    let at = line.find("FLIPSIM ")?;
+    let mut words = line[at..].split_ascii_whitespace().skip(1);
+    let kind = words.next()?;
+    let rest: Vec<&str> = words.collect();
+    let value = |key: &str| {
+        let found = rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        found.unwrap_or_default().to_owned()
+    };
+    match kind {
+        "READY" => Some(Marker::Ready(value("workload"))),
+        "DONE" => Some(Marker::Done(Done {
+            workload: value("workload"),
+            digest: value("digest"),
+            status: value("status"),
+        })),
+        "CHECK" => Some(Marker::Check(rest.join(" "))),
+        "IOMEM" if rest.first() == Some(&"BEGIN") => Some(Marker::IomemBegin),
+        "IOMEM" if rest.first() == Some(&"END") => Some(Marker::IomemEnd),
+        _ => None,
     }
-    let (_, kind) = TROUBLE.iter().find(|(start, _)| line.contains(start))?;
-    Some(Marker::Trouble(kind, line.to_owned()))
 }
 
 /// Cuts bytes into lines of printable text: escape sequences and control characters are dropped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LineSplitter {
     line: Vec<u8>,
-    escape: bool,
+    escape: Escape,
 }
 
+/// How far an escape sequence has come (ECMA-48, 5.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    /// ESC was seen.
+    Begun,
+    /// ESC [ was seen, and so many bytes of its parameters.
+    Sequence(u8),
+}
+
+/// A sequence with more parameters than these is none, but garbage.
+const MAX_PARAMETERS: u8 = 32;
+/// So much of a piece of an endless line comes again in the next piece, so that no word is cut.
+const OVERLAP: usize = 256;
+
 impl LineSplitter {
-    /// Takes bytes, gives the lines that they complete.
+    /// Takes bytes, gives the lines that they complete. An endless line comes in pieces.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
-        for byte in bytes {
-            match byte {
-                b'\n' => {
-                    self.escape = false;
-                    lines.push(String::from_utf8_lossy(&self.line).into_owned());
+        self.each(bytes, |line, _| lines.push(line.to_owned()));
+        lines
+    }
+
+    /// Takes bytes, hands on the lines that they complete, and whether each ends there: it does not, when
+    /// it is a piece of [`MAX_LINE`] bytes of a longer one.
+    pub fn each(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str, bool)) {
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
+            let plain = self.escape == Escape::None && is_plain(*byte);
+            let count = if plain {
+                if self.line.len() == MAX_LINE {
+                    on_line(&String::from_utf8_lossy(&self.line), false);
+                    self.line.drain(..MAX_LINE - OVERLAP);
+                }
+                let room = &rest[..rest.len().min(MAX_LINE - self.line.len())];
+                let run = room.iter().position(|byte| !is_plain(*byte)).unwrap_or(room.len());
+                self.line.extend_from_slice(&room[..run]);
+                run
+            } else {
+                1
+            };
+            if !plain {
+                let (escape, taken) = self.escape.next(*byte);
+                self.escape = escape;
+                if !taken {
+                    // It ended a sequence that was none, and is read again by itself.
+                    continue;
+                }
+                if *byte == b'\n' {
+                    on_line(&String::from_utf8_lossy(&self.line), true);
                     self.line.clear();
                 }
-                0x1b => self.escape = true,
-                _ if self.escape => {
-                    // ESC [ digits… letter: everything up to the letter belongs to the sequence.
-                    self.escape = !byte.is_ascii_alphabetic();
-                }
-                b'\t' | 0x20..=0x7e | 0x80.. if self.line.len() < MAX_LINE => self.line.push(*byte),
-                _ => {}
             }
+            rest = if plain { &rest[count..] } else { behind };
         }
-        lines
     }
 
     /// The line that is still open, without ending it.
     #[must_use]
     pub fn partial(&self) -> String {
         String::from_utf8_lossy(&self.line).into_owned()
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+impl Escape {
+    /// What follows on a byte, and whether the byte belongs to the sequence or is dropped anyway.
+    fn next(self, byte: u8) -> (Escape, bool) {
+        match (self, byte) {
+            (_, 0x1b) => (Escape::Begun, true),
+            (Escape::Begun, b'[') => (Escape::Sequence(0), true),
+            (Escape::Begun, 0x20..=0x2f) => (Escape::Begun, true),
+            // Of the short sequences these are in use; a stray ESC must not eat the first letter of a message.
+            (Escape::Begun, 0x30..=0x3f | b'c') => (Escape::None, true),
+            (Escape::Sequence(count @ 0..MAX_PARAMETERS), 0x20..=0x3f) => (Escape::Sequence(count + 1), true),
+            (Escape::Sequence(_), 0x40..=0x7e) => (Escape::None, true),
+            (Escape::None, _) => (Escape::None, true),
+            _ => (Escape::None, false),
+        }
     }
 }
 
@@ -207,12 +250,14 @@ mod tests {
     #[test]
     fn the_kernels_bad_news_are_recognised() {
         for (line, kind) in [
-            ("[    5.1] Kernel panic - not syncing: Attempted to kill init!", "panic"),
-            ("[    5.1] Unable to handle kernel NULL pointer dereference at virtual address 0", "oops"),
-            ("[    5.1] Internal error: Oops: 0000000096000004 [#1] SMP", "oops"),
-            ("[    5.1] BUG: Bad page state in process sh  pfn:40851", "bug"),
-            ("[    5.1] WARNING: CPU: 0 PID: 1 at kernel/foo.c:1 bar+0x1/0x2", "warning"),
-            ("[    5.1] rcu: INFO: rcu_sched self-detected stall on CPU", "stall"),
+            ("[    5.1] Kernel panic - not syncing: Attempted to kill init!", Kind::InitDeath),
+            ("[    5.1] Unable to handle kernel NULL pointer dereference at virtual address 0", Kind::Oops),
+            ("[    5.1] Internal error: Oops: 0000000096000004 [#1] SMP", Kind::Oops),
+            ("[    5.1] BUG: Bad page state in process sh  pfn:40851", Kind::BadPageState),
+            ("[    5.1] WARNING: CPU: 0 PID: 1 at kernel/foo.c:1 bar+0x1/0x2", Kind::Warning),
+            ("[    5.1] rcu: INFO: rcu_sched self-detected stall on CPU", Kind::RcuStall),
+            ("FLIPSIM ROUND 3 dig[    5.100000] Kernel panic - not syncing: x", Kind::Panic),
+            ("FLIPSIM DONE workload=fs sta[    5.100000] Kernel panic - not syncing: x", Kind::Panic),
         ] {
             assert_eq!(marker(line), Some(Marker::Trouble(kind, line.into())), "{line}");
         }
@@ -228,10 +273,24 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_cut() {
+    fn an_endless_line_comes_in_pieces_and_no_word_is_lost() {
         let mut splitter = LineSplitter::default();
-        assert!(splitter.push(&vec![b'a'; 1 << 20]).is_empty());
-        assert_eq!(splitter.push(b"b\n")[0].len(), MAX_LINE);
+        let mut pieces = splitter.push(&vec![b'a'; 1 << 20]);
+        pieces.extend(splitter.push(b"Kernel panic"));
+        pieces.extend(splitter.push(&vec![b'a'; 1 << 20]));
+        assert!(pieces.iter().all(|piece| piece.len() == MAX_LINE));
+        assert!(pieces.iter().any(|piece| piece.contains("Kernel panic")));
+        assert!(splitter.push(b"b\n")[0].ends_with('b'));
+    }
+
+    #[test]
+    fn an_escape_byte_out_of_nowhere_eats_no_message() {
+        let mut splitter = LineSplitter::default();
+        let garbage =
+            b"\x1b[    5.123456] Kernel panic\n\x1b[000000000000000000000000000000000000000 BUG: x\n";
+        let lines = splitter.push(garbage);
+        assert!(lines[0].ends_with("Kernel panic"), "{lines:?}");
+        assert!(lines[1].ends_with("BUG: x"), "{lines:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::classify::Kind;
 use crate::machine::console::{Done, Marker};
 use crate::machine::watch::LoggedEvent;
 
@@ -47,7 +48,7 @@ impl Health {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// The kernel's first bad news.
-    pub trouble: Option<(&'static str, String)>,
+    pub trouble: Option<(Kind, String)>,
     /// The kernel's panic line.
     pub panic: Option<String>,
     /// The workload noticed damage itself.
@@ -64,9 +65,11 @@ impl Evidence {
     /// Takes in one line of the console.
     pub fn line(&mut self, marker: Marker) {
         match marker {
-            Marker::Trouble("panic", line) => {
+            Marker::Trouble(kind, line) if kind.is_panic() => {
                 self.panic.get_or_insert(line);
             }
+            // A reset and a power-off are QEMU's to tell.
+            Marker::Trouble(kind, _) if kind.is_end() => {}
             Marker::Trouble(kind, line) => {
                 self.trouble.get_or_insert((kind, line));
             }

@@ -2,107 +2,184 @@
 //!
 //! Invariant: nothing here depends on the host's clock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
 use super::*;
-use crate::testing::{AfterResume, FakeMonitor, FakeStub};
+use crate::testing::{AfterResume, FakeMonitor, FakeMonitorBuilder, FakeStub};
 
 const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), reply: Duration::from_secs(20) };
 
-/// A guest with an exact clock at 1000 ns, which runs for `ran` when it is asked for 50 and resumed.
-fn target(ran: u64, answer: &'static [&'static str]) -> (LiveTarget, FakeStub, FakeMonitor) {
-    let clock = Arc::new(AtomicU64::new(1000));
-    let ahead = Arc::clone(&clock);
-    let stub = FakeStub::builder()
-        .stopped()
-        .ram(0x4000_0000, vec![0; 64])
-        .monitor("stop_delayed 50", answer)
-        .on_resume(move |_| {
-            ahead.fetch_add(ran, Ordering::SeqCst);
-            AfterResume::Stops(2)
-        })
-        .spawn();
-    let commands = json!([{ "name": "query-virtual-clock" }, { "name": "stop-at" }]);
-    let monitor = FakeMonitor::builder()
-        .stopped()
-        .guest(stub.handle())
-        .reply("query-commands", commands)
-        .reply("cancel-stop-at", json!({}))
-        .on("query-virtual-clock", move |_| {
-            let now = clock.load(Ordering::SeqCst);
-            Ok(json!({ "virtual-ns": now, "icount": true, "instructions": now }))
-        })
-        .spawn();
-    let target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
-    (target, stub, monitor)
+/// The clock that both fakes show.
+#[derive(Debug, Default)]
+struct Clock {
+    now: u64,
+    stop_at: Option<u64>,
+    /// So much later than asked for the guest stops.
+    late: u64,
+    /// Here it stops by itself.
+    panics_at: Option<u64>,
+    /// It takes no time to stop at.
+    refuses: bool,
+}
+
+struct Machine {
+    clock: Arc<Mutex<Clock>>,
+    stub: FakeStub,
+    monitor: FakeMonitor,
+}
+
+impl Machine {
+    fn new(clock: Clock, icount: bool) -> Machine {
+        Machine::with(clock, icount, |monitor| monitor)
+    }
+
+    fn with(
+        clock: Clock,
+        icount: bool,
+        more: impl FnOnce(FakeMonitorBuilder) -> FakeMonitorBuilder,
+    ) -> Machine {
+        let clock = Arc::new(Mutex::new(clock));
+        let (inside, set) = (clock.clone(), clock.clone());
+        let stub = FakeStub::builder()
+            .ram(0x4000_0000, vec![0; 64])
+            .stopped()
+            .on_resume(move |_| {
+                let mut clock = inside.lock().unwrap();
+                let stop = clock.stop_at.map(|time| time + clock.late);
+                match (stop, clock.panics_at) {
+                    (stop, Some(end)) if stop.is_none_or(|stop| end < stop) => clock.now = end,
+                    (Some(stop), _) => {
+                        clock.now = stop;
+                        clock.stop_at = None;
+                    }
+                    (None, _) => return AfterResume::RunsOn,
+                }
+                AfterResume::Stops(5)
+            })
+            .on_monitor(move |line| {
+                let delay: u64 = line.strip_prefix("stop_delayed ")?.parse().ok()?;
+                let mut clock = set.lock().unwrap();
+                if clock.refuses {
+                    return Some("Error: no delay is possible\r\n".to_owned());
+                }
+                clock.stop_at = Some(clock.now + delay);
+                Some(String::new())
+            })
+            .spawn();
+        let (asked, cancelled) = (clock.clone(), clock.clone());
+        let monitor = FakeMonitor::builder()
+            .stopped()
+            .guest(stub.handle())
+            .on("query-virtual-clock", move |_| {
+                let clock = asked.lock().unwrap();
+                let mut answer = json!({ "virtual-ns": clock.now, "icount": icount });
+                if icount {
+                    answer["instructions"] = clock.now.into();
+                }
+                if let Some(time) = clock.stop_at {
+                    answer["stop-at"] = time.into();
+                }
+                Ok(answer)
+            })
+            .reply("stop-at", json!({}))
+            .on("cancel-stop-at", move |_| {
+                cancelled.lock().unwrap().stop_at = None;
+                Ok(json!({}))
+            });
+        Machine { clock, monitor: more(monitor).spawn(), stub }
+    }
+
+    fn attach(&self) -> LiveTarget {
+        LiveTarget::attach(&self.stub.endpoint(), Some(&self.monitor.endpoint()), PATIENT).unwrap()
+    }
+
+    fn stop_at(&self) -> Option<u64> {
+        self.clock.lock().unwrap().stop_at
+    }
 }
 
 #[test]
-fn a_guest_that_stops_where_it_was_asked_to_has_arrived() {
-    let (mut target, _stub, _monitor) = target(50, &[]);
-    let arrival = target.run_for(VirtualNs(50)).unwrap();
-    assert_eq!(arrival, Arrival { at: Some(VirtualNs(1050)), timing: Timing::Exact, early: None });
+fn an_exact_guest_stops_where_it_was_asked_to() {
+    let machine = Machine::new(Clock::default(), true);
+    let mut target = machine.attach();
+    assert_eq!(target.timing(), Timing::Exact);
+    for time in [1, 1_000, 123_456_789] {
+        let arrival = target.run_until(VirtualNs(time)).unwrap();
+        let there = Arrival { at: Some(VirtualNs(time)), timing: Timing::Exact, early: None };
+        assert_eq!(arrival, there);
+        assert_eq!(target.clock().unwrap().unwrap().instructions, Some(time));
+    }
+    // There already: it does not run.
+    let resumes = machine.stub.guest().resumes;
+    target.run_until(VirtualNs(123_456_789)).unwrap();
+    assert_eq!(machine.stub.guest().resumes, resumes);
 }
 
 #[test]
-fn a_guest_that_stops_elsewhere_is_never_taken_for_arrived() {
-    let (mut late, _stub, _monitor) = target(51, &[]);
-    let error = late.run_for(VirtualNs(50)).unwrap_err();
-    assert!(matches!(error, TargetError::Missed { wanted: VirtualNs(1050), at: VirtualNs(1051) }), "{error}");
-    let (mut early, _stub, _monitor) = target(49, &[]);
-    let arrival = early.run_for(VirtualNs(50)).unwrap();
-    assert_eq!((arrival.at, arrival.early.is_some()), (Some(VirtualNs(1049)), true));
+fn a_nanosecond_off_is_an_error_on_an_exact_clock() {
+    let machine = Machine::new(Clock { late: 1, ..Clock::default() }, true);
+    let error = machine.attach().run_for(VirtualNs(100)).unwrap_err();
+    assert!(matches!(error, TargetError::Missed { wanted: VirtualNs(100), at: VirtualNs(101) }), "{error}");
 }
 
 #[test]
-fn a_guest_does_not_run_when_its_stop_was_refused() {
-    let (mut target, stub, _monitor) = target(50, &["Error: A delay is not possible\r\n"]);
-    let error = target.run_for(VirtualNs(50)).unwrap_err();
-    assert!(matches!(&error, TargetError::Refused { cause, .. } if cause.contains("delay")), "{error}");
-    assert!(!stub.handle().log().iter().any(|packet| packet == "c"), "it was let run");
-}
-
-#[test]
-fn a_guest_that_is_there_already_does_not_run() {
-    let (mut target, stub, _monitor) = target(50, &[]);
-    let there = Arrival { at: Some(VirtualNs(1000)), timing: Timing::Exact, early: None };
-    assert_eq!(target.run_until(VirtualNs(1000)).unwrap(), there);
-    assert_eq!(stub.guest().resumes, 0);
+fn a_clock_that_follows_the_host_may_be_late_and_says_so() {
+    let machine = Machine::new(Clock { late: 700, ..Clock::default() }, false);
+    let arrival = machine.attach().run_for(VirtualNs(100)).unwrap();
+    assert_eq!((arrival.at, arrival.timing), (Some(VirtualNs(800)), Timing::Approximate));
 }
 
 #[test]
 fn a_time_that_has_passed_is_refused() {
-    let (mut target, _stub, _monitor) = target(50, &[]);
-    let error = target.run_until(VirtualNs(999)).unwrap_err();
+    let machine = Machine::new(Clock { now: 500, ..Clock::default() }, true);
+    let mut target = machine.attach();
+    let error = target.run_until(VirtualNs(499)).unwrap_err();
     assert!(matches!(error, TargetError::Refused { .. }), "{error}");
     let error = target.run_for(VirtualNs(u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("later than QEMU's clock can show"), "{error}");
 }
 
 #[test]
+fn a_guest_does_not_run_when_its_stop_was_refused() {
+    let machine = Machine::new(Clock { refuses: true, ..Clock::default() }, true);
+    let error = machine.attach().run_for(VirtualNs(100)).unwrap_err();
+    assert!(matches!(&error, TargetError::Refused { cause, .. } if cause.contains("no delay")), "{error}");
+    assert_eq!(machine.stub.guest().resumes, 0);
+}
+
+#[test]
+fn a_guest_that_stops_by_itself_is_told_and_its_stop_forgotten() {
+    let machine = Machine::with(Clock { panics_at: Some(40), ..Clock::default() }, true, |monitor| {
+        let answer = json!({ "running": false, "singlestep": false, "status": "guest-panicked" });
+        let mut calls = 0;
+        // Attaching asks first, and takes no guest that has panicked.
+        monitor.on("query-status", move |_| {
+            calls += 1;
+            let first = json!({ "running": false, "singlestep": false, "status": "paused" });
+            Ok(if calls == 1 { first } else { answer.clone() })
+        })
+    });
+    let arrival = machine.attach().run_for(VirtualNs(100)).unwrap();
+    assert_eq!(arrival.at, Some(VirtualNs(40)));
+    assert_eq!(arrival.early.as_deref(), Some("guest-panicked"));
+    assert_eq!(machine.stop_at(), None);
+}
+
+#[test]
 fn a_stop_that_a_killed_command_left_is_forgotten() {
-    let clock = json!({ "virtual-ns": 5, "icount": true, "instructions": 5, "stop-at": 9_000 });
-    let (_target, _stub, monitor) = without_end(clock);
-    assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")), "{:?}", monitor.log());
+    let machine = Machine::new(Clock { stop_at: Some(9_000), ..Clock::default() }, true);
+    let _target = machine.attach();
+    assert_eq!(machine.stop_at(), None);
 }
 
 #[test]
 fn an_interruption_stops_the_guest_and_forgets_its_stop() {
+    // With nothing that ever stops it, only the interruption does.
+    let stub = FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped();
+    let stub = stub.monitor("stop_delayed 100", &[]).spawn();
     let clock = json!({ "virtual-ns": 0, "icount": true, "instructions": 0 });
-    let (mut target, stub, monitor) = without_end(clock);
-    target.interrupt_by(|| true);
-    assert!(matches!(target.run_for(VirtualNs(100)), Err(TargetError::Interrupted)));
-    assert!(!stub.is_running());
-    assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));
-}
-
-/// A guest that nothing stops but its client.
-fn without_end(clock: serde_json::Value) -> (LiveTarget, FakeStub, FakeMonitor) {
-    let stub =
-        FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped().monitor("stop_delayed 100", &[]).spawn();
     let monitor = FakeMonitor::builder()
         .stopped()
         .guest(stub.handle())
@@ -110,8 +187,11 @@ fn without_end(clock: serde_json::Value) -> (LiveTarget, FakeStub, FakeMonitor) 
         .reply("stop-at", json!({}))
         .reply("cancel-stop-at", json!({}))
         .spawn();
-    let target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
-    (target, stub, monitor)
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    target.interrupt_by(|| true);
+    assert!(matches!(target.run_for(VirtualNs(100)), Err(TargetError::Interrupted)));
+    assert!(!stub.is_running());
+    assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));
 }
 
 #[test]

@@ -172,6 +172,7 @@ pub enum StubFault {
 }
 
 type OnResume = Box<dyn FnMut(&mut FakeGuest) -> AfterResume + Send>;
+type OnMonitor = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 /// What a fake stub will be. [`FakeStub::builder`] has a guest like a small AArch64 machine.
 pub struct FakeStubBuilder {
@@ -184,6 +185,7 @@ pub struct FakeStubBuilder {
     half_packet: bool,
     faults: Vec<StubFault>,
     monitor: Vec<(String, Vec<String>)>,
+    on_monitor: OnMonitor,
     on_resume: OnResume,
 }
 
@@ -280,6 +282,14 @@ impl FakeStubBuilder {
         self
     }
 
+    /// What the human monitor does with a command, before [`monitor`](Self::monitor) is looked at: what it
+    /// prints, or `None` for a command that it leaves alone.
+    #[must_use]
+    pub fn on_monitor(mut self, handler: impl FnMut(&str) -> Option<String> + Send + 'static) -> Self {
+        self.on_monitor = Box::new(handler);
+        self
+    }
+
     /// What the guest does each time it is resumed; without this it runs on.
     #[must_use]
     pub fn on_resume(mut self, action: impl FnMut(&mut FakeGuest) -> AfterResume + Send + 'static) -> Self {
@@ -314,6 +324,7 @@ impl FakeStubBuilder {
             client: None,
             faults: self.faults.into_iter().map(|fault| (fault, 0)).collect(),
             monitor: self.monitor,
+            on_monitor: self.on_monitor,
             on_resume: self.on_resume,
             log: Vec::new(),
             lost_bytes: Vec::new(),
@@ -369,6 +380,7 @@ impl FakeStub {
             half_packet: false,
             faults: Vec::new(),
             monitor: Vec::new(),
+            on_monitor: Box::new(|_| None),
             on_resume: Box::new(|_| AfterResume::RunsOn),
         }
     }
@@ -501,6 +513,7 @@ struct State {
     /// Each with the number of packets since it was armed.
     faults: Vec<(StubFault, usize)>,
     monitor: Vec<(String, Vec<String>)>,
+    on_monitor: OnMonitor,
     on_resume: OnResume,
     log: Vec<String>,
     lost_bytes: Vec<u8>,
@@ -720,9 +733,15 @@ impl State {
             self.reply(&answer.unwrap_or_else(|| b"E00".to_vec()));
         } else if let Some(command) = query.strip_prefix("Rcmd,") {
             let command = String::from_utf8_lossy(&unhex(command)).into_owned();
-            let known = self.monitor.iter().find(|(name, _)| *name == command);
-            let unknown = || vec![format!("unknown command: '{command}'\r\n")];
-            for piece in known.map_or_else(unknown, |(_, pieces)| pieces.clone()) {
+            let pieces = match (self.on_monitor)(&command) {
+                // QEMU sends no packet for nothing.
+                Some(text) => vec![text],
+                None => match self.monitor.iter().find(|(name, _)| *name == command) {
+                    Some((_, pieces)) => pieces.clone(),
+                    None => vec![format!("unknown command: '{command}'\r\n")],
+                },
+            };
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
                 self.reply(format!("O{}", hex(piece.as_bytes())).as_bytes());
             }
             match command.as_str() {

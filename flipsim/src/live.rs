@@ -62,6 +62,9 @@ pub struct VirtualClock {
 /// How often a wait looks up: for an interruption, and for a QEMU that no longer answers.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// The word for a guest that was stopped because it took too long on the host's clock.
+pub const WALL_TIME: &str = "wall-time";
+
 /// A guest behind a gdb stub, with a monitor beside it where there is one.
 #[derive(Debug)]
 pub struct LiveTarget {
@@ -80,6 +83,8 @@ pub struct LiveTarget {
     /// A stop is asked for and was not reached.
     armed: bool,
     interrupted: fn() -> bool,
+    /// How long a timed run may take on the host's clock.
+    wall: Option<Duration>,
     was_running: bool,
 }
 
@@ -137,6 +142,7 @@ impl LiveTarget {
             standing: None,
             armed: false,
             interrupted: || false,
+            wall: None,
             was_running,
         };
         if let Ok(Some(clock)) = target.clock() {
@@ -152,6 +158,12 @@ impl LiveTarget {
     /// [`TargetError::Interrupted`] returned.
     pub fn interrupt_by(&mut self, interrupted: fn() -> bool) {
         self.interrupted = interrupted;
+    }
+
+    /// Gives every timed run this long on the host's clock; one that takes longer is stopped, and has
+    /// ended early with [`WALL_TIME`]. A guest for which no time passes would run for ever.
+    pub fn limit_wall_time(&mut self, limit: Option<Duration>) {
+        self.wall = limit;
     }
 
     /// The virtual clock, or `None` where this QEMU cannot be asked.
@@ -225,12 +237,16 @@ impl LiveTarget {
             return Err(TargetError::Refused { doing: doing(), cause: said.trim().to_owned() });
         }
         self.armed = true;
-        self.run_on(None)?;
+        let in_time = self.run_on(self.wall)?;
+        if !in_time {
+            self.stop()?;
+        }
         let at = self.virtual_time()?.unwrap_or(wanted);
         let timing = self.timing();
         if at < wanted {
             self.disarm();
-            return Ok(Arrival { at: Some(at), timing, early: Some(self.why_stopped()?) });
+            let why = if in_time { self.why_stopped()? } else { WALL_TIME.to_owned() };
+            return Ok(Arrival { at: Some(at), timing, early: Some(why) });
         }
         self.armed = false;
         if at != wanted && timing == Timing::Exact {

@@ -195,6 +195,25 @@ fn an_interruption_stops_the_guest_and_forgets_its_stop() {
 }
 
 #[test]
+fn a_guest_for_which_no_time_passes_is_stopped_in_time() {
+    let stub =
+        FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped().monitor("stop_delayed 100", &[]).spawn();
+    let monitor = FakeMonitor::builder()
+        .stopped()
+        .guest(stub.handle())
+        .reply("query-virtual-clock", json!({ "virtual-ns": 0, "icount": true, "instructions": 0 }))
+        .reply("stop-at", json!({}))
+        .reply("cancel-stop-at", json!({}))
+        .spawn();
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    target.limit_wall_time(Some(Duration::from_millis(60)));
+    let arrival = target.run_for(VirtualNs(100)).unwrap();
+    assert_eq!((arrival.at, arrival.early.as_deref()), (Some(VirtualNs(0)), Some(WALL_TIME)));
+    assert!(!stub.is_running());
+    assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));
+}
+
+#[test]
 fn without_the_patches_the_hosts_clock_is_kept_and_said_to_be_approximate() {
     let stub = FakeStub::builder().ram(0x4000_0000, vec![0; 64]).stopped().spawn();
     let monitor = FakeMonitor::builder().stopped().guest(stub.handle()).spawn();

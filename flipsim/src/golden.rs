@@ -1,0 +1,664 @@
+//! Golden runs: what a guest does without a fault, from its quiescent point to the end of its window.
+//!
+//! Invariant: **a golden run is believed only when it was seen three times and was the same each time**:
+//! in one process, again there after going back, and in a fresh clone. Where they differ, the first
+//! difference is kept, and trials compare output only.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
+use crate::machine::console::{LineSplitter, Marker, marker};
+use crate::mark::{MarkError, StateDigest};
+use crate::qmp::QmpError;
+use crate::target::{Target, TargetError};
+use crate::template::{Template, TemplateError};
+use crate::units::{VirtualNs, format_duration};
+
+/// The version of a stored golden run.
+pub const FORMAT: u32 = 1;
+
+/// The longest console that is kept, in bytes: one that says more says nothing new.
+pub const MAX_CONSOLE: usize = 4 << 20;
+
+/// What a comparison at a checkpoint may cost beside the emulation, as one part of so many.
+const COST_SHARE: u32 = 20;
+
+/// The pilot's spacing, and bounds of the one that is chosen.
+const PILOT: VirtualNs = VirtualNs(10_000_000);
+const SHORTEST: u64 = 1_000_000;
+const LONGEST: u64 = 100_000_000;
+
+/// What went wrong with a guest that was to run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A clone does not start.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The guest is lost, or will not.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The state cannot be marked, gone back to or told.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The monitor.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// The console's log.
+    #[error("cannot read the guest's console {path}: {cause}")]
+    Console {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// This QEMU has no `mark-state`.
+    #[error(
+        "this QEMU cannot mark a state and go back to it: it lacks the lab's patches; build it with \
+         `cargo xtask setup qemu --reset`"
+    )]
+    NoRewind,
+    /// The workload does not end.
+    #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
+    NoEnd(VirtualNs),
+    /// The guest ends by itself.
+    #[error("without any fault the guest ended ({0}); its console: {1}")]
+    Ended(String, PathBuf),
+    /// What was gone back to is not what was marked.
+    #[error("going back did not restore the state: {0}")]
+    NotRestored(String),
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Window {
+    /// Until the workload says that it is done.
+    Done,
+    /// So long from the quiescent point on.
+    Time(VirtualNs),
+}
+
+/// What a console said since a moment.
+#[derive(Debug)]
+pub struct Console {
+    path: PathBuf,
+    file: File,
+    said: Vec<u8>,
+    lines: LineSplitter,
+    done: bool,
+}
+
+impl Console {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let error = |cause| RunError::Console { path: path.to_owned(), cause };
+        let file = File::open(path).map_err(error)?;
+        let mut console = Console {
+            path: path.to_owned(),
+            file,
+            said: Vec::new(),
+            lines: LineSplitter::default(),
+            done: false,
+        };
+        console.restart()?;
+        Ok(console)
+    }
+
+    /// Forgets what was said so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn restart(&mut self) -> Result<(), RunError> {
+        let sought = self.file.seek(SeekFrom::End(0));
+        sought.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        self.said.clear();
+        self.lines = LineSplitter::default();
+        self.done = false;
+        Ok(())
+    }
+
+    /// Takes in what is new.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn poll(&mut self) -> Result<(), RunError> {
+        let before = self.said.len();
+        let room = MAX_CONSOLE.saturating_sub(before) as u64;
+        let read = (&mut self.file).take(room).read_to_end(&mut self.said);
+        read.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        let lines = self.lines.push(&self.said[before..]);
+        self.done |= lines.iter().any(|line| matches!(marker(line), Some(Marker::Done(_))));
+        Ok(())
+    }
+
+    /// All that was said, at most [`MAX_CONSOLE`] bytes.
+    #[must_use]
+    pub fn said(&self) -> &[u8] {
+        &self.said
+    }
+
+    /// Whether the workload said that it is done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+/// Why a guest stopped before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// It told QEMU that it panicked.
+    Panic,
+    /// It reset itself.
+    Reset,
+    /// It switched itself off.
+    PowerOff,
+    /// It executes nothing any more, and time does not pass for it: it takes one exception after the other.
+    ExceptionStorm,
+    /// It took more of the host's time than a trial may.
+    WallTime,
+    /// QEMU stopped it for a reason of its own.
+    Other,
+}
+
+/// Where a guest got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// To the time asked for.
+    There,
+    /// To an end of its own, at this time.
+    Ended(End, VirtualNs),
+}
+
+/// A clone with its console.
+#[derive(Debug)]
+pub struct Runner {
+    /// The clone.
+    pub guest: CloneGuest,
+    /// What it says.
+    pub console: Console,
+}
+
+impl Runner {
+    /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a layer of its own.
+    ///
+    /// # Errors
+    /// It does not start, or its QEMU lacks the patches.
+    pub fn start(
+        template: &Template,
+        parent: &Path,
+        disk: CloneDisk,
+        interrupted: fn() -> bool,
+    ) -> Result<Self, RunError> {
+        let options = CloneOptions { disk, ..CloneOptions::below(parent) };
+        let mut guest = CloneGuest::start(template, &options)?;
+        guest.target().interrupt_by(interrupted);
+        if !guest.target().can_rewind()? {
+            return Err(RunError::NoRewind);
+        }
+        let console = Console::open(&guest.console())?;
+        Ok(Runner { guest, console })
+    }
+
+    /// Lets the guest run until its clock shows `time`, for `wall` on the host's clock at most.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn run_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
+        let target = self.guest.target();
+        target.limit_wall_time(Some(wall));
+        let before = target.clock()?;
+        let arrival = target.run_until(time);
+        target.limit_wall_time(None);
+        let arrival = arrival?;
+        let at = arrival.at.unwrap_or(time);
+        self.console.poll()?;
+        let Some(status) = arrival.early else { return Ok(Got::There) };
+        let after = self.guest.target().clock()?;
+        let events = self.guest.events()?;
+        let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
+        let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
+        let end = match (status.as_str(), reason) {
+            ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
+            ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
+            ("shutdown", _) => End::PowerOff,
+            (crate::live::WALL_TIME, _) => {
+                let moved =
+                    |clock: Option<crate::live::VirtualClock>| clock.and_then(|clock| clock.instructions);
+                if moved(before) == moved(after) { End::ExceptionStorm } else { End::WallTime }
+            }
+            _ => End::Other,
+        };
+        Ok(Got::Ended(end, at))
+    }
+}
+
+/// The state of the golden run at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// On the virtual clock.
+    pub at: VirtualNs,
+    /// RAM, devices, disks.
+    pub state: StateDigest,
+    /// How many bytes the console had said.
+    pub console: usize,
+}
+
+impl Checkpoint {
+    fn is_same(&self, other: &Checkpoint) -> bool {
+        self.at == other.at && self.console == other.console && self.state.is_same(&other.state)
+    }
+}
+
+/// What a golden run is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct GoldenOptions {
+    /// How long it is.
+    pub window: Window,
+    /// The time between two checkpoints; chosen by cost without.
+    pub spacing: Option<VirtualNs>,
+    /// How long a workload may take until it is done, on the virtual clock.
+    pub limit: VirtualNs,
+    /// How long one stretch between two checkpoints may take on the host's clock.
+    pub wall: Duration,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+impl Default for GoldenOptions {
+    fn default() -> Self {
+        GoldenOptions {
+            window: Window::Done,
+            spacing: None,
+            limit: VirtualNs(600_000_000_000),
+            wall: Duration::from_secs(60),
+            interrupted: || false,
+        }
+    }
+}
+
+/// What a guest does without a fault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// The version of this.
+    pub format: u32,
+    /// The key of the template.
+    pub template: String,
+    /// How long it was to be.
+    pub window: Window,
+    /// The time between two checkpoints.
+    pub spacing: VirtualNs,
+    /// At the quiescent point, in detail.
+    pub start: Checkpoint,
+    /// In order; the last is the end, in detail.
+    pub checkpoints: Vec<Checkpoint>,
+    /// All that the console said.
+    #[serde(with = "hex_bytes")]
+    pub console: Vec<u8>,
+    /// The registers at the end, with their values in hex.
+    pub registers: Vec<(String, String)>,
+    /// The first difference between the runs, if they were not one.
+    pub difference: Option<String>,
+    /// How long the emulation took, from the quiescent point to the end, in seconds.
+    pub run_seconds: f64,
+    /// How long one comparison took, in seconds.
+    pub compare_seconds: f64,
+}
+
+/// One pass over the window.
+struct Pass {
+    start: Checkpoint,
+    checkpoints: Vec<Checkpoint>,
+    console: Vec<u8>,
+    run: Duration,
+    compare: Duration,
+}
+
+impl Golden {
+    /// Measures the golden run of a template.
+    ///
+    /// # Errors
+    /// The guest does not run, or its workload does not end.
+    pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
+        let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
+        runner.guest.target().mark()?;
+        let pilot = pass(&mut runner, options, options.spacing.unwrap_or(PILOT), None)?;
+        let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&pilot));
+        let end = pilot.checkpoints.last().map(|last| last.at);
+        let mut back = || -> Result<(), RunError> {
+            runner.guest.target().rewind()?;
+            runner.console.restart()
+        };
+        back()?;
+        let mut first = pass(&mut runner, options, spacing, end)?;
+        let registers = registers(&mut runner)?;
+        let mut fresh = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
+        fresh.guest.target().mark()?;
+        let second = pass(&mut fresh, options, spacing, end)?;
+        let difference = difference(&pilot, &first).or_else(|| difference(&first, &second));
+        let count = u32::try_from(first.checkpoints.len()).unwrap_or(u32::MAX).max(1);
+        Ok(Golden {
+            format: FORMAT,
+            template: template.info().key.clone(),
+            window: options.window,
+            spacing,
+            start: first.start,
+            checkpoints: std::mem::take(&mut first.checkpoints),
+            console: first.console,
+            registers,
+            difference,
+            run_seconds: first.run.as_secs_f64(),
+            compare_seconds: (first.compare / count).as_secs_f64(),
+        })
+    }
+
+    /// The virtual time of the quiescent point.
+    #[must_use]
+    pub fn begin(&self) -> VirtualNs {
+        self.start.at
+    }
+
+    /// The virtual time of the end.
+    #[must_use]
+    pub fn end(&self) -> VirtualNs {
+        self.checkpoints.last().map_or(self.start.at, |last| last.at)
+    }
+
+    /// Whether states can be compared with it, or output only.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.difference.is_none()
+    }
+
+    /// What the console had said at a checkpoint.
+    #[must_use]
+    pub fn console_at(&self, checkpoint: &Checkpoint) -> &[u8] {
+        &self.console[..checkpoint.console.min(self.console.len())]
+    }
+}
+
+/// The registers of a stopped guest, with their values in hex.
+///
+/// # Errors
+/// The guest is lost.
+pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError> {
+    let target = runner.guest.target();
+    let mut all = Vec::with_capacity(target.registers().len());
+    for index in 0..target.registers().len() {
+        let value = crate::fault::hex_value(&target.read_register(index)?);
+        all.push((target.registers()[index].name.clone(), value));
+    }
+    Ok(all)
+}
+
+/// One run from where the guest stands, to `end` or to where the window says.
+fn pass(
+    runner: &mut Runner,
+    options: &GoldenOptions,
+    spacing: VirtualNs,
+    end: Option<VirtualNs>,
+) -> Result<Pass, RunError> {
+    let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
+    let state = runner.guest.target().state_digest(true)?;
+    let begin = VirtualNs(state.virtual_ns);
+    let start = Checkpoint { at: begin, state, console: 0 };
+    let limit = match options.window {
+        Window::Time(length) => begin.0.saturating_add(length.0),
+        Window::Done => begin.0.saturating_add(options.limit.0),
+    };
+    let last = end.map_or(limit, |end| end.0);
+    let mut checkpoints = Vec::new();
+    let mut at = begin;
+    loop {
+        at = VirtualNs(at.0.saturating_add(spacing.0).min(last));
+        let began = Instant::now();
+        if let Got::Ended(end, at) = runner.run_to(at, options.wall)? {
+            let how = format!("{end:?} at {at}");
+            return Err(RunError::Ended(how, runner.guest.console()));
+        }
+        run += began.elapsed();
+        let began = Instant::now();
+        let over =
+            at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
+        let state = runner.guest.target().state_digest(over)?;
+        compare += began.elapsed();
+        checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
+        if over {
+            break;
+        }
+    }
+    if options.window == Window::Done && !runner.console.is_done() {
+        return Err(RunError::NoEnd(options.limit));
+    }
+    Ok(Pass { start, checkpoints, console: runner.console.said().to_vec(), run, compare })
+}
+
+/// So far apart that comparing costs one part in [`COST_SHARE`] of the emulation.
+fn choose_spacing(pilot: &Pass) -> VirtualNs {
+    let count = pilot.checkpoints.len().max(1) as u128;
+    let length = pilot.checkpoints.last().map_or(0, |last| last.at.0 - pilot.start.at.0);
+    let run = pilot.run.as_nanos().max(1);
+    let compare = pilot.compare.as_nanos() / count;
+    let wanted = compare * u128::from(COST_SHARE) * u128::from(length) / run;
+    let wanted = u64::try_from(wanted).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
+    // Whole milliseconds are easier to read.
+    VirtualNs(wanted.div_ceil(SHORTEST) * SHORTEST)
+}
+
+/// The first difference of two passes, in words; checkpoints that only one of them has do not count.
+fn difference(first: &Pass, second: &Pass) -> Option<String> {
+    let mut pairs = vec![(&first.start, &second.start)];
+    pairs.extend(first.checkpoints.iter().filter_map(|mine| {
+        second.checkpoints.iter().find(|theirs| theirs.at == mine.at).map(|theirs| (mine, theirs))
+    }));
+    for (mine, theirs) in pairs {
+        if !mine.is_same(theirs) {
+            let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
+            return Some(format!(
+                "{after} after the quiescent point: {}",
+                describe(&mine.state, &theirs.state)
+            ));
+        }
+    }
+    (first.console != second.console).then(|| "the consoles say different things".to_owned())
+}
+
+/// Where two states differ, in words.
+#[must_use]
+pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
+    let mut parts = Vec::new();
+    if one.virtual_ns != other.virtual_ns || one.instructions != other.instructions {
+        parts.push(format!(
+            "clocks ({} ns, {:?} instructions; {} ns, {:?})",
+            one.virtual_ns, one.instructions, other.virtual_ns, other.instructions
+        ));
+    }
+    if one.ram != other.ram {
+        let pages = pages_between(one, other);
+        let names: Vec<String> =
+            pages.iter().take(8).map(|(block, offset)| format!("{block}+{offset:#x}")).collect();
+        parts.push(match names.is_empty() {
+            true => format!("RAM ({} and {} pages written)", one.pages_differing, other.pages_differing),
+            false => format!("RAM ({} pages: {})", pages.len(), names.join(", ")),
+        });
+    }
+    if one.devices != other.devices {
+        let names = devices_between(one, other);
+        parts.push(if names.is_empty() {
+            "devices".to_owned()
+        } else {
+            format!("devices ({})", names.join(", "))
+        });
+    }
+    if one.disks != other.disks {
+        parts.push("the disk".to_owned());
+    }
+    if parts.is_empty() { "nothing but the console".to_owned() } else { parts.join("; ") }
+}
+
+/// The pages that differ between two detailed states: block and offset, in order.
+#[must_use]
+pub fn pages_between(one: &StateDigest, other: &StateDigest) -> Vec<(String, u64)> {
+    let (Some(one), Some(other)) = (&one.pages, &other.pages) else { return Vec::new() };
+    let set =
+        |pages: &[crate::mark::ChangedPage]| pages.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+    let (one, other) = (set(one), set(other));
+    let mut found: Vec<(String, u64)> =
+        one.symmetric_difference(&other).map(|page| (page.block.clone(), page.offset)).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The devices whose state differs between two detailed states.
+#[must_use]
+pub fn devices_between(one: &StateDigest, other: &StateDigest) -> Vec<String> {
+    let (Some(one), Some(other)) = (&one.sections, &other.sections) else { return Vec::new() };
+    let theirs = |name: &str, instance| other.iter().find(|s| s.name == name && s.instance == instance);
+    one.iter()
+        .filter(|mine| theirs(&mine.name, mine.instance).is_none_or(|theirs| theirs.digest != mine.digest))
+        .map(|mine| mine.name.clone())
+        .collect()
+}
+
+/// Bytes as hexadecimal text.
+mod hex_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+        bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::{ChangedPage, DeviceSection, Digest128};
+    use std::io::Write;
+
+    fn state(ram: u128) -> StateDigest {
+        StateDigest {
+            digest: Digest128(ram),
+            ram: Digest128(ram),
+            devices: Digest128(1),
+            disks: Digest128(0),
+            virtual_ns: 10,
+            instructions: Some(9),
+            pages_differing: 2,
+            pages_hashed: 2,
+            sections: None,
+            pages: None,
+        }
+    }
+
+    fn page(offset: u64, digest: u128) -> ChangedPage {
+        ChangedPage { block: "ram0".into(), offset, digest: Digest128(digest) }
+    }
+
+    fn pass_of(states: &[u128]) -> Pass {
+        let checkpoint = |(index, ram): (usize, &u128)| Checkpoint {
+            at: VirtualNs(10 + index as u64 * 1_000_000),
+            state: state(*ram),
+            console: 0,
+        };
+        let mut checkpoints: Vec<Checkpoint> = states.iter().enumerate().map(checkpoint).collect();
+        Pass {
+            start: checkpoints.remove(0),
+            checkpoints,
+            console: Vec::new(),
+            run: Duration::from_millis(1),
+            compare: Duration::from_micros(100),
+        }
+    }
+
+    #[test]
+    fn the_first_difference_of_two_runs_is_named() {
+        assert_eq!(difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 2, 3])), None);
+        let text = difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 4, 5])).unwrap();
+        assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
+        let mut other = pass_of(&[1, 2, 3]);
+        other.console = b"x".to_vec();
+        assert!(difference(&pass_of(&[1, 2, 3]), &other).unwrap().contains("consoles"));
+    }
+
+    #[test]
+    fn pages_and_devices_that_differ_are_listed() {
+        let mut one = state(1);
+        let mut other = state(2);
+        one.pages = Some(vec![page(0, 1), page(0x1000, 2)]);
+        other.pages = Some(vec![page(0x1000, 3), page(0x2000, 4), page(0, 1)]);
+        let expected = [("ram0".to_owned(), 0x1000), ("ram0".to_owned(), 0x2000)];
+        assert_eq!(pages_between(&one, &other), expected);
+        let section =
+            |digest| DeviceSection { name: "cpu".into(), instance: 0, bytes: 1, digest: Digest128(digest) };
+        one.sections = Some(vec![section(1)]);
+        other.sections = Some(vec![section(2)]);
+        other.devices = Digest128(2);
+        assert_eq!(devices_between(&one, &other), ["cpu"]);
+        assert_eq!(describe(&one, &other), "RAM (2 pages: ram0+0x1000, ram0+0x2000); devices (cpu)");
+    }
+
+    #[test]
+    fn checkpoints_cost_one_part_in_twenty() {
+        // 2 ms of virtual time in 1 ms, a comparison in 50 µs: one in 1 ms, which are 2 of virtual time.
+        let pilot = pass_of(&[1, 2, 3]);
+        assert_eq!(choose_spacing(&pilot), VirtualNs(2_000_000));
+    }
+
+    #[test]
+    fn a_console_is_heard_from_a_moment_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console.log");
+        std::fs::write(&path, "before\n").unwrap();
+        let mut console = Console::open(&path).unwrap();
+        let mut file = File::options().append(true).open(&path).unwrap();
+        write!(file, "FLIPSIM DONE workload=x dig").unwrap();
+        console.poll().unwrap();
+        assert_eq!((console.said(), console.is_done()), (&b"FLIPSIM DONE workload=x dig"[..], false));
+        writeln!(file, "est=0000000000000000 status=ok").unwrap();
+        console.poll().unwrap();
+        assert!(console.is_done());
+        console.restart().unwrap();
+        console.poll().unwrap();
+        assert_eq!((console.said(), console.is_done()), (&b""[..], false));
+    }
+
+    #[test]
+    fn a_stored_golden_run_is_read_back() {
+        let golden = Golden {
+            format: FORMAT,
+            template: "abc".into(),
+            window: Window::Done,
+            spacing: VirtualNs(5),
+            start: Checkpoint { at: VirtualNs(1), state: state(1), console: 0 },
+            checkpoints: vec![Checkpoint { at: VirtualNs(6), state: state(2), console: 3 }],
+            console: vec![0, 255, 10],
+            registers: vec![("x0".into(), "0x1".into())],
+            difference: None,
+            run_seconds: 1.0,
+            compare_seconds: 0.5,
+        };
+        let text = serde_json::to_string(&golden).unwrap();
+        let back: Golden = serde_json::from_str(&text).unwrap();
+        assert_eq!((back.console.as_slice(), back.end()), (&golden.console[..], VirtualNs(6)));
+        assert_eq!(back.checkpoints, golden.checkpoints);
+    }
+}

@@ -1,0 +1,757 @@
+//! A trial: one fault, carried out at its time, compared with the golden run, and judged by evidence.
+//!
+//! ```text
+//! restore ─→ run to t ─→ flip, read back ─→ checkpoint ─→ checkpoint ─→ … ─→ end, or hang limit
+//!                                            equal: masked, stop here
+//! ```
+//!
+//! Invariants: **a trial's outcome depends on the template, the fault and the QEMU build alone**, not on
+//! the way in which the guest was put back. **Every flip is read back**; one that did not take has no
+//! outcome.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::classify::{self, Classification, Kind};
+use crate::clone::CloneDisk;
+use crate::fault::{Fault, Flip, FlipError, flip, hex_value};
+use crate::golden::{
+    Checkpoint, End, Golden, Got, RunError, Runner, describe, devices_between, pages_between, registers,
+};
+use crate::mark::{Digest128, StateDigest};
+use crate::memory::MemoryMap;
+use crate::symbols::SymbolMap;
+use crate::target::TargetError;
+use crate::template::Template;
+use crate::units::VirtualNs;
+
+/// The version of a trial's record.
+pub const FORMAT: u32 = 1;
+
+/// How many differing pages, registers and devices a record lists.
+const LISTED: usize = 32;
+
+/// What came of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The end state is the golden run's.
+    Masked,
+    /// The output is the golden run's, the state is not.
+    Latent,
+    /// The output is wrong, and nothing was noticed.
+    Sdc,
+    /// The guest noticed, and went on.
+    Detected,
+    /// Panic, reset, power-off, exception storm.
+    Crash,
+    /// It is not done long after the golden run was.
+    Hang,
+    /// Ours: QEMU died, a socket was lost. No rate counts it.
+    Infra,
+}
+
+impl Outcome {
+    /// All of them, from the best to the worst.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Masked,
+        Outcome::Latent,
+        Outcome::Sdc,
+        Outcome::Detected,
+        Outcome::Crash,
+        Outcome::Hang,
+        Outcome::Infra,
+    ];
+
+    /// The word in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Masked => "masked",
+            Outcome::Latent => "latent",
+            Outcome::Sdc => "sdc",
+            Outcome::Detected => "detected",
+            Outcome::Crash => "crash",
+            Outcome::Hang => "hang",
+            Outcome::Infra => "infra",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialPlan {
+    /// When, from the quiescent point on.
+    pub after: VirtualNs,
+    /// What flips.
+    pub fault: Fault,
+    /// When it flips back, from the quiescent point on; a check of the lab itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_after: Option<VirtualNs>,
+}
+
+/// How the guest is put back before a trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Restore {
+    /// In the same process, to a mark.
+    #[default]
+    Rewind,
+    /// A new process a trial.
+    Clone,
+    /// In the same process, by QEMU's own snapshots.
+    Loadvm,
+}
+
+/// How trials are carried out.
+#[derive(Clone, Debug)]
+pub struct TrialOptions {
+    /// How the guest is put back.
+    pub restore: Restore,
+    /// A guest hangs that is not done after so many times the golden run's length.
+    pub hang_factor: f64,
+    /// How long a stretch between two checkpoints may take on the host's clock.
+    pub wall: Duration,
+    /// After how many rewinds the state is checked anew; the first one of a process always is.
+    pub check_every: u32,
+    /// Whether a state that is the golden run's ends the trial.
+    pub early_stop: bool,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+impl Default for TrialOptions {
+    fn default() -> Self {
+        TrialOptions {
+            restore: Restore::Rewind,
+            hang_factor: 3.0,
+            wall: Duration::from_secs(60),
+            check_every: 1000,
+            early_stop: true,
+            interrupted: || false,
+        }
+    }
+}
+
+/// Where the time of a trial went, in microseconds of the host's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Putting the guest back.
+    pub restore_us: u64,
+    /// Running up to the flip.
+    pub walk_us: u64,
+    /// Running after it.
+    pub run_us: u64,
+    /// Comparing at checkpoints.
+    pub compare_us: u64,
+    /// All of it.
+    pub total_us: u64,
+}
+
+/// A register that is not as in the golden run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterDifference {
+    /// Its name.
+    pub name: String,
+    /// In the golden run, in hex.
+    pub golden: String,
+    /// Here, in hex.
+    pub here: String,
+}
+
+/// How the state at the end differs from the golden run's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndState {
+    /// The digest of RAM.
+    pub ram: Digest128,
+    /// The digest of devices, vCPUs among them.
+    pub device_state: Digest128,
+    /// How many pages of RAM differ; absent where the golden run was at another time.
+    pub pages_differ: Option<u64>,
+    /// The first of them, as `BLOCK+OFFSET`.
+    pub pages: Vec<String>,
+    /// Registers that differ.
+    pub registers: Vec<RegisterDifference>,
+    /// Devices that differ, vCPUs among them.
+    pub devices: Vec<String>,
+    /// Whether the disk differs.
+    pub disk: bool,
+}
+
+/// What came of a trial, with the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// The version of these keys.
+    pub format: u32,
+    /// The key of the template.
+    pub template: String,
+    /// What was to be done.
+    pub plan: TrialPlan,
+    /// The virtual time of the flip.
+    pub flip_ns: u64,
+    /// Whether it took. One that did not has no outcome.
+    pub flipped: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// The value before, in hex.
+    pub old: String,
+    /// The value after, as read back.
+    pub new: String,
+    /// The innermost region of the guest's memory map.
+    pub region: Option<String>,
+    /// The kernel symbol, with the offset in it.
+    pub symbol: Option<String>,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+    /// The checkpoint at which the state was the golden run's again.
+    pub converged_ns: Option<u64>,
+    /// The checkpoint at which the console first said something else.
+    pub console_differs_ns: Option<u64>,
+    /// The checkpoint at which the guest had noticed something.
+    pub detected_ns: Option<u64>,
+    /// Where the trial ended.
+    pub end_ns: u64,
+    /// How the guest ended, if it did.
+    pub end: Option<End>,
+    /// What the console's report is.
+    pub kind: Option<Kind>,
+    /// Its title, with the function.
+    pub title: Option<String>,
+    /// Only the outputs were compared, because the golden runs were not one.
+    pub output_only: bool,
+    /// The state at the end.
+    pub state: Option<EndState>,
+    /// What the console said, where it is not what it said in the golden run.
+    pub console: Option<String>,
+    /// How the guest was put back.
+    pub restore: Restore,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// Where the time went.
+    pub costs: Costs,
+}
+
+impl TrialRecord {
+    /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
+    /// how long.
+    #[must_use]
+    pub fn is_same(&self, other: &TrialRecord) -> bool {
+        let same = TrialRecord {
+            restore: self.restore,
+            attempts: self.attempts,
+            costs: self.costs,
+            ..other.clone()
+        };
+        *self == same
+    }
+
+    /// Whether the state was the golden run's before the end.
+    #[must_use]
+    pub fn is_converged(&self) -> bool {
+        self.converged_ns.is_some()
+    }
+}
+
+/// What happens in a trial, for who watches.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The guest stands where it is to be flipped.
+    Arrived(VirtualNs),
+    /// The flip took, or did not.
+    Flipped(&'a Result<Flip, FlipError>),
+    /// A checkpoint was reached.
+    Checkpoint {
+        /// The golden run's.
+        golden: &'a Checkpoint,
+        /// Here.
+        state: &'a StateDigest,
+        /// Whether the console has said the same.
+        console: bool,
+    },
+    /// Past the golden run's end, and not done yet.
+    Late(VirtualNs),
+}
+
+/// What the names in a record are taken from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// The guest's memory map.
+    pub map: Option<&'a MemoryMap>,
+    /// The kernel's symbols.
+    pub symbols: Option<&'a SymbolMap>,
+}
+
+/// The tag of the snapshot that [`Restore::Loadvm`] goes back to.
+const TAG: &str = "flipsim-trial";
+
+/// A process, or one after the other, that carries out trials.
+#[derive(Debug)]
+pub struct Worker<'a> {
+    template: &'a Template,
+    golden: &'a Golden,
+    parent: PathBuf,
+    options: TrialOptions,
+    runner: Option<Runner>,
+    /// Rewinds since the state was last checked; `None` before the first.
+    unchecked: Option<u32>,
+    /// What the marking or the rewinding before this trial cost.
+    restored: Duration,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker whose processes have their folders below `parent`.
+    #[must_use]
+    pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, options: TrialOptions) -> Self {
+        let parent = parent.to_owned();
+        Worker { template, golden, parent, options, runner: None, unchecked: None, restored: Duration::ZERO }
+    }
+
+    /// The process, while there is one.
+    pub fn runner(&mut self) -> Option<&mut Runner> {
+        self.runner.as_mut()
+    }
+
+    /// The golden run that trials are compared with.
+    #[must_use]
+    pub fn golden(&self) -> &'a Golden {
+        self.golden
+    }
+
+    /// Ends the process. The next trial starts another one.
+    pub fn restart(&mut self) {
+        self.runner = None;
+        self.unchecked = None;
+    }
+
+    /// Puts the guest back to the quiescent point.
+    ///
+    /// # Errors
+    /// It cannot be, or it is not what it should be.
+    pub fn restore(&mut self) -> Result<&mut Runner, RunError> {
+        let began = Instant::now();
+        let disk = match self.options.restore {
+            Restore::Loadvm => CloneDisk::Layer,
+            Restore::Rewind | Restore::Clone => CloneDisk::Memory,
+        };
+        if self.options.restore == Restore::Clone {
+            self.runner = None;
+        }
+        let mut runner = match self.runner.take() {
+            Some(mut runner) => {
+                match self.options.restore {
+                    Restore::Rewind => {
+                        runner.guest.target().rewind()?;
+                        let due = self.unchecked.is_none_or(|count| count + 1 >= self.options.check_every);
+                        if due {
+                            self.check(&mut runner)?;
+                        }
+                        self.unchecked = Some(if due { 0 } else { self.unchecked.unwrap_or(0) + 1 });
+                    }
+                    Restore::Loadvm => load(&mut runner)?,
+                    Restore::Clone => {}
+                }
+                runner
+            }
+            None => {
+                let mut runner = Runner::start(self.template, &self.parent, disk, self.options.interrupted)?;
+                self.unchecked = None;
+                match self.options.restore {
+                    Restore::Rewind => {
+                        runner.guest.target().mark()?;
+                    }
+                    Restore::Loadvm => monitor(&mut runner, &format!("savevm {TAG}"))?,
+                    // Marked all the same: a digest then costs what was written since the last one.
+                    Restore::Clone => {
+                        runner.guest.target().mark()?;
+                    }
+                }
+                runner
+            }
+        };
+        runner.console.restart()?;
+        // What happened before is not this trial's.
+        runner.guest.events()?;
+        self.restored = began.elapsed();
+        Ok(self.runner.insert(runner))
+    }
+
+    /// Compares a guest that was put back with the template and with the golden run's start.
+    fn check(&self, runner: &mut Runner) -> Result<(), RunError> {
+        let pages = runner
+            .guest
+            .pages_apart(self.template, LISTED)
+            .map_err(|cause| RunError::Console { path: runner.guest.folder().to_owned(), cause })?;
+        let state = runner.guest.target().state_digest(true)?;
+        if pages.is_empty() && state.is_same(&self.golden.start.state) {
+            return Ok(());
+        }
+        let pages: Vec<String> = pages.iter().map(ToString::to_string).collect();
+        let seen = if pages.is_empty() { String::new() } else { format!("pages {}; ", pages.join(", ")) };
+        Err(RunError::NotRestored(format!("{seen}{}", describe(&self.golden.start.state, &state))))
+    }
+
+    /// Carries out one trial. A guest that is lost on the way is told as an error; whoever wants the trial
+    /// repeated calls [`Worker::restart`] and this again.
+    ///
+    /// # Errors
+    /// The guest is lost, or cannot be put back.
+    pub fn trial(
+        &mut self,
+        plan: &TrialPlan,
+        names: Names<'_>,
+        watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
+    ) -> Result<TrialRecord, RunError> {
+        let began = Instant::now();
+        let (golden, options) = (self.golden, self.options.clone());
+        self.restore()?;
+        let mut costs = Costs { restore_us: micros(self.restored), ..Costs::default() };
+        // There is one: `restore` has put it there.
+        let Some(runner) = self.runner.as_mut() else { return Err(RunError::NoRewind) };
+        let flip_at = VirtualNs(golden.begin().0.saturating_add(plan.after.0));
+        let mut record = TrialRecord {
+            format: FORMAT,
+            template: golden.template.clone(),
+            plan: plan.clone(),
+            flip_ns: flip_at.0,
+            flipped: false,
+            error: None,
+            old: String::new(),
+            new: String::new(),
+            region: None,
+            symbol: None,
+            outcome: None,
+            converged_ns: None,
+            console_differs_ns: None,
+            detected_ns: None,
+            end_ns: flip_at.0,
+            end: None,
+            kind: None,
+            title: None,
+            output_only: !golden.agrees(),
+            state: None,
+            console: None,
+            restore: options.restore,
+            attempts: 1,
+            costs,
+        };
+        if let Fault::Ram { address, .. } = &plan.fault {
+            record.region =
+                names.map.and_then(|map| map.region_at(*address)).map(|region| region.name.clone());
+            record.symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+        }
+        let walk = Instant::now();
+        if let Got::Ended(end, at) = runner.run_to(flip_at, options.wall)? {
+            let how = format!("{end:?} at {at}, before any fault");
+            return Err(RunError::Ended(how, runner.guest.console()));
+        }
+        costs.walk_us = micros(walk.elapsed());
+        watch(Step::Arrived(flip_at), runner)?;
+        let flipped = flip(runner.guest.target(), &plan.fault);
+        watch(Step::Flipped(&flipped), runner)?;
+        match flipped {
+            Ok(flip) => {
+                record.flipped = true;
+                (record.old, record.new) = (hex_value(&flip.old), hex_value(&flip.new));
+            }
+            Err(FlipError::Target(error @ TargetError::Lost { .. })) => return Err(error.into()),
+            Err(error) => {
+                if let FlipError::NotFlipped { old, read, .. } = &error {
+                    (record.old, record.new) = (old.clone(), read.clone());
+                }
+                record.error = Some(error.to_string());
+                costs.total_us = micros(began.elapsed());
+                record.costs = costs;
+                return Ok(record);
+            }
+        }
+        let mut run = Observation::new(golden, &options, plan, record, costs);
+        run.observe(runner, watch)?;
+        let mut record = run.judge(runner)?;
+        record.costs.total_us = micros(began.elapsed());
+        Ok(record)
+    }
+}
+
+/// A trial after its flip.
+struct Observation<'a> {
+    golden: &'a Golden,
+    options: &'a TrialOptions,
+    back_at: Option<(VirtualNs, Fault)>,
+    record: TrialRecord,
+    costs: Costs,
+    /// The state is the golden run's from here on.
+    converged: bool,
+    /// At the golden run's end, where it was reached.
+    at_end: Option<StateDigest>,
+}
+
+impl<'a> Observation<'a> {
+    fn new(
+        golden: &'a Golden,
+        options: &'a TrialOptions,
+        plan: &TrialPlan,
+        record: TrialRecord,
+        costs: Costs,
+    ) -> Self {
+        let back = plan.back_after.map(|after| VirtualNs(golden.begin().0.saturating_add(after.0)));
+        let back_at = back.map(|at| (at, plan.fault.clone()));
+        Observation { golden, options, back_at, record, costs, converged: false, at_end: None }
+    }
+
+    /// Runs on; whether the guest is still there.
+    fn run_to(&mut self, runner: &mut Runner, at: VirtualNs) -> Result<bool, RunError> {
+        let began = Instant::now();
+        let mut got = Got::There;
+        if let Some((back, fault)) = self.back_at.take_if(|(back, _)| *back <= at) {
+            got = runner.run_to(back, self.options.wall)?;
+            if got == Got::There {
+                flip(runner.guest.target(), &fault)
+                    .map_err(|error| RunError::NotRestored(error.to_string()))?;
+            }
+        }
+        if got == Got::There {
+            got = runner.run_to(at, self.options.wall)?;
+        }
+        self.costs.run_us += micros(began.elapsed());
+        match got {
+            Got::There => {
+                self.record.end_ns = at.0;
+                Ok(true)
+            }
+            Got::Ended(end, at) => {
+                self.record.end_ns = at.0;
+                self.record.end = Some(end);
+                Ok(false)
+            }
+        }
+    }
+
+    fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
+        let said = runner.console.said();
+        // A guest that has said less than the golden run has not said something else yet.
+        let same = said == golden;
+        if !same && self.record.console_differs_ns.is_none() {
+            self.record.console_differs_ns = Some(self.record.end_ns);
+        }
+        if self.record.detected_ns.is_none() && self.record.console_differs_ns.is_some() {
+            let found = classify::classify(said);
+            let golden = classify::classify(golden);
+            if found
+                .findings
+                .iter()
+                .any(|finding| notices(finding.kind) && !golden.findings.contains(finding))
+            {
+                self.record.detected_ns = Some(self.record.end_ns);
+            }
+        }
+        same
+    }
+
+    fn observe(
+        &mut self,
+        runner: &mut Runner,
+        watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let golden = self.golden;
+        let flip_ns = self.record.flip_ns;
+        for checkpoint in golden.checkpoints.iter().filter(|checkpoint| checkpoint.at.0 > flip_ns) {
+            if !self.run_to(runner, checkpoint.at)? {
+                return Ok(());
+            }
+            let began = Instant::now();
+            let console = self.listen(runner, golden.console_at(checkpoint));
+            let last = checkpoint.at == golden.end();
+            let state = runner.guest.target().state_digest(last)?;
+            self.costs.compare_us += micros(began.elapsed());
+            watch(Step::Checkpoint { golden: checkpoint, state: &state, console }, runner)?;
+            let same =
+                golden.agrees() && self.back_at.is_none() && is_same(&state, &checkpoint.state, self.options);
+            if same && self.record.converged_ns.is_none() && !last {
+                self.record.converged_ns = Some(checkpoint.at.0);
+            }
+            if same && self.options.early_stop {
+                self.converged = true;
+                return Ok(());
+            }
+            self.converged = same;
+            if last {
+                self.at_end = Some(state);
+            }
+        }
+        // The golden run is over. A workload that is not done by now is given some more time.
+        if golden.window != crate::golden::Window::Done || runner.console.is_done() {
+            return Ok(());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a factor of a few; a cast saturates"
+        )]
+        let length = ((golden.end().0 - golden.begin().0) as f64 * self.options.hang_factor.max(1.0)) as u64;
+        let limit = golden.begin().0.saturating_add(length);
+        // In larger steps than the checkpoints: there is nothing to compare with.
+        let step = golden.spacing.0.max(50_000_000);
+        let mut at = golden.end().0.max(flip_ns);
+        while at < limit && !runner.console.is_done() {
+            at = at.saturating_add(step).min(limit);
+            if !self.run_to(runner, VirtualNs(at))? {
+                return Ok(());
+            }
+            self.listen(runner, &golden.console);
+            watch(Step::Late(VirtualNs(at)), runner)?;
+        }
+        Ok(())
+    }
+
+    /// The outcome, and what speaks for it.
+    fn judge(mut self, runner: &mut Runner) -> Result<TrialRecord, RunError> {
+        let golden = self.golden;
+        let began = Instant::now();
+        let mut said = runner.console.said().to_vec();
+        if self.converged {
+            // From here on it says what the golden run says.
+            let at = golden.checkpoints.iter().find(|checkpoint| checkpoint.at.0 == self.record.end_ns);
+            let heard =
+                at.map_or(golden.console.len(), |checkpoint| checkpoint.console.min(golden.console.len()));
+            said.extend_from_slice(&golden.console[heard..]);
+        } else {
+            self.listen(runner, &golden.console);
+        }
+        let same_output = said == golden.console;
+        let found = classify::classify(&said);
+        let expected = classify::classify(&golden.console);
+        self.record.outcome =
+            Some(outcome(&self.record, &found, &expected, same_output, self.converged, golden));
+        if let Some(finding) = found.deciding().filter(|finding| !expected.findings.contains(finding)) {
+            self.record.kind = Some(finding.kind);
+            self.record.title = Some(finding.title.clone());
+        }
+        if !same_output {
+            self.record.console = Some(String::from_utf8_lossy(&said).into_owned());
+        } else {
+            // It said the same after all, a little sooner or later than at a checkpoint.
+            self.record.console_differs_ns = None;
+            self.record.detected_ns = None;
+        }
+        // A guest that the host's clock stopped stands at another place each time.
+        let exact = matches!(self.record.end, None | Some(End::Panic | End::Reset | End::PowerOff));
+        if !self.converged && exact {
+            self.record.state = Some(self.end_state(runner)?);
+        }
+        self.costs.compare_us += micros(began.elapsed());
+        self.record.costs = self.costs;
+        Ok(self.record)
+    }
+
+    fn end_state(&mut self, runner: &mut Runner) -> Result<EndState, RunError> {
+        let golden = self.golden;
+        let Some(here) = self.at_end.take() else {
+            let state = runner.guest.target().state_digest(false)?;
+            return Ok(EndState { ram: state.ram, device_state: state.devices, ..EndState::default() });
+        };
+        let mut end = EndState { ram: here.ram, device_state: here.devices, ..EndState::default() };
+        let Some(last) = golden.checkpoints.last() else { return Ok(end) };
+        let pages = pages_between(&here, &last.state);
+        end.pages_differ = Some(pages.len() as u64);
+        end.pages = pages.iter().take(LISTED).map(|(block, offset)| format!("{block}+{offset:#x}")).collect();
+        end.devices = devices_between(&last.state, &here);
+        end.devices.truncate(LISTED);
+        // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
+        end.disk = self.options.restore != Restore::Loadvm && here.disks != last.state.disks;
+        // A late guest is past that moment, and its registers are those of another one.
+        if self.record.end_ns == last.at.0 {
+            let here = registers(runner)?;
+            let differing = golden.registers.iter().zip(here).filter(|(golden, here)| **golden != *here);
+            end.registers = differing
+                .map(|((name, golden), (_, here))| RegisterDifference {
+                    name: name.clone(),
+                    golden: golden.clone(),
+                    here,
+                })
+                .take(LISTED)
+                .collect();
+        }
+        Ok(end)
+    }
+}
+
+/// Whether a report says that the guest noticed something; a wrong result is found by others.
+fn notices(kind: Kind) -> bool {
+    kind != Kind::WrongResult
+}
+
+/// Whether two states are one, as far as this way of putting back lets us tell.
+fn is_same(here: &StateDigest, golden: &StateDigest, options: &TrialOptions) -> bool {
+    match options.restore {
+        Restore::Rewind | Restore::Clone => here.is_same(golden),
+        // The disk is a file below QEMU's snapshots, which the digest knows nothing of.
+        Restore::Loadvm => {
+            (here.ram, here.devices, here.virtual_ns, here.instructions)
+                == (golden.ram, golden.devices, golden.virtual_ns, golden.instructions)
+        }
+    }
+}
+
+/// The outcome by the classes of the design.
+fn outcome(
+    record: &TrialRecord,
+    found: &Classification,
+    expected: &Classification,
+    same_output: bool,
+    converged: bool,
+    golden: &Golden,
+) -> Outcome {
+    match record.end {
+        Some(End::Panic | End::Reset | End::PowerOff | End::ExceptionStorm) => return Outcome::Crash,
+        Some(End::WallTime) => return Outcome::Hang,
+        Some(End::Other) => return Outcome::Infra,
+        None => {}
+    }
+    if found.outcome == classify::Outcome::Crash && expected.outcome != classify::Outcome::Crash {
+        return Outcome::Crash;
+    }
+    let noticed = found.findings.iter().any(|f| notices(f.kind) && !expected.findings.contains(f));
+    let waits = golden.window == crate::golden::Window::Done && found.done.is_none();
+    match (same_output, noticed, waits) {
+        (true, _, _) if converged => Outcome::Masked,
+        (true, _, _) => Outcome::Latent,
+        (false, true, _) => Outcome::Detected,
+        (false, false, true) => Outcome::Hang,
+        (false, false, false) => Outcome::Sdc,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A command of the human monitor that says nothing when it worked.
+fn monitor(runner: &mut Runner, line: &str) -> Result<(), RunError> {
+    let target = runner.guest.target();
+    let said = target.qmp().map_or_else(|| Ok(String::new()), |qmp| qmp.hmp(line))?;
+    if said.trim().is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::NotRestored(format!("`{line}`: {}", said.trim())))
+    }
+}
+
+/// Back to QEMU's own snapshot.
+fn load(runner: &mut Runner) -> Result<(), RunError> {
+    let target = runner.guest.target();
+    if let Some(qmp) = target.qmp() {
+        // A machine that is switched off must be reset before it can run again.
+        if qmp.status()?.status == "shutdown" {
+            qmp.execute("system_reset", serde_json::Value::Null)?;
+            let end = Instant::now() + Duration::from_secs(10);
+            while qmp.status()?.status == "shutdown" && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    monitor(runner, &format!("loadvm {TAG}"))
+}

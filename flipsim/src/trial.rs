@@ -314,6 +314,12 @@ impl<'a> Worker<'a> {
         self.runner.as_mut()
     }
 
+    /// What its guests start from.
+    #[must_use]
+    pub fn template(&self) -> &'a Template {
+        self.template
+    }
+
     /// The golden run that trials are compared with.
     #[must_use]
     pub fn golden(&self) -> &'a Golden {

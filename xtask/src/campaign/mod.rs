@@ -1,19 +1,23 @@
-//! `cargo xtask campaign`: many trials, and what came of them.
+//! `cargo xtask campaign`: trials, and what came of them.
 //!
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
+pub mod prepare;
+mod trial;
 
 use anyhow::Result;
 
-/// Judge what came of many trials.
+/// Carry out trials and judge what came of them.
 ///
-/// A console that a trial left is put into a class: whether the guest crashed, noticed something, or
-/// ended as it should, and by which report.
+/// A trial is one fault, carried out at its very instruction in a guest that starts from a saved state,
+/// compared with a run without a fault, and judged by evidence.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask campaign classify .lab/runs/g1/console.log
-  cargo xtask campaign classify a.log b.log | jq -r .title")]
+  cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
+  cargo xtask campaign trial --at 100ms --reg x19:5 --diff
+  cargo xtask campaign replay trial.json
+  cargo xtask campaign classify .lab/runs/g1/console.log")]
 pub struct Args {
     #[command(subcommand)]
     sub: Sub,
@@ -21,12 +25,16 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Sub {
+    Trial(Box<trial::Args>),
+    Replay(trial::ReplayArgs),
     Classify(classify::Args),
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     match args.sub {
+        Sub::Trial(args) => trial::run(&args),
+        Sub::Replay(args) => trial::replay(&args),
         Sub::Classify(args) => classify::run(&args),
     }
 }

@@ -1,0 +1,182 @@
+//! What every trial needs before it: the template, the golden run, and the guest's names.
+//!
+//! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
+use flipsim::memory::MemoryMap;
+use flipsim::symbols::{SymbolMap, Symbols};
+use flipsim::target::TargetError;
+use flipsim::template::Template;
+use flipsim::trial::Names;
+use flipsim::units::{VirtualNs, format_duration};
+use serde::{Deserialize, Serialize};
+
+use crate::boot::GuestArgs;
+use crate::exit::{Code, exit_error};
+use crate::interrupt::{self, Interrupted};
+use crate::template::clones_dir;
+use crate::{paths, progress};
+
+/// How long a guest may take to its quiescent point on the host's clock.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+
+/// A guest as a stored trial names it, so that it can be made again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestLine {
+    arch: Option<flipsim::arch::Arch>,
+    workload: Option<String>,
+    memory: Option<u64>,
+    cpus: Option<u32>,
+    append: String,
+    kernel: Option<PathBuf>,
+    vmlinux: Option<PathBuf>,
+    image: Option<PathBuf>,
+    /// How long a run is; without it until the workload is done.
+    window_ns: Option<u64>,
+}
+
+impl GuestLine {
+    /// What the flags say.
+    pub fn new(args: &GuestArgs, window: Option<VirtualNs>) -> GuestLine {
+        let args = args.clone();
+        GuestLine {
+            arch: args.arch,
+            workload: args.workload,
+            memory: args.memory,
+            cpus: args.cpus,
+            append: args.append,
+            kernel: args.kernel,
+            vmlinux: args.vmlinux,
+            image: args.image,
+            window_ns: window.map(|window| window.0),
+        }
+    }
+
+    /// The same as flags.
+    pub fn args(&self) -> (GuestArgs, Option<VirtualNs>) {
+        let line = self.clone();
+        let args = GuestArgs {
+            arch: line.arch,
+            workload: line.workload,
+            memory: line.memory,
+            cpus: line.cpus,
+            append: line.append,
+            kernel: line.kernel,
+            vmlinux: line.vmlinux,
+            image: line.image,
+            ..GuestArgs::default()
+        };
+        (args, self.window_ns.map(VirtualNs))
+    }
+}
+
+/// The template of a guest and its golden run.
+pub struct Prepared {
+    /// The template.
+    pub template: Template,
+    /// Its golden run.
+    pub golden: Golden,
+}
+
+/// Brings both up to date.
+pub fn prepare(args: &GuestArgs, window: Option<VirtualNs>) -> Result<Prepared> {
+    let mut args = args.clone();
+    if args.workload.is_none() {
+        args.workload = Some(crate::config::Config::load()?.guest.workload);
+    }
+    let template = crate::template::ensure(&args, BOOT_LIMIT)?;
+    let window = match (window, args.workload.as_deref()) {
+        (Some(length), _) => Window::Time(length),
+        (None, Some("none")) => {
+            let text =
+                "without a workload nothing says when a run is over; say how long it is: --window 100ms";
+            return Err(exit_error(Code::Usage, text));
+        }
+        (None, _) => Window::Done,
+    };
+    let folder = paths::lab_dir()?.join("golden");
+    let length = match window {
+        Window::Done => "done".to_owned(),
+        Window::Time(length) => length.0.to_string(),
+    };
+    let path = folder.join(format!("{}-{length}.json", template.info().key));
+    let kept = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Golden>(&text).ok());
+    let fits = |golden: &Golden| golden.format == FORMAT && golden.template == template.info().key;
+    if let Some(golden) = kept.filter(fits) {
+        return Ok(Prepared { template, golden });
+    }
+    let step = progress::Step::spinner("the golden run, three times".to_owned());
+    let options = GoldenOptions { window, interrupted: interrupt::raised, ..GoldenOptions::default() };
+    let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
+    step.done_with(&format!(
+        "{}, {} checkpoints, {}",
+        length_of(&golden),
+        golden.checkpoints.len(),
+        if golden.agrees() { "identical" } else { "NOT identical" }
+    ));
+    if let Some(difference) = &golden.difference {
+        eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let file = tempfile::NamedTempFile::new_in(&folder).context("cannot keep the golden run")?;
+    serde_json::to_writer(std::io::BufWriter::new(&file), &golden).context("cannot keep the golden run")?;
+    file.persist(&path).context("cannot keep the golden run")?;
+    Ok(Prepared { template, golden })
+}
+
+/// How long a golden run is.
+pub fn length_of(golden: &Golden) -> String {
+    format_duration(Duration::from_nanos(golden.end().0 - golden.begin().0))
+}
+
+/// The guest's own names for places.
+pub struct GuestNames {
+    /// Its memory map.
+    pub map: MemoryMap,
+    /// Its kernel's symbols.
+    pub symbols: Option<SymbolMap>,
+    /// Why there are none.
+    pub symbols_missing: Option<String>,
+}
+
+impl GuestNames {
+    /// Reads them off a guest at its quiescent point.
+    pub fn read(template: &Template, runner: &mut Runner) -> Result<GuestNames> {
+        let target = runner.guest.target();
+        let map = target.memory_map(template.iomem().as_deref())?;
+        let plan = &template.info().plan;
+        let anchored = match &plan.vmlinux {
+            None => Err("no vmlinux is known for this guest; give one with --vmlinux".to_owned()),
+            Some(path) => Symbols::load(path)
+                .and_then(|symbols| SymbolMap::anchor(symbols, &plan.spec.arch, &map, target))
+                .map_err(|error| error.to_string()),
+        };
+        let (symbols, symbols_missing) = match anchored {
+            Ok(symbols) => (Some(symbols), None),
+            Err(why) => (None, Some(why)),
+        };
+        Ok(GuestNames { map, symbols, symbols_missing })
+    }
+
+    /// For records.
+    pub fn names(&self) -> Names<'_> {
+        Names { map: Some(&self.map), symbols: self.symbols.as_ref() }
+    }
+}
+
+/// An error of a run, with its exit code.
+pub fn run_error(error: RunError) -> anyhow::Error {
+    match error {
+        RunError::Target(TargetError::Interrupted) => Interrupted.into(),
+        RunError::NoRewind | RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::Target(_) | RunError::Qmp(_) | RunError::Ended(..) => {
+            exit_error(Code::GuestLost, error.to_string())
+        }
+        other => other.into(),
+    }
+}

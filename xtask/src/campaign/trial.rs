@@ -1,0 +1,568 @@
+//! `campaign trial` and `campaign replay`: one trial by hand, and the same one again.
+//!
+//! Invariant: the same line gives the same result, always; `replay` fails where it does not.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use flipsim::clone::CloneDisk;
+use flipsim::fault::{Fault, hex_value};
+use flipsim::golden::{RunError, Runner, describe, devices_between, pages_between, registers};
+use flipsim::memory::PhysRange;
+use flipsim::target::TargetError;
+use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
+use serde::{Deserialize, Serialize};
+
+use super::prepare::{GuestLine, GuestNames, Prepared, length_of, prepare, run_error};
+use crate::boot::GuestArgs;
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::template::clones_dir;
+use crate::{interrupt, paths};
+
+/// How often a trial is begun anew when QEMU or the way to it is lost.
+const ATTEMPTS: u32 = 3;
+
+/// Carry out one trial: a fault at a time, compared with the golden run, judged.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
+  cargo xtask campaign trial --at 100ms --reg x19:5 --workload sha256
+  cargo xtask campaign trial --at 30ms --ram jiffies:0 --diff
+  cargo xtask campaign trial --at 30ms --ram do_idle --mask 0x14000000 --json
+  cargo xtask campaign trial --at 100ms --reg pc:40 --gdb
+
+Times count from the quiescent point (READY). A bit is counted from the lowest of the byte at the address,
+or of the register. Outcomes: masked, latent, sdc, detected, crash, hang, infra (docs/trials.md).")]
+pub struct Args {
+    /// When, from the quiescent point on
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    at: VirtualNs,
+    /// A bit of RAM: ADDRESS:BIT or SYMBOL[+OFFSET]:BIT; without :BIT with --mask
+    #[arg(long, value_name = "PLACE:BIT", required_unless_present = "reg", conflicts_with = "reg")]
+    ram: Option<String>,
+    /// A bit of a register: NAME:BIT; without :BIT with --mask
+    #[arg(long, value_name = "NAME:BIT")]
+    reg: Option<String>,
+    /// Exactly these bits, in place of one
+    #[arg(long, value_parser = parse_number, value_name = "MASK")]
+    mask: Option<u64>,
+    /// Flip it back at this time
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    back_at: Option<VirtualNs>,
+    /// How long a run is [default: until the workload is done]
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    window: Option<VirtualNs>,
+    /// Show at each checkpoint how the fault has spread: pages, registers, devices
+    #[arg(long, conflicts_with = "gdb")]
+    diff: bool,
+    /// Stop right after the flip and wait for a debugger
+    #[arg(long, conflicts_with = "json")]
+    gdb: bool,
+    /// The record as a JSON line, for `replay`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+/// How trials are carried out.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub struct How {
+    /// How the guest is put back
+    #[arg(long, value_enum, default_value = "rewind")]
+    restore: RestoreArg,
+    /// A guest hangs that is not done after so many times the golden run's length
+    #[arg(long, default_value_t = 3.0, value_name = "N")]
+    hang_factor: f64,
+    /// Go on to the end where the state is the golden run's again
+    #[arg(long)]
+    no_early_stop: bool,
+}
+
+/// How the guest is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum RestoreArg {
+    /// Within the process, to a mark
+    Rewind,
+    /// A new process a trial
+    Clone,
+    /// Within the process, by QEMU's own snapshots
+    Loadvm,
+}
+
+impl How {
+    /// The same for the library.
+    pub fn options(&self) -> Result<TrialOptions> {
+        if !(1.0..=1000.0).contains(&self.hang_factor) {
+            bail!(exit_error(Code::Usage, format!("--hang-factor {}: from 1 to 1000", self.hang_factor)));
+        }
+        let restore = match self.restore {
+            RestoreArg::Rewind => Restore::Rewind,
+            RestoreArg::Clone => Restore::Clone,
+            RestoreArg::Loadvm => Restore::Loadvm,
+        };
+        Ok(TrialOptions {
+            restore,
+            hang_factor: self.hang_factor,
+            early_stop: !self.no_early_stop,
+            interrupted: interrupt::raised,
+            ..TrialOptions::default()
+        })
+    }
+}
+
+/// A trial with its guest, as a line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    guest: GuestLine,
+    trial: TrialRecord,
+}
+
+/// Carry out a trial again that `trial --json` wrote, and compare.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign replay trial.json
+  cargo xtask campaign replay - --diff
+
+Exits with 0 when everything is as it was, and with 1 when anything differs.")]
+pub struct ReplayArgs {
+    /// JSON lines of `campaign trial --json`; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Show at each checkpoint how the fault has spread
+    #[arg(long)]
+    diff: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Runs `campaign trial`.
+pub fn run(args: &Args) -> Result<()> {
+    let options = args.how.options()?;
+    let Prepared { template, golden } = prepare(&args.guest, args.window)?;
+    let parent = clones_dir()?;
+    let mut worker = Worker::new(&template, &golden, &parent, options);
+    let names = GuestNames::read(&template, worker.restore().map_err(run_error)?)?;
+    let fault = match (&args.ram, &args.reg) {
+        (Some(place), _) => ram_fault(place, args.mask, &names)?,
+        (None, Some(place)) => reg_fault(place, args.mask, &mut worker)?,
+        (None, None) => bail!(exit_error(Code::Usage, "say what flips: --ram ADDRESS:BIT or --reg NAME:BIT")),
+    };
+    let plan = TrialPlan { after: args.at, fault, back_after: args.back_at };
+    let length = golden.end().0 - golden.begin().0;
+    if plan.after.0 >= length || plan.back_after.is_some_and(|back| back <= plan.after || back.0 > length) {
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "--at must lie within the run, which is {} long, and --back-at after it",
+                length_of(&golden)
+            )
+        ));
+    }
+    if !args.json {
+        outln!(
+            "golden run: {}, {} checkpoints, {} apart",
+            length_of(&golden),
+            golden.checkpoints.len(),
+            golden.spacing
+        );
+    }
+    let watch = Watch { verbose: !args.json, diff: args.diff, gdb: args.gdb, plan: &plan };
+    let record = carry_out(&mut worker, &plan, &names, &watch);
+    let Some(record) = record? else { return Ok(()) };
+    if args.json {
+        let line = Line { guest: GuestLine::new(&args.guest, args.window), trial: record };
+        outln!("{}", serde_json::to_string(&line)?);
+        return result(&line.trial);
+    }
+    show(&record, golden.begin());
+    result(&record)
+}
+
+/// Runs `campaign replay`.
+pub fn replay(args: &ReplayArgs) -> Result<()> {
+    let options = args.how.options()?;
+    let input: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(&args.file);
+        let file =
+            file.with_context(|| format!("cannot read {}", args.file.display())).exit_with(Code::Usage)?;
+        Box::new(std::io::BufReader::new(file))
+    };
+    let (mut count, mut different) = (0u64, 0u64);
+    for (number, line) in input.lines().enumerate() {
+        interrupt::check()?;
+        let line = line.context("cannot read the trials").exit_with(Code::Usage)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let what = format!("line {} of {}", number + 1, args.file.display());
+        let Line { guest, trial } = serde_json::from_str(&line)
+            .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
+            .exit_with(Code::Usage)?;
+        let (guest, window) = guest.args();
+        let Prepared { template, golden } = prepare(&guest, window)?;
+        if trial.template != golden.template {
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "{what} is of another guest: its template was {}, here it is {}; QEMU, kernel, image or \
+                     command line have changed",
+                    trial.template, golden.template
+                )
+            ));
+        }
+        let parent = clones_dir()?;
+        let mut worker = Worker::new(&template, &golden, &parent, options.clone());
+        let names = GuestNames::read(&template, worker.restore().map_err(run_error)?)?;
+        let watch = Watch { verbose: true, diff: args.diff, gdb: false, plan: &trial.plan };
+        let Some(again) = carry_out(&mut worker, &trial.plan, &names, &watch)? else { continue };
+        show(&again, golden.begin());
+        count += 1;
+        if again.is_same(&trial) {
+            outln!("the same as before");
+        } else {
+            different += 1;
+            outln!("NOT the same as before: {}", what_differs(&trial, &again)?);
+        }
+    }
+    if count == 0 {
+        bail!(exit_error(Code::Usage, format!("{} has no trial in it", args.file.display())));
+    }
+    if different > 0 {
+        bail!("{different} of {count} trials came out differently");
+    }
+    Ok(())
+}
+
+/// The keys in which two records differ.
+fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
+    let object = |record: &TrialRecord| -> Result<serde_json::Map<String, serde_json::Value>> {
+        match serde_json::to_value(record)? {
+            serde_json::Value::Object(map) => Ok(map),
+            _ => Ok(serde_json::Map::new()),
+        }
+    };
+    let (before, after) = (object(before)?, object(after)?);
+    let how = ["restore", "attempts", "costs"];
+    let keys =
+        before.iter().filter(|(key, value)| !how.contains(&key.as_str()) && after.get(*key) != Some(value));
+    Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))
+}
+
+/// `PLACE:BIT`, or `PLACE` with a mask.
+fn split_bit(text: &str, mask: Option<u64>) -> Result<(&str, u64)> {
+    let usage = |text: String| exit_error(Code::Usage, text);
+    match (text.rsplit_once(':'), mask) {
+        (None, Some(mask)) if mask != 0 => Ok((text, mask)),
+        (None, Some(_)) => Err(usage("--mask 0 flips nothing".to_owned())),
+        (Some((place, bit)), None) => {
+            let bit = parse_number(bit).exit_with(Code::Usage)?;
+            let mask = u32::try_from(bit).ok().and_then(|bit| 1u64.checked_shl(bit));
+            let mask = mask.ok_or_else(|| usage(format!("bit {bit} of `{text}`: from 0 to 63")))?;
+            Ok((place, mask))
+        }
+        (None, None) => Err(usage(format!("`{text}` does not say which bit: {text}:3, or --mask"))),
+        (Some(_), Some(_)) => Err(usage("a bit and --mask are too much: choose one".to_owned())),
+    }
+}
+
+fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault> {
+    let (place, mask) = split_bit(text, mask)?;
+    let first = match parse_number(place) {
+        Ok(address) => GuestPhys(address),
+        Err(_) => {
+            let Some(symbols) = &names.symbols else {
+                let why = names.symbols_missing.clone().unwrap_or_default();
+                bail!(exit_error(Code::Usage, format!("symbol {place}: {why}")));
+            };
+            symbols.resolve(place).exit_with(Code::Usage)?.first
+        }
+    };
+    let bytes = mask.to_le_bytes();
+    // The first byte that flips is the fault's address.
+    let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
+    let to = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    let address = GuestPhys(first.0.saturating_add(from as u64));
+    let last = GuestPhys(first.0.saturating_add(to as u64));
+    names.map.check_ram(PhysRange { first: address, last }).exit_with(Code::Usage)?;
+    Ok(Fault::Ram { address, mask: bytes[from..=to].to_vec() })
+}
+
+fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
+    use flipsim::target::Target;
+    let (name, mask) = split_bit(text, mask)?;
+    let Some(runner) = worker.runner() else { bail!("the guest is gone") };
+    let target = runner.guest.target();
+    let found = target.registers().iter().find(|register| register.name.eq_ignore_ascii_case(name)).cloned();
+    let Some(register) = found else {
+        bail!(exit_error(
+            Code::Usage,
+            format!("no register is called `{name}`; `cargo xtask inject list reg` shows them all")
+        ));
+    };
+    let width = register.bytes();
+    let mut bytes = mask.to_le_bytes().to_vec();
+    if register.bits < 64 && mask >> register.bits != 0 {
+        let text = format!("`{name}` has bits 0 to {}", register.bits - 1);
+        bail!(exit_error(Code::Usage, text));
+    }
+    bytes.resize(width, 0);
+    Ok(Fault::Reg { register: register.name, mask: bytes })
+}
+
+/// How much is shown.
+struct Watch<'a> {
+    verbose: bool,
+    diff: bool,
+    gdb: bool,
+    plan: &'a TrialPlan,
+}
+
+/// One trial, begun anew when QEMU is lost; `None` once a debugger had it.
+fn carry_out(
+    worker: &mut Worker<'_>,
+    plan: &TrialPlan,
+    names: &GuestNames,
+    watch: &Watch<'_>,
+) -> Result<Option<TrialRecord>> {
+    let mut attempt = 1;
+    loop {
+        let mut twin = None;
+        let mut debugged = false;
+        let (template, golden) = (worker.template(), worker.golden());
+        let result = worker.trial(plan, names.names(), &mut |step, runner| {
+            if watch.verbose {
+                tell(&step, golden.begin(), watch.plan, names.names());
+            }
+            match step {
+                Step::Flipped(Ok(_)) if watch.gdb => {
+                    debugged = true;
+                    debug(runner)
+                }
+                Step::Checkpoint { golden: checkpoint, .. } if watch.diff => {
+                    if twin.is_none() {
+                        twin =
+                            Some(Runner::start(template, &clones(), CloneDisk::Memory, interrupt::raised)?);
+                    }
+                    match &mut twin {
+                        Some(twin) => compare(twin, runner, checkpoint.at, names),
+                        None => Ok(()),
+                    }
+                }
+                _ => Ok(()),
+            }
+        });
+        match result {
+            _ if debugged => return Ok(None),
+            Ok(record) => return Ok(Some(TrialRecord { attempts: attempt, ..record })),
+            Err(error) if attempt < ATTEMPTS && is_infra(&error) => {
+                eprintln!("note: {error}; the trial is begun anew");
+                worker.restart();
+                attempt += 1;
+            }
+            Err(error) => return Err(run_error(error)),
+        }
+    }
+}
+
+/// The folder of clones; where it cannot be told, the start of one says why.
+fn clones() -> PathBuf {
+    clones_dir().unwrap_or_default()
+}
+
+/// Whether it was ours, and another try may do.
+fn is_infra(error: &RunError) -> bool {
+    match error {
+        RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
+        RunError::Qmp(_) | RunError::Mark(_) | RunError::NotRestored(_) | RunError::Console { .. } => true,
+        _ => false,
+    }
+}
+
+/// Hands the stopped guest to a debugger until somebody presses Enter or Ctrl-C.
+fn debug(runner: &mut Runner) -> Result<(), RunError> {
+    let socket = paths::show(&runner.guest.folder().join(flipsim::machine::spec::GDB_SOCKET));
+    runner.guest.target().release()?;
+    outln!("the guest stands right after the flip; attach a debugger:");
+    outln!("  gdb-multiarch -ex 'target remote {socket}'");
+    outln!("Enter or Ctrl-C ends it.");
+    let (sent, line) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let read = std::io::stdin().lock().read_line(&mut text);
+        // Without a terminal only a signal ends it.
+        if read.is_ok_and(|count| count > 0) {
+            let _ = sent.send(());
+        } else {
+            std::thread::park();
+        }
+    });
+    while !interrupt::raised() && line.recv_timeout(std::time::Duration::from_millis(100)).is_err() {}
+    Err(TargetError::Interrupted.into())
+}
+
+fn since(time: VirtualNs, begin: VirtualNs) -> String {
+    VirtualNs(time.0.saturating_sub(begin.0)).to_string()
+}
+
+/// One step as a line.
+fn tell(step: &Step<'_>, begin: VirtualNs, plan: &TrialPlan, names: Names<'_>) {
+    match step {
+        Step::Arrived(at) => {
+            outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0);
+        }
+        Step::Flipped(result) => {
+            let place = match &plan.fault {
+                Fault::Ram { address, mask } => {
+                    let region = names.map.and_then(|map| map.region_at(*address)).map(|r| r.name.clone());
+                    let symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+                    let known: Vec<String> = region.into_iter().chain(symbol).collect();
+                    format!("ram {address} mask {} ({})", hex_value(mask), known.join(", "))
+                }
+                Fault::Reg { register, mask } => format!("register {register} mask {}", hex_value(mask)),
+            };
+            match result {
+                Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),
+                Err(error) => outln!("flip {place}: NOT FLIPPED: {error}"),
+            }
+        }
+        Step::Checkpoint { golden, state, console } => {
+            let console = if *console { "" } else { "; the console says something else" };
+            let state = match state.is_same(&golden.state) {
+                true => "equal to the golden run".to_owned(),
+                false => format!("differs: {}", describe(&golden.state, state)),
+            };
+            outln!("checkpoint {}: {state}{console}", since(golden.at, begin));
+        }
+        Step::Late(at) => outln!("at {}: not done yet", since(*at, begin)),
+    }
+}
+
+/// Shows how far a fault has spread, beside a golden run that is let run along.
+fn compare(
+    twin: &mut Runner,
+    runner: &mut Runner,
+    at: VirtualNs,
+    names: &GuestNames,
+) -> Result<(), RunError> {
+    twin.run_to(at, std::time::Duration::from_secs(60))?;
+    let golden = twin.guest.target().state_digest(true)?;
+    let here = runner.guest.target().state_digest(true)?;
+    let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
+    let pages = pages_between(&golden, &here);
+    for (block, offset) in pages.iter().take(16) {
+        let address = GuestPhys(first + offset);
+        let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
+        let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
+        outln!("    page {address} of {block}{symbol}");
+    }
+    if pages.len() > 16 {
+        outln!("    and {} pages more", pages.len() - 16);
+    }
+    let (mine, theirs) = (registers(twin)?, registers(runner)?);
+    for ((name, golden), (_, here)) in mine.iter().zip(&theirs).filter(|(one, other)| one != other).take(16) {
+        outln!("    {name}: {golden} in the golden run, {here} here");
+    }
+    let devices = devices_between(&golden, &here);
+    if !devices.is_empty() {
+        outln!("    devices: {}", devices.join(", "));
+    }
+    Ok(())
+}
+
+/// What came of it, for people.
+fn show(record: &TrialRecord, begin: VirtualNs) {
+    let Some(outcome) = record.outcome else {
+        outln!("no outcome: the flip did not take");
+        return;
+    };
+    let at = |ns: Option<u64>| ns.map(|ns| since(VirtualNs(ns), begin));
+    let mut parts = Vec::new();
+    if let Some(at) = at(record.converged_ns) {
+        parts.push(format!("converged at {at}"));
+    }
+    if let Some(end) = record.end {
+        let end = serde_json::to_value(end).ok().and_then(|end| end.as_str().map(str::to_owned));
+        parts.push(format!("{} at {}", end.unwrap_or_default(), since(VirtualNs(record.end_ns), begin)));
+    }
+    if let Some(title) = &record.title {
+        parts.push(title.clone());
+    }
+    if let Some(at) = at(record.detected_ns) {
+        parts.push(format!("noticed by {at}"));
+    }
+    if let Some(at) = at(record.console_differs_ns) {
+        parts.push(format!("console differs by {at}"));
+    }
+    if let Some(state) = &record.state {
+        if let Some(pages) = state.pages_differ {
+            parts.push(format!("{pages} pages differ at the end"));
+        }
+        if !state.registers.is_empty() {
+            let names: Vec<&str> = state.registers.iter().map(|register| register.name.as_str()).collect();
+            parts.push(format!("registers differ: {}", names.join(" ")));
+        }
+    }
+    let why = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
+    outln!("{}{why}", outcome.name());
+    let micros = |us: u64| format_duration(std::time::Duration::from_micros(us));
+    let costs = record.costs;
+    eprintln!(
+        "took {}: put back {}, run to the flip {}, after it {}, compared {}",
+        micros(costs.total_us),
+        micros(costs.restore_us),
+        micros(costs.walk_us),
+        micros(costs.run_us),
+        micros(costs.compare_us)
+    );
+}
+
+/// An outcome is a result; only what is ours is a failure.
+fn result(record: &TrialRecord) -> Result<()> {
+    match record.outcome {
+        None => bail!(exit_error(Code::NotFlipped, "the flip did not take; the record says why")),
+        Some(Outcome::Infra) => {
+            bail!("QEMU stopped the guest for a reason of its own; this trial says nothing")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_a_bit_or_a_mask() {
+        assert_eq!(split_bit("0x40851000:3", None).unwrap(), ("0x40851000", 8));
+        assert_eq!(split_bit("do_idle", Some(0x81)).unwrap(), ("do_idle", 0x81));
+        for (text, mask, part) in [
+            ("x19", None, "does not say which bit"),
+            ("x19:64", None, "from 0 to 63"),
+            ("x19:5", Some(1), "too much"),
+            ("x19", Some(0), "flips nothing"),
+            ("x19:y", None, "not a number"),
+        ] {
+            let error = split_bit(text, mask).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_guest_survives_its_line() {
+        let args = GuestArgs { workload: Some("fs".into()), memory: Some(1 << 28), ..GuestArgs::default() };
+        let line = GuestLine::new(&args, Some(VirtualNs(5)));
+        let text = serde_json::to_string(&line).unwrap();
+        let back: GuestLine = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, line);
+        let (again, window) = back.args();
+        assert_eq!((again.workload, again.memory, window), (args.workload, args.memory, Some(VirtualNs(5))));
+    }
+}

@@ -362,10 +362,11 @@ fn flip_and_back(
 }
 
 /// Keeps every core busy until it is dropped.
-struct Load(Arc<AtomicBool>);
+pub struct Load(Arc<AtomicBool>);
 
 impl Load {
-    fn start() -> Load {
+    /// Starts one busy thread a core.
+    pub fn start() -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         for _ in 0..cores {

@@ -5,6 +5,7 @@
 mod original;
 mod ours;
 mod table;
+mod trials;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use table::{Measured, Summary, markdown};
   cargo xtask bench flip --count 5000 --gdb-count 50 --json
   cargo xtask bench auto --autos 500 --gdb-autos 0
   cargo xtask bench determinism
+  cargo xtask bench trials
 
 gdb-multiarch and pygdbmi are measured where they are installed; the lab itself needs neither."
 )]
@@ -54,6 +56,7 @@ enum What {
     #[command(after_help = "Example:\n  cargo xtask bench auto --autos 500")]
     Auto(Options),
     Determinism(crate::determinism::Args),
+    Trials(trials::Args),
 }
 
 /// How much is measured.
@@ -132,6 +135,7 @@ struct Host {
 pub fn run(args: Args) -> Result<()> {
     let (parts, options) = match args.what {
         Some(What::Determinism(args)) => return crate::determinism::run(&args),
+        Some(What::Trials(args)) => return trials::run(&args),
         Some(What::Flip(options)) => (Parts { flip: true, auto: false }, options),
         Some(What::Auto(options)) => (Parts { flip: false, auto: true }, options),
         None => (Parts { flip: true, auto: true }, args.options),

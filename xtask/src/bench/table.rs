@@ -66,13 +66,17 @@ pub struct Summary<'a> {
 /// Times by rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
-    n: usize,
+    /// How many were measured.
+    pub n: usize,
+    /// The shortest.
     #[serde(rename = "min_us", serialize_with = "micros")]
-    min: Duration,
+    pub min: Duration,
+    /// The middle one.
     #[serde(rename = "median_us", serialize_with = "micros")]
-    median: Duration,
+    pub median: Duration,
+    /// What 99 of 100 did not exceed.
     #[serde(rename = "p99_us", serialize_with = "micros")]
-    p99: Duration,
+    pub p99: Duration,
     #[serde(rename = "max_us", serialize_with = "micros")]
     max: Duration,
 }

@@ -1,0 +1,372 @@
+//! `cargo xtask bench trials`: going back, and whole trials, by each way of putting a guest back.
+//!
+//! Invariant: the ways are compared trial by trial; a difference is shown and makes the command fail.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use flipsim::clone::CloneDisk;
+use flipsim::fault::{FaultSpace, FlipError, Pattern, RamSpace, RegSpace, fault_rng, probe_registers};
+use flipsim::golden::{RunError, Runner};
+use flipsim::target::TargetError;
+use flipsim::trial::{Restore, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::units::{VirtualNs, format_duration, format_size, parse_number, parse_size, parse_virtual};
+use rand::RngExt;
+use serde::Serialize;
+
+use super::table::Quantiles;
+use crate::boot::GuestArgs;
+use crate::campaign::prepare::{GuestNames, Prepared, length_of, prepare, run_error};
+use crate::determinism::Load;
+use crate::interrupt;
+use crate::template::clones_dir;
+
+/// How far a guest runs before it is put back, when only that is measured.
+const STRETCH: VirtualNs = VirtualNs(20_000_000);
+
+/// Measure going back and whole trials, by rewind, by clone and by loadvm
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask bench trials
+  cargo xtask bench trials --workload sha256 --memory 128M,2G --count 0
+  cargo xtask bench trials --count 500 --window 50ms --load --json
+
+Half of the trials flip a bit of RAM, half one of a register, uniformly over all of them and over the window.
+Each is carried out by every way of putting the guest back, and must come out the same.")]
+pub struct Args {
+    /// These workloads
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "sha256,fs")]
+    workload: Vec<String>,
+    /// Going back is measured at these sizes of the guest; trials are carried out at the first
+    #[arg(long, value_delimiter = ',', default_value = "128M,2G", value_parser = parse_size, value_name = "SIZE,…")]
+    memory: Vec<u64>,
+    /// How often each way of going back is measured
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    restores: u32,
+    /// How many trials a workload
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    count: u64,
+    /// How long a trial's window is [default: until the workload is done]
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    window: Option<VirtualNs>,
+    /// Only by rewind, without the comparison
+    #[arg(long)]
+    rewind_only: bool,
+    /// Keep every core of the host busy meanwhile
+    #[arg(long)]
+    load: bool,
+    /// The seed of the draws
+    #[arg(long, default_value = "1", value_parser = parse_number)]
+    seed: u64,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long it takes to put a guest back.
+#[derive(Debug, Serialize)]
+struct RestoreRow {
+    workload: String,
+    memory: u64,
+    way: Restore,
+    times: Quantiles,
+    /// Of a rewind: pages put back, at the median.
+    pages: Option<u64>,
+}
+
+/// What a set of trials took.
+#[derive(Debug, Serialize)]
+struct TrialsRow {
+    workload: String,
+    kind: &'static str,
+    way: Restore,
+    early_stop: bool,
+    trials: u64,
+    outcomes: BTreeMap<String, u64>,
+    converged: u64,
+    seconds: f64,
+    per_second: f64,
+    /// Mean milliseconds a trial: put back, run to the flip, run on, compare.
+    restore_ms: f64,
+    walk_ms: f64,
+    run_ms: f64,
+    compare_ms: f64,
+}
+
+/// Everything.
+#[derive(Debug, Serialize)]
+struct Report {
+    format: u32,
+    restores: Vec<RestoreRow>,
+    trials: Vec<TrialsRow>,
+    /// Trials that came out differently by another way.
+    differences: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let _load = args.load.then(Load::start);
+    let mut report = Report { format: 1, restores: Vec::new(), trials: Vec::new(), differences: Vec::new() };
+    let parent = clones_dir()?;
+    for workload in &args.workload {
+        for (index, memory) in args.memory.iter().enumerate() {
+            let guest =
+                GuestArgs { workload: Some(workload.clone()), memory: Some(*memory), ..GuestArgs::default() };
+            let prepared = prepare(&guest, args.window)?;
+            if !args.json {
+                eprintln!(
+                    "{workload}, {}: golden run of {}",
+                    format_size(*memory),
+                    length_of(&prepared.golden)
+                );
+            }
+            restores(args, workload, *memory, &prepared, &parent, &mut report)?;
+            if index == 0 && args.count > 0 {
+                trials(args, workload, &prepared, &parent, &mut report)?;
+            }
+        }
+    }
+    if args.json {
+        outln!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        show(&report);
+    }
+    match report.differences.len() {
+        0 => Ok(()),
+        count => bail!("{count} trials came out differently by another way of putting the guest back"),
+    }
+}
+
+fn restores(
+    args: &Args,
+    workload: &str,
+    memory: u64,
+    prepared: &Prepared,
+    parent: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    for way in [Restore::Rewind, Restore::Clone, Restore::Loadvm] {
+        let options = TrialOptions {
+            restore: way,
+            // Checks are for trials; here one would be measured along.
+            check_every: u32::MAX,
+            interrupted: interrupt::raised,
+            ..TrialOptions::default()
+        };
+        let mut worker = Worker::new(&prepared.template, &prepared.golden, parent, options);
+        worker.restore().map_err(run_error)?;
+        let (mut times, mut pages) = (Vec::new(), Vec::new());
+        // The first rewind of a process is checked as well.
+        for round in 0..=args.restores {
+            interrupt::check()?;
+            let Some(runner) = worker.runner() else { break };
+            let to = VirtualNs(prepared.golden.begin().0 + STRETCH.0);
+            runner.run_to(to, Duration::from_secs(60)).map_err(run_error)?;
+            if way == Restore::Rewind {
+                let began = Instant::now();
+                let change = runner.guest.target().rewind().map_err(|error| run_error(error.into()))?;
+                if round > 0 {
+                    times.push(began.elapsed());
+                    pages.push(change.pages_changed);
+                }
+            } else {
+                let began = Instant::now();
+                worker.restore().map_err(run_error)?;
+                if round > 0 {
+                    times.push(began.elapsed());
+                }
+            }
+        }
+        pages.sort_unstable();
+        let pages = pages.get(pages.len() / 2).copied();
+        if let Some(times) = Quantiles::of(&times) {
+            report.restores.push(RestoreRow { workload: workload.to_owned(), memory, way, times, pages });
+        }
+    }
+    Ok(())
+}
+
+fn trials(
+    args: &Args,
+    workload: &str,
+    prepared: &Prepared,
+    parent: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    let new = |restore, early_stop| {
+        let options =
+            TrialOptions { restore, early_stop, interrupted: interrupt::raised, ..TrialOptions::default() };
+        Worker::new(&prepared.template, &prepared.golden, parent, options)
+    };
+    let (names, spaces) = {
+        let mut runner = Runner::start(&prepared.template, parent, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
+        let names = GuestNames::read(&prepared.template, &mut runner)?;
+        let mut registers =
+            probe_registers(runner.guest.target(), |_| true, |_| -> Result<(), FlipError> { Ok(()) })?;
+        for (name, mask) in prepared.template.info().plan.spec.arch.held_bits {
+            registers.iter_mut().filter(|r| r.name == *name).for_each(|r| r.hold_back(*mask));
+        }
+        let ram = FaultSpace::Ram(RamSpace::new(&names.map.system_ram(), Pattern::SINGLE)?);
+        let reg = FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE)?);
+        (names, [("ram", ram), ("reg", reg)])
+    };
+    let length = prepared.golden.end().0 - prepared.golden.begin().0;
+    for (kind, space) in &spaces {
+        let plans: Vec<TrialPlan> = (0..args.count / 2)
+            .map(|index| {
+                let mut rng = fault_rng(args.seed, index);
+                let after = VirtualNs(rng.random_range(0..length));
+                TrialPlan { after, fault: space.draw(&mut rng), back_after: None }
+            })
+            .collect();
+        let mut first: Option<Vec<TrialRecord>> = None;
+        let all = [
+            (Restore::Rewind, true),
+            (Restore::Rewind, false),
+            (Restore::Clone, true),
+            (Restore::Loadvm, true),
+        ];
+        for (way, early_stop) in
+            all.into_iter().filter(|(way, _)| !args.rewind_only || *way == Restore::Rewind)
+        {
+            let step = crate::progress::Step::spinner(format!(
+                "{workload}: {} trials in {kind}, {way:?}",
+                plans.len()
+            ));
+            let mut worker = new(way, early_stop);
+            let began = Instant::now();
+            let mut records = Vec::with_capacity(plans.len());
+            for plan in &plans {
+                interrupt::check()?;
+                records.push(carry_out(&mut worker, plan, &names)?);
+            }
+            let seconds = began.elapsed().as_secs_f64();
+            step.done();
+            report.trials.push(row(workload, kind, way, early_stop, &records, seconds));
+            match &first {
+                None => first = Some(records),
+                // Without the early stop a trial ends elsewhere.
+                Some(_) if !early_stop => {}
+                Some(first) => {
+                    let pairs = first.iter().zip(&records).zip(&plans);
+                    for ((one, other), plan) in pairs.filter(|((one, other), _)| !one.is_same(other)) {
+                        report.differences.push(format!(
+                            "{workload}, {way:?}: {}: {:?} by rewind, {:?} here",
+                            serde_json::to_string(plan)?,
+                            (one.outcome, one.end_ns),
+                            (other.outcome, other.end_ns)
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One trial; a QEMU that is lost gets a second and a third chance.
+fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> Result<TrialRecord> {
+    for _ in 0..3 {
+        match worker.trial(plan, names.names(), &mut |_, _| Ok(())) {
+            Ok(record) => return Ok(record),
+            Err(RunError::Target(TargetError::Interrupted)) => return Err(interrupt::Interrupted.into()),
+            Err(error) => {
+                eprintln!("note: {}: {error}; begun anew", serde_json::to_string(plan)?);
+                worker.restart();
+            }
+        }
+    }
+    bail!("three times QEMU was lost in the trial {}", serde_json::to_string(plan)?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of a bench")]
+fn row(
+    workload: &str,
+    kind: &'static str,
+    way: Restore,
+    early_stop: bool,
+    records: &[TrialRecord],
+    seconds: f64,
+) -> TrialsRow {
+    let mut outcomes = BTreeMap::new();
+    for record in records {
+        let name = record.outcome.map_or("not flipped", flipsim::trial::Outcome::name);
+        *outcomes.entry(name.to_owned()).or_default() += 1;
+    }
+    let mean = |part: fn(&TrialRecord) -> u64| {
+        records.iter().map(part).sum::<u64>() as f64 / 1000.0 / records.len().max(1) as f64
+    };
+    TrialsRow {
+        workload: workload.to_owned(),
+        kind,
+        way,
+        early_stop,
+        trials: records.len() as u64,
+        outcomes,
+        converged: records.iter().filter(|record| record.is_converged()).count() as u64,
+        seconds,
+        per_second: records.len() as f64 / seconds,
+        restore_ms: mean(|record| record.costs.restore_us),
+        walk_ms: mean(|record| record.costs.walk_us),
+        run_ms: mean(|record| record.costs.run_us),
+        compare_ms: mean(|record| record.costs.compare_us),
+    }
+}
+
+fn show(report: &Report) {
+    outln!("| putting a guest back | RAM | way | n | min | median | p99 | pages |");
+    outln!("|---|---:|---|---:|---:|---:|---:|---:|");
+    for row in &report.restores {
+        let q = row.times;
+        outln!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.workload,
+            format_size(row.memory),
+            name(row.way),
+            q.n,
+            format_duration(q.min),
+            format_duration(q.median),
+            format_duration(q.p99),
+            row.pages.map(|pages| pages.to_string()).unwrap_or_default()
+        );
+    }
+    if !report.trials.is_empty() {
+        outln!(
+            "\n| trials | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | after it | compare |"
+        );
+        outln!("|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|");
+    }
+    for row in &report.trials {
+        let outcomes: Vec<String> =
+            row.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        outln!(
+            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.0} ms | {:.0} ms | {:.1} ms |",
+            row.workload,
+            row.kind,
+            name(row.way),
+            if row.early_stop { "yes" } else { "no" },
+            row.trials,
+            outcomes.join(", "),
+            row.converged,
+            row.per_second,
+            row.restore_ms,
+            row.walk_ms,
+            row.run_ms,
+            row.compare_ms
+        );
+    }
+    for difference in &report.differences {
+        outln!("DIFFERENT: {difference}");
+    }
+}
+
+fn name(way: Restore) -> &'static str {
+    match way {
+        Restore::Rewind => "rewind",
+        Restore::Clone => "clone",
+        Restore::Loadvm => "loadvm",
+    }
+}

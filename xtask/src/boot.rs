@@ -17,8 +17,8 @@ use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
 use flipsim::machine::spec::{
-    CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, HMP_SOCKET, MachineSpec,
-    QMP_SOCKET, kernel_command_line,
+    CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, HMP_SOCKET,
+    MachineSpec, QMP_SOCKET, kernel_command_line,
 };
 use flipsim::machine::watch::{RELEASE, WatchEnd, watch};
 use flipsim::memory::MemoryMap;

@@ -14,8 +14,8 @@ use crate::boot::GuestArgs;
 use crate::cache::{self, Cache};
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
-use crate::progress::{Step, size};
 use crate::paths;
+use crate::progress::{Step, size};
 
 /// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
 const BESIDES_RAM: u64 = 64 << 20;

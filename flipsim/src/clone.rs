@@ -48,7 +48,7 @@ pub enum CloneDisk {
 pub struct CloneOptions {
     /// The folder that its own folder is made in; it is made when missing, for this user alone.
     pub parent: PathBuf,
-    /// What its folder's name starts with: letters, digits, `_`.
+    /// What its folder's name starts with.
     pub name: String,
     /// Where its disk writes go.
     pub disk: CloneDisk,
@@ -248,4 +248,37 @@ fn owner(name: &str) -> Option<ProcessId> {
     let pid = parts.next()?.parse().ok()?;
     parts.next()?;
     Some(ProcessId { pid, start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_processes_that_have_ended_are_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let mine = make_folder(&CloneOptions::below(parent.path())).unwrap();
+        let me = ProcessId::of(std::process::id()).unwrap();
+        // The same number, used again by another process.
+        let left = parent.path().join(format!("clone-{}-{}-7", me.pid, me.start + 1));
+        let others = ["notes", "a-b-c-d", "clone-1-2", "-1-2-3-x"].map(|name| parent.path().join(name));
+        for folder in others.iter().chain([&left]) {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(left.join("console.log"), "").unwrap();
+        sweep(parent.path());
+        assert!(!left.exists());
+        assert!(mine.is_dir() && others.iter().all(|folder| folder.is_dir()));
+        sweep(&parent.path().join("missing"));
+    }
+
+    #[test]
+    fn every_clone_has_a_folder_of_its_own_whatever_its_name() {
+        let parent = tempfile::tempdir().unwrap();
+        let options = CloneOptions { name: "w-1".into(), ..CloneOptions::below(parent.path()) };
+        let (one, two) = (make_folder(&options).unwrap(), make_folder(&options).unwrap());
+        assert_ne!(one, two);
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert_eq!(owner(name), ProcessId::of(std::process::id()));
+    }
 }

@@ -3,6 +3,8 @@
 //! `cargo xtask test` makes the templates and says where they are; a plain `cargo test` runs none of
 //! this. Invariant: no test leaves a process or a folder behind, failed ones included.
 
+#![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};

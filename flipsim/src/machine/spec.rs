@@ -478,8 +478,17 @@ mod tests {
             let apart = a.lines().filter(|line| !b.lines().any(|other| other == *line));
             apart.collect::<Vec<_>>().join("\n")
         };
-        insta::assert_snapshot!(lines(&template, &clone), @"");
-        insta::assert_snapshot!(lines(&clone, &template), @"");
+        insta::assert_snapshot!(lines(&template, &clone), @r"
+        -object memory-backend-file,id=ram0,size=128M,share=on,mem-path=/t/ram,,1
+        -drive if=none,id=disk0,format=qcow2,cache=unsafe,file=disk.qcow2
+        -action panic=pause,reboot=shutdown
+        ");
+        insta::assert_snapshot!(lines(&clone, &template), @r"
+        -object memory-backend-file,id=ram0,size=128M,share=off,mem-path=/t/ram,,1
+        -drive if=none,id=disk0,format=qcow2,snapshot=on,cache=unsafe,file=/t/disk.qcow2
+        -action panic=pause,reboot=shutdown,shutdown=pause
+        -incoming defer
+        ");
     }
 
     #[test]
@@ -487,7 +496,10 @@ mod tests {
         let disk = Disk { path: "/t/d,1".into(), format: "qcow2".into(), writes: DiskWrites::Memory };
         let text = text(&MachineSpec { clock: Clock::Exact, disk: Some(disk), ..spec() });
         let lines: Vec<_> = text.lines().filter(|line| line.contains("disk0")).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        -blockdev driver=flipsim-cow,node-name=disk0,file.driver=qcow2,file.read-only=on,file.file.driver=file,file.file.read-only=on,file.file.filename=/t/d,,1
+        -device virtio-blk-pci,drive=disk0,ioeventfd=off
+        ");
     }
 
     #[test]

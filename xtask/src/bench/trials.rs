@@ -17,8 +17,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::table::Quantiles;
-use crate::boot::GuestArgs;
-use crate::campaign::prepare::{GuestNames, Prepared, length_of, prepare, run_error};
+use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
 use crate::determinism::Load;
 use crate::interrupt;
 use crate::template::clones_dir;
@@ -112,9 +111,13 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     for workload in &args.workload {
         for (index, memory) in args.memory.iter().enumerate() {
-            let guest =
-                GuestArgs { workload: Some(workload.clone()), memory: Some(*memory), ..GuestArgs::default() };
-            let prepared = prepare(&guest, args.window)?;
+            let guest = TrialGuest {
+                workload: Some(workload.clone()),
+                memory: Some(*memory),
+                window: args.window,
+                ..TrialGuest::default()
+            };
+            let prepared = prepare(&guest)?;
             if !args.json {
                 eprintln!(
                     "{workload}, {}: golden run of {}",

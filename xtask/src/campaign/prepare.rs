@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use flipsim::arch::Arch;
 use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
 use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
 use flipsim::template::Template;
 use flipsim::trial::Names;
-use flipsim::units::{VirtualNs, format_duration};
+use flipsim::units::{VirtualNs, format_duration, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::GuestArgs;
@@ -24,45 +25,50 @@ use crate::{paths, progress};
 /// How long a guest may take to its quiescent point on the host's clock.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// A guest as a stored trial names it, so that it can be made again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The guest of trials, on the command line and in what is stored of them.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GuestLine {
-    arch: Option<flipsim::arch::Arch>,
-    workload: Option<String>,
-    memory: Option<u64>,
-    cpus: Option<u32>,
-    append: String,
-    kernel: Option<PathBuf>,
-    vmlinux: Option<PathBuf>,
-    image: Option<PathBuf>,
-    /// How long a run is; without it until the workload is done.
-    window_ns: Option<u64>,
+pub struct TrialGuest {
+    /// What the guest runs [default: from lab.toml]
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// How long a run is, from the quiescent point on [default: until the workload is done]
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    pub window: Option<VirtualNs>,
+    /// RAM, as in 128M or 2G [default: from lab.toml]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// Virtual CPUs [default: from lab.toml]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// More for the kernel's command line
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub append: String,
+    /// The guest's architecture [default: from lab.toml]
+    #[arg(long)]
+    pub arch: Option<Arch>,
+    /// A kernel of your own, in place of the lab's
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The vmlinux of that kernel, for symbols
+    #[arg(long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
+    /// A disk image of your own, raw or qcow2; it is never written
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
 }
 
-impl GuestLine {
-    /// What the flags say.
-    pub fn new(args: &GuestArgs, window: Option<VirtualNs>) -> GuestLine {
-        let args = args.clone();
-        GuestLine {
-            arch: args.arch,
-            workload: args.workload,
-            memory: args.memory,
-            cpus: args.cpus,
-            append: args.append,
-            kernel: args.kernel,
-            vmlinux: args.vmlinux,
-            image: args.image,
-            window_ns: window.map(|window| window.0),
-        }
-    }
-
-    /// The same as flags.
-    pub fn args(&self) -> (GuestArgs, Option<VirtualNs>) {
+impl TrialGuest {
+    fn args(&self) -> Result<GuestArgs> {
         let line = self.clone();
-        let args = GuestArgs {
+        let workload = match line.workload {
+            Some(workload) => workload,
+            None => crate::config::Config::load()?.guest.workload,
+        };
+        Ok(GuestArgs {
             arch: line.arch,
-            workload: line.workload,
+            workload: Some(workload),
             memory: line.memory,
             cpus: line.cpus,
             append: line.append,
@@ -70,8 +76,7 @@ impl GuestLine {
             vmlinux: line.vmlinux,
             image: line.image,
             ..GuestArgs::default()
-        };
-        (args, self.window_ns.map(VirtualNs))
+        })
     }
 }
 
@@ -84,13 +89,10 @@ pub struct Prepared {
 }
 
 /// Brings both up to date.
-pub fn prepare(args: &GuestArgs, window: Option<VirtualNs>) -> Result<Prepared> {
-    let mut args = args.clone();
-    if args.workload.is_none() {
-        args.workload = Some(crate::config::Config::load()?.guest.workload);
-    }
+pub fn prepare(guest: &TrialGuest) -> Result<Prepared> {
+    let args = guest.args()?;
     let template = crate::template::ensure(&args, BOOT_LIMIT)?;
-    let window = match (window, args.workload.as_deref()) {
+    let window = match (guest.window, args.workload.as_deref()) {
         (Some(length), _) => Window::Time(length),
         (None, Some("none")) => {
             let text =

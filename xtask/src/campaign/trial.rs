@@ -15,8 +15,7 @@ use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, Tri
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use super::prepare::{GuestLine, GuestNames, Prepared, length_of, prepare, run_error};
-use crate::boot::GuestArgs;
+use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -51,9 +50,6 @@ pub struct Args {
     /// Flip it back at this time
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     back_at: Option<VirtualNs>,
-    /// How long a run is [default: until the workload is done]
-    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
-    window: Option<VirtualNs>,
     /// Show at each checkpoint how the fault has spread: pages, registers, devices
     #[arg(long, conflicts_with = "gdb")]
     diff: bool,
@@ -66,7 +62,7 @@ pub struct Args {
     #[command(flatten)]
     how: How,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: TrialGuest,
 }
 
 /// How trials are carried out.
@@ -119,7 +115,7 @@ impl How {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    guest: GuestLine,
+    guest: TrialGuest,
     trial: TrialRecord,
 }
 
@@ -144,7 +140,7 @@ pub struct ReplayArgs {
 /// Runs `campaign trial`.
 pub fn run(args: &Args) -> Result<()> {
     let options = args.how.options()?;
-    let Prepared { template, golden } = prepare(&args.guest, args.window)?;
+    let Prepared { template, golden } = prepare(&args.guest)?;
     let parent = clones_dir()?;
     let mut worker = Worker::new(&template, &golden, &parent, options);
     let names = GuestNames::read(&template, worker.restore().map_err(run_error)?)?;
@@ -176,7 +172,7 @@ pub fn run(args: &Args) -> Result<()> {
     let record = carry_out(&mut worker, &plan, &names, &watch);
     let Some(record) = record? else { return Ok(()) };
     if args.json {
-        let line = Line { guest: GuestLine::new(&args.guest, args.window), trial: record };
+        let line = Line { guest: args.guest.clone(), trial: record };
         outln!("{}", serde_json::to_string(&line)?);
         return result(&line.trial);
     }
@@ -206,8 +202,7 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
         let Line { guest, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
-        let (guest, window) = guest.args();
-        let Prepared { template, golden } = prepare(&guest, window)?;
+        let Prepared { template, golden } = prepare(&guest)?;
         if trial.template != golden.template {
             bail!(exit_error(
                 Code::Usage,
@@ -557,12 +552,9 @@ mod tests {
 
     #[test]
     fn a_guest_survives_its_line() {
-        let args = GuestArgs { workload: Some("fs".into()), memory: Some(1 << 28), ..GuestArgs::default() };
-        let line = GuestLine::new(&args, Some(VirtualNs(5)));
-        let text = serde_json::to_string(&line).unwrap();
-        let back: GuestLine = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, line);
-        let (again, window) = back.args();
-        assert_eq!((again.workload, again.memory, window), (args.workload, args.memory, Some(VirtualNs(5))));
+        let guest =
+            TrialGuest { workload: Some("fs".into()), window: Some(VirtualNs(5)), ..TrialGuest::default() };
+        let text = serde_json::to_string(&guest).unwrap();
+        assert_eq!(serde_json::from_str::<TrialGuest>(&text).unwrap(), guest);
     }
 }

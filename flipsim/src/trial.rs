@@ -177,8 +177,8 @@ pub struct EndState {
     pub registers: Vec<RegisterDifference>,
     /// Devices that differ, vCPUs among them.
     pub devices: Vec<String>,
-    /// Whether the disk differs.
-    pub disk: bool,
+    /// Whether the disk differs; absent where that is not known.
+    pub disk: Option<bool>,
 }
 
 /// What came of a trial, with the evidence.
@@ -236,16 +236,18 @@ pub struct TrialRecord {
 
 impl TrialRecord {
     /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
-    /// how long.
+    /// how long; and the disk, where one of them knows nothing of it.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
-        let same = TrialRecord {
-            restore: self.restore,
-            attempts: self.attempts,
-            costs: self.costs,
-            ..other.clone()
-        };
-        *self == same
+        let (restore, attempts, costs) = (self.restore, self.attempts, self.costs);
+        let mut other = TrialRecord { restore, attempts, costs, ..other.clone() };
+        let disk = self.state.as_ref().and_then(|state| state.disk);
+        if let Some(state) = other.state.as_mut()
+            && (disk.is_none() || state.disk.is_none())
+        {
+            state.disk = disk;
+        }
+        *self == other
     }
 
     /// Whether the state was the golden run's before the end.
@@ -538,7 +540,7 @@ impl<'a> Observation<'a> {
     fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
         let said = runner.console.said();
         // A guest that has said less than the golden run has not said something else yet.
-        let same = said == golden;
+        let same = says_the_same(said, golden);
         if !same && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
         }
@@ -627,7 +629,7 @@ impl<'a> Observation<'a> {
         } else {
             self.listen(runner, &golden.console);
         }
-        let same_output = said == golden.console;
+        let same_output = says_the_same(&said, &golden.console);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
         self.record.outcome =
@@ -667,7 +669,7 @@ impl<'a> Observation<'a> {
         end.devices = devices_between(&last.state, &here);
         end.devices.truncate(LISTED);
         // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
-        end.disk = self.options.restore != Restore::Loadvm && here.disks != last.state.disks;
+        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.state.disks);
         // A late guest is past that moment, and its registers are those of another one.
         if self.record.end_ns == last.at.0 {
             let here = registers(runner)?;
@@ -683,6 +685,11 @@ impl<'a> Observation<'a> {
         }
         Ok(end)
     }
+}
+
+/// Whether two consoles say the same; when a message of the kernel came does not count.
+fn says_the_same(one: &[u8], other: &[u8]) -> bool {
+    one == other || classify::without_stamps(one) == classify::without_stamps(other)
 }
 
 /// Whether a report says that the guest noticed something; a wrong result is found by others.
@@ -760,4 +767,148 @@ fn load(runner: &mut Runner) -> Result<(), RunError> {
         }
     }
     monitor(runner, &format!("loadvm {TAG}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{FORMAT as GOLDEN, Window};
+    use crate::units::GuestPhys;
+
+    const DONE: &str = "FLIPSIM DONE workload=sha256 digest=0123456789abcdef status=ok\n";
+
+    fn state(at: u64) -> StateDigest {
+        StateDigest {
+            digest: Digest128(at.into()),
+            ram: Digest128(at.into()),
+            devices: Digest128(1),
+            disks: Digest128(0),
+            virtual_ns: at,
+            instructions: Some(at),
+            pages_differing: 1,
+            pages_hashed: 1,
+            sections: None,
+            pages: None,
+        }
+    }
+
+    fn golden() -> Golden {
+        let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: state(at), console: 0 };
+        let console = format!("[    0.100000] kernel: hello\n{DONE}").into_bytes();
+        let end = Checkpoint { console: console.len(), ..checkpoint(300) };
+        Golden {
+            format: GOLDEN,
+            template: "t".into(),
+            window: Window::Done,
+            spacing: VirtualNs(100),
+            start: checkpoint(100),
+            checkpoints: vec![checkpoint(200), end],
+            console,
+            registers: Vec::new(),
+            difference: None,
+            run_seconds: 1.0,
+            compare_seconds: 0.0,
+        }
+    }
+
+    fn record(end: Option<End>) -> TrialRecord {
+        let fault = Fault::Ram { address: GuestPhys(0x4000_0000), mask: vec![1] };
+        TrialRecord {
+            format: FORMAT,
+            template: "t".into(),
+            plan: TrialPlan { after: VirtualNs(10), fault, back_after: None },
+            flip_ns: 110,
+            flipped: true,
+            error: None,
+            old: "0x00".into(),
+            new: "0x01".into(),
+            region: None,
+            symbol: None,
+            outcome: None,
+            converged_ns: None,
+            console_differs_ns: None,
+            detected_ns: None,
+            end_ns: 300,
+            end,
+            kind: None,
+            title: None,
+            output_only: false,
+            state: None,
+            console: None,
+            restore: Restore::Rewind,
+            attempts: 1,
+            costs: Costs::default(),
+        }
+    }
+
+    fn judged(said: &str, end: Option<End>, converged: bool) -> Outcome {
+        let golden = golden();
+        let same = says_the_same(said.as_bytes(), &golden.console);
+        let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
+        outcome(&record(end), &found, &expected, same, converged, &golden)
+    }
+
+    #[test]
+    fn each_outcome_follows_from_its_evidence() {
+        let right = format!("[    0.100000] kernel: hello\n{DONE}");
+        assert_eq!(judged(&right, None, true), Outcome::Masked);
+        assert_eq!(judged(&right, None, false), Outcome::Latent);
+        // A message a little later is no other output.
+        let later = right.replace("0.100000", "0.100007");
+        assert_eq!(judged(&later, None, false), Outcome::Latent);
+        let wrong = right.replace("status=ok", "status=wrong").replace("0123", "9999");
+        assert_eq!(judged(&wrong, None, false), Outcome::Sdc);
+        let oops =
+            format!("[    0.2] x\n[    0.200000] WARNING: CPU: 0 PID: 1 at mm/slub.c:1 f+0x1/0x2\n{right}");
+        assert_eq!(judged(&oops, None, false), Outcome::Detected);
+        // Without its WARNING the golden run's state is of no use either.
+        assert_eq!(judged(&oops, None, true), Outcome::Detected);
+        assert_eq!(judged("[    0.100000] kernel: hello\n", None, false), Outcome::Hang);
+        for end in [End::Panic, End::Reset, End::PowerOff, End::ExceptionStorm] {
+            assert_eq!(
+                judged("", Some(end), false),
+                Outcome::Crash,
+                "{end:?}: without a word on the console"
+            );
+        }
+        assert_eq!(judged("", Some(End::WallTime), false), Outcome::Hang);
+        assert_eq!(judged("", Some(End::Other), false), Outcome::Infra);
+    }
+
+    #[test]
+    fn records_are_the_same_whatever_the_way_back_cost() {
+        let one =
+            TrialRecord { state: Some(EndState { disk: Some(true), ..EndState::default() }), ..record(None) };
+        let mut other = TrialRecord {
+            restore: Restore::Loadvm,
+            attempts: 3,
+            costs: Costs { total_us: 7, ..Costs::default() },
+            state: Some(EndState { disk: None, ..EndState::default() }),
+            ..one.clone()
+        };
+        assert!(one.is_same(&other) && other.is_same(&one), "a way that does not know the disk");
+        other.state = Some(EndState { disk: Some(false), ..EndState::default() });
+        assert!(!one.is_same(&other));
+        other.state.clone_from(&one.state);
+        other.end_ns += 1;
+        assert!(!one.is_same(&other));
+    }
+
+    #[test]
+    fn a_record_is_read_back_as_it_was_written() {
+        let record =
+            TrialRecord { outcome: Some(Outcome::Crash), end: Some(End::ExceptionStorm), ..record(None) };
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(
+            text.contains(r#""outcome":"crash""#) && text.contains(r#""end":"exception-storm""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<TrialRecord>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn stamps_are_taken_out_and_nothing_else() {
+        let text = b"[    0.084445] a[0] [12.345678] b [x\n[1.5] c";
+        assert_eq!(classify::without_stamps(text), b" a[0]  b [x\n[1.5] c");
+    }
 }

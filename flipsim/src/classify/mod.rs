@@ -219,6 +219,24 @@ pub fn classify_reader(mut console: impl Read) -> io::Result<Classification> {
     }
 }
 
+/// A console without the time stamps of the kernel's messages: what it says, and not when.
+#[must_use]
+pub fn without_stamps(console: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(console.len());
+    let mut rest = console;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'[') {
+        text.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let length = text::stamp(rest).unwrap_or_else(|| {
+            text.push(b'[');
+            1
+        });
+        rest = &rest[length..];
+    }
+    text.extend_from_slice(rest);
+    text
+}
+
 /// The kind of report that a single line begins or belongs to.
 #[must_use]
 pub fn kind_of(line: &str) -> Option<Kind> {

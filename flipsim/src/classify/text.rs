@@ -46,7 +46,7 @@ pub fn split_prefix(line: &str) -> (Prefix, &str) {
 }
 
 /// The length of a time stamp at the start: `[`, spaces, seconds, a point, six digits, `]`.
-fn stamp(bytes: &[u8]) -> Option<usize> {
+pub fn stamp(bytes: &[u8]) -> Option<usize> {
     let mut at = bytes.strip_prefix(b"[")?.iter().position(|b| *b != b' ')? + 1;
     let digits = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
     let seconds = digits(at);

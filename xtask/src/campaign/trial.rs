@@ -251,16 +251,21 @@ fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
     Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))
 }
 
-/// `PLACE:BIT`, or `PLACE` with a mask.
-fn split_bit(text: &str, mask: Option<u64>) -> Result<(&str, u64)> {
+/// `PLACE:BIT`, or `PLACE` with a mask; the mask as bytes, the lowest first, without zeroes at its end.
+fn split_bit(text: &str, mask: Option<u64>) -> Result<(&str, Vec<u8>)> {
     let usage = |text: String| exit_error(Code::Usage, text);
     match (text.rsplit_once(':'), mask) {
-        (None, Some(mask)) if mask != 0 => Ok((text, mask)),
-        (None, Some(_)) => Err(usage("--mask 0 flips nothing".to_owned())),
+        (None, Some(0)) => Err(usage("--mask 0 flips nothing".to_owned())),
+        (None, Some(mask)) => {
+            let bytes = usize::try_from((64 - mask.leading_zeros()).div_ceil(8))?;
+            Ok((text, mask.to_le_bytes()[..bytes].to_vec()))
+        }
         (Some((place, bit)), None) => {
             let bit = parse_number(bit).exit_with(Code::Usage)?;
-            let mask = u32::try_from(bit).ok().and_then(|bit| 1u64.checked_shl(bit));
-            let mask = mask.ok_or_else(|| usage(format!("bit {bit} of `{text}`: from 0 to 63")))?;
+            let bit = usize::try_from(bit).ok().filter(|bit| *bit < 2048);
+            let bit = bit.ok_or_else(|| usage(format!("the bit of `{text}`: from 0 to 2047")))?;
+            let mut mask = vec![0; bit / 8 + 1];
+            mask[bit / 8] = 1 << (bit % 8);
             Ok((place, mask))
         }
         (None, None) => Err(usage(format!("`{text}` does not say which bit: {text}:3, or --mask"))),
@@ -280,19 +285,17 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
             symbols.resolve(place).exit_with(Code::Usage)?.first
         }
     };
-    let bytes = mask.to_le_bytes();
     // The first byte that flips is the fault's address.
-    let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
-    let to = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    let from = mask.iter().position(|byte| *byte != 0).unwrap_or(0);
     let address = GuestPhys(first.0.saturating_add(from as u64));
-    let last = GuestPhys(first.0.saturating_add(to as u64));
+    let last = GuestPhys(first.0.saturating_add(mask.len() as u64 - 1));
     names.map.check_ram(PhysRange { first: address, last }).exit_with(Code::Usage)?;
-    Ok(Fault::Ram { address, mask: bytes[from..=to].to_vec() })
+    Ok(Fault::Ram { address, mask: mask[from..].to_vec() })
 }
 
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
     use flipsim::target::Target;
-    let (name, mask) = split_bit(text, mask)?;
+    let (name, mut mask) = split_bit(text, mask)?;
     let Some(runner) = worker.runner() else { bail!("the guest is gone") };
     let target = runner.guest.target();
     let found = target.registers().iter().find(|register| register.name.eq_ignore_ascii_case(name)).cloned();
@@ -302,14 +305,13 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
             format!("no register is called `{name}`; `cargo xtask inject list reg` shows them all")
         ));
     };
-    let width = register.bytes();
-    let mut bytes = mask.to_le_bytes().to_vec();
-    if register.bits < 64 && mask >> register.bits != 0 {
+    let highest = mask.len() * 8 - mask.last().map_or(8, |byte| byte.leading_zeros() as usize);
+    if highest > register.bits as usize {
         let text = format!("`{name}` has bits 0 to {}", register.bits - 1);
         bail!(exit_error(Code::Usage, text));
     }
-    bytes.resize(width, 0);
-    Ok(Fault::Reg { register: register.name, mask: bytes })
+    mask.resize(register.bytes(), 0);
+    Ok(Fault::Reg { register: register.name, mask })
 }
 
 /// How much is shown.
@@ -536,11 +538,12 @@ mod tests {
 
     #[test]
     fn a_place_has_a_bit_or_a_mask() {
-        assert_eq!(split_bit("0x40851000:3", None).unwrap(), ("0x40851000", 8));
-        assert_eq!(split_bit("do_idle", Some(0x81)).unwrap(), ("do_idle", 0x81));
+        assert_eq!(split_bit("0x40851000:3", None).unwrap(), ("0x40851000", vec![8]));
+        assert_eq!(split_bit("v3:70", None).unwrap(), ("v3", vec![0, 0, 0, 0, 0, 0, 0, 0, 0x40]));
+        assert_eq!(split_bit("do_idle", Some(0x8100)).unwrap(), ("do_idle", vec![0, 0x81]));
         for (text, mask, part) in [
             ("x19", None, "does not say which bit"),
-            ("x19:64", None, "from 0 to 63"),
+            ("x19:2048", None, "from 0 to 2047"),
             ("x19:5", Some(1), "too much"),
             ("x19", Some(0), "flips nothing"),
             ("x19:y", None, "not a number"),

@@ -1,0 +1,202 @@
+//! Trials on the real guest: every outcome with its evidence, every way of going back, every accident.
+
+use super::*;
+
+/// A trial's record.
+fn trial(args: &[&str]) -> Value {
+    let output = ok(&[&["campaign", "trial", "--json"], args].concat());
+    json_lines(&output)[0]["trial"].clone()
+}
+
+/// The processes whose command line has all of these texts, by number.
+fn processes_with(texts: &[&str]) -> Vec<u64> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is there");
+    let found = processes.flatten().filter(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        texts.iter().all(|text| line.contains(text))
+    });
+    found.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The QEMUs that a process has started.
+fn clones_of(parent: u32) -> Vec<u64> {
+    let mine = |pid: &u64| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        ppid == Some(parent)
+    };
+    processes_with(&["qemu-system", "-incoming"]).into_iter().filter(mine).collect()
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_flip_in_memory_that_nobody_uses_is_latent_and_is_all_that_differs() {
+    let record = trial(&["--at", "100ms", "--ram", "0x46000000:3"]);
+    assert_eq!(record["outcome"], "latent", "{record}");
+    assert_eq!(record["state"]["pages_differ"], 1, "{record}");
+    assert_eq!(record["state"]["pages"], serde_json::json!(["ram0+0x6000000"]), "{record}");
+    assert_eq!(record["state"]["registers"], serde_json::json!([]), "{record}");
+    assert_eq!(record["state"]["devices"], serde_json::json!([]), "{record}");
+    assert_eq!((&record["old"], &record["new"]), (&"0x00".into(), &"0x08".into()), "{record}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_flip_that_is_flipped_back_before_its_use_converges() {
+    let record = trial(&["--at", "100ms", "--ram", "0x46000000:3", "--back-at", "130ms"]);
+    assert_eq!(record["outcome"], "masked", "{record}");
+    assert!(record["converged_ns"].as_u64().unwrap() >= 170_000_000, "{record}");
+    // To the end, its state is the golden run's all the same.
+    let record = trial(&["--at", "100ms", "--ram", "0x46000000:3", "--back-at", "130ms", "--no-early-stop"]);
+    assert_eq!(record["outcome"], "masked", "{record}");
+    assert_eq!(record["state"], Value::Null, "nothing differs at the end: {record}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_kernel_function_that_is_destroyed_is_a_crash_with_its_name() {
+    let record = trial(&["--at", "30ms", "--ram", "__schedule", "--mask", "0xffffffff"]);
+    assert_eq!(record["outcome"], "crash", "{record}");
+    assert_eq!(record["end"], "panic", "{record}");
+    assert_eq!(record["title"], "Undefined instruction in __schedule", "{record}");
+    assert_eq!(
+        (&record["region"], &record["symbol"]),
+        (&"Kernel code".into(), &"__schedule".into()),
+        "{record}"
+    );
+    assert!(record["end_ns"].as_u64() > record["flip_ns"].as_u64(), "{record}");
+    assert!(record["console"].as_str().unwrap().contains("Oops - Undefined instruction"), "{record}");
+
+    // The same function, turned into an endless loop (`b .`).
+    let old = record["old"].as_str().unwrap();
+    let mask = u64::from_str_radix(&old[2..], 16).unwrap() ^ 0x1400_0000;
+    let mask = format!("{mask:#x}");
+    let record = trial(&["--at", "30ms", "--ram", "__schedule", "--mask", &mask, "--hang-factor", "1.5"]);
+    assert_eq!(record["new"], "0x14000000", "{record}");
+    assert_eq!(record["outcome"], "hang", "{record}");
+    assert_eq!(record["end"], Value::Null, "{record}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_program_counter_that_leads_nowhere_is_noticed_by_the_guest() {
+    // At 100 ms the workload computes: it dies, and the guest goes on.
+    let record = trial(&["--at", "100ms", "--reg", "pc:40"]);
+    assert_eq!(record["outcome"], "detected", "{record}");
+    assert_eq!(record["kind"], "user-fault", "{record}");
+    assert!(record["detected_ns"].as_u64() > record["flip_ns"].as_u64(), "{record}");
+    assert!(record["console"].as_str().unwrap().contains("ended with exit status 139"), "{record}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_wrong_result_that_nobody_notices_is_silent_data_corruption() {
+    // Which register holds a part of the hash is the compiler's choice: one of these does.
+    let records =
+        ["x5:3", "x6:3", "x7:3", "x8:3", "x9:3"].map(|place| trial(&["--at", "100ms", "--reg", place]));
+    let sdc = records.iter().find(|record| record["outcome"] == "sdc");
+    let record = sdc.unwrap_or_else(|| panic!("none is: {records:?}"));
+    assert!(record["console"].as_str().unwrap().contains("status=wrong"), "{record}");
+    assert!(record["console_differs_ns"].as_u64() > record["flip_ns"].as_u64(), "{record}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn every_way_of_going_back_gives_the_same_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trials.json");
+    for workload in ["sha256", "fs"] {
+        let mut lines = String::new();
+        for place in [
+            &["--ram", "0x46000000:3"][..],
+            &["--ram", "__schedule", "--mask", "0xffffffff"],
+            &["--reg", "x3:7"],
+            &["--reg", "pc:40"],
+            &["--reg", "v3:70"],
+            &["--ram", "jiffies:1"],
+        ] {
+            let all =
+                [&["campaign", "trial", "--json", "--at", "45ms", "--workload", workload], place].concat();
+            lines.push_str(&String::from_utf8(ok(&all).stdout).unwrap());
+        }
+        std::fs::write(&file, lines).unwrap();
+        for way in ["rewind", "clone", "loadvm"] {
+            let output = ok(&["campaign", "replay", file.to_str().unwrap(), "--restore", way]);
+            assert_eq!(text(&output).matches("the same as before").count(), 6, "{way}: {}", text(&output));
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
+    let args = ["--at", "100ms", "--ram", "0x46000000:3"];
+    let undisturbed = trial(&args);
+    let mut killed = 0;
+    for moment in 0..10u64 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["campaign", "trial", "--json"]).args(args);
+        let child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let pid = child.0.id();
+        wait_until("a clone", || !clones_of(pid).is_empty());
+        // Between its start and its end, wherever that is on this host.
+        std::thread::sleep(Duration::from_millis(40 * moment));
+        for clone in clones_of(pid) {
+            Command::new("kill").args(["-9", &clone.to_string()]).status().unwrap();
+        }
+        let output = child.output();
+        let said = text(&output);
+        // One that is killed before its first trial is told; nothing was begun that could be repeated.
+        if !output.status.success() {
+            assert!(said.contains("error: "), "{said}");
+            continue;
+        }
+        let mut record = json_lines(&output)[0]["trial"].clone();
+        killed += u64::from(record["attempts"].as_u64() > Some(1));
+        for key in ["attempts", "costs"] {
+            record[key] = undisturbed[key].clone();
+        }
+        assert_eq!(record, undisturbed, "{said}");
+    }
+    assert!(killed > 0, "no kill came in the middle of a trial");
+    wait_until("all clones to be gone", || {
+        processes_with(&["qemu-system", "-incoming", "flipsim-cow"]).is_empty()
+    });
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn nothing_is_left_of_a_trial_that_is_killed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["campaign", "trial", "--at", "100ms", "--reg", "x5:3", "--restore", "clone"]);
+    let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let pid = child.0.id();
+    wait_until("a clone", || !clones_of(pid).is_empty());
+    let clones = clones_of(pid);
+    child.kill();
+    wait_until("its clone to end", || clones.iter().all(|clone| !alive(*clone)));
+    // The folder goes with the next start.
+    trial(&["--at", "100ms", "--ram", "0x46000000:3"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/clones");
+    let left: Vec<_> = std::fs::read_dir(folder).map(|all| all.flatten().collect()).unwrap_or_default();
+    let of_it = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().contains(&format!("-{pid}-"));
+    assert!(!left.iter().any(of_it), "{left:?}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn bad_faults_are_told_before_anything_runs() {
+    for (args, expected) in [
+        (&["--at", "100ms", "--ram", "0x39000000:1"][..], "is not in the guest's RAM"),
+        (&["--at", "100ms", "--ram", "jifies:1"], "did you mean `jiffies"),
+        (&["--at", "100ms", "--reg", "zz:1"], "no register is called `zz`"),
+        (&["--at", "100ms", "--reg", "x1:64"], "has bits 0 to 63"),
+        (&["--at", "100ms", "--reg", "x1"], "does not say which bit"),
+        (&["--at", "100s", "--reg", "x1:1"], "--at must lie within the run"),
+    ] {
+        let (code, output) = fails(&[&["campaign", "trial"], args].concat());
+        assert_eq!(code, 2, "{output}");
+        assert!(output.contains(expected), "{args:?}: {output}");
+    }
+}

@@ -59,6 +59,9 @@ pub struct VirtualClock {
     pub stop_at: Option<u64>,
 }
 
+/// How long a reset may take on the host's clock.
+const RESET_LIMIT: Duration = Duration::from_secs(10);
+
 /// How often a wait looks up: for an interruption, and for a QEMU that no longer answers.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -288,6 +291,42 @@ impl LiveTarget {
             Some(qmp) => Ok(qmp.hmp(command)?),
             None => Ok(self.stub().monitor(command)?),
         }
+    }
+
+    /// Goes back to a snapshot of QEMU's own (`savevm`), from whatever state the guest is in, and leaves it
+    /// stopped.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or QEMU is lost.
+    pub fn load_snapshot(&mut self, tag: &str) -> Result<(), TargetError> {
+        let doing = || format!("load the snapshot {tag}");
+        self.stop()?;
+        if let Some(qmp) = self.qmp() {
+            // A machine that is switched off cannot run before it was reset, and one that has panicked would
+            // be said to have done so for ever.
+            let is_over = |qmp: &mut QmpClient| -> Result<bool, TargetError> {
+                let status = qmp.status().map_err(|error| lost(&doing(), error))?.status;
+                Ok(matches!(status.as_str(), "shutdown" | "guest-panicked"))
+            };
+            if is_over(qmp)? {
+                // The lab's guests end where they would reset, and to QEMU this is a reset like any other.
+                let tell = |qmp: &mut QmpClient, command: &str, arguments: serde_json::Value| {
+                    qmp.execute(command, arguments).map_err(|error| lost(&doing(), error))
+                };
+                tell(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
+                tell(qmp, "system_reset", serde_json::Value::Null)?;
+                let end = Instant::now() + RESET_LIMIT;
+                while is_over(qmp)? && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                tell(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;
+            }
+        }
+        let said = self.monitor(&format!("loadvm {tag}")).map_err(|error| lost(&doing(), error))?;
+        if said.trim().is_empty() {
+            return Ok(());
+        }
+        Err(TargetError::Refused { doing: doing(), cause: said.trim().to_owned() })
     }
 
     /// The guest's memory map: its own view, where it is given, joined with QEMU's.

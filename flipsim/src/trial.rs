@@ -358,7 +358,7 @@ impl<'a> Worker<'a> {
                         }
                         self.unchecked = Some(if due { 0 } else { self.unchecked.unwrap_or(0) + 1 });
                     }
-                    Restore::Loadvm => load(&mut runner)?,
+                    Restore::Loadvm => runner.guest.target().load_snapshot(TAG)?,
                     Restore::Clone => {}
                 }
                 runner
@@ -751,22 +751,6 @@ fn monitor(runner: &mut Runner, line: &str) -> Result<(), RunError> {
     } else {
         Err(RunError::NotRestored(format!("`{line}`: {}", said.trim())))
     }
-}
-
-/// Back to QEMU's own snapshot.
-fn load(runner: &mut Runner) -> Result<(), RunError> {
-    let target = runner.guest.target();
-    if let Some(qmp) = target.qmp() {
-        // A machine that is switched off must be reset before it can run again.
-        if qmp.status()?.status == "shutdown" {
-            qmp.execute("system_reset", serde_json::Value::Null)?;
-            let end = Instant::now() + Duration::from_secs(10);
-            while qmp.status()?.status == "shutdown" && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-    monitor(runner, &format!("loadvm {TAG}"))
 }
 
 #[cfg(test)]

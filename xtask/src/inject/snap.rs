@@ -16,7 +16,7 @@ use flipsim::machine::health::Health;
 use flipsim::machine::run::HoldNote;
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::schedule::Intervals;
-use flipsim::target::Target;
+use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
 use super::flips::{Advance, Draws, Pace, Watcher, open_csv};
@@ -233,17 +233,10 @@ pub fn delete(target: &mut LiveTarget, tag: &str) -> Result<()> {
 
 /// Goes back to a snapshot, from whatever state the guest is in, and leaves it stopped.
 fn load(target: &mut LiveTarget, tag: &str) -> Result<()> {
-    target.stop().exit_with(Code::GuestLost)?;
-    if let Some(qmp) = target.qmp()
-        && qmp.status()?.status == "shutdown"
-    {
-        // A machine that is switched off must be reset before it can run again.
-        qmp.execute("system_reset", serde_json::Value::Null)?;
-        while qmp.status()?.status == "shutdown" {
-            interrupt::sleep(Duration::from_millis(1))?;
-        }
-    }
-    hmp(target, &format!("loadvm {tag}"))
+    target.load_snapshot(tag).map_err(|error| {
+        let code = if matches!(error, TargetError::Refused { .. }) { Code::Usage } else { Code::GuestLost };
+        exit_error(code, error.to_string())
+    })
 }
 
 /// Whether a guest that switches itself off or resets itself takes QEMU along.

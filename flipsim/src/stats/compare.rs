@@ -181,7 +181,7 @@ mod tests {
     }
 
     /// scipy 1.17.1: `fisher_exact([[k1, n1 - k1], [k2, n2 - k2]])[1]`. The first is Perondi's trial
-    /// again (0.0544 in the book), the fourth the lady tasting tea.
+    /// again, the fourth the lady tasting tea.
     #[test]
     fn fishers_test_is_that_of_scipy() {
         for ((k1, n1), (k2, n2), expected) in [

@@ -43,6 +43,9 @@ pub enum StatsError {
         /// The trials.
         trials: u64,
     },
+    /// More trials than a rate can be computed of.
+    #[error("{0} trials are more than can be counted exactly (2^53); is one of the numbers an address?")]
+    TooManyTrials(u64),
     /// A precision that no number of trials reaches, or a rate that needs none.
     #[error(
         "a margin of {margin} at a rate of {rate} takes no number of trials; both must lie inside (0, 1)"
@@ -198,7 +201,10 @@ impl SpaceSize {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and nobody runs 2^53 trials")]
+/// Numbers of trials up to this one are exact in floating point, and no sum of two overflows.
+const MOST_TRIALS: u64 = 1 << 53;
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to `MOST_TRIALS`")]
 fn float(count: u64) -> f64 {
     count as f64
 }
@@ -214,10 +220,11 @@ impl Observed {
     /// `hits` of `trials`.
     ///
     /// # Errors
-    /// There was no trial, or there are more hits than trials.
+    /// There was no trial, there are more hits than trials, or more than 2^53 trials.
     pub fn new(hits: u64, trials: u64) -> Result<Self, StatsError> {
         match trials {
             0 => Err(StatsError::NoTrials),
+            _ if trials > MOST_TRIALS => Err(StatsError::TooManyTrials(trials)),
             _ if hits > trials => Err(StatsError::MoreHitsThanTrials { hits, trials }),
             _ => Ok(Observed { hits, trials }),
         }
@@ -314,6 +321,7 @@ mod tests {
     fn counts_that_make_no_rate_are_refused() {
         assert_eq!(Observed::new(0, 0), Err(StatsError::NoTrials));
         assert_eq!(Observed::new(3, 2), Err(StatsError::MoreHitsThanTrials { hits: 3, trials: 2 }));
+        assert_eq!(Observed::new(2, u64::MAX), Err(StatsError::TooManyTrials(u64::MAX)));
         assert_eq!(Observed::new(2, 2).unwrap().rate(), 1.0);
     }
 

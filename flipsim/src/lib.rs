@@ -5,7 +5,7 @@
 //! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone),
 //! [`mark`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
 //! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); what the guest's console says of it is
-//! put into classes ([`classify`]).
+//! put into classes ([`classify`]). What many such trials say together is computed in [`stats`].
 //!
 //! A flip, on the fake machine:
 //!
@@ -42,6 +42,7 @@ pub mod qmp;
 pub mod record;
 pub mod schedule;
 pub mod state;
+pub mod stats;
 pub mod symbols;
 pub mod target;
 pub mod template;

@@ -1,0 +1,258 @@
+//! Counts by a key and an outcome, as a report shows them.
+//!
+//! The key is whatever a table has a row of: an outcome alone (`()`), a stratum, bit, register, region
+//! or symbol.
+//!
+//! Invariant: an excluded outcome is in no rate and in no number of trials, and always shown.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use super::proportion::{clopper_pearson, upper_bound, wilson};
+use super::strata::{Drawing, Strata, Stratum};
+use super::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+
+/// How many trials of each key ended in each outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally<K, O> {
+    counts: BTreeMap<K, BTreeMap<O, u64>>,
+    outcomes: BTreeSet<O>,
+    excluded: BTreeSet<O>,
+}
+
+/// One row of a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TallyRow<K, O> {
+    /// What the row is of.
+    pub key: K,
+    /// The trials that count.
+    pub trials: u64,
+    /// One entry an outcome, the same in every row, in the outcomes' order.
+    pub outcomes: Vec<OutcomeCount<O>>,
+}
+
+/// How often one outcome came, in one row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutcomeCount<O> {
+    /// The outcome.
+    pub outcome: O,
+    /// So many trials.
+    pub count: u64,
+    /// What that says; `None` for an excluded outcome, and in a row without trials that count.
+    pub rate: Option<Rate>,
+}
+
+/// A rate with all that belongs beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rate {
+    /// k/n.
+    pub value: f64,
+    /// Its Wilson interval.
+    pub wilson: Interval,
+    /// Its Clopper–Pearson interval.
+    pub clopper_pearson: Interval,
+    /// The exact one-sided upper bound, for an outcome that never came.
+    pub upper_bound: Option<f64>,
+    /// The extrapolated absolute number of such trials, with the Wilson interval, where the size of the
+    /// row's part of the fault space is known.
+    pub failures: Option<Estimate>,
+}
+
+impl<K: Ord, O: Ord + Clone> Tally<K, O> {
+    /// An empty one, with the outcomes that each row shows even if none came: that there was no silent
+    /// corruption in so many trials is a result, with an upper bound. Others may be counted as well.
+    #[must_use]
+    pub fn of(outcomes: impl IntoIterator<Item = O>) -> Self {
+        let outcomes = outcomes.into_iter().collect();
+        Tally { counts: BTreeMap::new(), outcomes, excluded: BTreeSet::new() }
+    }
+
+    /// Leaves these outcomes out of every rate: trials that say something of the laboratory only.
+    #[must_use]
+    pub fn excluding(mut self, outcomes: impl IntoIterator<Item = O>) -> Self {
+        self.excluded.extend(outcomes);
+        self
+    }
+
+    /// Counts one trial.
+    pub fn add<Q>(&mut self, key: &Q, outcome: O)
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        // A key is only copied when it is new: most of a million rows have one that is there.
+        let row = match self.counts.get_mut(key) {
+            Some(row) => row,
+            None => self.counts.entry(key.to_owned()).or_default(),
+        };
+        *row.entry(outcome).or_default() += 1;
+    }
+
+    /// The rows, in the order of the keys; `size` is the part of the fault space that a key stands for.
+    ///
+    /// The rate of a row takes its trials as drawn uniformly from that part. The rate over rows that
+    /// were not drawn from as they weigh is [`Tally::strata`]'s.
+    pub fn rows<'a>(
+        &'a self,
+        confidence: Confidence,
+        size: impl Fn(&K) -> Option<SpaceSize> + 'a,
+    ) -> impl Iterator<Item = TallyRow<&'a K, O>> + 'a {
+        // A table is rectangular: what came in one row has its 0 in the others.
+        let outcomes: BTreeSet<&O> =
+            self.counts.values().flat_map(BTreeMap::keys).chain(&self.outcomes).collect();
+        self.counts.iter().map(move |(key, counts)| {
+            let trials = self.trials(counts);
+            let outcome_count = |outcome: &O| {
+                let count = counts.get(outcome).copied().unwrap_or_default();
+                let observed =
+                    if self.excluded.contains(outcome) { None } else { Observed::new(count, trials).ok() };
+                let rate = observed.map(|observed| Rate {
+                    value: observed.rate(),
+                    wilson: wilson(observed, confidence),
+                    clopper_pearson: clopper_pearson(observed, confidence),
+                    upper_bound: (count == 0).then(|| upper_bound(observed, confidence)),
+                    failures: size(key).map(|size| observed.failures(size, confidence)),
+                });
+                OutcomeCount { outcome: outcome.clone(), count, rate }
+            };
+            TallyRow {
+                key,
+                trials,
+                outcomes: outcomes.iter().map(|outcome| outcome_count(outcome)).collect(),
+            }
+        })
+    }
+
+    /// The trials of one row that count.
+    fn trials(&self, counts: &BTreeMap<O, u64>) -> u64 {
+        counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome)).map(|(_, count)| count).sum()
+    }
+
+    /// The strata of a rate: of each `(key, size)`, the trials for which `is_hit`.
+    ///
+    /// The sizes come from the fault space and not from the trials, so that a stratum without trials is
+    /// found out.
+    ///
+    /// # Errors
+    /// A stratum has no trial that counts; or see [`Strata::new`].
+    pub fn strata<'a>(
+        &self,
+        sizes: impl IntoIterator<Item = (&'a K, SpaceSize)>,
+        is_hit: impl Fn(&O) -> bool,
+        drawing: Drawing,
+    ) -> Result<Strata, StatsError>
+    where
+        K: fmt::Display + 'a,
+    {
+        let none = BTreeMap::new();
+        let parts = sizes.into_iter().map(|(key, size)| {
+            let counts = self.counts.get(key).unwrap_or(&none);
+            let counted = counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome));
+            let hits = counted.filter(|(outcome, _)| is_hit(outcome)).map(|(_, count)| count).sum();
+            Stratum::new(key.to_string(), size, hits, self.trials(counts))
+        });
+        Strata::new(parts.collect::<Result<_, _>>()?, drawing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    enum End {
+        Masked,
+        Sdc,
+        Infra,
+    }
+
+    fn tally(rows: &[(&str, End, u64)]) -> Tally<String, End> {
+        let mut tally = Tally::of([End::Masked, End::Sdc]).excluding([End::Infra]);
+        for (key, end, count) in rows {
+            for _ in 0..*count {
+                tally.add(*key, *end);
+            }
+        }
+        tally
+    }
+
+    #[test]
+    fn excluded_outcomes_are_counted_beside_the_rates() {
+        let tally = tally(&[
+            ("text", End::Masked, 30),
+            ("text", End::Sdc, 10),
+            ("text", End::Infra, 5),
+            ("data", End::Infra, 2),
+        ]);
+        let rows: Vec<_> =
+            tally.rows(Confidence::P95, |key| (key == "text").then_some(SpaceSize(800))).collect();
+        let [data, text] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((data.key.as_str(), data.trials), ("data", 0));
+        // Nothing counts there: three counts, no rate.
+        assert!(data.outcomes.iter().all(|outcome| outcome.rate.is_none()));
+        assert_eq!(data.outcomes.iter().map(|outcome| outcome.count).collect::<Vec<_>>(), [0, 0, 2]);
+        assert_eq!((text.key.as_str(), text.trials), ("text", 40));
+        let sdc = text.outcomes[1].rate.unwrap();
+        assert_eq!((sdc.value, sdc.failures.unwrap().value), (0.25, 200.0));
+        assert_eq!(sdc.wilson, wilson(Observed::new(10, 40).unwrap(), Confidence::P95));
+        assert_eq!((text.outcomes[2].count, text.outcomes[2].rate), (5, None));
+    }
+
+    #[test]
+    fn a_row_is_json_as_a_script_wants_it() {
+        let tally = tally(&[("text", End::Masked, 1), ("text", End::Infra, 1)]);
+        let rows: Vec<_> = tally.rows(Confidence::P95, |_| Some(SpaceSize(2))).collect();
+        let json = serde_json::to_value(&rows).unwrap();
+        let row = &json[0];
+        assert_eq!((&row["key"], &row["trials"]), (&"text".into(), &1.into()));
+        let [masked, sdc, infra] = row["outcomes"].as_array().unwrap().as_slice() else { panic!("{row}") };
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(masked), ["outcome", "count", "rate"]);
+        assert_eq!(keys(&masked["rate"]), ["value", "wilson", "clopper_pearson", "upper_bound", "failures"]);
+        assert_eq!(keys(&masked["rate"]["wilson"]), ["lower", "upper"]);
+        assert_eq!(keys(&masked["rate"]["failures"]), ["value", "lower", "upper"]);
+        assert_eq!(masked["rate"]["failures"]["value"], 2.0);
+        // What never came has a bound, what does not count has no rate.
+        assert_eq!((&sdc["count"], &sdc["rate"]["value"]), (&0.into(), &0.0.into()));
+        assert!((sdc["rate"]["upper_bound"].as_f64().unwrap() - 0.95).abs() < 1e-12);
+        assert!(masked["rate"]["upper_bound"].is_null() && infra["rate"].is_null());
+    }
+
+    #[test]
+    fn strata_take_their_weights_from_the_fault_space() {
+        let tally = tally(&[
+            ("text", End::Sdc, 10),
+            ("text", End::Masked, 10),
+            ("text", End::Infra, 80),
+            ("data", End::Masked, 20),
+        ]);
+        let (text, data, bss) = ("text".to_owned(), "data".to_owned(), "bss".to_owned());
+        let rate = |keys: &[(&String, SpaceSize)]| {
+            let is_hit = |end: &End| *end != End::Masked;
+            tally.strata(keys.iter().copied(), is_hit, Drawing::WithReplacement).map(|strata| strata.rate())
+        };
+        assert_eq!(rate(&[(&text, SpaceSize(100)), (&data, SpaceSize(900))]), Ok(0.05));
+        let missing = rate(&[(&text, SpaceSize(100)), (&bss, SpaceSize(900))]);
+        assert_eq!(missing, Err(StatsError::EmptyStratum("bss".to_owned())));
+    }
+
+    #[test]
+    fn a_million_trials_of_ten_thousand_symbols_are_all_counted() {
+        let symbols: Vec<String> = (0..10_000).map(|number| format!("symbol_{number}")).collect();
+        let mut tally: Tally<String, u8> = Tally::of([]).excluding([9]);
+        for trial in 0..1_000_000u32 {
+            let outcome = if trial % 101 == 0 { 9 } else { (trial % 7) as u8 };
+            tally.add(symbols[(trial as usize * 7919) % 10_000].as_str(), outcome);
+        }
+        let rows: Vec<_> = tally.rows(Confidence::P95, |_| Some(SpaceSize(1 << 20))).collect();
+        assert_eq!(rows.len(), 10_000);
+        let all: u64 = rows.iter().flat_map(|row| &row.outcomes).map(|outcome| outcome.count).sum();
+        let excluded: u64 = rows.iter().map(|row| row.outcomes[7].count).sum();
+        assert_eq!((all, excluded), (1_000_000, 1_000_000u64.div_ceil(101)));
+        assert_eq!(rows.iter().map(|row| row.trials).sum::<u64>(), all - excluded);
+    }
+}

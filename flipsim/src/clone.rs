@@ -25,9 +25,8 @@ use crate::machine::spec::{CONSOLE_LOG, Disk, DiskWrites, GDB_SOCKET, MachineSpe
 use crate::memory::RangeSet;
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::{Event, QmpClient, QmpError};
-use crate::state::{State, StateError};
+use crate::state::{PageDigest, State, StateError};
 use crate::template::{OwnedQemu, Template, TemplateError, ignore_shared, io_error};
-use crate::units::GuestPhys;
 
 /// How long QEMU may take to take in the device state, some hundred kilobytes.
 const RESTORE_LIMIT: Duration = Duration::from_secs(60);
@@ -142,16 +141,14 @@ impl CloneGuest {
         State::take(&mut self.target, &self.ram, self.run.0.path(), &console)
     }
 
-    /// The pages in which its RAM differs from its template's, at most `limit` of them. This looks at the
-    /// process from outside, by the kernel's own record of what was written, and so is a check on what
-    /// QEMU says of itself.
+    /// The pages in which its RAM differs from its template's, by their offset in RAM, with a digest of each.
+    /// This looks at the process from outside, by the kernel's own record of what was written, and so is a
+    /// check on what QEMU says of itself.
     ///
     /// # Errors
     /// QEMU is gone, or this system does not show another process's pages.
-    pub fn pages_apart(&self, template: &Template, limit: usize) -> io::Result<Vec<GuestPhys>> {
-        let first = self.ram.ranges().first().map_or(0, |range| range.first.0);
-        let offsets = written::differing(self.pid(), &template.ram_file(), limit)?;
-        Ok(offsets.into_iter().map(|offset| GuestPhys(first + offset)).collect())
+    pub fn written_pages(&self, template: &Template) -> io::Result<Vec<(u64, PageDigest)>> {
+        written::differing(self.pid(), &template.ram_file())
     }
 
     /// The last lines of what QEMU itself said.

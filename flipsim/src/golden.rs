@@ -108,21 +108,28 @@ impl Console {
             lines: LineSplitter::default(),
             done: false,
         };
-        console.restart()?;
+        console.restart(&[])?;
         Ok(console)
     }
 
-    /// Forgets what was said so far.
+    /// Forgets what was said so far, but for `before`, and listens from now on.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn restart(&mut self) -> Result<(), RunError> {
+    pub fn restart(&mut self, before: &[u8]) -> Result<(), RunError> {
         let sought = self.file.seek(SeekFrom::End(0));
         sought.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
         self.said.clear();
+        self.said.extend_from_slice(before);
         self.lines = LineSplitter::default();
         self.done = false;
+        self.read_lines(0);
         Ok(())
+    }
+
+    fn read_lines(&mut self, from: usize) {
+        let lines = self.lines.push(&self.said[from..]);
+        self.done |= lines.iter().any(|line| matches!(marker(line), Some(Marker::Done(_))));
     }
 
     /// Takes in what is new.
@@ -134,8 +141,7 @@ impl Console {
         let room = MAX_CONSOLE.saturating_sub(before) as u64;
         let read = (&mut self.file).take(room).read_to_end(&mut self.said);
         read.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
-        let lines = self.lines.push(&self.said[before..]);
-        self.done |= lines.iter().any(|line| matches!(marker(line), Some(Marker::Done(_))));
+        self.read_lines(before);
         Ok(())
     }
 
@@ -337,7 +343,7 @@ impl Golden {
         let end = pilot.checkpoints.last().map(|last| last.at);
         let mut back = || -> Result<(), RunError> {
             runner.guest.target().rewind()?;
-            runner.console.restart()
+            runner.console.restart(&[])
         };
         back()?;
         let mut first = pass(&mut runner, options, spacing, end)?;
@@ -636,9 +642,14 @@ mod tests {
         writeln!(file, "est=0000000000000000 status=ok").unwrap();
         console.poll().unwrap();
         assert!(console.is_done());
-        console.restart().unwrap();
+        console.restart(&[]).unwrap();
         console.poll().unwrap();
         assert_eq!((console.said(), console.is_done()), (&b""[..], false));
+        // What was said before a mark is said again after going back to it.
+        console.restart(b"FLIPSIM DONE workload=x dig").unwrap();
+        writeln!(file, "est=0000000000000000 status=ok").unwrap();
+        console.poll().unwrap();
+        assert!(console.is_done() && console.said().starts_with(b"FLIPSIM DONE workload=x digest"));
     }
 
     #[test]

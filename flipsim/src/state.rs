@@ -60,7 +60,7 @@ pub enum StateError {
     },
 }
 
-fn short_digest(bytes: &[u8]) -> PageDigest {
+pub(crate) fn short_digest(bytes: &[u8]) -> PageDigest {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(bytes)[..16]);
     short

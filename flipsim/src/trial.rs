@@ -143,6 +143,8 @@ pub struct Costs {
     pub restore_us: u64,
     /// Running up to the flip.
     pub walk_us: u64,
+    /// Marking the state there.
+    pub mark_us: u64,
     /// Running after it.
     pub run_us: u64,
     /// Comparing at checkpoints.
@@ -289,31 +291,44 @@ pub struct Names<'a> {
 /// The tag of the snapshot that [`Restore::Loadvm`] goes back to.
 const TAG: &str = "flipsim-trial";
 
+/// The tag of the snapshot that [`Restore::Loadvm`] takes right before a fault.
+const FLIP_TAG: &str = "flipsim-flip";
+
 /// A process, or one after the other, that carries out trials.
+///
+/// It walks forward: the state right before each fault is marked, and the next trial goes on from there.
+/// Trials in the order of their time therefore have what is common run once; one that lies before the mark
+/// starts in a new process.
 #[derive(Debug)]
 pub struct Worker<'a> {
     template: &'a Template,
     golden: &'a Golden,
     parent: PathBuf,
     options: TrialOptions,
-    runner: Option<Runner>,
+    process: Option<Process>,
+}
+
+/// A guest, and how it can be put back.
+#[derive(Debug)]
+struct Process {
+    runner: Runner,
+    /// Where it can be put back to: the quiescent point, or the last mark.
+    at: VirtualNs,
+    /// What its console had said there.
+    said: Vec<u8>,
+    /// Whether that is a mark of QEMU's.
+    marked: bool,
+    /// Whether it is somewhere else now.
+    away: bool,
     /// Rewinds since the state was last checked; `None` before the first.
     unchecked: Option<u32>,
-    /// What the marking or the rewinding before this trial cost.
-    restored: Duration,
 }
 
 impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
     #[must_use]
     pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, options: TrialOptions) -> Self {
-        let parent = parent.to_owned();
-        Worker { template, golden, parent, options, runner: None, unchecked: None, restored: Duration::ZERO }
-    }
-
-    /// The process, while there is one.
-    pub fn runner(&mut self) -> Option<&mut Runner> {
-        self.runner.as_mut()
+        Worker { template, golden, parent: parent.to_owned(), options, process: None }
     }
 
     /// What its guests start from.
@@ -328,77 +343,128 @@ impl<'a> Worker<'a> {
         self.golden
     }
 
-    /// Ends the process. The next trial starts another one.
-    pub fn restart(&mut self) {
-        self.runner = None;
-        self.unchecked = None;
-    }
-
-    /// Puts the guest back to the quiescent point.
+    /// The guest, started if there is none.
     ///
     /// # Errors
-    /// It cannot be, or it is not what it should be.
-    pub fn restore(&mut self) -> Result<&mut Runner, RunError> {
-        let began = Instant::now();
+    /// It does not start.
+    pub fn stand_by(&mut self) -> Result<&mut Runner, RunError> {
+        let process = match self.process.take() {
+            Some(process) => process,
+            None => self.start()?,
+        };
+        Ok(&mut self.process.insert(process).runner)
+    }
+
+    /// Ends the process. The next trial starts another one.
+    pub fn restart(&mut self) {
+        self.process = None;
+    }
+
+    fn start(&self) -> Result<Process, RunError> {
         let disk = match self.options.restore {
             Restore::Loadvm => CloneDisk::Layer,
             Restore::Rewind | Restore::Clone => CloneDisk::Memory,
         };
-        if self.options.restore == Restore::Clone {
-            self.runner = None;
+        let mut runner = Runner::start(self.template, &self.parent, disk, self.options.interrupted)?;
+        if self.options.restore == Restore::Loadvm {
+            monitor(&mut runner, &format!("savevm {TAG}"))?;
         }
-        let mut runner = match self.runner.take() {
-            Some(mut runner) => {
-                match self.options.restore {
-                    Restore::Rewind => {
-                        runner.guest.target().rewind()?;
-                        let due = self.unchecked.is_none_or(|count| count + 1 >= self.options.check_every);
-                        if due {
-                            self.check(&mut runner)?;
-                        }
-                        self.unchecked = Some(if due { 0 } else { self.unchecked.unwrap_or(0) + 1 });
-                    }
-                    Restore::Loadvm => runner.guest.target().load_snapshot(TAG)?,
-                    Restore::Clone => {}
-                }
-                runner
-            }
-            None => {
-                let mut runner = Runner::start(self.template, &self.parent, disk, self.options.interrupted)?;
-                self.unchecked = None;
-                match self.options.restore {
-                    Restore::Rewind => {
-                        runner.guest.target().mark()?;
-                    }
-                    Restore::Loadvm => monitor(&mut runner, &format!("savevm {TAG}"))?,
-                    // Marked all the same: a digest then costs what was written since the last one.
-                    Restore::Clone => {
-                        runner.guest.target().mark()?;
-                    }
-                }
-                runner
-            }
-        };
-        runner.console.restart()?;
-        // What happened before is not this trial's.
-        runner.guest.events()?;
-        self.restored = began.elapsed();
-        Ok(self.runner.insert(runner))
+        let at = self.golden.begin();
+        Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }
 
-    /// Compares a guest that was put back with the template and with the golden run's start.
-    fn check(&self, runner: &mut Runner) -> Result<(), RunError> {
-        let pages = runner
-            .guest
-            .pages_apart(self.template, LISTED)
-            .map_err(|cause| RunError::Console { path: runner.guest.folder().to_owned(), cause })?;
-        let state = runner.guest.target().state_digest(true)?;
-        if pages.is_empty() && state.is_same(&self.golden.start.state) {
+    /// A guest that is where it can be put back to, not later than `time`.
+    fn put_back(&mut self, time: VirtualNs) -> Result<Process, RunError> {
+        let Some(mut process) = self.process.take().filter(|process| process.at <= time || !process.marked)
+        else {
+            return self.start();
+        };
+        if !process.away {
+            return Ok(process);
+        }
+        match self.options.restore {
+            Restore::Clone => return self.start(),
+            // One that ran without ever being marked cannot be put back.
+            Restore::Rewind if !process.marked => return self.start(),
+            Restore::Rewind => {
+                process.runner.guest.target().rewind()?;
+                if process.unchecked.is_none_or(|count| count + 1 >= self.options.check_every) {
+                    self.check(&mut process)?;
+                    process.unchecked = Some(0);
+                } else {
+                    process.unchecked = process.unchecked.map(|count| count + 1);
+                }
+            }
+            Restore::Loadvm => process.runner.guest.target().load_snapshot(TAG)?,
+        }
+        process.runner.console.restart(&process.said)?;
+        // What happened before is not this trial's.
+        process.runner.guest.events()?;
+        process.away = false;
+        Ok(process)
+    }
+
+    /// Compares a guest that was put back with a fresh clone that is let run there: RAM by the pages of both
+    /// processes as the host's kernel has them, and all else by the digests.
+    fn check(&self, process: &mut Process) -> Result<(), RunError> {
+        let mut fresh =
+            Runner::start(self.template, &self.parent, CloneDisk::Memory, self.options.interrupted)?;
+        if let Got::Ended(end, at) = fresh.run_to(process.at, self.options.wall)? {
+            return Err(RunError::Ended(format!("{end:?} at {at}, before any fault"), fresh.guest.console()));
+        }
+        let here = process.runner.guest.target().state_digest(true)?;
+        let there = fresh.guest.target().state_digest(true)?;
+        let pages = |runner: &Runner| {
+            runner
+                .guest
+                .written_pages(self.template)
+                .map_err(|cause| RunError::Console { path: runner.guest.folder().to_owned(), cause })
+        };
+        let (mine, theirs) = (pages(&process.runner)?, pages(&fresh)?);
+        if mine == theirs && here.is_same(&there) {
             return Ok(());
         }
-        let pages: Vec<String> = pages.iter().map(ToString::to_string).collect();
-        let seen = if pages.is_empty() { String::new() } else { format!("pages {}; ", pages.join(", ")) };
-        Err(RunError::NotRestored(format!("{seen}{}", describe(&self.golden.start.state, &state))))
+        let theirs: std::collections::BTreeSet<_> = theirs.into_iter().collect();
+        let mine: std::collections::BTreeSet<_> = mine.into_iter().collect();
+        let apart: Vec<String> = mine
+            .symmetric_difference(&theirs)
+            .take(LISTED)
+            .map(|(offset, _)| format!("{offset:#x}"))
+            .collect();
+        let seen = if apart.is_empty() { String::new() } else { format!("pages at {}; ", apart.join(", ")) };
+        Err(RunError::NotRestored(format!("{seen}{}", describe(&there, &here))))
+    }
+
+    /// Brings the guest to right before a fault, and marks it there.
+    fn go_to(&mut self, time: VirtualNs, costs: &mut Costs) -> Result<Process, RunError> {
+        let began = Instant::now();
+        let mut process = self.put_back(time)?;
+        costs.restore_us = micros(began.elapsed());
+        if process.marked && process.at == time {
+            return Ok(process);
+        }
+        let began = Instant::now();
+        process.away = true;
+        if let Got::Ended(end, at) = process.runner.run_to(time, self.options.wall)? {
+            let how = format!("{end:?} at {at}, before any fault");
+            return Err(RunError::Ended(how, process.runner.guest.console()));
+        }
+        costs.walk_us = micros(began.elapsed());
+        let began = Instant::now();
+        // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
+        // page-table entry acts must not depend on the way.
+        if self.options.restore == Restore::Loadvm {
+            monitor(&mut process.runner, &format!("savevm {FLIP_TAG}"))?;
+            process.runner.guest.target().load_snapshot(FLIP_TAG)?;
+        } else {
+            process.runner.guest.target().mark()?;
+            process.marked = true;
+            process.at = time;
+            process.said = process.runner.console.said().to_vec();
+            process.away = false;
+        }
+        costs.mark_us = micros(began.elapsed());
+        Ok(process)
     }
 
     /// Carries out one trial. A guest that is lost on the way is told as an error; whoever wants the trial
@@ -414,11 +480,12 @@ impl<'a> Worker<'a> {
     ) -> Result<TrialRecord, RunError> {
         let began = Instant::now();
         let (golden, options) = (self.golden, self.options.clone());
-        self.restore()?;
-        let mut costs = Costs { restore_us: micros(self.restored), ..Costs::default() };
-        // There is one: `restore` has put it there.
-        let Some(runner) = self.runner.as_mut() else { return Err(RunError::NoRewind) };
         let flip_at = VirtualNs(golden.begin().0.saturating_add(plan.after.0));
+        let mut costs = Costs::default();
+        let process = self.go_to(flip_at, &mut costs)?;
+        let process = self.process.insert(process);
+        process.away = true;
+        let runner = &mut process.runner;
         let mut record = TrialRecord {
             format: FORMAT,
             template: golden.template.clone(),
@@ -450,12 +517,6 @@ impl<'a> Worker<'a> {
                 names.map.and_then(|map| map.region_at(*address)).map(|region| region.name.clone());
             record.symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
         }
-        let walk = Instant::now();
-        if let Got::Ended(end, at) = runner.run_to(flip_at, options.wall)? {
-            let how = format!("{end:?} at {at}, before any fault");
-            return Err(RunError::Ended(how, runner.guest.console()));
-        }
-        costs.walk_us = micros(walk.elapsed());
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);
         watch(Step::Flipped(&flipped), runner)?;

@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use crate::state::{PageDigest, short_digest};
+
 const PAGE: u64 = 4096;
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
@@ -22,8 +24,11 @@ struct Mapping {
     offset: u64,
 }
 
-/// The offsets in `file` of the pages whose content in the process is another one, at most `limit` of them.
-pub fn differing(pid: u32, file: &Path, limit: usize) -> io::Result<Vec<u64>> {
+/// A page, by its offset in the file, with the digest of its content in the process.
+pub type WrittenPage = (u64, PageDigest);
+
+/// The pages whose content in the process is not that in `file`, in the file's order.
+pub fn differing(pid: u32, file: &Path) -> io::Result<Vec<WrittenPage>> {
     let meta = std::fs::metadata(file)?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mappings = mappings_of(&maps, meta.ino());
@@ -53,10 +58,7 @@ pub fn differing(pid: u32, file: &Path, limit: usize) -> io::Result<Vec<u64>> {
                 memory.read_exact_at(&mut now, address)?;
                 base.read_exact_at(&mut before, offset)?;
                 if now != before {
-                    found.push(offset);
-                    if found.len() == limit {
-                        return Ok(found);
-                    }
+                    found.push((offset, short_digest(&now)));
                 }
             }
             at += count * PAGE;
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn a_process_that_does_not_map_the_file_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = differing(std::process::id(), file.path(), 1).unwrap_err();
+        let error = differing(std::process::id(), file.path()).unwrap_err();
         assert!(error.to_string().contains("does not map"), "{error}");
     }
 }

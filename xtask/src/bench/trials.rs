@@ -25,6 +25,9 @@ use crate::template::clones_dir;
 /// How far a guest runs before it is put back, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);
 
+/// The snapshot that `loadvm` goes back to.
+const TAG: &str = "bench";
+
 /// Measure going back and whole trials, by rewind, by clone and by loadvm
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -87,9 +90,10 @@ struct TrialsRow {
     converged: u64,
     seconds: f64,
     per_second: f64,
-    /// Mean milliseconds a trial: put back, run to the flip, run on, compare.
+    /// Mean milliseconds a trial: put back, run to the flip, mark, run on, compare.
     restore_ms: f64,
     walk_ms: f64,
+    mark_ms: f64,
     run_ms: f64,
     compare_ms: f64,
 }
@@ -150,37 +154,38 @@ fn restores(
     parent: &Path,
     report: &mut Report,
 ) -> Result<()> {
+    let start = |disk| Runner::start(&prepared.template, parent, disk, interrupt::raised).map_err(run_error);
     for way in [Restore::Rewind, Restore::Clone, Restore::Loadvm] {
-        let options = TrialOptions {
-            restore: way,
-            // Checks are for trials; here one would be measured along.
-            check_every: u32::MAX,
-            interrupted: interrupt::raised,
-            ..TrialOptions::default()
-        };
-        let mut worker = Worker::new(&prepared.template, &prepared.golden, parent, options);
-        worker.restore().map_err(run_error)?;
+        let mut runner = start(if way == Restore::Loadvm { CloneDisk::Layer } else { CloneDisk::Memory })?;
+        match way {
+            Restore::Rewind => {
+                runner.guest.target().mark().map_err(|error| run_error(error.into()))?;
+            }
+            Restore::Loadvm => {
+                runner.guest.target().monitor(&format!("savevm {TAG}"))?;
+            }
+            Restore::Clone => {}
+        }
         let (mut times, mut pages) = (Vec::new(), Vec::new());
-        // The first rewind of a process is checked as well.
-        for round in 0..=args.restores {
+        for _ in 0..args.restores {
             interrupt::check()?;
-            let Some(runner) = worker.runner() else { break };
             let to = VirtualNs(prepared.golden.begin().0 + STRETCH.0);
             runner.run_to(to, Duration::from_secs(60)).map_err(run_error)?;
-            if way == Restore::Rewind {
-                let began = Instant::now();
-                let change = runner.guest.target().rewind().map_err(|error| run_error(error.into()))?;
-                if round > 0 {
-                    times.push(began.elapsed());
+            let began = Instant::now();
+            match way {
+                Restore::Rewind => {
+                    let change = runner.guest.target().rewind().map_err(|error| run_error(error.into()))?;
                     pages.push(change.pages_changed);
                 }
-            } else {
-                let began = Instant::now();
-                worker.restore().map_err(run_error)?;
-                if round > 0 {
+                Restore::Clone => {
+                    let fresh = start(CloneDisk::Memory)?;
                     times.push(began.elapsed());
+                    runner = fresh;
+                    continue;
                 }
+                Restore::Loadvm => runner.guest.target().load_snapshot(TAG)?,
             }
+            times.push(began.elapsed());
         }
         pages.sort_unstable();
         let pages = pages.get(pages.len() / 2).copied();
@@ -218,13 +223,15 @@ fn trials(
     };
     let length = prepared.golden.end().0 - prepared.golden.begin().0;
     for (kind, space) in &spaces {
-        let plans: Vec<TrialPlan> = (0..args.count / 2)
+        let mut plans: Vec<TrialPlan> = (0..args.count / 2)
             .map(|index| {
                 let mut rng = fault_rng(args.seed, index);
                 let after = VirtualNs(rng.random_range(0..length));
                 TrialPlan { after, fault: space.draw(&mut rng), back_after: None }
             })
             .collect();
+        // In the order of time, as a campaign has them.
+        plans.sort_by_key(|plan| plan.after);
         let mut first: Option<Vec<TrialRecord>> = None;
         let all = [
             (Restore::Rewind, true),
@@ -314,6 +321,7 @@ fn row(
         per_second: records.len() as f64 / seconds,
         restore_ms: mean(|record| record.costs.restore_us),
         walk_ms: mean(|record| record.costs.walk_us),
+        mark_ms: mean(|record| record.costs.mark_us),
         run_ms: mean(|record| record.costs.run_us),
         compare_ms: mean(|record| record.costs.compare_us),
     }
@@ -338,15 +346,15 @@ fn show(report: &Report) {
     }
     if !report.trials.is_empty() {
         outln!(
-            "\n| trials | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | after it | compare |"
+            "\n| trials | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | mark | run on | compare |"
         );
-        outln!("|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|");
+        outln!("|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|");
     }
     for row in &report.trials {
         let outcomes: Vec<String> =
             row.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         outln!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.0} ms | {:.0} ms | {:.1} ms |",
+            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms |",
             row.workload,
             row.kind,
             name(row.way),
@@ -357,6 +365,7 @@ fn show(report: &Report) {
             row.per_second,
             row.restore_ms,
             row.walk_ms,
+            row.mark_ms,
             row.run_ms,
             row.compare_ms
         );

@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Prepared { template, golden } = prepare(&args.guest)?;
     let parent = clones_dir()?;
     let mut worker = Worker::new(&template, &golden, &parent, options);
-    let names = GuestNames::read(&template, worker.restore().map_err(run_error)?)?;
+    let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
     let fault = match (&args.ram, &args.reg) {
         (Some(place), _) => ram_fault(place, args.mask, &names)?,
         (None, Some(place)) => reg_fault(place, args.mask, &mut worker)?,
@@ -215,7 +215,7 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
         }
         let parent = clones_dir()?;
         let mut worker = Worker::new(&template, &golden, &parent, options.clone());
-        let names = GuestNames::read(&template, worker.restore().map_err(run_error)?)?;
+        let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
         let watch = Watch { verbose: true, diff: args.diff, gdb: false, plan: &trial.plan };
         let Some(again) = carry_out(&mut worker, &trial.plan, &names, &watch)? else { continue };
         show(&again, golden.begin());
@@ -296,8 +296,7 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
     use flipsim::target::Target;
     let (name, mut mask) = split_bit(text, mask)?;
-    let Some(runner) = worker.runner() else { bail!("the guest is gone") };
-    let target = runner.guest.target();
+    let target = worker.stand_by().map_err(run_error)?.guest.target();
     let found = target.registers().iter().find(|register| register.name.eq_ignore_ascii_case(name)).cloned();
     let Some(register) = found else {
         bail!(exit_error(
@@ -512,10 +511,11 @@ fn show(record: &TrialRecord, begin: VirtualNs) {
     let micros = |us: u64| format_duration(std::time::Duration::from_micros(us));
     let costs = record.costs;
     eprintln!(
-        "took {}: put back {}, run to the flip {}, after it {}, compared {}",
+        "took {}: put back {}, run to the flip {}, marked {}, run on {}, compared {}",
         micros(costs.total_us),
         micros(costs.restore_us),
         micros(costs.walk_us),
+        micros(costs.mark_us),
         micros(costs.run_us),
         micros(costs.compare_us)
     );

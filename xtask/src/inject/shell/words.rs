@@ -34,7 +34,8 @@ pub enum Word {
     Listreg,
     /// Show the whole memory map
     Regions,
-    /// Flip a bit in RAM: inject [ADDRESS [WIDTH [BIT]]]
+    /// Flip a bit in RAM
+    #[command(about = "Flip a bit in RAM: inject [ADDRESS [WIDTH [BIT]]]")]
     #[command(after_help = "Examples:
   inject                         a bit anywhere in RAM
   inject 0x40851000              a bit of the four bytes there
@@ -53,7 +54,8 @@ pub enum Word {
         #[command(flatten)]
         place: RamPlace,
     },
-    /// Flip a bit in a register: inject_reg [GLOB [BIT]]
+    /// Flip a bit in a register
+    #[command(about = "Flip a bit in a register: inject_reg [GLOB [BIT]]")]
     #[command(after_help = "Examples:\n  inject_reg\n  inject_reg 'x*'\n  inject_reg pc 3")]
     InjectReg {
         /// A name, or a glob; without it a register is drawn
@@ -61,7 +63,10 @@ pub enum Word {
         /// Which bit
         bit: Option<u32>,
     },
-    /// Flip a bit in every unit of ranges: inject_range WIDTH sequential|random RANGE… [COUNT]
+    /// Flip a bit in every unit of ranges
+    #[command(
+        about = "Flip a bit in every unit of ranges: inject_range WIDTH sequential|random RANGE… [COUNT]"
+    )]
     #[command(
         after_help = "Examples:\n  inject_range 4 random 0x41000000-0x41ffffff 100\n  inject_range 1 sequential 0x41000000-0x4100000f"
     )]
@@ -93,7 +98,8 @@ pub enum Word {
         #[arg(long)]
         register: Vec<String>,
     },
-    /// Save, flip, observe, go back: snapinject COUNT MIN MAX ram|reg TIME [TAG]
+    /// Save, flip, observe, go back
+    #[command(about = "Save, flip, observe, go back: snapinject COUNT MIN MAX ram|reg TIME [TAG]")]
     #[command(
         after_help = "Examples:\n  snapinject 1 1ms 2ms ram 100ms\n  snapinject 1 1ms 2ms reg 100ms --loop 20\n  snapinject 1 1ms 2ms ram 100ms booted"
     )]

@@ -27,6 +27,7 @@
 //! ```
 
 pub mod arch;
+pub mod campaign;
 pub mod classify;
 pub mod clone;
 pub mod fault;

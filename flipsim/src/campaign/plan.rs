@@ -1,0 +1,448 @@
+//! The plan of a campaign: every trial, drawn from the seed before the first one is carried out.
+//!
+//! Trial `i` of `n` is number `order(i)` of all, which says its stratum and its place there; that place,
+//! sent through the stratum's own permutation, is the number of a (fault, time) pair. Both are seeded
+//! permutations computed on the fly, so nothing is held in memory, any trial can be drawn without the
+//! others, and **no pair is drawn twice**, whether the space has 20 pairs or 2^100. Because the strata are
+//! mixed, the first half of a plan, or every third trial, is a fair sample of the whole.
+//!
+//! Invariant: the same specification, fault spaces and length of the golden run give the same plan, on any
+//! machine.
+
+use std::fmt;
+
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::size::Size;
+use super::spec::{CampaignSpec, Sharing, SpecError, Times};
+use crate::fault::{Fault, FaultRng, FaultSpace, fault_rng, hex_value};
+use crate::trial::TrialPlan;
+use crate::units::VirtualNs;
+
+/// The number of a trial in its campaign, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrialId(pub u64);
+
+impl fmt::Display for TrialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A trial that is to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTrial {
+    /// Its number.
+    pub id: TrialId,
+    /// The number of its stratum, from 0.
+    pub stratum: u32,
+    /// What is to be done.
+    pub plan: TrialPlan,
+}
+
+impl PlannedTrial {
+    /// One line for the plan's digest.
+    fn line(&self) -> String {
+        let (id, stratum, after) = (self.id, self.stratum, self.plan.after.0);
+        let mask = hex_value(self.plan.fault.mask());
+        let place = match &self.plan.fault {
+            Fault::Ram { address, .. } => format!("ram {address}"),
+            Fault::Reg { register, .. } => format!("reg {register}"),
+        };
+        let back = self.plan.back_after.map(|back| format!(" back {}", back.0)).unwrap_or_default();
+        format!("{id} {stratum} {after} {place} {mask}{back}\n")
+    }
+}
+
+/// A stratum of which is known how many faults it has and how many are drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stratum {
+    /// Its name.
+    pub name: String,
+    /// Where its faults strike, as text.
+    pub targets: String,
+    /// How many different faults it has.
+    pub faults: u64,
+    /// At how many different times each can strike.
+    pub times: u64,
+    /// How many trials are drawn.
+    pub trials: u64,
+}
+
+impl Stratum {
+    /// How many different trials there are.
+    #[must_use]
+    pub fn population(&self) -> u128 {
+        u128::from(self.faults) * u128::from(self.times)
+    }
+}
+
+/// A plan that cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The specification contradicts itself.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The caller's strata are others.
+    #[error("the specification has {strata} strata, and {spaces} fault spaces were made of them")]
+    Spaces {
+        /// Strata.
+        strata: usize,
+        /// Fault spaces.
+        spaces: usize,
+    },
+    /// A time past the golden run.
+    #[error("faults would strike up to {to} after the quiescent point, and the golden run ends after {length}")]
+    Late {
+        /// The last time.
+        to: VirtualNs,
+        /// The golden run's length.
+        length: VirtualNs,
+    },
+    /// No time is left.
+    #[error("faults would strike from {from} on, and the golden run ends after {length}")]
+    NoTime {
+        /// The first time.
+        from: VirtualNs,
+        /// The golden run's length.
+        length: VirtualNs,
+    },
+    /// More than there are.
+    #[error("stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for")]
+    TooMany {
+        /// The stratum.
+        name: String,
+        /// What is asked for.
+        trials: u64,
+        /// What there is.
+        population: u128,
+    },
+    /// None at all.
+    #[error(
+        "stratum `{name}` would get no trial: its share of {total} is too small; give it `trials`, or the \
+         campaign more"
+    )]
+    NoTrial {
+        /// The stratum.
+        name: String,
+        /// The number of trials that are shared.
+        total: u64,
+    },
+    /// The strata take more than the campaign has.
+    #[error("the strata take {wanted} trials by themselves, and the campaign has {total}")]
+    Overdrawn {
+        /// By themselves.
+        wanted: u64,
+        /// The campaign's.
+        total: u64,
+    },
+    /// Trials that no stratum takes.
+    #[error(
+        "the campaign has {total} trials and its strata take {wanted} by themselves; nobody takes the rest: \
+         drop the campaign's number, or a stratum's"
+    )]
+    LeftOver {
+        /// By themselves.
+        wanted: u64,
+        /// The campaign's.
+        total: u64,
+    },
+    /// More than can be numbered.
+    #[error("the campaign is too large to be numbered; choose fewer trials, or a smaller space")]
+    TooLarge,
+}
+
+/// The moments at which faults strike, numbered.
+#[derive(Clone, Debug)]
+enum Moments {
+    From(u64, u64),
+    At(Vec<VirtualNs>),
+}
+
+impl Moments {
+    fn new(times: &Times, length: VirtualNs) -> Result<Self, PlanError> {
+        match times {
+            Times::At(at) => match at.iter().find(|at| **at >= length) {
+                Some(late) => Err(PlanError::Late { to: *late, length }),
+                None => Ok(Moments::At(at.clone())),
+            },
+            Times::Within { from, to } => {
+                let to = to.unwrap_or(length);
+                if to > length {
+                    return Err(PlanError::Late { to, length });
+                }
+                let count = to.0.checked_sub(from.0).filter(|count| *count > 0);
+                count.map(|count| Moments::From(from.0, count)).ok_or(PlanError::NoTime { from: *from, length })
+            }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Moments::From(_, count) => *count,
+            Moments::At(at) => at.len() as u64,
+        }
+    }
+
+    /// The moment with this number, which is below the length.
+    fn nth(&self, number: u64) -> Option<VirtualNs> {
+        match self {
+            Moments::From(from, count) => (number < *count).then(|| VirtualNs(from + number)),
+            Moments::At(at) => at.get(usize::try_from(number).ok()?).copied(),
+        }
+    }
+}
+
+/// A drawn plan. It holds no trial; each is computed when asked for.
+#[derive(Debug)]
+pub struct Plan {
+    strata: Vec<Stratum>,
+    /// Of each stratum: the number of its first place, its faults, and which of them come.
+    parts: Vec<(u64, FaultSpace, Permutation)>,
+    moments: Moments,
+    order: Permutation,
+    trials: u64,
+}
+
+impl Plan {
+    /// Draws a plan. `spaces` are the fault spaces of the specification's strata, in their order; `length`
+    /// is the golden run's.
+    ///
+    /// # Errors
+    /// The specification does not fit the spaces or the length.
+    pub fn new(spec: &CampaignSpec, length: VirtualNs, spaces: Vec<FaultSpace>) -> Result<Self, PlanError> {
+        spec.check()?;
+        if spec.strata.len() != spaces.len() {
+            return Err(PlanError::Spaces { strata: spec.strata.len(), spaces: spaces.len() });
+        }
+        let moments = Moments::new(&spec.times, length)?;
+        let mut strata: Vec<Stratum> = spec
+            .strata
+            .iter()
+            .zip(&spaces)
+            .map(|(stratum, space)| Stratum {
+                name: stratum.name.clone(),
+                targets: stratum.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                faults: space.len(),
+                times: moments.len(),
+                trials: 0,
+            })
+            .collect();
+        allocate(spec, &mut strata)?;
+        let mut parts = Vec::with_capacity(strata.len());
+        let mut trials = 0u64;
+        for ((stratum, space), number) in strata.iter().zip(spaces).zip(1..) {
+            let permutation = Permutation::new(spec.seed, number, stratum.population());
+            parts.push((trials, space, permutation.ok_or(PlanError::TooLarge)?));
+            trials = trials.checked_add(stratum.trials).ok_or(PlanError::TooLarge)?;
+        }
+        let order = Permutation::new(spec.seed, 0, trials.into()).ok_or(PlanError::TooLarge)?;
+        Ok(Plan { strata, parts, moments, order, trials })
+    }
+
+    /// The number of trials, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty plan cannot be drawn")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.trials
+    }
+
+    /// The strata.
+    #[must_use]
+    pub fn strata(&self) -> &[Stratum] {
+        &self.strata
+    }
+
+    /// The trial with this number, or `None` past the end.
+    #[must_use]
+    pub fn nth(&self, id: TrialId) -> Option<PlannedTrial> {
+        if id.0 >= self.trials {
+            return None;
+        }
+        let place = u64::try_from(self.order.nth(id.0.into())).ok()?;
+        let index = self.parts.partition_point(|(first, ..)| *first <= place) - 1;
+        let (first, space, permutation) = &self.parts[index];
+        let pair = permutation.nth((place - first).into());
+        let faults = u128::from(space.len());
+        let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
+        let after = self.moments.nth(u64::try_from(pair / faults).ok()?)?;
+        let plan = TrialPlan { after, fault, back_after: None };
+        Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
+    }
+
+    /// All trials by number.
+    pub fn iter(&self) -> impl Iterator<Item = PlannedTrial> + '_ {
+        (0..self.trials).filter_map(|id| self.nth(TrialId(id)))
+    }
+
+    /// The SHA-256 of all trials.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut digest = PlanDigest::new(&self.strata);
+        self.iter().for_each(|trial| digest.add(&trial));
+        digest.finish()
+    }
+}
+
+/// The digest of a plan that goes by, trial by trial.
+#[derive(Debug)]
+pub struct PlanDigest(Sha256);
+
+impl PlanDigest {
+    /// Of a plan with these strata.
+    #[must_use]
+    pub fn new(strata: &[Stratum]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update("flipsim plan 1\n");
+        for stratum in strata {
+            let Stratum { name, targets, faults, times, trials } = stratum;
+            hash.update(format!("{name:?} {targets:?} {faults} {times} {trials}\n"));
+        }
+        PlanDigest(hash)
+    }
+
+    /// Takes in the next trial.
+    pub fn add(&mut self, trial: &PlannedTrial) {
+        self.0.update(trial.line());
+    }
+
+    /// In hex.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Gives each stratum its number of trials.
+fn allocate(spec: &CampaignSpec, strata: &mut [Stratum]) -> Result<(), PlanError> {
+    let equal = spec.sharing == Sharing::Equal;
+    let total = match spec.size {
+        None => None,
+        Some(Size::Trials(trials)) => Some(trials),
+        Some(_) if equal => None,
+        Some(size) => Some(size.trials(strata.iter().map(Stratum::population).sum())),
+    };
+    for (stratum, spec_of) in strata.iter_mut().zip(&spec.strata) {
+        stratum.trials = match (spec_of.trials, spec_of.share, total, spec.size) {
+            (Some(trials), ..) => trials,
+            (None, Some(share), Some(total), _) => part(total, share.0),
+            (None, None, None, Some(size)) => size.trials(stratum.population()),
+            _ => 0,
+        };
+    }
+    if let Some(total) = total {
+        let open: Vec<usize> = (0..strata.len())
+            .filter(|index| spec.strata[*index].trials.is_none() && spec.strata[*index].share.is_none())
+            .collect();
+        let wanted = strata.iter().try_fold(0u64, |sum, stratum| sum.checked_add(stratum.trials));
+        let wanted = wanted.ok_or(PlanError::TooLarge)?;
+        let rest = total.checked_sub(wanted).ok_or(PlanError::Overdrawn { wanted, total })?;
+        if open.is_empty() && rest > 0 {
+            return Err(PlanError::LeftOver { wanted, total });
+        }
+        let weights: Vec<u128> =
+            open.iter().map(|index| if equal { 1 } else { u128::from(strata[*index].faults) }).collect();
+        for (index, trials) in open.into_iter().zip(shares(rest, &weights)) {
+            strata[index].trials = trials;
+        }
+    }
+    for stratum in strata {
+        if stratum.trials == 0 {
+            return Err(PlanError::NoTrial { name: stratum.name.clone(), total: total.unwrap_or(0) });
+        }
+        if u128::from(stratum.trials) > stratum.population() {
+            let (name, trials, population) =
+                (stratum.name.clone(), stratum.trials, stratum.population());
+            return Err(PlanError::TooMany { name, trials, population });
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of trials, rounded; a cast saturates"
+)]
+fn part(total: u64, share: f64) -> u64 {
+    (total as f64 * share).round() as u64
+}
+
+/// Divides `total` in proportion to the weights; what rounding leaves over goes to the largest remainders.
+fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
+    let sum: u128 = weights.iter().sum();
+    if sum == 0 {
+        return vec![0; weights.len()];
+    }
+    // Weights below 2^64, so that nothing overflows; for larger ones that is a rounding of 2^-60.
+    let shift = (128 - sum.leading_zeros()).saturating_sub(63);
+    let weights: Vec<u128> = weights.iter().map(|weight| weight >> shift).collect();
+    let sum: u128 = weights.iter().sum::<u128>().max(1);
+    let mut parts: Vec<(u128, u128)> =
+        weights.iter().map(|weight| (weight * u128::from(total) / sum, weight * u128::from(total) % sum)).collect();
+    let left = u128::from(total) - parts.iter().map(|(whole, _)| whole).sum::<u128>();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(parts[*index].1));
+    for index in order.into_iter().take(usize::try_from(left).unwrap_or(0)) {
+        parts[index].0 += 1;
+    }
+    parts.into_iter().map(|(whole, _)| u64::try_from(whole).unwrap_or(u64::MAX)).collect()
+}
+
+/// How often a number is mixed. Four times would do for a large set (Luby and Rackoff 1988); small sets
+/// need more.
+const ROUNDS: u64 = 10;
+
+/// A seeded permutation of the numbers below `len`, computed one number at a time: a Feistel network over
+/// pairs of digits in base ⌈√len⌉, whose round function is a block of the generator's stream. What falls
+/// past the end is sent through again ("cycle walking": Black and Rogaway, "Ciphers with arbitrary finite
+/// domains", 2002).
+#[derive(Debug)]
+struct Permutation {
+    len: u128,
+    side: u128,
+    key: [u8; 32],
+}
+
+impl Permutation {
+    /// Permutation `number` of a seed; `None` where `len` is too large for it.
+    fn new(seed: u64, number: u64, len: u128) -> Option<Self> {
+        if len == 0 || len >> 120 != 0 {
+            return None;
+        }
+        let root = len.isqrt();
+        let side = root + u128::from(root * root < len);
+        let mut key = [0; 32];
+        // Apart from the streams that other commands draw from.
+        fault_rng(seed, 1 << 63 | number).fill_bytes(&mut key);
+        Some(Permutation { len, side, key })
+    }
+
+    /// Where `index`, which is below the length, is sent to.
+    fn nth(&self, index: u128) -> u128 {
+        let mut value = index;
+        loop {
+            let (mut left, mut right) = (value / self.side, value % self.side);
+            for round in 0..ROUNDS {
+                (left, right) = (right, (left + self.block(round, right)) % self.side);
+            }
+            value = left * self.side + right;
+            if value < self.len {
+                return value;
+            }
+        }
+    }
+
+    /// 127 bits of a block of a round's stream. A remainder of so large a number is uniform to 2^-67.
+    fn block(&self, round: u64, number: u128) -> u128 {
+        let mut rng = FaultRng::from_seed(self.key);
+        rng.set_stream(round);
+        // A block has 16 words.
+        rng.set_word_pos(number << 4);
+        (u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())) >> 1
+    }
+}

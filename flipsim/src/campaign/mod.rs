@@ -5,14 +5,13 @@
 //! ```
 //!
 //! [`spec`] says what a campaign is to be, [`size`] how many trials a wanted precision takes, [`plan`]
-//! draws every one of them from the seed, [`store`] keeps plan and results in one SQLite file, [`merge`](mod@merge)
+//! draws every one of them from the seed, [`store`] keeps plan and results in one SQLite file, and
 //! joins the parts that several machines carried out. What runs the trials is the caller's.
 //!
 //! Invariants: **the plan is in the store before the first trial**, and depends on nothing but the
 //! specification, the fault spaces and the length of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
-pub mod merge;
 pub mod plan;
 pub mod size;
 pub mod spec;

@@ -95,7 +95,9 @@ pub enum PlanError {
         spaces: usize,
     },
     /// A time past the golden run.
-    #[error("faults would strike up to {to} after the quiescent point, and the golden run ends after {length}")]
+    #[error(
+        "faults would strike up to {to} after the quiescent point, and the golden run ends after {length}"
+    )]
     Late {
         /// The last time.
         to: VirtualNs,
@@ -111,7 +113,9 @@ pub enum PlanError {
         length: VirtualNs,
     },
     /// More than there are.
-    #[error("stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for")]
+    #[error(
+        "stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for"
+    )]
     TooMany {
         /// The stratum.
         name: String,
@@ -175,7 +179,9 @@ impl Moments {
                     return Err(PlanError::Late { to, length });
                 }
                 let count = to.0.checked_sub(from.0).filter(|count| *count > 0);
-                count.map(|count| Moments::From(from.0, count)).ok_or(PlanError::NoTime { from: *from, length })
+                count
+                    .map(|count| Moments::From(from.0, count))
+                    .ok_or(PlanError::NoTime { from: *from, length })
             }
         }
     }
@@ -354,8 +360,7 @@ fn allocate(spec: &CampaignSpec, strata: &mut [Stratum]) -> Result<(), PlanError
             return Err(PlanError::NoTrial { name: stratum.name.clone(), total: total.unwrap_or(0) });
         }
         if u128::from(stratum.trials) > stratum.population() {
-            let (name, trials, population) =
-                (stratum.name.clone(), stratum.trials, stratum.population());
+            let (name, trials, population) = (stratum.name.clone(), stratum.trials, stratum.population());
             return Err(PlanError::TooMany { name, trials, population });
         }
     }
@@ -382,8 +387,10 @@ fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
     let shift = (128 - sum.leading_zeros()).saturating_sub(63);
     let weights: Vec<u128> = weights.iter().map(|weight| weight >> shift).collect();
     let sum: u128 = weights.iter().sum::<u128>().max(1);
-    let mut parts: Vec<(u128, u128)> =
-        weights.iter().map(|weight| (weight * u128::from(total) / sum, weight * u128::from(total) % sum)).collect();
+    let mut parts: Vec<(u128, u128)> = weights
+        .iter()
+        .map(|weight| (weight * u128::from(total) / sum, weight * u128::from(total) % sum))
+        .collect();
     let left = u128::from(total) - parts.iter().map(|(whole, _)| whole).sum::<u128>();
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(parts[*index].1));

@@ -153,18 +153,12 @@ mod tests {
 
     #[test]
     fn a_rare_outcome_takes_more() {
-        let size = Size::Relative {
-            relative: fraction("20%"),
-            rate: fraction("1%"),
-            confidence: fraction("95%"),
-        };
+        let size =
+            Size::Relative { relative: fraction("20%"), rate: fraction("1%"), confidence: fraction("95%") };
         // 1.96² · 0.99 / (0.01 · 0.2²)
         assert_eq!(size.trials(1 << 100), 9_508);
-        let certain = Size::Relative {
-            relative: fraction("20%"),
-            rate: fraction("100%"),
-            confidence: fraction("95%"),
-        };
+        let certain =
+            Size::Relative { relative: fraction("20%"), rate: fraction("100%"), confidence: fraction("95%") };
         assert_eq!(certain.trials(1 << 100), 1);
     }
 

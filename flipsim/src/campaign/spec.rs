@@ -306,8 +306,7 @@ impl CampaignSpec {
     /// # Errors
     /// It does.
     pub fn check(&self) -> Result<(), SpecError> {
-        self.problem()
-            .map_or(Ok(()), |problem| Err(SpecError::Invalid { line: None, what: problem.what }))
+        self.problem().map_or(Ok(()), |problem| Err(SpecError::Invalid { line: None, what: problem.what }))
     }
 
     /// The pattern of a stratum.
@@ -328,7 +327,9 @@ impl CampaignSpec {
             return whole("the campaign has no name; give it one, as in name = \"kernel-text\"");
         }
         if self.strata.is_empty() {
-            return whole("there is no stratum; say where faults strike, as in [[stratum]] targets = [\"ram\"]");
+            return whole(
+                "there is no stratum; say where faults strike, as in [[stratum]] targets = [\"ram\"]",
+            );
         }
         match &self.times {
             Times::At(times) if times.is_empty() => return whole("the list of times is empty"),
@@ -609,9 +610,7 @@ impl RawSpec {
     fn size(&self, line: &dyn Fn(usize) -> Option<usize>) -> Result<Option<Size>, SpecError> {
         let confidence = self.confidence.as_ref().map_or(Fraction(0.95), |text| text.get_ref().0);
         let value = |text: &Spanned<Text<Fraction>>| text.get_ref().0;
-        let wrong = |at: usize, what: &str| {
-            Err(SpecError::Invalid { line: line(at), what: what.to_owned() })
-        };
+        let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
         let size = match (&self.trials, &self.margin, &self.relative) {
             (None, None, None) => None,
             (Some(trials), None, None) => Some(Size::Trials(*trials.get_ref())),

@@ -79,7 +79,7 @@ pub enum StoreError {
     #[error("{0} is open for reading only")]
     ReadOnly(PathBuf),
     /// No space, a quota, a limit.
-    #[error("cannot write to {path}: {cause}; make room and resume, nothing that was recorded is lost")]
+    #[error("cannot write to {path}: {cause}; make room and resume; nothing that was recorded is lost")]
     Full {
         /// The campaign.
         path: PathBuf,
@@ -173,9 +173,9 @@ pub(super) fn sqlite(action: &'static str, path: &Path) -> impl Fn(rusqlite::Err
     move |cause| {
         let path = path.clone();
         match cause.sqlite_error_code() {
-            // A quota or a limit on the file's size is an error of the system's, not SQLITE_FULL.
             Some(ErrorCode::DiskFull) => StoreError::Full { path, cause: cause.to_string() },
-            Some(ErrorCode::SystemIoFailure) if action != "read" => {
+            // A quota or a limit on the file's size is to SQLite an error of input and output.
+            Some(ErrorCode::SystemIoFailure) if is_write(&cause) => {
                 StoreError::Full { path, cause: cause.to_string() }
             }
             Some(ErrorCode::NotADatabase) => StoreError::NotACampaign(path),
@@ -184,4 +184,12 @@ pub(super) fn sqlite(action: &'static str, path: &Path) -> impl Fn(rusqlite::Err
             _ => StoreError::Sqlite { action, path, cause },
         }
     }
+}
+
+fn is_write(cause: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{
+        SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE,
+    };
+    let writes = [SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_SHMSIZE];
+    cause.sqlite_error().is_some_and(|error| writes.contains(&error.extended_code))
 }

@@ -140,7 +140,7 @@ impl FromStr for Shard {
         let parts = text.split_once('/').and_then(|(index, count)| {
             let index: u64 = index.trim().parse().ok()?;
             let count: u64 = count.trim().parse().ok()?;
-            (1..=count).contains(&index).then_some(Shard { index: index - 1, count })
+            (1..=count).contains(&index).then(|| Shard { index: index - 1, count })
         });
         parts.ok_or_else(|| ShardError(text.to_owned()))
     }
@@ -443,6 +443,17 @@ impl Store {
             what: format!("{what}: {cause}"),
         })?;
         Ok(bytes)
+    }
+}
+
+impl Drop for Store {
+    /// Leaves one file. A reader of a file with a write-ahead log could not take the log away again; where
+    /// one is reading now, the next writer does.
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            let _ = self.conn.busy_timeout(Duration::ZERO);
+            let _ = self.conn.pragma_update(None, "journal_mode", "DELETE");
+        }
     }
 }
 

@@ -382,6 +382,11 @@ impl CampaignSpec {
         if self.trial.attempts == 0 || self.trial.wall.is_zero() || self.trial.spacing == Some(VirtualNs(0)) {
             return whole("`attempts`, `wall` and `spacing` must be more than 0");
         }
+        if let Some(Size::Margin { confidence, .. } | Size::Relative { confidence, .. }) = self.size
+            && confidence.0 >= 1.0
+        {
+            return whole("no sample gives a confidence of 100%; choose 99% or less");
+        }
         if self.size == Some(Size::Trials(0)) {
             return whole("a campaign of 0 trials finds nothing; give a number above 0");
         }
@@ -810,6 +815,7 @@ trials = 100
             ("to = \"390ms\"", "to = \"10ms\"", "`from` is not before `to`"),
             ("hang-factor = 2.5", "hang-factor = 0.5", "hang-factor is below 1"),
             ("attempts = 5", "attempts = 0", "must be more than 0"),
+            ("\"99%\"", "\"100%\"", "no sample gives a confidence of 100%"),
             ("name = \"kernel\"", "name = \" \"", "has no name"),
             ("from = \"10ms\"\nto = \"390ms\"", "at = []", "the list of times is empty"),
             ("from = \"10ms\"\nto = \"390ms\"", "at = [\"1ms\", \"1000us\"]", "a time is listed twice"),

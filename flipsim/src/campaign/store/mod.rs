@@ -475,14 +475,12 @@ struct Row<'a> {
     output_only: Option<bool>,
     restore: Option<String>,
     attempts: u32,
-    costs: Option<[i64; 5]>,
+    total_us: Option<i64>,
     record: Option<String>,
 }
 
 fn row_of(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
     let time = |time: Option<u64>| time.map(|time| signed("the time", time)).transpose();
-    let costs = record.costs;
-    let costs = [costs.restore_us, costs.walk_us, costs.run_us, costs.compare_us, costs.total_us];
     Ok(Row {
         outcome: record.outcome.map(Outcome::name),
         flip_ns: time(Some(record.flip_ns))?,
@@ -499,15 +497,14 @@ fn row_of(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
         output_only: Some(record.output_only),
         restore: Some(word(&record.restore)),
         attempts: record.attempts,
-        costs: Some(costs.map(|cost| i64::try_from(cost).unwrap_or(i64::MAX))),
+        total_us: time(Some(record.costs.total_us))?,
         record: Some(json(&TrialRecord { console: None, ..record.clone() })),
     })
 }
 
 fn insert_result(conn: &Connection, id: TrialId, stratum: u32, row: &Row<'_>) -> rusqlite::Result<()> {
     let sql = "INSERT INTO result VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-               ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
-    let cost = |index: usize| row.costs.map(|costs| costs[index]);
+               ?16, ?17, ?18, ?19, ?20)";
     conn.prepare_cached(sql)?.execute(params![
         id.0.cast_signed(),
         stratum,
@@ -527,11 +524,7 @@ fn insert_result(conn: &Connection, id: TrialId, stratum: u32, row: &Row<'_>) ->
         row.output_only,
         row.restore,
         row.attempts,
-        cost(0),
-        cost(1),
-        cost(2),
-        cost(3),
-        cost(4),
+        row.total_us,
         row.record,
     ])?;
     Ok(())

@@ -61,10 +61,6 @@ CREATE TABLE result (
     output_only        INTEGER,
     restore            TEXT,
     attempts           INTEGER NOT NULL,
-    restore_us         INTEGER,
-    walk_us            INTEGER,
-    run_us             INTEGER,
-    compare_us         INTEGER,
     total_us           INTEGER,
     record             TEXT
 ) STRICT;
@@ -99,7 +95,10 @@ CREATE VIEW trials AS
 SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask,
        r.trial IS NOT NULL AS done, r.outcome, r.flip_ns, r.end_ns, r.end, r.converged_ns, r.detected_ns,
        r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
-       r.attempts, r.restore_us, r.walk_us, r.run_us, r.compare_us, r.total_us, r.recorded_ms
+       r.attempts, r.total_us, r.recorded_ms,
+       r.record ->> '$.costs.restore_us' AS restore_us, r.record ->> '$.costs.walk_us' AS walk_us,
+       r.record ->> '$.costs.mark_us' AS mark_us, r.record ->> '$.costs.run_us' AS run_us,
+       r.record ->> '$.costs.compare_us' AS compare_us
   FROM trial t
   JOIN stratum s ON s.id = t.stratum
   LEFT JOIN result r ON r.trial = t.id;

@@ -102,7 +102,7 @@ fn record(trial: &PlannedTrial) -> TrialRecord {
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
         restore: Restore::Rewind,
         attempts: 1,
-        costs: Costs { total_us: 1000, ..Costs::default() },
+        costs: Costs { walk_us: 300, total_us: 1000, ..Costs::default() },
     }
 }
 
@@ -519,7 +519,9 @@ fn the_queries_of_the_manual_run() {
             statement.query_map([], |_| Ok(())).unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap();
         assert!(!rows.is_empty(), "{query}");
     }
-    // Every column of every table is explained.
+    let walked: i64 = conn.query_row("SELECT sum(walk_us) FROM trials", [], |row| row.get(0)).unwrap();
+    assert_eq!(walked, 80 * 300);
+    // Every column is explained.
     let mut statement = conn.prepare("SELECT name FROM pragma_table_info('trials')").unwrap();
     for column in statement.query_map([], |row| row.get::<_, String>(0)).unwrap() {
         let column = column.unwrap();

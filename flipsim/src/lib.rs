@@ -4,8 +4,9 @@
 //! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
 //! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone),
 //! [`mark`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
-//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); what the guest's console says of it is
-//! put into classes ([`classify`]). What many such trials say together is computed in [`stats`].
+//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); many of them are planned and kept
+//! together ([`campaign`]); what the guest's console says of it is put into classes ([`classify`]). What
+//! many such trials say together is computed in [`stats`].
 //!
 //! A flip, on the fake machine:
 //!
@@ -27,6 +28,7 @@
 //! ```
 
 pub mod arch;
+pub mod campaign;
 pub mod classify;
 pub mod clone;
 pub mod fault;

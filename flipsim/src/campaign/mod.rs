@@ -1,0 +1,22 @@
+//! Campaigns: many trials, drawn beforehand, carried out in any order by anyone, and kept.
+//!
+//! ```text
+//! TOML or flags ─→ spec ─→ plan (every fault explicit) ─→ store ─→ pending trials ─→ records
+//! ```
+//!
+//! [`spec`] says what a campaign is to be, [`size`] how many trials a wanted precision takes, [`plan`]
+//! draws every one of them from the seed, [`store`] keeps plan and results in one SQLite file, and
+//! joins the parts that several machines carried out. What runs the trials is the caller's.
+//!
+//! Invariants: **the plan is in the store before the first trial**, and depends on nothing but the
+//! specification, the fault spaces and the length of the golden run. **What was recorded is never
+//! recorded again, and never lost by a killed process.**
+
+pub mod plan;
+pub mod size;
+pub mod spec;
+pub mod store;
+
+pub use plan::{Plan, PlannedTrial, TrialId};
+pub use spec::CampaignSpec;
+pub use store::{Manifest, Store, StoreError};

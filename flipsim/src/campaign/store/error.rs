@@ -1,0 +1,195 @@
+//! What can go wrong with a store, and what to do then.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use crate::campaign::plan::TrialId;
+
+/// Something that is not what it was when the campaign was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it is.
+    pub what: String,
+    /// What it was; nothing where there was none.
+    pub then: Option<String>,
+    /// What it is now.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |text: &Option<String>| match text {
+            // Digests are told apart by their beginning.
+            Some(text) => text.chars().take(16).collect(),
+            None => "nothing".to_owned(),
+        };
+        write!(f, "{} was {}, is {}", self.what, short(&self.then), short(&self.now))
+    }
+}
+
+/// Why a store does not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name is taken.
+    #[error("{0} exists already; resume that campaign, or choose another name")]
+    Exists(PathBuf),
+    /// There is no such file.
+    #[error("there is no campaign {0}; `cargo xtask campaign new` makes one")]
+    Missing(PathBuf),
+    /// Another kind of file.
+    #[error("{0} is not a campaign of flipsim's")]
+    NotACampaign(PathBuf),
+    /// Made by a newer program.
+    #[error("{path} has format {found}, and this flipsim knows formats up to {known}; use the newer one")]
+    Newer {
+        /// The campaign.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Made by an older program, and opened for reading only.
+    #[error(
+        "{path} has the older format {found}; open it once for writing (`campaign resume`), which brings it up to format {known}"
+    )]
+    Older {
+        /// The campaign.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Another process works on it.
+    #[error(
+        "{path} is being worked on{}; wait for it, stop it, or read with --readonly",
+        by.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
+    Locked {
+        /// The campaign.
+        path: PathBuf,
+        /// The process, where it is known.
+        by: Option<u32>,
+    },
+    /// It was opened for reading.
+    #[error("{0} is open for reading only")]
+    ReadOnly(PathBuf),
+    /// No space, a quota, a limit.
+    #[error("cannot write to {path}: {cause}; make room and resume; nothing that was recorded is lost")]
+    Full {
+        /// The campaign.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
+    /// SQLite.
+    #[error("cannot {action} {path}: {cause}")]
+    Sqlite {
+        /// What was to be done.
+        action: &'static str,
+        /// The campaign.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: rusqlite::Error,
+    },
+    /// The system.
+    #[error("cannot {action} {path}: {cause}")]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A row that says what it cannot.
+    #[error("{path} is damaged: {what}; take it from a backup, or draw the plan anew from its seed")]
+    Damaged {
+        /// The campaign.
+        path: PathBuf,
+        /// Where, and how.
+        what: String,
+    },
+    /// A number that SQLite has no room for.
+    #[error("{what} {value} does not fit 63 bits")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// The number.
+        value: u64,
+    },
+    /// No such trial.
+    #[error("the plan has no trial {0}")]
+    UnknownTrial(TrialId),
+    /// A second result.
+    #[error("trial {0} has its result already; a second one is not taken")]
+    Duplicate(TrialId),
+    /// A record of something else.
+    #[error("the record for trial {id} is not of that trial: {what} differs from the plan")]
+    OtherTrial {
+        /// The trial.
+        id: TrialId,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A part of another campaign.
+    #[error("{path} is a part of another campaign: {}; only parts of one plan can be joined", list(changes))]
+    Stranger {
+        /// The part.
+        path: PathBuf,
+        /// What differs.
+        changes: Vec<Change>,
+    },
+    /// Two results of one trial that differ.
+    #[error(
+        "trial {id} has another result in {path}; a trial depends on template, fault and QEMU alone, so one \
+         of the two machines is not to be trusted: replay it on both"
+    )]
+    Disagree {
+        /// The trial.
+        id: TrialId,
+        /// The part that says something else.
+        path: PathBuf,
+    },
+    /// What the campaign was made with is not there any more.
+    #[error(
+        "the guest is not what it was when the campaign was made: {}; put that back, or make a new campaign",
+        list(.0)
+    )]
+    Changed(Vec<Change>),
+}
+
+fn list(changes: &[Change]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Turns SQLite's errors into ours.
+pub(super) fn sqlite(action: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    move |cause| {
+        let path = path.clone();
+        match cause.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full { path, cause: cause.to_string() },
+            // A quota or a limit on the file's size is to SQLite an error of input and output.
+            Some(ErrorCode::SystemIoFailure) if is_write(&cause) => {
+                StoreError::Full { path, cause: cause.to_string() }
+            }
+            Some(ErrorCode::NotADatabase) => StoreError::NotACampaign(path),
+            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: cause.to_string() },
+            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
+            _ => StoreError::Sqlite { action, path, cause },
+        }
+    }
+}
+
+fn is_write(cause: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{
+        SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE,
+    };
+    let writes = [SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_SHMSIZE];
+    cause.sqlite_error().is_some_and(|error| writes.contains(&error.extended_code))
+}

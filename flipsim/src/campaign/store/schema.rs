@@ -1,0 +1,165 @@
+//! The tables of a campaign's file, and how an older file becomes a newer one.
+//!
+//! Invariant: a step that was released is never changed; a new version is a new step behind it.
+
+use rusqlite::{Connection, Transaction};
+
+/// What SQLite's header says of files that are campaigns: `FLIP`.
+pub const APPLICATION_ID: i64 = 0x464C_4950;
+
+/// From nothing to version 1, from there to version 2, and so on.
+const STEPS: &[&str] = &[V1];
+
+/// The version that this program writes, and reads.
+pub const VERSION: i64 = STEPS.len() as i64;
+
+const V1: &str = "
+-- One value each: format, manifest, spec, plan.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stratum (
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    targets TEXT NOT NULL,
+    faults  INTEGER NOT NULL,
+    times   INTEGER NOT NULL,
+    trials  INTEGER NOT NULL
+) STRICT;
+
+-- The plan. Written once.
+CREATE TABLE trial (
+    id       INTEGER PRIMARY KEY,
+    stratum  INTEGER NOT NULL REFERENCES stratum,
+    at_ns    INTEGER NOT NULL,
+    kind     TEXT NOT NULL,
+    address  INTEGER,
+    register TEXT,
+    bit      INTEGER,
+    mask     TEXT NOT NULL,
+    back_ns  INTEGER
+) STRICT;
+
+CREATE TABLE result (
+    trial              INTEGER PRIMARY KEY REFERENCES trial,
+    stratum            INTEGER NOT NULL REFERENCES stratum,
+    outcome            TEXT,
+    recorded_ms        INTEGER NOT NULL,
+    flip_ns            INTEGER,
+    end_ns             INTEGER,
+    end                TEXT,
+    converged_ns       INTEGER,
+    detected_ns        INTEGER,
+    console_differs_ns INTEGER,
+    report             TEXT,
+    title              TEXT,
+    region             TEXT,
+    symbol             TEXT,
+    error              TEXT,
+    output_only        INTEGER,
+    restore            TEXT,
+    attempts           INTEGER NOT NULL,
+    total_us           INTEGER,
+    record             TEXT
+) STRICT;
+
+-- Has all that a summary asks for.
+CREATE INDEX result_summary ON result (stratum, outcome, recorded_ms, total_us);
+
+CREATE TABLE console (
+    trial INTEGER PRIMARY KEY REFERENCES result,
+    bytes INTEGER NOT NULL,
+    zlib  BLOB NOT NULL
+) STRICT;
+
+-- Trials that the laboratory lost.
+CREATE TABLE attempt (
+    id          INTEGER PRIMARY KEY,
+    trial       INTEGER NOT NULL REFERENCES trial,
+    recorded_ms INTEGER NOT NULL,
+    error       TEXT NOT NULL,
+    record      TEXT
+) STRICT;
+CREATE INDEX attempt_trial ON attempt (trial);
+
+CREATE TABLE attachment (
+    name  TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    zlib  BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What people ask: a row for each trial of the plan, with its result if it has one.
+CREATE VIEW trials AS
+SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask,
+       r.trial IS NOT NULL AS done, r.outcome, r.flip_ns, r.end_ns, r.end, r.converged_ns, r.detected_ns,
+       r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
+       r.attempts, r.total_us, r.recorded_ms,
+       r.record ->> '$.costs.restore_us' AS restore_us, r.record ->> '$.costs.walk_us' AS walk_us,
+       r.record ->> '$.costs.mark_us' AS mark_us, r.record ->> '$.costs.run_us' AS run_us,
+       r.record ->> '$.costs.compare_us' AS compare_us
+  FROM trial t
+  JOIN stratum s ON s.id = t.stratum
+  LEFT JOIN result r ON r.trial = t.id;
+";
+
+/// The version of an open file.
+pub fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether a file says that it is a campaign.
+pub fn is_campaign(conn: &Connection) -> rusqlite::Result<bool> {
+    let id: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(id == APPLICATION_ID)
+}
+
+/// Brings a file to the newest version, wholly or not at all.
+pub fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+    migrate_by(conn, STEPS)
+}
+
+fn migrate_by(conn: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let from = usize::try_from(version(conn)?).unwrap_or(0);
+    if from >= steps.len() {
+        return Ok(());
+    }
+    let transaction: Transaction<'_> = conn.transaction()?;
+    for step in &steps[from..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", steps.len() as i64)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEXT: &str = "ALTER TABLE meta ADD COLUMN note TEXT; UPDATE meta SET note = key;";
+
+    #[test]
+    fn an_older_file_becomes_a_newer_one_and_keeps_its_rows() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate_by(&mut conn, &[V1]).unwrap();
+        conn.execute("INSERT INTO meta VALUES ('plan', 'x')", []).unwrap();
+        migrate_by(&mut conn, &[V1, NEXT]).unwrap();
+        assert_eq!(version(&conn).unwrap(), 2);
+        let note: String = conn.query_row("SELECT note FROM meta", [], |row| row.get(0)).unwrap();
+        assert_eq!(note, "plan");
+        // Once is enough.
+        migrate_by(&mut conn, &[V1, NEXT]).unwrap();
+        assert!(is_campaign(&conn).unwrap());
+    }
+
+    #[test]
+    fn a_step_that_fails_changes_nothing() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate_by(&mut conn, &[V1]).unwrap();
+        assert!(migrate_by(&mut conn, &[V1, NEXT, "nonsense"]).is_err());
+        assert_eq!(version(&conn).unwrap(), 1);
+        assert!(conn.prepare("SELECT note FROM meta").is_err());
+    }
+}

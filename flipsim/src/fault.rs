@@ -10,6 +10,7 @@
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::arch::ArchRow;
 use crate::memory::{PhysRange, RangeSet};
 use crate::target::{Register, Target, TargetError};
 use crate::units::{BitIndex, GuestPhys};
@@ -416,6 +417,13 @@ impl FlippableRegister {
         for (byte, held) in self.writable.iter_mut().zip(mask.to_le_bytes()) {
             *byte &= !held;
         }
+    }
+}
+
+/// Takes the bits that must not be flipped on this architecture out of those that can be.
+pub fn hold_back(registers: &mut [FlippableRegister], arch: &ArchRow) {
+    for (name, mask) in arch.held_bits {
+        registers.iter_mut().filter(|register| register.name == *name).for_each(|r| r.hold_back(*mask));
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
+use crate::live::{VirtualClock, WALL_TIME};
 use crate::machine::console::{LineSplitter, Marker, marker};
 use crate::mark::{MarkError, StateDigest};
 use crate::qmp::QmpError;
@@ -220,16 +221,10 @@ impl Runner {
     /// # Errors
     /// The guest is lost.
     pub fn run_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
-        let target = self.guest.target();
-        target.limit_wall_time(Some(wall));
-        let before = target.clock()?;
-        let arrival = target.run_until(time);
-        target.limit_wall_time(None);
-        let arrival = arrival?;
+        let arrival = self.guest.target().run_until_within(time, wall)?;
         let at = arrival.at.unwrap_or(time);
         self.console.poll()?;
         let Some(status) = arrival.early else { return Ok(Got::There) };
-        let after = self.guest.target().clock()?;
         let events = self.guest.events()?;
         let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
         let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
@@ -237,14 +232,49 @@ impl Runner {
             ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
             ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
             ("shutdown", _) => End::PowerOff,
-            (crate::live::WALL_TIME, _) => {
-                let moved =
-                    |clock: Option<crate::live::VirtualClock>| clock.and_then(|clock| clock.instructions);
-                if moved(before) == moved(after) { End::ExceptionStorm } else { End::WallTime }
-            }
+            (WALL_TIME, _) => return self.out_of_time(time),
             _ => End::Other,
         };
         Ok(Got::Ended(end, at))
+    }
+}
+
+/// How far a guest is walked at a time where nothing is looked at.
+const STRIDE: u64 = 100_000_000;
+
+/// How long a guest that is out of time is let run once more.
+const ONCE_MORE: Duration = Duration::from_millis(200);
+
+impl Runner {
+    /// As [`Runner::run_to`], in strides that have this much of the host's time each: a long way is no sign
+    /// of anything.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn walk_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
+        let clock = self.guest.target().virtual_time()?;
+        let mut at = clock.map_or(time.0, |now| now.0);
+        loop {
+            at = at.saturating_add(STRIDE).min(time.0);
+            let got = self.run_to(VirtualNs(at), wall)?;
+            if got != Got::There || at == time.0 {
+                return Ok(got);
+            }
+        }
+    }
+
+    /// A guest whose time on the host's clock is over: slow, or without any progress at all.
+    fn out_of_time(&mut self, time: VirtualNs) -> Result<Got, RunError> {
+        let before = self.guest.target().clock()?;
+        let arrival = self.guest.target().run_until_within(time, ONCE_MORE)?;
+        let after = self.guest.target().clock()?;
+        self.console.poll()?;
+        let at = arrival.at.unwrap_or(time);
+        if arrival.early.is_none() {
+            return Ok(Got::There);
+        }
+        let count = |clock: Option<VirtualClock>| clock.and_then(|clock| clock.instructions);
+        Ok(Got::Ended(if count(before) == count(after) { End::ExceptionStorm } else { End::WallTime }, at))
     }
 }
 
@@ -338,7 +368,7 @@ impl Golden {
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
         let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
-        let pilot = pass(&mut runner, options, options.spacing.unwrap_or(PILOT), None)?;
+        let pilot = pass(&mut runner, options, options.spacing.unwrap_or(PILOT), None, false)?;
         let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&pilot));
         let end = pilot.checkpoints.last().map(|last| last.at);
         let mut back = || -> Result<(), RunError> {
@@ -346,12 +376,18 @@ impl Golden {
             runner.console.restart(&[])
         };
         back()?;
-        let mut first = pass(&mut runner, options, spacing, end)?;
+        let mut first = pass(&mut runner, options, spacing, end, true)?;
         let registers = registers(&mut runner)?;
         let mut fresh = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
-        let second = pass(&mut fresh, options, spacing, end)?;
+        let second = pass(&mut fresh, options, spacing, end, true)?;
         let difference = difference(&pilot, &first).or_else(|| difference(&first, &second));
+        // Only the end is kept in detail.
+        let inner = first.checkpoints.len().saturating_sub(1);
+        for checkpoint in &mut first.checkpoints[..inner] {
+            checkpoint.state.pages = None;
+            checkpoint.state.sections = None;
+        }
         let count = u32::try_from(first.checkpoints.len()).unwrap_or(u32::MAX).max(1);
         Ok(Golden {
             format: FORMAT,
@@ -413,6 +449,7 @@ fn pass(
     options: &GoldenOptions,
     spacing: VirtualNs,
     end: Option<VirtualNs>,
+    detailed: bool,
 ) -> Result<Pass, RunError> {
     let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
     let state = runner.guest.target().state_digest(true)?;
@@ -436,14 +473,17 @@ fn pass(
         let began = Instant::now();
         let over =
             at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
-        let state = runner.guest.target().state_digest(over)?;
+        let state = runner.guest.target().state_digest(false)?;
         compare += began.elapsed();
+        // In detail, so that a difference between two runs can be told in detail.
+        let state = if detailed || over { runner.guest.target().state_digest(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if over {
             break;
         }
     }
-    if options.window == Window::Done && !runner.console.is_done() {
+    // One that is not done where another run was is told as a difference.
+    if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
         return Err(RunError::NoEnd(options.limit));
     }
     Ok(Pass { start, checkpoints, console: runner.console.said().to_vec(), run, compare })

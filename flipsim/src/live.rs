@@ -86,7 +86,8 @@ pub struct LiveTarget {
     /// A stop is asked for and was not reached.
     armed: bool,
     interrupted: fn() -> bool,
-    /// How long a timed run may take on the host's clock.
+    /// How long the timed run under way may take on the host's clock; it has then ended early with
+    /// [`WALL_TIME`]. A guest for which no time passes would run for ever.
     wall: Option<Duration>,
     was_running: bool,
 }
@@ -163,10 +164,15 @@ impl LiveTarget {
         self.interrupted = interrupted;
     }
 
-    /// Gives every timed run this long on the host's clock; one that takes longer is stopped, and has
-    /// ended early with [`WALL_TIME`]. A guest for which no time passes would run for ever.
-    pub fn limit_wall_time(&mut self, limit: Option<Duration>) {
-        self.wall = limit;
+    /// As [`Target::run_until`], for this long on the host's clock at most.
+    ///
+    /// # Errors
+    /// As [`Target::run_until`].
+    pub fn run_until_within(&mut self, time: VirtualNs, wall: Duration) -> Result<Arrival, TargetError> {
+        self.wall = Some(wall);
+        let arrival = self.run_until(time);
+        self.wall = None;
+        arrival
     }
 
     /// The virtual clock, or `None` where this QEMU cannot be asked.
@@ -316,7 +322,10 @@ impl LiveTarget {
                 tell(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
                 tell(qmp, "system_reset", serde_json::Value::Null)?;
                 let end = Instant::now() + RESET_LIMIT;
-                while is_over(qmp)? && Instant::now() < end {
+                while is_over(qmp)? {
+                    if Instant::now() > end {
+                        return Err(lost(&doing(), "it could not be reset"));
+                    }
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 tell(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;

@@ -102,6 +102,7 @@ pub struct Symbols {
     path: PathBuf,
     by_address: Vec<Symbol>,
     banner: Option<(GuestVirt, Vec<u8>)>,
+    sections: Vec<Symbol>,
 }
 
 impl Symbols {
@@ -125,7 +126,12 @@ impl Symbols {
             return Err(SymbolError::Stripped { path: path.to_owned() });
         }
         by_address.sort_by(|a, b| (a.address, a.size, &a.name).cmp(&(b.address, b.size, &b.name)));
-        let mut symbols = Symbols { path: path.to_owned(), by_address, banner: None };
+        let sections = file.sections().filter(|s| s.address() != 0 && s.size() > 0).filter_map(|s| {
+            let name = s.name().ok()?.to_owned();
+            Some(Symbol { name, address: GuestVirt(s.address()), size: s.size() })
+        });
+        let sections = sections.collect();
+        let mut symbols = Symbols { path: path.to_owned(), by_address, banner: None, sections };
         symbols.banner = symbols.get("linux_banner").ok().map(|s| s.address).and_then(|at| {
             let holds =
                 |s: &object::Section<'_, '_>| at.0.checked_sub(s.address()).is_some_and(|o| o < s.size());
@@ -269,6 +275,26 @@ impl SymbolMap {
         let len = if offset.is_some() { 1 } else { symbol.size.max(1) };
         let first = self.phys(GuestVirt(start)).ok_or_else(outside)?;
         let last = self.phys(GuestVirt(start.saturating_add(len - 1))).ok_or_else(outside)?;
+        PhysRange::new(first, last).ok_or_else(outside)
+    }
+
+    /// The physical bytes of a section of the kernel's file, `.data` for example.
+    ///
+    /// # Errors
+    /// There is no such section, or it is not in the running kernel's image.
+    pub fn section(&self, name: &str) -> Result<PhysRange, SymbolError> {
+        let Some(section) = self.symbols.sections.iter().find(|section| section.name == name) else {
+            let names: Vec<&str> = self.symbols.sections.iter().map(|s| s.name.as_str()).collect();
+            let hint = format!(" (there are {})", names.join(", "));
+            return Err(SymbolError::Unknown { name: name.to_owned(), hint });
+        };
+        let outside = || SymbolError::NotInImage { name: name.to_owned(), address: section.address };
+        if self.is_given_back(section.address.0) {
+            return Err(SymbolError::GivenBack { name: name.to_owned() });
+        }
+        let first = self.phys(section.address).ok_or_else(outside)?;
+        let last =
+            self.phys(GuestVirt(section.address.0.saturating_add(section.size - 1))).ok_or_else(outside)?;
         PhysRange::new(first, last).ok_or_else(outside)
     }
 

@@ -236,6 +236,29 @@ pub struct TrialRecord {
     pub costs: Costs,
 }
 
+impl TrialPlan {
+    /// Refuses a plan that does not fit a golden run; the text says why.
+    ///
+    /// # Errors
+    /// A time is outside of the run, or they are in the wrong order.
+    pub fn check(&self, golden: &Golden) -> Result<(), String> {
+        let length = golden.end().0.saturating_sub(golden.begin().0);
+        if self.after.0 >= length {
+            return Err(format!(
+                "the fault's time, {}, is not within the run, which is {} long",
+                self.after,
+                VirtualNs(length)
+            ));
+        }
+        match self.back_after {
+            Some(back) if back <= self.after || back.0 > length => Err(format!(
+                "the time at which it flips back, {back}, is not between the fault and the end of the run"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl TrialRecord {
     /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
     /// how long; and the disk, where one of them knows nothing of it.
@@ -306,6 +329,7 @@ pub struct Worker<'a> {
     parent: PathBuf,
     options: TrialOptions,
     process: Option<Process>,
+    checks: u64,
 }
 
 /// A guest, and how it can be put back.
@@ -328,7 +352,7 @@ impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
     #[must_use]
     pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, options: TrialOptions) -> Self {
-        Worker { template, golden, parent: parent.to_owned(), options, process: None }
+        Worker { template, golden, parent: parent.to_owned(), options, process: None, checks: 0 }
     }
 
     /// What its guests start from.
@@ -341,6 +365,12 @@ impl<'a> Worker<'a> {
     #[must_use]
     pub fn golden(&self) -> &'a Golden {
         self.golden
+    }
+
+    /// How often its way back was checked and found right.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.checks
     }
 
     /// The guest, started if there is none.
@@ -390,6 +420,7 @@ impl<'a> Worker<'a> {
                 process.runner.guest.target().rewind()?;
                 if process.unchecked.is_none_or(|count| count + 1 >= self.options.check_every) {
                     self.check(&mut process)?;
+                    self.checks += 1;
                     process.unchecked = Some(0);
                 } else {
                     process.unchecked = process.unchecked.map(|count| count + 1);
@@ -409,7 +440,7 @@ impl<'a> Worker<'a> {
     fn check(&self, process: &mut Process) -> Result<(), RunError> {
         let mut fresh =
             Runner::start(self.template, &self.parent, CloneDisk::Memory, self.options.interrupted)?;
-        if let Got::Ended(end, at) = fresh.run_to(process.at, self.options.wall)? {
+        if let Got::Ended(end, at) = fresh.walk_to(process.at, self.options.wall)? {
             return Err(RunError::Ended(format!("{end:?} at {at}, before any fault"), fresh.guest.console()));
         }
         let here = process.runner.guest.target().state_digest(true)?;
@@ -445,7 +476,7 @@ impl<'a> Worker<'a> {
         }
         let began = Instant::now();
         process.away = true;
-        if let Got::Ended(end, at) = process.runner.run_to(time, self.options.wall)? {
+        if let Got::Ended(end, at) = process.runner.walk_to(time, self.options.wall)? {
             let how = format!("{end:?} at {at}, before any fault");
             return Err(RunError::Ended(how, process.runner.guest.console()));
         }
@@ -602,17 +633,13 @@ impl<'a> Observation<'a> {
         let said = runner.console.said();
         // A guest that has said less than the golden run has not said something else yet.
         let same = says_the_same(said, golden);
-        if !same && self.record.console_differs_ns.is_none() {
+        // A guest that is late has not said anything else yet.
+        if !same && !is_late(said, &self.golden.console) && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
         }
         if self.record.detected_ns.is_none() && self.record.console_differs_ns.is_some() {
-            let found = classify::classify(said);
-            let golden = classify::classify(golden);
-            if found
-                .findings
-                .iter()
-                .any(|finding| notices(finding.kind) && !golden.findings.contains(finding))
-            {
+            let (found, golden) = (classify::classify(said), classify::classify(golden));
+            if news(&found, &golden).any(|finding| notices(finding.kind)) {
                 self.record.detected_ns = Some(self.record.end_ns);
             }
         }
@@ -697,12 +724,16 @@ impl<'a> Observation<'a> {
         let expected = classify::classify(&golden.console);
         self.record.outcome =
             Some(outcome(&self.record, &found, &expected, same_output, self.converged, golden));
-        if let Some(finding) = found.deciding().filter(|finding| !expected.findings.contains(finding)) {
+        let deciding =
+            found.deciding().filter(|deciding| news(&found, &expected).any(|new| new == *deciding));
+        if let Some(finding) = deciding {
             self.record.kind = Some(finding.kind);
             self.record.title = Some(finding.title.clone());
         }
         if !same_output {
             self.record.console = Some(String::from_utf8_lossy(&said).into_owned());
+            // Late to the end.
+            self.record.console_differs_ns.get_or_insert(self.record.end_ns);
         } else {
             // It said the same after all, a little sooner or later than at a checkpoint.
             self.record.console_differs_ns = None;
@@ -710,7 +741,7 @@ impl<'a> Observation<'a> {
         }
         // A guest that the host's clock stopped stands at another place each time.
         let exact = matches!(self.record.end, None | Some(End::Panic | End::Reset | End::PowerOff));
-        if !self.converged && exact {
+        if !self.converged && exact && golden.agrees() {
             self.record.state = Some(self.end_state(runner)?);
         }
         self.costs.compare_us += micros(began.elapsed());
@@ -748,6 +779,25 @@ impl<'a> Observation<'a> {
         }
         Ok(end)
     }
+}
+
+/// The reports that the golden run does not have, by kind and title: when they came, and in which line,
+/// does not count.
+fn news<'a>(
+    found: &'a Classification,
+    golden: &Classification,
+) -> impl Iterator<Item = &'a classify::Finding> {
+    let mut known: Vec<(Kind, String)> =
+        golden.findings.iter().map(|finding| (finding.kind, finding.title.clone())).collect();
+    found.findings.iter().filter(move |finding| {
+        let at = known.iter().position(|(kind, title)| *kind == finding.kind && *title == finding.title);
+        at.map(|at| known.swap_remove(at)).is_none()
+    })
+}
+
+/// Whether a console has said only what the golden run says as well, sooner or later.
+fn is_late(said: &[u8], golden: &[u8]) -> bool {
+    classify::without_stamps(golden).starts_with(&classify::without_stamps(said))
 }
 
 /// Whether two consoles say the same; when a message of the kernel came does not count.
@@ -790,13 +840,15 @@ fn outcome(
     if found.outcome == classify::Outcome::Crash && expected.outcome != classify::Outcome::Crash {
         return Outcome::Crash;
     }
-    let noticed = found.findings.iter().any(|f| notices(f.kind) && !expected.findings.contains(f));
+    let noticed = news(found, expected).any(|finding| notices(finding.kind));
     let waits = golden.window == crate::golden::Window::Done && found.done.is_none();
     match (same_output, noticed, waits) {
-        (true, _, _) if converged => Outcome::Masked,
+        // Where the golden runs are not one, nothing is known of the state.
+        (true, _, _) if converged || record.output_only => Outcome::Masked,
         (true, _, _) => Outcome::Latent,
-        (false, true, _) => Outcome::Detected,
-        (false, false, true) => Outcome::Hang,
+        // Noticed or not: it has not gone on.
+        (false, _, true) => Outcome::Hang,
+        (false, true, false) => Outcome::Detected,
         (false, false, false) => Outcome::Sdc,
     }
 }
@@ -911,6 +963,9 @@ mod tests {
         // Without its WARNING the golden run's state is of no use either.
         assert_eq!(judged(&oops, None, true), Outcome::Detected);
         assert_eq!(judged("[    0.100000] kernel: hello\n", None, false), Outcome::Hang);
+        // Noticed, and then never done: it has not gone on.
+        let stuck = "[    0.100000] WARNING: CPU: 0 PID: 1 at mm/slub.c:1 f+0x1/0x2\n";
+        assert_eq!(judged(stuck, None, false), Outcome::Hang);
         for end in [End::Panic, End::Reset, End::PowerOff, End::ExceptionStorm] {
             assert_eq!(
                 judged("", Some(end), false),

@@ -13,6 +13,7 @@
 //! recorded again, and never lost by a killed process.**
 
 pub mod plan;
+pub mod run;
 pub mod size;
 pub mod spec;
 pub mod store;

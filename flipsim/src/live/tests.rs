@@ -206,8 +206,7 @@ fn a_guest_for_which_no_time_passes_is_stopped_in_time() {
         .reply("cancel-stop-at", json!({}))
         .spawn();
     let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
-    target.limit_wall_time(Some(Duration::from_millis(60)));
-    let arrival = target.run_for(VirtualNs(100)).unwrap();
+    let arrival = target.run_until_within(VirtualNs(100), Duration::from_millis(60)).unwrap();
     assert_eq!((arrival.at, arrival.early.as_deref()), (Some(VirtualNs(0)), Some(WALL_TIME)));
     assert!(!stub.is_running());
     assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use flipsim::clone::CloneDisk;
-use flipsim::fault::{FaultSpace, FlipError, Pattern, RamSpace, RegSpace, fault_rng, probe_registers};
-use flipsim::golden::{RunError, Runner};
-use flipsim::target::TargetError;
+use flipsim::fault::{FaultSpace, Pattern, RamSpace, RegSpace, fault_rng};
+use flipsim::golden::Runner;
 use flipsim::trial::{Restore, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
 use super::table::Quantiles;
-use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use crate::campaign::places::registers;
+use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
 use crate::determinism::Load;
 use crate::interrupt;
 use crate::template::clones_dir;
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
                 window: args.window,
                 ..TrialGuest::default()
             };
-            let prepared = prepare(&guest)?;
+            let prepared = prepare(&guest, None)?;
             if !args.json {
                 eprintln!(
                     "{workload}, {}: golden run of {}",
@@ -212,11 +212,7 @@ fn trials(
         let mut runner = Runner::start(&prepared.template, parent, CloneDisk::Memory, interrupt::raised)
             .map_err(run_error)?;
         let names = GuestNames::read(&prepared.template, &mut runner)?;
-        let mut registers =
-            probe_registers(runner.guest.target(), |_| true, |_| -> Result<(), FlipError> { Ok(()) })?;
-        for (name, mask) in prepared.template.info().plan.spec.arch.held_bits {
-            registers.iter_mut().filter(|r| r.name == *name).for_each(|r| r.hold_back(*mask));
-        }
+        let registers = registers(prepared, &mut runner)?;
         let ram = FaultSpace::Ram(RamSpace::new(&names.map.system_ram(), Pattern::SINGLE)?);
         let reg = FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE)?);
         (names, [("ram", ram), ("reg", reg)])
@@ -282,11 +278,12 @@ fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> R
     for _ in 0..3 {
         match worker.trial(plan, names.names(), &mut |_, _| Ok(())) {
             Ok(record) => return Ok(record),
-            Err(RunError::Target(TargetError::Interrupted)) => return Err(interrupt::Interrupted.into()),
-            Err(error) => {
+            Err(error) if is_infra(&error) => {
                 eprintln!("note: {}: {error}; begun anew", serde_json::to_string(plan)?);
                 worker.restart();
             }
+            // One that could not go back rightly among them: nothing before it can be believed.
+            Err(error) => return Err(run_error(error)),
         }
     }
     bail!("three times QEMU was lost in the trial {}", serde_json::to_string(plan)?)

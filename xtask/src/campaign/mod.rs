@@ -3,7 +3,11 @@
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
+mod new;
+pub mod places;
 pub mod prepare;
+mod run;
+mod status;
 mod trial;
 
 use anyhow::Result;
@@ -14,6 +18,9 @@ use anyhow::Result;
 /// compared with a run without a fault, and judged by evidence.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
+  cargo xtask campaign new first --trials 200
+  cargo xtask campaign run first
+  cargo xtask campaign status first
   cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
   cargo xtask campaign trial --at 100ms --reg x19:5 --diff
   cargo xtask campaign replay trial.json
@@ -25,6 +32,11 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Sub {
+    New(Box<new::Args>),
+    #[command(alias = "resume")]
+    Run(run::Args),
+    Status(status::Args),
+    Merge(status::MergeArgs),
     Trial(Box<trial::Args>),
     Replay(trial::ReplayArgs),
     Classify(classify::Args),
@@ -33,6 +45,10 @@ enum Sub {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     match args.sub {
+        Sub::New(args) => new::run(&args),
+        Sub::Run(args) => run::run(&args),
+        Sub::Status(args) => status::run(&args),
+        Sub::Merge(args) => status::merge(&args),
         Sub::Trial(args) => trial::run(&args),
         Sub::Replay(args) => trial::replay(&args),
         Sub::Classify(args) => classify::run(&args),

@@ -88,8 +88,11 @@ pub struct Prepared {
     pub golden: Golden,
 }
 
-/// Brings both up to date.
-pub fn prepare(guest: &TrialGuest) -> Result<Prepared> {
+/// Brings both up to date. The golden run's checkpoints are `spacing` apart, or as it costs least.
+pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepared> {
+    if guest.window == Some(VirtualNs(0)) {
+        return Err(exit_error(Code::Usage, "--window 0: a run has some length"));
+    }
     let args = guest.args()?;
     let template = crate::template::ensure(&args, BOOT_LIMIT)?;
     let window = match (guest.window, args.workload.as_deref()) {
@@ -106,14 +109,16 @@ pub fn prepare(guest: &TrialGuest) -> Result<Prepared> {
         Window::Done => "done".to_owned(),
         Window::Time(length) => length.0.to_string(),
     };
-    let path = folder.join(format!("{}-{length}.json", template.info().key));
+    let apart = spacing.map(|spacing| format!("-{}", spacing.0)).unwrap_or_default();
+    let path = folder.join(format!("{}-{length}{apart}.json", template.info().key));
     let kept = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Golden>(&text).ok());
     let fits = |golden: &Golden| golden.format == FORMAT && golden.template == template.info().key;
     if let Some(golden) = kept.filter(fits) {
         return Ok(Prepared { template, golden });
     }
     let step = progress::Step::spinner("the golden run, three times".to_owned());
-    let options = GoldenOptions { window, interrupted: interrupt::raised, ..GoldenOptions::default() };
+    let options =
+        GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
     let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
     step.done_with(&format!(
         "{}, {} checkpoints, {}",
@@ -176,9 +181,15 @@ pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
         RunError::NoRewind | RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
-        RunError::Target(_) | RunError::Qmp(_) | RunError::Ended(..) => {
-            exit_error(Code::GuestLost, error.to_string())
-        }
-        other => other.into(),
+        other => exit_error(Code::GuestLost, other.to_string()),
+    }
+}
+
+/// Whether it was ours, and another try may do.
+pub fn is_infra(error: &RunError) -> bool {
+    match error {
+        RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
+        RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
+        RunError::NoRewind | RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
     }
 }

@@ -15,7 +15,7 @@ use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, Tri
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use super::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -116,6 +116,10 @@ impl How {
 #[serde(deny_unknown_fields)]
 struct Line {
     guest: TrialGuest,
+    /// How the trial was carried out, as far as its record depends on it.
+    hang_factor: f64,
+    early_stop: bool,
+    spacing: VirtualNs,
     trial: TrialRecord,
 }
 
@@ -133,14 +137,15 @@ pub struct ReplayArgs {
     /// Show at each checkpoint how the fault has spread
     #[arg(long)]
     diff: bool,
-    #[command(flatten)]
-    how: How,
+    /// How the guest is put back
+    #[arg(long, value_enum, default_value = "rewind")]
+    restore: RestoreArg,
 }
 
 /// Runs `campaign trial`.
 pub fn run(args: &Args) -> Result<()> {
     let options = args.how.options()?;
-    let Prepared { template, golden } = prepare(&args.guest)?;
+    let Prepared { template, golden } = prepare(&args.guest, None)?;
     let parent = clones_dir()?;
     let mut worker = Worker::new(&template, &golden, &parent, options);
     let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
@@ -150,16 +155,7 @@ pub fn run(args: &Args) -> Result<()> {
         (None, None) => bail!(exit_error(Code::Usage, "say what flips: --ram ADDRESS:BIT or --reg NAME:BIT")),
     };
     let plan = TrialPlan { after: args.at, fault, back_after: args.back_at };
-    let length = golden.end().0 - golden.begin().0;
-    if plan.after.0 >= length || plan.back_after.is_some_and(|back| back <= plan.after || back.0 > length) {
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "--at must lie within the run, which is {} long, and --back-at after it",
-                length_of(&golden)
-            )
-        ));
-    }
+    plan.check(&golden).map_err(|why| exit_error(Code::Usage, why))?;
     if !args.json {
         outln!(
             "golden run: {}, {} checkpoints, {} apart",
@@ -172,7 +168,13 @@ pub fn run(args: &Args) -> Result<()> {
     let record = carry_out(&mut worker, &plan, &names, &watch);
     let Some(record) = record? else { return Ok(()) };
     if args.json {
-        let line = Line { guest: args.guest.clone(), trial: record };
+        let line = Line {
+            guest: args.guest.clone(),
+            hang_factor: args.how.hang_factor,
+            early_stop: !args.how.no_early_stop,
+            spacing: golden.spacing,
+            trial: record,
+        };
         outln!("{}", serde_json::to_string(&line)?);
         return result(&line.trial);
     }
@@ -182,7 +184,6 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Runs `campaign replay`.
 pub fn replay(args: &ReplayArgs) -> Result<()> {
-    let options = args.how.options()?;
     let input: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
@@ -199,10 +200,10 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
             continue;
         }
         let what = format!("line {} of {}", number + 1, args.file.display());
-        let Line { guest, trial } = serde_json::from_str(&line)
+        let Line { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
-        let Prepared { template, golden } = prepare(&guest)?;
+        let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
         if trial.template != golden.template {
             bail!(exit_error(
                 Code::Usage,
@@ -213,8 +214,10 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
                 )
             ));
         }
+        trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
+        let how = How { restore: args.restore, hang_factor, no_early_stop: !early_stop };
         let parent = clones_dir()?;
-        let mut worker = Worker::new(&template, &golden, &parent, options.clone());
+        let mut worker = Worker::new(&template, &golden, &parent, how.options()?);
         let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
         let watch = Watch { verbose: true, diff: args.diff, gdb: false, plan: &trial.plan };
         let Some(again) = carry_out(&mut worker, &trial.plan, &names, &watch)? else { continue };
@@ -296,6 +299,7 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
     use flipsim::target::Target;
     let (name, mut mask) = split_bit(text, mask)?;
+    let arch = worker.template().info().plan.spec.arch;
     let target = worker.stand_by().map_err(run_error)?.guest.target();
     let found = target.registers().iter().find(|register| register.name.eq_ignore_ascii_case(name)).cloned();
     let Some(register) = found else {
@@ -310,6 +314,11 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
         bail!(exit_error(Code::Usage, text));
     }
     mask.resize(register.bytes(), 0);
+    let held = arch.held_bits.iter().find(|(name, _)| *name == register.name).map_or(0, |(_, held)| *held);
+    if mask.iter().zip(held.to_le_bytes()).any(|(mask, held)| mask & held != 0) {
+        let text = format!("QEMU ends itself over what bits {held:#x} of `{name}` then mean; choose others");
+        bail!(exit_error(Code::Usage, text));
+    }
     Ok(Fault::Reg { register: register.name, mask })
 }
 
@@ -357,6 +366,11 @@ fn carry_out(
         });
         match result {
             _ if debugged => return Ok(None),
+            // QEMU stopped it for a reason of its own: that may not come again.
+            Ok(record) if record.outcome == Some(Outcome::Infra) && attempt < ATTEMPTS => {
+                worker.restart();
+                attempt += 1;
+            }
             Ok(record) => return Ok(Some(TrialRecord { attempts: attempt, ..record })),
             Err(error) if attempt < ATTEMPTS && is_infra(&error) => {
                 eprintln!("note: {error}; the trial is begun anew");
@@ -371,15 +385,6 @@ fn carry_out(
 /// The folder of clones; where it cannot be told, the start of one says why.
 fn clones() -> PathBuf {
     clones_dir().unwrap_or_default()
-}
-
-/// Whether it was ours, and another try may do.
-fn is_infra(error: &RunError) -> bool {
-    match error {
-        RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
-        RunError::Qmp(_) | RunError::Mark(_) | RunError::NotRestored(_) | RunError::Console { .. } => true,
-        _ => false,
-    }
 }
 
 /// Hands the stopped guest to a debugger until somebody presses Enter or Ctrl-C.
@@ -448,7 +453,7 @@ fn compare(
     at: VirtualNs,
     names: &GuestNames,
 ) -> Result<(), RunError> {
-    twin.run_to(at, std::time::Duration::from_secs(60))?;
+    twin.walk_to(at, std::time::Duration::from_secs(60))?;
     let golden = twin.guest.target().state_digest(true)?;
     let here = runner.guest.target().state_digest(true)?;
     let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
@@ -465,6 +470,17 @@ fn compare(
     let (mine, theirs) = (registers(twin)?, registers(runner)?);
     for ((name, golden), (_, here)) in mine.iter().zip(&theirs).filter(|(one, other)| one != other).take(16) {
         outln!("    {name}: {golden} in the golden run, {here} here");
+    }
+    let (mine, theirs) = (twin.console.said(), runner.console.said());
+    let first = mine.iter().zip(theirs).take_while(|(one, other)| one == other).count();
+    if first < mine.len().max(theirs.len()) {
+        let line = |text: &[u8]| {
+            let from =
+                text[..first.min(text.len())].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let rest = String::from_utf8_lossy(&text[from..]).into_owned();
+            rest.lines().next().unwrap_or("nothing").trim_end().to_owned()
+        };
+        outln!("    console: `{}` in the golden run, `{}` here", line(mine), line(theirs));
     }
     let devices = devices_between(&golden, &here);
     if !devices.is_empty() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, glob_matches, hex_value, probe_registers,
+    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, glob_matches, hex_value, hold_back,
+    probe_registers,
 };
 use flipsim::live::{AttachError, LiveTarget};
 use flipsim::machine::run::{Hold, HoldNote, RunDir, RunRecord};
@@ -315,9 +316,7 @@ impl Session {
         if let Some(hold) = &mut self.hold {
             hold.note(&HoldNote { was_running, ..HoldNote::default() })?;
         }
-        for (name, mask) in self.arch.held_bits {
-            found.iter_mut().filter(|register| register.name == *name).for_each(|r| r.hold_back(*mask));
-        }
+        hold_back(&mut found, &self.arch);
         Ok(found)
     }
 }
@@ -366,8 +365,10 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         target.set_was_running(true);
     }
     if let Some(tag) = &left.snapshot {
-        super::snap::delete(target, tag)?;
-        eprintln!("note: its snapshot {tag} was deleted");
+        // It may have been killed before there was one.
+        let snapshots = target.monitor("info snapshots").exit_with(Code::GuestLost)?;
+        super::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
+        eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())
 }

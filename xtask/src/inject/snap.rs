@@ -231,6 +231,13 @@ pub fn delete(target: &mut LiveTarget, tag: &str) -> Result<()> {
     Ok(())
 }
 
+/// Goes back to a snapshot of this command's own where it could be made, and deletes it.
+pub fn restore(target: &mut LiveTarget, tag: &str, loadable: bool) -> Result<()> {
+    let loaded = if loadable { load(target, tag) } else { Ok(()) };
+    let deleted = delete(target, tag);
+    loaded.and(deleted).and(keep_alive(target, false))
+}
+
 /// Goes back to a snapshot, from whatever state the guest is in, and leaves it stopped.
 fn load(target: &mut LiveTarget, tag: &str) -> Result<()> {
     target.load_snapshot(tag).map_err(|error| {
@@ -284,12 +291,12 @@ impl Session {
                 eprintln!("saving the guest as {tag}");
             }
         }
-        let tally = match own.then(|| hmp(&mut self.target, &format!("savevm {tag}"))) {
-            Some(Err(error)) => Err(error),
-            _ => self.runs(space, plan, &tag),
-        };
+        let saved = own.then(|| hmp(&mut self.target, &format!("savevm {tag}"))).transpose();
+        // A snapshot that could not be made need not be loaded; one that was is, whatever came after it.
+        let loadable = saved.is_ok();
+        let tally = saved.and_then(|_| self.runs(space, plan, &tag));
         let put_back = match own {
-            true => self.put_back(&tag, tally.is_ok()),
+            true => self.put_back(&tag, loadable),
             false => keep_alive(&mut self.target, false),
         };
         let tally = tally?;
@@ -298,14 +305,11 @@ impl Session {
     }
 
     /// Back to the guest's own snapshot, which is then deleted.
-    fn put_back(&mut self, tag: &str, loaded: bool) -> Result<()> {
-        // A snapshot that could not be made need not be loaded.
-        let load = if loaded { load(&mut self.target, tag) } else { Ok(()) };
-        let deleted = delete(&mut self.target, tag);
-        let kept = keep_alive(&mut self.target, false);
+    fn put_back(&mut self, tag: &str, loadable: bool) -> Result<()> {
+        let back = restore(&mut self.target, tag, loadable);
         let was_running = self.target.was_running();
         self.note(HoldNote { was_running, ..HoldNote::default() })?;
-        load.and(deleted).and(kept)
+        back
     }
 
     fn runs(&mut self, space: &FaultSpace, plan: &mut Plan, tag: &str) -> Result<Tally> {

@@ -193,7 +193,7 @@ fn bad_faults_are_told_before_anything_runs() {
         (&["--at", "100ms", "--reg", "zz:1"], "no register is called `zz`"),
         (&["--at", "100ms", "--reg", "x1:64"], "has bits 0 to 63"),
         (&["--at", "100ms", "--reg", "x1"], "does not say which bit"),
-        (&["--at", "100s", "--reg", "x1:1"], "--at must lie within the run"),
+        (&["--at", "100s", "--reg", "x1:1"], "is not within the run"),
     ] {
         let (code, output) = fails(&[&["campaign", "trial"], args].concat());
         assert_eq!(code, 2, "{output}");

@@ -393,6 +393,30 @@ impl Store {
         self.lose(&planned, error, None)
     }
 
+    /// Takes back the results of trials: they are pending again. For results that turned out not to be
+    /// believed.
+    ///
+    /// # Errors
+    /// The file cannot be written. Nothing is changed then.
+    pub fn take_back(&mut self, ids: &[TrialId]) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            return Err(StoreError::ReadOnly(self.path.clone()));
+        }
+        let error = sqlite("take results back in", &self.path);
+        let transaction =
+            Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
+        let taken = || -> rusqlite::Result<()> {
+            for id in ids {
+                for sql in ["DELETE FROM console WHERE trial = ?1", "DELETE FROM result WHERE trial = ?1"] {
+                    transaction.prepare_cached(sql)?.execute([id.0.cast_signed()])?;
+                }
+            }
+            Ok(())
+        };
+        taken().map_err(&error)?;
+        transaction.commit().map_err(&error)
+    }
+
     fn lose(
         &mut self,
         planned: &PlannedTrial,

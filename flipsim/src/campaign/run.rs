@@ -1,0 +1,265 @@
+//! Carrying out a campaign: workers side by side, one coordinator.
+//!
+//! ```text
+//! coordinator (store, order, signals) ──trial──→ worker: walk to t, mark, flip, observe, rewind
+//!                                     ←─record──
+//! ```
+//!
+//! Invariants: **a trial is in the store before its worker is given the next one**. The coordinator alone
+//! touches the store. A worker is a QEMU process that may die at any moment; what it was doing is begun
+//! anew. Trials are handed out in the order of their time, so that every worker walks forward.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::campaign::plan::{PlannedTrial, TrialId};
+use crate::campaign::store::{Recorded, Shard, Store, StoreError};
+use crate::golden::{Golden, RunError};
+use crate::template::Template;
+use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
+
+/// How a campaign is carried out.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How many workers.
+    pub workers: usize,
+    /// Which part of the plan.
+    pub shard: Shard,
+    /// How trials are carried out.
+    pub trial: TrialOptions,
+    /// Asked often; when it says yes, no new trial is begun.
+    pub stop: fn() -> bool,
+}
+
+/// A campaign that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A worker broke off in a way that it must not.
+    #[error("a worker ended without a word; this is an error of the lab's own. What was finished is kept")]
+    WorkerLost,
+    /// Going back was found not to restore the state, again and again.
+    #[error("{0}; no trial since the last check is believed. Try --restore clone")]
+    NotRestored(String),
+}
+
+/// What happens, for who watches.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A trial has its result.
+    Done(&'a PlannedTrial, &'a TrialRecord),
+    /// The laboratory lost a trial; it is begun anew, or was given up.
+    Lost(TrialId, &'a str, Recorded),
+    /// Results of a worker that could not go back rightly were taken back.
+    TakenBack(usize, &'a str),
+    /// Nothing happened for a while.
+    Tick,
+}
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Results of this run.
+    pub done: u64,
+    /// Trials of this part that have none yet.
+    pub left: u64,
+    /// Somebody wanted it to stop.
+    pub stopped: bool,
+}
+
+/// How often a watcher hears that nothing happened.
+const TICK: Duration = Duration::from_millis(250);
+
+/// After how many such mismatches the campaign is given up.
+const MISMATCHES: u32 = 3;
+
+/// What a worker says when it is free.
+struct Report {
+    worker: usize,
+    /// What came of its last trial.
+    finished: Option<(PlannedTrial, Result<TrialRecord, RunError>)>,
+    /// Whether the state it goes back to was just checked.
+    checked: bool,
+}
+
+/// Carries out what is pending.
+///
+/// # Errors
+/// The store cannot be written. What was finished is kept.
+pub fn run(
+    store: &mut Store,
+    template: &Template,
+    golden: &Golden,
+    names: Names<'_>,
+    parent: &Path,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<RunSummary, CampaignError> {
+    let mut queue: VecDeque<TrialId> = store.pending(options.shard)?.into();
+    let count = options.workers.clamp(1, queue.len().max(1));
+    std::thread::scope(|scope| {
+        let (reports, inbox) = channel::<Report>();
+        let mut orders = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
+            let (order, orders_of_it) = channel::<PlannedTrial>();
+            orders.push(Some(order));
+            let (reports, trial) = (reports.clone(), options.trial.clone());
+            threads.push(scope.spawn(move || {
+                let worker = Worker::new(template, golden, parent, trial);
+                work(number, worker, names, &reports, &orders_of_it);
+            }));
+        }
+        drop(reports);
+        let mut coordinator = Coordinator {
+            store,
+            queue: &mut queue,
+            unchecked: vec![Vec::new(); count],
+            mismatches: 0,
+            summary: RunSummary::default(),
+            watch,
+        };
+        let result = coordinator.coordinate(&inbox, &mut orders, options.stop);
+        // Without orders the workers end; their guests end with them.
+        orders.clear();
+        drop(inbox);
+        let lost = threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count();
+        let mut summary = coordinator.summary;
+        result?;
+        if lost > 0 {
+            return Err(CampaignError::WorkerLost);
+        }
+        summary.left = queue.len() as u64;
+        Ok(summary)
+    })
+}
+
+/// The life of a worker.
+fn work(
+    number: usize,
+    mut worker: Worker<'_>,
+    names: Names<'_>,
+    reports: &Sender<Report>,
+    orders: &Receiver<PlannedTrial>,
+) {
+    let mut finished = None;
+    let mut checks = 0;
+    loop {
+        let checked = worker.checks() != checks;
+        checks = worker.checks();
+        // A coordinator that is gone wants nothing more.
+        if reports.send(Report { worker: number, finished: finished.take(), checked }).is_err() {
+            return;
+        }
+        let Ok(planned) = orders.recv() else { return };
+        let result = worker.trial(&planned.plan, names, &mut |_, _| Ok(()));
+        if result.is_err() {
+            worker.restart();
+        }
+        finished = Some((planned, result));
+    }
+}
+
+struct Coordinator<'a, 'w> {
+    store: &'a mut Store,
+    queue: &'a mut VecDeque<TrialId>,
+    /// Of each worker, what it has done since its way back was last checked.
+    unchecked: Vec<Vec<TrialId>>,
+    mismatches: u32,
+    summary: RunSummary,
+    watch: &'w mut dyn FnMut(Progress<'_>),
+}
+
+impl Coordinator<'_, '_> {
+    fn coordinate(
+        &mut self,
+        inbox: &Receiver<Report>,
+        orders: &mut [Option<Sender<PlannedTrial>>],
+        stop: fn() -> bool,
+    ) -> Result<(), CampaignError> {
+        let mut busy = orders.len();
+        let mut ticked = Instant::now();
+        while busy > 0 {
+            let report = inbox.recv_timeout(TICK);
+            if ticked.elapsed() >= TICK {
+                (self.watch)(Progress::Tick);
+                ticked = Instant::now();
+            }
+            let report = match report {
+                Ok(report) => report,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
+                // Every worker has ended, and not because it was told to.
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(CampaignError::WorkerLost);
+                }
+            };
+            let worker = report.worker;
+            self.take_in(report)?;
+            self.summary.stopped |= stop();
+            let next = if self.summary.stopped { None } else { self.queue.pop_front() };
+            let Some(id) = next else {
+                // It is sent home.
+                orders[worker] = None;
+                busy -= 1;
+                continue;
+            };
+            let planned = self.store.planned(id)?;
+            if let Some(order) = &orders[worker]
+                && order.send(planned).is_err()
+            {
+                return Err(CampaignError::WorkerLost);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, report: Report) -> Result<(), CampaignError> {
+        if report.checked {
+            self.unchecked[report.worker].clear();
+        }
+        let Some((planned, result)) = report.finished else { return Ok(()) };
+        match result {
+            Ok(record) => {
+                let recorded = self.store.record(planned.id, &record)?;
+                if recorded == Recorded::Done {
+                    self.summary.done += 1;
+                    self.unchecked[report.worker].push(planned.id);
+                    (self.watch)(Progress::Done(&planned, &record));
+                } else {
+                    self.lost(planned.id, "QEMU stopped the guest for a reason of its own", recorded);
+                }
+            }
+            Err(RunError::NotRestored(why)) => {
+                let doubtful = std::mem::take(&mut self.unchecked[report.worker]);
+                self.store.take_back(&doubtful)?;
+                self.summary.done = self.summary.done.saturating_sub(doubtful.len() as u64);
+                (self.watch)(Progress::TakenBack(doubtful.len(), &why));
+                self.mismatches += 1;
+                if self.mismatches >= MISMATCHES {
+                    return Err(CampaignError::NotRestored(why));
+                }
+                self.queue.push_front(planned.id);
+                doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
+            }
+            Err(error) => {
+                // A worker that is lost has a new process, and what it did before was committed.
+                self.unchecked[report.worker].clear();
+                let why = error.to_string();
+                let recorded = self.store.fail(planned.id, &why)?;
+                self.lost(planned.id, &why, recorded);
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, id: TrialId, why: &str, recorded: Recorded) {
+        if matches!(recorded, Recorded::Again(_)) {
+            self.queue.push_front(id);
+        }
+        (self.watch)(Progress::Lost(id, why, recorded));
+    }
+}

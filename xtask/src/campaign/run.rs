@@ -1,0 +1,179 @@
+//! `campaign run` and `resume`: carries out what is pending.
+//!
+//! Invariant: what was finished is in the store; Ctrl-C once lets the trials under way end, twice ends
+//! them, and nothing that was finished is lost either way.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use flipsim::campaign::Store;
+use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
+use flipsim::campaign::store::{Recorded, Shard};
+use flipsim::clone::CloneDisk;
+use flipsim::golden::{Golden, Runner};
+use flipsim::trial::Outcome;
+use flipsim::units::format_duration;
+
+use super::new::{guest_of, manifest, path_of};
+use super::prepare::{GuestNames, Prepared, prepare, run_error};
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::interrupt;
+use crate::template::clones_dir;
+
+/// Carry out the trials of a campaign that have no result yet.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign run first
+  cargo xtask campaign resume first
+  cargo xtask campaign run first --workers 1
+  cargo xtask campaign run first --shard 1/4
+
+Every trial is stored before its worker takes the next one, so that it can be interrupted, killed and resumed at
+any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]
+pub struct Args {
+    /// The campaign's name, or its file
+    name: String,
+    /// How many guests run side by side [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    workers: Option<u64>,
+    /// Only this part of the plan
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Only so many trials, and then stop
+    #[arg(long, value_name = "N", hide = true)]
+    at_most: Option<u64>,
+}
+
+/// One a core.
+pub fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let path = path_of(&args.name)?;
+    let mut store = Store::open(&path).exit_with(Code::Usage)?;
+    let spec = store.spec().clone();
+    let Prepared { template, mut golden } = prepare(&guest_of(&spec)?, spec.trial.spacing)?;
+    // Its checkpoints are the campaign's own: where they lie depends on the host that measured them.
+    if let Some(kept) = store.attachment("golden")? {
+        let kept: Golden = serde_json::from_slice(&kept)?;
+        if kept.template == golden.template {
+            golden = kept;
+        }
+    }
+    let prepared = Prepared { template, golden };
+    store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
+    let parent = clones_dir()?;
+    let names = {
+        let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
+        GuestNames::read(&prepared.template, &mut runner)?
+    };
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let pending = store.pending(shard)?.len();
+    if pending == 0 {
+        outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", args.name);
+        return Ok(());
+    }
+    let workers =
+        args.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or_else(default_workers);
+    let options = RunOptions {
+        workers,
+        shard,
+        // A first Ctrl-C lets the trials under way end.
+        trial: spec.trial.options(|| false),
+        stop: interrupt::raised,
+    };
+    eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
+    let mut line = Line::new(pending);
+    let summary = carry_out(
+        &mut store,
+        &prepared.template,
+        &prepared.golden,
+        names.names(),
+        &parent,
+        &options,
+        &mut |progress| line.tell(&progress),
+    );
+    line.end();
+    let summary = summary.map_err(|error| match error {
+        CampaignError::Store(_) => anyhow::Error::from(error),
+        other => exit_error(Code::GuestLost, other.to_string()),
+    })?;
+    outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);
+    if summary.stopped {
+        return Err(interrupt::Interrupted.into());
+    }
+    if summary.left > 0 {
+        bail!("{} trials could not be carried out", summary.left);
+    }
+    super::status::show(&store.status()?);
+    Ok(())
+}
+
+/// The live line.
+struct Line {
+    began: Instant,
+    told: Instant,
+    pending: usize,
+    done: u64,
+    counts: BTreeMap<&'static str, u64>,
+    live: bool,
+}
+
+impl Line {
+    fn new(pending: usize) -> Line {
+        let now = Instant::now();
+        let live = std::io::stderr().is_terminal();
+        Line { began: now, told: now, pending, done: 0, counts: BTreeMap::new(), live }
+    }
+
+    fn tell(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Done(_, record) => {
+                self.done += 1;
+                *self.counts.entry(record.outcome.map_or("not flipped", Outcome::name)).or_default() += 1;
+            }
+            Progress::Lost(id, why, recorded) => {
+                self.end();
+                let next = match recorded {
+                    Recorded::GivenUp => "given up",
+                    _ => "begun anew",
+                };
+                eprintln!("note: trial {id} was lost and is {next}: {why}");
+            }
+            Progress::TakenBack(count, why) => {
+                self.end();
+                eprintln!("warning: {why}; {count} trials since the last check are carried out again");
+            }
+            Progress::Tick => {}
+        }
+        if self.live && self.told.elapsed() > Duration::from_millis(200) {
+            self.told = Instant::now();
+            eprint!("\r\x1b[K{}", self.text());
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn text(&self) -> String {
+        let rate = self.done as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
+        let left = (self.pending as u64).saturating_sub(self.done) as f64 / rate.max(1e-3);
+        let counts: Vec<String> = self.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        format!(
+            "{}/{}  {rate:.1}/s  {} left  {}",
+            self.done,
+            self.pending,
+            format_duration(Duration::from_secs_f64(left.min(1e8))),
+            counts.join("  ")
+        )
+    }
+
+    fn end(&mut self) {
+        if self.live {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -36,6 +36,7 @@ enum Sub {
     #[command(alias = "resume")]
     Run(run::Args),
     Status(status::Args),
+    Export(status::ExportArgs),
     Merge(status::MergeArgs),
     Trial(Box<trial::Args>),
     Replay(trial::ReplayArgs),
@@ -48,6 +49,7 @@ pub fn run(args: Args) -> Result<()> {
         Sub::New(args) => new::run(&args),
         Sub::Run(args) => run::run(&args),
         Sub::Status(args) => status::run(&args),
+        Sub::Export(args) => status::export(&args),
         Sub::Merge(args) => status::merge(&args),
         Sub::Trial(args) => trial::run(&args),
         Sub::Replay(args) => trial::replay(&args),

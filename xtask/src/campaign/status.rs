@@ -109,3 +109,30 @@ fn table(name: &str, counts: &Counts, faults: Option<u64>) {
         }
     }
 }
+
+/// Print every result of a campaign as a JSON line.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign export first > first.jsonl
+  cargo xtask campaign export first | jq -r 'select(.record.outcome == \"crash\") | .record.title' | sort | uniq -c
+
+Each line has the trial's number, its stratum, and its record with the console (docs/trials.md).")]
+pub struct ExportArgs {
+    /// The campaign's name, or its file
+    name: String,
+}
+
+/// Runs `campaign export`.
+pub fn export(args: &ExportArgs) -> Result<()> {
+    let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
+    for row in store.results() {
+        let trial = row?.trial;
+        let stratum = usize::try_from(trial.stratum).ok().and_then(|at| store.strata().get(at));
+        let record = store.record_of(trial.id)?;
+        let line = serde_json::json!({
+            "trial": trial.id, "stratum": stratum.map(|stratum| &stratum.name), "record": record,
+        });
+        outln!("{line}");
+    }
+    Ok(())
+}

@@ -20,7 +20,7 @@ fn processes_with(texts: &[&str]) -> Vec<u64> {
 }
 
 /// The QEMUs that a process has started.
-fn clones_of(parent: u32) -> Vec<u64> {
+pub fn clones_of(parent: u32) -> Vec<u64> {
     let mine = |pid: &u64| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());

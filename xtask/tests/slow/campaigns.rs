@@ -1,0 +1,125 @@
+//! Campaigns on the real guest: the same trials whoever carries them out, and however often it is killed.
+
+use super::*;
+
+/// A campaign's results, by trial, without what depends on the way and the host.
+fn results(name: &str) -> Vec<Value> {
+    let output = ok(&["campaign", "export", name]);
+    let mut rows = json_lines(&output);
+    for row in &mut rows {
+        for key in ["attempts", "costs", "restore"] {
+            row["record"].as_object_mut().expect("a record is an object").remove(key);
+        }
+    }
+    rows
+}
+
+fn name(what: &str) -> String {
+    format!("test-{what}-{}", std::process::id())
+}
+
+/// Deletes a campaign's file when its test has passed.
+struct Campaign(String);
+
+impl Campaign {
+    fn new(what: &str, args: &[&str]) -> Campaign {
+        let name = name(what);
+        ok(&[&["campaign", "new", &name], args].concat());
+        Campaign(name)
+    }
+
+    fn file(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/campaigns").join(format!("{}.sqlite", self.0))
+    }
+}
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_file(self.file());
+        }
+    }
+}
+
+const STRATA: [&str; 6] = ["--stratum", "ram=ram", "--stratum", "core=class:core", "--sharing", "equal"];
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn one_worker_or_two_killed_or_not_the_trials_come_out_the_same() {
+    for workload in ["sha256", "fs"] {
+        let args = [&["--trials", "40", "--seed", "9", "--workload", workload], &STRATA[..]].concat();
+        let one = Campaign::new(&format!("one-{workload}"), &args);
+        let output = ok(&["campaign", "run", &one.0, "--workers", "1"]);
+        assert!(text(&output).contains("40 trials in"), "{}", text(&output));
+
+        let two = Campaign::new(&format!("two-{workload}"), &args);
+        for _ in 0..3 {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+            command.args(["campaign", "run", &two.0, "--workers", "2"]);
+            let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+            std::thread::sleep(Duration::from_millis(900));
+            child.kill();
+        }
+        let status = || -> Value {
+            serde_json::from_slice(&ok(&["campaign", "status", &two.0, "--json"]).stdout).unwrap()
+        };
+        let before = status();
+        if before["done"].as_u64() < Some(40) {
+            ok(&["campaign", "resume", &two.0, "--workers", "2"]);
+        }
+        let after = status();
+        assert_eq!((&after["done"], &after["trials"]), (&40.into(), &40.into()), "{after}");
+        assert_eq!(results(&one.0), results(&two.0), "{workload}");
+        // A third run has nothing to do.
+        assert!(text(&ok(&["campaign", "run", &two.0])).contains("nothing is left to do"));
+    }
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn shards_are_joined_and_strangers_refused() {
+    let args = [&["--trials", "12", "--seed", "9"], &STRATA[..]].concat();
+    let whole = Campaign::new("whole", &args);
+    let parts = [Campaign(name("part1")), Campaign(name("part2"))];
+    for (index, part) in parts.iter().enumerate() {
+        std::fs::copy(whole.file(), part.file()).unwrap();
+        ok(&["campaign", "run", &part.0, "--shard", &format!("{}/2", index + 1)]);
+    }
+    let joined = Campaign(name("joined"));
+    let output = ok(&["campaign", "merge", &joined.0, &parts[0].0, &parts[1].0]);
+    assert!(text(&output).contains("12 of 12 trials"), "{}", text(&output));
+    ok(&["campaign", "run", &whole.0]);
+    assert_eq!(results(&whole.0), results(&joined.0));
+    let stranger = Campaign::new("stranger", &[&["--trials", "12", "--seed", "10"], &STRATA[..]].concat());
+    let (code, output) = fails(&["campaign", "merge", &joined.0, &stranger.0]);
+    assert_eq!(code, 2, "{output}");
+    let (code, output) = fails(&["campaign", "new", &whole.0, "--trials", "5"]);
+    assert_eq!(code, 2, "{output}");
+    assert!(output.contains("exists already"), "{output}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_campaign_whose_qemus_are_killed_loses_no_trial() {
+    let args = [&["--trials", "30", "--seed", "3"], &STRATA[..]].concat();
+    let (calm, wild) = (Campaign::new("calm", &args), Campaign::new("wild", &args));
+    ok(&["campaign", "run", &calm.0]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["campaign", "run", &wild.0]);
+    let child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    let pid = child.0.id();
+    wait_until("a clone", || !trials::clones_of(pid).is_empty());
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(350));
+        for clone in trials::clones_of(pid) {
+            Command::new("kill").args(["-9", &clone.to_string()]).status().unwrap();
+        }
+    }
+    let output = child.output();
+    // Killed before its first trial it says so, and goes on when it is told to.
+    if !output.status.success() {
+        ok(&["campaign", "resume", &wild.0]);
+    }
+    assert_eq!(results(&calm.0), results(&wild.0), "{}", text(&output));
+    wait_until("all clones to be gone", || trials::clones_of(pid).is_empty());
+}

@@ -113,7 +113,7 @@ fn table(name: &str, counts: &Counts, faults: Option<u64>) {
 /// Print every result of a campaign as a JSON line.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask campaign export first > first.jsonl
+  cargo xtask campaign export first
   cargo xtask campaign export first | jq -r 'select(.record.outcome == \"crash\") | .record.title' | sort | uniq -c
 
 Each line has the trial's number, its stratum, and its record with the console (docs/trials.md).")]

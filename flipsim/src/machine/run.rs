@@ -236,7 +236,7 @@ impl RunDir {
     /// Locks the folder for a guest that is being started; `None` when somebody else has.
     fn lock(&self) -> Option<Starting> {
         let file = fs::File::create(self.file("start.lock")).ok()?;
-        file.try_lock().ok()?;
+        lock_soon(&file).ok()?;
         Some(Starting { _lock: file })
     }
 
@@ -388,7 +388,7 @@ impl RunDir {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = file.map_err(io_error("open", &path))?;
-        match file.try_lock() {
+        match lock_soon(&file) {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(RunError::Held(self.name())),
             Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
@@ -524,6 +524,23 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn private_folder(path: &Path, may_exist: bool) -> Result<(), RunError> {
     fs::DirBuilder::new().recursive(may_exist).mode(0o700).create(path).map_err(io_error("create", path))
+}
+
+/// Locks a file, or says that another process has it locked. One that is just being started has, for the
+/// moment between fork and exec, whatever its parent had open: that is waited for.
+///
+/// # Errors
+/// As [`fs::File::try_lock`].
+pub fn lock_soon(file: &fs::File) -> Result<(), fs::TryLockError> {
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(200);
+    loop {
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) if std::time::Instant::now() < end => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! Invariant: one process at most holds the lock, and one that is killed holds it no more.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::StoreError;
+use crate::machine::run::lock_soon;
 
 /// The lock, while it is held.
 #[derive(Debug)]
@@ -32,12 +33,12 @@ impl Lock {
             let mut options = OpenOptions::new();
             let mut file =
                 options.read(true).write(true).create(true).truncate(false).open(&path).map_err(error)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match lock_soon(&file) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => {
+                Err(TryLockError::WouldBlock) => {
                     return Err(StoreError::Locked { path: campaign.to_owned(), by: holder(&mut file) });
                 }
-                Err(cause) => return Err(error(cause.into())),
+                Err(TryLockError::Error(cause)) => return Err(error(cause)),
             }
             // The one before may have removed the file between our opening and our locking it.
             let there = std::fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));

@@ -532,11 +532,11 @@ fn private_folder(path: &Path, may_exist: bool) -> Result<(), RunError> {
 /// # Errors
 /// As [`fs::File::try_lock`].
 pub fn lock_soon(file: &fs::File) -> Result<(), fs::TryLockError> {
-    let end = std::time::Instant::now() + std::time::Duration::from_millis(200);
+    let end = std::time::Instant::now() + Duration::from_millis(200);
     loop {
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) if std::time::Instant::now() < end => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
             }
             other => return other,
         }

@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Prepared { template, golden } = prepare(&args.guest, None)?;
     let parent = clones_dir()?;
     let mut worker = Worker::new(&template, &golden, &parent, options);
-    let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
+    let names = names(&mut worker)?;
     let fault = match (&args.ram, &args.reg) {
         (Some(place), _) => ram_fault(place, args.mask, &names)?,
         (None, Some(place)) => reg_fault(place, args.mask, &mut worker)?,
@@ -218,7 +218,7 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
         let how = How { restore: args.restore, hang_factor, no_early_stop: !early_stop };
         let parent = clones_dir()?;
         let mut worker = Worker::new(&template, &golden, &parent, how.options()?);
-        let names = GuestNames::read(&template, worker.stand_by().map_err(run_error)?)?;
+        let names = names(&mut worker)?;
         let watch = Watch { verbose: true, diff: args.diff, gdb: false, plan: &trial.plan };
         let Some(again) = carry_out(&mut worker, &trial.plan, &names, &watch)? else { continue };
         show(&again, golden.begin());
@@ -237,6 +237,23 @@ pub fn replay(args: &ReplayArgs) -> Result<()> {
         bail!("{different} of {count} trials came out differently");
     }
     Ok(())
+}
+
+/// The guest's names, read off a first process; another one when that is lost.
+fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
+    let template = worker.template();
+    let mut attempt = 1;
+    loop {
+        let read = worker.stand_by().map_err(run_error).and_then(|runner| GuestNames::read(template, runner));
+        match read {
+            Err(error) if attempt < ATTEMPTS && !interrupt::raised() => {
+                eprintln!("note: {error:#}; the guest is started anew");
+                worker.restart();
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The keys in which two records differ.

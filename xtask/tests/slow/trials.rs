@@ -147,11 +147,8 @@ fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
         }
         let output = child.output();
         let said = text(&output);
-        // One that is killed before its first trial is told; nothing was begun that could be repeated.
-        if !output.status.success() {
-            assert!(said.contains("error: "), "{said}");
-            continue;
-        }
+        assert!(clones_of(pid).is_empty(), "{said}");
+        assert!(output.status.success(), "{said}");
         let mut record = json_lines(&output)[0]["trial"].clone();
         killed += u64::from(record["attempts"].as_u64() > Some(1));
         for key in ["attempts", "costs"] {
@@ -160,9 +157,6 @@ fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
         assert_eq!(record, undisturbed, "{said}");
     }
     assert!(killed > 0, "no kill came in the middle of a trial");
-    wait_until("all clones to be gone", || {
-        processes_with(&["qemu-system", "-incoming", "flipsim-cow"]).is_empty()
-    });
 }
 
 #[test]
@@ -186,7 +180,7 @@ fn nothing_is_left_of_a_trial_that_is_killed() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn bad_faults_are_told_before_anything_runs() {
+fn bad_faults_are_told_and_nothing_flips() {
     for (args, expected) in [
         (&["--at", "100ms", "--ram", "0x39000000:1"][..], "is not in the guest's RAM"),
         (&["--at", "100ms", "--ram", "jifies:1"], "did you mean `jiffies"),

@@ -345,6 +345,9 @@ pub struct Golden {
     pub registers: Vec<(String, String)>,
     /// The first difference between the runs, if they were not one.
     pub difference: Option<String>,
+    /// The first pages that differed there, by their offset in RAM, for who can name them.
+    #[serde(default)]
+    pub pages_apart: Vec<u64>,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.
@@ -356,8 +359,22 @@ struct Pass {
     start: Checkpoint,
     checkpoints: Vec<Checkpoint>,
     console: Vec<u8>,
+    /// At each checkpoint of a detailed pass.
+    registers: Vec<Vec<(String, String)>>,
     run: Duration,
     compare: Duration,
+}
+
+/// Where two passes differ first.
+struct Difference {
+    words: String,
+    pages: Vec<u64>,
+}
+
+impl Difference {
+    fn words(words: &str) -> Difference {
+        Difference { words: words.to_owned(), pages: Vec::new() }
+    }
 }
 
 impl Golden {
@@ -382,7 +399,9 @@ impl Golden {
         let mut fresh = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
         let second = pass(&mut fresh, options, spacing, end, true)?;
-        let difference = difference(&pilot, &first).or_else(|| difference(&first, &second));
+        let difference = difference(&first, &second).or_else(|| difference(&pilot, &first));
+        let (difference, pages_apart) =
+            difference.map_or((None, Vec::new()), |found| (Some(found.words), found.pages));
         // Only the end is kept in detail.
         let inner = first.checkpoints.len().saturating_sub(1);
         for checkpoint in &mut first.checkpoints[..inner] {
@@ -400,6 +419,7 @@ impl Golden {
             console: first.console,
             registers,
             difference,
+            pages_apart,
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })
@@ -461,7 +481,7 @@ fn pass(
         Window::Done => begin.0.saturating_add(options.limit.0),
     };
     let last = end.map_or(limit, |end| end.0);
-    let mut checkpoints = Vec::new();
+    let (mut checkpoints, mut all_registers) = (Vec::new(), Vec::new());
     let mut at = begin;
     loop {
         at = VirtualNs(at.0.saturating_add(spacing.0).min(last));
@@ -479,6 +499,9 @@ fn pass(
         // In detail, so that a difference between two runs can be told in detail.
         let state = if detailed || over { runner.guest.target().state_digest(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
+        if detailed {
+            all_registers.push(registers(runner)?);
+        }
         if over {
             break;
         }
@@ -487,7 +510,8 @@ fn pass(
     if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
         return Err(RunError::NoEnd(options.limit));
     }
-    Ok(Pass { start, checkpoints, console: runner.console.said().to_vec(), run, compare })
+    let console = runner.console.said().to_vec();
+    Ok(Pass { start, checkpoints, console, registers: all_registers, run, compare })
 }
 
 /// So far apart that comparing costs one part in [`COST_SHARE`] of the emulation.
@@ -502,22 +526,31 @@ fn choose_spacing(pilot: &Pass) -> VirtualNs {
     VirtualNs(wanted.div_ceil(SHORTEST) * SHORTEST)
 }
 
-/// The first difference of two passes, in words; checkpoints that only one of them has do not count.
-fn difference(first: &Pass, second: &Pass) -> Option<String> {
-    let mut pairs = vec![(&first.start, &second.start)];
-    pairs.extend(first.checkpoints.iter().filter_map(|mine| {
-        second.checkpoints.iter().find(|theirs| theirs.at == mine.at).map(|theirs| (mine, theirs))
-    }));
-    for (mine, theirs) in pairs {
-        if !mine.is_same(theirs) {
-            let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
-            return Some(format!(
-                "{after} after the quiescent point: {}",
-                describe(&mine.state, &theirs.state)
-            ));
-        }
+/// The first difference of two passes; checkpoints that only one of them has do not count.
+fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
+    let start = (!first.start.is_same(&second.start)).then_some((&first.start, &second.start, None));
+    let mut pairs = first.checkpoints.iter().enumerate().filter_map(|(index, mine)| {
+        let (at, theirs) = second.checkpoints.iter().enumerate().find(|(_, theirs)| theirs.at == mine.at)?;
+        let registers = first.registers.get(index).zip(second.registers.get(at));
+        (!mine.is_same(theirs)).then_some((mine, theirs, registers))
+    });
+    let Some((mine, theirs, registers)) = start.or_else(|| pairs.next()) else {
+        return (first.console != second.console)
+            .then(|| Difference::words("the consoles say different things"));
+    };
+    let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
+    let mut words = format!("{after} after the quiescent point: {}", describe(&mine.state, &theirs.state));
+    let apart: Vec<&str> = registers
+        .map(|(mine, theirs)| mine.iter().zip(theirs).filter(|(one, other)| one != other))
+        .into_iter()
+        .flatten()
+        .map(|((name, _), _)| name.as_str())
+        .collect();
+    if !apart.is_empty() {
+        words.push_str(&format!("; registers {}", apart.join(" ")));
     }
-    (first.console != second.console).then(|| "the consoles say different things".to_owned())
+    let pages = pages_between(&mine.state, &theirs.state).into_iter().take(8).map(|(_, offset)| offset);
+    Some(Difference { words, pages: pages.collect() })
 }
 
 /// Where two states differ, in words.
@@ -631,6 +664,7 @@ mod tests {
             start: checkpoints.remove(0),
             checkpoints,
             console: Vec::new(),
+            registers: Vec::new(),
             run: Duration::from_millis(1),
             compare: Duration::from_micros(100),
         }
@@ -638,12 +672,20 @@ mod tests {
 
     #[test]
     fn the_first_difference_of_two_runs_is_named() {
-        assert_eq!(difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 2, 3])), None);
-        let text = difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 4, 5])).unwrap();
+        assert!(difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 2, 3])).is_none());
+        let (mut one, mut other) = (pass_of(&[1, 2, 3]), pass_of(&[1, 4, 5]));
+        let text = difference(&one, &other).unwrap().words;
         assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
+        one.checkpoints[0].state.pages = Some(vec![page(0x1000, 2)]);
+        other.checkpoints[0].state.pages = Some(vec![page(0x1000, 3)]);
+        one.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x1".into())]];
+        other.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x2".into())]];
+        let found = difference(&one, &other).unwrap();
+        assert_eq!(found.words, "1.0 ms after the quiescent point: RAM (1 pages: ram0+0x1000); registers x1");
+        assert_eq!(found.pages, [0x1000]);
         let mut other = pass_of(&[1, 2, 3]);
         other.console = b"x".to_vec();
-        assert!(difference(&pass_of(&[1, 2, 3]), &other).unwrap().contains("consoles"));
+        assert!(difference(&pass_of(&[1, 2, 3]), &other).unwrap().words.contains("consoles"));
     }
 
     #[test]
@@ -705,6 +747,7 @@ mod tests {
             console: vec![0, 255, 10],
             registers: vec![("x0".into(), "0x1".into())],
             difference: None,
+            pages_apart: Vec::new(),
             run_seconds: 1.0,
             compare_seconds: 0.5,
         };

@@ -905,6 +905,7 @@ mod tests {
             console,
             registers: Vec::new(),
             difference: None,
+            pages_apart: Vec::new(),
             run_seconds: 1.0,
             compare_seconds: 0.0,
         }

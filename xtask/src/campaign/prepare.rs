@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flipsim::arch::Arch;
+use flipsim::clone::CloneDisk;
 use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
 use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
 use flipsim::template::Template;
 use flipsim::trial::Names;
-use flipsim::units::{VirtualNs, format_duration, parse_size, parse_virtual};
+use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::GuestArgs;
@@ -128,6 +129,17 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     ));
     if let Some(difference) = &golden.difference {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
+        let mut runner = Runner::start(&template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
+        let names = GuestNames::read(&template, &mut runner)?;
+        let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
+        for offset in &golden.pages_apart {
+            let address = GuestPhys(first + offset);
+            let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
+            let region = names.map.region_at(address).map(|region| region.name.as_str());
+            let known: Vec<&str> = region.into_iter().chain(symbol.as_deref()).collect();
+            eprintln!("  page {address} ({})", known.join(", "));
+        }
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let file = tempfile::NamedTempFile::new_in(&folder).context("cannot keep the golden run")?;

@@ -73,7 +73,8 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 
 /// The state of a campaign, for people.
 pub fn show(status: &Status) {
-    let running = status.running.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
+    let other = status.running.filter(|pid| *pid != std::process::id());
+    let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
     outln!("campaign {}: {} of {} trials{running}", status.name, status.done, status.trials);
     table("all", &status.counts, None);
     for stratum in status.strata.iter().filter(|_| status.strata.len() > 1) {

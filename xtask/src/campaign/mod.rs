@@ -3,9 +3,10 @@
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
-mod new;
+pub mod new;
 pub mod places;
 pub mod prepare;
+mod replay;
 mod run;
 mod status;
 mod trial;
@@ -24,6 +25,7 @@ use anyhow::Result;
   cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
   cargo xtask campaign trial --at 100ms --reg x19:5 --diff
   cargo xtask campaign replay trial.json
+  cargo xtask campaign replay first --trial 17
   cargo xtask campaign classify .lab/runs/g1/console.log")]
 pub struct Args {
     #[command(subcommand)]
@@ -39,7 +41,7 @@ enum Sub {
     Export(status::ExportArgs),
     Merge(status::MergeArgs),
     Trial(Box<trial::Args>),
-    Replay(trial::ReplayArgs),
+    Replay(replay::Args),
     Classify(classify::Args),
 }
 
@@ -52,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
         Sub::Export(args) => status::export(&args),
         Sub::Merge(args) => status::merge(&args),
         Sub::Trial(args) => trial::run(&args),
-        Sub::Replay(args) => trial::replay(&args),
+        Sub::Replay(args) => replay::run(&args),
         Sub::Classify(args) => classify::run(&args),
     }
 }

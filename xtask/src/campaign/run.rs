@@ -51,12 +51,10 @@ pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
-    let path = path_of(&args.name)?;
-    let mut store = Store::open(&path).exit_with(Code::Usage)?;
-    let spec = store.spec().clone();
-    let Prepared { template, mut golden } = prepare(&guest_of(&spec)?, spec.trial.spacing)?;
+/// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed.
+pub fn prepared_of(store: &Store) -> Result<Prepared> {
+    let spec = store.spec();
+    let Prepared { template, mut golden } = prepare(&guest_of(spec)?, spec.trial.spacing)?;
     // Its checkpoints are the campaign's own: where they lie depends on the host that measured them.
     if let Some(kept) = store.attachment("golden")? {
         let kept: Golden = serde_json::from_slice(&kept)?;
@@ -66,6 +64,15 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let prepared = Prepared { template, golden };
     store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
+    Ok(prepared)
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let path = path_of(&args.name)?;
+    let mut store = Store::open(&path).exit_with(Code::Usage)?;
+    let spec = store.spec().clone();
+    let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
     let names = {
         let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)

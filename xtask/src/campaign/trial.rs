@@ -1,11 +1,11 @@
-//! `campaign trial` and `campaign replay`: one trial by hand, and the same one again.
+//! `campaign trial`: one trial by hand.
 //!
-//! Invariant: the same line gives the same result, always; `replay` fails where it does not.
+//! Invariant: the same line gives the same result, always.
 
 use std::io::BufRead;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{Fault, hex_value};
 use flipsim::golden::{RunError, Runner, describe, devices_between, pages_between, registers};
@@ -70,18 +70,18 @@ pub struct Args {
 pub struct How {
     /// How the guest is put back
     #[arg(long, value_enum, default_value = "rewind")]
-    restore: RestoreArg,
+    pub restore: RestoreArg,
     /// A guest hangs that is not done after so many times the golden run's length
     #[arg(long, default_value_t = 3.0, value_name = "N")]
-    hang_factor: f64,
+    pub hang_factor: f64,
     /// Go on to the end where the state is the golden run's again
     #[arg(long)]
-    no_early_stop: bool,
+    pub no_early_stop: bool,
 }
 
 /// How the guest is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum RestoreArg {
+pub enum RestoreArg {
     /// Within the process, to a mark
     Rewind,
     /// A new process a trial
@@ -114,32 +114,13 @@ impl How {
 /// A trial with its guest, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
-    guest: TrialGuest,
+pub struct Line {
+    pub guest: TrialGuest,
     /// How the trial was carried out, as far as its record depends on it.
-    hang_factor: f64,
-    early_stop: bool,
-    spacing: VirtualNs,
-    trial: TrialRecord,
-}
-
-/// Carry out a trial again that `trial --json` wrote, and compare.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask campaign replay trial.json
-  cargo xtask campaign replay - --diff
-
-Exits with 0 when everything is as it was, and with 1 when anything differs.")]
-pub struct ReplayArgs {
-    /// JSON lines of `campaign trial --json`; - is standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Show at each checkpoint how the fault has spread
-    #[arg(long)]
-    diff: bool,
-    /// How the guest is put back
-    #[arg(long, value_enum, default_value = "rewind")]
-    restore: RestoreArg,
+    pub hang_factor: f64,
+    pub early_stop: bool,
+    pub spacing: VirtualNs,
+    pub trial: TrialRecord,
 }
 
 /// Runs `campaign trial`.
@@ -182,65 +163,8 @@ pub fn run(args: &Args) -> Result<()> {
     result(&record)
 }
 
-/// Runs `campaign replay`.
-pub fn replay(args: &ReplayArgs) -> Result<()> {
-    let input: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = std::fs::File::open(&args.file);
-        let file =
-            file.with_context(|| format!("cannot read {}", args.file.display())).exit_with(Code::Usage)?;
-        Box::new(std::io::BufReader::new(file))
-    };
-    let (mut count, mut different) = (0u64, 0u64);
-    for (number, line) in input.lines().enumerate() {
-        interrupt::check()?;
-        let line = line.context("cannot read the trials").exit_with(Code::Usage)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let what = format!("line {} of {}", number + 1, args.file.display());
-        let Line { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
-            .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
-            .exit_with(Code::Usage)?;
-        let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
-        if trial.template != golden.template {
-            bail!(exit_error(
-                Code::Usage,
-                format!(
-                    "{what} is of another guest: its template was {}, here it is {}; QEMU, kernel, image or \
-                     command line have changed",
-                    trial.template, golden.template
-                )
-            ));
-        }
-        trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
-        let how = How { restore: args.restore, hang_factor, no_early_stop: !early_stop };
-        let parent = clones_dir()?;
-        let mut worker = Worker::new(&template, &golden, &parent, how.options()?);
-        let names = names(&mut worker)?;
-        let watch = Watch { verbose: true, diff: args.diff, gdb: false, plan: &trial.plan };
-        let Some(again) = carry_out(&mut worker, &trial.plan, &names, &watch)? else { continue };
-        show(&again, golden.begin());
-        count += 1;
-        if again.is_same(&trial) {
-            outln!("the same as before");
-        } else {
-            different += 1;
-            outln!("NOT the same as before: {}", what_differs(&trial, &again)?);
-        }
-    }
-    if count == 0 {
-        bail!(exit_error(Code::Usage, format!("{} has no trial in it", args.file.display())));
-    }
-    if different > 0 {
-        bail!("{different} of {count} trials came out differently");
-    }
-    Ok(())
-}
-
 /// The guest's names, read off a first process; another one when that is lost.
-fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
+pub fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
     let template = worker.template();
     let mut attempt = 1;
     loop {
@@ -254,21 +178,6 @@ fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
             other => return other,
         }
     }
-}
-
-/// The keys in which two records differ.
-fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
-    let object = |record: &TrialRecord| -> Result<serde_json::Map<String, serde_json::Value>> {
-        match serde_json::to_value(record)? {
-            serde_json::Value::Object(map) => Ok(map),
-            _ => Ok(serde_json::Map::new()),
-        }
-    };
-    let (before, after) = (object(before)?, object(after)?);
-    let how = ["restore", "attempts", "costs"];
-    let keys =
-        before.iter().filter(|(key, value)| !how.contains(&key.as_str()) && after.get(*key) != Some(value));
-    Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))
 }
 
 /// `PLACE:BIT`, or `PLACE` with a mask; the mask as bytes, the lowest first, without zeroes at its end.
@@ -340,15 +249,15 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
 }
 
 /// How much is shown.
-struct Watch<'a> {
-    verbose: bool,
-    diff: bool,
-    gdb: bool,
-    plan: &'a TrialPlan,
+pub struct Watch<'a> {
+    pub verbose: bool,
+    pub diff: bool,
+    pub gdb: bool,
+    pub plan: &'a TrialPlan,
 }
 
 /// One trial, begun anew when QEMU is lost; `None` once a debugger had it.
-fn carry_out(
+pub fn carry_out(
     worker: &mut Worker<'_>,
     plan: &TrialPlan,
     names: &GuestNames,
@@ -507,7 +416,7 @@ fn compare(
 }
 
 /// What came of it, for people.
-fn show(record: &TrialRecord, begin: VirtualNs) {
+pub fn show(record: &TrialRecord, begin: VirtualNs) {
     let Some(outcome) = record.outcome else {
         outln!("no outcome: the flip did not take");
         return;

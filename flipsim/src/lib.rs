@@ -42,6 +42,7 @@ pub mod memory;
 pub mod net;
 pub mod qmp;
 pub mod record;
+pub mod report;
 pub mod schedule;
 pub mod state;
 pub mod stats;

@@ -1,0 +1,201 @@
+//! The fault map: where and when faults struck, and what came of them.
+//!
+//! Marks are put on a grid and drawn as one path an outcome, so that a hundred thousand trials are a dozen
+//! elements.
+//!
+//! Invariant: every fault that is given is in the picture, in the cell that it lies in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, html};
+
+use super::look::{WORST_FIRST, mark};
+use super::svg::{Scale, WIDTH, chart, number, place, time_unit, x_axis};
+use crate::trial::Outcome;
+
+/// Up to so many trials without a failure are drawn one by one; more of them as shades.
+const SINGLE: usize = 3000;
+
+/// Where the picture lies.
+const LEFT: f64 = 88.0;
+const RIGHT: f64 = WIDTH - 8.0;
+const TOP: f64 = 10.0;
+
+/// A fault in the map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spot {
+    /// When it struck, in nanoseconds from the quiescent point on.
+    pub at: u64,
+    /// Where: an address, or the number of a row.
+    pub place: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What the vertical axis is.
+#[derive(Clone, Debug)]
+pub enum Places {
+    /// Physical addresses, the lowest at the bottom.
+    Addresses,
+    /// Named rows, the first at the top.
+    Rows(Vec<String>),
+}
+
+/// A fault map; nothing where there is no fault.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u64, spots: &[Spot]) -> Markup {
+    let (first, last) = spots.iter().fold((u64::MAX, 0), |(first, last), spot| {
+        (first.min(spot.place), last.max(spot.place))
+    });
+    if spots.is_empty() {
+        return html! {};
+    }
+    let latest = spots.iter().map(|spot| spot.at).max().unwrap_or(0).max(length);
+    let bottom = match places {
+        Places::Addresses => TOP + 300.0,
+        Places::Rows(names) => TOP + 13.0 * names.len() as f64,
+    };
+    let x = Scale::linear((0.0, latest as f64), (LEFT, RIGHT));
+    let y = match places {
+        Places::Addresses => Scale::linear((first as f64, last as f64), (bottom - 3.0, TOP + 3.0)),
+        Places::Rows(names) => {
+            let last = names.len().saturating_sub(1).max(1) as f64;
+            Scale::linear((0.0, last), (TOP + 6.5, bottom - 6.5 + if names.len() < 2 { 13.0 } else { 0.0 }))
+        }
+    };
+    let quiet = |outcome: Outcome| matches!(outcome, Outcome::Masked | Outcome::Latent);
+    let quiet_count = spots.iter().filter(|spot| quiet(spot.outcome)).count();
+    let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses);
+    let (unit, size) = time_unit(latest as f64);
+    let body = html! {
+        (x_axis(&x, (TOP, bottom), 6, &format!("time of the flip, from the quiescent point [{unit}]"), &|value| number(value / size)))
+        @match places {
+            Places::Addresses => {
+                @for value in addresses(first, last) {
+                    line.grid x1=(place(LEFT)) x2=(place(RIGHT)) y1=(place(y.at(value as f64))) y2=(place(y.at(value as f64))) {}
+                    text.code x=(place(LEFT - 5.0)) y=(place(y.at(value as f64) + 4.0)) text-anchor="end" { (format!("{value:#x}")) }
+                }
+            },
+            Places::Rows(names) => {
+                @for (row, name) in names.iter().enumerate() {
+                    line.grid x1=(place(LEFT)) x2=(place(RIGHT)) y1=(place(y.at(row as f64))) y2=(place(y.at(row as f64))) {}
+                    text.code x=(place(LEFT - 5.0)) y=(place(y.at(row as f64) + 4.0)) text-anchor="end" { (super::svg::fit(name, LEFT - 6.0)) }
+                }
+            },
+        }
+        line.axis x1=(place(LEFT)) x2=(place(LEFT)) y1=(place(TOP)) y2=(place(bottom)) {}
+        @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y)) }
+        @for outcome in WORST_FIRST.into_iter().rev().filter(|outcome| !(shaded && quiet(*outcome))) {
+            @let path = marks(spots.iter().filter(|spot| spot.outcome == outcome), outcome, &x, &y);
+            @if !path.is_empty() { path class={ "m-" (outcome.name()) } d=(path) {} }
+        }
+    };
+    html! {
+        @if shaded {
+            p.note { "Masked and latent trials are shown as shades: the darker, the more of them." }
+        }
+        (chart(id, title, description, bottom + 40.0, &body))
+    }
+}
+
+/// Round addresses between two.
+fn addresses(first: u64, last: u64) -> Vec<u64> {
+    let step = ((last - first) / 6).max(1).next_power_of_two();
+    let from = first.div_ceil(step);
+    (from..=last / step).map(|n| n * step).take(16).collect()
+}
+
+/// Marks of one outcome on a grid of a unit and a half; where several fall together, one.
+fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale, y: &Scale) -> String {
+    let grid = 1.5;
+    let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, grid)).collect();
+    let r = match outcome {
+        Outcome::Masked | Outcome::Latent => 1.8,
+        _ => 3.2,
+    };
+    cells.into_iter().map(|(cx, cy)| mark(outcome, f64::from(cx) * grid, f64::from(cy) * grid, r)).collect()
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "places in a picture")]
+fn cell(spot: &Spot, x: &Scale, y: &Scale, grid: f64) -> (i32, i32) {
+    ((x.at(spot.at as f64) / grid).round() as i32, (y.at(spot.place as f64) / grid).round() as i32)
+}
+
+/// How many trials lie in each cell, in four shades.
+fn shades<'a>(spots: impl Iterator<Item = &'a Spot>, x: &Scale, y: &Scale) -> Markup {
+    let grid = 5.0;
+    let mut counts: BTreeMap<(i32, i32), u32> = BTreeMap::new();
+    for spot in spots {
+        *counts.entry(cell(spot, x, y, grid)).or_default() += 1;
+    }
+    let most = counts.values().copied().max().unwrap_or(1);
+    let mut paths: [String; 4] = Default::default();
+    for ((cx, cy), count) in counts {
+        // Logarithmic: a dense region must not make all others white.
+        let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
+        let shade = [0.25, 0.5, 0.75].iter().filter(|limit| share > **limit).count();
+        let (left, top) = (f64::from(cx) * grid - 2.5, f64::from(cy) * grid - 2.5);
+        paths[shade] += &format!("M{left:.1} {top:.1}h5v5h-5z");
+    }
+    html! {
+        @for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
+            path class={ "shade s" (shade) } d=(path) {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spots(count: u64) -> Vec<Spot> {
+        let outcome = |n: u64| if n % 100 == 0 { Outcome::Crash } else { Outcome::Masked };
+        (0..count)
+            .map(|n| Spot {
+                at: n * 7919 % 1_000_000,
+                place: 0x4000_0000 + n * 104_729 % 0x800_0000,
+                outcome: outcome(n),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_hundred_thousand_faults_are_a_few_elements() {
+        let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(100_000)).into_string();
+        assert!(text.matches("<path").count() <= 10);
+        assert!(text.len() < 400_000, "{}", text.len());
+        // Few are drawn one by one.
+        let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(1000)).into_string();
+        assert!(!text.contains("shade"));
+        assert_eq!(text.matches("m-crash").count(), 1);
+    }
+
+    #[test]
+    fn no_fault_is_left_out() {
+        let x = Scale::linear((0.0, 1e6), (LEFT, RIGHT));
+        let y = Scale::linear((0.0, 1e9), (300.0, TOP));
+        let some: Vec<Spot> = (0..9)
+            .map(|n| Spot { at: n * 100_000, place: n * 100_000_000, outcome: Outcome::Sdc })
+            .collect();
+        let path = marks(some.iter(), Outcome::Sdc, &x, &y);
+        assert_eq!(path.matches('M').count(), 9);
+    }
+
+    #[test]
+    fn edges_and_single_faults_do_not_break_it() {
+        let one = Spot { at: 5, place: u64::MAX, outcome: Outcome::Hang };
+        for spots in [vec![], vec![one], vec![one, Spot { place: 0, ..one }]] {
+            let text = map("m", "t", "d", &Places::Addresses, 0, &spots).into_string();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+        let rows = Places::Rows(vec!["x0".into()]);
+        assert!(map("m", "t", "d", &rows, 9, &[Spot { place: 0, ..one }]).into_string().contains("x0"));
+    }
+
+    #[test]
+    fn addresses_on_the_axis_are_round() {
+        assert_eq!(addresses(0x4000_0001, 0x47ff_ffff).first(), Some(&0x4200_0000));
+        assert!(addresses(0, u64::MAX).len() <= 16);
+    }
+}

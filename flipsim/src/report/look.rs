@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::trial::Outcome;
 
@@ -117,11 +117,6 @@ pub fn visible(text: &str) -> String {
         }
     }
     out
-}
-
-/// Text that is markup already, and ours.
-pub(super) fn raw(text: &'static str) -> PreEscaped<&'static str> {
-    PreEscaped(text)
 }
 
 #[cfg(test)]

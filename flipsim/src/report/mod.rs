@@ -1,5 +1,24 @@
-//! What people get to read of a campaign.
+//! What people get to read of a campaign: a page, tables, and the comparison of two.
+//!
+//! ```text
+//! store ─→ summary ─→ figures ─→ charts ─┐
+//!       ─→ trials (columns, details) ────┴→ page: one file of HTML
+//!       ─→ export: CSV, JSON
+//! ```
+//!
+//! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
+//! **What a guest printed is shown, and never does anything.**
+
 pub mod charts;
+pub mod export;
+mod figures;
 pub mod look;
 pub mod map;
+mod page;
+mod repeat;
+#[cfg(test)]
+mod sample;
 pub mod svg;
+pub mod trials;
+
+pub use page::{PageOptions, page};

@@ -245,6 +245,16 @@ impl Store {
         Ok(Some(record))
     }
 
+    /// Of how many trials the console is kept: it was not what it was in the golden run.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn consoles(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM console";
+        let count = self.conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        count.map(i64::cast_unsigned).map_err(sqlite("read", &self.path))
+    }
+
     /// All results, by number.
     #[must_use]
     pub fn results(&self) -> Results<'_> {

@@ -1,0 +1,236 @@
+//! The trials of a campaign as CSV and as JSON: one row a trial that has a result, in the order of the plan.
+//!
+//! Both have the same columns, which `docs/report.md` explains. Columns may be added at the end; none
+//! changes its meaning within a [`FORMAT`].
+//!
+//! Invariant: **no result is left out**, `infra` and flips that did not take included; nothing is rounded.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::campaign::store::ResultRow;
+use crate::campaign::{Store, StoreError, Summary};
+use crate::fault::{Fault, hex_value};
+use crate::trial::{Outcome, Restore};
+
+/// The version of the columns.
+pub const FORMAT: u32 = 1;
+
+/// An export that was not finished.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The campaign.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Where it is written to.
+    #[error("cannot write: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One trial, as a row.
+#[derive(Clone, Debug, Serialize)]
+struct Row<'a> {
+    campaign: &'a str,
+    trial: u64,
+    stratum: &'a str,
+    kind: &'static str,
+    address: Option<u64>,
+    register: Option<String>,
+    bit: Option<u32>,
+    mask: String,
+    at_ns: u64,
+    flip_ns: Option<u64>,
+    flipped: bool,
+    old: Option<String>,
+    new: Option<String>,
+    outcome: Option<Outcome>,
+    end_ns: Option<u64>,
+    end: Option<String>,
+    converged_ns: Option<u64>,
+    detected_ns: Option<u64>,
+    console_differs_ns: Option<u64>,
+    report: Option<String>,
+    title: Option<String>,
+    region: Option<String>,
+    symbol: Option<String>,
+    pages_differ: Option<u64>,
+    error: Option<String>,
+    output_only: Option<bool>,
+    restore: Option<Restore>,
+    attempts: u32,
+    restore_us: Option<u64>,
+    walk_us: Option<u64>,
+    mark_us: Option<u64>,
+    run_us: Option<u64>,
+    compare_us: Option<u64>,
+    total_us: Option<u64>,
+    recorded_ms: i64,
+    stratum_faults: u64,
+    stratum_times: u64,
+}
+
+fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
+    let record = store.record_of(result.trial.id)?;
+    let plan = result.trial.plan;
+    let bit = plan.fault.single_bit().map(|bit| bit.0);
+    let mask = hex_value(plan.fault.mask());
+    let (kind, address, register) = match plan.fault {
+        Fault::Ram { address, .. } => ("ram", Some(address.0), None),
+        Fault::Reg { register, .. } => ("reg", None, Some(register)),
+    };
+    let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
+    let costs = result.costs;
+    Ok(Row {
+        campaign: &store.spec().name,
+        trial: result.trial.id.0,
+        stratum: stratum.map_or("", |stratum| &stratum.name),
+        kind,
+        address,
+        register,
+        bit,
+        mask,
+        at_ns: plan.after.0,
+        flip_ns: result.flip_ns,
+        flipped: record.as_ref().is_some_and(|record| record.flipped),
+        old: record.as_ref().map(|record| record.old.clone()),
+        new: record.as_ref().map(|record| record.new.clone()),
+        outcome: result.outcome,
+        end_ns: result.end_ns,
+        end: result.end,
+        converged_ns: result.converged_ns,
+        detected_ns: result.detected_ns,
+        console_differs_ns: result.console_differs_ns,
+        report: result.report,
+        title: result.title,
+        region: result.region,
+        symbol: result.symbol,
+        pages_differ: record.as_ref().and_then(|record| record.state.as_ref()?.pages_differ),
+        error: result.error,
+        output_only: result.output_only,
+        restore: record.as_ref().map(|record| record.restore),
+        attempts: result.attempts,
+        restore_us: costs.map(|costs| costs.restore_us),
+        walk_us: costs.map(|costs| costs.walk_us),
+        mark_us: costs.map(|costs| costs.mark_us),
+        run_us: costs.map(|costs| costs.run_us),
+        compare_us: costs.map(|costs| costs.compare_us),
+        total_us: costs.map(|costs| costs.total_us),
+        recorded_ms: result.recorded_ms,
+        stratum_faults: stratum.map_or(0, |stratum| stratum.faults),
+        stratum_times: stratum.map_or(0, |stratum| stratum.times),
+    })
+}
+
+/// The columns, in their order.
+pub const COLUMNS: [&str; 37] = [
+    "campaign", "trial", "stratum", "kind", "address", "register", "bit", "mask", "at_ns", "flip_ns",
+    "flipped", "old", "new", "outcome", "end_ns", "end", "converged_ns", "detected_ns",
+    "console_differs_ns", "report", "title", "region", "symbol", "pages_differ", "error", "output_only",
+    "restore", "attempts", "restore_us", "walk_us", "mark_us", "run_us", "compare_us", "total_us",
+    "recorded_ms", "stratum_faults", "stratum_times",
+];
+
+/// A field as RFC 4180 wants it.
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) || text != text.trim() {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Writes CSV (RFC 4180) with a line of column names; what is not known is empty.
+///
+/// # Errors
+/// The campaign cannot be read, or the output not written.
+pub fn csv(store: &Store, out: &mut dyn Write) -> Result<(), ExportError> {
+    write!(out, "{}\r\n", COLUMNS.join(","))?;
+    for result in store.results() {
+        let serde_json::Value::Object(cells) = to_value(&row(store, result?)?)? else { continue };
+        let cells = cells.values().map(|cell| match cell {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => field(text),
+            other => other.to_string(),
+        });
+        write!(out, "{}\r\n", cells.collect::<Vec<_>>().join(","))?;
+    }
+    Ok(())
+}
+
+fn to_value(value: &impl Serialize) -> io::Result<serde_json::Value> {
+    serde_json::to_value(value).map_err(io::Error::from)
+}
+
+/// Writes one JSON object: what was done, the summary, and the trials, one a line.
+///
+/// # Errors
+/// The campaign cannot be read, or the output not written.
+pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(), ExportError> {
+    let head = serde_json::json!({
+        "format": FORMAT,
+        "name": store.spec().name,
+        "plan": store.plan_digest(),
+        "manifest": store.manifest(),
+        "spec": store.spec(),
+        "summary": summary,
+    });
+    let head = head.to_string();
+    // The trials are the last key, so that they never have to be in memory together.
+    write!(out, "{},\"trials\":[", head.strip_suffix('}').unwrap_or(&head))?;
+    for (index, result) in store.results().enumerate() {
+        out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &row(store, result?)?).map_err(io::Error::from)?;
+    }
+    out.write_all(b"\n]}\n")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn csv_has_a_row_for_each_result_and_the_columns_that_are_documented() {
+        let sample = sample::campaign(60);
+        let mut out = Vec::new();
+        csv(&sample.store, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let mut lines = text.split("\r\n");
+        assert_eq!(lines.next().unwrap(), COLUMNS.join(","));
+        let results = sample.store.results().count();
+        // No field of the sample but the hostile title has a line's end in it.
+        assert!(results > 40);
+        assert_eq!(lines.filter(|line| line.starts_with("sample")).count(), results);
+        let docs = include_str!("../../../docs/report.md");
+        for column in COLUMNS {
+            assert!(docs.contains(&format!("`{column}`")), "docs/report.md says nothing of {column}");
+        }
+    }
+
+    #[test]
+    fn json_is_one_object_with_the_same_rows() {
+        let sample = sample::campaign(60);
+        let mut out = Vec::new();
+        json(&sample.store, &sample.summary, &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["format"], FORMAT);
+        let trials = value["trials"].as_array().unwrap();
+        assert_eq!(trials.len(), sample.store.results().count());
+        for trial in trials {
+            let keys: Vec<&str> = trial.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(keys, COLUMNS);
+        }
+        assert!(value["summary"]["totals"]["counted"].as_u64().unwrap() > 0);
+        assert_eq!(value["manifest"]["template"], "sample-template");
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        assert_eq!(field("plain"), "plain");
+        assert_eq!(field("a,b"), "\"a,b\"");
+        assert_eq!(field("say \"x\"\n"), "\"say \"\"x\"\"\n\"");
+        assert_eq!(field(" a"), "\" a\"");
+    }
+}

@@ -1,0 +1,458 @@
+//! The figures of a page: what of a summary goes into which chart, and what the chart says in words.
+//!
+//! Invariant: every chart has a text alternative with its main numbers, and what a chart leaves out for
+//! want of room is said below it.
+
+use maud::{Markup, html};
+
+use super::charts::{
+    Across, Column, Dot, Group, LINES, Labels, Line, Range, Stack, columns, curves, dots, ranges, stacks,
+};
+use super::look::{WORST_FIRST, legend, visible};
+use super::map::{Places, Spot, map};
+use super::svg::{count, number, percent, time};
+use super::trials::Trials;
+use crate::campaign::Summary;
+use crate::campaign::summary::{Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary};
+use crate::stats::tally::{OutcomeCount, Rate};
+use crate::trial::Outcome;
+
+/// So many strata have bars and rates in the first charts.
+const STRATA: usize = 12;
+/// So many strata have charts of their own by bit, register, symbol and title.
+const OWN: usize = 6;
+/// So many rows a chart by register, region, symbol or title has.
+const ROWS: usize = 24;
+/// So many columns a chart by bit has.
+const COLUMNS: usize = 128;
+
+/// The outcomes that are failures, from the bottom of a column up.
+const FAILURES: [Outcome; 4] = [Outcome::Crash, Outcome::Hang, Outcome::Sdc, Outcome::Detected];
+
+/// A chart with heading, words, and numbers below.
+pub(super) fn figure(title: &str, words: &str, chart: &Markup, numbers: &Markup, left_out: &str) -> Markup {
+    html! {
+        figure {
+            figcaption {
+                h3 { (title) }
+                @if !words.is_empty() { p { (words) } }
+            }
+            (chart)
+            @if !left_out.is_empty() { p.note { (left_out) } }
+            @if !numbers.0.is_empty() {
+                details { summary { "The numbers" } (numbers) }
+            }
+        }
+    }
+}
+
+fn more(what: &str, shown: usize, all: usize) -> String {
+    if all > shown { format!("The first {shown} of {all} {what} are shown.") } else { String::new() }
+}
+
+fn wilson(rate: &Rate) -> (f64, f64) {
+    (rate.wilson.lower, rate.wilson.upper)
+}
+
+/// A rate in words, with its interval; for an outcome that never came its upper bound.
+pub(super) fn rate_words(rate: &Rate) -> String {
+    match rate.upper_bound {
+        Some(bound) => format!("0 %, below {}", percent(bound)),
+        None => {
+            format!("{} ({} to {})", percent(rate.value), percent(rate.wilson.lower), percent(rate.wilson.upper))
+        }
+    }
+}
+
+fn confidence(summary: &Summary) -> String {
+    summary.confidence.to_string().replace('%', " %")
+}
+
+/// What came of the faults: counts and rates by stratum.
+pub(super) fn outcomes(summary: &Summary) -> Markup {
+    let strata = &summary.strata[..summary.strata.len().min(STRATA)];
+    let bars: Vec<Stack> = strata
+        .iter()
+        .map(|stratum| Stack {
+            label: visible(&stratum.name),
+            note: format!("{} trials", count(stratum.counted)),
+            parts: WORST_FIRST.iter().map(|outcome| (*outcome, hits(stratum, *outcome))).collect(),
+        })
+        .collect();
+    let groups: Vec<Group> = strata
+        .iter()
+        .map(|stratum| Group {
+            title: visible(&stratum.name),
+            dots: WORST_FIRST.iter().filter_map(|outcome| dot_of(stratum, *outcome)).collect(),
+        })
+        .filter(|group| !group.dots.is_empty())
+        .collect();
+    let mut words = String::new();
+    for stratum in strata {
+        let parts: Vec<String> =
+            WORST_FIRST.iter().map(|o| format!("{} {}", o.name(), count(hits(stratum, *o)))).collect();
+        words += &format!("{}: {}. ", visible(&stratum.name), parts.join(", "));
+    }
+    let left_out = more("strata", STRATA, summary.strata.len());
+    let rates_title = format!("Rates with {} intervals", confidence(summary));
+    html! {
+        div.figures {
+            (figure(
+                "Outcomes by stratum",
+                "Trials, in parts of one bar a stratum.",
+                &html! { (legend(&WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) },
+                &html! {},
+                &left_out,
+            ))
+            (figure(
+                &rates_title,
+                "Wilson intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
+                &html! { (legend(&WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Beside)) },
+                &html! {},
+                &left_out,
+            ))
+        }
+    }
+}
+
+fn hits(stratum: &StratumSummary, outcome: Outcome) -> u64 {
+    stratum.outcome(outcome).map_or(0, |entry| entry.count)
+}
+
+fn dot_of(stratum: &StratumSummary, outcome: Outcome) -> Option<Dot> {
+    let rate = stratum.outcome(outcome)?.rate?;
+    Some(Dot {
+        label: outcome.name().to_owned(),
+        outcome: Some(outcome),
+        value: rate.value,
+        interval: wilson(&rate),
+        note: match rate.upper_bound {
+            Some(bound) => format!("< {}", percent(bound)),
+            None => percent(rate.value),
+        },
+    })
+}
+
+/// The rates of a stratum as a table.
+pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
+    fn row<O: Copy>(name: &str, entry: &OutcomeCount<O>) -> Markup {
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td.n { (count(entry.count)) }
+                @match &entry.rate {
+                    Some(rate) => {
+                        td.n { (percent(rate.value)) }
+                        td.n { (percent(rate.wilson.lower)) " to " (percent(rate.wilson.upper)) }
+                        td.n { (percent(rate.clopper_pearson.lower)) " to " (percent(rate.clopper_pearson.upper)) }
+                        td.n { @match &rate.failures {
+                            Some(failures) => { (number(failures.value)) " (" (number(failures.interval.lower)) " to " (number(failures.interval.upper)) ")" },
+                            None => "–",
+                        } }
+                    },
+                    None => td colspan="4" { "no trial that counts" },
+                }
+            }
+        }
+    }
+    html! {
+        table.rates {
+            thead { tr {
+                th { "outcome" } th.n { "trials" } th.n { "rate" } th.n { "Wilson" } th.n { "exact" } th.n { "extrapolated count" }
+            } }
+            tbody {
+                @for outcome in WORST_FIRST {
+                    @if let Some(entry) = stratum.outcome(outcome) { (row(outcome.name(), entry)) }
+                }
+                @for class in Class::ALL {
+                    @if let Some(entry) = stratum.class(class) { (row(&format!("all {}", class.name()), entry)) }
+                }
+            }
+        }
+    }
+}
+
+/// Where the faults struck.
+pub(super) fn places(summary: &Summary, trials: &Trials) -> Markup {
+    let strata = || summary.strata.iter().take(OWN);
+    html! {
+        div.figures {
+            @if !trials.ram.is_empty() { (fault_map("f-map", "Fault map of RAM", &Places::Addresses, &trials.ram)) }
+            @if !trials.reg.is_empty() {
+                (fault_map("f-regmap", "Fault map of registers", &Places::Rows(trials.registers.clone()), &trials.reg))
+            }
+            @for (index, stratum) in strata().enumerate() { (by_bit(index, stratum)) }
+            @for (index, stratum) in strata().enumerate() {
+                @for by in [By::Register, By::Region, By::Symbol] { (by_name(index, stratum, by)) }
+            }
+        }
+        @if summary.strata.len() > OWN {
+            p.note { "Bits, registers, regions and symbols are shown for the first " (OWN) " of " (summary.strata.len())
+                " strata; " code { "report --json" } " has all." }
+        }
+    }
+}
+
+fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
+    let of = |outcome: Outcome| spots.iter().filter(|spot| spot.outcome == outcome).count() as u64;
+    let parts: Vec<String> =
+        WORST_FIRST.iter().map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome)))).collect();
+    let words = format!("{} faults by place and time: {}.", count(spots.len() as u64), parts.join(", "));
+    let chart = html! {
+        (legend(&WORST_FIRST, true))
+        (map(id, title, &words, places, 0, spots))
+    };
+    figure(title, &words, &chart, &html! {}, "")
+}
+
+fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
+    let rows: Vec<&BreakdownRow> = stratum.by.bit.rows.iter().filter(|row| row.key.is_some()).collect();
+    if rows.len() < 2 {
+        return html! {};
+    }
+    let bars: Vec<Column> = rows
+        .iter()
+        .take(COLUMNS)
+        .map(|row| Column {
+            label: row.key.clone().unwrap_or_default(),
+            trials: row.trials,
+            parts: FAILURES.iter().map(|o| (*o, row.outcomes.get(o).copied().unwrap_or(0))).collect(),
+            interval: wilson(&row.failure),
+        })
+        .collect();
+    let axis = match stratum.kind {
+        SpaceKind::Ram => "bit of the byte",
+        SpaceKind::Registers => "bit of the register",
+    };
+    let title = format!("Failures by bit: {}", visible(&stratum.name));
+    let worst = rows.iter().max_by(|a, b| a.failure.value.total_cmp(&b.failure.value));
+    let words = worst.map_or(String::new(), |row| {
+        format!(
+            "{} bits; the highest rate of failures is bit {}'s, {}.",
+            rows.len(),
+            row.key.as_deref().unwrap_or("?"),
+            rate_words(&row.failure)
+        )
+    });
+    let id = format!("f-bit{index}");
+    let chart = html! { (legend(&FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
+    figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, rows.len()))
+}
+
+fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
+    let breakdown = stratum.by.get(by);
+    let mut rows: Vec<&BreakdownRow> = breakdown.rows.iter().filter(|row| row.key.is_some()).collect();
+    if rows.is_empty() || (by == By::Region && rows.len() < 2) {
+        return html! {};
+    }
+    // The order of a picture is by what it shows.
+    rows.sort_by(|a, b| b.failure.value.total_cmp(&a.failure.value).then(b.trials.cmp(&a.trials)));
+    let dot = |row: &&BreakdownRow| Dot {
+        label: visible(row.key.as_deref().unwrap_or_default()),
+        outcome: None,
+        value: row.failure.value,
+        interval: wilson(&row.failure),
+        note: format!("{} of {}", count(row.failures()), count(row.trials)),
+    };
+    let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
+    let title = format!("Failures by {}: {}", by.name(), visible(&stratum.name));
+    let words = rows.first().map_or(String::new(), |row| {
+        format!(
+            "The highest rate is that of {}: {}. Each row has its own interval: the most striking row of many is no evidence yet.",
+            visible(row.key.as_deref().unwrap_or_default()),
+            rate_words(&row.failure)
+        )
+    });
+    let labels = if by == By::Register { Labels::Beside } else { Labels::Above };
+    let id = format!("f-{}{index}", by.name());
+    let chart = dots(&id, &title, &words, &[group], labels);
+    let what = match by {
+        By::Register => "registers",
+        By::Region => "regions",
+        _ => "symbols",
+    };
+    figure(&title, &words, &chart, &table_of(breakdown, by.name()), &more(what, ROWS, rows.len()))
+}
+
+/// A breakdown as a table, with what it leaves out.
+fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
+    let counts = |outcomes: &std::collections::BTreeMap<Outcome, u64>| {
+        let parts = WORST_FIRST.iter().filter_map(|outcome| {
+            outcomes.get(outcome).filter(|hits| **hits > 0).map(|hits| format!("{} {}", outcome.name(), count(*hits)))
+        });
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    html! {
+        table.rates {
+            thead { tr { th { (key) } th.n { "trials" } th { "outcomes" } th.n { "failures" } } }
+            tbody {
+                @for row in &breakdown.rows {
+                    tr {
+                        th scope="row" { (row.key.as_deref().map_or_else(|| "none".to_owned(), visible)) }
+                        td.n { (count(row.trials)) }
+                        td { (counts(&row.outcomes)) }
+                        td.n { (rate_words(&row.failure)) }
+                    }
+                }
+                @if let Some(rest) = &breakdown.rest {
+                    tr { th scope="row" { (count(rest.keys)) " more" } td.n { (count(rest.trials)) } td { (counts(&rest.outcomes)) } td {} }
+                }
+            }
+        }
+    }
+}
+
+/// When guests failed and noticed.
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+pub(super) fn times(summary: &Summary) -> Markup {
+    let survival: Vec<Line> = summary
+        .strata
+        .iter()
+        .filter_map(|stratum| {
+            let curve = stratum.survival.as_ref()?;
+            let point = |step: &crate::stats::survival::Step| {
+                let ends = step.interval.map(|interval| (interval.lower, interval.upper));
+                (step.time.0 as f64, step.survival, ends)
+            };
+            let points: Vec<_> = curve.steps.iter().map(point).collect();
+            Some(Line { label: visible(&stratum.name), points, until: Some(curve.last_seen.0 as f64) })
+        })
+        .collect();
+    let survival_words = words(summary, |stratum| {
+        let curve = stratum.survival.as_ref()?;
+        let last = curve.steps.last().map_or(1.0, |step| step.survival);
+        Some(format!("{} of {} guests crashed, S = {} at the end", curve.crashes, curve.guests, percent(last)))
+    });
+    let settled: Vec<Line> = summary
+        .strata
+        .iter()
+        .filter(|stratum| stratum.convergence.len() > 1)
+        .map(|stratum| Line {
+            label: visible(&stratum.name),
+            points: stratum
+                .convergence
+                .iter()
+                .map(|row| {
+                    let ends = (row.rate.interval.lower, row.rate.interval.upper);
+                    (row.observed.trials() as f64, row.rate.value, Some(ends))
+                })
+                .collect(),
+            until: None,
+        })
+        .collect();
+    let settled_words = words(summary, |stratum| {
+        let rate = stratum.class(Class::Failure)?.rate?;
+        Some(format!("{} after {} trials", rate_words(&rate), count(stratum.counted)))
+    });
+    html! {
+        div.figures {
+            @if !survival.is_empty() {
+                (figure(
+                    "Survival after the flip",
+                    &format!("Kaplan–Meier, virtual time. Hangs and guests that were well count until they were last seen. {survival_words}"),
+                    &curves("f-survival", "Survival after the flip", &survival_words, "time since the flip", Across::Survival, &survival),
+                    &html! {},
+                    &more("strata", LINES, survival.len()),
+                ))
+            }
+            (spread(summary, "f-detection", "From the flip to its detection",
+                "Virtual time to the checkpoint at which the guest had reported something; of the trials in which it did.",
+                |stratum| stratum.detection.as_ref()))
+            (spread(summary, "f-crash", "From the flip to the crash", "Virtual time, of the trials that crashed.",
+                |stratum| stratum.crash.as_ref()))
+            @if !settled.is_empty() {
+                (figure(
+                    "How the rate of failures settled",
+                    &format!("By the number of trials, in the order of the plan. It is no rule to stop by. {settled_words}"),
+                    &curves("f-settled", "Rate of failures against the number of trials", &settled_words, "trials (logarithmic)", Across::Trials, &settled),
+                    &html! {},
+                    &more("strata", LINES, settled.len()),
+                ))
+            }
+        }
+    }
+}
+
+/// Something of each stratum that has it, in words.
+fn words(summary: &Summary, of: impl Fn(&StratumSummary) -> Option<String>) -> String {
+    let parts = summary.strata.iter().take(LINES);
+    let parts = parts.filter_map(|stratum| Some(format!("{}: {}.", visible(&stratum.name), of(stratum)?)));
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+fn spread<'a>(
+    summary: &'a Summary,
+    id: &str,
+    title: &str,
+    about: &str,
+    of: impl Fn(&'a StratumSummary) -> Option<&'a crate::campaign::summary::Times>,
+) -> Markup {
+    let rows: Vec<Range> = summary
+        .strata
+        .iter()
+        .take(STRATA)
+        .filter_map(|stratum| {
+            let times = of(stratum)?;
+            Some(Range {
+                label: visible(&stratum.name),
+                note: format!("{} of {} trials", count(times.trials), count(times.of)),
+                ends: (times.shortest.0 as f64, times.longest.0 as f64),
+                quantiles: times
+                    .quantiles
+                    .iter()
+                    .map(|quantile| (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64))
+                    .collect(),
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    let parts: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let quantiles: Vec<String> =
+                row.quantiles.iter().map(|(name, value)| format!("{name} within {}", time(*value))).collect();
+            format!("{} ({}): {}.", row.label, row.note, quantiles.join(", "))
+        })
+        .collect();
+    let words = parts.join(" ");
+    let chart = ranges(id, title, &words, "time since the flip (logarithmic)", &rows);
+    figure(title, &format!("{about} {words}"), &chart, &html! {}, &more("strata", STRATA, summary.strata.len()))
+}
+
+/// What the consoles reported.
+pub(super) fn titles(summary: &Summary) -> Markup {
+    let found = summary.strata.iter().take(OWN).enumerate().filter_map(|(index, stratum)| {
+        let breakdown = &stratum.by.title;
+        let rows: Vec<&BreakdownRow> = breakdown.rows.iter().filter(|row| row.key.is_some()).collect();
+        let first = rows.first()?;
+        let dot = |row: &&BreakdownRow| Dot {
+            label: visible(row.key.as_deref().unwrap_or_default()),
+            outcome: None,
+            value: row.failure.value,
+            interval: wilson(&row.failure),
+            note: format!("{} trials", count(row.trials)),
+        };
+        let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
+        let title = format!("Reports: {}", visible(&stratum.name));
+        let words = format!(
+            "The commonest is “{}”, in {} of {} trials.",
+            visible(first.key.as_deref().unwrap_or_default()),
+            count(first.trials),
+            count(stratum.counted)
+        );
+        let chart = dots(&format!("f-title{index}"), &title, &words, &[group], Labels::Above);
+        let left_out = more("titles", ROWS, rows.len());
+        Some(figure(&title, &words, &chart, &table_of(breakdown, "title"), &left_out))
+    });
+    let found: Vec<Markup> = found.collect();
+    html! {
+        @if found.is_empty() {
+            p { "No console reported anything." }
+        } @else {
+            div.figures { @for one in found { (one) } }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The page: one file, readable without script, with everything that it takes to repeat the campaign.
+//!
+//! Invariants: **the page asks for nothing outside of itself** (its policy forbids it), and runs no script
+//! but its own, which the policy names by digest. Every text is escaped by [`maud`], and the page's data
+//! cannot end the element that it stands in.
+
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::look::{WORST_FIRST, legend, letter, mark, patterns, visible};
+use super::svg::{count, number, percent};
+use super::trials::{Detail, Trials};
+use super::{figures, repeat};
+use crate::campaign::summary::{Class, Pooled};
+use crate::campaign::{Store, StoreError, Summary};
+use crate::trial::Outcome;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// So many trials are in the page for readers without script.
+const UNSCRIPTED: usize = 40;
+
+/// How the page speaks of the campaign.
+#[derive(Clone, Debug)]
+pub struct PageOptions {
+    /// What the command line calls the campaign: a name or a file, quoted for a shell.
+    pub campaign: String,
+    /// When the page is made.
+    pub made: Timestamp,
+}
+
+/// Makes the page of a campaign.
+///
+/// # Errors
+/// The campaign cannot be read.
+pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<String, StoreError> {
+    let trials = Trials::read(store)?;
+    let name = visible(&summary.name);
+    let replay = format!("cargo xtask campaign replay {} --trial ", options.campaign);
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src '{}'; base-uri 'none'; form-action 'none'",
+        digest(SCRIPT)
+    );
+    let body = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="generator" content={ "flipsim " (env!("CARGO_PKG_VERSION")) };
+                meta name="color-scheme" content="light dark";
+                title { "Campaign " (name) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (patterns())
+                main {
+                    (head(summary, &name, options))
+                    @if summary.totals.done == 0 {
+                        p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
+                            code { "cargo xtask campaign run " (options.campaign) } " carries the trials out." }
+                    } @else {
+                        (results(summary, &trials))
+                        (table(summary, &trials, &replay))
+                    }
+                    (how(store, options))
+                    (words(&trials))
+                }
+                @if summary.totals.done > 0 {
+                    script type="application/json" id="data" { (PreEscaped(data(&trials, &replay))) }
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        }
+    };
+    Ok(body.into_string())
+}
+
+/// The digest by which a policy names a script.
+fn digest(script: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("sha256-");
+    for three in Sha256::digest(script.as_bytes()).chunks(3) {
+        let bytes = [three[0], three.get(1).copied().unwrap_or(0), three.get(2).copied().unwrap_or(0)];
+        let bits = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+/// What the script works on. No `<` is in it, so that it can neither end its element nor begin a comment.
+fn data(trials: &Trials, replay: &str) -> String {
+    let marks: serde_json::Map<String, serde_json::Value> = Outcome::ALL
+        .iter()
+        .map(|outcome| (letter(Some(*outcome)).to_string(), mark(*outcome, 8.0, 7.0, 4.0).into()))
+        .collect();
+    let data = json!({
+        "trials": trials.data, "details": trials.details, "marks": marks, "replay": replay,
+    });
+    data.to_string().replace('<', "\\u003c")
+}
+
+fn small_mark(outcome: Outcome) -> Markup {
+    html! {
+        svg width="16" height="14" viewBox="0 0 16 14" aria-hidden="true" focusable="false" {
+            path class={ "m-" (outcome.name()) } d=(mark(outcome, 8.0, 7.0, 4.0)) {}
+        }
+    }
+}
+
+fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
+    let totals = &summary.totals;
+    let others = [
+        ("pending", totals.pending),
+        ("infra, in no rate", totals.infra),
+        ("not flipped, in no rate", totals.not_flipped),
+    ];
+    html! {
+        header {
+            h1 { "Campaign " (name) }
+            p.soft {
+                (count(totals.done)) " of " (count(totals.planned)) " trials are done"
+                @if let (Some(first), Some(last)) = (totals.first, totals.last) {
+                    ", " (second(first)) " to " (second(last))
+                }
+                ". This page was made at " (second(options.made)) "."
+            }
+            nav {
+                @if totals.done > 0 {
+                    a href="#outcomes-by-stratum" { "Outcomes" } a href="#where" { "Where" } a href="#when" { "When" }
+                    a href="#reports" { "Reports" } a href="#all-trials" { "Trials" }
+                }
+                a href="#how" { "How it was done" } a href="#words" { "Words" }
+            }
+        }
+        @if !summary.warnings.is_empty() {
+            section.warnings aria-label="Warnings" {
+                strong { "Before you read on" }
+                ul { @for warning in &summary.warnings { li { (visible(&warning.to_string())) } } }
+            }
+        }
+        @if totals.done > 0 {
+            ul.tiles {
+                @for outcome in WORST_FIRST {
+                    li { (small_mark(outcome)) (outcome.name()) b { (count(totals.outcomes.get(&outcome).copied().unwrap_or(0))) } }
+                }
+                @for (what, number) in others.into_iter().filter(|(_, number)| *number > 0) {
+                    li { (what) b { (count(number)) } }
+                }
+            }
+            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below: by stratum, and over several strata with their weight." }
+        }
+    }
+}
+
+/// A time of the host without parts of a second.
+fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn results(summary: &Summary, trials: &Trials) -> Markup {
+    html! {
+        h2 id="outcomes-by-stratum" { "What came of the faults" }
+        (figures::outcomes(summary))
+        @for stratum in &summary.strata {
+            details {
+                summary { "Rates of " (visible(&stratum.name)) " as a table" }
+                p.note {
+                    (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
+                    (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
+                    (count(stratum.counted)) " trials that count."
+                    @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
+                    " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
+                }
+                (figures::rates_table(stratum))
+            }
+        }
+        @for pooled in &summary.pooled { (together(pooled)) }
+        h2 id="where" { "Where" }
+        (figures::places(summary, trials))
+        h2 id="when" { "When" }
+        (figures::times(summary))
+        h2 id="reports" { "What the guest reported" }
+        (figures::titles(summary))
+        @if let Some(costs) = &summary.costs {
+            details {
+                summary { "What the trials cost" }
+                p { (count(costs.trials)) " trials in " (number(costs.working_seconds)) " s of work, "
+                    (number(costs.trials_per_second)) " a second, " (number(costs.at_once)) " at once." }
+                table.rates {
+                    thead { tr { th { "part" } th.n { "share" } th.n { "median [µs]" } th.n { "mean [µs]" } th.n { "in all [s]" } } }
+                    tbody {
+                        @for part in costs.parts.iter().chain([&costs.total]) {
+                            tr { th scope="row" { (part.name) } td.n { (percent(part.share)) } td.n { (count(part.median_us)) }
+                                td.n { (number(part.mean_us)) } td.n { (number(part.total_seconds)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn together(pooled: &Pooled) -> Markup {
+    let names: Vec<String> = pooled.strata.iter().map(|name| visible(name)).collect();
+    let entry = |name: String, rate: crate::stats::Estimate, failures: crate::stats::Estimate| {
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td.n { (percent(rate.value)) }
+                td.n { (percent(rate.interval.lower)) " to " (percent(rate.interval.upper)) }
+                td.n { (number(failures.value)) " (" (number(failures.interval.lower)) " to " (number(failures.interval.upper)) ")" }
+            }
+        }
+    };
+    html! {
+        details {
+            summary { "Rates over " (names.join(", ")) " together" }
+            @if let Some(why) = &pooled.why_not {
+                p { "There is none: " (visible(why)) }
+            } @else {
+                p.note { "Each stratum with the weight of its faults; " (pooled.kind) ", pattern " (pooled.pattern) ", "
+                    (count(pooled.counted)) " trials." }
+                table.rates {
+                    thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" } th.n { "extrapolated count" } } }
+                    tbody {
+                        @for rate in &pooled.outcomes { (entry(rate.outcome.name().to_owned(), rate.rate, rate.failures)) }
+                        @for class in Class::ALL {
+                            @if let Some(rate) = pooled.class(class) { (entry(format!("all {}", class.name()), rate.rate, rate.failures)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
+    let (consoles, shown) = trials.consoles;
+    let heads = [
+        ("trial", "trial"), ("outcome", "outcome"), ("stratum", "stratum"), ("at", "time"), ("place", "fault"),
+        ("symbol", "symbol or region"), ("report", "report"),
+    ];
+    let choices = WORST_FIRST.map(|outcome| (letter(Some(outcome)), outcome.name()));
+    html! {
+        h2 id="all-trials" { "The trials" }
+        p.note {
+            "All " (count(trials.all as u64)) " trials that have a result are in this page, and the details of "
+            (count(trials.details.len() as u64)) " of them: of each outcome and title some, from the worst on. "
+            "Of " (count(consoles)) " consoles that are not the golden run's, " (count(shown)) " are here, long ones cut. "
+            "Left out are the other details and consoles; " code { "cargo xtask campaign export" } " prints them all, and "
+            "the command at each trial carries it out again."
+        }
+        (legend(&WORST_FIRST, true))
+        div.controls.scripted hidden {
+            fieldset id="outcomes" {
+                legend { "outcomes" }
+                @for (letter, name) in choices.into_iter().chain([('i', "infra"), ('-', "not flipped")]) {
+                    label { input type="checkbox" value=(letter) checked; " " (name) }
+                }
+            }
+            label { "stratum"
+                select id="stratum" {
+                    option value="" { "all" }
+                    @for (index, stratum) in summary.strata.iter().enumerate() { option value=(index) { (visible(&stratum.name)) } }
+                }
+            }
+            label { "search" input type="search" id="search" placeholder="x19:5, vfs_read, Oops, 17" autocomplete="off"; }
+        }
+        div.pager.scripted hidden {
+            button type="button" id="previous" { "previous" }
+            button type="button" id="next" { "next" }
+            span id="count" role="status" {}
+        }
+        table.trials.scripted id="trials" hidden {
+            thead { tr { @for (key, name) in heads { th scope="col" data-key=(key) { (name) } } } }
+            tbody id="rows" {}
+        }
+        div.unscripted {
+            p.note { "Without script the first " (UNSCRIPTED.min(trials.details.len())) " are shown." }
+            table.trials {
+                thead { tr { @for (_, name) in heads { th scope="col" { (name) } } } }
+                tbody { @for detail in trials.details.iter().take(UNSCRIPTED) { (unscripted(detail, replay)) } }
+            }
+        }
+    }
+}
+
+/// A trial for readers without script.
+fn unscripted(detail: &Detail, replay: &str) -> Markup {
+    let fact = |name: &str| {
+        detail.facts.iter().find(|(key, _)| key == name).map(|(_, text)| text.as_str()).unwrap_or_default()
+    };
+    html! {
+        tr {
+            td data-label="trial" { (detail.id) }
+            td data-label="outcome" {
+                @match detail.outcome {
+                    Some(outcome) => { (small_mark(outcome)) (outcome.name()) },
+                    None => "not flipped",
+                }
+            }
+            td data-label="stratum" { (detail.stratum) }
+            td.n data-label="time" { (detail.at) }
+            td.code data-label="fault" { (detail.place) }
+            td data-label="symbol or region" { (fact("place")) }
+            td data-label="report" { (fact("report")) }
+        }
+        tr.more {
+            td colspan="7" {
+                details {
+                    summary { "Evidence of trial " (detail.id) }
+                    dl {
+                        @for (name, text) in &detail.facts { dt { (name) } dd { (text) } }
+                        dt { "again" } dd { code { (replay) (detail.id) } }
+                    }
+                    @if let Some(console) = &detail.console { pre { (console) } }
+                }
+            }
+        }
+    }
+}
+
+/// What was done, so that it can be done again.
+fn how(store: &Store, options: &PageOptions) -> Markup {
+    let (manifest, spec) = (store.manifest(), store.spec());
+    let mut command = manifest.command.iter();
+    let program = command.next().map(|_| "cargo xtask".to_owned());
+    let line: Vec<String> = program.into_iter().chain(command.map(|word| quoted(word))).collect();
+    html! {
+        h2 id="how" { "How it was done" }
+        p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
+            "The plan's digest must come out the same; so must every trial." }
+        pre { (visible(&repeat::toml_of(spec))) }
+        pre {
+            "cargo xtask campaign new again --spec campaign.toml\n"
+            "cargo xtask campaign run again\n"
+            "cargo xtask report compare " (options.campaign) " again"
+        }
+        dl {
+            dt { "command" } dd { code { (visible(&line.join(" "))) } }
+            dt { "made" } dd { (second(manifest.created)) }
+            dt { "seed" } dd { (spec.seed) }
+            dt { "plan" } dd { "SHA-256 " code { (store.plan_digest()) } }
+            dt { "golden run" } dd { "SHA-256 " code { (visible(&manifest.golden)) } }
+            dt { "template" } dd { code { (visible(&manifest.template)) } }
+            @for (name, text) in &manifest.versions { dt { (visible(name)) } dd { (visible(text)) } }
+            @for (name, digest) in &manifest.inputs { dt { (visible(name)) } dd { "SHA-256 " code { (visible(digest)) } } }
+            @for (name, text) in &manifest.host { dt { "host's " (visible(name)) } dd { (visible(text)) } }
+            dt { "this page" } dd { "flipsim " (env!("CARGO_PKG_VERSION")) ", " code { "cargo xtask report " (options.campaign) } }
+        }
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+fn words(trials: &Trials) -> Markup {
+    html! {
+        h2 id="words" { "Words" }
+        dl {
+            dt { "crash" } dd { "panic, reset, power-off, exception storm" }
+            dt { "hang" } dd { "not done long after the golden run was" }
+            dt { "sdc" } dd { "silent data corruption: the output is wrong, and nothing was noticed" }
+            dt { "detected" } dd { "the guest noticed, and went on" }
+            dt { "latent" } dd { "the output is right, the state at the end is not the golden run's" }
+            dt { "masked" } dd { "the state is the golden run's" }
+            dt { "infra" } dd { "ours, not the guest's: in no rate" }
+            dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
+            dt { "failure" } dd { "crash, hang, sdc or detected" }
+            dt { "golden run" } dd { "the same guest without a fault" }
+            dt { "time" } dd { "virtual: of the guest's clock" @if trials.all > 0 { ", from the quiescent point on where nothing else is said" } }
+            dt { "interval" } dd { "of the trials that were not drawn; it knows nothing of whether the model is the hardware" }
+        }
+    }
+}

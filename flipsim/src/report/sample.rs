@@ -1,0 +1,23 @@
+//! A synthetic campaign with its summary, for the tests of this folder.
+
+use tempfile::TempDir;
+
+use crate::campaign::summary::{Options, Summary};
+use crate::campaign::Store;
+
+/// A campaign in a folder of its own.
+pub struct Sample {
+    /// The campaign.
+    pub store: Store,
+    /// What it says.
+    pub summary: Summary,
+    _folder: TempDir,
+}
+
+/// A campaign of so many trials.
+pub fn campaign(trials: u64) -> Sample {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::testing::campaign::sample(&folder.path().join("sample.sqlite"), trials);
+    let summary = Summary::new(&store, &Options::default()).unwrap();
+    Sample { store, summary, _folder: folder }
+}

@@ -8,6 +8,7 @@
 //! Outcomes add up to `counted`, and so does every breakdown. What cannot be estimated is `None`.
 
 mod costs;
+mod field;
 mod gather;
 mod pool;
 mod warning;
@@ -31,6 +32,7 @@ use crate::trial::Outcome;
 use crate::units::VirtualNs;
 
 pub use costs::{CostPart, CostSummary};
+pub use field::{FitRow, MissionRow};
 pub use pool::{Pooled, PooledRate};
 pub use warning::Warning;
 

@@ -61,7 +61,28 @@ pub struct Rate {
     pub failures: Option<Estimate>,
 }
 
+/// Which of its two intervals a rate is shown with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Wilson's: near its confidence on the average.
+    #[default]
+    Wilson,
+    /// Clopper and Pearson's, exact: at least its confidence, and wider.
+    ClopperPearson,
+}
+
 impl Rate {
+    /// The rate with one of its intervals.
+    #[must_use]
+    pub fn estimate(&self, method: Method) -> Estimate {
+        let interval = match method {
+            Method::Wilson => self.wilson,
+            Method::ClopperPearson => self.clopper_pearson,
+        };
+        Estimate { value: self.value, interval }
+    }
+
     /// The rate of some trials that were drawn uniformly from a part of the fault space of this size.
     #[must_use]
     pub fn new(observed: Observed, confidence: Confidence, size: Option<SpaceSize>) -> Self {

@@ -166,6 +166,7 @@ pub struct Store {
     spec: CampaignSpec,
     strata: Vec<Stratum>,
     digest: String,
+    overlaps: Option<Vec<(u32, u32)>>,
     trials: u64,
     /// Held by who writes. Below the connection, so that it is given up after that is closed.
     lock: Option<Lock>,
@@ -269,6 +270,11 @@ impl Store {
         let manifest = serde_json::from_str(&meta("manifest")?).map_err(damaged("manifest"))?;
         let spec = serde_json::from_str(&meta("spec")?).map_err(damaged("spec"))?;
         let digest = meta("plan")?;
+        let sql = "SELECT value FROM meta WHERE key = 'overlaps'";
+        let overlaps: Option<String> =
+            conn.query_row(sql, [], |row| row.get(0)).optional().map_err(&error)?;
+        let overlaps =
+            overlaps.map(|json| serde_json::from_str(&json)).transpose().map_err(damaged("overlaps"))?;
         let strata = {
             let sql = "SELECT name, targets, faults, times, trials FROM stratum ORDER BY id";
             let mut statement = conn.prepare(sql).map_err(&error)?;
@@ -280,7 +286,7 @@ impl Store {
             rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(&error)?
         };
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
-        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, trials, lock, conn })
+        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, overlaps, trials, lock, conn })
     }
 
     /// The campaign's file.
@@ -305,6 +311,13 @@ impl Store {
     #[must_use]
     pub fn strata(&self) -> &[Stratum] {
         &self.strata
+    }
+
+    /// The pairs of strata, by number, that have a fault in common; `None` in a file that was made before
+    /// this was kept.
+    #[must_use]
+    pub fn overlaps(&self) -> Option<&[(u32, u32)]> {
+        self.overlaps.as_deref()
     }
 
     /// The SHA-256 of its plan.
@@ -619,6 +632,7 @@ fn write_plan(
         ("manifest", json(manifest)),
         ("spec", spec.json()),
         ("plan", digest.finish()),
+        ("overlaps", json(&plan.overlaps())),
     ];
     for (key, value) in meta {
         transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [key, &value]).map_err(&error)?;

@@ -101,6 +101,14 @@ fn rates(
     tally: &Tally<String, Outcome>,
     confidence: Confidence,
 ) -> Result<Rates, String> {
+    let Some(overlaps) = store.overlaps() else {
+        return Err("this campaign's file does not say whether they overlap; make it anew".to_owned());
+    };
+    let among = |number: u32| usize::try_from(number).is_ok_and(|number| indices.contains(&number));
+    if let Some((one, other)) = overlaps.iter().find(|(one, other)| among(*one) && among(*other)) {
+        let name = |number: u32| store.strata().get(number as usize).map_or("", |stratum| &stratum.name);
+        return Err(format!("{} and {} have faults in common", name(*one), name(*other)));
+    }
     let members: Vec<&Stratum> = indices.iter().filter_map(|index| store.strata().get(*index)).collect();
     let estimate = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<(Estimate, Estimate), String> {
         let sizes = members.iter().map(|stratum| (&stratum.name, space_of(stratum)));

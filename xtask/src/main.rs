@@ -33,6 +33,7 @@ mod lab;
 mod paths;
 mod proc;
 mod progress;
+mod report;
 mod setup;
 mod source;
 mod template;
@@ -74,6 +75,7 @@ enum Command {
     Boot(boot::Args),
     Inject(Box<inject::Args>),
     Campaign(campaign::Args),
+    Report(report::Args),
     Bench(bench::Args),
     Test(check::TestArgs),
     Tidy(check::TidyArgs),
@@ -123,6 +125,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Boot(args) => boot::run(args)?,
         Command::Inject(args) => inject::run(*args)?,
         Command::Campaign(args) => campaign::run(args)?,
+        Command::Report(args) => report::run(&args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Test(args) => check::test(&args)?,
         Command::Tidy(_) => check::tidy()?,

@@ -10,6 +10,7 @@
 //! **What a guest printed is shown, and never does anything.**
 
 pub mod charts;
+pub mod compare;
 pub mod export;
 mod figures;
 pub mod look;

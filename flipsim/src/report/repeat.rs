@@ -49,13 +49,13 @@ pub fn toml_of(spec: &CampaignSpec) -> String {
         None => {}
         Some(Size::Trials(trials)) => line("trials", trials.to_string()),
         Some(Size::Margin { margin, confidence }) => {
-            line("margin", format!("\"{}\"", margin.0));
-            line("confidence", format!("\"{}\"", confidence.0));
+            line("margin", format!("\"{}\"", margin.value()));
+            line("confidence", format!("\"{}\"", confidence.level()));
         }
         Some(Size::Relative { relative, rate, confidence }) => {
-            line("relative", format!("\"{}\"", relative.0));
-            line("rate", format!("\"{}\"", rate.0));
-            line("confidence", format!("\"{}\"", confidence.0));
+            line("relative", format!("\"{}\"", relative.value()));
+            line("rate", format!("\"{}\"", rate.value()));
+            line("confidence", format!("\"{}\"", confidence.level()));
         }
     }
     let sharing = match spec.sharing {
@@ -103,7 +103,7 @@ pub fn toml_of(spec: &CampaignSpec) -> String {
             let _ = writeln!(out, "trials = {trials}");
         }
         if let Some(share) = stratum.share {
-            let _ = writeln!(out, "share = \"{}\"", share.0);
+            let _ = writeln!(out, "share = \"{}\"", share.value());
         }
     }
     out

@@ -76,13 +76,16 @@ pub struct Group {
 /// Where the labels of dots stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
+    /// Outcomes, to the left.
+    Outcomes,
     /// To the left, a dozen letters.
     Beside,
     /// Above, with room for a title.
     Above,
 }
 
-/// Rates with intervals on one logarithmic axis. A rate of 0 has no mark, only the end of its interval.
+/// Rates with intervals on one axis: logarithmic where labels are [`Labels::Outcomes`], as rates of outcomes
+/// span decades. A rate of 0 has no mark, only the end of its interval.
 #[must_use]
 pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: Labels) -> Markup {
     let all = || groups.iter().flat_map(|group| &group.dots);
@@ -90,10 +93,16 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
     let least = least.fold(0.1, f64::min).max(1e-9);
     let floor = 10f64.powf((least.log10() - 1e-9).floor());
     let (left, right, each) = match labels {
-        Labels::Beside => (104.0, WIDTH - 84.0, 17.0),
-        Labels::Above => (8.0, WIDTH - 84.0, 34.0),
+        Labels::Outcomes | Labels::Beside => (104.0, WIDTH - 88.0, 17.0),
+        Labels::Above => (20.0, WIDTH - 88.0, 34.0),
     };
-    let scale = Scale::log((floor, 1.0), (left, right));
+    let most = all().map(|dot| dot.interval.1).fold(0.0, f64::max).clamp(1e-6, 1.0);
+    let log = labels == Labels::Outcomes;
+    let scale = if log {
+        Scale::log((floor, 1.0), (left, right))
+    } else {
+        Scale::linear((0.0, most), (left, right))
+    };
     let mut y = 6.0;
     let mut rows = Vec::new();
     for group in groups {
@@ -103,17 +112,17 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
         }
         for dot in &group.dots {
             let (label_at, middle) = match labels {
-                Labels::Beside => (y + 12.0, y + 8.0),
+                Labels::Outcomes | Labels::Beside => (y + 12.0, y + 8.0),
                 Labels::Above => (y + 13.0, y + 25.0),
             };
             let (low, high) = (scale.at(dot.interval.0), scale.at(dot.interval.1));
             rows.push(html! {
                 g {
                     title { (dot.label) ": " (dot.note) ", " (percent(dot.interval.0)) " to " (percent(dot.interval.1)) }
-                    @if labels == Labels::Beside {
+                    @if labels != Labels::Above {
                         text.tick x=(place(left - 8.0)) y=(place(label_at)) text-anchor="end" { (fit(&dot.label, left - 8.0)) }
                     } @else {
-                        text.tick x="8" y=(place(label_at)) { (fit(&dot.label, WIDTH - 16.0)) }
+                        text.tick x=(place(left)) y=(place(label_at)) { (fit(&dot.label, WIDTH - left - 8.0)) }
                     }
                     path.whisker d={
                         "M" (place(low)) " " (place(middle)) "H" (place(high))
@@ -126,14 +135,14 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
                             None => circle.dot cx=(place(scale.at(dot.value))) cy=(place(middle)) r="3.5" {},
                         }
                     }
-                    text.tick x=(place(right + 8.0)) y=(place(middle + 4.0)) { (dot.note) }
+                    text.tick x=(place(right + 10.0)) y=(place(middle + 4.0)) { (dot.note) }
                 }
             });
             y += each;
         }
     }
     let body = html! {
-        (x_axis(&scale, (6.0, y + 4.0), 0, "rate, with its interval (logarithmic)", &tick_percent))
+        (x_axis(&scale, (6.0, y + 4.0), 5, if log { "rate, with its interval (logarithmic)" } else { "rate, with its interval" }, &tick_percent))
         @for row in rows { (row) }
     };
     chart(id, title, description, y + 42.0, &body)
@@ -148,8 +157,8 @@ pub struct Column {
     pub trials: u64,
     /// The outcomes that are drawn, from the bottom up.
     pub parts: Vec<(Outcome, u64)>,
-    /// The interval of the rate of all that are drawn.
-    pub interval: (f64, f64),
+    /// The interval of the rate of all that are drawn; `None` without a trial.
+    pub interval: Option<(f64, f64)>,
 }
 
 /// Columns of shares, divided by outcome, with the interval of the whole.
@@ -157,7 +166,7 @@ pub struct Column {
 #[expect(clippy::cast_precision_loss, reason = "shares of a column")]
 pub fn columns(id: &str, title: &str, description: &str, axis: &str, columns: &[Column]) -> Markup {
     let (left, right, top, bottom) = (52.0, WIDTH - 6.0, 30.0, 206.0);
-    let most = columns.iter().map(|column| column.interval.1).fold(0.0, f64::max).clamp(1e-6, 1.0);
+    let most = columns.iter().filter_map(|column| Some(column.interval?.1)).fold(0.0, f64::max).clamp(1e-6, 1.0);
     let scale = Scale::linear((0.0, most), (bottom, top));
     let each = (right - left) / columns.len().max(1) as f64;
     let bar = (each * 0.72).min(34.0);
@@ -180,9 +189,9 @@ pub fn columns(id: &str, title: &str, description: &str, axis: &str, columns: &[
                     @let high = scale.at(from as f64 / all);
                     rect class={ "a-" (outcome.name()) } x=(place(x - bar / 2.0)) y=(place(high)) width=(place(bar)) height=(place(low - high)) {}
                 }
-                path.whisker d={
-                    "M" (place(x)) " " (place(scale.at(column.interval.0))) "V" (place(scale.at(column.interval.1)))
-                } {}
+                @if let Some((low, high)) = column.interval {
+                    path.whisker d={ "M" (place(x)) " " (place(scale.at(low))) "V" (place(scale.at(high))) } {}
+                }
             }
             @if (index as f64) % skip == 0.0 {
                 text.tick x=(place(x)) y=(place(bottom + 15.0)) text-anchor="middle" { (column.label) }

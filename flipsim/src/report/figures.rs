@@ -107,7 +107,7 @@ pub(super) fn outcomes(summary: &Summary) -> Markup {
             (figure(
                 &rates_title,
                 "Wilson intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
-                &html! { (legend(&WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Beside)) },
+                &html! { (legend(&WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,
             ))
@@ -210,14 +210,18 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     if rows.len() < 2 {
         return html! {};
     }
-    let bars: Vec<Column> = rows
-        .iter()
-        .take(COLUMNS)
-        .map(|row| Column {
-            label: row.key.clone().unwrap_or_default(),
-            trials: row.trials,
-            parts: FAILURES.iter().map(|o| (*o, row.outcomes.get(o).copied().unwrap_or(0))).collect(),
-            interval: wilson(&row.failure),
+    // A bit without a trial keeps its place.
+    let of = |bit: usize| rows.iter().find(|row| row.key.as_deref() == Some(bit.to_string().as_str()));
+    let bits = rows.iter().filter_map(|row| row.key.as_deref()?.parse::<usize>().ok()).max().map_or(0, |most| most + 1);
+    let bars: Vec<Column> = (0..bits.min(COLUMNS))
+        .map(|bit| Column {
+            label: bit.to_string(),
+            trials: of(bit).map_or(0, |row| row.trials),
+            parts: FAILURES
+                .iter()
+                .map(|outcome| (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0)))
+                .collect(),
+            interval: of(bit).map(|row| wilson(&row.failure)),
         })
         .collect();
     let axis = match stratum.kind {
@@ -236,7 +240,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     });
     let id = format!("f-bit{index}");
     let chart = html! { (legend(&FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
-    figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, rows.len()))
+    figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
 }
 
 fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
@@ -245,6 +249,8 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     if rows.is_empty() || (by == By::Region && rows.len() < 2) {
         return html! {};
     }
+    let all = rows.len();
+    rows.retain(|row| row.failures() > 0);
     // The order of a picture is by what it shows.
     rows.sort_by(|a, b| b.failure.value.total_cmp(&a.failure.value).then(b.trials.cmp(&a.trials)));
     let dot = |row: &&BreakdownRow| Dot {
@@ -256,7 +262,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     };
     let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
     let title = format!("Failures by {}: {}", by.name(), visible(&stratum.name));
-    let words = rows.first().map_or(String::new(), |row| {
+    let words = rows.first().map_or(format!("No failure in any of {all}."), |row| {
         format!(
             "The highest rate is that of {}: {}. Each row has its own interval: the most striking row of many is no evidence yet.",
             visible(row.key.as_deref().unwrap_or_default()),
@@ -265,13 +271,20 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     });
     let labels = if by == By::Register { Labels::Beside } else { Labels::Above };
     let id = format!("f-{}{index}", by.name());
-    let chart = dots(&id, &title, &words, &[group], labels);
+    let chart = if rows.is_empty() { html! {} } else { dots(&id, &title, &words, &[group], labels) };
     let what = match by {
         By::Register => "registers",
         By::Region => "regions",
         _ => "symbols",
     };
-    figure(&title, &words, &chart, &table_of(breakdown, by.name()), &more(what, ROWS, rows.len()))
+    let shown = rows.len().min(ROWS);
+    let left_out = if all > shown {
+        format!("{shown} of {all} {what} are shown: of those with a failure the ones with the highest rates.")
+    } else {
+        String::new()
+    };
+    let numbers = table_of(breakdown, by.name());
+    figure(&title, &words, &chart, &numbers, if rows.is_empty() { "" } else { &left_out })
 }
 
 /// A breakdown as a table, with what it leaves out.

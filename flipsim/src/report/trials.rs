@@ -65,7 +65,7 @@ pub struct Trials {
     pub ram: Vec<Spot>,
     /// The faults in registers; a place is an index of `registers`.
     pub reg: Vec<Spot>,
-    /// The registers, in the order of their first fault.
+    /// The registers, in the order of their names and numbers.
     pub registers: Vec<String>,
 }
 
@@ -174,6 +174,24 @@ impl Columns {
     }
 }
 
+/// Sorts registers as people count them, x2 before x10, and renumbers the places of their faults.
+fn in_order(names: Vec<String>, spots: &mut [Spot]) -> Vec<String> {
+    let key = |name: &String| {
+        let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = name[letters.len()..].parse::<u64>().ok();
+        // Numbered ones first: sp and pc stand behind x30.
+        (number.is_none(), letters.to_owned(), number)
+    };
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|index| key(&names[*index]));
+    let mut places = vec![0u64; names.len()];
+    order.iter().zip(0..).for_each(|(old, new)| places[*old] = new);
+    for spot in spots {
+        spot.place = usize::try_from(spot.place).ok().and_then(|old| places.get(old)).copied().unwrap_or(0);
+    }
+    order.into_iter().map(|index| names[index].clone()).collect()
+}
+
 /// Where a fault strikes, as `campaign trial` takes it.
 #[must_use]
 pub fn place_of(fault: &Fault) -> String {
@@ -236,6 +254,7 @@ impl Trials {
             }
             columns.add(&row);
         }
+        let registers = in_order(registers.texts, &mut reg);
         let mut trials = Trials {
             all: columns.id.len(),
             consoles: (store.consoles()?, 0),
@@ -243,7 +262,7 @@ impl Trials {
             data: columns.json(&strata, begin),
             ram,
             reg,
-            registers: registers.texts,
+            registers,
         };
         trials.read_details(store, &strata, groups)?;
         Ok(trials)

@@ -976,7 +976,7 @@ mod tests {
     fn four_gigabytes_are_drawn_from_without_a_list() {
         let units = Units::new(&[range("0x0-0xffffffff")], 1).unwrap();
         let drawn = units.draw(1_000, &mut fault_rng(1, 0)).unwrap();
-        let different: std::collections::BTreeSet<_> = drawn.iter().collect();
+        let different: BTreeSet<_> = drawn.iter().collect();
         assert_eq!(different.len(), 1_000);
         assert!(drawn.iter().any(|n| *n > 0xf000_0000) && drawn.iter().any(|n| *n < 0x1000_0000));
         assert!(matches!(units.draw(1 << 33, &mut fault_rng(1, 0)), Err(UnitsError::TooMany { .. })));

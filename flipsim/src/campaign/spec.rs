@@ -793,7 +793,9 @@ trials = 100
     fn what_is_wrong_is_shown_with_its_line() {
         for (from, to, line, says) in [
             ("seed", "sed", "line 3", "unknown field `sed`"),
-            ("\"1%\"", "\"1 percent\"", "line 4", "is not a fraction"),
+            ("\"1%\"", "\"1 percent\"", "line 4", "is not a share"),
+            ("\"1%\"", "\"0%\"", "", "a margin of 0 at a rate of 0.5 takes no number of trials"),
+            ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
             ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
             ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
             ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),

@@ -291,9 +291,9 @@ impl Breakdowns {
 /// A table of trials by a key. The trials of `rows` and `rest` add up to the stratum's `counted`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Breakdown {
-    /// One row a key.
+    /// One row a key; what has none comes last.
     pub rows: Vec<BreakdownRow>,
-    /// The rows that are not shown, added up.
+    /// The rows with a key that are not shown, added up.
     pub rest: Option<BreakdownRest>,
 }
 
@@ -349,7 +349,7 @@ pub struct SurvivalCurve {
     pub last_seen: VirtualNs,
     /// The first time with S(t) ≤ ½; `None` when more than half live on.
     pub median: Option<TimeEstimate>,
-    /// The mean time alive up to `last_seen`, in nanoseconds.
+    /// The mean time alive up to `last_seen`, in nanoseconds; `None` without a crash.
     pub restricted_mean: Option<Estimate>,
 }
 
@@ -419,3 +419,6 @@ fn space_of(stratum: &super::plan::Stratum) -> SpaceSize {
 fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
     format_pattern(spec.pattern_of(stratum))
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(keys, COLUMNS);
         }
         assert!(value["summary"]["totals"]["counted"].as_u64().unwrap() > 0);
-        assert_eq!(value["manifest"]["template"], "sample-template");
+        assert_eq!(value["manifest"]["template"], "template-of-a-fake");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Sample {
 /// A campaign of so many trials.
 pub fn campaign(trials: u64) -> Sample {
     let folder = tempfile::tempdir().unwrap();
-    let store = crate::testing::campaign::sample(&folder.path().join("sample.sqlite"), trials);
+    let store = crate::testing::hostile_campaign::sample(&folder.path().join("sample.sqlite"), trials).unwrap();
     let summary = Summary::new(&store, &Options::default()).unwrap();
     Sample { store, summary, _folder: folder }
 }

@@ -5,9 +5,10 @@
 //! Invariant: a fake falls into the same traps as QEMU 7.1 and 7.2 do, so a client that works
 //! against it by luck does not.
 
-pub mod campaign;
+pub mod fake_campaign;
 pub mod fake_monitor;
 pub mod fake_stub;
+pub mod hostile_campaign;
 mod server;
 
 pub use fake_monitor::{FakeMonitor, FakeMonitorBuilder, Misbehaviour};

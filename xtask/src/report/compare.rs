@@ -10,7 +10,7 @@ use flipsim::report::look::visible;
 use flipsim::report::svg::{count, number, percent};
 use flipsim::stats::{Confidence, Estimate};
 
-use super::{is_stdout, open, summary_of, write};
+use super::{Intervals, is_stdout, open, summary_of, write};
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.
 ///
@@ -32,19 +32,18 @@ pub struct Args {
     /// Write the comparison as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How sure intervals are
-    #[arg(long, value_name = "SHARE", default_value = "95%")]
-    confidence: Confidence,
+    #[command(flatten)]
+    intervals: Intervals,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (open(&args.a)?, open(&args.b)?);
-    let summaries = [summary_of(&a, args.confidence)?, summary_of(&b, args.confidence)?];
+    let summaries = [summary_of(&a, args.intervals)?, summary_of(&b, args.intervals)?];
     let [first, second] = &summaries;
     let found = compare(&Side { store: &a, summary: first }, &Side { store: &b, summary: second })?;
     if args.json.as_deref().is_none_or(|path| !is_stdout(path)) {
-        for line in lines(&found, args.confidence) {
+        for line in lines(&found, first.confidence) {
             outln!("{line}");
         }
     }

@@ -4,7 +4,6 @@
 //! at all.
 
 mod compare;
-mod terminal;
 
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
-use flipsim::campaign::summary::{Options, Summary};
+use flipsim::campaign::Summary;
+use flipsim::report::look::visible;
 use flipsim::report::export::{self, ExportError};
 use flipsim::report::{PageOptions, page};
-use flipsim::stats::Confidence;
 
 use crate::campaign::new::path_of;
+use crate::campaign::show::{self, Intervals};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::paths;
 
@@ -61,9 +61,8 @@ struct Out {
     /// Write summary and trials as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How sure intervals are
-    #[arg(long, value_name = "SHARE", default_value = "95%")]
-    confidence: Confidence,
+    #[command(flatten)]
+    intervals: Intervals,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -76,9 +75,20 @@ fn open(name: &str) -> Result<Store> {
     Store::open_readonly(&path_of(name)?).exit_with(Code::Usage)
 }
 
-fn summary_of(store: &Store, confidence: Confidence) -> Result<Summary> {
-    let options = Options { confidence, ..Options::default() };
-    Summary::new(store, &options).exit_with(Code::Usage)
+fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {
+    Summary::new(store, &intervals.options()).exit_with(Code::Usage)
+}
+
+/// The report at the terminal. What a guest or a file says moves no cursor.
+fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
+    let mut text = show::overview(summary, store.running(), intervals.method());
+    for stratum in &summary.strata {
+        text += &show::times(stratum);
+    }
+    if summary.totals.done == 0 {
+        text += &format!("no trial has a result yet; `cargo xtask campaign run {}` carries them out\n", summary.name);
+    }
+    outln!("{}", visible(text.trim_end()));
 }
 
 /// Runs the command.
@@ -89,21 +99,21 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(name) = &args.campaign else {
         bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));
     };
-    let Out { html, csv, json, confidence } = &args.out;
+    let Out { html, csv, json, intervals } = &args.out;
     let to_stdout = |path: &Option<PathBuf>| path.as_deref().is_some_and(is_stdout);
     let piped = [html, csv, json].into_iter().filter(|path| to_stdout(path)).count();
     if piped > 1 {
         bail!(exit_error(Code::Usage, "only one of --html, --csv and --json can go to standard output"));
     }
     let store = open(name)?;
-    let summary = summary_of(&store, *confidence)?;
+    let summary = summary_of(&store, *intervals)?;
     let page_to = match html {
         Some(path) => Some(path.clone()),
         None if csv.is_some() || json.is_some() => None,
         None => Some(default_page(&store)?),
     };
     if piped == 0 {
-        terminal::show(&summary);
+        at_the_terminal(&summary, &store, *intervals);
     }
     let mut written = Vec::new();
     if let Some(path) = page_to {

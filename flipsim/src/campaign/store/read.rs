@@ -313,6 +313,12 @@ impl Store {
         Ok(counts)
     }
 
+    /// The other process that works on the campaign now.
+    #[must_use]
+    pub fn running(&self) -> Option<u32> {
+        Lock::holder(&self.path).filter(|pid| *pid != std::process::id())
+    }
+
     /// How the campaign stands.
     ///
     /// # Errors
@@ -343,7 +349,7 @@ impl Store {
             created: self.manifest.created,
             first: counts.recorded.and_then(|(first, _)| time(first)),
             last: counts.recorded.and_then(|(_, last)| time(last)),
-            running: Lock::holder(&self.path),
+            running: self.running(),
             trials: self.trials,
             done: counts.done(),
             lost: lost.cast_unsigned(),

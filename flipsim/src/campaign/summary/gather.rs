@@ -21,7 +21,7 @@ use crate::golden::Golden;
 use crate::record::Timing;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
-use crate::stats::survival::{Ending, Hangs, Survival};
+use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
 use crate::trial::Outcome;
@@ -35,7 +35,7 @@ struct Part {
     /// By the keys of [`By::ALL`].
     by: [Tally<Option<String>, Outcome>; 5],
     failed: Vec<bool>,
-    endings: Vec<Ending>,
+    lifetimes: Vec<Lifetime>,
     hangs: u64,
     detection: Vec<VirtualNs>,
     crash: Vec<VirtualNs>,
@@ -46,7 +46,7 @@ impl Part {
         Part {
             by: std::array::from_fn(|_| Tally::of([])),
             failed: Vec::new(),
-            endings: Vec::new(),
+            lifetimes: Vec::new(),
             hangs: 0,
             detection: Vec::new(),
             crash: Vec::new(),
@@ -79,18 +79,16 @@ impl Part {
         if let Some(detected) = row.detected_ns {
             self.detection.push(since(detected));
         }
-        self.endings.push(match outcome {
+        self.lifetimes.push(match outcome {
             Outcome::Crash => {
                 // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
                 let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
                 self.crash.push(at);
-                Ending::Failed { at }
+                Lifetime::Failed(at)
             }
             // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => {
-                Ending::Survived { until: since(golden_end.unwrap_or(end).max(end)) }
-            }
-            _ => Ending::Survived { until: since(end) },
+            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
+            _ => Lifetime::Censored(since(end)),
         });
     }
 
@@ -132,7 +130,7 @@ impl Part {
             classes: Class::ALL.map(class).into(),
             margin: margin_of(counted, confidence, Share::HALF, Some(space)),
             by,
-            survival: survival(&self.endings, self.hangs, self.crash.len() as u64, options),
+            survival: survival(self.lifetimes, self.hangs, self.crash.len() as u64, options),
             detection: times(self.detection, counted, confidence),
             crash: times(self.crash, counted, confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
@@ -291,11 +289,14 @@ fn breakdown(by: By, tally: &Tally<Option<String>, Outcome>, counted: u64, optio
             (a.is_none(), worse, other, a).cmp(&(b.is_none(), bad, some, b))
         }),
     }
+    // What has no name is shown beside those that are left out, and never among them.
+    let nameless = if rows.last().is_some_and(|(key, ..)| key.is_none()) { rows.pop() } else { None };
     let shown = match by {
         By::Bit | By::Register | By::Region => rows.len(),
         By::Symbol | By::Title => options.top.min(rows.len()),
     };
     let rest = rows.split_off(shown);
+    rows.extend(nameless);
     let rate = |failures: u64, trials: u64| {
         let of = if by == By::Title { counted } else { trials };
         Observed::new(failures, of).ok().map(|observed| Rate::new(observed, options.confidence, None))
@@ -322,8 +323,7 @@ fn natural(key: Option<&str>) -> (bool, String, u64, String) {
     (key.is_none(), word.to_owned(), number.parse().unwrap_or(0), name.to_owned())
 }
 
-fn survival(endings: &[Ending], hangs: u64, crashes: u64, options: &Options) -> Option<SurvivalCurve> {
-    let lifetimes = endings.iter().map(|ending| ending.lifetime(Hangs::CensoredAtHorizon));
+fn survival(lifetimes: Vec<Lifetime>, hangs: u64, crashes: u64, options: &Options) -> Option<SurvivalCurve> {
     let curve = Survival::new(lifetimes, options.confidence)?;
     Some(SurvivalCurve {
         guests: curve.guests,
@@ -331,7 +331,8 @@ fn survival(endings: &[Ending], hangs: u64, crashes: u64, options: &Options) -> 
         hangs,
         last_seen: curve.last_seen,
         median: curve.median(),
-        restricted_mean: curve.restricted_mean(curve.last_seen),
+        // Without a crash its interval would have no width.
+        restricted_mean: curve.restricted_mean(curve.last_seen).filter(|_| crashes > 0),
         steps: thinned(curve.steps, options.points),
     })
 }

@@ -111,7 +111,8 @@ fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale,
     let grid = 1.5;
     let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, grid)).collect();
     let r = match outcome {
-        Outcome::Masked | Outcome::Latent => 1.8,
+        Outcome::Masked => 2.4,
+        Outcome::Latent => 1.8,
         _ => 3.2,
     };
     cells.into_iter().map(|(cx, cy)| mark(outcome, f64::from(cx) * grid, f64::from(cy) * grid, r)).collect()

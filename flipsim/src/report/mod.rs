@@ -20,6 +20,8 @@ mod repeat;
 #[cfg(test)]
 mod sample;
 pub mod svg;
+#[cfg(test)]
+mod tests;
 pub mod trials;
 
 pub use page::{PageOptions, page};

@@ -119,8 +119,8 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     let totals = &summary.totals;
     let others = [
         ("pending", totals.pending),
-        ("infra, in no rate", totals.infra),
-        ("not flipped, in no rate", totals.not_flipped),
+        ("infra", totals.infra),
+        ("not flipped", totals.not_flipped),
     ];
     html! {
         header {
@@ -155,7 +155,7 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
                     li { (what) b { (count(number)) } }
                 }
             }
-            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below: by stratum, and over several strata with their weight." }
+            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none." }
         }
     }
 }
@@ -301,7 +301,7 @@ fn unscripted(detail: &Detail, replay: &str) -> Markup {
     html! {
         tr {
             td data-label="trial" { (detail.id) }
-            td data-label="outcome" {
+            td.outcome data-label="outcome" {
                 @match detail.outcome {
                     Some(outcome) => { (small_mark(outcome)) (outcome.name()) },
                     None => "not flipped",

@@ -115,7 +115,7 @@
       button.setAttribute("aria-expanded", is);
       const first = h("td", { className: "id" }, button);
       first.dataset.label = "trial";
-      const letter = t.outcome[i], outcome = cell("outcome", names[letter]);
+      const letter = t.outcome[i], outcome = cell("outcome", names[letter], "outcome");
       if (data.marks[letter]) outcome.prepend(mark(letter));
       list.push(h("tr", {}, first, outcome, cell("stratum", t.strata[t.stratum[i]]), cell("time", time(t.at[i]), "n"),
         cell("fault", where(i), "code"), cell("symbol or region", symbol(i) || region(i)), cell("report", title(i))));

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use crate::units::format_duration;
 
 /// The width of every chart.
-pub const WIDTH: f64 = 480.0;
+pub const WIDTH: f64 = 430.0;
 
 /// About how wide a letter of a chart's text is.
 const LETTER: f64 = 6.6;

@@ -1,0 +1,206 @@
+//! The page and the charts as a whole: what is hostile stays text, what is said is there.
+
+use super::charts::{
+    Across, Column, Dot, Group, Labels, Line, Range, Stack, columns, curves, dots, ranges, stacks,
+};
+use super::compare::{Comparison, Side, compare};
+use super::sample;
+use super::*;
+use crate::campaign::summary::Options;
+use crate::campaign::{Store, Summary};
+use crate::testing::fake_campaign::{create, fill};
+use crate::testing::hostile_campaign::{HOSTILE, spec};
+use crate::trial::Outcome;
+
+fn options() -> PageOptions {
+    PageOptions { campaign: "sample".to_owned(), made: "2026-02-03T04:05:06Z".parse().unwrap() }
+}
+
+fn page_of(trials: u64) -> String {
+    let sample = sample::campaign(trials);
+    page(&sample.store, &sample.summary, &options()).unwrap()
+}
+
+#[test]
+fn what_is_hostile_stays_text() {
+    let page = page_of(2000);
+    assert!(page.contains("&lt;script&gt;document.title="), "the sample's titles are shown");
+    assert!(page.contains("\\u003cscript>document.title="), "they are in the data");
+    // Only our own two elements are scripts: the data and the program.
+    let lower = page.to_lowercase();
+    assert_eq!(lower.matches("<script").count(), 2);
+    assert_eq!(lower.matches("</script").count(), 2);
+    assert!(!lower.contains("<img") && !page.contains(HOSTILE) && !lower.contains("<!--"));
+    assert!(!page.contains("<b>registers"));
+    assert!(!page.contains('\u{1b}') && !page.contains('\u{202e}'), "control characters are shown as what they are");
+}
+
+#[test]
+fn the_page_names_nothing_outside_of_itself() {
+    let page = page_of(600);
+    for outside in ["http:", "https:", "src=", "@import", "<link", "<iframe"] {
+        // `src=` is a part of the hostile text, where it is escaped.
+        let found = page.matches(outside).count() - page.matches("img src=x").count() * usize::from(outside == "src=");
+        // The name of SVG's elements in the script is no address that is asked for.
+        let ours = usize::from(outside == "http:");
+        assert_eq!(found, ours, "{outside}");
+    }
+    assert!(page.contains("default-src &#39;none&#39;") || page.contains("default-src 'none'"));
+}
+
+#[test]
+fn every_chart_has_a_text_alternative_and_no_number_is_lost() {
+    let page = page_of(2000);
+    let charts = page.matches("<svg class=\"chart\"").count();
+    assert!(charts > 10, "{charts}");
+    assert_eq!(page.matches("role=\"img\" aria-labelledby=").count(), charts);
+    let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let different: std::collections::BTreeSet<&&str> = ids.iter().collect();
+    assert_eq!(different.len(), ids.len(), "an id is there twice");
+    for part in page.split("aria-labelledby=\"").skip(1) {
+        for id in part.split('"').next().unwrap().split(' ') {
+            assert!(page.contains(&format!(" id=\"{id}\"")), "{id}");
+        }
+    }
+    assert!(!page.contains("NaN"));
+    // The letters of a path are those of its commands; `inf` has others.
+    for path in page.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(path.chars().all(|c| !c.is_ascii_alphabetic() || "MLHVZmlhvaz".contains(c)), "{path}");
+    }
+}
+
+#[test]
+fn the_page_tells_how_to_repeat_the_campaign_and_each_trial() {
+    let page = page_of(600);
+    for part in [
+        "seed = 42",
+        "workload = &quot;sha256&quot;",
+        "targets = [&quot;class:core&quot;]",
+        "cargo xtask campaign new again --spec campaign.toml",
+        "digest-of-a-fake",
+        "cargo xtask campaign replay sample --trial ",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Readers without script have some trials, with their consoles.
+    assert!(page.contains("Evidence of trial ") && page.contains("a line before"));
+}
+
+#[test]
+fn a_campaign_without_a_result_has_a_page_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(&folder.path().join("e.sqlite"), &spec(30)).unwrap();
+    let summary = Summary::new(&store, &Options::default()).unwrap();
+    let page = page(&store, &summary, &options()).unwrap();
+    assert!(page.contains("No trial has a result yet"));
+    assert!(page.contains("How it was done") && !page.contains("<script"));
+}
+
+#[test]
+fn few_results_make_a_page_as_well() {
+    for trials in [1, 2, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = create(&folder.path().join("e.sqlite"), &spec(30)).unwrap();
+        fill(&mut store, trials).unwrap();
+        let summary = Summary::new(&store, &Options::default()).unwrap();
+        let page = page(&store, &summary, &options()).unwrap();
+        assert!(!page.contains("NaN"), "{trials}");
+    }
+}
+
+fn compared(a: &Store, b: &Store) -> Comparison {
+    let summary = |store: &Store| Summary::new(store, &Options::default()).unwrap();
+    let (first, second) = (summary(a), summary(b));
+    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }).unwrap()
+}
+
+#[test]
+fn a_campaign_is_the_same_as_itself() {
+    let sample = sample::campaign(900);
+    let found = compared(&sample.store, &sample.store);
+    let trials = found.trials.unwrap();
+    assert_eq!((trials.both, trials.different), (sample.summary.totals.done, 0));
+    assert_eq!(found.strata.len(), 3);
+    for row in found.strata.iter().flat_map(|stratum| &stratum.rows) {
+        assert!(row.p.unwrap() > 0.999, "{row:?}");
+        assert!(row.difference.unwrap().interval.contains(0.0));
+    }
+}
+
+#[test]
+fn what_makes_a_comparison_unfair_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut one = spec(60);
+    let mut a = create(&folder.path().join("a.sqlite"), &one).unwrap();
+    one.window = crate::golden::Window::Time(crate::units::VirtualNs(5));
+    one.pattern = crate::fault::Pattern::Adjacent(2);
+    one.guest = serde_json::json!({ "workload": "fs" });
+    one.trial.hang_factor = 2.0;
+    one.seed = 43;
+    one.strata[0].name = "another".to_owned();
+    one.strata[1].targets = vec!["range:0x40000000+64M".parse().unwrap()];
+    let mut b = create(&folder.path().join("b.sqlite"), &one).unwrap();
+    fill(&mut a, 60).unwrap();
+    fill(&mut b, 40).unwrap();
+    let found = compared(&a, &b);
+    let said = found.unfair.join("\n");
+    for part in [
+        "the window of the workload",
+        "the workload: \"sha256\" in the first, \"fs\" in the second",
+        "the fault model of ram: single in the first, adjacent:2",
+        "the fault space of ram",
+        "the targets of ram",
+        "when a guest counts as hung: 3 times",
+        "is not finished: 20 of 60",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert_eq!(found.alone, [vec!["kernel".to_owned()], vec!["another".to_owned()]]);
+    assert!(found.differs.iter().any(|what| what.contains("seed")));
+    assert!(found.trials.is_none());
+    // Nothing is wrong with two of the same sort but the seed.
+    let other = crate::campaign::CampaignSpec { seed: 44, ..spec(60) };
+    let mut c = create(&folder.path().join("c.sqlite"), &other).unwrap();
+    fill(&mut c, 60).unwrap();
+    assert_eq!(compared(&a, &c).unfair, Vec::<String>::new());
+}
+
+/// SVG with a line an element, as a snapshot is read.
+fn lines(markup: maud::Markup) -> String {
+    markup.into_string().replace("><", ">\n<")
+}
+
+#[test]
+fn charts_are_drawn_as_they_were() {
+    let parts = vec![(Outcome::Crash, 2), (Outcome::Sdc, 0), (Outcome::Masked, 6)];
+    let bar = Stack { label: "a <stratum>".into(), note: "8 trials".into(), parts: parts.clone() };
+    insta::assert_snapshot!("stacks", lines(stacks("s", "title", "words", &[bar])));
+    let dot = |value: f64, low: f64, high: f64| Dot {
+        label: "crash".into(),
+        outcome: Some(Outcome::Crash),
+        value,
+        interval: (low, high),
+        note: "1 %".into(),
+    };
+    let group = Group { title: "ram".into(), dots: vec![dot(0.01, 0.001, 0.05), dot(0.0, 0.0, 0.03)] };
+    insta::assert_snapshot!("dots", lines(dots("d", "title", "words", &[group], Labels::Outcomes)));
+    let column = |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
+    let bits = [column(0, Some((0.1, 0.5))), column(1, None)];
+    insta::assert_snapshot!("columns", lines(columns("c", "title", "words", "bit", &bits)));
+    let line = Line {
+        label: "ram".into(),
+        points: vec![(1e6, 0.9, Some((0.8, 0.95))), (3e6, 0.7, None)],
+        until: Some(9e6),
+    };
+    let survival = curves("u", "title", "words", "time", Across::Survival, std::slice::from_ref(&line));
+    insta::assert_snapshot!("survival", lines(survival));
+    let settled = Line { points: vec![(1.0, 0.0, Some((0.0, 0.8))), (100.0, 0.2, Some((0.1, 0.3)))], until: None, ..line };
+    insta::assert_snapshot!("settled", lines(curves("v", "title", "words", "trials", Across::Trials, &[settled])));
+    let spread = Range {
+        label: "ram".into(),
+        note: "9 of 90".into(),
+        ends: (2e3, 5e6),
+        quantiles: vec![("50 %".into(), 1e5), ("90 %".into(), 4e6)],
+    };
+    insta::assert_snapshot!("ranges", lines(ranges("r", "title", "words", "time", &[spread])));
+}

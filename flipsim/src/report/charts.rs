@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::look::mark;
 use super::svg::{
-    Scale, WIDTH, chart, count, fit, percent, place, tick_percent, time, time_unit, x_axis, y_axis,
+    Scale, WIDTH, chart, count, fit, percent, place, tick_percent, time, time_unit, width_of, x_axis, y_axis,
 };
 use crate::trial::Outcome;
 
@@ -92,9 +92,10 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
     let least = all().flat_map(|dot| [dot.value, dot.interval.0, dot.interval.1]).filter(|value| *value > 0.0);
     let least = least.fold(0.1, f64::min).max(1e-9);
     let floor = 10f64.powf((least.log10() - 1e-9).floor());
-    let (left, right, each) = match labels {
-        Labels::Outcomes | Labels::Beside => (104.0, WIDTH - 88.0, 17.0),
-        Labels::Above => (20.0, WIDTH - 88.0, 34.0),
+    let right = WIDTH - 16.0 - all().map(|dot| width_of(&dot.note)).fold(46.0, f64::max);
+    let (left, each) = match labels {
+        Labels::Outcomes | Labels::Beside => (104.0, 17.0),
+        Labels::Above => (20.0, 34.0),
     };
     let most = all().map(|dot| dot.interval.1).fold(0.0, f64::max).clamp(1e-6, 1.0);
     let log = labels == Labels::Outcomes;

@@ -1,7 +1,7 @@
 //! The fault map: where and when faults struck, and what came of them.
 //!
 //! Marks are put on a grid and drawn as one path an outcome, so that a hundred thousand trials are a dozen
-//! elements.
+//! elements. Where marks would hide one another each outcome has a small map of its own, in shades.
 //!
 //! Invariant: every fault that is given is in the picture, in the cell that it lies in.
 
@@ -15,6 +15,9 @@ use crate::trial::Outcome;
 
 /// Up to so many trials without a failure are drawn one by one; more of them as shades.
 const SINGLE: usize = 3000;
+
+/// Up to so many failures are drawn in one picture.
+const TOGETHER: usize = 600;
 
 /// Where the picture lies.
 const LEFT: f64 = 88.0;
@@ -68,6 +71,9 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
     let quiet_count = spots.iter().filter(|spot| quiet(spot.outcome)).count();
     let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses);
     let (unit, size) = time_unit(latest as f64);
+    if spots.len() - quiet_count > TOGETHER {
+        return small_maps(id, title, description, places, (first, last), latest, spots);
+    }
     let body = html! {
         (x_axis(&x, (TOP, bottom), 6, &format!("time of the flip, from the quiescent point [{unit}]"), &|value| number(value / size)))
         @match places {
@@ -85,7 +91,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
             },
         }
         line.axis x1=(place(LEFT)) x2=(place(LEFT)) y1=(place(TOP)) y2=(place(bottom)) {}
-        @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y)) }
+        @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y, (5.0, 5.0)).0) }
         @for outcome in WORST_FIRST.into_iter().rev().filter(|outcome| !(shaded && quiet(*outcome))) {
             @let path = marks(spots.iter().filter(|spot| spot.outcome == outcome), outcome, &x, &y);
             @if !path.is_empty() { path class={ "m-" (outcome.name()) } d=(path) {} }
@@ -109,7 +115,7 @@ fn addresses(first: u64, last: u64) -> Vec<u64> {
 /// Marks of one outcome on a grid of a unit and a half; where several fall together, one.
 fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale, y: &Scale) -> String {
     let grid = 1.5;
-    let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, grid)).collect();
+    let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, (grid, grid))).collect();
     let r = match outcome {
         Outcome::Masked => 2.4,
         Outcome::Latent => 1.8,
@@ -119,16 +125,81 @@ fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale,
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "places in a picture")]
-fn cell(spot: &Spot, x: &Scale, y: &Scale, grid: f64) -> (i32, i32) {
-    ((x.at(spot.at as f64) / grid).round() as i32, (y.at(spot.place as f64) / grid).round() as i32)
+fn cell(spot: &Spot, x: &Scale, y: &Scale, (wide, high): (f64, f64)) -> (i32, i32) {
+    ((x.at(spot.at as f64) / wide).round() as i32, (y.at(spot.place as f64) / high).round() as i32)
 }
 
-/// How many trials lie in each cell, in four shades.
-fn shades<'a>(spots: impl Iterator<Item = &'a Spot>, x: &Scale, y: &Scale) -> Markup {
-    let grid = 5.0;
+/// A map an outcome, two in a row, in shades of its own.
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+fn small_maps(
+    id: &str,
+    title: &str,
+    description: &str,
+    places: &Places,
+    (first, last): (u64, u64),
+    latest: u64,
+    spots: &[Spot],
+) -> Markup {
+    let (wide, high, gap) = (158.0, 112.0, 46.0);
+    let (unit, size) = time_unit(latest as f64);
+    let name = |place: u64| match places {
+        Places::Addresses => format!("{place:#x}"),
+        Places::Rows(names) => {
+            usize::try_from(place).ok().and_then(|at| names.get(at)).cloned().unwrap_or_default()
+        }
+    };
+    // Addresses grow upwards, rows are read downwards.
+    let (top_name, bottom_name) = match places {
+        Places::Addresses => (name(last), name(first)),
+        Places::Rows(_) => (name(first), name(last)),
+    };
+    let shown: Vec<Outcome> =
+        WORST_FIRST.into_iter().filter(|outcome| spots.iter().any(|spot| spot.outcome == *outcome)).collect();
+    let height = shown.len().div_ceil(2) as f64 * (high + gap) + 8.0;
+    let cell_height = match places {
+        Places::Addresses => 4.0,
+        Places::Rows(names) => (high / names.len().max(1) as f64).max(2.0),
+    };
+    let body = html! {
+        @for (index, outcome) in shown.iter().enumerate() {
+            @let left = if index % 2 == 0 { LEFT - 8.0 } else { LEFT + wide + 16.0 };
+            @let top = (index / 2) as f64 * (high + gap) + 20.0;
+            @let x = Scale::linear((0.0, latest as f64), (left + 2.0, left + wide - 2.0));
+            @let inside = (top + cell_height / 2.0, top + high - cell_height / 2.0);
+            @let y = match places {
+                Places::Addresses => Scale::linear((first as f64, last as f64), (inside.1, inside.0)),
+                Places::Rows(_) => Scale::linear((first as f64, last as f64), inside),
+            };
+            @let (cells, most) = shades(spots.iter().filter(|spot| spot.outcome == *outcome), &x, &y, (4.0, cell_height));
+            path class={ "m-" (outcome.name()) } d=(mark(*outcome, left + 6.0, top - 9.0, 4.0)) {}
+            text.name x=(place(left + 16.0)) y=(place(top - 5.0)) { (outcome.name()) }
+            text.tick x=(place(left + wide)) y=(place(top - 5.0)) text-anchor="end" { "max " (most) }
+            (cells)
+            rect.frame x=(place(left)) y=(place(top)) width=(place(wide)) height=(place(high)) {}
+            @if index % 2 == 0 {
+                text.code x=(place(left - 4.0)) y=(place(top + 9.0)) text-anchor="end" { (super::svg::fit(&top_name, 78.0)) }
+                text.code x=(place(left - 4.0)) y=(place(top + high)) text-anchor="end" { (super::svg::fit(&bottom_name, 78.0)) }
+            }
+            text.tick x=(place(left)) y=(place(top + high + 14.0)) { "0" }
+            text.tick x=(place(left + wide)) y=(place(top + high + 14.0)) text-anchor="end" { (number((latest as f64 / size).round())) " " (unit) }
+        }
+    };
+    html! {
+        p.note { "Each outcome by itself: time of the flip to the right, place upwards or by name; the darker, the more trials, at most as many a cell as stands above it." }
+        (chart(id, title, description, height, &body))
+    }
+}
+
+/// How many trials lie in each cell, in four shades, and the most in one.
+fn shades<'a>(
+    spots: impl Iterator<Item = &'a Spot>,
+    x: &Scale,
+    y: &Scale,
+    (wide, high): (f64, f64),
+) -> (Markup, u32) {
     let mut counts: BTreeMap<(i32, i32), u32> = BTreeMap::new();
     for spot in spots {
-        *counts.entry(cell(spot, x, y, grid)).or_default() += 1;
+        *counts.entry(cell(spot, x, y, (wide, high))).or_default() += 1;
     }
     let most = counts.values().copied().max().unwrap_or(1);
     let mut paths: [String; 4] = Default::default();
@@ -136,14 +207,15 @@ fn shades<'a>(spots: impl Iterator<Item = &'a Spot>, x: &Scale, y: &Scale) -> Ma
         // Logarithmic: a dense region must not make all others white.
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         let shade = [0.25, 0.5, 0.75].iter().filter(|limit| share > **limit).count();
-        let (left, top) = (f64::from(cx) * grid - 2.5, f64::from(cy) * grid - 2.5);
-        paths[shade] += &format!("M{left:.1} {top:.1}h5v5h-5z");
+        let (left, top) = (f64::from(cx) * wide - wide / 2.0, f64::from(cy) * high - high / 2.0);
+        paths[shade] += &format!("M{left:.1} {top:.1}h{wide:.1}v{high:.1}h-{wide:.1}z");
     }
-    html! {
+    let markup = html! {
         @for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
             path class={ "shade s" (shade) } d=(path) {}
         }
-    }
+    };
+    (markup, most)
 }
 
 #[cfg(test)]
@@ -164,12 +236,16 @@ mod tests {
     #[test]
     fn a_hundred_thousand_faults_are_a_few_elements() {
         let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(100_000)).into_string();
-        assert!(text.matches("<path").count() <= 10);
+        assert!(text.matches("<path").count() <= 60);
         assert!(text.len() < 400_000, "{}", text.len());
+        assert!(text.contains("max "), "a thousand failures would hide one another");
         // Few are drawn one by one.
         let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(1000)).into_string();
         assert!(!text.contains("shade"));
         assert_eq!(text.matches("m-crash").count(), 1);
+        let quiet = |spot: &Spot| Spot { outcome: Outcome::Masked, ..*spot };
+        let all: Vec<Spot> = spots(5000).iter().map(quiet).collect();
+        assert!(map("m", "t", "d", &Places::Addresses, 1_000_000, &all).into_string().contains("shade"));
     }
 
     #[test]

@@ -310,8 +310,8 @@ fn unscripted(detail: &Detail, replay: &str) -> Markup {
             td data-label="stratum" { (detail.stratum) }
             td.n data-label="time" { (detail.at) }
             td.code data-label="fault" { (detail.place) }
-            td data-label="symbol or region" { (fact("place")) }
-            td data-label="report" { (fact("report")) }
+            td.empty[fact("place").is_empty()] data-label="symbol or region" { (fact("place")) }
+            td.empty[fact("report").is_empty()] data-label="report" { (fact("report")) }
         }
         tr.more {
             td colspan="7" {

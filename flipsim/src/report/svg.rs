@@ -149,6 +149,13 @@ pub fn count(value: u64) -> String {
     number(value as f64)
 }
 
+/// About how wide a text is.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a few dozen letters")]
+pub fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * LETTER
+}
+
 /// As much of a text as has room in `width` units.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few dozen letters")]

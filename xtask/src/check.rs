@@ -83,6 +83,11 @@ pub fn test(args: &TestArgs) -> Result<()> {
     slow.extend(["--ignored", "--test-threads=1"]);
     slow.extend(&filter);
     cargo(&slow)?;
+    // The report in a browser; where none is installed this says so and passes.
+    let mut browser = slow.clone();
+    browser[4] = "browser";
+    browser.push("--nocapture");
+    cargo(&browser)?;
     let mut variables = Vec::new();
     for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
         let guest = GuestArgs { workload: Some(workload.to_owned()), ..GuestArgs::default() };

@@ -103,7 +103,10 @@ fn errors_say_what_and_with_which_code() {
 
     let there = campaign.text("no/folder/page.html");
     let (code, text) = fails(&[&campaign.file, "--html", &there]);
-    assert!(code == 1 && text.contains("cannot write") && text.contains("no/folder/page.html"), "{code} {text}");
+    assert!(
+        code == 1 && text.contains("cannot write") && text.contains("no/folder/page.html"),
+        "{code} {text}"
+    );
     if Path::new("/dev/full").exists() {
         let (code, text) = fails(&[&campaign.file, "--csv", "/dev/full"]);
         assert!(code == 1 && text.contains("cannot write /dev/full"), "{code} {text}");
@@ -134,7 +137,8 @@ fn two_campaigns_are_compared() {
     let doubt = at("warning, not comparable as it is: 1 trials of sample were given up");
     assert!(doubt < at("extrapolated number") && at("extrapolated number") < at("  rates, "));
     assert!(text.contains("differs: seed: 42 in the first, 43 in the second") && text.contains("p = "));
-    let json: serde_json::Value = serde_json::from_str(&ok(&["compare", &campaign.file, other, "--json", "-"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&["compare", &campaign.file, other, "--json", "-"])).unwrap();
     assert_eq!(json["strata"].as_array().unwrap().len(), 3);
 
     let same = ok(&["compare", &campaign.file, &campaign.file]);
@@ -153,7 +157,10 @@ fn program(language: &str) -> String {
 fn run_program(language: &str, ending: &str, interpreter: &str, probe: &[&str]) {
     let there = Command::new(interpreter).args(probe).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: `{interpreter} {}` fails here, so that the example in {language} was not run", probe.join(" "));
+        eprintln!(
+            "SKIPPED: `{interpreter} {}` fails here, so that the example in {language} was not run",
+            probe.join(" ")
+        );
         return;
     }
     let campaign = Campaign::new(900);
@@ -167,9 +174,14 @@ fn run_program(language: &str, ending: &str, interpreter: &str, probe: &[&str]) 
     let json: serde_json::Value = serde_json::from_str(&ok(&[&campaign.file, "--json", "-"])).unwrap();
     for stratum in json["summary"]["strata"].as_array().unwrap() {
         let name = stratum["name"].as_str().unwrap();
-        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{name}\n{text}"));
-        let numbers: Vec<f64> =
-            line[line.find(name).unwrap() + name.len()..].split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .unwrap_or_else(|| panic!("{name}\n{text}"));
+        let numbers: Vec<f64> = line[line.find(name).unwrap() + name.len()..]
+            .split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect();
         let failure = &stratum["classes"][0];
         assert_eq!(failure["outcome"], "failure");
         let rate = failure["rate"]["value"].as_f64().unwrap();

@@ -89,7 +89,8 @@ pub enum Labels {
 #[must_use]
 pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: Labels) -> Markup {
     let all = || groups.iter().flat_map(|group| &group.dots);
-    let least = all().flat_map(|dot| [dot.value, dot.interval.0, dot.interval.1]).filter(|value| *value > 0.0);
+    let least =
+        all().flat_map(|dot| [dot.value, dot.interval.0, dot.interval.1]).filter(|value| *value > 0.0);
     let least = least.fold(0.1, f64::min).max(1e-9);
     let floor = 10f64.powf((least.log10() - 1e-9).floor());
     let right = WIDTH - 16.0 - all().map(|dot| width_of(&dot.note)).fold(46.0, f64::max);
@@ -99,11 +100,8 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
     };
     let most = all().map(|dot| dot.interval.1).fold(0.0, f64::max).clamp(1e-6, 1.0);
     let log = labels == Labels::Outcomes;
-    let scale = if log {
-        Scale::log((floor, 1.0), (left, right))
-    } else {
-        Scale::linear((0.0, most), (left, right))
-    };
+    let scale =
+        if log { Scale::log((floor, 1.0), (left, right)) } else { Scale::linear((0.0, most), (left, right)) };
     let mut y = 6.0;
     let mut rows = Vec::new();
     for group in groups {
@@ -167,7 +165,8 @@ pub struct Column {
 #[expect(clippy::cast_precision_loss, reason = "shares of a column")]
 pub fn columns(id: &str, title: &str, description: &str, axis: &str, columns: &[Column]) -> Markup {
     let (left, right, top, bottom) = (52.0, WIDTH - 6.0, 30.0, 206.0);
-    let most = columns.iter().filter_map(|column| Some(column.interval?.1)).fold(0.0, f64::max).clamp(1e-6, 1.0);
+    let most =
+        columns.iter().filter_map(|column| Some(column.interval?.1)).fold(0.0, f64::max).clamp(1e-6, 1.0);
     let scale = Scale::linear((0.0, most), (bottom, top));
     let each = (right - left) / columns.len().max(1) as f64;
     let bar = (each * 0.72).min(34.0);
@@ -229,7 +228,14 @@ pub const LINES: usize = 6;
 
 /// Curves of shares. More than [`LINES`] are not drawn.
 #[must_use]
-pub fn curves(id: &str, title: &str, description: &str, axis: &str, across: Across, lines: &[Line]) -> Markup {
+pub fn curves(
+    id: &str,
+    title: &str,
+    description: &str,
+    axis: &str,
+    across: Across,
+    lines: &[Line],
+) -> Markup {
     let lines = &lines[..lines.len().min(LINES)];
     let (left, right, top, bottom) = (60.0, WIDTH - 10.0, 30.0, 226.0);
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -249,7 +255,10 @@ pub fn curves(id: &str, title: &str, description: &str, axis: &str, across: Acro
         }
         Across::Trials => {
             let first = points().map(|(x, ..)| *x).fold(farthest, f64::min).max(1.0);
-            (Scale::log((first, farthest), (left, right)), Scale::linear((0.0, highest.max(1e-6)), (bottom, top)))
+            (
+                Scale::log((first, farthest), (left, right)),
+                Scale::linear((0.0, highest.max(1e-6)), (bottom, top)),
+            )
         }
     };
     let (unit, size) = time_unit(farthest);

@@ -207,10 +207,16 @@ fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
         let totals = &side.summary.totals;
         let name = &side.summary.name;
         if totals.output_only > 0 {
-            found.push(format!("{} trials of {name} compared outputs only: what is latent there is called masked", totals.output_only));
+            found.push(format!(
+                "{} trials of {name} compared outputs only: what is latent there is called masked",
+                totals.output_only
+            ));
         }
         if totals.pending > 0 {
-            found.push(format!("{name} is not finished: {} of {} trials are pending, those with late faults first of all", totals.pending, totals.planned));
+            found.push(format!(
+                "{name} is not finished: {} of {} trials are pending, those with late faults first of all",
+                totals.pending, totals.planned
+            ));
         }
         if totals.infra > 0 {
             found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
@@ -228,11 +234,18 @@ fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
         Pair::new("template", &one.template, &other.template, short),
         Pair::new("golden run", &one.golden, &other.golden, short),
     ];
-    for (what, here, there) in [("version of", &one.versions, &other.versions), ("", &one.inputs, &other.inputs)] {
+    for (what, here, there) in
+        [("version of", &one.versions, &other.versions), ("", &one.inputs, &other.inputs)]
+    {
         let names: std::collections::BTreeSet<&String> = here.keys().chain(there.keys()).collect();
         for name in names {
-            let text = |map: &std::collections::BTreeMap<String, String>| map.get(name).map_or("nothing".to_owned(), short);
-            pairs.push(Pair { what: format!("{what} {name}").trim().to_owned(), texts: [text(here), text(there)] });
+            let text = |map: &std::collections::BTreeMap<String, String>| {
+                map.get(name).map_or("nothing".to_owned(), short)
+            };
+            pairs.push(Pair {
+                what: format!("{what} {name}").trim().to_owned(),
+                texts: [text(here), text(there)],
+            });
         }
     }
     pairs.into_iter().filter_map(Pair::said).collect()
@@ -245,8 +258,11 @@ fn trials(a: &Side<'_>, b: &Side<'_>) -> Result<TrialComparison, StoreError> {
     for row in a.store.results() {
         let row = row?;
         let id = row.trial.id;
-        while let Some(Ok(_)) = others.next_if(|other| other.as_ref().is_ok_and(|other| other.trial.id < id)) {}
-        let Some(other) = others.next_if(|other| other.as_ref().map_or(true, |other| other.trial.id == id)) else {
+        while let Some(Ok(_)) = others.next_if(|other| other.as_ref().is_ok_and(|other| other.trial.id < id))
+        {
+        }
+        let Some(other) = others.next_if(|other| other.as_ref().map_or(true, |other| other.trial.id == id))
+        else {
             continue;
         };
         let other = other?;

@@ -10,7 +10,7 @@ use super::charts::{
 };
 use super::look::{WORST_FIRST, legend, visible};
 use super::map::{Places, Spot, map};
-use super::svg::{count, number, percent, time};
+use super::svg::{count, large, percent, time};
 use super::trials::Trials;
 use crate::campaign::Summary;
 use crate::campaign::summary::{Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary};
@@ -59,7 +59,12 @@ pub(super) fn rate_words(rate: &Rate) -> String {
     match rate.upper_bound {
         Some(bound) => format!("0 %, below {}", percent(bound)),
         None => {
-            format!("{} ({} to {})", percent(rate.value), percent(rate.wilson.lower), percent(rate.wilson.upper))
+            format!(
+                "{} ({} to {})",
+                percent(rate.value),
+                percent(rate.wilson.lower),
+                percent(rate.wilson.upper)
+            )
         }
     }
 }
@@ -146,7 +151,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                         td.n { (percent(rate.wilson.lower)) " to " (percent(rate.wilson.upper)) }
                         td.n { (percent(rate.clopper_pearson.lower)) " to " (percent(rate.clopper_pearson.upper)) }
                         td.n { @match &rate.failures {
-                            Some(failures) => { (number(failures.value)) " (" (number(failures.interval.lower)) " to " (number(failures.interval.upper)) ")" },
+                            Some(failures) => { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" },
                             None => "–",
                         } }
                     },
@@ -165,7 +170,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                     @if let Some(entry) = stratum.outcome(outcome) { (row(outcome.name(), entry)) }
                 }
                 @for class in Class::ALL {
-                    @if let Some(entry) = stratum.class(class) { (row(&format!("all {}", class.name()), entry)) }
+                    @if let Some(entry) = stratum.class(class) { (row(class.name(), entry)) }
                 }
             }
         }
@@ -212,14 +217,20 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     }
     // A bit without a trial keeps its place.
     let of = |bit: usize| rows.iter().find(|row| row.key.as_deref() == Some(bit.to_string().as_str()));
-    let bits = rows.iter().filter_map(|row| row.key.as_deref()?.parse::<usize>().ok()).max().map_or(0, |most| most + 1);
+    let bits = rows
+        .iter()
+        .filter_map(|row| row.key.as_deref()?.parse::<usize>().ok())
+        .max()
+        .map_or(0, |most| most + 1);
     let bars: Vec<Column> = (0..bits.min(COLUMNS))
         .map(|bit| Column {
             label: bit.to_string(),
             trials: of(bit).map_or(0, |row| row.trials),
             parts: FAILURES
                 .iter()
-                .map(|outcome| (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0)))
+                .map(|outcome| {
+                    (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0))
+                })
                 .collect(),
             interval: of(bit).map(|row| wilson(&row.failure)),
         })
@@ -271,7 +282,11 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     });
     let labels = if by == By::Register { Labels::Beside } else { Labels::Above };
     let id = format!("f-{}{index}", by.name());
-    let chart = if rows.is_empty() { html! {} } else { dots(&id, &title, &words, &[group], labels) };
+    let chart = if rows.is_empty() {
+        html! {}
+    } else {
+        dots(&id, &title, &words, &[group], labels)
+    };
     let what = match by {
         By::Register => "registers",
         By::Region => "regions",
@@ -291,7 +306,10 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
 fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
     let counts = |outcomes: &std::collections::BTreeMap<Outcome, u64>| {
         let parts = WORST_FIRST.iter().filter_map(|outcome| {
-            outcomes.get(outcome).filter(|hits| **hits > 0).map(|hits| format!("{} {}", outcome.name(), count(*hits)))
+            outcomes
+                .get(outcome)
+                .filter(|hits| **hits > 0)
+                .map(|hits| format!("{} {}", outcome.name(), count(*hits)))
         });
         parts.collect::<Vec<_>>().join(", ")
     };
@@ -334,7 +352,12 @@ pub(super) fn times(summary: &Summary) -> Markup {
     let survival_words = words(summary, |stratum| {
         let curve = stratum.survival.as_ref()?;
         let last = curve.steps.last().map_or(1.0, |step| step.survival);
-        Some(format!("{} of {} guests crashed, S = {} at the end", curve.crashes, curve.guests, percent(last)))
+        Some(format!(
+            "{} of {} guests crashed, S = {} at the end",
+            curve.crashes,
+            curve.guests,
+            percent(last)
+        ))
     });
     let settled: Vec<Line> = summary
         .strata
@@ -414,7 +437,9 @@ fn spread<'a>(
                 quantiles: times
                     .quantiles
                     .iter()
-                    .map(|quantile| (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64))
+                    .map(|quantile| {
+                        (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64)
+                    })
                     .collect(),
             })
         })
@@ -432,7 +457,13 @@ fn spread<'a>(
         .collect();
     let words = parts.join(" ");
     let chart = ranges(id, title, &words, "time since the flip (logarithmic)", &rows);
-    figure(title, &format!("{about} {words}"), &chart, &html! {}, &more("strata", STRATA, summary.strata.len()))
+    figure(
+        title,
+        &format!("{about} {words}"),
+        &chart,
+        &html! {},
+        &more("strata", STRATA, summary.strata.len()),
+    )
 }
 
 /// What the consoles reported.

@@ -31,14 +31,21 @@ pub fn mark(outcome: Outcome, x: f64, y: f64, r: f64) -> String {
             write!(path, "M{:.1} {:.1}h{:.1}v{:.1}h-{:.1}z", x - h, y - h, 2.0 * h, 2.0 * h, 2.0 * h)
         }
         Outcome::Latent => {
-            write!(path, "M{left:.1} {y:.1}a{r:.1} {r:.1} 0 1 0 {d:.1} 0a{r:.1} {r:.1} 0 1 0-{d:.1} 0z", d = 2.0 * r)
+            write!(
+                path,
+                "M{left:.1} {y:.1}a{r:.1} {r:.1} 0 1 0 {d:.1} 0a{r:.1} {r:.1} 0 1 0-{d:.1} 0z",
+                d = 2.0 * r
+            )
         }
         Outcome::Sdc => {
             write!(path, "M{x:.1} {top:.1}L{right:.1} {y:.1}L{x:.1} {bottom:.1}L{left:.1} {y:.1}z")
         }
         Outcome::Detected => write!(path, "M{x:.1} {top:.1}L{right:.1} {bottom:.1}H{left:.1}z"),
         Outcome::Crash => {
-            write!(path, "M{left:.1} {top:.1}L{right:.1} {bottom:.1}M{left:.1} {bottom:.1}L{right:.1} {top:.1}")
+            write!(
+                path,
+                "M{left:.1} {top:.1}L{right:.1} {bottom:.1}M{left:.1} {bottom:.1}L{right:.1} {top:.1}"
+            )
         }
         Outcome::Hang => write!(path, "M{left:.1} {top:.1}H{right:.1}V{bottom:.1}H{left:.1}z"),
         Outcome::Infra => write!(path, "M{left:.1} {y:.1}H{right:.1}"),
@@ -102,9 +109,9 @@ pub fn visible(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' => out.push(c),
-            // The pictures of control characters lie in the same order.
-            '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
-            '\u{7f}' => out.push('\u{2421}'),
+            '\0'..='\u{1f}' | '\u{7f}' => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
             '\u{80}'..='\u{9f}'
             | '\u{61c}'
             | '\u{200b}'..='\u{200f}'
@@ -140,7 +147,7 @@ mod tests {
     #[test]
     fn what_would_turn_the_text_around_it_is_shown() {
         assert_eq!(visible("a\tb\nc"), "a\tb\nc");
-        assert_eq!(visible("\u{1b}[31m\0\u{7f}\r"), "␛[31m␀␡␍");
+        assert_eq!(visible("\u{1b}[31m\0\u{7f}\r"), "\\x1b[31m\\x00\\x7f\\x0d");
         assert_eq!(visible("\u{202e}x\u{85}"), "\\u{202e}x\\u{85}");
     }
 }

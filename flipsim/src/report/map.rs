@@ -48,9 +48,8 @@ pub enum Places {
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
 pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u64, spots: &[Spot]) -> Markup {
-    let (first, last) = spots.iter().fold((u64::MAX, 0), |(first, last), spot| {
-        (first.min(spot.place), last.max(spot.place))
-    });
+    let (first, last) =
+        spots.iter().fold((u64::MAX, 0), |(first, last), spot| (first.min(spot.place), last.max(spot.place)));
     if spots.is_empty() {
         return html! {};
     }
@@ -91,7 +90,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
             },
         }
         line.axis x1=(place(LEFT)) x2=(place(LEFT)) y1=(place(TOP)) y2=(place(bottom)) {}
-        @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y, (5.0, 5.0)).0) }
+        @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y, (LEFT + 2.5, TOP + 3.0), (5.0, 5.0)).0) }
         @for outcome in WORST_FIRST.into_iter().rev().filter(|outcome| !(shaded && quiet(*outcome))) {
             @let path = marks(spots.iter().filter(|spot| spot.outcome == outcome), outcome, &x, &y);
             @if !path.is_empty() { path class={ "m-" (outcome.name()) } d=(path) {} }
@@ -115,7 +114,7 @@ fn addresses(first: u64, last: u64) -> Vec<u64> {
 /// Marks of one outcome on a grid of a unit and a half; where several fall together, one.
 fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale, y: &Scale) -> String {
     let grid = 1.5;
-    let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, (grid, grid))).collect();
+    let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, (0.0, 0.0), (grid, grid))).collect();
     let r = match outcome {
         Outcome::Masked => 2.4,
         Outcome::Latent => 1.8,
@@ -125,8 +124,10 @@ fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale,
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "places in a picture")]
-fn cell(spot: &Spot, x: &Scale, y: &Scale, (wide, high): (f64, f64)) -> (i32, i32) {
-    ((x.at(spot.at as f64) / wide).round() as i32, (y.at(spot.place as f64) / high).round() as i32)
+fn cell(spot: &Spot, x: &Scale, y: &Scale, origin: (f64, f64), (wide, high): (f64, f64)) -> (i32, i32) {
+    let across = (x.at(spot.at as f64) - origin.0) / wide;
+    let down = (y.at(spot.place as f64) - origin.1) / high;
+    (across.round() as i32, down.round() as i32)
 }
 
 /// A map an outcome, two in a row, in shades of its own.
@@ -170,7 +171,7 @@ fn small_maps(
                 Places::Addresses => Scale::linear((first as f64, last as f64), (inside.1, inside.0)),
                 Places::Rows(_) => Scale::linear((first as f64, last as f64), inside),
             };
-            @let (cells, most) = shades(spots.iter().filter(|spot| spot.outcome == *outcome), &x, &y, (4.0, cell_height));
+            @let (cells, most) = shades(spots.iter().filter(|spot| spot.outcome == *outcome), &x, &y, (left + 2.0, inside.0), (4.0, cell_height));
             path class={ "m-" (outcome.name()) } d=(mark(*outcome, left + 6.0, top - 9.0, 4.0)) {}
             text.name x=(place(left + 16.0)) y=(place(top - 5.0)) { (outcome.name()) }
             text.tick x=(place(left + wide)) y=(place(top - 5.0)) text-anchor="end" { "max " (most) }
@@ -190,16 +191,17 @@ fn small_maps(
     }
 }
 
-/// How many trials lie in each cell, in four shades, and the most in one.
+/// How many trials lie in each cell, in four shades, and the most in one. A cell's middle is at `origin`.
 fn shades<'a>(
     spots: impl Iterator<Item = &'a Spot>,
     x: &Scale,
     y: &Scale,
+    origin: (f64, f64),
     (wide, high): (f64, f64),
 ) -> (Markup, u32) {
     let mut counts: BTreeMap<(i32, i32), u32> = BTreeMap::new();
     for spot in spots {
-        *counts.entry(cell(spot, x, y, (wide, high))).or_default() += 1;
+        *counts.entry(cell(spot, x, y, origin, (wide, high))).or_default() += 1;
     }
     let most = counts.values().copied().max().unwrap_or(1);
     let mut paths: [String; 4] = Default::default();
@@ -207,7 +209,8 @@ fn shades<'a>(
         // Logarithmic: a dense region must not make all others white.
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         let shade = [0.25, 0.5, 0.75].iter().filter(|limit| share > **limit).count();
-        let (left, top) = (f64::from(cx) * wide - wide / 2.0, f64::from(cy) * high - high / 2.0);
+        let left = origin.0 + f64::from(cx) * wide - wide / 2.0;
+        let top = origin.1 + f64::from(cy) * high - high / 2.0;
         paths[shade] += &format!("M{left:.1} {top:.1}h{wide:.1}v{high:.1}h-{wide:.1}z");
     }
     let markup = html! {
@@ -252,9 +255,8 @@ mod tests {
     fn no_fault_is_left_out() {
         let x = Scale::linear((0.0, 1e6), (LEFT, RIGHT));
         let y = Scale::linear((0.0, 1e9), (300.0, TOP));
-        let some: Vec<Spot> = (0..9)
-            .map(|n| Spot { at: n * 100_000, place: n * 100_000_000, outcome: Outcome::Sdc })
-            .collect();
+        let some: Vec<Spot> =
+            (0..9).map(|n| Spot { at: n * 100_000, place: n * 100_000_000, outcome: Outcome::Sdc }).collect();
         let path = marks(some.iter(), Outcome::Sdc, &x, &y);
         assert_eq!(path.matches('M').count(), 9);
     }

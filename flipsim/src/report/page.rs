@@ -10,7 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::look::{WORST_FIRST, legend, letter, mark, patterns, visible};
-use super::svg::{count, number, percent};
+use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
 use super::{figures, repeat};
 use crate::campaign::summary::{Class, Pooled};
@@ -117,11 +117,7 @@ fn small_mark(outcome: Outcome) -> Markup {
 
 fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     let totals = &summary.totals;
-    let others = [
-        ("pending", totals.pending),
-        ("infra", totals.infra),
-        ("not flipped", totals.not_flipped),
-    ];
+    let others = [("pending", totals.pending), ("infra", totals.infra), ("not flipped", totals.not_flipped)];
     html! {
         header {
             h1 { "Campaign " (name) }
@@ -216,7 +212,7 @@ fn together(pooled: &Pooled) -> Markup {
                 th scope="row" { (name) }
                 td.n { (percent(rate.value)) }
                 td.n { (percent(rate.interval.lower)) " to " (percent(rate.interval.upper)) }
-                td.n { (number(failures.value)) " (" (number(failures.interval.lower)) " to " (number(failures.interval.upper)) ")" }
+                td.n { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" }
             }
         }
     };
@@ -233,7 +229,7 @@ fn together(pooled: &Pooled) -> Markup {
                     tbody {
                         @for rate in &pooled.outcomes { (entry(rate.outcome.name().to_owned(), rate.rate, rate.failures)) }
                         @for class in Class::ALL {
-                            @if let Some(rate) = pooled.class(class) { (entry(format!("all {}", class.name()), rate.rate, rate.failures)) }
+                            @if let Some(rate) = pooled.class(class) { (entry(class.name().to_owned(), rate.rate, rate.failures)) }
                         }
                     }
                 }
@@ -245,8 +241,13 @@ fn together(pooled: &Pooled) -> Markup {
 fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
     let (consoles, shown) = trials.consoles;
     let heads = [
-        ("trial", "trial"), ("outcome", "outcome"), ("stratum", "stratum"), ("at", "time"), ("place", "fault"),
-        ("symbol", "symbol or region"), ("report", "report"),
+        ("trial", "trial"),
+        ("outcome", "outcome"),
+        ("stratum", "stratum"),
+        ("at", "time"),
+        ("place", "fault"),
+        ("symbol", "symbol or region"),
+        ("report", "report"),
     ];
     let choices = WORST_FIRST.map(|outcome| (letter(Some(outcome)), outcome.name()));
     html! {
@@ -382,6 +383,7 @@ fn words(trials: &Trials) -> Markup {
             dt { "infra" } dd { "ours, not the guest's: in no rate" }
             dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
             dt { "failure" } dd { "crash, hang, sdc or detected" }
+            dt { "unmasked" } dd { "failures, and latent ones" }
             dt { "golden run" } dd { "the same guest without a fault" }
             dt { "time" } dd { "virtual: of the guest's clock" @if trials.all > 0 { ", from the quiescent point on where nothing else is said" } }
             dt { "interval" } dd { "of the trials that were not drawn; it knows nothing of whether the model is the hardware" }

@@ -21,18 +21,25 @@ fn list<T>(values: &[T], one: impl Fn(&T) -> String) -> String {
     format!("[{}]", values.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
-/// A time that is read back to the nanosecond.
+/// A time in the largest unit that has no fraction.
+fn exact_time(ns: u128) -> String {
+    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)];
+    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns % size == 0);
+    let (unit, size) = unit.unwrap_or(("ns", 1));
+    format!("\"{}{unit}\"", ns / size)
+}
+
 fn virtual_time(time: VirtualNs) -> String {
-    format!("\"{}ns\"", time.0)
+    exact_time(time.0.into())
 }
 
 /// JSON without its nulls, as TOML has none.
 fn without_nulls(value: &Value) -> Option<Value> {
     match value {
         Value::Null => None,
-        Value::Object(map) => {
-            Some(Value::Object(map.iter().filter_map(|(k, v)| Some((k.clone(), without_nulls(v)?))).collect()))
-        }
+        Value::Object(map) => Some(Value::Object(
+            map.iter().filter_map(|(k, v)| Some((k.clone(), without_nulls(v)?))).collect(),
+        )),
         other => Some(other.clone()),
     }
 }
@@ -79,7 +86,7 @@ pub fn toml_of(spec: &CampaignSpec) -> String {
     }
     line("pattern", text(&format_pattern(spec.pattern)));
     line("hang-factor", format!("{:?}", spec.trial.hang_factor));
-    line("wall", format!("\"{}ns\"", spec.trial.wall.as_nanos()));
+    line("wall", exact_time(spec.trial.wall.as_nanos()));
     if let Some(spacing) = spec.trial.spacing {
         line("spacing", virtual_time(spacing));
     }

@@ -2,8 +2,8 @@
 
 use tempfile::TempDir;
 
-use crate::campaign::summary::{Options, Summary};
 use crate::campaign::Store;
+use crate::campaign::summary::{Options, Summary};
 
 /// A campaign in a folder of its own.
 pub struct Sample {
@@ -17,7 +17,8 @@ pub struct Sample {
 /// A campaign of so many trials.
 pub fn campaign(trials: u64) -> Sample {
     let folder = tempfile::tempdir().unwrap();
-    let store = crate::testing::hostile_campaign::sample(&folder.path().join("sample.sqlite"), trials).unwrap();
+    let store =
+        crate::testing::hostile_campaign::sample(&folder.path().join("sample.sqlite"), trials).unwrap();
     let summary = Summary::new(&store, &Options::default()).unwrap();
     Sample { store, summary, _folder: folder }
 }

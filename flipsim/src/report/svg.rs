@@ -76,16 +76,16 @@ fn whole(from: f64, to: f64) -> impl Iterator<Item = f64> {
     std::iter::successors(Some(from), |n| Some(n + 1.0)).take_while(move |n| *n <= to).take(64)
 }
 
-/// A share as people read it.
+/// A share as people read it, without a place where a line can be broken.
 #[must_use]
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value {
-        v if v == 0.0 => "0 %".to_owned(),
-        v if v.abs() < 0.001 => format!("{v:.1e} %"),
-        v if v.abs() < 0.1 => format!("{v:.3} %"),
-        v if v.abs() < 10.0 => format!("{v:.2} %"),
-        v => format!("{v:.1} %"),
+        v if v == 0.0 => "0\u{202f}%".to_owned(),
+        v if v.abs() < 0.001 => format!("{v:.1e}\u{202f}%"),
+        v if v.abs() < 0.1 => format!("{v:.3}\u{202f}%"),
+        v if v.abs() < 10.0 => format!("{v:.2}\u{202f}%"),
+        v => format!("{v:.1}\u{202f}%"),
     }
 }
 
@@ -140,6 +140,12 @@ pub fn number(value: f64) -> String {
         out.push_str(part);
     }
     out
+}
+
+/// A large number with three digits: an extrapolated count.
+#[must_use]
+pub fn large(value: f64) -> String {
+    if value.abs() < 1e6 { number(value.round()) } else { format!("{value:.2e}") }
 }
 
 /// A whole number, likewise.
@@ -258,9 +264,9 @@ mod tests {
         assert_eq!(number(1_073_741_824.0), "1\u{202f}073\u{202f}741\u{202f}824");
         assert_eq!(number(-0.5), "-0.5");
         assert_eq!(number(1234.0), "1234");
-        assert_eq!(percent(0.0), "0 %");
-        assert_eq!(percent(0.123_45), "12.3 %");
-        assert_eq!(percent(0.000_05), "0.005 %");
+        assert_eq!(percent(0.0), "0\u{202f}%");
+        assert_eq!(percent(0.123_45), "12.3\u{202f}%");
+        assert_eq!(percent(0.000_05), "0.005\u{202f}%");
         assert_eq!(tick_percent(0.0001), "0.01 %");
         assert_eq!(fit("abcdefgh", 30.0), "abc…");
     }

@@ -32,7 +32,10 @@ fn what_is_hostile_stays_text() {
     assert_eq!(lower.matches("</script").count(), 2);
     assert!(!lower.contains("<img") && !page.contains(HOSTILE) && !lower.contains("<!--"));
     assert!(!page.contains("<b>registers"));
-    assert!(!page.contains('\u{1b}') && !page.contains('\u{202e}'), "control characters are shown as what they are");
+    assert!(
+        !page.contains('\u{1b}') && !page.contains('\u{202e}'),
+        "control characters are shown as what they are"
+    );
 }
 
 #[test]
@@ -40,7 +43,8 @@ fn the_page_names_nothing_outside_of_itself() {
     let page = page_of(600);
     for outside in ["http:", "https:", "src=", "@import", "<link", "<iframe"] {
         // `src=` is a part of the hostile text, where it is escaped.
-        let found = page.matches(outside).count() - page.matches("img src=x").count() * usize::from(outside == "src=");
+        let found = page.matches(outside).count()
+            - page.matches("img src=x").count() * usize::from(outside == "src=");
         // The name of SVG's elements in the script is no address that is asked for.
         let ours = usize::from(outside == "http:");
         assert_eq!(found, ours, "{outside}");
@@ -184,7 +188,8 @@ fn charts_are_drawn_as_they_were() {
     };
     let group = Group { title: "ram".into(), dots: vec![dot(0.01, 0.001, 0.05), dot(0.0, 0.0, 0.03)] };
     insta::assert_snapshot!("dots", lines(dots("d", "title", "words", &[group], Labels::Outcomes)));
-    let column = |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
+    let column =
+        |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
     let bits = [column(0, Some((0.1, 0.5))), column(1, None)];
     insta::assert_snapshot!("columns", lines(columns("c", "title", "words", "bit", &bits)));
     let line = Line {
@@ -194,8 +199,15 @@ fn charts_are_drawn_as_they_were() {
     };
     let survival = curves("u", "title", "words", "time", Across::Survival, std::slice::from_ref(&line));
     insta::assert_snapshot!("survival", lines(survival));
-    let settled = Line { points: vec![(1.0, 0.0, Some((0.0, 0.8))), (100.0, 0.2, Some((0.1, 0.3)))], until: None, ..line };
-    insta::assert_snapshot!("settled", lines(curves("v", "title", "words", "trials", Across::Trials, &[settled])));
+    let settled = Line {
+        points: vec![(1.0, 0.0, Some((0.0, 0.8))), (100.0, 0.2, Some((0.1, 0.3)))],
+        until: None,
+        ..line
+    };
+    insta::assert_snapshot!(
+        "settled",
+        lines(curves("v", "title", "words", "trials", Across::Trials, &[settled]))
+    );
     let spread = Range {
         label: "ram".into(),
         note: "9 of 90".into(),

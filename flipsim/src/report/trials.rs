@@ -274,20 +274,20 @@ impl Trials {
         strata: &[String],
         groups: BTreeMap<(usize, Option<String>), Vec<TrialId>>,
     ) -> Result<(), StoreError> {
-        let mut chosen: Vec<(usize, usize, TrialId)> = Vec::new();
+        let mut chosen: Vec<TrialId> = Vec::new();
         let longest = groups.values().map(Vec::len).max().unwrap_or(0);
         'all: for turn in 0..longest {
-            for (order, ((rank, _), ids)) in groups.iter().enumerate() {
+            for ids in groups.values() {
                 let Some(id) = ids.get(turn) else { continue };
                 if chosen.len() == DETAILS {
                     break 'all;
                 }
-                chosen.push((*rank, order, *id));
+                chosen.push(*id);
             }
         }
         // Consoles are taken in turn as well, so that each title has one.
         let mut room = CONSOLES;
-        for (rank, _, id) in &mut chosen {
+        for id in &chosen {
             let planned = store.planned(*id)?;
             let record = store.record_of(*id)?;
             let stratum = usize::try_from(planned.stratum).ok().and_then(|at| strata.get(at));
@@ -309,7 +309,6 @@ impl Trials {
                 facts: record.as_ref().map(facts).unwrap_or_default(),
                 console,
             });
-            debug_assert!(*rank <= WORST_FIRST.len());
         }
         // The worst first, and of those the first of each title.
         self.details.sort_by_key(|detail| rank(detail.outcome));
@@ -331,7 +330,10 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     if !known.is_empty() {
         add("place", known.join(", "));
     }
-    add("virtual time", format!("flip at {} ns, end at {} ns of the guest's clock", record.flip_ns, record.end_ns));
+    add(
+        "virtual time",
+        format!("flip at {} ns, end at {} ns of the guest's clock", record.flip_ns, record.end_ns),
+    );
     if let Some(title) = &record.title {
         add("report", title.clone());
     }
@@ -435,7 +437,7 @@ mod tests {
         assert!(cut.contains("line 11\n… 60 lines are left out here …\nline 72\n"), "{cut}");
         assert!(cut.ends_with("line 99"));
         assert_eq!(excerpt(&"x".repeat(500)).chars().count(), LETTERS + 1);
-        assert_eq!(excerpt("a\u{1b}[1m"), "a␛[1m");
+        assert_eq!(excerpt("a\u{1b}[1m"), "a\\x1b[1m");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::classify::Kind;
 use crate::trial::{EndState, Outcome, RegisterDifference, TrialRecord};
 
 /// What would run, or break out of its place, where a text is not escaped.
-pub const HOSTILE: &str = "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">'\"&<!--";
+pub const HOSTILE: &str =
+    "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">'\"&<!--";
 
 const TITLES: [&str; 4] = [
     "Unable to handle kernel paging request in do_idle",

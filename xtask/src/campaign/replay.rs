@@ -73,7 +73,8 @@ fn of_campaign(args: &Args) -> Result<Count> {
         records.push((id, record));
     }
     let prepared = prepared_of(&store)?;
-    let how = How { restore: args.restore, hang_factor: store.spec().trial.hang_factor, no_early_stop: false };
+    let how =
+        How { restore: args.restore, hang_factor: store.spec().trial.hang_factor, no_early_stop: false };
     let mut options = how.options()?;
     options.wall = store.spec().trial.wall;
     let parent = clones_dir()?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use flipsim::report::compare::{Comparison, ComparisonRow, Side, StratumComparison, compare};
 use flipsim::report::look::visible;
-use flipsim::report::svg::{count, number, percent};
+use flipsim::report::svg::{count, large, percent};
 use flipsim::stats::{Confidence, Estimate};
 
 use super::{Intervals, is_stdout, open, summary_of, write};
@@ -57,7 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
     let [a, b] = [&found.names[0], &found.names[1]].map(|name| visible(name));
     let mut lines = vec![format!("{b} beside {a}")];
-    lines.extend(found.unfair.iter().map(|why| format!("warning, not comparable as it is: {}", visible(why))));
+    lines
+        .extend(found.unfair.iter().map(|why| format!("warning, not comparable as it is: {}", visible(why))));
     lines.extend(found.differs.iter().map(|what| format!("  differs: {}", visible(what))));
     for (name, alone) in [(&a, &found.alone[0]), (&b, &found.alone[1])] {
         if !alone.is_empty() {
@@ -74,7 +75,9 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
         if !first.is_empty() {
             lines.push(format!("  cargo xtask campaign replay {a} {}", first.join(" ")));
         }
-        lines.push("  the tests below take the campaigns as drawn independently, which one plan is not".to_owned());
+        lines.push(
+            "  the tests below take the campaigns as drawn independently, which one plan is not".to_owned(),
+        );
     }
     let mut tests = 0;
     for stratum in &found.strata {
@@ -120,11 +123,6 @@ fn estimate(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String 
     })
 }
 
-/// Large numbers with three digits.
-fn short(value: f64) -> String {
-    if value.abs() < 1e6 { number(value.round()) } else { format!("{value:.2e}") }
-}
-
 fn absolute(row: &ComparisonRow) -> String {
     let ratio = row.ratio.map_or("–".to_owned(), |ratio| {
         let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
@@ -134,14 +132,16 @@ fn absolute(row: &ComparisonRow) -> String {
     format!(
         "    {:9} {} → {}  {ratio}",
         row.outcome,
-        estimate(row.failures[0], &short),
-        estimate(row.failures[1], &short)
+        estimate(row.failures[0], &large),
+        estimate(row.failures[1], &large)
     )
 }
 
 fn relative(row: &ComparisonRow) -> String {
     let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
-    let p = row.p.map_or("–".to_owned(), |p| if p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") });
+    let p = row
+        .p
+        .map_or("–".to_owned(), |p| if p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") });
     let rate = |side: usize| row.rate[side].map_or("–".to_owned(), |rate| percent(rate.value));
     format!(
         "    {:9} {:>6} {:>8} → {:>6} {:>8}  {}  {p}",

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
 use flipsim::campaign::Summary;
-use flipsim::report::look::visible;
 use flipsim::report::export::{self, ExportError};
+use flipsim::report::look::visible;
 use flipsim::report::{PageOptions, page};
 
 use crate::campaign::new::path_of;
@@ -86,7 +86,10 @@ fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
         text += &show::times(stratum);
     }
     if summary.totals.done == 0 {
-        text += &format!("no trial has a result yet; `cargo xtask campaign run {}` carries them out\n", summary.name);
+        text += &format!(
+            "no trial has a result yet; `cargo xtask campaign run {}` carries them out\n",
+            summary.name
+        );
     }
     outln!("{}", visible(text.trim_end()));
 }

@@ -29,9 +29,13 @@ impl Browser {
     /// Starts one; `None`, with a word on standard error, where the host has none.
     pub fn start() -> Option<Browser> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = NAMES.into_iter().find(|name| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+        let found =
+            NAMES.into_iter().find(|name| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
         let Some(program) = found else {
-            eprintln!("SKIPPED: no {} is installed, so that nothing was tested in a browser", NAMES.join(", "));
+            eprintln!(
+                "SKIPPED: no {} is installed, so that nothing was tested in a browser",
+                NAMES.join(", ")
+            );
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
@@ -39,7 +43,13 @@ impl Browser {
         // The pipe is at descriptors 3 and 4. No test takes longer than the time-out.
         let line = "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
         command.args(["--kill-after=5", "280", "sh", "-c", line, program]);
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]);
         command.args(["--remote-debugging-pipe", "--hide-scrollbars", "--disable-background-networking"]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         let mut child =
@@ -72,7 +82,9 @@ impl Browser {
         let message: Value = serde_json::from_slice(&bytes).unwrap();
         let parameters = &message["params"];
         match message["method"].as_str() {
-            Some("Runtime.exceptionThrown") => self.complaints.push(parameters["exceptionDetails"].to_string()),
+            Some("Runtime.exceptionThrown") => {
+                self.complaints.push(parameters["exceptionDetails"].to_string())
+            }
             Some("Runtime.consoleAPICalled") => self.complaints.push(parameters["args"].to_string()),
             Some("Log.entryAdded") => self.complaints.push(parameters["entry"].to_string()),
             Some("Network.requestWillBeSent") => {
@@ -141,7 +153,8 @@ impl Browser {
 
     /// How many pages it prints as.
     pub fn printed(&mut self) -> usize {
-        let printed = self.ask("Page.printToPDF", json!({ "preferCSSPageSize": true, "printBackground": false }));
+        let printed =
+            self.ask("Page.printToPDF", json!({ "preferCSSPageSize": true, "printBackground": false }));
         let pdf = from_base64(printed["data"].as_str().unwrap());
         String::from_utf8_lossy(&pdf).matches("/Type /Page\n").count()
     }
@@ -158,7 +171,8 @@ fn from_base64(text: &str) -> Vec<u8> {
     let letters: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').map(value).collect();
     let mut bytes = Vec::with_capacity(letters.len() * 3 / 4);
     for four in letters.chunks(4) {
-        let bits = four.iter().enumerate().fold(0u32, |bits, (at, six)| bits | u32::from(*six) << (18 - 6 * at));
+        let bits =
+            four.iter().enumerate().fold(0u32, |bits, (at, six)| bits | u32::from(*six) << (18 - 6 * at));
         bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
     }
     bytes

@@ -85,7 +85,10 @@ fn nothing_overlaps_or_is_cut() {
         browser.scheme(scheme);
         browser.open(&html, width, 900);
         // With the first trials and all tables unfolded.
-        for what in ["[...document.querySelectorAll('#rows button')].slice(0, 3).forEach((b) => b.click())", "document.querySelectorAll('main details').forEach((d) => { d.open = true; })"] {
+        for what in [
+            "[...document.querySelectorAll('#rows button')].slice(0, 3).forEach((b) => b.click())",
+            "document.querySelectorAll('main details').forEach((d) => { d.open = true; })",
+        ] {
             browser.value(what);
         }
         let found = browser.value(LAYOUT);
@@ -135,7 +138,10 @@ fn trials_are_sorted_filtered_searched_and_unfolded() {
     let down = ids(&mut browser);
     assert_eq!(down[0], 2999);
     assert!(down.is_sorted_by(|a, b| a > b));
-    assert_eq!(browser.value("document.querySelector('th[aria-sort]').getAttribute('aria-sort')"), "descending");
+    assert_eq!(
+        browser.value("document.querySelector('th[aria-sort]').getAttribute('aria-sort')"),
+        "descending"
+    );
     sort(&mut browser, "at");
     let times = column(&mut browser, 3);
     let number = |text: &String| -> f64 {
@@ -157,7 +163,9 @@ fn trials_are_sorted_filtered_searched_and_unfolded() {
     assert!(hangs.iter().all(|row| row[1] == "hang" && row[2] == "core <b>registers</b>"), "{hangs:?}");
 
     // Any text is searched for, hostile or not.
-    browser.value("document.querySelectorAll('#outcomes input').forEach((box) => { if (!box.checked) box.click(); })");
+    browser.value(
+        "document.querySelectorAll('#outcomes input').forEach((box) => { if (!box.checked) box.click(); })",
+    );
     browser.value("(() => { const s = document.getElementById('stratum'); s.value = ''; s.dispatchEvent(new Event('change')); })()");
     let search = |browser: &mut Browser, text: &str| {
         let text = json!(text);
@@ -177,7 +185,10 @@ fn trials_are_sorted_filtered_searched_and_unfolded() {
     browser.value("document.querySelector('#rows button').click()");
     let more = browser.value("document.querySelector('#rows tr.more').textContent");
     let more = more.as_str().unwrap();
-    assert!(more.contains("--trial ") && more.contains("a line before") && more.contains("␛[31m"), "{more}");
+    assert!(
+        more.contains("--trial ") && more.contains("a line before") && more.contains("\\x1b[31m"),
+        "{more}"
+    );
     browser.value("document.querySelector('#rows button').click()");
     assert_eq!(browser.value("document.querySelectorAll('#rows tr.more').length"), 0);
     assert_eq!(browser.complaints, Vec::<String>::new());
@@ -187,7 +198,9 @@ fn trials_are_sorted_filtered_searched_and_unfolded() {
 #[ignore = "opens a browser; measures, and asserts no speed"]
 fn opening_times_are_measured() {
     let Some(mut browser) = Browser::start() else { return };
-    eprintln!("| trials | page | parsed | loaded | first picture | a filter and a sort | made in |\n|---:|---:|---:|---:|---:|---:|---:|");
+    eprintln!(
+        "| trials | page | parsed | loaded | first picture | a filter and a sort | made in |\n|---:|---:|---:|---:|---:|---:|---:|"
+    );
     for trials in [3000, 100_000] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sample.sqlite");

@@ -124,3 +124,33 @@ fn a_campaign_whose_qemus_are_killed_loses_no_trial() {
     assert_eq!(results(&calm.0), results(&wild.0), "{}", text(&output));
     wait_until("all clones to be gone", || trials::clones_of(pid).is_empty());
 }
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn any_trial_of_a_campaign_comes_out_the_same_again() {
+    let campaign = Campaign::new("replay", &[&["--trials", "12", "--seed", "5"], &STRATA[..]].concat());
+    let (code, output) = fails(&["campaign", "replay", &campaign.0, "--trial", "3"]);
+    assert!(code == 2 && output.contains("has no record to compare with"), "{output}");
+    ok(&["campaign", "run", &campaign.0]);
+    let again = text(&ok(&["campaign", "replay", &campaign.0, "--trial", "3", "--trial", "8"]));
+    assert_eq!(again.matches("the same as before").count(), 2, "{again}");
+    let (code, output) = fails(&["campaign", "replay", &campaign.0, "--trial", "12"]);
+    assert!(code == 2 && output.contains("no trial 12"), "{output}");
+    // What is stored is made another: the replay must find it out.
+    let file = campaign.file();
+    let sql = "UPDATE result SET record = json_set(record, '$.end_ns', 1) WHERE trial = 8";
+    let changed = Command::new("python3")
+        .args([
+            "-c",
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()",
+        ])
+        .arg(&file)
+        .arg(sql)
+        .status();
+    assert!(changed.is_ok_and(|status| status.success()));
+    let (code, output) = fails(&["campaign", "replay", &campaign.0, "--trial", "8"]);
+    assert!(code == 1 && output.contains("1 of 1 trials came out differently"), "{output}");
+    // The report has the command, and one that is repeated is compared with it.
+    let page = text(&ok(&["report", &campaign.0, "--html", "-"]));
+    assert!(page.contains(&format!("cargo xtask campaign replay {} --trial ", campaign.0)));
+}

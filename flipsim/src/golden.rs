@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
-use crate::live::{VirtualClock, WALL_TIME};
+use crate::live::WALL_TIME;
 use crate::machine::console::{LineSplitter, Marker, marker};
 use crate::mark::{MarkError, StateDigest};
 use crate::qmp::QmpError;
@@ -21,7 +21,7 @@ use crate::template::{Template, TemplateError};
 use crate::units::{VirtualNs, format_duration};
 
 /// The version of a stored golden run.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The longest console that is kept, in bytes: one that says more says nothing new.
 pub const MAX_CONSOLE: usize = 4 << 20;
@@ -169,7 +169,7 @@ pub enum End {
     Reset,
     /// It switched itself off.
     PowerOff,
-    /// It executes nothing any more, and time does not pass for it: it takes one exception after the other.
+    /// It takes one exception after the other, and does nothing else any more.
     ExceptionStorm,
     /// It took more of the host's time than a trial may.
     WallTime,
@@ -212,6 +212,7 @@ impl Runner {
         if !guest.target().can_rewind()? {
             return Err(RunError::NoRewind);
         }
+        guest.target().stop_at_storms()?;
         let console = Console::open(&guest.console())?;
         Ok(Runner { guest, console })
     }
@@ -232,7 +233,8 @@ impl Runner {
             ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
             ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
             ("shutdown", _) => End::PowerOff,
-            (WALL_TIME, _) => return self.out_of_time(time),
+            (WALL_TIME, _) => End::WallTime,
+            _ if events.iter().any(|event| event.name == "EXCEPTION_STORM") => End::ExceptionStorm,
             _ => End::Other,
         };
         Ok(Got::Ended(end, at))
@@ -241,9 +243,6 @@ impl Runner {
 
 /// How far a guest is walked at a time where nothing is looked at.
 const STRIDE: u64 = 100_000_000;
-
-/// How long a guest that is out of time is let run once more.
-const ONCE_MORE: Duration = Duration::from_millis(200);
 
 impl Runner {
     /// As [`Runner::run_to`], in strides that have this much of the host's time each: a long way is no sign
@@ -261,20 +260,6 @@ impl Runner {
                 return Ok(got);
             }
         }
-    }
-
-    /// A guest whose time on the host's clock is over: slow, or without any progress at all.
-    fn out_of_time(&mut self, time: VirtualNs) -> Result<Got, RunError> {
-        let before = self.guest.target().clock()?;
-        let arrival = self.guest.target().run_until_within(time, ONCE_MORE)?;
-        let after = self.guest.target().clock()?;
-        self.console.poll()?;
-        let at = arrival.at.unwrap_or(time);
-        if arrival.early.is_none() {
-            return Ok(Got::There);
-        }
-        let count = |clock: Option<VirtualClock>| clock.and_then(|clock| clock.instructions);
-        Ok(Got::Ended(if count(before) == count(after) { End::ExceptionStorm } else { End::WallTime }, at))
     }
 }
 
@@ -572,7 +557,8 @@ pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
             false => format!("RAM ({} pages: {})", pages.len(), names.join(", ")),
         });
     }
-    if one.devices != other.devices {
+    let both = |one: Option<_>, other: Option<_>| one.is_some() && other.is_some() && one != other;
+    if both(one.devices, other.devices) {
         let names = devices_between(one, other);
         parts.push(if names.is_empty() {
             "devices".to_owned()
@@ -580,7 +566,7 @@ pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
             format!("devices ({})", names.join(", "))
         });
     }
-    if one.disks != other.disks {
+    if both(one.disks, other.disks) {
         parts.push("the disk".to_owned());
     }
     if parts.is_empty() { "nothing but the console".to_owned() } else { parts.join("; ") }
@@ -636,10 +622,10 @@ mod tests {
 
     fn state(ram: u128) -> StateDigest {
         StateDigest {
-            digest: Digest128(ram),
+            digest: Some(Digest128(ram)),
             ram: Digest128(ram),
-            devices: Digest128(1),
-            disks: Digest128(0),
+            devices: Some(Digest128(1)),
+            disks: Some(Digest128(0)),
             virtual_ns: 10,
             instructions: Some(9),
             pages_differing: 2,
@@ -700,7 +686,7 @@ mod tests {
             |digest| DeviceSection { name: "cpu".into(), instance: 0, bytes: 1, digest: Digest128(digest) };
         one.sections = Some(vec![section(1)]);
         other.sections = Some(vec![section(2)]);
-        other.devices = Digest128(2);
+        other.devices = Some(Digest128(2));
         assert_eq!(devices_between(&one, &other), ["cpu"]);
         assert_eq!(describe(&one, &other), "RAM (2 pages: ram0+0x1000, ram0+0x2000); devices (cpu)");
     }

@@ -69,6 +69,8 @@ pub struct RunSummary {
     pub left: u64,
     /// Somebody wanted it to stop.
     pub stopped: bool,
+    /// How long the coordinator took to store results and to read the plan.
+    pub storing: Duration,
 }
 
 /// How often a watcher hears that nothing happened.
@@ -198,7 +200,9 @@ impl Coordinator<'_, '_> {
                 }
             };
             let worker = report.worker;
+            let began = Instant::now();
             self.take_in(report)?;
+            self.summary.storing += began.elapsed();
             self.summary.stopped |= stop();
             let next = if self.summary.stopped { None } else { self.queue.pop_front() };
             let Some(id) = next else {

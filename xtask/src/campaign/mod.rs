@@ -3,10 +3,10 @@
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
-mod new;
+pub mod new;
 pub mod places;
 pub mod prepare;
-mod run;
+pub mod run;
 mod status;
 mod trial;
 

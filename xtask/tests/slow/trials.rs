@@ -80,6 +80,28 @@ fn a_kernel_function_that_is_destroyed_is_a_crash_with_its_name() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
+    // The first instruction of the handler that the kernel's own exceptions take becomes `udf #0`.
+    let place = ["--at", "5ms", "--ram", "vectors+0x200"];
+    let old = trial(&[&place[..], &["--mask", "0x01010101"]].concat())["old"].clone();
+    let mask = old.as_str().unwrap().to_owned();
+    let storm = [&place[..], &["--mask", &mask]].concat();
+    let records = ["rewind", "clone", "loadvm"].map(|way| trial(&[&storm[..], &["--restore", way]].concat()));
+    for record in &records {
+        assert_eq!(record["new"], "0x00000000", "{record}");
+        assert_eq!(
+            (&record["outcome"], &record["end"]),
+            (&"crash".into(), &"exception-storm".into()),
+            "{record}"
+        );
+        assert!(record["end_ns"].as_u64() > record["flip_ns"].as_u64(), "{record}");
+        assert_eq!(record["end_ns"], records[0]["end_ns"], "{record}");
+        assert_eq!(record["state"]["ram"], records[0]["state"]["ram"], "{record}");
+    }
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn a_program_counter_that_leads_nowhere_is_noticed_by_the_guest() {
     // At 100 ms the workload computes: it dies, and the guest goes on.
     let record = trial(&["--at", "100ms", "--reg", "pc:40"]);

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::gdb::GdbError;
 use crate::live::LiveTarget;
 use crate::qmp::QmpError;
 
@@ -17,6 +18,9 @@ pub enum MarkError {
     /// The monitor, or QEMU's refusal.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// The gdb stub, whose own monitor takes the command.
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
     /// No monitor at all.
     #[error("a state can only be marked where the guest's QMP monitor is known")]
     NoMonitor,
@@ -218,7 +222,7 @@ impl LiveTarget {
         command: &'static str,
         arguments: Value,
     ) -> Result<T, MarkError> {
-        let answer = self.qmp().ok_or(MarkError::NoMonitor)?.execute(command, arguments)?;
+        let answer = self.execute(command, arguments)?;
         serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
     }
 
@@ -241,6 +245,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU refuses; an earlier mark then stays.
     pub fn mark(&mut self) -> Result<StateChange, MarkError> {
+        self.forget_clock();
         self.ask("mark-state", Value::Null)
     }
 
@@ -249,6 +254,7 @@ impl LiveTarget {
     /// # Errors
     /// There is no mark; or QEMU could not put everything back, and is then of no more use.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
+        self.forget_clock();
         self.ask("rewind-state", Value::Null)
     }
 
@@ -257,7 +263,14 @@ impl LiveTarget {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state_digest(&mut self, detailed: bool) -> Result<StateDigest, MarkError> {
-        self.ask("query-state-digest", json!({ "sections": detailed, "pages": detailed }))
+        let command = "query-state-digest";
+        if !detailed {
+            return self.ask(command, json!({}));
+        }
+        // An answer of a hundred kilobytes is no matter for the stub.
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        let answer = qmp.execute(command, json!({ "sections": true, "pages": true }))?;
+        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
     }
 
     /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected.

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +19,7 @@ use flipsim::clone::CloneDisk;
 use flipsim::fault::fault_rng;
 use flipsim::golden::Runner;
 use flipsim::trial::{Restore, TrialRecord};
-use flipsim::units::{VirtualNs, parse_number, parse_virtual};
+use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
@@ -51,6 +53,9 @@ pub struct Args {
     /// How long a trial's window is [default: until the workload is done]
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     window: Option<VirtualNs>,
+    /// The guest's RAM, as in 128M or 2G [default: from lab.toml]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    memory: Option<u64>,
     /// These ways; the first is what the others are compared with
     #[arg(long, value_enum, value_delimiter = ',', default_value = "walk,one,start")]
     ways: Vec<Way>,
@@ -102,6 +107,8 @@ struct Row {
     store_ms: f64,
     /// All else: starting, checking the way back, handing out, waiting at the end.
     other_ms: f64,
+    /// The most memory that this process and its QEMUs had together, in MiB; what several share counts once.
+    peak_mib: Option<u64>,
     /// Trials that came out otherwise than by the first way.
     different: u64,
 }
@@ -190,6 +197,9 @@ fn new(args: &Args, workload: &str, stratum: &str, file: &Path) -> Result<()> {
     let (count, seed) = (args.count.to_string(), args.seed.to_string());
     let mut command = command(&["campaign", "new", &file, "--trials", &count, "--seed", &seed])?;
     command.args(["--workload", workload, "--stratum", stratum]);
+    if let Some(memory) = args.memory {
+        command.args(["--memory", &memory.to_string()]);
+    }
     if let Some(window) = args.window {
         command.args(["--window", &format!("{}ns", window.0)]);
     }
@@ -204,6 +214,7 @@ struct Went {
     workers: usize,
     seconds: f64,
     storing: Duration,
+    peak_mib: Option<u64>,
 }
 
 fn whole(way: Way, file: &Path) -> Result<Went> {
@@ -223,6 +234,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     }
     let options = RunOptions { workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
     let load = (way == Way::Loaded).then(Load::start);
+    let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
         carry_out(&mut store, &template, &golden, names.names(), &parent, &options, &mut |progress| {
@@ -233,7 +245,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let seconds = began.elapsed().as_secs_f64();
     drop(load);
     interrupt::check()?;
-    Ok(Went { workers, seconds, storing: summary.storing })
+    Ok(Went { workers, seconds, storing: summary.storing, peak_mib: Some(memory.peak() >> 20) })
 }
 
 /// Runs a campaign in a process of its own, which is killed again and again.
@@ -259,7 +271,7 @@ fn killed(args: &Args, file: &Path) -> Result<Went> {
             bail!("`campaign run` failed after it was killed {kills} times: {status}");
         }
         let seconds = began.elapsed().as_secs_f64();
-        return Ok(Went { workers: default_workers(), seconds, storing: Duration::ZERO });
+        return Ok(Went { workers: default_workers(), seconds, storing: Duration::ZERO, peak_mib: None });
     }
 }
 
@@ -300,20 +312,70 @@ fn row(workload: &str, stratum: &str, way: Way, went: &Went, records: &[TrialRec
         rewind_ms: mean(|record| record.costs.restore_us),
         store_ms,
         other_ms: (all - mean(|record| record.costs.total_us)).max(0.0),
+        peak_mib: went.peak_mib,
         different: 0,
     }
 }
 
+/// Looks once a second at how much memory this process and its QEMUs have.
+struct MemoryWatch {
+    over: Arc<AtomicBool>,
+    peak: Arc<AtomicU64>,
+}
+
+impl MemoryWatch {
+    fn start() -> MemoryWatch {
+        let (over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let watch = MemoryWatch { over: Arc::clone(&over), peak: Arc::clone(&peak) };
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                peak.fetch_max(memory_of_family(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        watch
+    }
+
+    fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed).max(memory_of_family())
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The proportional set size of this process and its children, in bytes.
+///
+/// Source: Linux, `Documentation/filesystems/proc.rst`, `smaps_rollup`.
+fn memory_of_family() -> u64 {
+    let me = std::process::id();
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let size_of = |pid: u32| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid == me || parent_of(*pid) == Some(me)).filter_map(size_of).sum()
+}
+
 fn show(report: &Report) {
     outln!(
-        "| workload | in | way | workers | trials | outcomes | converged | trials/s | walk | mark | run | compare | go back | store | other | different |"
+        "| workload | in | way | workers | trials | outcomes | converged | trials/s | walk | mark | run | compare | go back | store | other | peak memory | different |"
     );
-    outln!("|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    outln!("|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for row in &report.rows {
         let outcomes: Vec<String> =
             row.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         outln!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.2} ms | {:.1} ms | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.2} ms | {:.1} ms | {} | {} |",
             row.workload,
             row.stratum,
             name(row.way),
@@ -329,6 +391,7 @@ fn show(report: &Report) {
             row.rewind_ms,
             row.store_ms,
             row.other_ms,
+            row.peak_mib.map(|mib| format!("{mib} MiB")).unwrap_or_default(),
             row.different
         );
     }

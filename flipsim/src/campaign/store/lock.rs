@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::error::StoreError;
+use super::error::{StoreError, system};
+use super::identity;
 use crate::machine::run::lock_soon;
 
 /// The lock, while it is held.
@@ -28,11 +29,11 @@ impl Lock {
     /// Takes the lock of a campaign, or says who has it.
     pub fn take(campaign: &Path) -> Result<Lock, StoreError> {
         let path = beside(campaign, "lock");
-        let error = |cause| StoreError::Io { action: "lock", path: path.clone(), cause };
+        let error = system("lock", &path);
         loop {
             let mut options = OpenOptions::new();
             let mut file =
-                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(error)?;
+                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(&error)?;
             match lock_soon(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -41,10 +42,9 @@ impl Lock {
                 Err(TryLockError::Error(cause)) => return Err(error(cause)),
             }
             // The one before may have removed the file between our opening and our locking it.
-            let there = std::fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
-            let own = file.metadata().map_err(error)?;
-            if there == Some((own.dev(), own.ino())) {
-                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(error)?;
+            let own = file.metadata().map_err(&error)?;
+            if identity(&path) == Some((own.dev(), own.ino())) {
+                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(&error)?;
                 return Ok(Lock { path, _file: file });
             }
         }

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub use error::{Change, StoreError};
 pub use merge::Merged;
 pub use read::{Counts, ResultRow, Results, Status, StratumStatus};
 
-use self::error::sqlite;
+use self::error::{sqlite, system};
 use self::lock::{Lock, beside};
 use super::plan::{Plan, PlanDigest, PlannedTrial, Stratum, TrialId};
 use super::spec::CampaignSpec;
@@ -167,6 +168,8 @@ pub struct Store {
     strata: Vec<Stratum>,
     digest: String,
     trials: u64,
+    /// What the name led to when it was opened: device and inode.
+    file: Option<(u64, u64)>,
     /// Held by who writes. Below the connection, so that it is given up after that is closed.
     lock: Option<Lock>,
 }
@@ -198,7 +201,16 @@ impl Store {
             let _ = remove(&part);
             return Err(error);
         }
-        Store::open_locked(path, lock)
+        let opened = Store::open_writable(path);
+        if opened.is_err() {
+            // Nobody can have worked on it yet: the lock is ours.
+            for ending in ["", "-wal", "-shm"] {
+                let _ = remove(&beside_sqlite(path, ending));
+            }
+        }
+        let mut store = opened?;
+        store.lock = Some(lock);
+        Ok(store)
     }
 
     /// Opens a campaign to work on it. A file of an older version is brought up to date.
@@ -209,10 +221,13 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        Store::open_locked(path, Lock::take(path)?)
+        let lock = Lock::take(path)?;
+        let mut store = Store::open_writable(path)?;
+        store.lock = Some(lock);
+        Ok(store)
     }
 
-    fn open_locked(path: &Path, lock: Lock) -> Result<Store, StoreError> {
+    fn open_writable(path: &Path) -> Result<Store, StoreError> {
         let error = sqlite("open", path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(&error)?;
@@ -222,7 +237,7 @@ impl Store {
         conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
-        Store::load(conn, path, Some(lock))
+        Store::load(conn, path)
     }
 
     /// Opens a campaign to read it, while another process works on it or not.
@@ -252,10 +267,10 @@ impl Store {
         if found < schema::VERSION {
             return Err(StoreError::Older { path: path.to_owned(), found, known: schema::VERSION });
         }
-        Store::load(conn, path, None)
+        Store::load(conn, path)
     }
 
-    fn load(conn: Connection, path: &Path, lock: Option<Lock>) -> Result<Store, StoreError> {
+    fn load(conn: Connection, path: &Path) -> Result<Store, StoreError> {
         let error = sqlite("read", path);
         let meta = |key: &str| -> Result<String, StoreError> {
             conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(&error)
@@ -280,7 +295,8 @@ impl Store {
             rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(&error)?
         };
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
-        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, trials, lock, conn })
+        let file = identity(path);
+        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, trials, file, lock: None, conn })
     }
 
     /// The campaign's file.
@@ -399,9 +415,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written. Nothing is changed then.
     pub fn take_back(&mut self, ids: &[TrialId]) -> Result<(), StoreError> {
-        if self.lock.is_none() {
-            return Err(StoreError::ReadOnly(self.path.clone()));
-        }
+        self.check_writable()?;
         let error = sqlite("take results back in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
@@ -446,11 +460,20 @@ impl Store {
         Ok(recorded)
     }
 
-    /// A transaction in which the trial has no result.
-    fn begin(&self, id: TrialId) -> Result<Transaction<'_>, StoreError> {
+    /// An error where what is written would be lost: SQLite goes on writing into a file that was deleted.
+    fn check_writable(&self) -> Result<(), StoreError> {
         if self.lock.is_none() {
             return Err(StoreError::ReadOnly(self.path.clone()));
         }
+        if identity(&self.path) != self.file {
+            return Err(StoreError::Gone(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// A transaction in which the trial has no result.
+    fn begin(&self, id: TrialId) -> Result<Transaction<'_>, StoreError> {
+        self.check_writable()?;
         let error = sqlite("record in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
@@ -627,19 +650,24 @@ fn write_plan(
     conn.close().map_err(|(_, cause)| error(cause))
 }
 
+/// Which file a path leads to: device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// Gives a finished file its name, unless that is taken.
 fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
-    let error = |cause| StoreError::Io { action: "put in place", path: path.to_owned(), cause };
-    File::open(part).and_then(|file| file.sync_all()).map_err(error)?;
+    let error = system("put in place", path);
+    File::open(part).and_then(|file| file.sync_all()).map_err(&error)?;
     match std::fs::hard_link(part, path) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             return Err(StoreError::Exists(path.to_owned()));
         }
-        linked => linked.map_err(error)?,
+        linked => linked.map_err(&error)?,
     }
     remove(part)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(error)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&error)
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

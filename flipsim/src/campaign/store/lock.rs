@@ -22,7 +22,7 @@ use crate::machine::run::lock_soon;
 pub struct Lock {
     path: PathBuf,
     /// Closed last, after the file was removed.
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -44,8 +44,10 @@ impl Lock {
             // The one before may have removed the file between our opening and our locking it.
             let own = file.metadata().map_err(&error)?;
             if identity(&path) == Some((own.dev(), own.ino())) {
-                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(&error)?;
-                return Ok(Lock { path, _file: file });
+                // Where there is no room for the number, the file goes again.
+                let mut lock = Lock { path, file };
+                let told = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", std::process::id()));
+                return told.map(|()| lock).map_err(error);
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Small disks are mounted as in `kills`; a part that cannot be done here says so on standard error.
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on may fail as the test itself")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 

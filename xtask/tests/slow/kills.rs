@@ -12,6 +12,8 @@
 //!
 //! Invariant: only processes are killed whose working folder is one of a campaign that was started here.
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on may fail as the test itself")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::sync::Mutex;

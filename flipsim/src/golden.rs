@@ -5,7 +5,7 @@
 //! difference is kept, and trials compare output only.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,7 @@ impl Console {
     /// The log cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
-        let file = File::open(path).map_err(error)?;
+        let file = File::options().read(true).write(true).open(path).map_err(error)?;
         let mut console = Console {
             path: path.to_owned(),
             file,
@@ -113,13 +113,14 @@ impl Console {
         Ok(console)
     }
 
-    /// Forgets what was said so far, but for `before`, and listens from now on.
+    /// Forgets what was said so far, but for `before`, and listens from now on. The log is emptied: a worker
+    /// carries out thousands of trials, and a clone's log is memory.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// The log cannot be written.
     pub fn restart(&mut self, before: &[u8]) -> Result<(), RunError> {
-        let sought = self.file.seek(SeekFrom::End(0));
-        sought.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
         self.said.clear();
         self.said.extend_from_slice(before);
         self.lines = LineSplitter::default();

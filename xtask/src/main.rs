@@ -12,6 +12,23 @@ macro_rules! outln {
     }};
 }
 
+/// As the standard one, which panics where nobody reads any more: a closed terminal, or `2>&1 | head`. What is
+/// under way must end in order then, too.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _closed = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
+/// As [`eprintln!`], without the line's end.
+macro_rules! eprint {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _closed = write!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 mod apt;
 mod bench;
 mod boot;

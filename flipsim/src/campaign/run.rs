@@ -42,6 +42,12 @@ pub enum CampaignError {
     /// A worker broke off in a way that it must not.
     #[error("a worker ended without a word; this is an error of the lab's own. What was finished is kept")]
     WorkerLost,
+    /// No clone starts any more: the disk is full, QEMU is gone.
+    #[error(
+        "no guest starts any more: {0}; nothing that was finished is lost: mend that (where the disk is full, make \
+         room) and resume"
+    )]
+    NoGuest(String),
     /// Going back was found not to restore the state, again and again.
     #[error("{0}; no trial since the last check is believed. Try --restore clone")]
     NotRestored(String),
@@ -78,6 +84,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// After how many such mismatches the campaign is given up.
 const MISMATCHES: u32 = 3;
+
+/// After how many starts in a row that failed, for each worker, the campaign is given up.
+const STARTS: usize = 3;
 
 /// What a worker says when it is free.
 struct Report {
@@ -122,6 +131,7 @@ pub fn run(
             queue: &mut queue,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
+            not_started: 0,
             summary: RunSummary::default(),
             watch,
         };
@@ -172,6 +182,8 @@ struct Coordinator<'a, 'w> {
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
     mismatches: u32,
+    /// How many guests in a row did not start.
+    not_started: usize,
     summary: RunSummary,
     watch: &'w mut dyn FnMut(Progress<'_>),
 }
@@ -231,6 +243,7 @@ impl Coordinator<'_, '_> {
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;
+                    self.not_started = 0;
                     self.unchecked[report.worker].push(planned.id);
                     (self.watch)(Progress::Done(&planned, &record));
                 } else {
@@ -248,6 +261,17 @@ impl Coordinator<'_, '_> {
                 }
                 self.queue.push_front(planned.id);
                 doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
+            }
+            // That has nothing to do with the trial, and is no attempt at it.
+            Err(error @ RunError::Template(_)) => {
+                self.unchecked[report.worker].clear();
+                self.not_started += 1;
+                let left = (STARTS * self.unchecked.len()).saturating_sub(self.not_started);
+                if left == 0 {
+                    return Err(CampaignError::NoGuest(error.to_string()));
+                }
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                self.lost(planned.id, &error.to_string(), Recorded::Again(left));
             }
             Err(error) => {
                 // A worker that is lost has a new process, and what it did before was committed.

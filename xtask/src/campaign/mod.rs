@@ -11,6 +11,9 @@ mod status;
 mod trial;
 
 use anyhow::Result;
+use flipsim::campaign::StoreError;
+
+use crate::exit::{Code, exit_error};
 
 /// Carry out trials and judge what came of them.
 ///
@@ -41,6 +44,15 @@ enum Sub {
     Trial(Box<trial::Args>),
     Replay(trial::ReplayArgs),
     Classify(classify::Args),
+}
+
+/// An error of a campaign's file, with its exit code: a disk that is full is no error of the command line's.
+fn store_error(error: StoreError) -> anyhow::Error {
+    use StoreError::{Full, Gone, Io, Locked, ReadOnly, Sqlite};
+    match error {
+        Full { .. } | Gone(_) | Io { .. } | Locked { .. } | ReadOnly(_) | Sqlite { .. } => error.into(),
+        other => exit_error(Code::Usage, other.to_string()),
+    }
 }
 
 /// Runs the command.

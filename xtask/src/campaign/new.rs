@@ -17,6 +17,7 @@ use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use super::places::spaces;
 use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -160,7 +161,7 @@ pub fn run(args: &Args) -> Result<()> {
     let kept = serde_json::to_vec(golden)?;
     let step = crate::progress::Step::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
-        .exit_with(Code::Usage)?;
+        .map_err(store_error)?;
     step.done();
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
     for stratum in plan.strata() {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
 use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
-use flipsim::template::Template;
+use flipsim::template::{Template, TemplateError};
 use flipsim::trial::Names;
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
@@ -142,9 +143,15 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         }
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let file = tempfile::NamedTempFile::new_in(&folder).context("cannot keep the golden run")?;
-    serde_json::to_writer(std::io::BufWriter::new(&file), &golden).context("cannot keep the golden run")?;
-    file.persist(&path).context("cannot keep the golden run")?;
+    let text = serde_json::to_vec(&golden)?;
+    let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut file| {
+        file.write_all(&text)?;
+        Ok(file.persist(&path)?)
+    });
+    // Without it, it is only measured again.
+    if let Err(error) = kept {
+        eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
+    }
     Ok(Prepared { template, golden })
 }
 
@@ -193,8 +200,17 @@ pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
         RunError::NoRewind | RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::Template(error) if is_disk_full(&error) => {
+            anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
+        }
         other => exit_error(Code::GuestLost, other.to_string()),
     }
+}
+
+fn is_disk_full(error: &TemplateError) -> bool {
+    // It may be in the last words of a QEMU that found no room for its sockets.
+    let text = error.to_string();
+    ["No space left on device", "quota exceeded"].iter().any(|words| text.contains(words))
 }
 
 /// Whether it was ours, and another try may do.

@@ -18,6 +18,7 @@ use flipsim::units::format_duration;
 
 use super::new::{guest_of, manifest, path_of};
 use super::prepare::{GuestNames, Prepared, prepare, run_error};
+use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 use crate::template::clones_dir;
@@ -54,7 +55,7 @@ pub fn default_workers() -> usize {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
-    let mut store = Store::open(&path).exit_with(Code::Usage)?;
+    let mut store = Store::open(&path).map_err(store_error)?;
     let spec = store.spec().clone();
     let Prepared { template, mut golden } = prepare(&guest_of(&spec)?, spec.trial.spacing)?;
     // Its checkpoints are the campaign's own: where they lie depends on the host that measured them.
@@ -100,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     line.end();
     let summary = summary.map_err(|error| match error {
-        CampaignError::Store(_) => anyhow::Error::from(error),
+        CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);

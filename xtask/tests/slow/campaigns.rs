@@ -3,7 +3,7 @@
 use super::*;
 
 /// A campaign's results, by trial, without what depends on the way and the host.
-fn results(name: &str) -> Vec<Value> {
+pub fn results(name: &str) -> Vec<Value> {
     let output = ok(&["campaign", "export", name]);
     let mut rows = json_lines(&output);
     for row in &mut rows {

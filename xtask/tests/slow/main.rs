@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod accidents;
 mod campaigns;
+mod kills;
 mod time;
 mod trials;
 

@@ -19,9 +19,11 @@ use crate::clone::CloneDisk;
 use crate::fault::{Fault, Flip, FlipError, flip, hex_value};
 use crate::golden::{
     Checkpoint, End, Golden, Got, RunError, Runner, describe, devices_between, pages_between, registers,
+    same_output,
 };
 use crate::mark::{Digest128, StateDigest};
 use crate::memory::MemoryMap;
+use crate::record::Timing;
 use crate::symbols::SymbolMap;
 use crate::target::TargetError;
 use crate::template::Template;
@@ -222,8 +224,14 @@ pub struct TrialRecord {
     pub kind: Option<Kind>,
     /// Its title, with the function.
     pub title: Option<String>,
-    /// Only the outputs were compared, because the golden runs were not one.
+    /// Only the outputs were compared, because the golden runs were not one, or nobody can tell.
     pub output_only: bool,
+    /// Why; the first difference of the golden runs, or what this QEMU lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_only_because: Option<String>,
+    /// How exactly the times are known.
+    #[serde(default)]
+    pub timing: Timing,
     /// The state at the end.
     pub state: Option<EndState>,
     /// What the console said, where it is not what it said in the golden run.
@@ -294,7 +302,7 @@ pub enum Step<'a> {
         /// The golden run's.
         golden: &'a Checkpoint,
         /// Here.
-        state: &'a StateDigest,
+        state: Option<&'a StateDigest>,
         /// Whether the console has said the same.
         console: bool,
     },
@@ -350,8 +358,11 @@ struct Process {
 
 impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
+    ///
+    /// Where QEMU cannot go back to a mark, guests are put back by [`Restore::Clone`] in its place.
     #[must_use]
-    pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, options: TrialOptions) -> Self {
+    pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, mut options: TrialOptions) -> Self {
+        options.restore = template.info().abilities.restore(options.restore);
         Worker { template, golden, parent: parent.to_owned(), options, process: None, checks: 0 }
     }
 
@@ -428,6 +439,7 @@ impl<'a> Worker<'a> {
             }
             Restore::Loadvm => process.runner.guest.target().load_snapshot(TAG)?,
         }
+        process.runner.put_back_to(process.at);
         process.runner.console.restart(&process.said)?;
         // What happened before is not this trial's.
         process.runner.guest.events()?;
@@ -484,7 +496,7 @@ impl<'a> Worker<'a> {
         let began = Instant::now();
         // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
         // page-table entry acts must not depend on the way.
-        if self.options.restore == Restore::Loadvm {
+        if self.options.restore == Restore::Loadvm || !self.template.info().abilities.mark {
             monitor(&mut process.runner, &format!("savevm {FLIP_TAG}"))?;
             process.runner.guest.target().load_snapshot(FLIP_TAG)?;
         } else {
@@ -537,6 +549,8 @@ impl<'a> Worker<'a> {
             kind: None,
             title: None,
             output_only: !golden.agrees(),
+            output_only_because: golden.difference.clone(),
+            timing: golden.abilities.timing(),
             state: None,
             console: None,
             restore: options.restore,
@@ -632,7 +646,7 @@ impl<'a> Observation<'a> {
     fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
         let said = runner.console.said();
         // A guest that has said less than the golden run has not said something else yet.
-        let same = says_the_same(said, golden);
+        let same = same_output(said, golden, false);
         // A guest that is late has not said anything else yet.
         if !same && !is_late(said, &self.golden.console) && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
@@ -660,11 +674,15 @@ impl<'a> Observation<'a> {
             let began = Instant::now();
             let console = self.listen(runner, golden.console_at(checkpoint));
             let last = checkpoint.at == golden.end();
-            let state = runner.guest.target().state_digest(false)?;
+            let state = runner.state(false)?;
             self.costs.compare_us += micros(began.elapsed());
-            watch(Step::Checkpoint { golden: checkpoint, state: &state, console }, runner)?;
-            let same =
-                golden.agrees() && self.back_at.is_none() && is_same(&state, &checkpoint.state, self.options);
+            watch(Step::Checkpoint { golden: checkpoint, state: state.as_ref(), console }, runner)?;
+            let same = golden.agrees()
+                && self.back_at.is_none()
+                && state
+                    .as_ref()
+                    .zip(checkpoint.state.as_ref())
+                    .is_some_and(|(here, golden)| is_same(here, golden, self.options));
             if same && self.record.converged_ns.is_none() && !last {
                 self.record.converged_ns = Some(checkpoint.at.0);
             }
@@ -675,7 +693,7 @@ impl<'a> Observation<'a> {
             self.converged = same;
             if last && !same {
                 let began = Instant::now();
-                self.at_end = Some(runner.guest.target().state_digest(true)?);
+                self.at_end = runner.state(true)?;
                 self.costs.compare_us += micros(began.elapsed());
             }
         }
@@ -719,7 +737,7 @@ impl<'a> Observation<'a> {
         } else {
             self.listen(runner, &golden.console);
         }
-        let same_output = says_the_same(&said, &golden.console);
+        let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
         self.record.outcome =
@@ -742,30 +760,37 @@ impl<'a> Observation<'a> {
         // A guest that the host's clock stopped stands at another place each time.
         let exact = matches!(self.record.end, None | Some(End::Panic | End::Reset | End::PowerOff));
         if !self.converged && exact && golden.agrees() {
-            self.record.state = Some(self.end_state(runner)?);
+            self.record.state = self.end_state(runner)?;
         }
         self.costs.compare_us += micros(began.elapsed());
         self.record.costs = self.costs;
         Ok(self.record)
     }
 
-    fn end_state(&mut self, runner: &mut Runner) -> Result<EndState, RunError> {
+    fn end_state(&mut self, runner: &mut Runner) -> Result<Option<EndState>, RunError> {
         let golden = self.golden;
         let Some(here) = self.at_end.take() else {
-            let state = runner.guest.target().state_digest(false)?;
-            return Ok(EndState { ram: state.ram, device_state: state.devices, ..EndState::default() });
+            let state = runner.state(false)?;
+            return Ok(state.map(|state| EndState {
+                ram: state.ram,
+                device_state: state.devices,
+                ..EndState::default()
+            }));
         };
         let mut end = EndState { ram: here.ram, device_state: here.devices, ..EndState::default() };
-        let Some(last) = golden.checkpoints.last() else { return Ok(end) };
-        let pages = pages_between(&here, &last.state);
+        let last = golden.checkpoints.last();
+        let Some((at, last)) = last.and_then(|last| Some((last.at, last.state.as_ref()?))) else {
+            return Ok(Some(end));
+        };
+        let pages = pages_between(&here, last);
         end.pages_differ = Some(pages.len() as u64);
         end.pages = pages.iter().take(LISTED).map(|(block, offset)| format!("{block}+{offset:#x}")).collect();
-        end.devices = devices_between(&last.state, &here);
+        end.devices = devices_between(last, &here);
         end.devices.truncate(LISTED);
         // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
-        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.state.disks);
+        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.disks);
         // A late guest is past that moment, and its registers are those of another one.
-        if self.record.end_ns == last.at.0 {
+        if self.record.end_ns == at.0 {
             let here = registers(runner)?;
             let differing = golden.registers.iter().zip(here).filter(|(golden, here)| **golden != *here);
             end.registers = differing
@@ -777,7 +802,7 @@ impl<'a> Observation<'a> {
                 .take(LISTED)
                 .collect();
         }
-        Ok(end)
+        Ok(Some(end))
     }
 }
 
@@ -798,11 +823,6 @@ fn news<'a>(
 /// Whether a console has said only what the golden run says as well, sooner or later.
 fn is_late(said: &[u8], golden: &[u8]) -> bool {
     classify::without_stamps(golden).starts_with(&classify::without_stamps(said))
-}
-
-/// Whether two consoles say the same; when a message of the kernel came does not count.
-fn says_the_same(one: &[u8], other: &[u8]) -> bool {
-    one == other || classify::without_stamps(one) == classify::without_stamps(other)
 }
 
 /// Whether a report says that the guest noticed something; a wrong result is found by others.
@@ -871,6 +891,7 @@ fn monitor(runner: &mut Runner, line: &str) -> Result<(), RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ability::Abilities;
     use crate::golden::{FORMAT as GOLDEN, Window};
     use crate::units::GuestPhys;
 
@@ -892,7 +913,7 @@ mod tests {
     }
 
     fn golden() -> Golden {
-        let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: state(at), console: 0 };
+        let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: Some(state(at)), console: 0 };
         let console = format!("[    0.100000] kernel: hello\n{DONE}").into_bytes();
         let end = Checkpoint { console: console.len(), ..checkpoint(300) };
         Golden {
@@ -906,6 +927,7 @@ mod tests {
             registers: Vec::new(),
             difference: None,
             pages_apart: Vec::new(),
+            abilities: Abilities::ALL,
             run_seconds: 1.0,
             compare_seconds: 0.0,
         }
@@ -933,6 +955,8 @@ mod tests {
             kind: None,
             title: None,
             output_only: false,
+            output_only_because: None,
+            timing: Timing::Exact,
             state: None,
             console: None,
             restore: Restore::Rewind,
@@ -943,7 +967,7 @@ mod tests {
 
     fn judged(said: &str, end: Option<End>, converged: bool) -> Outcome {
         let golden = golden();
-        let same = says_the_same(said.as_bytes(), &golden.console);
+        let same = golden.same_output(said.as_bytes());
         let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
         outcome(&record(end), &found, &expected, same, converged, &golden)
     }

@@ -487,7 +487,7 @@ impl Golden {
         missing: &str,
     ) -> Result<Self, RunError> {
         let spacing = options.spacing.unwrap_or(OUTPUT_SPACING);
-        let mut one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
+        let one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
             let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
             let pass = pass(&mut runner, options, spacing, None, false)?;
             Ok((pass, registers(&mut runner)?))

@@ -17,7 +17,7 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use super::new::{guest_of, manifest, path_of};
-use super::prepare::{GuestNames, Prepared, prepare, run_error};
+use super::prepare::{GuestNames, Prepared, note_missing, prepare, run_error};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 use crate::template::clones_dir;
@@ -78,6 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", args.name);
         return Ok(());
     }
+    note_missing(&prepared.template, spec.trial.restore);
     let workers =
         args.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or_else(default_workers);
     let options = RunOptions {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use flipsim::campaign::Store;
 use flipsim::campaign::store::{Counts, Status};
+use flipsim::record::Timing;
 use flipsim::stats::proportion::clopper_pearson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
@@ -76,6 +77,12 @@ pub fn show(status: &Status) {
     let other = status.running.filter(|pid| *pid != std::process::id());
     let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
     outln!("campaign {}: {} of {} trials{running}", status.name, status.done, status.trials);
+    if let Some(why) = &status.output_only {
+        outln!("only outputs are compared, a right one is `masked`: {why}");
+    }
+    if status.timing == Timing::Approximate {
+        outln!("times are approximate: the same trial may come out differently");
+    }
     table("all", &status.counts, None);
     for stratum in status.strata.iter().filter(|_| status.strata.len() > 1) {
         table(&stratum.name, &stratum.counts, Some(stratum.faults));

@@ -64,7 +64,9 @@ impl Abilities {
     pub fn missing(&self) -> Option<&'static str> {
         match (self.stop_at, self.mark) {
             (true, true) => None,
-            (true, false) => Some("this QEMU has no mark-state, so nobody can tell which state a guest is in"),
+            (true, false) => {
+                Some("this QEMU has no mark-state, so nobody can tell which state a guest is in")
+            }
             (false, _) => Some(
                 "this QEMU lacks the lab's patches, so guests are stopped at about the time asked for, and \
                  nobody can tell which state they are in",
@@ -88,7 +90,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_and_only_then() {
         assert_eq!(Abilities::ALL.missing(), None);
-        let (partly, plain) = (Abilities { stop_at: true, mark: false }, Abilities { stop_at: false, mark: false });
+        let (partly, plain) =
+            (Abilities { stop_at: true, mark: false }, Abilities { stop_at: false, mark: false });
         assert!(partly.missing().is_some_and(|why| !why.contains("about the time")));
         assert!(plain.missing().is_some_and(|why| why.contains("about the time")));
         assert_eq!((partly.timing(), plain.timing()), (Timing::Exact, Timing::Approximate));

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::ability::Abilities;
-use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::classify::without_stamps;
+use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::live::{VirtualClock, WALL_TIME};
 use crate::machine::console::{LineSplitter, Marker, marker};
 use crate::mark::{MarkError, StateDigest};
@@ -457,7 +457,8 @@ impl Golden {
             difference.map_or((None, Vec::new()), |found| (Some(found.words), found.pages));
         // Only the end is kept in detail.
         let inner = first.checkpoints.len().saturating_sub(1);
-        for state in first.checkpoints[..inner].iter_mut().filter_map(|checkpoint| checkpoint.state.as_mut()) {
+        for state in first.checkpoints[..inner].iter_mut().filter_map(|checkpoint| checkpoint.state.as_mut())
+        {
             state.pages = None;
             state.sections = None;
         }
@@ -496,7 +497,8 @@ impl Golden {
         let mut difference = missing.to_owned();
         for _ in 0..2 {
             let (again, _) = one()?;
-            if !same_output(&again.console, &first.console, is_cut(options.window, template.info().abilities)) {
+            if !same_output(&again.console, &first.console, is_cut(options.window, template.info().abilities))
+            {
                 difference.push_str("; and the consoles of two runs without a fault say different things");
                 break;
             }

@@ -33,10 +33,10 @@ use crate::live::{AttachError, LiveTarget, VirtualClock};
 use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::process::{self, ProcessError};
 use crate::machine::run::{RunDir, RunError};
-use crate::mark::MarkError;
 use crate::machine::spec::{
     CONSOLE_LOG, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, RamFile,
 };
+use crate::mark::MarkError;
 use crate::memory::RangeSet;
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::QmpError;

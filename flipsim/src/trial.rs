@@ -414,12 +414,32 @@ impl<'a> Worker<'a> {
         Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }
 
+    /// Checks the way back once more, for a worker that has nothing more to do; nothing happens where it has not
+    /// gone back since it was last checked. Whether it was checked.
+    ///
+    /// # Errors
+    /// [`RunError::NotRestored`] where what it goes back to is not what was marked: none of its trials since
+    /// the last check is to be believed. Or the guest is lost. The process has ended then.
+    pub fn last_check(&mut self) -> Result<bool, RunError> {
+        // The check after its first rewind leaves none unchecked.
+        let Some(mut process) =
+            self.process.take_if(|process| process.unchecked.is_some_and(|count| count > 0))
+        else {
+            return Ok(false);
+        };
+        process.runner.guest.target().rewind()?;
+        self.check(&mut process)?;
+        self.checks += 1;
+        Ok(true)
+    }
+
     /// A guest that is where it can be put back to, not later than `time`.
     fn put_back(&mut self, time: VirtualNs) -> Result<Process, RunError> {
-        let Some(mut process) = self.process.take().filter(|process| process.at <= time || !process.marked)
-        else {
-            return self.start();
-        };
+        if self.process.as_ref().is_some_and(|process| process.marked && process.at > time) {
+            self.last_check()?;
+            self.process = None;
+        }
+        let Some(mut process) = self.process.take() else { return self.start() };
         if !process.away {
             return Ok(process);
         }

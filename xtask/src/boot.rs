@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::live::LiveTarget;
-use flipsim::machine::boot::{BOOT_REST, BootError, LONG_BOOT_REST, Ready, rest, step as step_boot, wait_ready};
+use flipsim::machine::boot::{
+    BOOT_REST, BootError, LONG_BOOT_REST, Ready, rest, step as step_boot, wait_ready,
+};
 use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};

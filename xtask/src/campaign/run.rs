@@ -150,7 +150,11 @@ impl Line {
                 self.end();
                 eprintln!("warning: {why}; {count} trials since the last check are carried out again");
             }
-            Progress::Tick => {}
+            Progress::Unchecked(0, _) | Progress::Tick => {}
+            Progress::Unchecked(count, why) => {
+                self.end();
+                eprintln!("warning: the last {count} trials of a worker were not checked: {why}");
+            }
         }
         if self.live && self.told.elapsed() > Duration::from_millis(200) {
             self.told = Instant::now();

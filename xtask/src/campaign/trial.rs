@@ -15,7 +15,9 @@ use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_
 use serde::{Deserialize, Serialize};
 
 use super::diff::Diff;
-use super::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, note_missing, prepare, run_error};
+use super::prepare::{
+    GuestNames, Prepared, TrialGuest, is_infra, length_of, note_missing, prepare, run_error,
+};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -426,12 +428,10 @@ fn since(time: VirtualNs, begin: VirtualNs) -> String {
 fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
     let (begin, exact) = (golden.begin(), golden.abilities.stop_at);
     match step {
-        Step::Arrived(at) => {
-            match exact {
-                true => outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0),
-                false => outln!("at about {}", since(*at, begin)),
-            }
-        }
+        Step::Arrived(at) => match exact {
+            true => outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0),
+            false => outln!("at about {}", since(*at, begin)),
+        },
         Step::Flipped(result) => {
             let place = match &plan.fault {
                 Fault::Ram { address, mask } => {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 mod campaigns;
+mod plain;
 mod time;
 mod trials;
 

@@ -105,6 +105,9 @@ pub fn run(args: &Args) -> Result<()> {
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);
+    if line.given_up > 0 {
+        outln!("{} were lost each time they were begun: they are `infra`, and in no rate", line.given_up);
+    }
     if summary.stopped {
         return Err(interrupt::Interrupted.into());
     }
@@ -121,6 +124,7 @@ struct Line {
     told: Instant,
     pending: usize,
     done: u64,
+    given_up: u64,
     counts: BTreeMap<&'static str, u64>,
     live: bool,
 }
@@ -129,7 +133,7 @@ impl Line {
     fn new(pending: usize) -> Line {
         let now = Instant::now();
         let live = std::io::stderr().is_terminal();
-        Line { began: now, told: now, pending, done: 0, counts: BTreeMap::new(), live }
+        Line { began: now, told: now, pending, done: 0, given_up: 0, counts: BTreeMap::new(), live }
     }
 
     fn tell(&mut self, progress: &Progress<'_>) {
@@ -144,6 +148,7 @@ impl Line {
                     Recorded::GivenUp => "given up",
                     _ => "begun anew",
                 };
+                self.given_up += u64::from(*recorded == Recorded::GivenUp);
                 eprintln!("note: trial {id} was lost and is {next}: {why}");
             }
             Progress::TakenBack(count, why) => {

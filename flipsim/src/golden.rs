@@ -5,6 +5,8 @@
 //! difference is kept, and trials compare output only. So they do where QEMU cannot tell a guest's state; the
 //! reason is kept in the place of the difference.
 
+mod output;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::ability::Abilities;
-use crate::classify::without_stamps;
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::live::{VirtualClock, WALL_TIME};
 use crate::machine::console::{LineSplitter, Marker, marker};
@@ -22,6 +23,8 @@ use crate::qmp::QmpError;
 use crate::target::{Target, TargetError};
 use crate::template::{Template, TemplateError};
 use crate::units::{VirtualNs, format_duration};
+
+pub(crate) use self::output::same_output;
 
 /// The version of a stored golden run.
 pub const FORMAT: u32 = 1;
@@ -36,9 +39,6 @@ const COST_SHARE: u32 = 20;
 const PILOT: VirtualNs = VirtualNs(10_000_000);
 const SHORTEST: u64 = 1_000_000;
 const LONGEST: u64 = 100_000_000;
-
-/// The spacing where only outputs are compared: every stop costs time that the guest does not have.
-const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
 
 /// What went wrong with a guest that was to run.
 #[derive(Debug, thiserror::Error)]
@@ -480,46 +480,6 @@ impl Golden {
         })
     }
 
-    /// The same by a QEMU that cannot tell a guest's state: the outputs of three clones.
-    fn measure_output(
-        template: &Template,
-        parent: &Path,
-        options: &GoldenOptions,
-        missing: &str,
-    ) -> Result<Self, RunError> {
-        let spacing = options.spacing.unwrap_or(OUTPUT_SPACING);
-        let one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
-            let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
-            let pass = pass(&mut runner, options, spacing, None, false)?;
-            Ok((pass, registers(&mut runner)?))
-        };
-        let (first, registers) = one()?;
-        let mut difference = missing.to_owned();
-        for _ in 0..2 {
-            let (again, _) = one()?;
-            if !same_output(&again.console, &first.console, is_cut(options.window, template.info().abilities))
-            {
-                difference.push_str("; and the consoles of two runs without a fault say different things");
-                break;
-            }
-        }
-        Ok(Golden {
-            format: FORMAT,
-            template: template.info().key.clone(),
-            window: options.window,
-            spacing,
-            start: first.start,
-            checkpoints: first.checkpoints,
-            console: first.console,
-            registers,
-            difference: Some(difference),
-            pages_apart: Vec::new(),
-            abilities: template.info().abilities,
-            run_seconds: first.run.as_secs_f64(),
-            compare_seconds: 0.0,
-        })
-    }
-
     /// The virtual time of the quiescent point.
     #[must_use]
     pub fn begin(&self) -> VirtualNs {
@@ -536,12 +496,6 @@ impl Golden {
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.difference.is_none()
-    }
-
-    /// Whether a run that has come as far as this one has said the same.
-    #[must_use]
-    pub fn same_output(&self, said: &[u8]) -> bool {
-        same_output(said, &self.console, is_cut(self.window, self.abilities))
     }
 
     /// What the console had said at a checkpoint.
@@ -563,21 +517,6 @@ pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError>
         all.push((target.registers()[index].name.clone(), value));
     }
     Ok(all)
-}
-
-/// Whether two consoles say the same; when a message of the kernel came does not count. Of two runs that were
-/// `cut` off at about the same time one may have said less.
-pub(crate) fn same_output(one: &[u8], other: &[u8], cut: bool) -> bool {
-    if one == other {
-        return true;
-    }
-    let (one, other) = (without_stamps(one), without_stamps(other));
-    one == other || (cut && (one.starts_with(&other) || other.starts_with(&one)))
-}
-
-/// Whether runs end at about the same time, and not at the same instruction or when they are done.
-fn is_cut(window: Window, abilities: Abilities) -> bool {
-    !abilities.stop_at && window != Window::Done
 }
 
 /// One run from where the guest stands, to `end` or to where the window says.

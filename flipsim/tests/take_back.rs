@@ -219,13 +219,39 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
 #[test]
 #[ignore = "boots the real guest"]
 fn trials_since_the_last_good_check_are_taken_back_and_carried_out_again() {
-    // Checked with the second trial and with the fifth; spoiled after the sixth, found with the eighth.
+    // Checked before the second trial and before the fifth; spoiled after the sixth, found before the eighth.
     assert_eq!(spoil(10, 3, 6), 3);
 }
 
 #[test]
 #[ignore = "boots the real guest"]
 fn a_worker_that_has_nothing_more_to_do_is_checked_a_last_time() {
-    // Checked with the second of six, and then not any more.
+    // Checked before the second of six, and then not any more.
     assert_eq!(spoil(6, 1000, 4), 5);
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn a_worker_whose_guest_is_lost_before_its_last_check_keeps_its_results_and_says_so() {
+    let setting = Setting::new(4);
+    let mut store = setting.store("lost.sqlite");
+    let (mut done, mut unchecked) = (0, Vec::new());
+    let summary = setting.run(&mut store, 1000, &mut |progress| match progress {
+        Progress::Done(..) => {
+            done += 1;
+            if done == 4 {
+                let pid = guests(&setting.clones())[0].to_string();
+                assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            }
+        }
+        Progress::Unchecked(count, why) => {
+            assert!(!why.is_empty());
+            unchecked.push(count);
+        }
+        Progress::TakenBack(..) | Progress::Lost(..) => panic!("{progress:?}"),
+        Progress::Tick => {}
+    });
+    assert_eq!((summary.done, summary.left), (4, 0));
+    assert_eq!(unchecked, [3], "it was checked before the second, and not since");
+    assert_eq!(records(&store).len(), 4);
 }

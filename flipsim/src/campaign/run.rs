@@ -91,7 +91,7 @@ enum Order {
 enum Finished {
     /// It is there.
     Start,
-    Trial(PlannedTrial, Result<TrialRecord, RunError>),
+    Trial(Box<(PlannedTrial, Result<TrialRecord, RunError>)>),
     LastCheck(Result<(), RunError>),
 }
 
@@ -179,7 +179,7 @@ fn work(
                 if result.is_err() {
                     worker.restart();
                 }
-                Finished::Trial(planned, result)
+                Finished::Trial(Box::new((planned, result)))
             }
             Order::LastCheck => Finished::LastCheck(worker.last_check().map(|_| ())),
         };
@@ -258,7 +258,7 @@ impl Coordinator<'_, '_> {
                 (self.watch)(Progress::Unchecked(unchecked, &error.to_string()));
                 return Ok(());
             }
-            Finished::Trial(planned, result) => (planned, result),
+            Finished::Trial(finished) => *finished,
         };
         match result {
             Ok(record) => {

@@ -4,6 +4,8 @@
 //! asked for, it does not have. Invariant: the lab in use is not touched; each test has a source tree, made of
 //! links, and a cache of its own.
 
+#![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
+
 use super::*;
 
 /// The commands that all of the patches add.

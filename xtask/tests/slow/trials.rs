@@ -174,7 +174,7 @@ fn with_all_guests_killed(args: &[&str], spared: usize) -> (u32, Output) {
                 seen.push(clone);
             }
             if seen.iter().position(|one| *one == clone).is_some_and(|at| at >= spared) {
-                Command::new("kill").args(["-9", &clone.to_string()]).status().unwrap();
+                Command::new("kill").args(["-9", &clone.to_string()]).status().expect("kill is there");
             }
         }
         std::thread::sleep(Duration::from_millis(2));

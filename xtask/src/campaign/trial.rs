@@ -521,7 +521,8 @@ fn result(record: &TrialRecord) -> Result<()> {
     match record.outcome {
         None => bail!(exit_error(Code::NotFlipped, "the flip did not take; the record says why")),
         Some(Outcome::Infra) => {
-            bail!("QEMU stopped the guest for a reason of its own; this trial says nothing")
+            let text = "QEMU stopped the guest for a reason of its own; this trial says nothing";
+            bail!(exit_error(Code::GuestLost, text))
         }
         Some(_) => Ok(()),
     }

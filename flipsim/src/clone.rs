@@ -41,7 +41,7 @@ pub enum CloneDisk {
     /// `loadvm` included.
     #[default]
     Layer,
-    /// Into QEMU's memory, by the block filter `flipsim-cow`.
+    /// Into QEMU's memory, by the block filter `flipsim-cow`; by a QEMU without it as [`CloneDisk::Layer`].
     Memory,
 }
 
@@ -99,7 +99,7 @@ impl CloneGuest {
         let gdb = Endpoint::Unix(run.0.file(GDB_SOCKET));
         let mut target = LiveTarget::attach(&gdb, Some(&run.0.qmp()), Timeouts::default())?;
         let (clock, wanted) = (target.clock()?, template.info().clock);
-        if clock != Some(wanted) {
+        if clock != wanted {
             let cause = format!("its clock is {clock:?} and not {wanted:?}");
             return Err(TemplateError::Restore { folder: template.folder().to_owned(), cause });
         }
@@ -167,8 +167,8 @@ impl CloneGuest {
 /// A clone's command line: its template's, but for the files that must not be written.
 fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
     let writes = match options.disk {
-        CloneDisk::Layer => DiskWrites::Discard,
-        CloneDisk::Memory => DiskWrites::Memory,
+        CloneDisk::Memory if template.info().abilities.mark => DiskWrites::Memory,
+        CloneDisk::Memory | CloneDisk::Layer => DiskWrites::Discard,
     };
     MachineSpec {
         disk: Some(Disk { path: template.disk(), format: "qcow2".to_owned(), writes }),

@@ -2,7 +2,10 @@
 //!
 //! Invariant: **a golden run is believed only when it was seen four times and was the same each time**:
 //! in one process, twice again there after going back, and in a fresh clone. Where they differ, the first
-//! difference is kept, and trials compare output only.
+//! difference is kept, and trials compare output only. So they do where QEMU cannot tell a guest's state; the
+//! reason is kept in the place of the difference.
+
+mod output;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -11,14 +14,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ability::Abilities;
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::live::WALL_TIME;
 use crate::machine::console::{LineSplitter, Marker, marker};
-use crate::mark::{MarkError, StateDigest};
+use crate::mark::{Digest128, MarkError, StateDigest};
 use crate::qmp::QmpError;
 use crate::target::{Target, TargetError};
 use crate::template::{Template, TemplateError};
 use crate::units::{VirtualNs, format_duration};
+
+pub(crate) use self::output::same_output;
 
 /// The version of a stored golden run.
 pub const FORMAT: u32 = 2;
@@ -57,12 +63,6 @@ pub enum RunError {
         /// What the system said.
         cause: io::Error,
     },
-    /// This QEMU has no `mark-state`.
-    #[error(
-        "this QEMU cannot mark a state and go back to it: it lacks the lab's patches; build it with \
-         `cargo xtask setup qemu --reset`"
-    )]
-    NoRewind,
     /// The workload does not end.
     #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
     NoEnd(VirtualNs),
@@ -194,13 +194,16 @@ pub struct Runner {
     pub guest: CloneGuest,
     /// What it says.
     pub console: Console,
+    abilities: Abilities,
+    /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
+    reckoned: VirtualNs,
 }
 
 impl Runner {
     /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a layer of its own.
     ///
     /// # Errors
-    /// It does not start, or its QEMU lacks the patches.
+    /// It does not start.
     pub fn start(
         template: &Template,
         parent: &Path,
@@ -210,12 +213,66 @@ impl Runner {
         let options = CloneOptions { disk, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
         guest.target().interrupt_by(interrupted);
-        if !guest.target().can_rewind()? {
-            return Err(RunError::NoRewind);
+        if template.info().abilities.mark {
+            guest.target().stop_at_storms()?;
         }
-        guest.target().stop_at_storms()?;
         let console = Console::open(&guest.console())?;
-        Ok(Runner { guest, console })
+        let abilities = template.info().abilities;
+        Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
+    }
+
+    /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
+    /// `detailed` lists devices and pages.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state(&mut self, detailed: bool) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest(detailed)?))
+    }
+
+    /// As [`Runner::state`], of devices and disks only where RAM is as expected.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest_if(ram)?))
+    }
+
+    /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn time(&mut self) -> Result<VirtualNs, RunError> {
+        Ok(self.guest.target().virtual_time()?.unwrap_or(self.reckoned))
+    }
+
+    /// Says what time it is for a guest that was put back.
+    pub fn put_back_to(&mut self, time: VirtualNs) {
+        self.reckoned = time;
+    }
+
+    /// To a time, by the way that this QEMU has; and where it got.
+    fn arrive(&mut self, time: VirtualNs, wall: Duration) -> Result<(VirtualNs, Option<String>), RunError> {
+        let target = self.guest.target();
+        if target.virtual_time()?.is_some() {
+            let arrival = target.run_until_within(time, wall)?;
+            return Ok((arrival.at.unwrap_or(time), arrival.early));
+        }
+        let left = time.0.saturating_sub(self.reckoned.0);
+        if left == 0 {
+            return Ok((self.reckoned, None));
+        }
+        let began = Instant::now();
+        let early = target.run_for(VirtualNs(left))?.early;
+        let ran = u64::try_from(began.elapsed().as_nanos()).unwrap_or(left);
+        self.reckoned = if early.is_some() { VirtualNs(self.reckoned.0 + ran.min(left)) } else { time };
+        Ok((self.reckoned, early))
     }
 
     /// Lets the guest run until its clock shows `time`, for `wall` on the host's clock at most.
@@ -223,10 +280,9 @@ impl Runner {
     /// # Errors
     /// The guest is lost.
     pub fn run_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
-        let arrival = self.guest.target().run_until_within(time, wall)?;
-        let at = arrival.at.unwrap_or(time);
+        let (at, early) = self.arrive(time, wall)?;
         self.console.poll()?;
-        let Some(status) = arrival.early else { return Ok(Got::There) };
+        let Some(status) = early else { return Ok(Got::There) };
         let events = self.guest.events()?;
         let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
         let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
@@ -252,8 +308,7 @@ impl Runner {
     /// # Errors
     /// The guest is lost.
     pub fn walk_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
-        let clock = self.guest.target().virtual_time()?;
-        let mut at = clock.map_or(time.0, |now| now.0);
+        let mut at = self.time()?.0;
         loop {
             at = at.saturating_add(STRIDE).min(time.0);
             let got = self.run_to(VirtualNs(at), wall)?;
@@ -269,15 +324,19 @@ impl Runner {
 pub struct Checkpoint {
     /// On the virtual clock.
     pub at: VirtualNs,
-    /// RAM, devices, disks.
-    pub state: StateDigest,
+    /// RAM, devices, disks; nothing where QEMU cannot tell.
+    pub state: Option<StateDigest>,
     /// How many bytes the console had said.
     pub console: usize,
 }
 
 impl Checkpoint {
     fn is_same(&self, other: &Checkpoint) -> bool {
-        self.at == other.at && self.console == other.console && self.state.is_same(&other.state)
+        let same = match (&self.state, &other.state) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.at == other.at && self.console == other.console && same
     }
 }
 
@@ -329,11 +388,14 @@ pub struct Golden {
     pub console: Vec<u8>,
     /// The registers at the end, with their values in hex.
     pub registers: Vec<(String, String)>,
-    /// The first difference between the runs, if they were not one.
+    /// The first difference between the runs, if they were not one, or why that cannot be told.
     pub difference: Option<String>,
     /// The first pages that differed there, by their offset in RAM, for who can name them.
     #[serde(default)]
     pub pages_apart: Vec<u64>,
+    /// What the QEMU that it was measured with can do.
+    #[serde(default, skip_serializing_if = "Abilities::is_all")]
+    pub abilities: Abilities,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.
@@ -369,6 +431,10 @@ impl Golden {
     /// # Errors
     /// The guest does not run, or its workload does not end.
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
+        let abilities = template.info().abilities;
+        if let Some(missing) = abilities.missing().filter(|_| !abilities.mark) {
+            return Golden::measure_output(template, parent, options, missing);
+        }
         let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
@@ -395,9 +461,10 @@ impl Golden {
             difference.map_or((None, Vec::new()), |found| (Some(found.words), found.pages));
         // Only the end is kept in detail.
         let inner = first.checkpoints.len().saturating_sub(1);
-        for checkpoint in &mut first.checkpoints[..inner] {
-            checkpoint.state.pages = None;
-            checkpoint.state.sections = None;
+        for state in first.checkpoints[..inner].iter_mut().filter_map(|checkpoint| checkpoint.state.as_mut())
+        {
+            state.pages = None;
+            state.sections = None;
         }
         let count = u32::try_from(first.checkpoints.len()).unwrap_or(u32::MAX).max(1);
         Ok(Golden {
@@ -411,6 +478,7 @@ impl Golden {
             registers,
             difference,
             pages_apart,
+            abilities,
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })
@@ -464,8 +532,8 @@ fn pass(
     detailed: bool,
 ) -> Result<Pass, RunError> {
     let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
-    let state = runner.guest.target().state_digest(true)?;
-    let begin = VirtualNs(state.virtual_ns);
+    let state = runner.state(true)?;
+    let begin = runner.time()?;
     let start = Checkpoint { at: begin, state, console: 0 };
     let limit = match options.window {
         Window::Time(length) => begin.0.saturating_add(length.0),
@@ -485,10 +553,10 @@ fn pass(
         let began = Instant::now();
         let over =
             at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
-        let state = runner.guest.target().state_digest(false)?;
+        let state = runner.state(false)?;
         compare += began.elapsed();
         // In detail, so that a difference between two runs can be told in detail.
-        let state = if detailed || over { runner.guest.target().state_digest(true)? } else { state };
+        let state = if detailed || over { runner.state(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if detailed {
             all_registers.push(registers(runner)?);
@@ -530,7 +598,9 @@ fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
             .then(|| Difference::words("the consoles say different things"));
     };
     let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
-    let mut words = format!("{after} after the quiescent point: {}", describe(&mine.state, &theirs.state));
+    let (here, there) = (mine.state.as_ref(), theirs.state.as_ref());
+    let apart = here.zip(there).map_or_else(String::new, |(here, there)| describe(here, there));
+    let mut words = format!("{after} after the quiescent point: {apart}");
     let apart: Vec<&str> = registers
         .map(|(mine, theirs)| mine.iter().zip(theirs).filter(|(one, other)| one != other))
         .into_iter()
@@ -540,8 +610,8 @@ fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
     if !apart.is_empty() {
         words.push_str(&format!("; registers {}", apart.join(" ")));
     }
-    let pages = pages_between(&mine.state, &theirs.state).into_iter().take(8).map(|(_, offset)| offset);
-    Some(Difference { words, pages: pages.collect() })
+    let pages = here.zip(there).map_or_else(Vec::new, |(here, there)| pages_between(here, there));
+    Some(Difference { words, pages: pages.into_iter().take(8).map(|(_, offset)| offset).collect() })
 }
 
 /// Where two states differ, in words.
@@ -648,7 +718,7 @@ mod tests {
     fn pass_of(states: &[u128]) -> Pass {
         let checkpoint = |(index, ram): (usize, &u128)| Checkpoint {
             at: VirtualNs(10 + index as u64 * 1_000_000),
-            state: state(*ram),
+            state: Some(state(*ram)),
             console: 0,
         };
         let mut checkpoints: Vec<Checkpoint> = states.iter().enumerate().map(checkpoint).collect();
@@ -668,8 +738,8 @@ mod tests {
         let (mut one, mut other) = (pass_of(&[1, 2, 3]), pass_of(&[1, 4, 5]));
         let text = difference(&one, &other).unwrap().words;
         assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
-        one.checkpoints[0].state.pages = Some(vec![page(0x1000, 2)]);
-        other.checkpoints[0].state.pages = Some(vec![page(0x1000, 3)]);
+        one.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 2)]);
+        other.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 3)]);
         one.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x1".into())]];
         other.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x2".into())]];
         let found = difference(&one, &other).unwrap();
@@ -734,12 +804,13 @@ mod tests {
             template: "abc".into(),
             window: Window::Done,
             spacing: VirtualNs(5),
-            start: Checkpoint { at: VirtualNs(1), state: state(1), console: 0 },
-            checkpoints: vec![Checkpoint { at: VirtualNs(6), state: state(2), console: 3 }],
+            start: Checkpoint { at: VirtualNs(1), state: Some(state(1)), console: 0 },
+            checkpoints: vec![Checkpoint { at: VirtualNs(6), state: Some(state(2)), console: 3 }],
             console: vec![0, 255, 10],
             registers: vec![("x0".into(), "0x1".into())],
             difference: None,
             pages_apart: Vec::new(),
+            abilities: Abilities::ALL,
             run_seconds: 1.0,
             compare_seconds: 0.5,
         };

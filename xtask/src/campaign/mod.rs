@@ -3,6 +3,7 @@
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
+mod diff;
 pub mod new;
 pub mod places;
 pub mod prepare;

@@ -176,7 +176,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     if let Some(difference) = &golden.difference {
-        outln!("the golden runs differ, so only outputs are compared: {difference}");
+        outln!("only outputs are compared: {difference}");
     }
     let workers = super::run::default_workers();
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]

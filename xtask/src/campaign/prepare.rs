@@ -14,7 +14,7 @@ use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
 use flipsim::template::{Template, TemplateError};
-use flipsim::trial::Names;
+use flipsim::trial::{Names, Restore};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -126,9 +126,13 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         "{}, {} checkpoints, {}",
         length_of(&golden),
         golden.checkpoints.len(),
-        if golden.agrees() { "identical" } else { "NOT identical" }
+        match (golden.agrees(), golden.abilities.mark) {
+            (true, _) => "identical",
+            (false, true) => "NOT identical",
+            (false, false) => "their output compared",
+        }
     ));
-    if let Some(difference) = &golden.difference {
+    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
         let mut runner = Runner::start(&template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
             .map_err(run_error)?;
@@ -153,6 +157,18 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
     }
     Ok(Prepared { template, golden })
+}
+
+/// Says which way of going back is taken in the place of the one asked for, and what else is missing.
+pub fn note_missing(template: &Template, wanted: Restore) {
+    let abilities = template.info().abilities;
+    let Some(missing) = abilities.missing() else { return };
+    let taken = abilities.restore(wanted);
+    let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
+    eprintln!(
+        "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \
+         can do more)"
+    );
 }
 
 /// How long a golden run is.
@@ -199,7 +215,7 @@ impl GuestNames {
 pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
-        RunError::NoRewind | RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
         RunError::Template(error) if is_disk_full(&error) => {
             anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
         }
@@ -218,6 +234,6 @@ pub fn is_infra(error: &RunError) -> bool {
     match error {
         RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
         RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
-        RunError::NoRewind | RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
+        RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
     }
 }

@@ -17,7 +17,7 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use super::new::{guest_of, manifest, path_of};
-use super::prepare::{GuestNames, Prepared, prepare, run_error};
+use super::prepare::{GuestNames, Prepared, note_missing, prepare, run_error};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", args.name);
         return Ok(());
     }
+    note_missing(&prepared.template, spec.trial.restore);
     let workers =
         args.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or_else(default_workers);
     let options = RunOptions {
@@ -105,6 +106,9 @@ pub fn run(args: &Args) -> Result<()> {
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);
+    if line.given_up > 0 {
+        outln!("{} were lost each time they were begun: they are `infra`, and in no rate", line.given_up);
+    }
     if summary.stopped {
         return Err(interrupt::Interrupted.into());
     }
@@ -121,6 +125,7 @@ struct Line {
     told: Instant,
     pending: usize,
     done: u64,
+    given_up: u64,
     counts: BTreeMap<&'static str, u64>,
     live: bool,
 }
@@ -129,7 +134,7 @@ impl Line {
     fn new(pending: usize) -> Line {
         let now = Instant::now();
         let live = std::io::stderr().is_terminal();
-        Line { began: now, told: now, pending, done: 0, counts: BTreeMap::new(), live }
+        Line { began: now, told: now, pending, done: 0, given_up: 0, counts: BTreeMap::new(), live }
     }
 
     fn tell(&mut self, progress: &Progress<'_>) {
@@ -144,13 +149,18 @@ impl Line {
                     Recorded::GivenUp => "given up",
                     _ => "begun anew",
                 };
+                self.given_up += u64::from(*recorded == Recorded::GivenUp);
                 eprintln!("note: trial {id} was lost and is {next}: {why}");
             }
             Progress::TakenBack(count, why) => {
                 self.end();
                 eprintln!("warning: {why}; {count} trials since the last check are carried out again");
             }
-            Progress::Tick => {}
+            Progress::Unchecked(0, _) | Progress::Tick => {}
+            Progress::Unchecked(count, why) => {
+                self.end();
+                eprintln!("warning: the last {count} trials of a worker were not checked: {why}");
+            }
         }
         if self.live && self.told.elapsed() > Duration::from_millis(200) {
             self.told = Instant::now();

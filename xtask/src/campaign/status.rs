@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use flipsim::campaign::Store;
 use flipsim::campaign::store::{Counts, Status};
+use flipsim::record::Timing;
 use flipsim::stats::proportion::clopper_pearson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
@@ -76,6 +77,12 @@ pub fn show(status: &Status) {
     let other = status.running.filter(|pid| *pid != std::process::id());
     let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
     outln!("campaign {}: {} of {} trials{running}", status.name, status.done, status.trials);
+    if let Some(why) = &status.output_only {
+        outln!("only outputs are compared, a right one is `masked`: {why}");
+    }
+    if status.timing == Timing::Approximate {
+        outln!("times are approximate: the same trial may come out differently");
+    }
     table("all", &status.counts, None);
     for stratum in status.strata.iter().filter(|_| status.strata.len() > 1) {
         table(&stratum.name, &stratum.counts, Some(stratum.faults));
@@ -84,7 +91,11 @@ pub fn show(status: &Status) {
         outln!("fault space: {} faults ({})", stratum.faults, stratum.targets);
     }
     if status.lost > 0 {
-        outln!("the laboratory lost {} attempts; they were begun anew", status.lost);
+        let given_up = match status.counts.of(Outcome::Infra) {
+            0 => String::new(),
+            count => format!(", but for {count} trials that were lost each time"),
+        };
+        outln!("the laboratory lost {} attempts; they were begun anew{given_up}", status.lost);
     }
 }
 
@@ -117,7 +128,8 @@ fn table(name: &str, counts: &Counts, faults: Option<u64>) {
   cargo xtask campaign export first
   cargo xtask campaign export first | jq -r 'select(.record.outcome == \"crash\") | .record.title' | sort | uniq -c
 
-Each line has the trial's number, its stratum, and its record with the console (docs/trials.md).")]
+Each line has the trial's number, its stratum, and its record with the console (docs/trials.md). One that the
+laboratory lost each time has no record: the line has `outcome` (infra), `attempts` and the last `error`.")]
 pub struct ExportArgs {
     /// The campaign's name, or its file
     name: String,
@@ -127,12 +139,18 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs) -> Result<()> {
     let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
     for row in store.results() {
-        let trial = row?.trial;
+        let row = row?;
+        let trial = &row.trial;
         let stratum = usize::try_from(trial.stratum).ok().and_then(|at| store.strata().get(at));
         let record = store.record_of(trial.id)?;
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "trial": trial.id, "stratum": stratum.map(|stratum| &stratum.name), "record": record,
         });
+        if record.is_none() {
+            line["outcome"] = serde_json::json!(row.outcome);
+            line["attempts"] = row.attempts.into();
+            line["error"] = row.error.clone().into();
+        }
         outln!("{line}");
     }
     Ok(())

@@ -19,16 +19,16 @@ fn name(what: &str) -> String {
 }
 
 /// Deletes a campaign's file when its test has passed.
-struct Campaign(String);
+pub struct Campaign(pub String);
 
 impl Campaign {
-    fn new(what: &str, args: &[&str]) -> Campaign {
+    pub fn new(what: &str, args: &[&str]) -> Campaign {
         let name = name(what);
         ok(&[&["campaign", "new", &name], args].concat());
         Campaign(name)
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/campaigns").join(format!("{}.sqlite", self.0))
     }
 }

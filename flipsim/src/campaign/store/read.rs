@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Fault, GuestPhys, Lock, Outcome, PlanDigest, PlannedTrial, Shard, Store, StoreError, TrialId, TrialPlan,
     TrialRecord, VirtualNs, sqlite,
 };
+use crate::ability::Abilities;
+use crate::record::Timing;
 
 /// How many results are read at once.
 const PAGE: usize = 1000;
@@ -176,11 +178,23 @@ pub struct Status {
     pub done: u64,
     /// How often the laboratory lost a trial.
     pub lost: u64,
+    /// Why only outputs are compared, where that is so.
+    pub output_only: Option<String>,
+    /// How exactly the times of the trials are known.
+    pub timing: Timing,
     /// What came of all of them.
     #[serde(flatten)]
     pub counts: Counts,
     /// The same by stratum.
     pub strata: Vec<StratumStatus>,
+}
+
+/// What a status takes from the golden run that is kept with the campaign.
+#[derive(Default, Deserialize)]
+struct GoldenHead {
+    difference: Option<String>,
+    #[serde(default)]
+    abilities: Abilities,
 }
 
 impl Store {
@@ -310,6 +324,8 @@ impl Store {
         let mut counts = Counts::default();
         summary.iter().for_each(|own| counts.add(own));
         let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
+        let golden = self.attachment("golden")?.and_then(|text| serde_json::from_slice(&text).ok());
+        let golden: GoldenHead = golden.unwrap_or_default();
         let strata = self.strata.iter().zip(summary).map(|(stratum, counts)| StratumStatus {
             name: stratum.name.clone(),
             targets: stratum.targets.clone(),
@@ -331,6 +347,8 @@ impl Store {
             trials: self.trials,
             done: counts.done(),
             lost: lost.cast_unsigned(),
+            output_only: golden.difference,
+            timing: golden.abilities.timing(),
             strata: strata.collect(),
             counts,
         })

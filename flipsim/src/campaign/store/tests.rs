@@ -93,6 +93,8 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         kind: (outcome == Some(Outcome::Crash)).then_some(crate::classify::Kind::Panic),
         title: (outcome == Some(Outcome::Crash)).then(|| "panic in do_idle".to_owned()),
         output_only: false,
+        output_only_because: None,
+        timing: crate::record::Timing::Exact,
         state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
         restore: Restore::Rewind,
@@ -131,7 +133,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         });
         crate::golden::Checkpoint {
             at: VirtualNs(at),
-            state: serde_json::from_value(state).unwrap(),
+            state: Some(serde_json::from_value(state).unwrap()),
             console: 3,
         }
     };
@@ -146,6 +148,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
+        abilities: crate::ability::Abilities::ALL,
         run_seconds: 1.0,
         compare_seconds: 0.1,
     };

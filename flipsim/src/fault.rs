@@ -7,6 +7,8 @@
 //! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
 //! never a flip.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +176,28 @@ impl FaultSpace {
                 let (register, mask) = space.faults.get(usize::try_from(number).ok()?)?;
                 Some(Fault::Reg { register: space.names[*register].clone(), mask: mask.clone() })
             }
+        }
+    }
+
+    /// Whether some fault could be of both, if both are of one pattern: a byte or a bit of a register that
+    /// both have.
+    #[must_use]
+    pub fn overlaps(&self, other: &FaultSpace) -> bool {
+        match (self, other) {
+            (FaultSpace::Ram(one), FaultSpace::Ram(other)) => {
+                let bytes =
+                    |space: &RamSpace| -> RangeSet { space.ranges.iter().map(|(_, range)| *range).collect() };
+                !bytes(one).intersection(&bytes(other)).is_empty()
+            }
+            (FaultSpace::Reg(one), FaultSpace::Reg(other)) => {
+                let faults = |space: &RegSpace| -> Vec<(String, Vec<u8>)> {
+                    let named = space.faults.iter();
+                    named.map(|(register, mask)| (space.names[*register].clone(), mask.clone())).collect()
+                };
+                let known: BTreeSet<_> = faults(one).into_iter().collect();
+                faults(other).iter().any(|fault| known.contains(fault))
+            }
+            _ => false,
         }
     }
 
@@ -952,7 +976,7 @@ mod tests {
     fn four_gigabytes_are_drawn_from_without_a_list() {
         let units = Units::new(&[range("0x0-0xffffffff")], 1).unwrap();
         let drawn = units.draw(1_000, &mut fault_rng(1, 0)).unwrap();
-        let different: std::collections::BTreeSet<_> = drawn.iter().collect();
+        let different: BTreeSet<_> = drawn.iter().collect();
         assert_eq!(different.len(), 1_000);
         assert!(drawn.iter().any(|n| *n > 0xf000_0000) && drawn.iter().any(|n| *n < 0x1000_0000));
         assert!(matches!(units.draw(1 << 33, &mut fault_rng(1, 0)), Err(UnitsError::TooMany { .. })));

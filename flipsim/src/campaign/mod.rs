@@ -17,7 +17,9 @@ pub mod run;
 pub mod size;
 pub mod spec;
 pub mod store;
+pub mod summary;
 
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use spec::CampaignSpec;
 pub use store::{Manifest, Store, StoreError};
+pub use summary::Summary;

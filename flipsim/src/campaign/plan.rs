@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::size::Size;
 use super::spec::{CampaignSpec, Sharing, SpecError, Times};
 use crate::fault::{Fault, FaultRng, FaultSpace, fault_rng, hex_value};
+use crate::stats::StatsError;
 use crate::trial::TrialPlan;
 use crate::units::VirtualNs;
 
@@ -86,6 +87,9 @@ pub enum PlanError {
     /// The specification contradicts itself.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A precision that no number of trials has.
+    #[error(transparent)]
+    Precision(#[from] StatsError),
     /// The caller's strata are others.
     #[error("the specification has {strata} strata, and {spaces} fault spaces were made of them")]
     Spaces {
@@ -284,6 +288,19 @@ impl Plan {
         (0..self.trials).filter_map(|id| self.nth(TrialId(id)))
     }
 
+    /// The pairs of strata, by number, that have a fault in common.
+    #[must_use]
+    pub fn overlaps(&self) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        for (number, (_, one, _)) in (0..).zip(&self.parts) {
+            let before = (0..number).zip(&self.parts);
+            found.extend(
+                before.filter(|(_, (_, other, _))| one.overlaps(other)).map(|(other, _)| (other, number)),
+            );
+        }
+        found
+    }
+
     /// The SHA-256 of all trials.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -329,13 +346,13 @@ fn allocate(spec: &CampaignSpec, strata: &mut [Stratum]) -> Result<(), PlanError
         None => None,
         Some(Size::Trials(trials)) => Some(trials),
         Some(_) if equal => None,
-        Some(size) => Some(size.trials(strata.iter().map(Stratum::population).sum())),
+        Some(size) => Some(size.trials(strata.iter().map(Stratum::population).sum())?),
     };
     for (stratum, spec_of) in strata.iter_mut().zip(&spec.strata) {
         stratum.trials = match (spec_of.trials, spec_of.share, total, spec.size) {
             (Some(trials), ..) => trials,
-            (None, Some(share), Some(total), _) => part(total, share.0),
-            (None, None, None, Some(size)) => size.trials(stratum.population()),
+            (None, Some(share), Some(total), _) => part(total, share.value()),
+            (None, None, None, Some(size)) => size.trials(stratum.population())?,
             _ => 0,
         };
     }
@@ -459,10 +476,10 @@ mod tests {
     use std::collections::{BTreeMap, HashSet};
 
     use super::*;
-    use crate::campaign::size::Fraction;
     use crate::campaign::spec::{Place, StratumSpec};
     use crate::fault::{FlippableRegister, Pattern, RamSpace, RegSpace};
     use crate::memory::{PhysRange, RangeSet};
+    use crate::stats::{Confidence, Share};
     use proptest::prelude::*;
 
     const LENGTH: VirtualNs = VirtualNs(300_000_000);
@@ -649,7 +666,7 @@ mod tests {
         assert!(shared(&own).unwrap_err().starts_with("stratum `s2` would get no trial: its share of 1000"));
         own.strata[2].trials = Some(100);
         assert_eq!(shared(&own).unwrap(), [225, 675, 100]);
-        own.strata[0].share = Some(Fraction(0.5));
+        own.strata[0].share = Some(Share::HALF);
         assert_eq!(shared(&own).unwrap(), [500, 400, 100]);
         own.strata[1].trials = Some(500);
         assert!(shared(&own).unwrap_err().starts_with("the strata take 1100 trials by themselves, and"));
@@ -657,7 +674,7 @@ mod tests {
         assert!(shared(&own).unwrap_err().contains("nobody takes the rest"));
         let equal = CampaignSpec { sharing: Sharing::Equal, ..spec(trials(1000), 3) };
         assert_eq!(shared(&equal).unwrap(), [334, 333, 333]);
-        let margin = Size::Margin { margin: Fraction(0.01), confidence: Fraction(0.95) };
+        let margin = Size::Margin { margin: Share::new(0.01).unwrap(), confidence: Confidence::P95 };
         let equal = CampaignSpec { size: Some(margin), ..equal };
         assert_eq!(shared(&equal).unwrap(), [9604, 9604, 9604]);
         let mut whole = spec(Some(margin), 3);
@@ -679,6 +696,16 @@ mod tests {
             *kinds.entry((trial.stratum, is_register)).or_default() += 1;
         }
         assert_eq!(kinds, [((0, true), 50), ((1, false), 50)].into());
+    }
+
+    #[test]
+    fn strata_that_share_a_fault_are_known() {
+        let overlaps = |spaces: Vec<FaultSpace>| {
+            Plan::new(&spec(trials(90), spaces.len()), LENGTH, spaces).unwrap().overlaps()
+        };
+        assert_eq!(overlaps(vec![ram("0+16"), ram("16+16"), registers(4)]), []);
+        assert_eq!(overlaps(vec![ram("0+17"), ram("16+16"), ram("0+32")]), [(0, 1), (0, 2), (1, 2)]);
+        assert_eq!(overlaps(vec![registers(2), ram("0+16"), registers(3)]), [(0, 2)]);
     }
 
     #[test]

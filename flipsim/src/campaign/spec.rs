@@ -11,10 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
-use super::size::{Fraction, Size};
+use super::size::Size;
 use crate::fault::{Pattern, random_seed};
 use crate::golden::Window;
 use crate::memory::PhysRange;
+use crate::stats::{Confidence, Share};
 use crate::trial::{Restore, TrialOptions};
 use crate::units::{BitIndex, VirtualNs, parse_duration, parse_number, parse_virtual};
 
@@ -103,7 +104,7 @@ pub struct StratumSpec {
     /// How many trials it has, whatever the others have.
     pub trials: Option<u64>,
     /// Its part of the trials.
-    pub share: Option<Fraction>,
+    pub share: Option<Share>,
 }
 
 impl StratumSpec {
@@ -382,10 +383,8 @@ impl CampaignSpec {
         if self.trial.attempts == 0 || self.trial.wall.is_zero() || self.trial.spacing == Some(VirtualNs(0)) {
             return whole("`attempts`, `wall` and `spacing` must be more than 0");
         }
-        if let Some(Size::Margin { confidence, .. } | Size::Relative { confidence, .. }) = self.size
-            && confidence.0 >= 1.0
-        {
-            return whole("no sample gives a confidence of 100%; choose 99% or less");
+        if let Some(Err(error)) = self.size.map(|size| size.trials(u128::MAX)) {
+            return whole(&error.to_string());
         }
         if self.size == Some(Size::Trials(0)) {
             return whole("a campaign of 0 trials finds nothing; give a number above 0");
@@ -560,10 +559,10 @@ struct RawSpec {
     name: String,
     seed: Option<u64>,
     trials: Option<Spanned<u64>>,
-    margin: Option<Spanned<Text<Fraction>>>,
-    relative: Option<Spanned<Text<Fraction>>>,
-    rate: Option<Spanned<Text<Fraction>>>,
-    confidence: Option<Spanned<Text<Fraction>>>,
+    margin: Option<Spanned<Text<Share>>>,
+    relative: Option<Spanned<Text<Share>>>,
+    rate: Option<Spanned<Text<Share>>>,
+    confidence: Option<Spanned<Text<Confidence>>>,
     #[serde(default)]
     sharing: Sharing,
     window: Option<Text<WindowText>>,
@@ -590,7 +589,7 @@ struct RawStratum {
     targets: Vec<Place>,
     pattern: Option<Text<PatternText>>,
     trials: Option<u64>,
-    share: Option<Text<Fraction>>,
+    share: Option<Text<Share>>,
 }
 
 impl RawSpec {
@@ -642,8 +641,8 @@ impl RawSpec {
     }
 
     fn size(&self, line: &dyn Fn(usize) -> Option<usize>) -> Result<Option<Size>, SpecError> {
-        let confidence = self.confidence.as_ref().map_or(Fraction(0.95), |text| text.get_ref().0);
-        let value = |text: &Spanned<Text<Fraction>>| text.get_ref().0;
+        let confidence = self.confidence.as_ref().map_or(Confidence::P95, |text| text.get_ref().0);
+        let value = |text: &Spanned<Text<Share>>| text.get_ref().0;
         let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
         let size = match (&self.trials, &self.margin, &self.relative) {
             (None, None, None) => None,
@@ -686,6 +685,10 @@ impl RawSpec {
 mod tests {
     use super::*;
 
+    fn share(value: f64) -> Share {
+        Share::new(value).unwrap()
+    }
+
     const FULL: &str = r#"
 name = "kernel"
 seed = 42
@@ -722,7 +725,7 @@ trials = 100
         let expected = CampaignSpec {
             name: "kernel".into(),
             seed: 42,
-            size: Some(Size::Margin { margin: Fraction(0.01), confidence: Fraction(0.99) }),
+            size: Some(Size::Margin { margin: share(0.01), confidence: Confidence::new(0.99).unwrap() }),
             sharing: Sharing::Equal,
             window: Window::Time(VirtualNs(400_000_000)),
             times: Times::Within { from: VirtualNs(10_000_000), to: Some(VirtualNs(390_000_000)) },
@@ -790,7 +793,9 @@ trials = 100
     fn what_is_wrong_is_shown_with_its_line() {
         for (from, to, line, says) in [
             ("seed", "sed", "line 3", "unknown field `sed`"),
-            ("\"1%\"", "\"1 percent\"", "line 4", "is not a fraction"),
+            ("\"1%\"", "\"1 percent\"", "line 4", "is not a share"),
+            ("\"1%\"", "\"0%\"", "", "a margin of 0 at a rate of 0.5 takes no number of trials"),
+            ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
             ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
             ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
             ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),
@@ -833,8 +838,8 @@ trials = 100
     fn a_rare_outcome_and_fixed_times_can_be_asked_for() {
         let text = "name = 'a'\nrelative = '20%'\nrate = '1%'\nat = ['1ms', '2ms']\n[[stratum]]\ntargets = ['ram']\n";
         let spec = CampaignSpec::from_toml(text).unwrap();
-        let confidence = Fraction(0.95);
-        let size = Size::Relative { relative: Fraction(0.2), rate: Fraction(0.01), confidence };
+        let confidence = Confidence::P95;
+        let size = Size::Relative { relative: share(0.2), rate: share(0.01), confidence };
         assert_eq!(spec.size, Some(size));
         assert_eq!(spec.times, Times::At(vec![VirtualNs(1_000_000), VirtualNs(2_000_000)]));
     }

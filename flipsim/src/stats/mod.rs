@@ -196,7 +196,7 @@ pub struct SpaceSize(pub u128);
 
 impl SpaceSize {
     #[expect(clippy::cast_precision_loss, reason = "16 digits are more than a rate has")]
-    fn float(self) -> f64 {
+    pub(crate) fn float(self) -> f64 {
         self.0 as f64
     }
 }

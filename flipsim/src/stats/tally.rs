@@ -61,6 +61,41 @@ pub struct Rate {
     pub failures: Option<Estimate>,
 }
 
+/// Which of its two intervals a rate is shown with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Wilson's: near its confidence on the average.
+    #[default]
+    Wilson,
+    /// Clopper and Pearson's, exact: at least its confidence, and wider.
+    ClopperPearson,
+}
+
+impl Rate {
+    /// The rate with one of its intervals.
+    #[must_use]
+    pub fn estimate(&self, method: Method) -> Estimate {
+        let interval = match method {
+            Method::Wilson => self.wilson,
+            Method::ClopperPearson => self.clopper_pearson,
+        };
+        Estimate { value: self.value, interval }
+    }
+
+    /// The rate of some trials that were drawn uniformly from a part of the fault space of this size.
+    #[must_use]
+    pub fn new(observed: Observed, confidence: Confidence, size: Option<SpaceSize>) -> Self {
+        Rate {
+            value: observed.rate(),
+            wilson: wilson(observed, confidence),
+            clopper_pearson: clopper_pearson(observed, confidence),
+            upper_bound: (observed.hits() == 0).then(|| upper_bound(observed, confidence)),
+            failures: size.map(|size| observed.failures(size, confidence)),
+        }
+    }
+}
+
 impl<K: Ord, O: Ord + Clone> Tally<K, O> {
     /// An empty one, with the outcomes that each row shows even if none came: that there was no silent
     /// corruption in so many trials is a result, with an upper bound. Others may be counted as well.
@@ -91,6 +126,11 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
         *row.entry(outcome).or_default() += 1;
     }
 
+    /// The plain counts, in the order of the keys.
+    pub fn counts(&self) -> impl Iterator<Item = (&K, &BTreeMap<O, u64>)> {
+        self.counts.iter()
+    }
+
     /// The rows, in the order of the keys; `size` is the part of the fault space that a key stands for.
     ///
     /// The rate of a row takes its trials as drawn uniformly from that part. The rate over rows that
@@ -109,13 +149,7 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
                 let count = counts.get(outcome).copied().unwrap_or_default();
                 let observed =
                     if self.excluded.contains(outcome) { None } else { Observed::new(count, trials).ok() };
-                let rate = observed.map(|observed| Rate {
-                    value: observed.rate(),
-                    wilson: wilson(observed, confidence),
-                    clopper_pearson: clopper_pearson(observed, confidence),
-                    upper_bound: (count == 0).then(|| upper_bound(observed, confidence)),
-                    failures: size(key).map(|size| observed.failures(size, confidence)),
-                });
+                let rate = observed.map(|observed| Rate::new(observed, confidence, size(key)));
                 OutcomeCount { outcome: outcome.clone(), count, rate }
             };
             TallyRow {

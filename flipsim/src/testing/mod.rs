@@ -5,6 +5,7 @@
 //! Invariant: a fake falls into the same traps as QEMU 7.1 and 7.2 do, so a client that works
 //! against it by luck does not.
 
+pub mod fake_campaign;
 pub mod fake_monitor;
 pub mod fake_stub;
 mod server;

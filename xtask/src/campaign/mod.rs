@@ -8,6 +8,8 @@ pub mod new;
 pub mod places;
 pub mod prepare;
 pub mod run;
+mod show;
+mod stats;
 mod status;
 mod trial;
 
@@ -25,6 +27,7 @@ use crate::exit::{Code, exit_error};
   cargo xtask campaign new first --trials 200
   cargo xtask campaign run first
   cargo xtask campaign status first
+  cargo xtask campaign stats first --by symbol
   cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
   cargo xtask campaign trial --at 100ms --reg x19:5 --diff
   cargo xtask campaign replay trial.json
@@ -40,6 +43,7 @@ enum Sub {
     #[command(alias = "resume")]
     Run(run::Args),
     Status(status::Args),
+    Stats(stats::Args),
     Export(status::ExportArgs),
     Merge(status::MergeArgs),
     Trial(Box<trial::Args>),
@@ -62,6 +66,7 @@ pub fn run(args: Args) -> Result<()> {
         Sub::New(args) => new::run(&args),
         Sub::Run(args) => run::run(&args),
         Sub::Status(args) => status::run(&args),
+        Sub::Stats(args) => stats::run(&args),
         Sub::Export(args) => status::export(&args),
         Sub::Merge(args) => status::merge(&args),
         Sub::Trial(args) => trial::run(&args),

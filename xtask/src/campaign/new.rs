@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use flipsim::campaign::size::{Fraction, Size};
+use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec, parse_pattern};
 use flipsim::campaign::store::golden_digest;
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{Pattern, random_seed};
 use flipsim::golden::{Runner, Window};
+use flipsim::stats::{Confidence, Share};
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use super::places::spaces;
@@ -43,16 +44,16 @@ pub struct Args {
     trials: Option<u64>,
     /// So many trials that any rate is known to within this, as in 1%
     #[arg(long, value_name = "SHARE", conflicts_with = "relative")]
-    margin: Option<Fraction>,
+    margin: Option<Share>,
     /// So many trials that a rate of --rate is known to within this part of itself, as in 20%
     #[arg(long, value_name = "SHARE", requires = "rate")]
-    relative: Option<Fraction>,
+    relative: Option<Share>,
     /// The rate of the rare outcome that --relative is about
     #[arg(long, value_name = "SHARE", requires = "relative")]
-    rate: Option<Fraction>,
+    rate: Option<Share>,
     /// How surely
     #[arg(long, value_name = "SHARE", default_value = "95%")]
-    confidence: Fraction,
+    confidence: Confidence,
     /// A part of the fault space that is sampled by itself [default: ram]
     #[arg(long, value_name = "NAME=TARGET")]
     stratum: Vec<StratumSpec>,

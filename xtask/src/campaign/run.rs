@@ -115,8 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
     if summary.left > 0 {
         bail!("{} trials could not be carried out", summary.left);
     }
-    super::status::show(&store.status()?);
-    Ok(())
+    super::status::show(&store, super::show::Intervals::DEFAULT)
 }
 
 /// The live line.

@@ -5,38 +5,38 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use flipsim::campaign::Store;
-use flipsim::campaign::store::{Counts, Status};
-use flipsim::record::Timing;
-use flipsim::stats::proportion::clopper_pearson;
-use flipsim::stats::{Confidence, Observed};
-use flipsim::trial::Outcome;
+use flipsim::campaign::{Store, Summary};
 
 use super::new::path_of;
+use super::show::Intervals;
 use crate::exit::{Code, ExitWith};
 use crate::paths;
 
 /// Show how a campaign stands, while it runs or not.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Examples:\n  cargo xtask campaign status first\n  cargo xtask campaign status first --json"
-)]
+#[command(after_help = "Examples:
+  cargo xtask campaign status first
+  cargo xtask campaign status first --interval exact
+  cargo xtask campaign status first --json
+
+`campaign stats` breaks the trials down, and has survival, FIT and missions.")]
 pub struct Args {
     /// The campaign's name, or its file
     name: String,
-    /// As JSON
+    /// The counts as JSON; `stats --json` has the rates
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    intervals: Intervals,
 }
 
 /// Runs `campaign status`.
 pub fn run(args: &Args) -> Result<()> {
-    let status = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?.status()?;
-    if args.json {
-        outln!("{}", serde_json::to_string_pretty(&status)?);
-    } else {
-        show(&status);
+    let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
+    if !args.json {
+        return show(&store, args.intervals);
     }
+    outln!("{}", serde_json::to_string_pretty(&store.status()?)?);
     Ok(())
 }
 
@@ -67,59 +67,17 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
     let mut store = Store::open(&path).exit_with(Code::Usage)?;
     let merged = store.merge(&parts).exit_with(Code::Usage)?;
     outln!("{} results were added, {} were there already and are the same", merged.added, merged.same);
-    show(&store.status()?);
+    show(&store, Intervals::DEFAULT)?;
     outln!("file: {}", paths::show(&path));
     Ok(())
 }
 
 /// The state of a campaign, for people.
-pub fn show(status: &Status) {
-    let other = status.running.filter(|pid| *pid != std::process::id());
-    let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
-    outln!("campaign {}: {} of {} trials{running}", status.name, status.done, status.trials);
-    if let Some(why) = &status.output_only {
-        outln!("only outputs are compared, a right one is `masked`: {why}");
-    }
-    if status.timing == Timing::Approximate {
-        outln!("times are approximate: the same trial may come out differently");
-    }
-    table("all", &status.counts, None);
-    for stratum in status.strata.iter().filter(|_| status.strata.len() > 1) {
-        table(&stratum.name, &stratum.counts, Some(stratum.faults));
-    }
-    if let [stratum] = status.strata.as_slice() {
-        outln!("fault space: {} faults ({})", stratum.faults, stratum.targets);
-    }
-    if status.lost > 0 {
-        let given_up = match status.counts.of(Outcome::Infra) {
-            0 => String::new(),
-            count => format!(", but for {count} trials that were lost each time"),
-        };
-        outln!("the laboratory lost {} attempts; they were begun anew{given_up}", status.lost);
-    }
-}
-
-fn table(name: &str, counts: &Counts, faults: Option<u64>) {
-    let trials = counts.counted();
-    let space = faults.map(|faults| format!(" of {faults} faults")).unwrap_or_default();
-    outln!("{name}: {trials} trials{space}");
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra) {
-        let hits = counts.of(outcome);
-        let Ok(observed) = Observed::new(hits, trials) else { continue };
-        let interval = clopper_pearson(observed, Confidence::P95);
-        outln!(
-            "  {:9} {hits:>8}  {:>7.2} %  95 %: {:.2} to {:.2} %",
-            outcome.name(),
-            observed.rate() * 100.0,
-            interval.lower * 100.0,
-            interval.upper * 100.0
-        );
-    }
-    for (what, count) in [("infra", counts.of(Outcome::Infra)), ("not flipped", counts.not_flipped)] {
-        if count > 0 {
-            outln!("  {what:9} {count:>8}  (in no rate)");
-        }
-    }
+pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
+    let summary = Summary::new(store, &intervals.options())?;
+    let text = super::show::overview(&summary, store.running(), intervals.method());
+    outln!("{}", text.trim_end());
+    Ok(())
 }
 
 /// Print every result of a campaign as a JSON line.

@@ -80,6 +80,7 @@ pub fn write_plan(
         ("manifest", json(manifest)),
         ("spec", spec.json()),
         ("plan", digest.finish()),
+        ("overlaps", json(&plan.overlaps())),
     ];
     for (key, value) in meta {
         transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [key, &value]).map_err(&error)?;

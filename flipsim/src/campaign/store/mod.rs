@@ -171,6 +171,7 @@ pub struct Store {
     spec: CampaignSpec,
     strata: Vec<Stratum>,
     digest: String,
+    overlaps: Option<Vec<(u32, u32)>>,
     trials: u64,
     /// What the name led to when it was opened: device and inode.
     file: Option<(u64, u64)>,
@@ -288,6 +289,11 @@ impl Store {
         let manifest = serde_json::from_str(&meta("manifest")?).map_err(damaged("manifest"))?;
         let spec = serde_json::from_str(&meta("spec")?).map_err(damaged("spec"))?;
         let digest = meta("plan")?;
+        let sql = "SELECT value FROM meta WHERE key = 'overlaps'";
+        let overlaps: Option<String> =
+            conn.query_row(sql, [], |row| row.get(0)).optional().map_err(&error)?;
+        let overlaps =
+            overlaps.map(|json| serde_json::from_str(&json)).transpose().map_err(damaged("overlaps"))?;
         let strata = {
             let sql = "SELECT name, targets, faults, times, trials FROM stratum ORDER BY id";
             let mut statement = conn.prepare(sql).map_err(&error)?;
@@ -300,7 +306,8 @@ impl Store {
         };
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
         let file = identity(path);
-        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, trials, file, lock: None, conn })
+        let path = path.to_owned();
+        Ok(Store { path, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
     }
 
     /// The campaign's file.
@@ -325,6 +332,13 @@ impl Store {
     #[must_use]
     pub fn strata(&self) -> &[Stratum] {
         &self.strata
+    }
+
+    /// The pairs of strata, by number, that have a fault in common; `None` in a file that was made before
+    /// this was kept.
+    #[must_use]
+    pub fn overlaps(&self) -> Option<&[(u32, u32)]> {
+        self.overlaps.as_deref()
     }
 
     /// The SHA-256 of its plan.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::ability::Abilities;
 use crate::record::Timing;
+use crate::trial::Costs;
 
 /// How many results are read at once.
 const PAGE: usize = 1000;
@@ -50,8 +51,12 @@ pub struct ResultRow {
     pub error: Option<String>,
     /// How often it was begun.
     pub attempts: u32,
-    /// What it cost, in microseconds of the host's clock.
-    pub total_us: Option<u64>,
+    /// Whether only outputs were compared; absent where the trial was given up.
+    pub output_only: Option<bool>,
+    /// When it was recorded, in milliseconds since 1970.
+    pub recorded_ms: i64,
+    /// What it cost; absent where the trial was given up.
+    pub costs: Option<Costs>,
 }
 
 /// The results of a store, by number, read a page at a time; those that are recorded meanwhile may be
@@ -264,7 +269,8 @@ impl Store {
         let error = sqlite("read", &self.path);
         let sql = format!(
             "SELECT {PLANNED}, r.outcome, r.region, r.symbol, r.flip_ns, r.end_ns, r.end, r.converged_ns, \
-             r.detected_ns, r.console_differs_ns, r.report, r.title, r.error, r.attempts, r.total_us \
+             r.detected_ns, r.console_differs_ns, r.report, r.title, r.error, r.attempts, \
+             r.output_only, r.recorded_ms, json_extract(r.record, '$.costs') \
              FROM result r JOIN trial t ON t.id = r.trial WHERE r.trial > ?1 ORDER BY r.trial LIMIT {PAGE}"
         );
         let mut statement = self.conn.prepare_cached(&sql).map_err(&error)?;
@@ -311,6 +317,12 @@ impl Store {
         Ok(counts)
     }
 
+    /// The other process that works on the campaign now.
+    #[must_use]
+    pub fn running(&self) -> Option<u32> {
+        Lock::holder(&self.path).filter(|pid| *pid != std::process::id())
+    }
+
     /// How the campaign stands.
     ///
     /// # Errors
@@ -343,7 +355,7 @@ impl Store {
             created: self.manifest.created,
             first: counts.recorded.and_then(|(first, _)| time(first)),
             last: counts.recorded.and_then(|(_, last)| time(last)),
-            running: Lock::holder(&self.path),
+            running: self.running(),
             trials: self.trials,
             done: counts.done(),
             lost: lost.cast_unsigned(),
@@ -407,6 +419,7 @@ fn mask(text: &str) -> Option<Vec<u8>> {
 
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
+    let costs: Option<String> = row.get(22)?;
     Ok(ResultRow {
         trial: planned(row)?,
         outcome: outcome(row, 7)?,
@@ -422,6 +435,11 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         title: row.get(17)?,
         error: row.get(18)?,
         attempts: row.get(19)?,
-        total_us: number(20)?,
+        output_only: row.get(20)?,
+        recorded_ms: row.get(21)?,
+        costs: costs
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|cause| unreadable(22, format!("the costs are not understood: {cause}")))?,
     })
 }

@@ -1,0 +1,146 @@
+//! What trials cost, and how fast they were.
+//!
+//! Invariant: time in which no trial was carried out, between two runs say, is no work.
+
+use serde::Serialize;
+
+use crate::stats::Confidence;
+use crate::stats::Share;
+use crate::stats::quantile::Sorted;
+use crate::trial::Costs;
+
+/// Where the time of the trials went, on the host's clock. Trials that were given up are not in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CostSummary {
+    /// So many trials.
+    pub trials: u64,
+    /// `restore`, `walk`, `mark`, `run`, `compare`, and `other`, which is what they leave of the whole.
+    pub parts: Vec<CostPart>,
+    /// The whole.
+    pub total: CostPart,
+    /// For how long at least one trial was being carried out, in seconds: each was from its total before it
+    /// was recorded until then, and these spans are joined where they overlap. Pauses between runs are not
+    /// in it, nor is the start of a worker.
+    pub working_seconds: f64,
+    /// Trials a second of that time.
+    pub trials_per_second: f64,
+    /// How many were carried out at once, on the average.
+    pub at_once: f64,
+}
+
+/// One part of the time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CostPart {
+    /// Which.
+    pub name: &'static str,
+    /// Of all trials together, in seconds.
+    pub total_seconds: f64,
+    /// A trial's mean, in microseconds.
+    pub mean_us: f64,
+    /// Its median, in microseconds.
+    pub median_us: u64,
+    /// Its share of the whole time, from 0 to 1.
+    pub share: f64,
+}
+
+const PARTS: [&str; 6] = ["restore", "walk", "mark", "run", "compare", "other"];
+
+/// The costs of trials, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    parts: [Vec<u64>; 6],
+    totals: Vec<u64>,
+    /// From when to when, in microseconds since 1970.
+    spans: Vec<(i64, i64)>,
+}
+
+impl Gathered {
+    pub(super) fn add(&mut self, costs: &Costs, recorded_ms: i64) {
+        let Costs { restore_us, walk_us, mark_us, run_us, compare_us, total_us } = *costs;
+        let named = [restore_us, walk_us, mark_us, run_us, compare_us];
+        let other = total_us.saturating_sub(named.iter().fold(0, |sum, part| sum.saturating_add(*part)));
+        for (all, part) in self.parts.iter_mut().zip(named.into_iter().chain([other])) {
+            all.push(part);
+        }
+        self.totals.push(total_us);
+        let end = recorded_ms.saturating_mul(1000);
+        self.spans.push((end.saturating_sub_unsigned(total_us), end));
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries")]
+    pub(super) fn finish(self) -> Option<CostSummary> {
+        let trials = self.totals.len() as u64;
+        if trials == 0 {
+            return None;
+        }
+        let sum = |values: &[u64]| values.iter().map(|value| *value as f64).sum::<f64>();
+        let whole = sum(&self.totals);
+        let part = |name: &'static str, values: Vec<u64>| {
+            let total = sum(&values);
+            let median = Sorted::new(values).quantile(Share::HALF, Confidence::P95);
+            CostPart {
+                name,
+                total_seconds: total / 1e6,
+                mean_us: total / trials as f64,
+                median_us: median.map_or(0, |median| median.value),
+                share: if whole > 0.0 { total / whole } else { 0.0 },
+            }
+        };
+        let working_seconds = covered(self.spans) as f64 / 1e6;
+        // A clock of milliseconds may see no time at all.
+        let per = |value: f64| if working_seconds > 0.0 { value / working_seconds } else { 0.0 };
+        Some(CostSummary {
+            trials,
+            trials_per_second: per(trials as f64),
+            at_once: per(whole / 1e6),
+            working_seconds,
+            total: part("total", self.totals),
+            parts: PARTS.into_iter().zip(self.parts).map(|(name, values)| part(name, values)).collect(),
+        })
+    }
+}
+
+/// How much time lies in at least one of these spans.
+fn covered(mut spans: Vec<(i64, i64)>) -> i64 {
+    spans.sort_unstable();
+    let (mut covered, mut until) = (0i64, i64::MIN);
+    for (from, to) in spans {
+        covered += to.saturating_sub(from.max(until)).max(0);
+        until = until.max(to);
+    }
+    covered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(run_us: u64, total_us: u64) -> Costs {
+        Costs { run_us, total_us, ..Costs::default() }
+    }
+
+    #[test]
+    fn a_pause_is_no_work_and_two_workers_are_two_at_once() {
+        let mut gathered = Gathered::default();
+        // Two at once for 10 s, an hour of nothing, one for 10 s.
+        gathered.add(&costs(8_000_000, 10_000_000), 10_000);
+        gathered.add(&costs(6_000_000, 10_000_000), 10_000);
+        gathered.add(&costs(4_000_000, 10_000_000), 3_620_000);
+        let summary = gathered.finish().unwrap();
+        assert_eq!((summary.working_seconds, summary.at_once), (20.0, 1.5));
+        assert!((summary.trials_per_second - 0.15).abs() < 1e-12);
+        let run = &summary.parts[3];
+        assert_eq!((run.name, run.median_us, run.mean_us), ("run", 6_000_000, 6_000_000.0));
+        assert!((run.share - 0.6).abs() < 1e-12);
+        // The parts are the whole.
+        assert!((summary.parts.iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-12);
+        assert_eq!(summary.parts[5].total_seconds, 12.0);
+    }
+
+    #[test]
+    fn spans_are_counted_once_where_they_overlap() {
+        assert_eq!(covered(vec![(5, 9), (0, 10), (8, 12), (20, 21)]), 13);
+        assert_eq!(covered(Vec::new()), 0);
+        assert!(Gathered::default().finish().is_none());
+    }
+}

@@ -1,0 +1,212 @@
+//! Campaigns without a guest: a plan as any other, and results that are drawn instead of observed.
+//!
+//! Invariant: the same specification gives the same results, those of a trial whatever the others are;
+//! costs and times of recording are the only ones that differ.
+
+use std::path::Path;
+
+use rand::RngExt;
+
+use crate::ability::Abilities;
+use crate::campaign::size::Size;
+use crate::campaign::spec::{Place, StratumSpec};
+use crate::campaign::store::{Shard, StoreError};
+use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
+use crate::classify::Kind;
+use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::golden::{Checkpoint, End, Golden, Window};
+use crate::mark::{Digest128, StateDigest};
+use crate::memory::RangeSet;
+use crate::record::Timing;
+use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
+use crate::units::VirtualNs;
+
+/// The quiescent point.
+pub const BEGIN: VirtualNs = VirtualNs(40_000_000);
+/// How long the golden run is.
+pub const LENGTH: VirtualNs = VirtualNs(400_000_000);
+
+const TEMPLATE: &str = "template-of-a-fake";
+
+/// A campaign of so many trials, equally many each, over these strata, such as `range:0x1000+4K` and
+/// `class:core` (16 registers of 64 bits). A target of another form has no faults here.
+#[must_use]
+pub fn spec(trials: u64, targets: &[&str]) -> CampaignSpec {
+    let stratum = |target: &&str| {
+        let places: Vec<Place> = target.parse().into_iter().collect();
+        StratumSpec::new(target.split([':', '+']).next_back().unwrap_or(target), places)
+    };
+    CampaignSpec {
+        name: "fake".to_owned(),
+        seed: 42,
+        size: Some(Size::Trials(trials)),
+        sharing: crate::campaign::spec::Sharing::Equal,
+        strata: targets.iter().map(stratum).collect(),
+        ..CampaignSpec::default()
+    }
+}
+
+/// Draws the plan of a specification and stores it.
+///
+/// # Errors
+/// The plan cannot be drawn or stored.
+pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::error::Error>> {
+    let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
+    let plan = Plan::new(spec, LENGTH, spaces?)?;
+    let manifest = Manifest {
+        created: "2026-01-02T03:04:05Z".parse()?,
+        command: vec!["campaign".into(), "new".into()],
+        host: [("cores".to_owned(), "2".to_owned())].into(),
+        versions: [("flipsim".to_owned(), "0.1.0".to_owned())].into(),
+        template: TEMPLATE.to_owned(),
+        golden: "digest-of-a-fake".to_owned(),
+        inputs: [("qemu".to_owned(), "aaaa".to_owned())].into(),
+    };
+    let golden = serde_json::to_vec(&golden())?;
+    Ok(Store::create(path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ())?)
+}
+
+fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {
+    let pattern = spec.pattern_of(stratum);
+    if stratum.targets.iter().any(Place::is_register) {
+        let register = |number: u8| FlippableRegister {
+            name: format!("x{number}"),
+            bits: 64,
+            class: "core".to_owned(),
+            writable: vec![0xff; 8],
+        };
+        let registers: Vec<FlippableRegister> = (0..16).map(register).collect();
+        return RegSpace::new(&registers, pattern).map(FaultSpace::Reg);
+    }
+    let ranges = stratum.targets.iter().filter_map(|place| match place {
+        Place::Range(range) => Some(*range),
+        _ => None,
+    });
+    let bytes: RangeSet = ranges.collect();
+    RamSpace::new(&bytes, pattern).map(FaultSpace::Ram)
+}
+
+/// A golden run of [`LENGTH`].
+#[must_use]
+pub fn golden() -> Golden {
+    let point = |at: u64| {
+        let digest = Digest128::default();
+        let state = StateDigest {
+            digest: Some(digest),
+            ram: digest,
+            devices: Some(digest),
+            disks: Some(digest),
+            virtual_ns: at,
+            instructions: Some(at),
+            pages_differing: 0,
+            pages_hashed: 0,
+            sections: None,
+            pages: None,
+        };
+        Checkpoint { at: VirtualNs(at), state: Some(state), console: 0 }
+    };
+    Golden {
+        format: 1,
+        template: TEMPLATE.to_owned(),
+        window: Window::Done,
+        spacing: VirtualNs(LENGTH.0 / 4),
+        start: point(BEGIN.0),
+        checkpoints: (1..=4).map(|number| point(BEGIN.0 + number * LENGTH.0 / 4)).collect(),
+        console: Vec::new(),
+        registers: Vec::new(),
+        difference: None,
+        pages_apart: Vec::new(),
+        abilities: Abilities::ALL,
+        run_seconds: 0.4,
+        compare_seconds: 0.01,
+    }
+}
+
+/// What came of a trial: six of ten are masked, about one in 200 did not take.
+#[must_use]
+pub fn record(trial: &PlannedTrial) -> TrialRecord {
+    let mut rng = fault_rng(7, trial.id.0);
+    let outcome = match rng.random_range(0..200) {
+        0 => None,
+        1..=120 => Some(Outcome::Masked),
+        121..=160 => Some(Outcome::Latent),
+        161..=170 => Some(Outcome::Sdc),
+        171..=175 => Some(Outcome::Detected),
+        176..=196 => Some(Outcome::Crash),
+        _ => Some(Outcome::Hang),
+    };
+    let flip_ns = BEGIN.0 + trial.plan.after.0;
+    let end = BEGIN.0 + LENGTH.0;
+    // Between the flip and the end of the run.
+    let between = |part: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of 400 ms"
+        )]
+        let after = ((end - flip_ns) as f64 * part) as u64;
+        flip_ns + after
+    };
+    let soon = between(rng.random::<f64>().powi(2));
+    let end_ns = match outcome {
+        None => flip_ns,
+        Some(Outcome::Masked | Outcome::Crash) => soon,
+        Some(Outcome::Hang) => BEGIN.0 + 3 * LENGTH.0,
+        Some(_) => end,
+    };
+    let crashed = outcome == Some(Outcome::Crash);
+    let function = ["do_idle", "schedule", "vfs_read"][rng.random_range(0..3)];
+    let in_ram = matches!(trial.plan.fault, Fault::Ram { .. });
+    let symbol: u32 = rng.random_range(0..3000);
+    let run_us = rng.random_range(500..2000);
+    TrialRecord {
+        format: FORMAT,
+        template: TEMPLATE.to_owned(),
+        plan: trial.plan.clone(),
+        flip_ns,
+        flipped: outcome.is_some(),
+        error: outcome.is_none().then(|| "the flip did not take".to_owned()),
+        old: "0x00".to_owned(),
+        new: "0x01".to_owned(),
+        region: in_ram.then(|| ["Kernel code", "Kernel data", "System RAM"][symbol as usize % 3].to_owned()),
+        symbol: (in_ram && symbol % 4 != 0).then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
+        outcome,
+        converged_ns: (outcome == Some(Outcome::Masked)).then_some(end_ns),
+        console_differs_ns: crashed.then_some(end_ns),
+        detected_ns: (outcome == Some(Outcome::Detected)).then_some(soon),
+        end_ns,
+        end: crashed.then_some(End::Panic),
+        kind: crashed.then_some(Kind::Panic),
+        title: crashed.then(|| format!("panic in {function}")),
+        output_only: false,
+        output_only_because: None,
+        timing: Timing::Exact,
+        state: None,
+        console: None,
+        restore: Restore::Rewind,
+        attempts: 1,
+        costs: Costs {
+            restore_us: 20,
+            walk_us: 100,
+            mark_us: 50,
+            run_us,
+            compare_us: 300,
+            total_us: run_us + 500,
+        },
+    }
+}
+
+/// Records what came of the first so many trials of the plan that have no result.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn fill(store: &mut Store, count: usize) -> Result<(), StoreError> {
+    let mut pending = store.pending(Shard::WHOLE)?;
+    pending.sort_unstable();
+    for id in pending.into_iter().take(count) {
+        let record = record(&store.planned(id)?);
+        store.record(id, &record)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! `campaign status` and `stats` on campaigns whose results are drawn instead of observed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flipsim::campaign::TrialId;
+use flipsim::campaign::store::Recorded;
+use flipsim::testing::fake_campaign as fake;
+
+/// A campaign of 600 trials in three strata, of which 597 have a result, one of them given up.
+fn campaign(folder: &Path) -> PathBuf {
+    let path = folder.join("c.sqlite");
+    let targets = ["range:0x40000000+1M", "range:0x50000000+3M", "class:core"];
+    let mut store = fake::create(&path, &fake::spec(600, &targets)).expect("the campaign is made");
+    while store.fail(TrialId(17), "QEMU died").expect("it is recorded") != Recorded::GivenUp {}
+    fake::fill(&mut store, 596).expect("results are recorded");
+    path
+}
+
+/// The exit code, what was said, and what was complained of.
+fn xtask(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = command.arg("campaign").arg(args[0]).arg(path).args(&args[1..]).output();
+    let output = output.expect("the program was built");
+    let text = |bytes| String::from_utf8(bytes).expect("output is text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What is said, without how fast the results were recorded.
+fn said(args: &[&str], path: &Path) -> String {
+    let (code, out, err) = xtask(args, path);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let timeless = |line: &str| match line.find(" trials a second in ") {
+        Some(at) => {
+            let from = line[..at].rfind(' ').map_or(0, |from| from + 1);
+            format!("{}PACE", &line[..from])
+        }
+        None => line.to_owned(),
+    };
+    out.lines().map(timeless).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_status_is_a_table_a_stratum_with_interval_and_absolute_count() {
+    let folder = tempfile::tempdir().expect("a folder");
+    insta::assert_snapshot!("campaign_status", said(&["status"], &campaign(folder.path())));
+}
+
+#[test]
+fn the_statistics_are_broken_down_as_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = campaign(folder.path());
+    let by = ["bit", "register", "region", "symbol", "title"].map(|by| format!("--by={by}"));
+    let mut args = vec!["stats", "--top", "3", "--survival", "--interval", "exact", "--confidence", "99%"];
+    args.extend(by.iter().map(String::as_str));
+    args.extend(["--raw-fit", "1700", "--flips-per-gib-month", "10", "--years", "5", "--gib", "1"]);
+    insta::assert_snapshot!("campaign_stats", said(&args, &path));
+}
+
+#[test]
+fn scripts_find_the_same_numbers_as_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = campaign(folder.path());
+    let json = |args: &[&str]| -> serde_json::Value {
+        let (code, out, _) = xtask(args, &path);
+        assert_eq!(code, Some(0));
+        serde_json::from_str(&out).expect("JSON")
+    };
+    let stats = json(&[
+        "stats",
+        "--json",
+        "--raw-fit",
+        "1000",
+        "--flips-per-gib-month",
+        "10",
+        "--years",
+        "5",
+        "--gib",
+        "16",
+    ]);
+    assert_eq!(stats["format"], 1);
+    assert_eq!(stats["totals"]["infra"], 1);
+    let first = &stats["strata"][0];
+    let failure = &first["classes"][0];
+    assert_eq!(failure["outcome"], "failure");
+    let rate = failure["rate"]["value"].as_f64().expect("a rate");
+    let counted = first["counted"].as_f64().expect("a number");
+    assert!((rate - failure["count"].as_f64().expect("a number") / counted).abs() < 1e-12);
+    let last = stats["fit"]["rows"][0]["fit"].as_array().and_then(|rows| rows.last()).expect("a row");
+    assert!((last[1]["value"].as_f64().expect("FIT") - 8.0 * 1000.0 * rate).abs() < 1e-6);
+    // The seed's mission: 10 flips a month and GiB, 16 GiB, 5 years.
+    assert!((stats["mission"]["upsets"].as_f64().expect("flips") - 9600.0).abs() < 1e-6);
+    assert_eq!(stats["warnings"][0]["kind"], "unfinished");
+    // The status keeps its keys.
+    let status = json(&["status", "--json"]);
+    assert_eq!((&status["done"], &status["strata"][0]["faults"]), (&597.into(), &8_388_608.into()));
+    assert!(stats["fit"]["rows"].as_array().is_some_and(|rows| rows.len() == 4));
+}
+
+#[test]
+fn what_is_no_number_is_refused_with_exit_code_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = campaign(folder.path());
+    for (args, says) in [
+        (&["stats", "--confidence", "95"][..], "`95` is not a confidence"),
+        (&["status", "--confidence", "100%"], "`100%` is not a confidence"),
+        (&["stats", "--raw-fit", "-1"], "-1"),
+        (&["stats", "--raw-fit=0"], "`0` is not a raw rate"),
+        (&["stats", "--by", "colour"], "possible values: bit, register, region, symbol, title"),
+        (&["stats", "--interval", "wald"], "possible values: wilson, exact"),
+        (&["stats", "--flips-per-gib-month", "10", "--years", "5"], "--gib"),
+        (&["stats", "--years", "5"], "--flips-per-gib-month"),
+        (&["stats", "--flips-per-gib-month", "10", "--years", "0", "--gib", "1"], "a number above 0"),
+        (&["stats", "--flips-per-gib-month", "10", "--years", "nan", "--gib", "1"], "a number above 0"),
+    ] {
+        let (code, out, err) = xtask(args, &path);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {err}");
+        assert!(err.contains(says), "{args:?}: {err}");
+    }
+    for command in ["stats", "status"] {
+        let (code, _, err) = xtask(&[command], &folder.path().join("none.sqlite"));
+        assert_eq!(code, Some(2), "{err}");
+        let stranger = folder.path().join("stranger.sqlite");
+        std::fs::write(&stranger, "no campaign").expect("it is written");
+        let (code, _, err) = xtask(&[command], &stranger);
+        assert_eq!(code, Some(2), "{err}");
+    }
+}
+
+#[test]
+fn a_campaign_without_results_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.sqlite");
+    drop(fake::create(&path, &fake::spec(10, &["range:0x40000000+1M"])).expect("the campaign is made"));
+    insta::assert_snapshot!(said(&["stats", "--by", "bit", "--survival", "--raw-fit", "1"], &path), @r"
+    ");
+}

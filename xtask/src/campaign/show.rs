@@ -54,7 +54,8 @@ impl Intervals {
 /// The short form: a table a stratum, where the time went, what to know.
 pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> String {
     let totals = &summary.totals;
-    let running = running.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
+    let other = running.filter(|pid| *pid != std::process::id());
+    let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
     let mut text =
         format!("campaign {}: {} of {} trials{running}\n", summary.name, totals.done, totals.planned);
     for stratum in &summary.strata {
@@ -146,7 +147,7 @@ fn percent(share: f64) -> String {
 fn number(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
-    } else if value < 0.01 || value >= 1e6 {
+    } else if !(0.01..1e6).contains(&value) {
         format!("{value:.2e}")
     } else if value < 10.0 {
         format!("{value:.2}")

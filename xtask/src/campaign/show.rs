@@ -209,9 +209,17 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         text.truncate(text.len() - 1);
         return text + " " + what + "\n";
     }
+    let keys = table.rows.iter().filter_map(|row| row.key.as_deref());
+    let width = keys.map(|key| key.chars().count()).max().unwrap_or(0).max(28);
     let outcomes = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
     let names: String = outcomes.clone().map(|outcome| format!(" {:>8}", outcome.name())).collect();
-    _ = writeln!(text, "  {:28} {:>7}  failure  {:20} {names}", by.name(), "trials", confidence.to_string());
+    _ = writeln!(
+        text,
+        "  {:width$} {:>7}  failure  {:20} {names}",
+        by.name(),
+        "trials",
+        confidence.to_string()
+    );
     let counts = |of: &std::collections::BTreeMap<Outcome, u64>| -> String {
         outcomes.clone().map(|outcome| format!(" {:>8}", of.get(&outcome).copied().unwrap_or(0))).collect()
     };
@@ -221,14 +229,21 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         let (value, interval) = (percent(rate.value), between(rate.interval, percent) + " %");
         _ = writeln!(
             text,
-            "  {key:28} {:>7} {value:>6} %  {interval:20} {}",
+            "  {key:width$} {:>7} {value:>6} %  {interval:20} {}",
             row.trials,
             counts(&row.outcomes)
         );
     }
     if let Some(rest) = &table.rest {
         let what = format!("{} more", rest.keys);
-        _ = writeln!(text, "  {what:28} {:>7} {:>8}  {:20} {}", rest.trials, "", "", counts(&rest.outcomes));
+        _ = writeln!(
+            text,
+            "  {what:width$} {:>7} {:>8}  {:20} {}",
+            rest.trials,
+            "",
+            "",
+            counts(&rest.outcomes)
+        );
     }
     text
 }

@@ -170,7 +170,8 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         old: "0x00".to_owned(),
         new: "0x01".to_owned(),
         region: in_ram.then(|| ["Kernel code", "Kernel data", "System RAM"][symbol as usize % 3].to_owned()),
-        symbol: (in_ram && symbol % 4 != 0).then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
+        symbol: (in_ram && !symbol.is_multiple_of(4))
+            .then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
         outcome,
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(end_ns),
         console_differs_ns: crashed.then_some(end_ns),

@@ -317,10 +317,10 @@ impl Store {
         Ok(counts)
     }
 
-    /// The other process that works on the campaign now.
+    /// The process that works on the campaign now.
     #[must_use]
     pub fn running(&self) -> Option<u32> {
-        Lock::holder(&self.path).filter(|pid| *pid != std::process::id())
+        Lock::holder(&self.path)
     }
 
     /// How the campaign stands.

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec, parse_pattern};
 use flipsim::campaign::store::golden_digest;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
+use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store, StoreError};
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{Pattern, random_seed};
 use flipsim::golden::{Runner, Window};
@@ -162,7 +162,13 @@ pub fn run(args: &Args) -> Result<()> {
     let kept = serde_json::to_vec(golden)?;
     let step = crate::progress::Step::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
-        .map_err(store_error)?;
+        .map_err(|error| match error {
+            StoreError::Full { path, cause } => anyhow!(
+                "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
+                paths::show(&path)
+            ),
+            other => store_error(other),
+        })?;
     step.done();
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
     for stratum in plan.strata() {

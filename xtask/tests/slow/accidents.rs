@@ -229,7 +229,7 @@ fn a_plan_that_finds_no_room_leaves_nothing_in_the_way() {
             refused += 1;
             let words = text(&output);
             assert_eq!(output.status.code(), Some(1), "{words}");
-            assert!(words.contains("disk/wild.sqlite") && words.contains("make room"), "{words}");
+            assert!(words.contains("disk/wild.sqlite") && words.contains("no campaign was made"), "{words}");
             let left: Vec<_> =
                 fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(left, ["filler"], "with {pages} pages");

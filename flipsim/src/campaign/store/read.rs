@@ -14,6 +14,10 @@ use crate::ability::Abilities;
 use crate::record::Timing;
 use crate::trial::Costs;
 
+/// How many trials of the plan are carried out in the order of their time before the next ones: so many that
+/// walking the golden run again costs little, and so few that a long campaign soon has whole batches.
+const BATCH: i64 = 1000;
+
 /// How many results are read at once.
 const PAGE: usize = 1000;
 
@@ -203,7 +207,9 @@ struct GoldenHead {
 }
 
 impl Store {
-    /// The trials of a part of the plan that have no result, by the time of their fault.
+    /// The trials of a part of the plan that have no result: a batch of the plan after the other, and within
+    /// each by the time of their fault. Batches are as random as the plan is, so that what is known of a
+    /// campaign that is half done is not only known of early faults.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -218,7 +224,7 @@ impl Store {
             })
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
-        pending.sort_unstable();
+        pending.sort_unstable_by_key(|(at, id)| (id / BATCH, *at, *id));
         Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
     }
 

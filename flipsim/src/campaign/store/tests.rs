@@ -211,6 +211,19 @@ fn results_are_read_page_by_page_to_the_end() {
 }
 
 #[test]
+fn a_batch_of_a_thousand_is_over_before_the_next_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(&folder.path().join("c.db"), 2500);
+    let all = store.pending(Shard::WHOLE).unwrap();
+    for (number, batch) in all.chunks(1000).enumerate() {
+        let first = number as u64 * 1000;
+        assert!(batch.iter().all(|id| (first..first + 1000).contains(&id.0)));
+        let times: Vec<u64> = batch.iter().map(|id| store.planned(*id).unwrap().plan.after.0).collect();
+        assert!(times.is_sorted());
+    }
+}
+
+#[test]
 fn pending_trials_come_by_time_and_shards_share_them_out() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = create(&folder.path().join("c.db"), 100);

@@ -5,17 +5,20 @@
 //!
 //! Invariants: **a clone writes nothing of its template's**. It has a private folder of its own, and both
 //! end with it: QEMU dies with this process, whatever ends it, and a folder that a killed process left is
-//! removed by the next start.
+//! removed by the next start. **What its console says is kept in memory**: QEMU drops in silence what a full
+//! disk does not take, and a guest that finished would look like one that hangs.
 
 mod written;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 
 use crate::live::LiveTarget;
@@ -38,7 +41,7 @@ pub enum CloneDisk {
     /// `loadvm` included.
     #[default]
     Layer,
-    /// Into QEMU's memory, by the block filter `flipsim-cow`.
+    /// Into QEMU's memory, by the block filter `flipsim-cow`; by a QEMU without it as [`CloneDisk::Layer`].
     Memory,
 }
 
@@ -74,6 +77,8 @@ pub struct CloneGuest {
     target: LiveTarget,
     run: Folder,
     ram: RangeSet,
+    /// What `console.log` in its folder leads to.
+    _console: File,
 }
 
 impl CloneGuest {
@@ -84,6 +89,7 @@ impl CloneGuest {
     pub fn start(template: &Template, options: &CloneOptions) -> Result<Self, TemplateError> {
         sweep(&options.parent);
         let run = Folder(RunDir::at(&make_folder(options)?));
+        let console = make_console(&run.0.file(CONSOLE_LOG))?;
         let input = template.device_state();
         let input = File::open(&input).map_err(io_error("open", &input))?;
         let mut qemu = OwnedQemu(process::spawn_with_input(&spec(template, options), &run.0, Some(input))?);
@@ -93,11 +99,11 @@ impl CloneGuest {
         let gdb = Endpoint::Unix(run.0.file(GDB_SOCKET));
         let mut target = LiveTarget::attach(&gdb, Some(&run.0.qmp()), Timeouts::default())?;
         let (clock, wanted) = (target.clock()?, template.info().clock);
-        if clock != Some(wanted) {
+        if clock != wanted {
             let cause = format!("its clock is {clock:?} and not {wanted:?}");
             return Err(TemplateError::Restore { folder: template.folder().to_owned(), cause });
         }
-        Ok(CloneGuest { qemu, target, run, ram: template.info().ram.clone() })
+        Ok(CloneGuest { qemu, target, run, ram: template.info().ram.clone(), _console: console })
     }
 
     /// The guest.
@@ -161,8 +167,8 @@ impl CloneGuest {
 /// A clone's command line: its template's, but for the files that must not be written.
 fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
     let writes = match options.disk {
-        CloneDisk::Layer => DiskWrites::Discard,
-        CloneDisk::Memory => DiskWrites::Memory,
+        CloneDisk::Memory if template.info().abilities.mark => DiskWrites::Memory,
+        CloneDisk::Memory | CloneDisk::Layer => DiskWrites::Discard,
     };
     MachineSpec {
         disk: Some(Disk { path: template.disk(), format: "qcow2".to_owned(), writes }),
@@ -194,6 +200,15 @@ fn restore(mut qmp: QmpClient, qemu: &mut OwnedQemu, run: &RunDir) -> Result<(),
             other => return Err(format!("QEMU's state is `{other}` and not `paused`")),
         }
     }
+}
+
+/// A file in memory that can be opened by a path for as long as it is held here.
+fn make_console(path: &Path) -> Result<File, TemplateError> {
+    let file = memfd_create("console", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+    let file = File::from(file.map_err(io_error("make memory for", path))?);
+    let place = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    symlink(place, path).map_err(io_error("create", path))?;
+    Ok(file)
 }
 
 /// A folder that is removed when this is dropped.
@@ -267,6 +282,25 @@ mod tests {
         assert!(!left.exists());
         assert!(mine.is_dir() && others.iter().all(|folder| folder.is_dir()));
         sweep(&parent.path().join("missing"));
+    }
+
+    #[test]
+    fn a_console_is_written_and_read_by_its_path_and_takes_no_disk() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONSOLE_LOG);
+        let held = make_console(&path).unwrap();
+        // As QEMU opens it.
+        let mut qemu = File::options().append(true).create(true).open(&path).unwrap();
+        qemu.write_all(b"one").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(rustix::fs::fstatfs(&qemu).unwrap().f_type, 0x0102_1994, "TMPFS_MAGIC");
+        // What is said after it was emptied stands at its beginning.
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        qemu.write_all(b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        drop((held, qemu));
+        fs::remove_dir_all(folder.path()).unwrap();
     }
 
     #[test]

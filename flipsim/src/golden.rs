@@ -1,27 +1,33 @@
 //! Golden runs: what a guest does without a fault, from its quiescent point to the end of its window.
 //!
-//! Invariant: **a golden run is believed only when it was seen three times and was the same each time**:
-//! in one process, again there after going back, and in a fresh clone. Where they differ, the first
-//! difference is kept, and trials compare output only.
+//! Invariant: **a golden run is believed only when it was seen four times and was the same each time**:
+//! in one process, twice again there after going back, and in a fresh clone. Where they differ, the first
+//! difference is kept, and trials compare output only. So they do where QEMU cannot tell a guest's state; the
+//! reason is kept in the place of the difference.
+
+mod output;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ability::Abilities;
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
-use crate::live::{VirtualClock, WALL_TIME};
+use crate::live::WALL_TIME;
 use crate::machine::console::{LineSplitter, Marker, marker};
-use crate::mark::{MarkError, StateDigest};
+use crate::mark::{Digest128, MarkError, StateDigest};
 use crate::qmp::QmpError;
 use crate::target::{Target, TargetError};
 use crate::template::{Template, TemplateError};
 use crate::units::{VirtualNs, format_duration};
 
+pub(crate) use self::output::same_output;
+
 /// The version of a stored golden run.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The longest console that is kept, in bytes: one that says more says nothing new.
 pub const MAX_CONSOLE: usize = 4 << 20;
@@ -57,12 +63,6 @@ pub enum RunError {
         /// What the system said.
         cause: io::Error,
     },
-    /// This QEMU has no `mark-state`.
-    #[error(
-        "this QEMU cannot mark a state and go back to it: it lacks the lab's patches; build it with \
-         `cargo xtask setup qemu --reset`"
-    )]
-    NoRewind,
     /// The workload does not end.
     #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
     NoEnd(VirtualNs),
@@ -101,7 +101,7 @@ impl Console {
     /// The log cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
-        let file = File::open(path).map_err(error)?;
+        let file = File::options().read(true).write(true).open(path).map_err(error)?;
         let mut console = Console {
             path: path.to_owned(),
             file,
@@ -113,13 +113,14 @@ impl Console {
         Ok(console)
     }
 
-    /// Forgets what was said so far, but for `before`, and listens from now on.
+    /// Forgets what was said so far, but for `before`, and listens from now on. The log is emptied: a worker
+    /// carries out thousands of trials, and a clone's log is memory.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// The log cannot be written.
     pub fn restart(&mut self, before: &[u8]) -> Result<(), RunError> {
-        let sought = self.file.seek(SeekFrom::End(0));
-        sought.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
         self.said.clear();
         self.said.extend_from_slice(before);
         self.lines = LineSplitter::default();
@@ -169,7 +170,7 @@ pub enum End {
     Reset,
     /// It switched itself off.
     PowerOff,
-    /// It executes nothing any more, and time does not pass for it: it takes one exception after the other.
+    /// It takes one exception after the other, and does nothing else any more.
     ExceptionStorm,
     /// It took more of the host's time than a trial may.
     WallTime,
@@ -193,13 +194,16 @@ pub struct Runner {
     pub guest: CloneGuest,
     /// What it says.
     pub console: Console,
+    abilities: Abilities,
+    /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
+    reckoned: VirtualNs,
 }
 
 impl Runner {
     /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a layer of its own.
     ///
     /// # Errors
-    /// It does not start, or its QEMU lacks the patches.
+    /// It does not start.
     pub fn start(
         template: &Template,
         parent: &Path,
@@ -209,11 +213,66 @@ impl Runner {
         let options = CloneOptions { disk, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
         guest.target().interrupt_by(interrupted);
-        if !guest.target().can_rewind()? {
-            return Err(RunError::NoRewind);
+        if template.info().abilities.mark {
+            guest.target().stop_at_storms()?;
         }
         let console = Console::open(&guest.console())?;
-        Ok(Runner { guest, console })
+        let abilities = template.info().abilities;
+        Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
+    }
+
+    /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
+    /// `detailed` lists devices and pages.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state(&mut self, detailed: bool) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest(detailed)?))
+    }
+
+    /// As [`Runner::state`], of devices and disks only where RAM is as expected.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest_if(ram)?))
+    }
+
+    /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn time(&mut self) -> Result<VirtualNs, RunError> {
+        Ok(self.guest.target().virtual_time()?.unwrap_or(self.reckoned))
+    }
+
+    /// Says what time it is for a guest that was put back.
+    pub fn put_back_to(&mut self, time: VirtualNs) {
+        self.reckoned = time;
+    }
+
+    /// To a time, by the way that this QEMU has; and where it got.
+    fn arrive(&mut self, time: VirtualNs, wall: Duration) -> Result<(VirtualNs, Option<String>), RunError> {
+        let target = self.guest.target();
+        if target.virtual_time()?.is_some() {
+            let arrival = target.run_until_within(time, wall)?;
+            return Ok((arrival.at.unwrap_or(time), arrival.early));
+        }
+        let left = time.0.saturating_sub(self.reckoned.0);
+        if left == 0 {
+            return Ok((self.reckoned, None));
+        }
+        let began = Instant::now();
+        let early = target.run_for(VirtualNs(left))?.early;
+        let ran = u64::try_from(began.elapsed().as_nanos()).unwrap_or(left);
+        self.reckoned = if early.is_some() { VirtualNs(self.reckoned.0 + ran.min(left)) } else { time };
+        Ok((self.reckoned, early))
     }
 
     /// Lets the guest run until its clock shows `time`, for `wall` on the host's clock at most.
@@ -221,10 +280,9 @@ impl Runner {
     /// # Errors
     /// The guest is lost.
     pub fn run_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
-        let arrival = self.guest.target().run_until_within(time, wall)?;
-        let at = arrival.at.unwrap_or(time);
+        let (at, early) = self.arrive(time, wall)?;
         self.console.poll()?;
-        let Some(status) = arrival.early else { return Ok(Got::There) };
+        let Some(status) = early else { return Ok(Got::There) };
         let events = self.guest.events()?;
         let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
         let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
@@ -232,7 +290,8 @@ impl Runner {
             ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
             ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
             ("shutdown", _) => End::PowerOff,
-            (WALL_TIME, _) => return self.out_of_time(time),
+            (WALL_TIME, _) => End::WallTime,
+            _ if events.iter().any(|event| event.name == "EXCEPTION_STORM") => End::ExceptionStorm,
             _ => End::Other,
         };
         Ok(Got::Ended(end, at))
@@ -242,9 +301,6 @@ impl Runner {
 /// How far a guest is walked at a time where nothing is looked at.
 const STRIDE: u64 = 100_000_000;
 
-/// How long a guest that is out of time is let run once more.
-const ONCE_MORE: Duration = Duration::from_millis(200);
-
 impl Runner {
     /// As [`Runner::run_to`], in strides that have this much of the host's time each: a long way is no sign
     /// of anything.
@@ -252,8 +308,7 @@ impl Runner {
     /// # Errors
     /// The guest is lost.
     pub fn walk_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
-        let clock = self.guest.target().virtual_time()?;
-        let mut at = clock.map_or(time.0, |now| now.0);
+        let mut at = self.time()?.0;
         loop {
             at = at.saturating_add(STRIDE).min(time.0);
             let got = self.run_to(VirtualNs(at), wall)?;
@@ -262,20 +317,6 @@ impl Runner {
             }
         }
     }
-
-    /// A guest whose time on the host's clock is over: slow, or without any progress at all.
-    fn out_of_time(&mut self, time: VirtualNs) -> Result<Got, RunError> {
-        let before = self.guest.target().clock()?;
-        let arrival = self.guest.target().run_until_within(time, ONCE_MORE)?;
-        let after = self.guest.target().clock()?;
-        self.console.poll()?;
-        let at = arrival.at.unwrap_or(time);
-        if arrival.early.is_none() {
-            return Ok(Got::There);
-        }
-        let count = |clock: Option<VirtualClock>| clock.and_then(|clock| clock.instructions);
-        Ok(Got::Ended(if count(before) == count(after) { End::ExceptionStorm } else { End::WallTime }, at))
-    }
 }
 
 /// The state of the golden run at a time.
@@ -283,15 +324,19 @@ impl Runner {
 pub struct Checkpoint {
     /// On the virtual clock.
     pub at: VirtualNs,
-    /// RAM, devices, disks.
-    pub state: StateDigest,
+    /// RAM, devices, disks; nothing where QEMU cannot tell.
+    pub state: Option<StateDigest>,
     /// How many bytes the console had said.
     pub console: usize,
 }
 
 impl Checkpoint {
     fn is_same(&self, other: &Checkpoint) -> bool {
-        self.at == other.at && self.console == other.console && self.state.is_same(&other.state)
+        let same = match (&self.state, &other.state) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.at == other.at && self.console == other.console && same
     }
 }
 
@@ -343,11 +388,14 @@ pub struct Golden {
     pub console: Vec<u8>,
     /// The registers at the end, with their values in hex.
     pub registers: Vec<(String, String)>,
-    /// The first difference between the runs, if they were not one.
+    /// The first difference between the runs, if they were not one, or why that cannot be told.
     pub difference: Option<String>,
     /// The first pages that differed there, by their offset in RAM, for who can name them.
     #[serde(default)]
     pub pages_apart: Vec<u64>,
+    /// What the QEMU that it was measured with can do.
+    #[serde(default, skip_serializing_if = "Abilities::is_all")]
+    pub abilities: Abilities,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.
@@ -383,30 +431,40 @@ impl Golden {
     /// # Errors
     /// The guest does not run, or its workload does not end.
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
+        let abilities = template.info().abilities;
+        if let Some(missing) = abilities.missing().filter(|_| !abilities.mark) {
+            return Golden::measure_output(template, parent, options, missing);
+        }
         let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
         let pilot = pass(&mut runner, options, PILOT, None, false)?;
-        let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&pilot));
         let end = pilot.checkpoints.last().map(|last| last.at);
-        let mut back = || -> Result<(), RunError> {
+        let back = |runner: &mut Runner| -> Result<(), RunError> {
             runner.guest.target().rewind()?;
             runner.console.restart(&[])
         };
-        back()?;
+        back(&mut runner)?;
+        // Trials run in processes that have translated the guest's code already, as this one has now.
+        let warm = pass(&mut runner, options, PILOT, end, false)?;
+        let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&warm));
+        back(&mut runner)?;
         let mut first = pass(&mut runner, options, spacing, end, true)?;
         let registers = registers(&mut runner)?;
         let mut fresh = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
         let second = pass(&mut fresh, options, spacing, end, true)?;
-        let difference = difference(&first, &second).or_else(|| difference(&pilot, &first));
+        let difference = difference(&first, &second)
+            .or_else(|| difference(&pilot, &warm))
+            .or_else(|| difference(&warm, &first));
         let (difference, pages_apart) =
             difference.map_or((None, Vec::new()), |found| (Some(found.words), found.pages));
         // Only the end is kept in detail.
         let inner = first.checkpoints.len().saturating_sub(1);
-        for checkpoint in &mut first.checkpoints[..inner] {
-            checkpoint.state.pages = None;
-            checkpoint.state.sections = None;
+        for state in first.checkpoints[..inner].iter_mut().filter_map(|checkpoint| checkpoint.state.as_mut())
+        {
+            state.pages = None;
+            state.sections = None;
         }
         let count = u32::try_from(first.checkpoints.len()).unwrap_or(u32::MAX).max(1);
         Ok(Golden {
@@ -420,7 +478,8 @@ impl Golden {
             registers,
             difference,
             pages_apart,
-            run_seconds: first.run.as_secs_f64(),
+            abilities,
+            run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })
     }
@@ -473,8 +532,8 @@ fn pass(
     detailed: bool,
 ) -> Result<Pass, RunError> {
     let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
-    let state = runner.guest.target().state_digest(true)?;
-    let begin = VirtualNs(state.virtual_ns);
+    let state = runner.state(true)?;
+    let begin = runner.time()?;
     let start = Checkpoint { at: begin, state, console: 0 };
     let limit = match options.window {
         Window::Time(length) => begin.0.saturating_add(length.0),
@@ -494,10 +553,10 @@ fn pass(
         let began = Instant::now();
         let over =
             at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
-        let state = runner.guest.target().state_digest(false)?;
+        let state = runner.state(false)?;
         compare += began.elapsed();
         // In detail, so that a difference between two runs can be told in detail.
-        let state = if detailed || over { runner.guest.target().state_digest(true)? } else { state };
+        let state = if detailed || over { runner.state(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if detailed {
             all_registers.push(registers(runner)?);
@@ -539,7 +598,9 @@ fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
             .then(|| Difference::words("the consoles say different things"));
     };
     let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
-    let mut words = format!("{after} after the quiescent point: {}", describe(&mine.state, &theirs.state));
+    let (here, there) = (mine.state.as_ref(), theirs.state.as_ref());
+    let apart = here.zip(there).map_or_else(String::new, |(here, there)| describe(here, there));
+    let mut words = format!("{after} after the quiescent point: {apart}");
     let apart: Vec<&str> = registers
         .map(|(mine, theirs)| mine.iter().zip(theirs).filter(|(one, other)| one != other))
         .into_iter()
@@ -549,8 +610,8 @@ fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
     if !apart.is_empty() {
         words.push_str(&format!("; registers {}", apart.join(" ")));
     }
-    let pages = pages_between(&mine.state, &theirs.state).into_iter().take(8).map(|(_, offset)| offset);
-    Some(Difference { words, pages: pages.collect() })
+    let pages = here.zip(there).map_or_else(Vec::new, |(here, there)| pages_between(here, there));
+    Some(Difference { words, pages: pages.into_iter().take(8).map(|(_, offset)| offset).collect() })
 }
 
 /// Where two states differ, in words.
@@ -572,7 +633,8 @@ pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
             false => format!("RAM ({} pages: {})", pages.len(), names.join(", ")),
         });
     }
-    if one.devices != other.devices {
+    let both = |one: Option<_>, other: Option<_>| one.is_some() && other.is_some() && one != other;
+    if both(one.devices, other.devices) {
         let names = devices_between(one, other);
         parts.push(if names.is_empty() {
             "devices".to_owned()
@@ -580,7 +642,7 @@ pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
             format!("devices ({})", names.join(", "))
         });
     }
-    if one.disks != other.disks {
+    if both(one.disks, other.disks) {
         parts.push("the disk".to_owned());
     }
     if parts.is_empty() { "nothing but the console".to_owned() } else { parts.join("; ") }
@@ -636,10 +698,10 @@ mod tests {
 
     fn state(ram: u128) -> StateDigest {
         StateDigest {
-            digest: Digest128(ram),
+            digest: Some(Digest128(ram)),
             ram: Digest128(ram),
-            devices: Digest128(1),
-            disks: Digest128(0),
+            devices: Some(Digest128(1)),
+            disks: Some(Digest128(0)),
             virtual_ns: 10,
             instructions: Some(9),
             pages_differing: 2,
@@ -656,7 +718,7 @@ mod tests {
     fn pass_of(states: &[u128]) -> Pass {
         let checkpoint = |(index, ram): (usize, &u128)| Checkpoint {
             at: VirtualNs(10 + index as u64 * 1_000_000),
-            state: state(*ram),
+            state: Some(state(*ram)),
             console: 0,
         };
         let mut checkpoints: Vec<Checkpoint> = states.iter().enumerate().map(checkpoint).collect();
@@ -676,8 +738,8 @@ mod tests {
         let (mut one, mut other) = (pass_of(&[1, 2, 3]), pass_of(&[1, 4, 5]));
         let text = difference(&one, &other).unwrap().words;
         assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
-        one.checkpoints[0].state.pages = Some(vec![page(0x1000, 2)]);
-        other.checkpoints[0].state.pages = Some(vec![page(0x1000, 3)]);
+        one.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 2)]);
+        other.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 3)]);
         one.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x1".into())]];
         other.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x2".into())]];
         let found = difference(&one, &other).unwrap();
@@ -700,7 +762,7 @@ mod tests {
             |digest| DeviceSection { name: "cpu".into(), instance: 0, bytes: 1, digest: Digest128(digest) };
         one.sections = Some(vec![section(1)]);
         other.sections = Some(vec![section(2)]);
-        other.devices = Digest128(2);
+        other.devices = Some(Digest128(2));
         assert_eq!(devices_between(&one, &other), ["cpu"]);
         assert_eq!(describe(&one, &other), "RAM (2 pages: ram0+0x1000, ram0+0x2000); devices (cpu)");
     }
@@ -742,12 +804,13 @@ mod tests {
             template: "abc".into(),
             window: Window::Done,
             spacing: VirtualNs(5),
-            start: Checkpoint { at: VirtualNs(1), state: state(1), console: 0 },
-            checkpoints: vec![Checkpoint { at: VirtualNs(6), state: state(2), console: 3 }],
+            start: Checkpoint { at: VirtualNs(1), state: Some(state(1)), console: 0 },
+            checkpoints: vec![Checkpoint { at: VirtualNs(6), state: Some(state(2)), console: 3 }],
             console: vec![0, 255, 10],
             registers: vec![("x0".into(), "0x1".into())],
             difference: None,
             pages_apart: Vec::new(),
+            abilities: Abilities::ALL,
             run_seconds: 1.0,
             compare_seconds: 0.5,
         };

@@ -27,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod ability;
 pub mod arch;
 pub mod campaign;
 pub mod classify;

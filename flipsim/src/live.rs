@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::gdb::{GdbClient, GdbError, RunState};
+use crate::mark::MarkError;
 use crate::memory::{MemoryError, MemoryMap};
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::{QmpClient, QmpError};
@@ -79,6 +80,8 @@ pub struct LiveTarget {
     has_clock: bool,
     /// QEMU has the patch that stops it at a virtual time.
     has_stop_at: bool,
+    /// QEMU has the patch by which the stub's own monitor takes QMP commands.
+    has_bridge: bool,
     /// The clock counts instructions.
     icount: bool,
     /// The clock as it stands, while the guest is stopped and nothing was done that could move it.
@@ -113,10 +116,11 @@ impl LiveTarget {
         }
         let connected = GdbClient::connect(gdb, timeouts).and_then(|mut gdb| {
             gdb.set_physical_memory(true)?;
-            Ok(gdb)
+            let has_bridge = has_clock && gdb.monitor("help qmp")?.starts_with("qmp json");
+            Ok((gdb, has_bridge))
         });
-        let gdb = match connected {
-            Ok(gdb) => gdb,
+        let (gdb, has_bridge) = match connected {
+            Ok(connected) => connected,
             Err(error) => {
                 // The stub may have stopped the guest before it failed.
                 if let Some(qmp) = qmp.as_mut().filter(|_| was_running) {
@@ -142,6 +146,7 @@ impl LiveTarget {
             numbers,
             has_clock,
             has_stop_at,
+            has_bridge,
             icount: false,
             standing: None,
             armed: false,
@@ -183,14 +188,43 @@ impl LiveTarget {
         if self.standing.is_some() {
             return Ok(self.standing);
         }
-        let Some(qmp) = self.qmp.as_mut().filter(|_| self.has_clock) else { return Ok(None) };
+        if self.qmp.is_none() || !self.has_clock {
+            return Ok(None);
+        }
         let doing = "read its virtual clock";
         let answer =
-            qmp.execute("query-virtual-clock", serde_json::Value::Null).map_err(|e| lost(doing, e))?;
+            self.execute("query-virtual-clock", serde_json::Value::Null).map_err(|e| lost(doing, e))?;
         let clock: VirtualClock = serde_json::from_value(answer).map_err(|error| lost(doing, error))?;
-        let stopped = matches!(self.gdb.as_mut().map(GdbClient::run_state), Some(Ok(RunState::Stopped(_))));
-        self.standing = Some(clock).filter(|_| stopped);
+        self.standing = Some(clock).filter(|_| self.is_stopped());
         Ok(Some(clock))
+    }
+
+    /// Whatever is done next may move the clock.
+    pub(crate) fn forget_clock(&mut self) {
+        self.standing = None;
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        matches!(self.gdb.as_mut().map(GdbClient::run_state), Some(Ok(RunState::Stopped(_))))
+    }
+
+    /// Executes a QMP command with a short answer, through the stub where it can be: a QMP monitor hands
+    /// each command from thread to thread, and takes ten times as long.
+    pub(crate) fn execute(
+        &mut self,
+        command: &str,
+        arguments: serde_json::Value,
+    ) -> Result<serde_json::Value, MarkError> {
+        if !self.has_bridge || !self.is_stopped() {
+            let qmp = self.qmp.as_mut().ok_or(MarkError::NoMonitor)?;
+            return Ok(qmp.execute(command, arguments)?);
+        }
+        let mut request = serde_json::json!({ "execute": command });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        let said = self.stub().monitor(&format!("qmp {request}"))?;
+        Ok(crate::qmp::result_of(command, &said)?)
     }
 
     /// Forgets the time of a stop that nobody waits for.
@@ -283,7 +317,7 @@ impl LiveTarget {
     /// The monitor, where there is one.
     pub fn qmp(&mut self) -> Option<&mut QmpClient> {
         // Whatever is done with it may move the clock.
-        self.standing = None;
+        self.forget_clock();
         self.qmp.as_mut()
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::gdb::GdbError;
 use crate::live::LiveTarget;
 use crate::qmp::QmpError;
 
@@ -17,6 +18,9 @@ pub enum MarkError {
     /// The monitor, or QEMU's refusal.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// The gdb stub, whose own monitor takes the command.
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
     /// No monitor at all.
     #[error("a state can only be marked where the guest's QMP monitor is known")]
     NoMonitor,
@@ -101,7 +105,7 @@ pub struct DeviceSection {
 }
 
 /// A page of RAM that is not as in the template.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangedPage {
     /// The name of the RAM block.
     pub block: String,
@@ -115,14 +119,14 @@ pub struct ChangedPage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StateDigest {
-    /// Of all of it.
-    pub digest: Digest128,
+    /// Of all of it; absent, as the next two, where only RAM was looked at.
+    pub digest: Option<Digest128>,
     /// Of the pages that are not as in the template.
     pub ram: Digest128,
     /// Of the devices, the vCPUs' registers among them.
-    pub devices: Digest128,
+    pub devices: Option<Digest128>,
     /// Of what was written to disks.
-    pub disks: Digest128,
+    pub disks: Option<Digest128>,
     /// The virtual clock.
     pub virtual_ns: u64,
     /// The instructions executed so far, where they are counted.
@@ -135,8 +139,64 @@ pub struct StateDigest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sections: Option<Vec<DeviceSection>>,
     /// The pages, if asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "blocks")]
     pub pages: Option<Vec<ChangedPage>>,
+}
+
+/// Pages as QEMU tells them: one string for each RAM block, in it for each page 8 digits of its number and
+/// the 32 of its digest.
+mod blocks {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{ChangedPage, Digest128};
+
+    const PAGE_SIZE: u64 = 4096;
+    const DIGITS: usize = 40;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Block {
+        block: String,
+        page_size: u64,
+        pages: String,
+    }
+
+    pub fn serialize<S: Serializer>(pages: &Option<Vec<ChangedPage>>, to: S) -> Result<S::Ok, S::Error> {
+        let blocks = pages.as_ref().map(|pages| {
+            let mut blocks: Vec<Block> = Vec::new();
+            for page in pages {
+                if blocks.last().is_none_or(|last| last.block != page.block) {
+                    let block = page.block.clone();
+                    blocks.push(Block { block, page_size: PAGE_SIZE, pages: String::new() });
+                }
+                if let Some(last) = blocks.last_mut() {
+                    last.pages.push_str(&format!("{:08x}{}", page.offset / PAGE_SIZE, page.digest));
+                }
+            }
+            blocks
+        });
+        blocks.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<ChangedPage>>, D::Error> {
+        let Some(blocks) = Option::<Vec<Block>>::deserialize(from)? else { return Ok(None) };
+        let mut found = Vec::with_capacity(blocks.iter().map(|block| block.pages.len() / DIGITS).sum());
+        for Block { block, page_size, pages } in blocks {
+            let wrong = || D::Error::custom(format!("the pages of block {block} are no list of pages"));
+            if !pages.len().is_multiple_of(DIGITS) || !pages.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(wrong());
+            }
+            for at in (0..pages.len()).step_by(DIGITS) {
+                let page = &pages[at..at + DIGITS];
+                let number = u64::from_str_radix(&page[..8], 16).map_err(|_| wrong())?;
+                let digest = u128::from_str_radix(&page[8..], 16).map_err(|_| wrong())?;
+                let offset = number.checked_mul(page_size).ok_or_else(wrong)?;
+                found.push(ChangedPage { block: block.clone(), offset, digest: Digest128(digest) });
+            }
+        }
+        Ok(Some(found))
+    }
 }
 
 impl StateDigest {
@@ -150,7 +210,11 @@ impl StateDigest {
 }
 
 /// The commands that a QEMU must have for all of this.
-pub const COMMANDS: [&str; 3] = ["mark-state", "rewind-state", "query-state-digest"];
+pub const COMMANDS: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "set-exception-limit"];
+
+/// How many exceptions in a row, with hardly an instruction between one and the next, are a storm. A guest
+/// that works needs more instructions than that for each.
+const STORM: u32 = 10_000;
 
 impl LiveTarget {
     fn ask<T: serde::de::DeserializeOwned>(
@@ -158,7 +222,7 @@ impl LiveTarget {
         command: &'static str,
         arguments: Value,
     ) -> Result<T, MarkError> {
-        let answer = self.qmp().ok_or(MarkError::NoMonitor)?.execute(command, arguments)?;
+        let answer = self.execute(command, arguments)?;
         serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
     }
 
@@ -181,6 +245,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU refuses; an earlier mark then stays.
     pub fn mark(&mut self) -> Result<StateChange, MarkError> {
+        self.forget_clock();
         self.ask("mark-state", Value::Null)
     }
 
@@ -189,6 +254,7 @@ impl LiveTarget {
     /// # Errors
     /// There is no mark; or QEMU could not put everything back, and is then of no more use.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
+        self.forget_clock();
         self.ask("rewind-state", Value::Null)
     }
 
@@ -197,7 +263,32 @@ impl LiveTarget {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state_digest(&mut self, detailed: bool) -> Result<StateDigest, MarkError> {
-        self.ask("query-state-digest", json!({ "sections": detailed, "pages": detailed }))
+        let command = "query-state-digest";
+        if !detailed {
+            return self.ask(command, json!({}));
+        }
+        // An answer of a hundred kilobytes is no matter for the stub.
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        let answer = qmp.execute(command, json!({ "sections": true, "pages": true }))?;
+        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
+    }
+
+    /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_digest_if(&mut self, ram: Digest128) -> Result<StateDigest, MarkError> {
+        self.ask("query-state-digest", json!({ "if-ram": ram }))
+    }
+
+    /// From now on an exception storm stops the guest, with the event `EXCEPTION_STORM`.
+    ///
+    /// # Errors
+    /// QEMU refuses, as without the exact clock, or is lost.
+    pub fn stop_at_storms(&mut self) -> Result<(), MarkError> {
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        qmp.execute("set-exception-limit", json!({ "exceptions": STORM }))?;
+        Ok(())
     }
 }
 
@@ -223,13 +314,48 @@ mod tests {
             "devices": "cddb780659632dacc9881ae80e62012f", "disks": "00000000000000000000000000008a85",
             "virtual-ns": 2_000_000, "instructions": 1_900_000, "pages-differing": 402, "pages-hashed": 310,
             "clusters": 3, "left-out": [], "pages-us": 90, "devices-us": 300, "disks-us": 5,
+            "pages": [{ "block": "ram0", "page-size": 4096, "pages":
+                "000000020000000000000000000000000000000b0000001000000000000000000000000000000001" }],
         });
         let state: StateDigest = serde_json::from_value(answer).unwrap();
-        assert_eq!((state.virtual_ns, state.pages_differing, state.disks.0), (2_000_000, 402, 0x8a85));
+        assert_eq!((state.virtual_ns, state.pages_differing), (2_000_000, 402));
+        assert_eq!(state.disks, Some(Digest128(0x8a85)));
+        let page = |number: u64, digest| ChangedPage {
+            block: "ram0".into(),
+            offset: number * 4096,
+            digest: Digest128(digest),
+        };
+        assert_eq!(state.pages, Some(vec![page(2, 11), page(16, 1)]));
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<StateDigest>(&text).unwrap(), state);
         let mut other = state.clone();
         other.pages_hashed = 1;
         assert!(state.is_same(&other));
         other.instructions = Some(1);
         assert!(!state.is_same(&other));
+    }
+    #[test]
+    fn where_ram_is_another_one_nothing_else_is_told() {
+        let answer = json!({
+            "ram": "3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11", "virtual-ns": 2, "instructions": 2,
+            "pages-differing": 4, "pages-hashed": 3, "clusters": 0, "left-out": [], "pages-us": 9,
+            "devices-us": 0, "disks-us": 0,
+        });
+        let state: StateDigest = serde_json::from_value(answer).unwrap();
+        assert_eq!((state.digest, state.devices, state.disks), (None, None, None));
+    }
+
+    #[test]
+    fn a_list_of_pages_that_is_none_is_refused() {
+        for pages in
+            ["0", "zz000002000000000000000000000000000000b0", "ü00000200000000000000000000000000000000"]
+        {
+            let answer = json!({
+                "ram": "00", "virtual-ns": 2, "instructions": 2, "pages-differing": 4, "pages-hashed": 3,
+                "pages": [{ "block": "ram0", "page-size": 4096, "pages": pages }],
+            });
+            let error = serde_json::from_value::<StateDigest>(answer).unwrap_err();
+            assert!(error.to_string().contains("block ram0"), "{pages}: {error}");
+        }
     }
 }

@@ -456,6 +456,19 @@ fn shape(command: &str, reason: String) -> QmpError {
     QmpError::Shape { command: command.to_owned(), reason }
 }
 
+/// The result of a command that was executed by other means, from the line that QEMU answered.
+///
+/// # Errors
+/// [`QmpError::Refused`]; [`QmpError::Shape`] where the line is no result.
+pub fn result_of(command: &str, line: &str) -> Result<Value, QmpError> {
+    match parse(line.trim().as_bytes()) {
+        Some(Message::Result { outcome, .. }) => {
+            outcome.map_err(|(class, desc)| QmpError::Refused { command: command.to_owned(), class, desc })
+        }
+        _ => Err(shape(command, format!("`{}` is no result", shown(line.as_bytes())))),
+    }
+}
+
 /// One line. `None`: it is no message of this protocol.
 fn parse(line: &[u8]) -> Option<Message> {
     let Value::Object(mut object) = serde_json::from_slice(line).ok()? else { return None };

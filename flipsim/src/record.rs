@@ -19,10 +19,11 @@ use crate::units::{GuestPhys, VirtualNs};
 pub const FORMAT: u32 = 2;
 
 /// How exactly the time of a flip is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timing {
     /// The guest was stopped at the virtual time asked for.
+    #[default]
     Exact,
     /// The guest was stopped when the host got to it.
     Approximate,

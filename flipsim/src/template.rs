@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::ability::Abilities;
 use crate::clone::{CloneGuest, CloneOptions};
 use crate::live::{AttachError, LiveTarget, VirtualClock};
 use crate::machine::boot::{self, BootError, Ready, wait_ready};
@@ -35,6 +36,7 @@ use crate::machine::run::{RunDir, RunError};
 use crate::machine::spec::{
     CONSOLE_LOG, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, RamFile,
 };
+use crate::mark::MarkError;
 use crate::memory::RangeSet;
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::QmpError;
@@ -76,8 +78,11 @@ pub enum TemplateError {
         /// What is wrong.
         cause: String,
     },
-    /// A guest without the exact clock has no point that could be saved and met again.
-    #[error("a template needs a guest with the exact clock, on a QEMU with the lab's patches")]
+    /// The clock asked for is not one that this QEMU can save a guest with.
+    #[error(
+        "a template needs a guest whose instructions QEMU itself executes, and the exact clock needs a QEMU \
+         with the lab's patches"
+    )]
     NotExact,
     /// QEMU cannot be started.
     #[error(transparent)]
@@ -97,6 +102,9 @@ pub enum TemplateError {
     /// Its monitor.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// What its QEMU can do is not to be had.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// A file in its folder.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -247,8 +255,11 @@ pub struct TemplateInfo {
     pub command: Vec<String>,
     /// The files it was made from, by what they are for: `qemu`, `kernel`, `image`, `vmlinux`.
     pub inputs: BTreeMap<String, Input>,
-    /// Virtual time and instruction count at the quiescent point.
-    pub clock: VirtualClock,
+    /// Virtual time and instruction count at the quiescent point; nothing where QEMU cannot be asked.
+    pub clock: Option<VirtualClock>,
+    /// What the QEMU that made it can do.
+    #[serde(default, skip_serializing_if = "Abilities::is_all")]
+    pub abilities: Abilities,
     /// The guest's RAM, as QEMU sees it.
     pub ram: RangeSet,
     /// [`State::ram_digest`] at the quiescent point.
@@ -364,10 +375,11 @@ impl Template {
         &self.info
     }
 
-    /// The virtual time of the quiescent point.
+    /// The virtual time of the quiescent point; zero where QEMU cannot be asked, so that times then count
+    /// from there.
     #[must_use]
     pub fn virtual_time(&self) -> VirtualNs {
-        VirtualNs(self.info.clock.virtual_ns)
+        VirtualNs(self.info.clock.map_or(0, |clock| clock.virtual_ns))
     }
 
     /// The file with the guest's RAM.
@@ -429,7 +441,7 @@ impl Template {
     fn differences(&self, state: &State) -> Vec<String> {
         let info = &self.info;
         let mut what = Vec::new();
-        if state.clock != Some(info.clock) {
+        if state.clock != info.clock {
             what.push(format!("its clock is {:?}, the template's {:?}", state.clock, info.clock));
         }
         if state.registers.len() != info.registers.len() {
@@ -512,7 +524,7 @@ pub fn boot(
     on_line: impl FnMut(&str),
 ) -> Result<Booted, TemplateError> {
     let spec = plan.boot_spec();
-    if spec.clock != Clock::Exact {
+    if spec.clock == Clock::Kvm {
         return Err(TemplateError::NotExact);
     }
     let run = RunDir::at(folder);
@@ -523,7 +535,7 @@ pub fn boot(
     drop(process::wait_for_monitor(&mut qemu.0, &run)?);
     let gdb = Endpoint::Unix(run.file(GDB_SOCKET));
     let mut target = LiveTarget::attach(&gdb, Some(&run.qmp()), Timeouts::default())?;
-    if crate::target::Target::timing(&target) != Timing::Exact {
+    if spec.clock == Clock::Exact && crate::target::Target::timing(&target) != Timing::Exact {
         return Err(TemplateError::NotExact);
     }
     target.interrupt_by(options.interrupted);
@@ -597,7 +609,7 @@ fn fill(
     let mut guest = boot(plan, folder, options, on_line)?;
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
-    let clock = state.clock.ok_or(TemplateError::NotExact)?;
+    let abilities = Abilities::of(&mut guest.target)?;
     save(&mut guest, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
     end(guest)?;
@@ -624,7 +636,8 @@ fn fill(
         plan: plan.clone(),
         command,
         inputs,
-        clock,
+        clock: state.clock,
+        abilities,
         ram,
         ram_digest: state.ram_digest(),
         registers: state.registers,
@@ -721,7 +734,8 @@ mod tests {
             made: Timestamp::now(),
             command: Vec::new(),
             inputs: inputs.collect(),
-            clock: VirtualClock { virtual_ns: 5, icount: true, instructions: Some(5), stop_at: None },
+            clock: Some(VirtualClock { virtual_ns: 5, icount: true, instructions: Some(5), stop_at: None }),
+            abilities: Abilities::ALL,
             ram: RangeSet::default(),
             ram_digest: String::new(),
             registers: Vec::new(),
@@ -795,10 +809,10 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_without_the_exact_clock_is_no_template() {
+    fn a_guest_that_the_host_s_processor_executes_is_no_template() {
         let folder = tempfile::tempdir().unwrap();
         let mut plan = plan(folder.path());
-        plan.spec.clock = Clock::Real;
+        plan.spec.clock = Clock::Kvm;
         let made = Template::make(&plan, &folder.path().join("t"), MakeOptions::default(), |_| {});
         assert!(matches!(made, Err(TemplateError::NotExact)));
         assert!(!folder.path().join("t.tmp").exists());

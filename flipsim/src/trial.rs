@@ -19,9 +19,11 @@ use crate::clone::CloneDisk;
 use crate::fault::{Fault, Flip, FlipError, flip, hex_value};
 use crate::golden::{
     Checkpoint, End, Golden, Got, RunError, Runner, describe, devices_between, pages_between, registers,
+    same_output,
 };
 use crate::mark::{Digest128, StateDigest};
 use crate::memory::MemoryMap;
+use crate::record::Timing;
 use crate::symbols::SymbolMap;
 use crate::target::TargetError;
 use crate::template::Template;
@@ -29,6 +31,9 @@ use crate::units::VirtualNs;
 
 /// The version of a trial's record.
 pub const FORMAT: u32 = 1;
+
+/// What QEMU calls the state of a vCPU.
+const VCPU: &str = "cpu";
 
 /// How many differing pages, registers and devices a record lists.
 const LISTED: usize = 32;
@@ -183,6 +188,13 @@ pub struct EndState {
     pub disk: Option<bool>,
 }
 
+impl EndState {
+    fn of(state: &StateDigest) -> Self {
+        let device_state = state.devices.unwrap_or_default();
+        EndState { ram: state.ram, device_state, ..EndState::default() }
+    }
+}
+
 /// What came of a trial, with the evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
@@ -222,8 +234,14 @@ pub struct TrialRecord {
     pub kind: Option<Kind>,
     /// Its title, with the function.
     pub title: Option<String>,
-    /// Only the outputs were compared, because the golden runs were not one.
+    /// Only the outputs were compared, because the golden runs were not one, or nobody can tell.
     pub output_only: bool,
+    /// Why; the first difference of the golden runs, or what this QEMU lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_only_because: Option<String>,
+    /// How exactly the times are known.
+    #[serde(default)]
+    pub timing: Timing,
     /// The state at the end.
     pub state: Option<EndState>,
     /// What the console said, where it is not what it said in the golden run.
@@ -294,7 +312,7 @@ pub enum Step<'a> {
         /// The golden run's.
         golden: &'a Checkpoint,
         /// Here.
-        state: &'a StateDigest,
+        state: Option<&'a StateDigest>,
         /// Whether the console has said the same.
         console: bool,
     },
@@ -350,8 +368,11 @@ struct Process {
 
 impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
+    ///
+    /// Where QEMU cannot go back to a mark, guests are put back by [`Restore::Clone`] in its place.
     #[must_use]
-    pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, options: TrialOptions) -> Self {
+    pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, mut options: TrialOptions) -> Self {
+        options.restore = template.info().abilities.restore(options.restore);
         Worker { template, golden, parent: parent.to_owned(), options, process: None, checks: 0 }
     }
 
@@ -403,12 +424,32 @@ impl<'a> Worker<'a> {
         Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }
 
+    /// Checks the way back once more, for a worker that has nothing more to do; nothing happens where it has not
+    /// gone back since it was last checked. Whether it was checked.
+    ///
+    /// # Errors
+    /// [`RunError::NotRestored`] where what it goes back to is not what was marked: none of its trials since
+    /// the last check is to be believed. Or the guest is lost. The process has ended then.
+    pub fn last_check(&mut self) -> Result<bool, RunError> {
+        // The check after its first rewind leaves none unchecked.
+        let Some(mut process) =
+            self.process.take_if(|process| process.unchecked.is_some_and(|count| count > 0))
+        else {
+            return Ok(false);
+        };
+        process.runner.guest.target().rewind()?;
+        self.check(&mut process)?;
+        self.checks += 1;
+        Ok(true)
+    }
+
     /// A guest that is where it can be put back to, not later than `time`.
     fn put_back(&mut self, time: VirtualNs) -> Result<Process, RunError> {
-        let Some(mut process) = self.process.take().filter(|process| process.at <= time || !process.marked)
-        else {
-            return self.start();
-        };
+        if self.process.as_ref().is_some_and(|process| process.marked && process.at > time) {
+            self.last_check()?;
+            self.process = None;
+        }
+        let Some(mut process) = self.process.take() else { return self.start() };
         if !process.away {
             return Ok(process);
         }
@@ -428,6 +469,7 @@ impl<'a> Worker<'a> {
             }
             Restore::Loadvm => process.runner.guest.target().load_snapshot(TAG)?,
         }
+        process.runner.put_back_to(process.at);
         process.runner.console.restart(&process.said)?;
         // What happened before is not this trial's.
         process.runner.guest.events()?;
@@ -484,7 +526,7 @@ impl<'a> Worker<'a> {
         let began = Instant::now();
         // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
         // page-table entry acts must not depend on the way.
-        if self.options.restore == Restore::Loadvm {
+        if self.options.restore == Restore::Loadvm || !self.template.info().abilities.mark {
             monitor(&mut process.runner, &format!("savevm {FLIP_TAG}"))?;
             process.runner.guest.target().load_snapshot(FLIP_TAG)?;
         } else {
@@ -537,6 +579,8 @@ impl<'a> Worker<'a> {
             kind: None,
             title: None,
             output_only: !golden.agrees(),
+            output_only_because: golden.difference.clone(),
+            timing: golden.abilities.timing(),
             state: None,
             console: None,
             restore: options.restore,
@@ -632,7 +676,7 @@ impl<'a> Observation<'a> {
     fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
         let said = runner.console.said();
         // A guest that has said less than the golden run has not said something else yet.
-        let same = says_the_same(said, golden);
+        let same = same_output(said, golden, false);
         // A guest that is late has not said anything else yet.
         if !same && !is_late(said, &self.golden.console) && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
@@ -660,11 +704,19 @@ impl<'a> Observation<'a> {
             let began = Instant::now();
             let console = self.listen(runner, golden.console_at(checkpoint));
             let last = checkpoint.at == golden.end();
-            let state = runner.guest.target().state_digest(false)?;
+            // The cheaper part first: where RAM differs, the rest is of no interest before the end.
+            let state = match checkpoint.state.as_ref().filter(|_| !last) {
+                Some(golden) => runner.state_if(golden.ram)?,
+                None => runner.state(true)?,
+            };
             self.costs.compare_us += micros(began.elapsed());
-            watch(Step::Checkpoint { golden: checkpoint, state: &state, console }, runner)?;
-            let same =
-                golden.agrees() && self.back_at.is_none() && is_same(&state, &checkpoint.state, self.options);
+            watch(Step::Checkpoint { golden: checkpoint, state: state.as_ref(), console }, runner)?;
+            let same = golden.agrees()
+                && self.back_at.is_none()
+                && state
+                    .as_ref()
+                    .zip(checkpoint.state.as_ref())
+                    .is_some_and(|(here, golden)| is_same(here, golden, self.options));
             if same && self.record.converged_ns.is_none() && !last {
                 self.record.converged_ns = Some(checkpoint.at.0);
             }
@@ -674,9 +726,7 @@ impl<'a> Observation<'a> {
             }
             self.converged = same;
             if last && !same {
-                let began = Instant::now();
-                self.at_end = Some(runner.guest.target().state_digest(true)?);
-                self.costs.compare_us += micros(began.elapsed());
+                self.at_end = state;
             }
         }
         // The golden run is over. A workload that is not done by now is given some more time.
@@ -719,7 +769,7 @@ impl<'a> Observation<'a> {
         } else {
             self.listen(runner, &golden.console);
         }
-        let same_output = says_the_same(&said, &golden.console);
+        let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
         self.record.outcome =
@@ -740,32 +790,36 @@ impl<'a> Observation<'a> {
             self.record.detected_ns = None;
         }
         // A guest that the host's clock stopped stands at another place each time.
-        let exact = matches!(self.record.end, None | Some(End::Panic | End::Reset | End::PowerOff));
+        let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
         if !self.converged && exact && golden.agrees() {
-            self.record.state = Some(self.end_state(runner)?);
+            self.record.state = self.end_state(runner)?;
         }
         self.costs.compare_us += micros(began.elapsed());
         self.record.costs = self.costs;
         Ok(self.record)
     }
 
-    fn end_state(&mut self, runner: &mut Runner) -> Result<EndState, RunError> {
+    fn end_state(&mut self, runner: &mut Runner) -> Result<Option<EndState>, RunError> {
         let golden = self.golden;
         let Some(here) = self.at_end.take() else {
-            let state = runner.guest.target().state_digest(false)?;
-            return Ok(EndState { ram: state.ram, device_state: state.devices, ..EndState::default() });
+            return Ok(runner.state(false)?.map(|state| EndState::of(&state)));
         };
-        let mut end = EndState { ram: here.ram, device_state: here.devices, ..EndState::default() };
-        let Some(last) = golden.checkpoints.last() else { return Ok(end) };
-        let pages = pages_between(&here, &last.state);
+        let mut end = EndState::of(&here);
+        let last = golden.checkpoints.last();
+        let Some((at, last)) = last.and_then(|last| Some((last.at, last.state.as_ref()?))) else {
+            return Ok(Some(end));
+        };
+        let pages = pages_between(&here, last);
         end.pages_differ = Some(pages.len() as u64);
         end.pages = pages.iter().take(LISTED).map(|(block, offset)| format!("{block}+{offset:#x}")).collect();
-        end.devices = devices_between(&last.state, &here);
+        end.devices = devices_between(last, &here);
+        // Its registers are part of a vCPU's state, and to read them all takes longer than all of the above.
+        let registers_differ = end.devices.iter().any(|device| device == VCPU);
         end.devices.truncate(LISTED);
         // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
-        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.state.disks);
+        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.disks);
         // A late guest is past that moment, and its registers are those of another one.
-        if self.record.end_ns == last.at.0 {
+        if registers_differ && self.record.end_ns == at.0 {
             let here = registers(runner)?;
             let differing = golden.registers.iter().zip(here).filter(|(golden, here)| **golden != *here);
             end.registers = differing
@@ -777,7 +831,7 @@ impl<'a> Observation<'a> {
                 .take(LISTED)
                 .collect();
         }
-        Ok(end)
+        Ok(Some(end))
     }
 }
 
@@ -798,11 +852,6 @@ fn news<'a>(
 /// Whether a console has said only what the golden run says as well, sooner or later.
 fn is_late(said: &[u8], golden: &[u8]) -> bool {
     classify::without_stamps(golden).starts_with(&classify::without_stamps(said))
-}
-
-/// Whether two consoles say the same; when a message of the kernel came does not count.
-fn says_the_same(one: &[u8], other: &[u8]) -> bool {
-    one == other || classify::without_stamps(one) == classify::without_stamps(other)
 }
 
 /// Whether a report says that the guest noticed something; a wrong result is found by others.
@@ -871,6 +920,7 @@ fn monitor(runner: &mut Runner, line: &str) -> Result<(), RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ability::Abilities;
     use crate::golden::{FORMAT as GOLDEN, Window};
     use crate::units::GuestPhys;
 
@@ -878,10 +928,10 @@ mod tests {
 
     fn state(at: u64) -> StateDigest {
         StateDigest {
-            digest: Digest128(at.into()),
+            digest: Some(Digest128(at.into())),
             ram: Digest128(at.into()),
-            devices: Digest128(1),
-            disks: Digest128(0),
+            devices: Some(Digest128(1)),
+            disks: Some(Digest128(0)),
             virtual_ns: at,
             instructions: Some(at),
             pages_differing: 1,
@@ -892,7 +942,7 @@ mod tests {
     }
 
     fn golden() -> Golden {
-        let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: state(at), console: 0 };
+        let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: Some(state(at)), console: 0 };
         let console = format!("[    0.100000] kernel: hello\n{DONE}").into_bytes();
         let end = Checkpoint { console: console.len(), ..checkpoint(300) };
         Golden {
@@ -906,6 +956,7 @@ mod tests {
             registers: Vec::new(),
             difference: None,
             pages_apart: Vec::new(),
+            abilities: Abilities::ALL,
             run_seconds: 1.0,
             compare_seconds: 0.0,
         }
@@ -933,6 +984,8 @@ mod tests {
             kind: None,
             title: None,
             output_only: false,
+            output_only_because: None,
+            timing: Timing::Exact,
             state: None,
             console: None,
             restore: Restore::Rewind,
@@ -943,7 +996,7 @@ mod tests {
 
     fn judged(said: &str, end: Option<End>, converged: bool) -> Outcome {
         let golden = golden();
-        let same = says_the_same(said.as_bytes(), &golden.console);
+        let same = golden.same_output(said.as_bytes());
         let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
         outcome(&record(end), &found, &expected, same, converged, &golden)
     }

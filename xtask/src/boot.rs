@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::live::LiveTarget;
-use flipsim::machine::boot::{BOOT_REST, BootError, Ready, rest, step as step_boot, wait_ready};
+use flipsim::machine::boot::{
+    BOOT_REST, BootError, LONG_BOOT_REST, Ready, rest, step as step_boot, wait_ready,
+};
 use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
@@ -284,8 +286,17 @@ impl GuestArgs {
         let clock = Clock::from(self.clock);
         let stepped = clock == Clock::Exact && console != Console::Terminal;
         let mut append = self.append.clone();
-        if stepped && workload.is_some() && !append.contains("flipsim.delay=") {
-            append = format!("{append} flipsim.delay={BOOT_REST}");
+        // Only a template's guest has no other console than its log.
+        let rest = match (stepped, console) {
+            (true, _) => Some(BOOT_REST),
+            (false, Console::Log) => Some(LONG_BOOT_REST),
+            _ => None,
+        };
+        if let Some(rest) = rest
+            && workload.is_some()
+            && !append.contains("flipsim.delay=")
+        {
+            append = format!("{append} flipsim.delay={rest}");
         }
         let fixed = |ability: &String| ability.strip_prefix(FIXED).map(str::to_owned);
         let fixed = match clock {
@@ -367,8 +378,10 @@ impl GuestArgs {
                 format!("{option}: clones start from a template, which cannot have it; leave it out")
             ));
         }
-        let exact = GuestArgs { clock: ClockArg::Exact, ..self.clone() };
-        let Planned { spec, record, base: (path, format, qemu_img), .. } = exact.plan(Console::Log)?;
+        // Without the patches nothing stops a clock that counts instructions at a time that means anything.
+        let clock = if can_be_exact(self.arch)? { ClockArg::Exact } else { ClockArg::Real };
+        let guest = GuestArgs { clock, ..self.clone() };
+        let Planned { spec, record, base: (path, format, qemu_img), .. } = guest.plan(Console::Log)?;
         Ok(TemplatePlan {
             spec,
             base: BaseImage { path, format },

@@ -12,6 +12,21 @@ macro_rules! outln {
     }};
 }
 
+/// As the standard one, which panics where nobody reads any more: a closed terminal, or `2>&1 | head`. What is
+/// under way must end in order then, too.
+macro_rules! eprintln {
+    ($($text:tt)*) => {
+        crate::tell(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// As [`eprintln!`], without the line's end.
+macro_rules! eprint {
+    ($($text:tt)*) => {
+        crate::tell(format_args!($($text)*))
+    };
+}
+
 mod apt;
 mod bench;
 mod boot;
@@ -104,6 +119,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(exit::code_of(&error))
         }
+    }
+}
+
+/// Writes on standard error, whoever reads it.
+fn tell(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    if cfg!(test) {
+        // What a test says is kept for when it fails.
+        std::eprint!("{text}");
+    } else {
+        let _closed = std::io::stderr().lock().write_fmt(text);
     }
 }
 

@@ -25,7 +25,8 @@ pub fn clones_dir() -> Result<PathBuf> {
     Ok(paths::lab_dir()?.join("clones"))
 }
 
-/// The template of the guest that the arguments describe, with the exact clock. It is made when there is
+/// The template of the guest that the arguments describe, with the exact clock where QEMU has what that
+/// takes. It is made when there is
 /// none, and another one is made when anything that it depends on has changed. Its boot may take
 /// `timeout` on the host's clock.
 pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
@@ -55,8 +56,11 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
             let step = Step::spinner(format!("{human}: boot, save"));
             let template = Template::make(&plan, &folder, options, |line| step.line(line));
             let template = template.map_err(with_code)?;
-            let at = template.virtual_time();
-            step.done_with(&format!("{} of RAM, at {at} of virtual time", size(plan.spec.memory)));
+            let at = match template.info().clock {
+                Some(_) => format!(", at {} of virtual time", template.virtual_time()),
+                None => String::new(),
+            };
+            step.done_with(&format!("{} of RAM{at}", size(plan.spec.memory)));
             template
         }
     };

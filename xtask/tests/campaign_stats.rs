@@ -133,5 +133,13 @@ fn a_campaign_without_results_says_so() {
     let path = folder.path().join("c.sqlite");
     drop(fake::create(&path, &fake::spec(10, &["range:0x40000000+1M"])).expect("the campaign is made"));
     insta::assert_snapshot!(said(&["stats", "--by", "bit", "--survival", "--raw-fit", "1"], &path), @r"
+    campaign fake: 0 of 10 trials
+    1M: 0 trials of N = 8388608 faults × 400000000 ns (range:0x40000000-0x400fffff)
+    warning: 10 of 10 trials are pending, and those with the earliest faults come first: but for a finished shard, the rates are not those of the whole run yet; carry out the rest
+    warning: stratum 1M has no trial that counts, and so no rate; carry some out
+    1M by bit: no trial counts
+    at 1 FIT/Mbit:
+      space                         Mbit  outcome           FIT  95%
+      no stratum of single bits has trials; FIT is raw rate × bits × rate
     ");
 }

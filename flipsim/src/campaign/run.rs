@@ -7,7 +7,8 @@
 //!
 //! Invariants: **a trial is in the store before its worker is given the next one**. The coordinator alone
 //! touches the store. A worker is a QEMU process that may die at any moment; what it was doing is begun
-//! anew. Trials are handed out in the order of their time, so that every worker walks forward.
+//! anew. Trials are handed out in the order of their time, a batch after the other, so that every worker walks forward. **A worker
+//! ends with its way back checked**: what it did since the check before is taken back where that fails.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -42,6 +43,12 @@ pub enum CampaignError {
     /// A worker broke off in a way that it must not.
     #[error("a worker ended without a word; this is an error of the lab's own. What was finished is kept")]
     WorkerLost,
+    /// No clone starts any more: the disk is full, QEMU is gone.
+    #[error(
+        "no guest starts any more: {0}; nothing that was finished is lost: mend that (where the disk is full, make \
+         room) and resume"
+    )]
+    NoGuest(String),
     /// Going back was found not to restore the state, again and again.
     #[error("{0}; no trial since the last check is believed. Try --restore clone")]
     NotRestored(String),
@@ -56,6 +63,8 @@ pub enum Progress<'a> {
     Lost(TrialId, &'a str, Recorded),
     /// Results of a worker that could not go back rightly were taken back.
     TakenBack(usize, &'a str),
+    /// The last check of a worker could not be made; so many of its trials were not checked.
+    Unchecked(usize, &'a str),
     /// Nothing happened for a while.
     Tick,
 }
@@ -69,6 +78,8 @@ pub struct RunSummary {
     pub left: u64,
     /// Somebody wanted it to stop.
     pub stopped: bool,
+    /// How long the coordinator took to store results and to read the plan.
+    pub storing: Duration,
 }
 
 /// How often a watcher hears that nothing happened.
@@ -77,11 +88,27 @@ const TICK: Duration = Duration::from_millis(250);
 /// After how many such mismatches the campaign is given up.
 const MISMATCHES: u32 = 3;
 
+/// After how many starts in a row that failed, for each worker, the campaign is given up.
+const STARTS: usize = 3;
+/// What a worker is to do.
+enum Order {
+    Trial(PlannedTrial),
+    /// Nothing is left for it: it checks its way back once more.
+    LastCheck,
+}
+
+/// What a worker did.
+enum Finished {
+    /// It is there.
+    Start,
+    Trial(Box<(PlannedTrial, Result<TrialRecord, RunError>)>),
+    LastCheck(Result<(), RunError>),
+}
+
 /// What a worker says when it is free.
 struct Report {
     worker: usize,
-    /// What came of its last trial.
-    finished: Option<(PlannedTrial, Result<TrialRecord, RunError>)>,
+    finished: Finished,
     /// Whether the state it goes back to was just checked.
     checked: bool,
 }
@@ -106,7 +133,7 @@ pub fn run(
         let mut orders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let (order, orders_of_it) = channel::<PlannedTrial>();
+            let (order, orders_of_it) = channel::<Order>();
             orders.push(Some(order));
             let (reports, trial) = (reports.clone(), options.trial.clone());
             threads.push(scope.spawn(move || {
@@ -120,6 +147,7 @@ pub fn run(
             queue: &mut queue,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
+            not_started: 0,
             summary: RunSummary::default(),
             watch,
         };
@@ -144,23 +172,28 @@ fn work(
     mut worker: Worker<'_>,
     names: Names<'_>,
     reports: &Sender<Report>,
-    orders: &Receiver<PlannedTrial>,
+    orders: &Receiver<Order>,
 ) {
-    let mut finished = None;
+    let mut finished = Finished::Start;
     let mut checks = 0;
     loop {
         let checked = worker.checks() != checks;
         checks = worker.checks();
         // A coordinator that is gone wants nothing more.
-        if reports.send(Report { worker: number, finished: finished.take(), checked }).is_err() {
+        if reports.send(Report { worker: number, finished, checked }).is_err() {
             return;
         }
-        let Ok(planned) = orders.recv() else { return };
-        let result = worker.trial(&planned.plan, names, &mut |_, _| Ok(()));
-        if result.is_err() {
-            worker.restart();
-        }
-        finished = Some((planned, result));
+        let Ok(order) = orders.recv() else { return };
+        finished = match order {
+            Order::Trial(planned) => {
+                let result = worker.trial(&planned.plan, names, &mut |_, _| Ok(()));
+                if result.is_err() {
+                    worker.restart();
+                }
+                Finished::Trial(Box::new((planned, result)))
+            }
+            Order::LastCheck => Finished::LastCheck(worker.last_check().map(|_| ())),
+        };
     }
 }
 
@@ -170,6 +203,8 @@ struct Coordinator<'a, 'w> {
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
     mismatches: u32,
+    /// How many guests in a row did not start.
+    not_started: usize,
     summary: RunSummary,
     watch: &'w mut dyn FnMut(Progress<'_>),
 }
@@ -178,7 +213,7 @@ impl Coordinator<'_, '_> {
     fn coordinate(
         &mut self,
         inbox: &Receiver<Report>,
-        orders: &mut [Option<Sender<PlannedTrial>>],
+        orders: &mut [Option<Sender<Order>>],
         stop: fn() -> bool,
     ) -> Result<(), CampaignError> {
         let mut busy = orders.len();
@@ -198,18 +233,25 @@ impl Coordinator<'_, '_> {
                 }
             };
             let worker = report.worker;
+            let began = Instant::now();
+            let is_done = matches!(report.finished, Finished::LastCheck(_));
             self.take_in(report)?;
+            self.summary.storing += began.elapsed();
             self.summary.stopped |= stop();
             let next = if self.summary.stopped { None } else { self.queue.pop_front() };
-            let Some(id) = next else {
-                // It is sent home.
-                orders[worker] = None;
-                busy -= 1;
-                continue;
+            let next = match next {
+                // A check that failed, or another worker, may have left something to do after all.
+                Some(id) => Order::Trial(self.store.planned(id)?),
+                None if is_done => {
+                    // It is sent home.
+                    orders[worker] = None;
+                    busy -= 1;
+                    continue;
+                }
+                None => Order::LastCheck,
             };
-            let planned = self.store.planned(id)?;
             if let Some(order) = &orders[worker]
-                && order.send(planned).is_err()
+                && order.send(next).is_err()
             {
                 return Err(CampaignError::WorkerLost);
             }
@@ -221,12 +263,24 @@ impl Coordinator<'_, '_> {
         if report.checked {
             self.unchecked[report.worker].clear();
         }
-        let Some((planned, result)) = report.finished else { return Ok(()) };
+        let (planned, result) = match report.finished {
+            Finished::Start | Finished::LastCheck(Ok(())) => return Ok(()),
+            Finished::LastCheck(Err(RunError::NotRestored(why))) => {
+                return self.not_restored(report.worker, &why);
+            }
+            Finished::LastCheck(Err(error)) => {
+                let unchecked = std::mem::take(&mut self.unchecked[report.worker]).len();
+                (self.watch)(Progress::Unchecked(unchecked, &error.to_string()));
+                return Ok(());
+            }
+            Finished::Trial(finished) => *finished,
+        };
         match result {
             Ok(record) => {
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;
+                    self.not_started = 0;
                     self.unchecked[report.worker].push(planned.id);
                     (self.watch)(Progress::Done(&planned, &record));
                 } else {
@@ -234,16 +288,19 @@ impl Coordinator<'_, '_> {
                 }
             }
             Err(RunError::NotRestored(why)) => {
-                let doubtful = std::mem::take(&mut self.unchecked[report.worker]);
-                self.store.take_back(&doubtful)?;
-                self.summary.done = self.summary.done.saturating_sub(doubtful.len() as u64);
-                (self.watch)(Progress::TakenBack(doubtful.len(), &why));
-                self.mismatches += 1;
-                if self.mismatches >= MISMATCHES {
-                    return Err(CampaignError::NotRestored(why));
-                }
                 self.queue.push_front(planned.id);
-                doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
+                self.not_restored(report.worker, &why)?;
+            }
+            // That has nothing to do with the trial, and is no attempt at it.
+            Err(error @ RunError::Template(_)) => {
+                self.unchecked[report.worker].clear();
+                self.not_started += 1;
+                let left = (STARTS * self.unchecked.len()).saturating_sub(self.not_started);
+                if left == 0 {
+                    return Err(CampaignError::NoGuest(error.to_string()));
+                }
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                self.lost(planned.id, &error.to_string(), Recorded::Again(left));
             }
             Err(error) => {
                 // A worker that is lost has a new process, and what it did before was committed.
@@ -253,6 +310,20 @@ impl Coordinator<'_, '_> {
                 self.lost(planned.id, &why, recorded);
             }
         }
+        Ok(())
+    }
+
+    /// Takes back what a worker has done since its way back was last checked, and has it done again.
+    fn not_restored(&mut self, worker: usize, why: &str) -> Result<(), CampaignError> {
+        let doubtful = std::mem::take(&mut self.unchecked[worker]);
+        self.store.take_back(&doubtful)?;
+        self.summary.done = self.summary.done.saturating_sub(doubtful.len() as u64);
+        (self.watch)(Progress::TakenBack(doubtful.len(), why));
+        self.mismatches += 1;
+        if self.mismatches >= MISMATCHES {
+            return Err(CampaignError::NotRestored(why.to_owned()));
+        }
+        doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
         Ok(())
     }
 

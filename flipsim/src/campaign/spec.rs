@@ -794,7 +794,6 @@ trials = 100
         for (from, to, line, says) in [
             ("seed", "sed", "line 3", "unknown field `sed`"),
             ("\"1%\"", "\"1 percent\"", "line 4", "is not a share"),
-            ("\"1%\"", "\"0%\"", "", "a margin of 0 at a rate of 0.5 takes no number of trials"),
             ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
             ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
             ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
@@ -820,7 +819,7 @@ trials = 100
             ("to = \"390ms\"", "to = \"10ms\"", "`from` is not before `to`"),
             ("hang-factor = 2.5", "hang-factor = 0.5", "hang-factor is below 1"),
             ("attempts = 5", "attempts = 0", "must be more than 0"),
-            ("\"99%\"", "\"100%\"", "no sample gives a confidence of 100%"),
+            ("\"1%\"", "\"0%\"", "a margin of 0 at a rate of 0.5 takes no number of trials"),
             ("name = \"kernel\"", "name = \" \"", "has no name"),
             ("from = \"10ms\"\nto = \"390ms\"", "at = []", "the list of times is empty"),
             ("from = \"10ms\"\nto = \"390ms\"", "at = [\"1ms\", \"1000us\"]", "a time is listed twice"),

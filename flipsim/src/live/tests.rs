@@ -222,3 +222,38 @@ fn without_the_patches_the_hosts_clock_is_kept_and_said_to_be_approximate() {
     assert!(!stub.is_running());
     assert!(matches!(target.run_until(VirtualNs(5)), Err(TargetError::Refused { .. })));
 }
+
+#[test]
+fn a_stub_that_takes_qmp_commands_is_asked_while_the_guest_stands() {
+    let stub = FakeStub::builder()
+        .ram(0x4000_0000, vec![0; 64])
+        .stopped()
+        .on_monitor(|line| {
+            if line == "help qmp" {
+                return Some("qmp json -- execute a QMP command\r\n".to_owned());
+            }
+            let request: serde_json::Value = serde_json::from_str(line.strip_prefix("qmp ")?).ok()?;
+            Some(match request["execute"].as_str()? {
+                "query-virtual-clock" => {
+                    "{\"return\": {\"virtual-ns\": 77, \"icount\": true, \"instructions\": 70}}\r\n"
+                        .to_owned()
+                }
+                "mark-state" => {
+                    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no disk\"}}\r\n".to_owned()
+                }
+                _ => "nonsense\r\n".to_owned(),
+            })
+        })
+        .spawn();
+    let monitor = FakeMonitor::builder()
+        .stopped()
+        .guest(stub.handle())
+        .on("query-virtual-clock", |_| panic!("the monitor was asked"))
+        .spawn();
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    assert_eq!(target.clock().unwrap().unwrap().virtual_ns, 77);
+    let error = target.mark().unwrap_err().to_string();
+    assert_eq!(error, "QEMU refused `mark-state`: no disk (GenericError)");
+    let error = target.rewind().unwrap_err().to_string();
+    assert!(error.contains("`rewind-state`") && error.contains("nonsense"), "{error}");
+}

@@ -69,6 +69,9 @@ pub const BOOT_STEP: VirtualNs = VirtualNs(10_000_000);
 /// workload within the step in which it becomes ready.
 pub const BOOT_REST: &str = "0.02";
 
+/// The same for a guest that is stopped when the host gets to it.
+pub const LONG_BOOT_REST: &str = "0.2";
+
 /// A guest at the quiescent point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {

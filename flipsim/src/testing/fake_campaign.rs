@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rand::RngExt;
 
+use crate::ability::Abilities;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{Place, StratumSpec};
 use crate::campaign::store::{Shard, StoreError};
@@ -16,6 +17,7 @@ use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fau
 use crate::golden::{Checkpoint, End, Golden, Window};
 use crate::mark::{Digest128, StateDigest};
 use crate::memory::RangeSet;
+use crate::record::Timing;
 use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
 use crate::units::VirtualNs;
 
@@ -90,10 +92,10 @@ pub fn golden() -> Golden {
     let point = |at: u64| {
         let digest = Digest128::default();
         let state = StateDigest {
-            digest,
+            digest: Some(digest),
             ram: digest,
-            devices: digest,
-            disks: digest,
+            devices: Some(digest),
+            disks: Some(digest),
             virtual_ns: at,
             instructions: Some(at),
             pages_differing: 0,
@@ -101,7 +103,7 @@ pub fn golden() -> Golden {
             sections: None,
             pages: None,
         };
-        Checkpoint { at: VirtualNs(at), state, console: 0 }
+        Checkpoint { at: VirtualNs(at), state: Some(state), console: 0 }
     };
     Golden {
         format: 1,
@@ -114,6 +116,7 @@ pub fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
+        abilities: Abilities::ALL,
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }
@@ -167,7 +170,8 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         old: "0x00".to_owned(),
         new: "0x01".to_owned(),
         region: in_ram.then(|| ["Kernel code", "Kernel data", "System RAM"][symbol as usize % 3].to_owned()),
-        symbol: (in_ram && symbol % 4 != 0).then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
+        symbol: (in_ram && !symbol.is_multiple_of(4))
+            .then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
         outcome,
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(end_ns),
         console_differs_ns: crashed.then_some(end_ns),
@@ -177,6 +181,8 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         kind: crashed.then_some(Kind::Panic),
         title: crashed.then(|| format!("panic in {function}")),
         output_only: false,
+        output_only_because: None,
+        timing: Timing::Exact,
         state: None,
         console: None,
         restore: Restore::Rewind,

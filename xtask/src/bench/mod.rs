@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is asserted here; a slow host makes a slow table, not a failure.
 
+mod campaign;
 mod original;
 mod ours;
 mod table;
@@ -37,6 +38,7 @@ use table::{Measured, Summary, markdown};
   cargo xtask bench auto --autos 500 --gdb-autos 0
   cargo xtask bench determinism
   cargo xtask bench trials
+  cargo xtask bench campaign
 
 gdb-multiarch and pygdbmi are measured where they are installed; the lab itself needs neither."
 )]
@@ -57,6 +59,7 @@ enum What {
     Auto(Options),
     Determinism(crate::determinism::Args),
     Trials(trials::Args),
+    Campaign(campaign::Args),
 }
 
 /// How much is measured.
@@ -136,6 +139,7 @@ pub fn run(args: Args) -> Result<()> {
     let (parts, options) = match args.what {
         Some(What::Determinism(args)) => return crate::determinism::run(&args),
         Some(What::Trials(args)) => return trials::run(&args),
+        Some(What::Campaign(args)) => return campaign::run(&args),
         Some(What::Flip(options)) => (Parts { flip: true, auto: false }, options),
         Some(What::Auto(options)) => (Parts { flip: false, auto: true }, options),
         None => (Parts { flip: true, auto: true }, args.options),

@@ -19,6 +19,7 @@ use super::table::Quantiles;
 use crate::campaign::places::registers;
 use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
 use crate::determinism::Load;
+use crate::exit::{Code, exit_error};
 use crate::interrupt;
 use crate::template::clones_dir;
 
@@ -122,6 +123,9 @@ pub fn run(args: &Args) -> Result<()> {
                 ..TrialGuest::default()
             };
             let prepared = prepare(&guest, None)?;
+            if let Some(missing) = prepared.template.info().abilities.missing() {
+                bail!(exit_error(Code::Usage, format!("{missing}; there is nothing to compare")));
+            }
             if !args.json {
                 eprintln!(
                     "{workload}, {}: golden run of {}",

@@ -3,17 +3,21 @@
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
 mod classify;
+mod diff;
 pub mod new;
 pub mod places;
 pub mod prepare;
 mod replay;
-mod run;
+pub mod run;
 pub mod show;
 mod stats;
 mod status;
 mod trial;
 
 use anyhow::Result;
+use flipsim::campaign::StoreError;
+
+use crate::exit::{Code, exit_error};
 
 /// Carry out trials and judge what came of them.
 ///
@@ -47,6 +51,15 @@ enum Sub {
     Trial(Box<trial::Args>),
     Replay(replay::Args),
     Classify(classify::Args),
+}
+
+/// An error of a campaign's file, with its exit code: a disk that is full is no error of the command line's.
+pub fn store_error(error: StoreError) -> anyhow::Error {
+    use StoreError::{Full, Gone, Io, Locked, ReadOnly, Sqlite};
+    match error {
+        Full { .. } | Gone(_) | Io { .. } | Locked { .. } | ReadOnly(_) | Sqlite { .. } => error.into(),
+        other => exit_error(Code::Usage, other.to_string()),
+    }
 }
 
 /// Runs the command.

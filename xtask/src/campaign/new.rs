@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec, parse_pattern};
 use flipsim::campaign::store::golden_digest;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
+use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store, StoreError};
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{Pattern, random_seed};
 use flipsim::golden::{Runner, Window};
@@ -18,6 +18,7 @@ use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use super::places::spaces;
 use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -161,7 +162,13 @@ pub fn run(args: &Args) -> Result<()> {
     let kept = serde_json::to_vec(golden)?;
     let step = crate::progress::Step::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
-        .exit_with(Code::Usage)?;
+        .map_err(|error| match error {
+            StoreError::Full { path, cause } => anyhow!(
+                "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
+                paths::show(&path)
+            ),
+            other => store_error(other),
+        })?;
     step.done();
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
     for stratum in plan.strata() {
@@ -176,7 +183,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     if let Some(difference) = &golden.difference {
-        outln!("the golden runs differ, so only outputs are compared: {difference}");
+        outln!("only outputs are compared: {difference}");
     }
     let workers = super::run::default_workers();
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]

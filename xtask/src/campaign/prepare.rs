@@ -2,6 +2,7 @@
 //!
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
 use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
-use flipsim::template::Template;
-use flipsim::trial::Names;
+use flipsim::template::{Template, TemplateError};
+use flipsim::trial::{Names, Restore};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     if let Some(golden) = kept.filter(fits) {
         return Ok(Prepared { template, golden });
     }
-    let step = progress::Step::spinner("the golden run, three times".to_owned());
+    let step = progress::Step::spinner("the golden run, four times".to_owned());
     let options =
         GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
     let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
@@ -125,9 +126,13 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         "{}, {} checkpoints, {}",
         length_of(&golden),
         golden.checkpoints.len(),
-        if golden.agrees() { "identical" } else { "NOT identical" }
+        match (golden.agrees(), golden.abilities.mark) {
+            (true, _) => "identical",
+            (false, true) => "NOT identical",
+            (false, false) => "their output compared",
+        }
     ));
-    if let Some(difference) = &golden.difference {
+    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
         let mut runner = Runner::start(&template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
             .map_err(run_error)?;
@@ -142,10 +147,28 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         }
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let file = tempfile::NamedTempFile::new_in(&folder).context("cannot keep the golden run")?;
-    serde_json::to_writer(std::io::BufWriter::new(&file), &golden).context("cannot keep the golden run")?;
-    file.persist(&path).context("cannot keep the golden run")?;
+    let text = serde_json::to_vec(&golden)?;
+    let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut file| {
+        file.write_all(&text)?;
+        Ok(file.persist(&path)?)
+    });
+    // Without it, it is only measured again.
+    if let Err(error) = kept {
+        eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
+    }
     Ok(Prepared { template, golden })
+}
+
+/// Says which way of going back is taken in the place of the one asked for, and what else is missing.
+pub fn note_missing(template: &Template, wanted: Restore) {
+    let abilities = template.info().abilities;
+    let Some(missing) = abilities.missing() else { return };
+    let taken = abilities.restore(wanted);
+    let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
+    eprintln!(
+        "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \
+         can do more)"
+    );
 }
 
 /// How long a golden run is.
@@ -192,9 +215,18 @@ impl GuestNames {
 pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
-        RunError::NoRewind | RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::Template(error) if is_disk_full(&error) => {
+            anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
+        }
         other => exit_error(Code::GuestLost, other.to_string()),
     }
+}
+
+fn is_disk_full(error: &TemplateError) -> bool {
+    // It may be in the last words of a QEMU that found no room for its sockets.
+    let text = error.to_string();
+    ["No space left on device", "quota exceeded"].iter().any(|words| text.contains(words))
 }
 
 /// Whether it was ours, and another try may do.
@@ -202,6 +234,6 @@ pub fn is_infra(error: &RunError) -> bool {
     match error {
         RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
         RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
-        RunError::NoRewind | RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
+        RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
     }
 }

@@ -9,8 +9,9 @@ use flipsim::campaign::{Store, TrialId};
 use flipsim::trial::{TrialRecord, Worker};
 
 use super::new::path_of;
-use super::prepare::{GuestNames, Prepared, prepare};
+use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::run::prepared_of;
+use super::store_error;
 use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
@@ -32,7 +33,7 @@ pub struct Args {
     /// The number of a trial of the campaign
     #[arg(long, value_name = "N")]
     trial: Vec<u64>,
-    /// Show at each checkpoint how the fault has spread
+    /// Show how the fault has spread, at each checkpoint and while the guest is late
     #[arg(long)]
     diff: bool,
     /// How the guest is put back
@@ -58,11 +59,11 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Trials of a campaign, with its own golden run.
 fn of_campaign(args: &Args) -> Result<Count> {
-    let store = Store::open_readonly(&path_of(&args.from)?).exit_with(Code::Usage)?;
+    let store = Store::open_readonly(&path_of(&args.from)?).map_err(store_error)?;
     let mut records = Vec::with_capacity(args.trial.len());
     for id in args.trial.iter().copied().map(TrialId) {
         store.planned(id).exit_with(Code::Usage)?;
-        let Some(record) = store.record_of(id)? else {
+        let Some(record) = store.record_of(id).map_err(store_error)? else {
             let text = format!(
                 "trial {id} has no record to compare with: it is pending, or the laboratory lost it too often; \
                  `cargo xtask campaign status {}` tells",
@@ -77,6 +78,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
         How { restore: args.restore, hang_factor: store.spec().trial.hang_factor, no_early_stop: false };
     let mut options = how.options()?;
     options.wall = store.spec().trial.wall;
+    note_missing(&prepared.template, options.restore);
     let parent = clones_dir()?;
     let mut worker = Worker::new(&prepared.template, &prepared.golden, &parent, options);
     let names = names(&mut worker)?;
@@ -122,8 +124,10 @@ fn of_lines(args: &Args) -> Result<Count> {
         }
         trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
         let how = How { restore: args.restore, hang_factor, no_early_stop: !early_stop };
+        let options = how.options()?;
+        note_missing(&template, options.restore);
         let parent = clones_dir()?;
-        let mut worker = Worker::new(&template, &golden, &parent, how.options()?);
+        let mut worker = Worker::new(&template, &golden, &parent, options);
         let names = names(&mut worker)?;
         again(&mut worker, &trial, &names, args.diff, &mut count)?;
     }

@@ -17,7 +17,8 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use super::new::{guest_of, manifest, path_of};
-use super::prepare::{GuestNames, Prepared, prepare, run_error};
+use super::prepare::{GuestNames, Prepared, note_missing, prepare, run_error};
+use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 use crate::template::clones_dir;
@@ -70,7 +71,7 @@ pub fn prepared_of(store: &Store) -> Result<Prepared> {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
-    let mut store = Store::open(&path).exit_with(Code::Usage)?;
+    let mut store = Store::open(&path).map_err(store_error)?;
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
@@ -85,6 +86,7 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", args.name);
         return Ok(());
     }
+    note_missing(&prepared.template, spec.trial.restore);
     let workers =
         args.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or_else(default_workers);
     let options = RunOptions {
@@ -107,10 +109,13 @@ pub fn run(args: &Args) -> Result<()> {
     );
     line.end();
     let summary = summary.map_err(|error| match error {
-        CampaignError::Store(_) => anyhow::Error::from(error),
+        CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);
+    if line.given_up > 0 {
+        outln!("{} were lost each time they were begun: they are `infra`, and in no rate", line.given_up);
+    }
     if summary.stopped {
         return Err(interrupt::Interrupted.into());
     }
@@ -126,6 +131,7 @@ struct Line {
     told: Instant,
     pending: usize,
     done: u64,
+    given_up: u64,
     counts: BTreeMap<&'static str, u64>,
     live: bool,
 }
@@ -134,7 +140,7 @@ impl Line {
     fn new(pending: usize) -> Line {
         let now = Instant::now();
         let live = std::io::stderr().is_terminal();
-        Line { began: now, told: now, pending, done: 0, counts: BTreeMap::new(), live }
+        Line { began: now, told: now, pending, done: 0, given_up: 0, counts: BTreeMap::new(), live }
     }
 
     fn tell(&mut self, progress: &Progress<'_>) {
@@ -149,13 +155,18 @@ impl Line {
                     Recorded::GivenUp => "given up",
                     _ => "begun anew",
                 };
+                self.given_up += u64::from(*recorded == Recorded::GivenUp);
                 eprintln!("note: trial {id} was lost and is {next}: {why}");
             }
             Progress::TakenBack(count, why) => {
                 self.end();
                 eprintln!("warning: {why}; {count} trials since the last check are carried out again");
             }
-            Progress::Tick => {}
+            Progress::Unchecked(0, _) | Progress::Tick => {}
+            Progress::Unchecked(count, why) => {
+                self.end();
+                eprintln!("warning: the last {count} trials of a worker were not checked: {why}");
+            }
         }
         if self.live && self.told.elapsed() > Duration::from_millis(200) {
             self.told = Instant::now();

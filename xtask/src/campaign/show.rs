@@ -54,7 +54,8 @@ impl Intervals {
 /// The short form: a table a stratum, where the time went, what to know.
 pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> String {
     let totals = &summary.totals;
-    let running = running.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
+    let other = running.filter(|pid| *pid != std::process::id());
+    let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
     let mut text =
         format!("campaign {}: {} of {} trials{running}\n", summary.name, totals.done, totals.planned);
     for stratum in &summary.strata {
@@ -146,7 +147,7 @@ fn percent(share: f64) -> String {
 fn number(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
-    } else if value < 0.01 || value >= 1e6 {
+    } else if !(0.01..1e6).contains(&value) {
         format!("{value:.2e}")
     } else if value < 10.0 {
         format!("{value:.2}")
@@ -208,9 +209,17 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         text.truncate(text.len() - 1);
         return text + " " + what + "\n";
     }
+    let keys = table.rows.iter().filter_map(|row| row.key.as_deref());
+    let width = keys.map(|key| key.chars().count()).max().unwrap_or(0).max(28);
     let outcomes = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
     let names: String = outcomes.clone().map(|outcome| format!(" {:>8}", outcome.name())).collect();
-    _ = writeln!(text, "  {:28} {:>7}  failure  {:20} {names}", by.name(), "trials", confidence.to_string());
+    _ = writeln!(
+        text,
+        "  {:width$} {:>7}  failure  {:20} {names}",
+        by.name(),
+        "trials",
+        confidence.to_string()
+    );
     let counts = |of: &std::collections::BTreeMap<Outcome, u64>| -> String {
         outcomes.clone().map(|outcome| format!(" {:>8}", of.get(&outcome).copied().unwrap_or(0))).collect()
     };
@@ -220,14 +229,21 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         let (value, interval) = (percent(rate.value), between(rate.interval, percent) + " %");
         _ = writeln!(
             text,
-            "  {key:28} {:>7} {value:>6} %  {interval:20} {}",
+            "  {key:width$} {:>7} {value:>6} %  {interval:20} {}",
             row.trials,
             counts(&row.outcomes)
         );
     }
     if let Some(rest) = &table.rest {
         let what = format!("{} more", rest.keys);
-        _ = writeln!(text, "  {what:28} {:>7} {:>8}  {:20} {}", rest.trials, "", "", counts(&rest.outcomes));
+        _ = writeln!(
+            text,
+            "  {what:width$} {:>7} {:>8}  {:20} {}",
+            rest.trials,
+            "",
+            "",
+            counts(&rest.outcomes)
+        );
     }
     text
 }

@@ -86,7 +86,8 @@ pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
   cargo xtask campaign export first
   cargo xtask campaign export first | jq -r 'select(.record.outcome == \"crash\") | .record.title' | sort | uniq -c
 
-Each line has the trial's number, its stratum, and its record with the console (docs/trials.md).")]
+Each line has the trial's number, its stratum, and its record with the console (docs/trials.md). One that the
+laboratory lost each time has no record: the line has `outcome` (infra), `attempts` and the last `error`.")]
 pub struct ExportArgs {
     /// The campaign's name, or its file
     name: String,
@@ -96,12 +97,18 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs) -> Result<()> {
     let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
     for row in store.results() {
-        let trial = row?.trial;
+        let row = row?;
+        let trial = &row.trial;
         let stratum = usize::try_from(trial.stratum).ok().and_then(|at| store.strata().get(at));
         let record = store.record_of(trial.id)?;
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "trial": trial.id, "stratum": stratum.map(|stratum| &stratum.name), "record": record,
         });
+        if record.is_none() {
+            line["outcome"] = serde_json::json!(row.outcome);
+            line["attempts"] = row.attempts.into();
+            line["error"] = row.error.clone().into();
+        }
         outln!("{line}");
     }
     Ok(())

@@ -3,19 +3,20 @@
 //! Invariant: the same line gives the same result, always.
 
 use std::io::BufRead;
-use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use flipsim::clone::CloneDisk;
 use flipsim::fault::{Fault, hex_value};
-use flipsim::golden::{RunError, Runner, describe, devices_between, pages_between, registers};
+use flipsim::golden::{Golden, RunError, Runner, describe};
 use flipsim::memory::PhysRange;
 use flipsim::target::TargetError;
 use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use super::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
+use super::diff::Diff;
+use super::prepare::{
+    GuestNames, Prepared, TrialGuest, is_infra, length_of, note_missing, prepare, run_error,
+};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
@@ -50,7 +51,7 @@ pub struct Args {
     /// Flip it back at this time
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     back_at: Option<VirtualNs>,
-    /// Show at each checkpoint how the fault has spread: pages, registers, devices
+    /// Show how the fault has spread, at each checkpoint and while the guest is late: pages, registers, devices
     #[arg(long, conflicts_with = "gdb")]
     diff: bool,
     /// Stop right after the flip and wait for a debugger
@@ -127,6 +128,7 @@ pub struct Line {
 pub fn run(args: &Args) -> Result<()> {
     let options = args.how.options()?;
     let Prepared { template, golden } = prepare(&args.guest, None)?;
+    note_missing(&template, options.restore);
     let parent = clones_dir()?;
     let mut worker = Worker::new(&template, &golden, &parent, options);
     let names = names(&mut worker)?;
@@ -265,12 +267,12 @@ pub fn carry_out(
 ) -> Result<Option<TrialRecord>> {
     let mut attempt = 1;
     loop {
-        let mut twin = None;
         let mut debugged = false;
         let (template, golden) = (worker.template(), worker.golden());
+        let mut diff = Diff::new(template, golden, names);
         let result = worker.trial(plan, names.names(), &mut |step, runner| {
             if watch.verbose {
-                tell(&step, golden.begin(), watch.plan, names.names());
+                tell(&step, golden, watch.plan, names.names());
             }
             match step {
                 Step::Flipped(Ok(_)) if watch.gdb => {
@@ -278,15 +280,9 @@ pub fn carry_out(
                     debug(runner)
                 }
                 Step::Checkpoint { golden: checkpoint, .. } if watch.diff => {
-                    if twin.is_none() {
-                        twin =
-                            Some(Runner::start(template, &clones(), CloneDisk::Memory, interrupt::raised)?);
-                    }
-                    match &mut twin {
-                        Some(twin) => compare(twin, runner, checkpoint.at, names),
-                        None => Ok(()),
-                    }
+                    diff.at_checkpoint(runner, checkpoint)
                 }
+                Step::Late(_) if watch.diff => diff.late(runner),
                 _ => Ok(()),
             }
         });
@@ -306,11 +302,6 @@ pub fn carry_out(
             Err(error) => return Err(run_error(error)),
         }
     }
-}
-
-/// The folder of clones; where it cannot be told, the start of one says why.
-fn clones() -> PathBuf {
-    clones_dir().unwrap_or_default()
 }
 
 /// Hands the stopped guest to a debugger until somebody presses Enter or Ctrl-C.
@@ -340,11 +331,13 @@ fn since(time: VirtualNs, begin: VirtualNs) -> String {
 }
 
 /// One step as a line.
-fn tell(step: &Step<'_>, begin: VirtualNs, plan: &TrialPlan, names: Names<'_>) {
+fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
+    let (begin, exact) = (golden.begin(), golden.abilities.stop_at);
     match step {
-        Step::Arrived(at) => {
-            outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0);
-        }
+        Step::Arrived(at) => match exact {
+            true => outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0),
+            false => outln!("at about {}", since(*at, begin)),
+        },
         Step::Flipped(result) => {
             let place = match &plan.fault {
                 Fault::Ram { address, mask } => {
@@ -361,58 +354,21 @@ fn tell(step: &Step<'_>, begin: VirtualNs, plan: &TrialPlan, names: Names<'_>) {
             }
         }
         Step::Checkpoint { golden, state, console } => {
-            let console = if *console { "" } else { "; the console says something else" };
-            let state = match state.is_same(&golden.state) {
-                true => "equal to the golden run".to_owned(),
-                false => format!("differs: {}", describe(&golden.state, state)),
+            let console = match (*console, exact) {
+                (true, _) => "",
+                (false, true) => "; the console says something else",
+                // One of the two may be a little ahead.
+                (false, false) => "; the console is not the same now",
+            };
+            let state = match state.zip(golden.state.as_ref()) {
+                None => "reached".to_owned(),
+                Some((here, golden)) if here.is_same(golden) => "equal to the golden run".to_owned(),
+                Some((here, golden)) => format!("differs: {}", describe(golden, here)),
             };
             outln!("checkpoint {}: {state}{console}", since(golden.at, begin));
         }
         Step::Late(at) => outln!("at {}: not done yet", since(*at, begin)),
     }
-}
-
-/// Shows how far a fault has spread, beside a golden run that is let run along.
-fn compare(
-    twin: &mut Runner,
-    runner: &mut Runner,
-    at: VirtualNs,
-    names: &GuestNames,
-) -> Result<(), RunError> {
-    twin.walk_to(at, std::time::Duration::from_secs(60))?;
-    let golden = twin.guest.target().state_digest(true)?;
-    let here = runner.guest.target().state_digest(true)?;
-    let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
-    let pages = pages_between(&golden, &here);
-    for (block, offset) in pages.iter().take(16) {
-        let address = GuestPhys(first + offset);
-        let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
-        let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
-        outln!("    page {address} of {block}{symbol}");
-    }
-    if pages.len() > 16 {
-        outln!("    and {} pages more", pages.len() - 16);
-    }
-    let (mine, theirs) = (registers(twin)?, registers(runner)?);
-    for ((name, golden), (_, here)) in mine.iter().zip(&theirs).filter(|(one, other)| one != other).take(16) {
-        outln!("    {name}: {golden} in the golden run, {here} here");
-    }
-    let (mine, theirs) = (twin.console.said(), runner.console.said());
-    let first = mine.iter().zip(theirs).take_while(|(one, other)| one == other).count();
-    if first < mine.len().max(theirs.len()) {
-        let line = |text: &[u8]| {
-            let from =
-                text[..first.min(text.len())].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let rest = String::from_utf8_lossy(&text[from..]).into_owned();
-            rest.lines().next().unwrap_or("nothing").trim_end().to_owned()
-        };
-        outln!("    console: `{}` in the golden run, `{}` here", line(mine), line(theirs));
-    }
-    let devices = devices_between(&golden, &here);
-    if !devices.is_empty() {
-        outln!("    devices: {}", devices.join(", "));
-    }
-    Ok(())
 }
 
 /// What came of it, for people.
@@ -423,6 +379,9 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     };
     let at = |ns: Option<u64>| ns.map(|ns| since(VirtualNs(ns), begin));
     let mut parts = Vec::new();
+    if let Some(why) = &record.output_only_because {
+        outln!("only the output was compared: {why}");
+    }
     if let Some(at) = at(record.converged_ns) {
         parts.push(format!("converged at {at}"));
     }
@@ -468,7 +427,8 @@ fn result(record: &TrialRecord) -> Result<()> {
     match record.outcome {
         None => bail!(exit_error(Code::NotFlipped, "the flip did not take; the record says why")),
         Some(Outcome::Infra) => {
-            bail!("QEMU stopped the guest for a reason of its own; this trial says nothing")
+            let text = "QEMU stopped the guest for a reason of its own; this trial says nothing";
+            bail!(exit_error(Code::GuestLost, text))
         }
         Some(_) => Ok(()),
     }

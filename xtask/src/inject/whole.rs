@@ -46,7 +46,7 @@ pub fn run(args: &WholeArgs) -> Result<()> {
         eprintln!("console: {}", paths::show(&folder.join(CONSOLE_LOG)));
     }
     let health = outcome?;
-    eprintln!();
+    eprintln!("");
     eprintln!("How the guest fared: {health}");
     eprintln!("The same faults at the same instants again: cargo xtask inject --seed {seed}");
     eprintln!(

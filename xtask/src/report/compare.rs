@@ -10,7 +10,7 @@ use flipsim::report::look::visible;
 use flipsim::report::svg::{count, large, percent};
 use flipsim::stats::{Confidence, Estimate};
 
-use super::{Intervals, is_stdout, open, summary_of, write};
+use super::{Intervals, is_stdout, open, store_error, summary_of, write};
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.
 ///
@@ -41,7 +41,8 @@ pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let summaries = [summary_of(&a, args.intervals)?, summary_of(&b, args.intervals)?];
     let [first, second] = &summaries;
-    let found = compare(&Side { store: &a, summary: first }, &Side { store: &b, summary: second })?;
+    let found = compare(&Side { store: &a, summary: first }, &Side { store: &b, summary: second });
+    let found = found.map_err(store_error)?;
     if args.json.as_deref().is_none_or(|path| !is_stdout(path)) {
         for line in lines(&found, first.confidence) {
             outln!("{line}");

@@ -18,7 +18,8 @@ use flipsim::report::{PageOptions, page};
 
 use crate::campaign::new::path_of;
 use crate::campaign::show::{self, Intervals};
-use crate::exit::{Code, ExitWith, exit_error};
+use crate::campaign::store_error;
+use crate::exit::{Code, exit_error};
 use crate::paths;
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
@@ -72,11 +73,11 @@ enum Sub {
 
 /// A campaign that is read.
 fn open(name: &str) -> Result<Store> {
-    Store::open_readonly(&path_of(name)?).exit_with(Code::Usage)
+    Store::open_readonly(&path_of(name)?).map_err(store_error)
 }
 
 fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {
-    Summary::new(store, &intervals.options()).exit_with(Code::Usage)
+    Summary::new(store, &intervals.options()).map_err(store_error)
 }
 
 /// The report at the terminal. What a guest or a file says moves no cursor.
@@ -124,7 +125,7 @@ pub fn run(args: &Args) -> Result<()> {
             campaign: shlex::try_quote(name).map_or_else(|_| name.clone(), Into::into),
             made: jiff::Timestamp::now(),
         };
-        let text = page(&store, &summary, &options).exit_with(Code::Usage)?;
+        let text = page(&store, &summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
     }
@@ -169,7 +170,7 @@ pub fn write(path: &Path, content: Content<'_>) -> Result<()> {
         ExportError::Io(cause) if is_stdout(path) && cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         ExportError::Io(cause) => Err(anyhow::Error::from(cause)
             .context(format!("cannot write {}; give a folder that is there and has room", path.display()))),
-        other @ ExportError::Store(_) => Err(other.into()),
+        ExportError::Store(error) => Err(store_error(error)),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A campaign's results, by trial, without what depends on the way and the host.
-fn results(name: &str) -> Vec<Value> {
+pub fn results(name: &str) -> Vec<Value> {
     let output = ok(&["campaign", "export", name]);
     let mut rows = json_lines(&output);
     for row in &mut rows {
@@ -19,16 +19,16 @@ fn name(what: &str) -> String {
 }
 
 /// Deletes a campaign's file when its test has passed.
-struct Campaign(String);
+pub struct Campaign(pub String);
 
 impl Campaign {
-    fn new(what: &str, args: &[&str]) -> Campaign {
+    pub fn new(what: &str, args: &[&str]) -> Campaign {
         let name = name(what);
         ok(&[&["campaign", "new", &name], args].concat());
         Campaign(name)
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/campaigns").join(format!("{}.sqlite", self.0))
     }
 }

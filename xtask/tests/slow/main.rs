@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod accidents;
 mod campaigns;
+mod kills;
+mod plain;
 mod time;
 mod trials;
 

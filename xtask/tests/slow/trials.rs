@@ -80,6 +80,28 @@ fn a_kernel_function_that_is_destroyed_is_a_crash_with_its_name() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
+    // The first instruction of the handler that the kernel's own exceptions take becomes `udf #0`.
+    let place = ["--at", "5ms", "--ram", "vectors+0x200"];
+    let old = trial(&[&place[..], &["--mask", "0x01010101"]].concat())["old"].clone();
+    let mask = old.as_str().unwrap().to_owned();
+    let storm = [&place[..], &["--mask", &mask]].concat();
+    let records = ["rewind", "clone", "loadvm"].map(|way| trial(&[&storm[..], &["--restore", way]].concat()));
+    for record in &records {
+        assert_eq!(record["new"], "0x00000000", "{record}");
+        assert_eq!(
+            (&record["outcome"], &record["end"]),
+            (&"crash".into(), &"exception-storm".into()),
+            "{record}"
+        );
+        assert!(record["end_ns"].as_u64() > record["flip_ns"].as_u64(), "{record}");
+        assert_eq!(record["end_ns"], records[0]["end_ns"], "{record}");
+        assert_eq!(record["state"]["ram"], records[0]["state"]["ram"], "{record}");
+    }
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn a_program_counter_that_leads_nowhere_is_noticed_by_the_guest() {
     // At 100 ms the workload computes: it dies, and the guest goes on.
     let record = trial(&["--at", "100ms", "--reg", "pc:40"]);
@@ -159,6 +181,83 @@ fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
     assert!(killed > 0, "no kill came in the middle of a trial");
 }
 
+/// Carries out a command and kills every QEMU of its own, but for the first `spared`, until it ends.
+fn with_all_guests_killed(args: &[&str], spared: usize) -> (u32, Output) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(args);
+    let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let pid = child.0.id();
+    let mut seen: Vec<u64> = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while child.0.try_wait().expect("it is ours").is_none() {
+        assert!(Instant::now() < deadline, "{args:?} does not end");
+        for clone in clones_of(pid) {
+            if !seen.contains(&clone) {
+                seen.push(clone);
+            }
+            if seen.iter().position(|one| *one == clone).is_some_and(|at| at >= spared) {
+                Command::new("kill").args(["-9", &clone.to_string()]).status().expect("kill is there");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.output();
+    assert_eq!(seen.len(), spared + 3, "{}", text(&output));
+    assert!(seen.iter().all(|clone| !alive(*clone)), "{}", text(&output));
+    (pid, output)
+}
+
+/// Whether a process's clones have left folders.
+fn left_by(pid: u32) -> bool {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/clones");
+    let left = std::fs::read_dir(folder).map(|all| all.flatten().collect()).unwrap_or_else(|_| Vec::new());
+    left.iter().any(|entry| entry.file_name().to_string_lossy().contains(&format!("-{pid}-")))
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_trial_whose_qemu_is_killed_at_every_attempt_is_infra_and_in_no_rate() {
+    let campaign = campaigns::Campaign::new("infra", &["--trials", "1", "--seed", "1"]);
+    // The first guest is asked for names and carries out nothing.
+    let (pid, output) = with_all_guests_killed(&["campaign", "run", &campaign.0, "--workers", "1"], 1);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "every fault of the plan has an outcome: {said}");
+    assert_eq!(said.matches("was lost and is begun anew").count(), 2, "{said}");
+    assert_eq!(said.matches("was lost and is given up").count(), 1, "{said}");
+    assert!(said.contains("1 were lost each time"), "{said}");
+    assert!(!left_by(pid), "{said}");
+
+    let store = flipsim::campaign::Store::open_readonly(&campaign.file()).unwrap();
+    let rows: Vec<_> = store.results().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].outcome, rows[0].attempts), (Some(flipsim::trial::Outcome::Infra), 3));
+    let error = rows[0].error.as_deref().unwrap();
+    assert!(said.contains(error), "`{error}` is not what was said: {said}");
+    assert_eq!((rows[0].flip_ns, rows[0].end_ns), (None, None));
+
+    let output = text(&ok(&["campaign", "status", &campaign.0]));
+    assert!(output.contains("all: 0 trials"), "{output}");
+    assert!(output.contains("infra            1  (in no rate)"), "{output}");
+    assert!(output.contains("lost 3 attempts"), "{output}");
+    let line = &json_lines(&ok(&["campaign", "export", &campaign.0]))[0];
+    assert_eq!((&line["outcome"], &line["attempts"]), (&"infra".into(), &3.into()), "{line}");
+    assert_eq!(line["error"].as_str(), Some(error), "{line}");
+    assert!(text(&ok(&["campaign", "resume", &campaign.0])).contains("nothing is left to do"));
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_trial_by_hand_whose_qemu_is_killed_each_time_says_so_and_fails() {
+    // Its template and its golden run are there.
+    trial(&["--at", "100ms", "--ram", "0x46000000:3"]);
+    let args = ["campaign", "trial", "--json", "--at", "100ms", "--ram", "0x46000000:3"];
+    let (pid, output) = with_all_guests_killed(&args, 0);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(output.stdout.is_empty() && said.contains("error: "), "{said}");
+    assert!(!left_by(pid), "{said}");
+}
+
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn nothing_is_left_of_a_trial_that_is_killed() {
@@ -172,10 +271,7 @@ fn nothing_is_left_of_a_trial_that_is_killed() {
     wait_until("its clone to end", || clones.iter().all(|clone| !alive(*clone)));
     // The folder goes with the next start.
     trial(&["--at", "100ms", "--ram", "0x46000000:3"]);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/clones");
-    let left: Vec<_> = std::fs::read_dir(folder).map(|all| all.flatten().collect()).unwrap_or_default();
-    let of_it = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().contains(&format!("-{pid}-"));
-    assert!(!left.iter().any(of_it), "{left:?}");
+    assert!(!left_by(pid));
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub enum StoreError {
     },
     /// Another process works on it.
     #[error(
-        "{path} is being worked on{}; wait for it, stop it, or read with --readonly",
+        "{path} is being worked on{}; wait for it, or stop it; `campaign status` can be asked meanwhile",
         by.map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
     Locked {
@@ -75,9 +75,18 @@ pub enum StoreError {
         /// The process, where it is known.
         by: Option<u32>,
     },
-    /// It was opened for reading.
-    #[error("{0} is open for reading only")]
+    /// It was opened for reading, or can be opened for nothing else.
+    #[error(
+        "{0} can only be read: by its own rights, its folder's, or as its disk is mounted; make it writable and \
+         resume; nothing that was recorded is lost"
+    )]
     ReadOnly(PathBuf),
+    /// Somebody took the file away from under us.
+    #[error(
+        "{0} was deleted, moved or replaced while it was worked on, so nothing more is recorded; put it (or a copy) \
+         back and resume, or make the campaign anew from its seed"
+    )]
+    Gone(PathBuf),
     /// No space, a quota, a limit.
     #[error("cannot write to {path}: {cause}; make room and resume; nothing that was recorded is lost")]
     Full {
@@ -165,6 +174,20 @@ pub enum StoreError {
 
 fn list(changes: &[Change]) -> String {
     changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Turns the system's errors into ours.
+pub(super) fn system(action: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let path = path.to_owned();
+    move |cause| {
+        let path = path.clone();
+        match cause.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => StoreError::Full { path, cause: cause.to_string() },
+            ReadOnlyFilesystem => StoreError::ReadOnly(path),
+            _ => StoreError::Io { action, path, cause },
+        }
+    }
 }
 
 /// Turns SQLite's errors into ours.

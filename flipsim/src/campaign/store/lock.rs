@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::error::StoreError;
+use super::error::{StoreError, system};
+use super::identity;
 use crate::machine::run::lock_soon;
 
 /// The lock, while it is held.
@@ -21,18 +22,18 @@ use crate::machine::run::lock_soon;
 pub struct Lock {
     path: PathBuf,
     /// Closed last, after the file was removed.
-    _file: File,
+    file: File,
 }
 
 impl Lock {
     /// Takes the lock of a campaign, or says who has it.
     pub fn take(campaign: &Path) -> Result<Lock, StoreError> {
         let path = beside(campaign, "lock");
-        let error = |cause| StoreError::Io { action: "lock", path: path.clone(), cause };
+        let error = system("lock", &path);
         loop {
             let mut options = OpenOptions::new();
             let mut file =
-                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(error)?;
+                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(&error)?;
             match lock_soon(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -41,11 +42,12 @@ impl Lock {
                 Err(TryLockError::Error(cause)) => return Err(error(cause)),
             }
             // The one before may have removed the file between our opening and our locking it.
-            let there = std::fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
-            let own = file.metadata().map_err(error)?;
-            if there == Some((own.dev(), own.ino())) {
-                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(error)?;
-                return Ok(Lock { path, _file: file });
+            let own = file.metadata().map_err(&error)?;
+            if identity(&path) == Some((own.dev(), own.ino())) {
+                // Where there is no room for the number, the file goes again.
+                let mut lock = Lock { path, file };
+                let told = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", std::process::id()));
+                return told.map(|()| lock).map_err(error);
             }
         }
     }

@@ -11,7 +11,10 @@
 
 mod error;
 mod lock;
+mod make;
 mod merge;
+#[cfg(test)]
+mod mishaps;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -19,8 +22,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -39,9 +42,10 @@ pub use read::{Counts, ResultRow, Results, Status, StratumStatus};
 
 use self::error::sqlite;
 use self::lock::{Lock, beside};
+use self::make::{put_in_place, remove, write_plan};
 use super::plan::{Plan, PlanDigest, PlannedTrial, Stratum, TrialId};
 use super::spec::CampaignSpec;
-use crate::fault::{Fault, hex_value};
+use crate::fault::Fault;
 use crate::golden::Golden;
 use crate::trial::{Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, VirtualNs};
@@ -95,7 +99,8 @@ pub fn golden_digest(golden: &Golden) -> String {
     let mut hash = Sha256::new();
     let last = golden.checkpoints.last().unwrap_or(&golden.start);
     for point in [&golden.start, last] {
-        let state = &point.state;
+        // Without it, what is left is the output.
+        let Some(state) = &point.state else { continue };
         hash.update(format!("{} {} {:?} {:?}\n", point.at.0, point.console, state.ram, state.devices));
         hash.update(format!("{:?} {:?} {:?}\n", state.disks, state.virtual_ns, state.instructions));
     }
@@ -168,6 +173,8 @@ pub struct Store {
     digest: String,
     overlaps: Option<Vec<(u32, u32)>>,
     trials: u64,
+    /// What the name led to when it was opened: device and inode.
+    file: Option<(u64, u64)>,
     /// Held by who writes. Below the connection, so that it is given up after that is closed.
     lock: Option<Lock>,
 }
@@ -199,7 +206,16 @@ impl Store {
             let _ = remove(&part);
             return Err(error);
         }
-        Store::open_locked(path, lock)
+        let opened = Store::open_writable(path);
+        if opened.is_err() {
+            // Nobody can have worked on it yet: the lock is ours.
+            for ending in ["", "-wal", "-shm"] {
+                let _ = remove(&beside_sqlite(path, ending));
+            }
+        }
+        let mut store = opened?;
+        store.lock = Some(lock);
+        Ok(store)
     }
 
     /// Opens a campaign to work on it. A file of an older version is brought up to date.
@@ -210,10 +226,13 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        Store::open_locked(path, Lock::take(path)?)
+        let lock = Lock::take(path)?;
+        let mut store = Store::open_writable(path)?;
+        store.lock = Some(lock);
+        Ok(store)
     }
 
-    fn open_locked(path: &Path, lock: Lock) -> Result<Store, StoreError> {
+    fn open_writable(path: &Path) -> Result<Store, StoreError> {
         let error = sqlite("open", path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(&error)?;
@@ -223,7 +242,7 @@ impl Store {
         conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
-        Store::load(conn, path, Some(lock))
+        Store::load(conn, path)
     }
 
     /// Opens a campaign to read it, while another process works on it or not.
@@ -253,10 +272,10 @@ impl Store {
         if found < schema::VERSION {
             return Err(StoreError::Older { path: path.to_owned(), found, known: schema::VERSION });
         }
-        Store::load(conn, path, None)
+        Store::load(conn, path)
     }
 
-    fn load(conn: Connection, path: &Path, lock: Option<Lock>) -> Result<Store, StoreError> {
+    fn load(conn: Connection, path: &Path) -> Result<Store, StoreError> {
         let error = sqlite("read", path);
         let meta = |key: &str| -> Result<String, StoreError> {
             conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(&error)
@@ -286,7 +305,9 @@ impl Store {
             rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(&error)?
         };
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
-        Ok(Store { path: path.to_owned(), manifest, spec, strata, digest, overlaps, trials, lock, conn })
+        let file = identity(path);
+        let path = path.to_owned();
+        Ok(Store { path, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
     }
 
     /// The campaign's file.
@@ -412,9 +433,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written. Nothing is changed then.
     pub fn take_back(&mut self, ids: &[TrialId]) -> Result<(), StoreError> {
-        if self.lock.is_none() {
-            return Err(StoreError::ReadOnly(self.path.clone()));
-        }
+        self.check_writable()?;
         let error = sqlite("take results back in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
@@ -459,11 +478,20 @@ impl Store {
         Ok(recorded)
     }
 
-    /// A transaction in which the trial has no result.
-    fn begin(&self, id: TrialId) -> Result<Transaction<'_>, StoreError> {
+    /// An error where what is written would be lost: SQLite goes on writing into a file that was deleted.
+    fn check_writable(&self) -> Result<(), StoreError> {
         if self.lock.is_none() {
             return Err(StoreError::ReadOnly(self.path.clone()));
         }
+        if identity(&self.path) != self.file {
+            return Err(StoreError::Gone(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// A transaction in which the trial has no result.
+    fn begin(&self, id: TrialId) -> Result<Transaction<'_>, StoreError> {
+        self.check_writable()?;
         let error = sqlite("record in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
@@ -567,102 +595,9 @@ fn insert_result(conn: &Connection, id: TrialId, stratum: u32, row: &Row<'_>) ->
     Ok(())
 }
 
-/// Writes a new file with the whole plan. It has no journal: what goes wrong makes it void.
-fn write_plan(
-    path: &Path,
-    manifest: &Manifest,
-    spec: &CampaignSpec,
-    plan: &Plan,
-    attachments: &[(&str, &[u8])],
-    progress: &mut dyn FnMut(u64),
-) -> Result<(), StoreError> {
-    let error = sqlite("write", path);
-    let mut conn = Connection::open(path).map_err(&error)?;
-    for (name, value) in [("journal_mode", "OFF"), ("synchronous", "OFF"), ("locking_mode", "EXCLUSIVE")] {
-        conn.pragma_update(None, name, value).map_err(&error)?;
-    }
-    schema::migrate(&mut conn).map_err(&error)?;
-    let transaction = conn.transaction().map_err(&error)?;
-    for (id, stratum) in plan.strata().iter().enumerate() {
-        let sql = "INSERT INTO stratum VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let row = params![
-            id as i64,
-            stratum.name,
-            stratum.targets,
-            signed("the number of faults", stratum.faults)?,
-            signed("the number of times", stratum.times)?,
-            signed("the number of trials", stratum.trials)?,
-        ];
-        transaction.execute(sql, row).map_err(&error)?;
-    }
-    let mut digest = PlanDigest::new(plan.strata());
-    {
-        let sql = "INSERT INTO trial VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        let mut statement = transaction.prepare(sql).map_err(&error)?;
-        for trial in plan.iter() {
-            digest.add(&trial);
-            let TrialPlan { after, fault, back_after } = &trial.plan;
-            let (kind, address, register) = match fault {
-                Fault::Ram { address, .. } => ("ram", Some(signed("the address", address.0)?), None),
-                Fault::Reg { register, .. } => ("reg", None, Some(register)),
-            };
-            let row = params![
-                trial.id.0.cast_signed(),
-                trial.stratum,
-                signed("the time", after.0)?,
-                kind,
-                address,
-                register,
-                fault.single_bit().map(|bit| bit.0),
-                hex_value(fault.mask()),
-                back_after.map(|back| signed("the time", back.0)).transpose()?,
-            ];
-            statement.execute(row).map_err(&error)?;
-            if trial.id.0 % 10_000 == 0 {
-                progress(trial.id.0);
-            }
-        }
-    }
-    for (name, bytes) in attachments {
-        let row = params![name, bytes.len() as i64, pack(bytes)];
-        transaction.execute("INSERT INTO attachment VALUES (?1, ?2, ?3)", row).map_err(&error)?;
-    }
-    let meta = [
-        ("format", schema::VERSION.to_string()),
-        ("manifest", json(manifest)),
-        ("spec", spec.json()),
-        ("plan", digest.finish()),
-        ("overlaps", json(&plan.overlaps())),
-    ];
-    for (key, value) in meta {
-        transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [key, &value]).map_err(&error)?;
-    }
-    transaction.commit().map_err(&error)?;
-    conn.close().map_err(|(_, cause)| error(cause))
-}
-
-/// Gives a finished file its name, unless that is taken.
-fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
-    let error = |cause| StoreError::Io { action: "put in place", path: path.to_owned(), cause };
-    File::open(part).and_then(|file| file.sync_all()).map_err(error)?;
-    match std::fs::hard_link(part, path) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(StoreError::Exists(path.to_owned()));
-        }
-        linked => linked.map_err(error)?,
-    }
-    remove(part)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(error)
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Io { action: "remove", path: path.to_owned(), cause })
-        }
-        _ => Ok(()),
-    }
+/// Which file a path leads to: device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The version of a campaign, if it is one that is known.

@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Fault, GuestPhys, Lock, Outcome, PlanDigest, PlannedTrial, Shard, Store, StoreError, TrialId, TrialPlan,
     TrialRecord, VirtualNs, sqlite,
 };
+use crate::ability::Abilities;
+use crate::record::Timing;
 use crate::trial::Costs;
+
+/// How many trials of the plan are carried out in the order of their time before the next ones: so many that
+/// walking the golden run again costs little, and so few that a long campaign soon has whole batches.
+const BATCH: i64 = 1000;
 
 /// How many results are read at once.
 const PAGE: usize = 1000;
@@ -181,6 +187,10 @@ pub struct Status {
     pub done: u64,
     /// How often the laboratory lost a trial.
     pub lost: u64,
+    /// Why only outputs are compared, where that is so.
+    pub output_only: Option<String>,
+    /// How exactly the times of the trials are known.
+    pub timing: Timing,
     /// What came of all of them.
     #[serde(flatten)]
     pub counts: Counts,
@@ -188,8 +198,18 @@ pub struct Status {
     pub strata: Vec<StratumStatus>,
 }
 
+/// What a status takes from the golden run that is kept with the campaign.
+#[derive(Default, Deserialize)]
+struct GoldenHead {
+    difference: Option<String>,
+    #[serde(default)]
+    abilities: Abilities,
+}
+
 impl Store {
-    /// The trials of a part of the plan that have no result, by the time of their fault.
+    /// The trials of a part of the plan that have no result: a batch of the plan after the other, and within
+    /// each by the time of their fault. Batches are as random as the plan is, so that what is known of a
+    /// campaign that is half done is not only known of early faults.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -204,7 +224,7 @@ impl Store {
             })
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
-        pending.sort_unstable();
+        pending.sort_unstable_by_key(|(at, id)| (id / BATCH, *at, *id));
         Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
     }
 
@@ -313,10 +333,10 @@ impl Store {
         Ok(counts)
     }
 
-    /// The other process that works on the campaign now.
+    /// The process that works on the campaign now.
     #[must_use]
     pub fn running(&self) -> Option<u32> {
-        Lock::holder(&self.path).filter(|pid| *pid != std::process::id())
+        Lock::holder(&self.path)
     }
 
     /// How the campaign stands.
@@ -332,6 +352,8 @@ impl Store {
         let mut counts = Counts::default();
         summary.iter().for_each(|own| counts.add(own));
         let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
+        let golden = self.attachment("golden")?.and_then(|text| serde_json::from_slice(&text).ok());
+        let golden: GoldenHead = golden.unwrap_or_default();
         let strata = self.strata.iter().zip(summary).map(|(stratum, counts)| StratumStatus {
             name: stratum.name.clone(),
             targets: stratum.targets.clone(),
@@ -353,6 +375,8 @@ impl Store {
             trials: self.trials,
             done: counts.done(),
             lost: lost.cast_unsigned(),
+            output_only: golden.difference,
+            timing: golden.abilities.timing(),
             strata: strata.collect(),
             counts,
         })

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is held grows by some bytes a result, and by what is different of names.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -190,6 +191,9 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
             *totals.outcomes.entry(*outcome).or_default() += count;
         }
     }
+    if golden.as_ref().is_some_and(|golden| golden.abilities.timing() == Timing::Approximate) {
+        totals.timing = totals.timing.map(|_| Timing::Approximate);
+    }
     totals.pending = totals.planned.saturating_sub(totals.done);
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
     totals.first = recorded.and_then(|(first, _)| time(first));
@@ -277,50 +281,53 @@ fn warnings(
     found
 }
 
+/// A row of a breakdown before its rate is known.
+struct Line<'a> {
+    key: &'a Option<String>,
+    outcomes: &'a BTreeMap<Outcome, u64>,
+    trials: u64,
+    failures: u64,
+}
+
 fn breakdown(by: By, tally: &Tally<Option<String>, Outcome>, counted: u64, options: &Options) -> Breakdown {
-    let mut rows: Vec<(&Option<String>, &BTreeMap<Outcome, u64>, u64, u64)> = tally
-        .counts()
-        .map(|(key, outcomes)| (key, outcomes, outcomes.values().sum(), of_class(outcomes, Class::Failure)))
-        .collect();
-    match by {
-        By::Bit | By::Register => rows.sort_by_key(|(key, ..)| natural(key.as_deref())),
-        By::Region | By::Symbol | By::Title => rows.sort_by(|(a, _, some, bad), (b, _, other, worse)| {
-            // What has no name comes last, however much of it there is.
-            (a.is_none(), worse, other, a).cmp(&(b.is_none(), bad, some, b))
-        }),
-    }
+    let lines = tally.counts().map(|(key, outcomes)| {
+        let (trials, failures) = (outcomes.values().sum(), of_class(outcomes, Class::Failure));
+        Line { key, outcomes, trials, failures }
+    });
     // What has no name is shown beside those that are left out, and never among them.
-    let nameless = if rows.last().is_some_and(|(key, ..)| key.is_none()) { rows.pop() } else { None };
+    let (nameless, mut lines): (Vec<Line<'_>>, Vec<Line<'_>>) = lines.partition(|line| line.key.is_none());
     let shown = match by {
-        By::Bit | By::Register | By::Region => rows.len(),
-        By::Symbol | By::Title => options.top.min(rows.len()),
+        By::Bit | By::Register => {
+            lines.sort_by_key(|line| natural(line.key.as_deref().unwrap_or_default()));
+            lines.len()
+        }
+        By::Region | By::Symbol | By::Title => {
+            lines.sort_by_key(|line| (Reverse(line.failures), Reverse(line.trials), line.key));
+            if by == By::Region { lines.len() } else { options.top.min(lines.len()) }
+        }
     };
-    let rest = rows.split_off(shown);
-    rows.extend(nameless);
-    let rate = |failures: u64, trials: u64| {
-        let of = if by == By::Title { counted } else { trials };
-        Observed::new(failures, of).ok().map(|observed| Rate::new(observed, options.confidence, None))
-    };
-    let rows = rows.into_iter().filter_map(|(key, outcomes, trials, failures)| {
-        let failure = rate(failures, trials)?;
+    let rest = lines.split_off(shown);
+    let rows = lines.into_iter().chain(nameless).filter_map(|line| {
+        let of = if by == By::Title { counted } else { line.trials };
+        let failure = Rate::new(Observed::new(line.failures, of).ok()?, options.confidence, None);
+        let Line { key, outcomes, trials, .. } = line;
         Some(BreakdownRow { key: key.clone(), trials, outcomes: outcomes.clone(), failure })
     });
+    let rows = rows.collect();
     let mut left = BreakdownRest { keys: rest.len() as u64, trials: 0, outcomes: BTreeMap::new() };
-    for (_, outcomes, trials, _) in rest {
-        left.trials += trials;
-        for (outcome, count) in outcomes {
+    for line in rest {
+        left.trials += line.trials;
+        for (outcome, count) in line.outcomes {
             *left.outcomes.entry(*outcome).or_default() += count;
         }
     }
-    Breakdown { rows: rows.collect(), rest: (left.keys > 0).then_some(left) }
+    Breakdown { rows, rest: (left.keys > 0).then_some(left) }
 }
 
-/// So that x2 comes before x10, and what has no key comes last.
-fn natural(key: Option<&str>) -> (bool, String, u64, String) {
-    let name = key.unwrap_or_default();
-    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let (word, number) = name.split_at(name.len() - digits);
-    (key.is_none(), word.to_owned(), number.parse().unwrap_or(0), name.to_owned())
+/// So that x2 comes before x10.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (word, name[word.len()..].parse().unwrap_or(0), name)
 }
 
 fn survival(lifetimes: Vec<Lifetime>, hangs: u64, crashes: u64, options: &Options) -> Option<SurvivalCurve> {

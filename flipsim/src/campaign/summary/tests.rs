@@ -211,6 +211,51 @@ fn strata_that_overlap_or_have_no_trial_are_not_pooled() {
     assert!(found.costs.is_none() && found.totals.timing.is_none());
 }
 
+#[test]
+fn a_file_that_does_not_say_whether_strata_overlap_has_no_pooled_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.sqlite");
+    let mut store = fake::create(&path, &fake::spec(60, &STRATA)).unwrap();
+    fake::fill(&mut store, 60).unwrap();
+    drop(store);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(file.execute("DELETE FROM meta WHERE key = 'overlaps'", []).unwrap(), 1);
+    drop(file);
+    let found = summary(&Store::open_readonly(&path).unwrap());
+    check(&found);
+    let why = found.pooled[0].why_not.as_deref().unwrap();
+    assert!(why.contains("does not say whether they overlap"), "{why}");
+}
+
+/// Newcombe 1998, table I, methods 3 and 5, as `crate::stats::proportion` is checked, through records.
+#[test]
+fn rates_of_records_are_those_of_the_published_table() {
+    for (hits, trials, score, exact) in [
+        (81, 263, [0.2553, 0.3662], [0.2527, 0.3676]),
+        (15, 148, [0.0624, 0.1605], [0.0578, 0.1617]),
+        (0, 20, [0.0, 0.1611], [0.0, 0.1684]),
+        (1, 29, [0.0061, 0.1718], [0.0009, 0.1776]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = campaign(folder.path(), trials, &["range:0x40000000+1M"]);
+        record(&mut store, hits, |record| record.outcome = Some(Outcome::Sdc));
+        record(&mut store, trials as usize, |record| record.outcome = Some(Outcome::Latent));
+        let found = summary(&store);
+        check(&found);
+        let rate = found.strata[0].class(Class::Failure).unwrap().rate.unwrap();
+        assert_eq!(found.strata[0].outcome(Outcome::Sdc).unwrap().rate, Some(rate));
+        let round = |method: Method| {
+            let interval = rate.estimate(method).interval;
+            [interval.lower, interval.upper].map(|end| (end * 1e4).round() / 1e4)
+        };
+        assert_eq!((round(Method::Wilson), round(Method::ClopperPearson)), (score, exact));
+        // 2^23 bits at 4·10^8 times.
+        let space = 8_388_608.0 * 4e8;
+        let failures = rate.failures.unwrap();
+        assert!((failures.interval.upper / space - rate.wilson.upper).abs() < 1e-12);
+    }
+}
+
 /// Each guest's life in the order of the plan, with the outcome it is to have.
 fn lives(lives: &[(Outcome, u64)], converged: bool) -> SurvivalCurve {
     let folder = tempfile::tempdir().unwrap();

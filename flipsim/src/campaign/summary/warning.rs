@@ -87,8 +87,8 @@ impl fmt::Display for Warning {
         match self {
             Warning::Unfinished { pending, planned } => write!(
                 f,
-                "{pending} of {planned} trials are pending, and those with the earliest faults are carried \
-                 out first: the rates are not those of the whole run yet; carry out the rest"
+                "{pending} of {planned} trials are pending; of every 1,000 of the plan those with the earliest \
+                 faults come first, so that rates lean to these until the last are done; carry out the rest"
             ),
             Warning::NoTrials { stratum } => {
                 write!(f, "stratum {stratum} has no trial that counts, and so no rate; carry some out")

@@ -1,0 +1,114 @@
+//! Making a campaign's file: written under another name, then put in place.
+//!
+//! Invariant: a file with the campaign's name holds the whole plan.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::error::{StoreError, sqlite, system};
+use super::{Manifest, json, pack, schema, signed};
+use crate::campaign::plan::{Plan, PlanDigest};
+use crate::campaign::spec::CampaignSpec;
+use crate::fault::{Fault, hex_value};
+use crate::trial::TrialPlan;
+
+/// Writes a new file with the whole plan. It has no journal: what goes wrong makes it void.
+pub fn write_plan(
+    path: &Path,
+    manifest: &Manifest,
+    spec: &CampaignSpec,
+    plan: &Plan,
+    attachments: &[(&str, &[u8])],
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoreError> {
+    let error = sqlite("write", path);
+    let mut conn = Connection::open(path).map_err(&error)?;
+    for (name, value) in [("journal_mode", "OFF"), ("synchronous", "OFF"), ("locking_mode", "EXCLUSIVE")] {
+        conn.pragma_update(None, name, value).map_err(&error)?;
+    }
+    schema::migrate(&mut conn).map_err(&error)?;
+    let transaction = conn.transaction().map_err(&error)?;
+    for (id, stratum) in plan.strata().iter().enumerate() {
+        let sql = "INSERT INTO stratum VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let row = params![
+            id as i64,
+            stratum.name,
+            stratum.targets,
+            signed("the number of faults", stratum.faults)?,
+            signed("the number of times", stratum.times)?,
+            signed("the number of trials", stratum.trials)?,
+        ];
+        transaction.execute(sql, row).map_err(&error)?;
+    }
+    let mut digest = PlanDigest::new(plan.strata());
+    {
+        let sql = "INSERT INTO trial VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let mut statement = transaction.prepare(sql).map_err(&error)?;
+        for trial in plan.iter() {
+            digest.add(&trial);
+            let TrialPlan { after, fault, back_after } = &trial.plan;
+            let (kind, address, register) = match fault {
+                Fault::Ram { address, .. } => ("ram", Some(signed("the address", address.0)?), None),
+                Fault::Reg { register, .. } => ("reg", None, Some(register)),
+            };
+            let row = params![
+                trial.id.0.cast_signed(),
+                trial.stratum,
+                signed("the time", after.0)?,
+                kind,
+                address,
+                register,
+                fault.single_bit().map(|bit| bit.0),
+                hex_value(fault.mask()),
+                back_after.map(|back| signed("the time", back.0)).transpose()?,
+            ];
+            statement.execute(row).map_err(&error)?;
+            if trial.id.0 % 10_000 == 0 {
+                progress(trial.id.0);
+            }
+        }
+    }
+    for (name, bytes) in attachments {
+        let row = params![name, bytes.len() as i64, pack(bytes)];
+        transaction.execute("INSERT INTO attachment VALUES (?1, ?2, ?3)", row).map_err(&error)?;
+    }
+    let meta = [
+        ("format", schema::VERSION.to_string()),
+        ("manifest", json(manifest)),
+        ("spec", spec.json()),
+        ("plan", digest.finish()),
+        ("overlaps", json(&plan.overlaps())),
+    ];
+    for (key, value) in meta {
+        transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [key, &value]).map_err(&error)?;
+    }
+    transaction.commit().map_err(&error)?;
+    conn.close().map_err(|(_, cause)| error(cause))
+}
+
+/// Gives a finished file its name, unless that is taken.
+pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
+    let error = system("put in place", path);
+    File::open(part).and_then(|file| file.sync_all()).map_err(&error)?;
+    match std::fs::hard_link(part, path) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(StoreError::Exists(path.to_owned()));
+        }
+        linked => linked.map_err(&error)?,
+    }
+    remove(part)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&error)
+}
+
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::Io { action: "remove", path: path.to_owned(), cause })
+        }
+        _ => Ok(()),
+    }
+}

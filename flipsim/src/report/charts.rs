@@ -203,13 +203,16 @@ pub fn columns(id: &str, title: &str, description: &str, axis: &str, columns: &[
     chart(id, title, description, bottom + 40.0, &body)
 }
 
+/// A point of a line: x, the share there, and the ends of its interval.
+pub type Point = (f64, f64, Option<(f64, f64)>);
+
 /// A line of shares over something, with a band.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// What it is of.
     pub label: String,
-    /// x, and the share there with the ends of its interval.
-    pub points: Vec<(f64, f64, Option<(f64, f64)>)>,
+    /// Its points, from the left to the right.
+    pub points: Vec<Point>,
     /// Where it ends, if that is past its last point.
     pub until: Option<f64>,
 }
@@ -297,7 +300,7 @@ pub fn curves(
 }
 
 /// The points of a line, no more than the eye can tell apart.
-fn thinned<'a>(line: &'a Line, x: &'a Scale) -> impl Iterator<Item = &'a (f64, f64, Option<(f64, f64)>)> {
+fn thinned<'a>(line: &'a Line, x: &'a Scale) -> impl Iterator<Item = &'a Point> {
     let points = &line.points;
     points.iter().enumerate().filter_map(move |(index, point)| {
         // Of those at one place the last one is kept.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::campaign::summary::{Class, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, TrialId};
+use crate::record::Timing;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
@@ -211,6 +212,9 @@ fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
                 "{} trials of {name} compared outputs only: what is latent there is called masked",
                 totals.output_only
             ));
+        }
+        if totals.timing == Some(Timing::Approximate) {
+            found.push(format!("flips of {name} were not at exactly their planned times"));
         }
         if totals.pending > 0 {
             found.push(format!(

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary};
 use crate::fault::{Fault, hex_value};
+use crate::record::Timing;
 use crate::trial::{Outcome, Restore};
 
 /// The version of the columns.
@@ -57,6 +58,7 @@ struct Row<'a> {
     pages_differ: Option<u64>,
     error: Option<String>,
     output_only: Option<bool>,
+    timing: Option<Timing>,
     restore: Option<Restore>,
     attempts: u32,
     restore_us: Option<u64>,
@@ -108,6 +110,7 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
         pages_differ: record.as_ref().and_then(|record| record.state.as_ref()?.pages_differ),
         error: result.error,
         output_only: result.output_only,
+        timing: record.as_ref().map(|record| record.timing),
         restore: record.as_ref().map(|record| record.restore),
         attempts: result.attempts,
         restore_us: costs.map(|costs| costs.restore_us),
@@ -123,7 +126,7 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
 }
 
 /// The columns, in their order.
-pub const COLUMNS: [&str; 37] = [
+pub const COLUMNS: [&str; 38] = [
     "campaign",
     "trial",
     "stratum",
@@ -150,6 +153,7 @@ pub const COLUMNS: [&str; 37] = [
     "pages_differ",
     "error",
     "output_only",
+    "timing",
     "restore",
     "attempts",
     "restore_us",

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     fn spots(count: u64) -> Vec<Spot> {
-        let outcome = |n: u64| if n % 100 == 0 { Outcome::Crash } else { Outcome::Masked };
+        let outcome = |n: u64| if n.is_multiple_of(100) { Outcome::Crash } else { Outcome::Masked };
         (0..count)
             .map(|n| Spot {
                 at: n * 7919 % 1_000_000,

@@ -23,8 +23,8 @@ fn list<T>(values: &[T], one: impl Fn(&T) -> String) -> String {
 
 /// A time in the largest unit that has no fraction.
 fn exact_time(ns: u128) -> String {
-    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)];
-    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns % size == 0);
+    let units = [("s", 1_000_000_000u128), ("ms", 1_000_000), ("us", 1000)];
+    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns.is_multiple_of(*size));
     let (unit, size) = unit.unwrap_or(("ns", 1));
     format!("\"{}{unit}\"", ns / size)
 }

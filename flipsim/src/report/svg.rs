@@ -81,7 +81,7 @@ fn whole(from: f64, to: f64) -> impl Iterator<Item = f64> {
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value {
-        v if v == 0.0 => "0\u{202f}%".to_owned(),
+        0.0 => "0\u{202f}%".to_owned(),
         v if v.abs() < 0.001 => format!("{v:.1e}\u{202f}%"),
         v if v.abs() < 0.1 => format!("{v:.3}\u{202f}%"),
         v if v.abs() < 10.0 => format!("{v:.2}\u{202f}%"),

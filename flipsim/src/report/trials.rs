@@ -17,6 +17,7 @@ use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, TrialId};
 use crate::fault::{Fault, hex_value};
+use crate::record::Timing;
 use crate::trial::{Outcome, TrialRecord};
 
 /// So many trials have details.
@@ -374,8 +375,12 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
             add("disk", "differs".to_owned());
         }
     }
+    if record.timing == Timing::Approximate {
+        add("timing", "approximate: carried out again, the flip may strike elsewhere".to_owned());
+    }
     if record.output_only {
-        add("compared", "the output only".to_owned());
+        let why = record.output_only_because.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        add("compared", format!("the output only{why}"));
     }
     facts
 }

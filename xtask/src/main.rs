@@ -39,6 +39,7 @@ mod digest;
 mod doctor;
 mod exit;
 mod fetch;
+mod greet;
 mod host;
 mod image;
 mod inject;
@@ -68,9 +69,9 @@ use clap::Parser;
     bin_name = "cargo xtask",
     version,
     max_term_width = 110,
-    arg_required_else_help = true,
     after_help = format!("\
 First steps:
+  cargo xtask               where the lab stands, and what is next
   cargo xtask inject        the whole way, from nothing to the first flips
   cargo xtask doctor        what this host has and lacks
   cargo xtask boot          a guest of your own, at its console
@@ -79,7 +80,7 @@ First steps:
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -107,8 +108,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    match prepare(&command).and_then(|()| dispatch(command)) {
+    let done = match Cli::parse().command {
+        None => greet::run().map(|()| ExitCode::SUCCESS),
+        Some(command) => prepare(&command).and_then(|()| dispatch(command)),
+    };
+    match done {
         Ok(code) => code,
         // A signal that made something else fail is what the user wants to read about.
         Err(error) if interrupt::raised() || error.chain().any(|e| e.is::<interrupt::Interrupted>()) => {

@@ -42,9 +42,9 @@ pub struct Args {
     /// Only this part of the plan
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Only so many trials, and then stop
-    #[arg(long, value_name = "N", hide = true)]
-    at_most: Option<u64>,
+    /// Without the table at the end
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// One a core.
@@ -121,6 +121,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if summary.left > 0 {
         bail!("{} trials could not be carried out", summary.left);
+    }
+    if args.quiet {
+        return Ok(());
     }
     super::status::show(&store, super::show::Intervals::DEFAULT)
 }

@@ -28,7 +28,8 @@ use session::{GuestChoice, Session};
 /// Flip bits in a guest's RAM and registers.
 ///
 /// Alone it goes the whole way: sets up what is missing, boots a guest with a workload, flips single
-/// bits in its RAM, shows each as it happens, and tells how the guest fared.
+/// bits in its RAM, shows each as it happens, tells how the guest fared, and ends with the report of a small
+/// campaign.
 #[derive(clap::Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -59,6 +60,9 @@ struct WholeArgs {
     /// How many bits to flip, one at a time
     #[arg(long, default_value_t = 20, value_name = "N")]
     count: u64,
+    /// How many trials the campaign has that comes after; 0 for none, and none with --json
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    trials: u64,
     /// The time between two flips, on the guest's clock
     #[arg(long, default_value = "100ms", value_parser = parse_duration, value_name = "TIME")]
     interval: Duration,

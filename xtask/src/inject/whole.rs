@@ -1,16 +1,22 @@
-//! From an empty machine to the first flips.
+//! From an empty machine to the first flips, and to the report of a first campaign.
+//!
+//! Invariant: the campaign is carried out by the very commands that are shown.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::Parser;
+use flipsim::arch::Arch;
 use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
 
 use super::WholeArgs;
 use super::flips::{Advance, Draws, Pace, Watcher};
 use super::session::{GuestChoice, Session};
+use crate::campaign::new::{self, path_of};
+use crate::campaign::run as campaign_run;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::{boot, interrupt, paths};
+use crate::{boot, interrupt, paths, report};
 
 /// How often the workload is run while bits flip.
 const REPEAT: u32 = 24;
@@ -49,10 +55,48 @@ pub fn run(args: &WholeArgs) -> Result<()> {
     eprintln!("");
     eprintln!("How the guest fared: {health}");
     eprintln!("The same faults at the same instants again: cargo xtask inject --seed {seed}");
-    eprintln!(
-        "Next: cargo xtask inject auto 10 1ms 5ms ram --fresh, or a guest of your own: cargo xtask boot --help"
-    );
+    if args.trials > 0 && !args.json {
+        campaign(args, &workload, arch, seed)?;
+    }
+    eprintln!("Next: README.md is the tour; `cargo xtask` alone says where the lab stands");
     Ok(())
+}
+
+/// Lets clap read words as one command's arguments.
+#[derive(clap::Parser)]
+struct Words<A: clap::Args> {
+    #[command(flatten)]
+    args: A,
+}
+
+/// Shows a command, and reads its words as it would.
+fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
+    let quoted: Vec<_> = words.iter().map(|word| shlex::try_quote(word).unwrap_or((*word).into())).collect();
+    eprintln!("");
+    eprintln!("$ cargo xtask {name} {}", quoted.join(" "));
+    Ok(Words::try_parse_from([&[name], words].concat())?.args)
+}
+
+/// Carries out a small campaign and reports what came of it.
+fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<()> {
+    // An earlier one is somebody's result.
+    let names = (1..).map(|number: u32| if number == 1 { "first".into() } else { format!("first-{number}") });
+    let mut free = names.filter(|name: &String| path_of(name).is_ok_and(|path| !path.exists()));
+    let Some(name) = free.next() else { return Ok(()) };
+    eprintln!("");
+    eprintln!(
+        "What share of faults does harm? A campaign of {} trials: each one fault in a guest of its own, compared \
+         with a run without a fault. Ctrl-C ends it, and nothing that was finished is lost.",
+        args.trials
+    );
+    let (trials, seed) = (args.trials.to_string(), seed.to_string());
+    let words = [
+        &[&*name, "--trials", &trials, "--seed", &seed, "--workload", workload, "--arch", arch.name][..],
+        &["--stratum", "ram=ram", "--stratum", "core=class:core", "--sharing", "equal"],
+    ];
+    new::run(&command("campaign new", &words.concat())?)?;
+    campaign_run::run(&command("campaign run", &[&name, "--quiet"])?)?;
+    report::run(&command("report", &[&name])?)
 }
 
 fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {

@@ -218,7 +218,7 @@ fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
         }
         if totals.pending > 0 {
             found.push(format!(
-                "{name} is not finished: {} of {} trials are pending, those with late faults first of all",
+                "{name} is not finished: {} of {} trials are pending",
                 totals.pending, totals.planned
             ));
         }

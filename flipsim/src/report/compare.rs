@@ -272,7 +272,9 @@ fn trials(a: &Side<'_>, b: &Side<'_>) -> Result<TrialComparison, StoreError> {
         let other = other?;
         found.both += 1;
         let key = |row: &crate::campaign::store::ResultRow| {
-            (row.outcome, row.end_ns, row.end.clone(), row.report.clone(), row.title.clone())
+            // Where a trial converged is where a checkpoint lay, which depends on the host.
+            let end = row.end_ns.filter(|_| row.converged_ns.is_none());
+            (row.outcome, end, row.end.clone(), row.report.clone(), row.title.clone())
         };
         if key(&row) != key(&other) {
             found.different += 1;

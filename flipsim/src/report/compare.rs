@@ -14,6 +14,7 @@ use crate::record::Timing;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
+use crate::trial::Outcome;
 
 /// The version of a comparison's keys.
 pub const FORMAT: u32 = 1;
@@ -272,8 +273,8 @@ fn trials(a: &Side<'_>, b: &Side<'_>) -> Result<TrialComparison, StoreError> {
         let other = other?;
         found.both += 1;
         let key = |row: &crate::campaign::store::ResultRow| {
-            // Where a trial converged is where a checkpoint lay, which depends on the host.
-            let end = row.end_ns.filter(|_| row.converged_ns.is_none());
+            // A masked trial ends at a checkpoint, and where these lie depends on the host.
+            let end = row.end_ns.filter(|_| row.outcome != Some(Outcome::Masked));
             (row.outcome, end, row.end.clone(), row.report.clone(), row.title.clone())
         };
         if key(&row) != key(&other) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
 use flipsim::campaign::store::{Recorded, Shard};
@@ -58,7 +58,9 @@ pub fn prepared_of(store: &Store) -> Result<Prepared> {
     let Prepared { template, mut golden } = prepare(&guest_of(spec)?, spec.trial.spacing)?;
     // Its checkpoints are the campaign's own: where they lie depends on the host that measured them.
     if let Some(kept) = store.attachment("golden")? {
-        let kept: Golden = serde_json::from_slice(&kept)?;
+        let kept: Golden = serde_json::from_slice(&kept)
+            .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
+            .exit_with(Code::Usage)?;
         if kept.template == golden.template {
             golden = kept;
         }

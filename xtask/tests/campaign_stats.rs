@@ -135,7 +135,7 @@ fn a_campaign_without_results_says_so() {
     insta::assert_snapshot!(said(&["stats", "--by", "bit", "--survival", "--raw-fit", "1"], &path), @r"
     campaign fake: 0 of 10 trials
     1M: 0 trials of N = 8388608 faults × 400000000 ns (range:0x40000000-0x400fffff)
-    warning: 10 of 10 trials are pending, and those with the earliest faults come first: but for a finished shard, the rates are not those of the whole run yet; carry out the rest
+    warning: 10 of 10 trials are pending; of every 1,000 of the plan those with the earliest faults come first, so that rates lean to these until the last are done; carry out the rest
     warning: stratum 1M has no trial that counts, and so no rate; carry some out
     1M by bit: no trial counts
     at 1 FIT/Mbit:

@@ -113,7 +113,7 @@ fn a_qemu_without_the_patches_carries_out_trials_and_judges_them_by_their_output
 
     lab.ok(&["campaign", "new", "plain", "--trials", "6", "--seed", "3", "--stratum", "core=class:core"]);
     let output = text(&lab.ok(&["campaign", "run", "plain"]));
-    assert!(output.contains("6 of 6 trials") && output.contains("only outputs are compared"), "{output}");
+    assert!(output.contains("6 of 6 trials") && output.contains("judged by their output alone"), "{output}");
     let output = text(&lab.ok(&["campaign", "status", "plain"]));
     assert!(
         output.contains("lacks the lab's patches") && output.contains("times are approximate"),

@@ -219,7 +219,10 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
         })
         .collect();
     let pooled = pooled(store, &strata, &tally, options.confidence);
-    let difference = golden.and_then(|golden| golden.difference);
+    let difference = golden.and_then(|golden| match golden.abilities.is_all() {
+        true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
+        false => golden.difference,
+    });
     let mut warnings = warnings(&totals, &strata, difference, options);
     warnings.extend(pooled.iter().filter_map(|pooled| {
         let why = pooled.why_not.clone()?;

@@ -110,19 +110,17 @@ impl fmt::Display for Warning {
                  the view `trials`"
             ),
             Warning::OutputOnly { trials, difference } => {
-                write!(f, "golden runs differ")?;
-                if let Some(difference) = difference {
-                    write!(f, " ({difference})")?;
-                }
+                let why = difference.as_deref().unwrap_or("golden runs differ");
                 write!(
                     f,
-                    ": {trials} trials are judged by their output alone, and a latent one is called masked; \
-                     find what is not the same each time, and make the campaign anew"
+                    "{trials} trials are judged by their output alone, and a latent one is called masked: {why}; \
+                     mend that, and make the campaign anew"
                 )
             }
             Warning::ApproximateTiming => write!(
                 f,
-                "flips were not at exactly their planned times; use the exact clock to repeat a trial"
+                "times are approximate: flips were not at exactly those that were planned; a QEMU with the lab's patches has \
+                 the exact clock, by which a trial can be repeated"
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

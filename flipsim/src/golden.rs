@@ -67,8 +67,13 @@ pub enum RunError {
     #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
     NoEnd(VirtualNs),
     /// The guest ends by itself.
-    #[error("without any fault the guest ended ({0}); its console: {1}")]
-    Ended(String, PathBuf),
+    #[error("without any fault the guest ended ({how}); its console's last words: {said}")]
+    Ended {
+        /// How, and when.
+        how: String,
+        /// The end of what its console said.
+        said: String,
+    },
     /// What was gone back to is not what was marked.
     #[error("going back did not restore the state: {0}")]
     NotRestored(String),
@@ -242,6 +247,14 @@ impl Runner {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest_if(ram)?))
+    }
+
+    /// The error of a guest that ended where none should.
+    pub(crate) fn ended(&self, how: String) -> RunError {
+        let text = String::from_utf8_lossy(self.console.said());
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        let said = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
+        RunError::Ended { how, said }
     }
 
     /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.
@@ -547,7 +560,7 @@ fn pass(
         let began = Instant::now();
         if let Got::Ended(end, at) = runner.run_to(at, options.wall)? {
             let how = format!("{end:?} at {at}");
-            return Err(RunError::Ended(how, runner.guest.console()));
+            return Err(runner.ended(how));
         }
         run += began.elapsed();
         let began = Instant::now();

@@ -346,7 +346,7 @@ impl LiveTarget {
             // be said to have done so for ever.
             let is_over = |qmp: &mut QmpClient| -> Result<bool, TargetError> {
                 let status = qmp.status().map_err(|error| lost(&doing(), error))?.status;
-                Ok(matches!(status.as_str(), "shutdown" | "guest-panicked"))
+                Ok(matches!(status.as_str(), "shutdown" | "guest-panicked" | "internal-error"))
             };
             if is_over(qmp)? {
                 // The lab's guests end where they would reset, and to QEMU this is a reset like any other.

@@ -46,7 +46,7 @@ use crate::target::TargetError;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The version of `template.json`, and of all that lies beside it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const RAM: &str = "ram";
 const DEVICE_STATE: &str = "device-state";

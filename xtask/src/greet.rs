@@ -29,12 +29,17 @@ struct Campaign {
     name: String,
     done: u64,
     trials: u64,
+    /// The process that works on it.
+    running: Option<u32>,
 }
 
 /// Prints it.
 pub fn run() -> Result<()> {
     let arch = config::Config::load()?.guest.arch;
-    let standing = Standing { arch, lab: lab(arch), guests: guests()?, campaigns: campaigns()? };
+    // A folder that cannot be read has nothing in it for us.
+    let guests = guests().unwrap_or_default();
+    let campaigns = campaigns().unwrap_or_default();
+    let standing = Standing { arch, lab: lab(arch), guests, campaigns };
     outln!("{}", text(&standing));
     Ok(())
 }
@@ -62,7 +67,7 @@ fn campaigns() -> Result<(usize, Option<Campaign>)> {
     let last = files.last().and_then(|(_, path)| {
         let status = Store::open_readonly(path).ok()?.status().ok()?;
         let name = path.file_stem()?.to_str()?.to_owned();
-        Some(Campaign { name, done: status.done, trials: status.trials })
+        Some(Campaign { name, done: status.done, trials: status.trials, running: status.running })
     });
     Ok((files.len(), last))
 }
@@ -80,7 +85,7 @@ fn text(standing: &Standing) -> String {
     let campaigns = match last {
         None if *count == 0 => "none yet".to_owned(),
         None => format!("{count}"),
-        Some(Campaign { name, done, trials }) => {
+        Some(Campaign { name, done, trials, .. }) => {
             format!("{count}, the last one is `{name}`: {done} of {trials} trials")
         }
     };
@@ -90,6 +95,7 @@ fn text(standing: &Standing) -> String {
                 .to_owned()
         }
         (Ok(_), None) => "cargo xtask inject, for the first flips and a first report".to_owned(),
+        (Ok(_), Some(last)) if last.running.is_some() => format!("cargo xtask campaign status {}", last.name),
         (Ok(_), Some(last)) if last.done < last.trials => {
             format!("cargo xtask campaign resume {}", last.name)
         }
@@ -106,7 +112,7 @@ mod tests {
     use super::*;
 
     fn standing(lab: Result<&str, &str>, last: Option<(u64, u64)>) -> Standing {
-        let last = last.map(|(done, trials)| Campaign { name: "first".to_owned(), done, trials });
+        let last = last.map(|(done, trials)| Campaign { name: "first".to_owned(), done, trials, running: None });
         Standing {
             arch: Arch::default(),
             lab: lab.map(str::to_owned).map_err(str::to_owned),

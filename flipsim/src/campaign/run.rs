@@ -269,8 +269,7 @@ impl Coordinator<'_, '_> {
                 return self.not_restored(report.worker, &why);
             }
             Finished::LastCheck(Err(error)) => {
-                let unchecked = std::mem::take(&mut self.unchecked[report.worker]).len();
-                (self.watch)(Progress::Unchecked(unchecked, &error.to_string()));
+                self.never_checked(report.worker, &error.to_string());
                 return Ok(());
             }
             Finished::Trial(finished) => *finished,
@@ -284,7 +283,7 @@ impl Coordinator<'_, '_> {
                     self.unchecked[report.worker].push(planned.id);
                     (self.watch)(Progress::Done(&planned, &record));
                 } else {
-                    self.lost(planned.id, "QEMU stopped the guest for a reason of its own", recorded);
+                    self.lost(planned.id, &record.lost_because(), recorded);
                 }
             }
             Err(RunError::NotRestored(why)) => {
@@ -293,7 +292,7 @@ impl Coordinator<'_, '_> {
             }
             // That has nothing to do with the trial, and is no attempt at it.
             Err(error @ RunError::Template(_)) => {
-                self.unchecked[report.worker].clear();
+                self.never_checked(report.worker, &error.to_string());
                 self.not_started += 1;
                 let left = (STARTS * self.unchecked.len()).saturating_sub(self.not_started);
                 if left == 0 {
@@ -304,8 +303,8 @@ impl Coordinator<'_, '_> {
             }
             Err(error) => {
                 // A worker that is lost has a new process, and what it did before was committed.
-                self.unchecked[report.worker].clear();
                 let why = error.to_string();
+                self.never_checked(report.worker, &why);
                 let recorded = self.store.fail(planned.id, &why)?;
                 self.lost(planned.id, &why, recorded);
             }
@@ -325,6 +324,14 @@ impl Coordinator<'_, '_> {
         }
         doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
         Ok(())
+    }
+
+    /// Says how many trials of a process that is gone were carried out since its way back was last checked.
+    fn never_checked(&mut self, worker: usize, why: &str) {
+        let unchecked = std::mem::take(&mut self.unchecked[worker]).len();
+        if unchecked > 0 {
+            (self.watch)(Progress::Unchecked(unchecked, why));
+        }
     }
 
     fn lost(&mut self, id: TrialId, why: &str, recorded: Recorded) {

@@ -31,6 +31,9 @@ const MAX_ATTEMPTS: u32 = 4;
 /// More than any file of a description has, in bytes.
 const MAX_XFER: usize = 4 << 20;
 
+/// The longest line of the monitor that is taken, in hexadecimal.
+const MONITOR_LINE: usize = 64 * 1024;
+
 /// The largest packet size that is believed, in bytes.
 const MAX_PACKET_SIZE: usize = 1 << 20;
 
@@ -354,8 +357,9 @@ impl GdbClient {
             }
             offers_no_ack |= feature == "QStartNoAckMode+";
         }
-        // QEMU's longest answers are as long as its packet size without the frame.
-        self.parser.set_limit((self.packet_size + 64).max(codec::DEFAULT_LIMIT));
+        // QEMU's longest answers are as long as its packet size without the frame, but for a line of the
+        // monitor's, which it sends whole.
+        self.parser.set_limit((self.packet_size + 64).max(MONITOR_LINE));
         if offers_no_ack {
             self.ask_ok(|packet| {
                 packet.text("QStartNoAckMode");

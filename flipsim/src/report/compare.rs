@@ -273,8 +273,9 @@ fn trials(a: &Side<'_>, b: &Side<'_>) -> Result<TrialComparison, StoreError> {
         let other = other?;
         found.both += 1;
         let key = |row: &crate::campaign::store::ResultRow| {
-            // A masked trial ends at a checkpoint, and where these lie depends on the host.
-            let end = row.end_ns.filter(|_| row.outcome != Some(Outcome::Masked));
+            // Others end at a checkpoint, and where these lie depends on the host.
+            let own = matches!(row.end.as_deref(), Some("panic" | "reset" | "power-off"));
+            let end = row.end_ns.filter(|_| own);
             (row.outcome, end, row.end.clone(), row.report.clone(), row.title.clone())
         };
         if key(&row) != key(&other) {

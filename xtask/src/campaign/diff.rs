@@ -8,6 +8,7 @@ use std::time::Duration;
 use flipsim::clone::CloneDisk;
 use flipsim::golden::{Checkpoint, Golden, RunError, Runner, devices_between, pages_between, registers};
 use flipsim::mark::StateDigest;
+use flipsim::report::look::visible;
 use flipsim::template::Template;
 use flipsim::units::GuestPhys;
 
@@ -88,7 +89,7 @@ impl<'a> Diff<'a> {
             outln!("    {name}: {golden} in the golden run, {here} here");
         }
         if let Some((golden, here)) = first_difference(beside.console, runner.console.said()) {
-            outln!("    console: `{golden}` in the golden run, `{here}` here");
+            outln!("    console: `{}` in the golden run, `{}` here", visible(&golden), visible(&here));
         }
         let devices = states.map(|(golden, here)| devices_between(golden, here)).unwrap_or_default();
         if !devices.is_empty() {

@@ -234,6 +234,6 @@ pub fn is_infra(error: &RunError) -> bool {
     match error {
         RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
         RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
-        RunError::NoEnd(_) | RunError::Ended(..) | RunError::NotRestored(_) => false,
+        RunError::NoEnd(_) | RunError::Ended { .. } | RunError::NotRestored(_) => false,
     }
 }

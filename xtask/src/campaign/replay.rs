@@ -36,9 +36,9 @@ pub struct Args {
     /// Show how the fault has spread, at each checkpoint and while the guest is late
     #[arg(long)]
     diff: bool,
-    /// How the guest is put back
-    #[arg(long, value_enum, default_value = "rewind")]
-    restore: RestoreArg,
+    /// How the guest is put back [default: as in the campaign, and rewind for a file]
+    #[arg(long, value_enum)]
+    restore: Option<RestoreArg>,
 }
 
 /// How many came out, and how many of them as before.
@@ -74,10 +74,10 @@ fn of_campaign(args: &Args) -> Result<Count> {
         records.push((id, record));
     }
     let prepared = prepared_of(&store)?;
-    let how =
-        How { restore: args.restore, hang_factor: store.spec().trial.hang_factor, no_early_stop: false };
-    let mut options = how.options()?;
-    options.wall = store.spec().trial.wall;
+    let mut options = store.spec().trial.options(interrupt::raised);
+    if let Some(restore) = args.restore {
+        options.restore = restore.into();
+    }
     note_missing(&prepared.template, options.restore);
     let parent = clones_dir()?;
     let mut worker = Worker::new(&prepared.template, &prepared.golden, &parent, options);
@@ -123,7 +123,8 @@ fn of_lines(args: &Args) -> Result<Count> {
             ));
         }
         trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
-        let how = How { restore: args.restore, hang_factor, no_early_stop: !early_stop };
+        let restore = args.restore.unwrap_or(RestoreArg::Rewind);
+        let how = How { restore, hang_factor, no_early_stop: !early_stop };
         let options = how.options()?;
         note_missing(&template, options.restore);
         let parent = clones_dir()?;

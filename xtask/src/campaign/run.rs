@@ -55,17 +55,20 @@ pub fn default_workers() -> usize {
 /// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed.
 pub fn prepared_of(store: &Store) -> Result<Prepared> {
     let spec = store.spec();
-    let Prepared { template, mut golden } = prepare(&guest_of(spec)?, spec.trial.spacing)?;
-    // Its checkpoints are the campaign's own: where they lie depends on the host that measured them.
+    let mut prepared = prepare(&guest_of(spec)?, spec.trial.spacing)?;
+    // Its checkpoints are the campaign's own: where they lie depends on the host that measured them. What is
+    // the same each time must be the same here, too.
     if let Some(kept) = store.attachment("golden")? {
         let kept: Golden = serde_json::from_slice(&kept)
             .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
             .exit_with(Code::Usage)?;
-        if kept.template == golden.template {
-            golden = kept;
+        if kept.template == prepared.golden.template {
+            if kept.agrees() {
+                store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
+            }
+            prepared.golden = kept;
         }
     }
-    let prepared = Prepared { template, golden };
     store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
     Ok(prepared)
 }

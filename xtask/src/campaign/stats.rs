@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use flipsim::campaign::summary::By;
+use flipsim::report::look::visible;
 use flipsim::campaign::{Store, Summary};
 use flipsim::schedule::{MONTH, Mission, UpsetRate};
 use flipsim::stats::fit::FitPerMbit;
@@ -154,6 +155,6 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(costs) = &summary.costs {
         text += &show::cost_table(costs);
     }
-    outln!("{}", text.trim_end());
+    outln!("{}", visible(text.trim_end()));
     Ok(())
 }

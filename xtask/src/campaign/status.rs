@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use flipsim::campaign::{Store, Summary};
+use flipsim::report::look::visible;
 
 use super::new::path_of;
 use super::show::Intervals;
@@ -76,7 +77,7 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
 pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
     let summary = Summary::new(store, &intervals.options())?;
     let text = super::show::overview(&summary, store.running(), intervals.method());
-    outln!("{}", text.trim_end());
+    outln!("{}", visible(text.trim_end()));
     Ok(())
 }
 

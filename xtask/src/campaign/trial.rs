@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use flipsim::fault::{Fault, hex_value};
 use flipsim::golden::{Golden, RunError, Runner, describe};
 use flipsim::memory::PhysRange;
+use flipsim::report::look::visible;
 use flipsim::target::TargetError;
 use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
@@ -91,17 +92,23 @@ pub enum RestoreArg {
     Loadvm,
 }
 
+impl From<RestoreArg> for Restore {
+    fn from(way: RestoreArg) -> Restore {
+        match way {
+            RestoreArg::Rewind => Restore::Rewind,
+            RestoreArg::Clone => Restore::Clone,
+            RestoreArg::Loadvm => Restore::Loadvm,
+        }
+    }
+}
+
 impl How {
     /// The same for the library.
     pub fn options(&self) -> Result<TrialOptions> {
         if !(1.0..=1000.0).contains(&self.hang_factor) {
             bail!(exit_error(Code::Usage, format!("--hang-factor {}: from 1 to 1000", self.hang_factor)));
         }
-        let restore = match self.restore {
-            RestoreArg::Rewind => Restore::Rewind,
-            RestoreArg::Clone => Restore::Clone,
-            RestoreArg::Loadvm => Restore::Loadvm,
-        };
+        let restore = self.restore.into();
         Ok(TrialOptions {
             restore,
             hang_factor: self.hang_factor,
@@ -390,7 +397,7 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
         parts.push(format!("{} at {}", end.unwrap_or_default(), since(VirtualNs(record.end_ns), begin)));
     }
     if let Some(title) = &record.title {
-        parts.push(title.clone());
+        parts.push(visible(title));
     }
     if let Some(at) = at(record.detected_ns) {
         parts.push(format!("noticed by {at}"));
@@ -427,7 +434,7 @@ fn result(record: &TrialRecord) -> Result<()> {
     match record.outcome {
         None => bail!(exit_error(Code::NotFlipped, "the flip did not take; the record says why")),
         Some(Outcome::Infra) => {
-            let text = "QEMU stopped the guest for a reason of its own; this trial says nothing";
+            let text = format!("{}; this trial says nothing", record.lost_because());
             bail!(exit_error(Code::GuestLost, text))
         }
         Some(_) => Ok(()),

@@ -154,3 +154,44 @@ fn any_trial_of_a_campaign_comes_out_the_same_again() {
     let page = text(&ok(&["report", &campaign.0, "--html", "-"]));
     assert!(page.contains(&format!("cargo xtask campaign replay {} --trial ", campaign.0)));
 }
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn after_an_exception_storm_a_worker_goes_on_by_every_way_of_going_back() {
+    // The highest byte of the first instruction of the kernel's own exception handler, 0xd1, becomes 0.
+    let probe = ["campaign", "trial", "--json", "--at", "5ms", "--ram", "vectors+0x203", "--mask", "0xd1"];
+    let probe = &json_lines(&ok(&probe))[0]["trial"];
+    assert_eq!((&probe["old"], &probe["end"]), (&"0xd1".into(), &"exception-storm".into()), "{probe}");
+    let address = probe["plan"]["fault"]["address"].clone();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("storm.toml");
+    let mut first = None;
+    for way in ["rewind", "clone", "loadvm"] {
+        let place = address.as_u64().map_or_else(|| address.as_str().unwrap().to_owned(), |at| format!("{at:#x}"));
+        let text = format!(
+            "seed = 5\ntrials = 3\npattern = \"mask:0xd1\"\n[trial]\nrestore = \"{way}\"\n\
+             [[stratum]]\nname = \"storm\"\ntargets = [\"range:{place}+1\"]\n"
+        );
+        std::fs::write(&spec, text).unwrap();
+        let campaign = Campaign::new(&format!("storm-{way}"), &["--spec", spec.to_str().unwrap()]);
+        let output = text_of_run(&campaign);
+        let found = results(&campaign.0);
+        assert_eq!(found.len(), 3, "{output}");
+        for row in &found {
+            assert_eq!(row["record"]["outcome"], "crash", "{row}");
+            assert_eq!(row["record"]["end"], "exception-storm", "{row}");
+        }
+        assert!(!output.contains("was lost"), "{output}");
+        let disk = |mut rows: Vec<Value>| {
+            // By loadvm nobody knows what is on the disk.
+            rows.iter_mut().for_each(|row| row["record"]["state"]["disk"] = Value::Null);
+            rows
+        };
+        let found = disk(found);
+        assert_eq!(*first.get_or_insert_with(|| found.clone()), found, "{way}");
+    }
+}
+
+fn text_of_run(campaign: &Campaign) -> String {
+    text(&ok(&["campaign", "run", &campaign.0, "--workers", "1"]))
+}

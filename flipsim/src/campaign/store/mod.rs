@@ -393,9 +393,11 @@ impl Store {
             }
         }
         if record.outcome == Some(Outcome::Infra) {
-            let error = format!("QEMU stopped the guest for a reason of its own ({:?})", record.end);
+            let error = record.lost_because();
             return self.lose(&planned, &error, Some(record));
         }
+        // Of the times before only the store knows.
+        let record = &TrialRecord { attempts: self.lost_of(id)? + 1, ..record.clone() };
         let row = row_of(record)?;
         let console = record.console.as_ref().map(|console| pack(console.as_bytes()));
         let transaction = self.begin(id)?;
@@ -415,6 +417,14 @@ impl Store {
         written().map_err(&error)?;
         transaction.commit().map_err(&error)?;
         Ok(Recorded::Done)
+    }
+
+    /// How often the laboratory has lost a trial.
+    fn lost_of(&self, id: TrialId) -> Result<u32, StoreError> {
+        let sql = "SELECT count(*) FROM attempt WHERE trial = ?1";
+        let asked = self.conn.prepare_cached(sql);
+        let count = asked.and_then(|mut sql| sql.query_row([id.0.cast_signed()], |row| row.get(0)));
+        count.map_err(sqlite("read", &self.path))
     }
 
     /// Records that the laboratory lost a trial: QEMU died, a socket was lost. After as many times as the

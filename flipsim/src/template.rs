@@ -803,7 +803,7 @@ mod tests {
         let path = template(folder.path());
         fs::write(path.join(INFO), "{\"format\": 9, \"more\": 1}").unwrap();
         let text = Template::open(&path).unwrap_err().to_string();
-        assert!(text.contains("it has format 9, this lab makes 1"), "{text}");
+        assert!(text.contains("it has format 9, this lab makes 2"), "{text}");
         fs::write(path.join(INFO), "{").unwrap();
         assert!(matches!(Template::open(&path), Err(TemplateError::Unusable { .. })));
     }

@@ -297,9 +297,11 @@ impl TrialRecord {
     #[must_use]
     pub fn lost_because(&self) -> String {
         match self.end {
-            Some(End::WallTime) => "the guest did not get on for a long time on the host's clock; is the host \
+            Some(End::WallTime) => {
+                "the guest did not get on for a long time on the host's clock; is the host \
                                     overloaded, or was it paused?"
-                .to_owned(),
+                    .to_owned()
+            }
             end => format!("QEMU stopped the guest for a reason of its own ({end:?})"),
         }
     }

@@ -112,7 +112,8 @@ mod tests {
     use super::*;
 
     fn standing(lab: Result<&str, &str>, last: Option<(u64, u64)>) -> Standing {
-        let last = last.map(|(done, trials)| Campaign { name: "first".to_owned(), done, trials, running: None });
+        let last =
+            last.map(|(done, trials)| Campaign { name: "first".to_owned(), done, trials, running: None });
         Standing {
             arch: Arch::default(),
             lab: lab.map(str::to_owned).map_err(str::to_owned),

@@ -14,7 +14,6 @@ use crate::record::Timing;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
-use crate::trial::Outcome;
 
 /// The version of a comparison's keys.
 pub const FORMAT: u32 = 1;

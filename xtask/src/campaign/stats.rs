@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use flipsim::campaign::summary::By;
-use flipsim::report::look::visible;
 use flipsim::campaign::{Store, Summary};
+use flipsim::report::look::visible;
 use flipsim::schedule::{MONTH, Mission, UpsetRate};
 use flipsim::stats::fit::FitPerMbit;
 

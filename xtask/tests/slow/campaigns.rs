@@ -167,9 +167,10 @@ fn after_an_exception_storm_a_worker_goes_on_by_every_way_of_going_back() {
     let spec = folder.path().join("storm.toml");
     let mut first = None;
     for way in ["rewind", "clone", "loadvm"] {
-        let place = address.as_u64().map_or_else(|| address.as_str().unwrap().to_owned(), |at| format!("{at:#x}"));
+        let place =
+            address.as_u64().map_or_else(|| address.as_str().unwrap().to_owned(), |at| format!("{at:#x}"));
         let text = format!(
-            "seed = 5\ntrials = 3\npattern = \"mask:0xd1\"\n[trial]\nrestore = \"{way}\"\n\
+            "name = \"storm\"\nseed = 5\ntrials = 3\npattern = \"mask:0xd1\"\nrestore = \"{way}\"\n\
              [[stratum]]\nname = \"storm\"\ntargets = [\"range:{place}+1\"]\n"
         );
         std::fs::write(&spec, text).unwrap();

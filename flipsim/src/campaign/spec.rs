@@ -790,6 +790,13 @@ trials = 100
     }
 
     #[test]
+    fn the_demonstration_s_file_is_a_specification() {
+        let spec = CampaignSpec::from_toml(include_str!("../../../docs/examples/demo.toml")).unwrap();
+        let trials: Vec<_> = spec.strata.iter().map(|stratum| stratum.trials).collect();
+        assert_eq!(trials, [Some(2000), Some(1000), Some(1000)]);
+    }
+
+    #[test]
     fn what_is_wrong_is_shown_with_its_line() {
         for (from, to, line, says) in [
             ("seed", "sed", "line 3", "unknown field `sed`"),

@@ -11,8 +11,11 @@ use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
 use flipsim::campaign::store::{Recorded, Shard};
+use flipsim::campaign::summary::Class;
 use flipsim::clone::CloneDisk;
 use flipsim::golden::{Golden, Runner};
+use flipsim::stats::proportion::wilson;
+use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
@@ -168,6 +171,7 @@ impl Line {
             }
             Progress::TakenBack(count, why) => {
                 self.end();
+                self.done = self.done.saturating_sub(*count as u64);
                 eprintln!("warning: {why}; {count} trials since the last check are carried out again");
             }
             Progress::Unchecked(0, _) | Progress::Tick => {}
@@ -178,7 +182,11 @@ impl Line {
         }
         if self.live && self.told.elapsed() > Duration::from_millis(200) {
             self.told = Instant::now();
-            eprint!("\r\x1b[K{}", self.text());
+            // A line that is wider than the terminal could not be taken back.
+            let width =
+                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col.max(20));
+            let text: String = self.text().chars().take(usize::from(width) - 1).collect();
+            eprint!("\r\x1b[K{text}");
         }
     }
 
@@ -188,11 +196,29 @@ impl Line {
         let left = (self.pending as u64).saturating_sub(self.done) as f64 / rate.max(1e-3);
         let counts: Vec<String> = self.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         format!(
-            "{}/{}  {rate:.1}/s  {} left  {}",
+            "{}/{}  {rate:.1}/s  {} left  {}{}",
             self.done,
             self.pending,
             format_duration(Duration::from_secs_f64(left.min(1e8))),
+            self.failures(),
             counts.join("  ")
+        )
+    }
+
+    /// The rate of failures in what was just carried out, with its interval.
+    fn failures(&self) -> String {
+        let count = |outcome: &Outcome| self.counts.get(outcome.name()).copied().unwrap_or(0);
+        let failed: u64 =
+            Outcome::ALL.iter().filter(|outcome| Class::Failure.has(**outcome)).map(count).sum();
+        let all: u64 = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Infra).map(count).sum();
+        let Ok(observed) = Observed::new(failed, all) else { return String::new() };
+        let interval = wilson(observed, Confidence::P95);
+        let percent = |share: f64| share * 100.0;
+        format!(
+            "failures {:.1} % ({:.1} to {:.1})  ",
+            percent(observed.rate()),
+            percent(interval.lower),
+            percent(interval.upper)
         )
     }
 
@@ -200,5 +226,24 @@ impl Line {
         if self.live {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_has_the_rate_of_failures_with_its_interval() {
+        let mut line = Line::new(200);
+        assert!(!line.text().contains("failures"), "{}", line.text());
+        line.done = 104;
+        for (name, count) in [("masked", 50), ("latent", 46), ("sdc", 3), ("crash", 1), ("not flipped", 4)] {
+            line.counts.insert(name, count);
+        }
+        let text = line.text();
+        assert!(text.starts_with("104/200  "), "{text}");
+        // 4 of 100: what did not take is in no rate.
+        assert!(text.contains("failures 4.0 % (1.6 to 9.8)  crash 1  latent 46"), "{text}");
     }
 }

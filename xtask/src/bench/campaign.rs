@@ -227,7 +227,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
             Runner::start(&template, &parent, CloneDisk::Memory, interrupt::raised).map_err(run_error)?;
         GuestNames::read(&template, &mut runner)?
     };
-    let workers = if way == Way::One { 1 } else { default_workers() };
+    let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };
     let mut trial = spec.trial.options(interrupt::raised);
     if way == Way::Start {
         trial.restore = Restore::Clone;
@@ -271,7 +271,12 @@ fn killed(args: &Args, file: &Path) -> Result<Went> {
             bail!("`campaign run` failed after it was killed {kills} times: {status}");
         }
         let seconds = began.elapsed().as_secs_f64();
-        return Ok(Went { workers: default_workers(), seconds, storing: Duration::ZERO, peak_mib: None });
+        return Ok(Went {
+            workers: default_workers(args.memory.unwrap_or(0)),
+            seconds,
+            storing: Duration::ZERO,
+            peak_mib: None,
+        });
     }
 }
 

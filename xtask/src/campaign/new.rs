@@ -185,7 +185,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(difference) = &golden.difference {
         outln!("only outputs are compared: {difference}");
     }
-    let workers = super::run::default_workers();
+    let workers = super::run::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let each =
         golden.run_seconds / 2.0 + golden.compare_seconds * golden.checkpoints.len() as f64 / 2.0 + 0.02;

@@ -17,7 +17,7 @@ use flipsim::golden::{Golden, Runner};
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
-use flipsim::units::format_duration;
+use flipsim::units::{format_duration, format_size};
 
 use super::new::{guest_of, manifest, path_of};
 use super::prepare::{GuestNames, Prepared, note_missing, prepare, run_error};
@@ -39,7 +39,7 @@ any time. A shard is a fixed part of the plan, for another machine with a copy o
 pub struct Args {
     /// The campaign's name, or its file
     name: String,
-    /// How many guests run side by side [default: one a core]
+    /// How many guests run side by side [default: one a core, if memory suffices]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     workers: Option<u64>,
     /// Only this part of the plan
@@ -50,9 +50,36 @@ pub struct Args {
     quiet: bool,
 }
 
-/// One a core.
-pub fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// What a worker takes beside the RAM that its guest writes, in bytes: QEMU itself, and the code it translates.
+const WORKER: u64 = 160 << 20;
+
+/// One a core, and no more than the host has memory for should every guest write all of its RAM.
+pub fn default_workers(guest_ram: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let Some(available) = available_memory() else { return cores };
+    let fit = fitting(available, guest_ram);
+    if fit < cores {
+        eprintln!(
+            "note: {fit} workers instead of {cores}: {} of memory are available, and a guest may take {}; \
+             --workers says otherwise",
+            format_size(available),
+            format_size(guest_ram + WORKER)
+        );
+    }
+    fit.min(cores)
+}
+
+fn fitting(available: u64, guest_ram: u64) -> usize {
+    usize::try_from(available / (guest_ram + WORKER)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Memory that can be had without swapping, in bytes.
+///
+/// Source: Linux, `Documentation/filesystems/proc.rst`, `MemAvailable`.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed.
@@ -95,8 +122,10 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     note_missing(&prepared.template, spec.trial.restore);
-    let workers =
-        args.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or_else(default_workers);
+    let workers = args
+        .workers
+        .and_then(|workers| usize::try_from(workers).ok())
+        .unwrap_or_else(|| default_workers(prepared.template.info().plan.spec.memory));
     let options = RunOptions {
         workers,
         shard,
@@ -232,6 +261,14 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_workers_as_the_host_has_memory_for_and_one_at_least() {
+        assert_eq!(fitting(4 << 30, 128 << 20), 14);
+        assert_eq!(fitting(4 << 30, 2 << 30), 1);
+        assert_eq!(fitting(0, 2 << 30), 1);
+        assert!(available_memory().is_some_and(|bytes| bytes > 16 << 20));
+    }
 
     #[test]
     fn the_live_line_has_the_rate_of_failures_with_its_interval() {

@@ -220,9 +220,13 @@ pub fn format_duration(duration: Duration) -> String {
         1_000..1_000_000 => format!("{:.1} µs", value / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
         1_000_000_000..120_000_000_000 => format!("{:.2} s", value / 1e9),
-        _ => {
+        120_000_000_000..7_200_000_000_000 => {
             let seconds = duration.as_secs();
             format!("{} min {:02} s", seconds / 60, seconds % 60)
+        }
+        _ => {
+            let minutes = duration.as_secs() / 60;
+            format!("{} h {:02} min", minutes / 60, minutes % 60)
         }
     }
 }
@@ -286,6 +290,8 @@ mod tests {
         assert_eq!(format_duration(Duration::from_nanos(999)), "999 ns");
         assert_eq!(format_duration(Duration::from_micros(146)), "146.0 µs");
         assert_eq!(format_duration(Duration::from_secs(754)), "12 min 34 s");
+        assert_eq!(format_duration(Duration::from_secs(7199)), "119 min 59 s");
+        assert_eq!(format_duration(Duration::from_secs(48_173)), "13 h 22 min");
         assert_eq!(format_size(1023), "1023 B");
         assert_eq!(format_size(128 << 20), "128.0 MiB");
     }

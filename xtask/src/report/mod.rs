@@ -73,7 +73,10 @@ enum Sub {
 
 /// A campaign that is read.
 fn open(name: &str) -> Result<Store> {
-    Store::open_readonly(&path_of(name)?).map_err(store_error)
+    let store = Store::open_readonly(&path_of(name)?).map_err(store_error)?;
+    // Table, pictures and rows are of one moment, also of a campaign that goes on.
+    store.hold().map_err(store_error)?;
+    Ok(store)
 }
 
 fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {

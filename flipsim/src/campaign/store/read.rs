@@ -228,6 +228,18 @@ impl Store {
         Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
     }
 
+    /// Has all that is read from here on see the file as it is now, whatever is recorded meanwhile. For a store
+    /// that is only read.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hold(&self) -> Result<(), StoreError> {
+        let error = sqlite("read", &self.path);
+        self.conn.execute_batch("BEGIN DEFERRED").map_err(&error)?;
+        // What is seen is what is there at the first read.
+        self.conn.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).map_err(&error)
+    }
+
     /// A trial of the plan.
     ///
     /// # Errors

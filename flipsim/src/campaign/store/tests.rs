@@ -211,6 +211,19 @@ fn results_are_read_page_by_page_to_the_end() {
 }
 
 #[test]
+fn who_holds_a_store_sees_one_moment_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.db");
+    let mut store = create(&path, 50);
+    record_next(&mut store, 3);
+    let (held, other) = (Store::open_readonly(&path).unwrap(), Store::open_readonly(&path).unwrap());
+    held.hold().unwrap();
+    record_next(&mut store, 2);
+    assert_eq!((held.results().count(), other.results().count()), (3, 5));
+    assert_eq!(held.status().unwrap().done, 3);
+}
+
+#[test]
 fn a_batch_of_a_thousand_is_over_before_the_next_begins() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(&folder.path().join("c.db"), 2500);

@@ -7,8 +7,9 @@
 //!
 //! Invariants: **a trial is in the store before its worker is given the next one**. The coordinator alone
 //! touches the store. A worker is a QEMU process that may die at any moment; what it was doing is begun
-//! anew. Trials are handed out in the order of their time, a batch after the other, so that every worker walks forward. **A worker
-//! ends with its way back checked**: what it did since the check before is taken back where that fails.
+//! anew. Trials are handed out in the order of their time, a batch after the other, so that every worker
+//! walks forward. **A worker ends with its way back checked**: what it did since the check before is taken
+//! back where that fails.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! and makes the command fail.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,17 +15,14 @@ use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
 use flipsim::campaign::store::Shard;
-use flipsim::clone::CloneDisk;
 use flipsim::fault::fault_rng;
-use flipsim::golden::Runner;
 use flipsim::trial::{Restore, TrialRecord};
 use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::campaign::new::guest_of;
-use crate::campaign::prepare::{GuestNames, Prepared, prepare, run_error};
-use crate::campaign::run::default_workers;
+use crate::campaign::prepare::{GuestNames, Prepared};
+use crate::campaign::run::{default_workers, prepared_of};
 use crate::determinism::Load;
 use crate::progress::Step;
 use crate::template::clones_dir;
@@ -128,12 +125,15 @@ pub fn run(args: &Args) -> Result<()> {
     let mut report = Report { format: 1, rows: Vec::new() };
     for workload in &args.workload {
         for stratum in &args.strata {
-            let plan = folder.path().join("plan.sqlite");
+            let drawn = tempfile::tempdir_in(folder.path())?;
+            let plan = drawn.path().join("plan.sqlite");
             new(args, workload, stratum, &plan)?;
             let mut first: Option<Vec<TrialRecord>> = None;
             for way in &args.ways {
                 interrupt::check()?;
-                let file = folder.path().join("way.sqlite");
+                // SQLite keeps more than one file.
+                let own = tempfile::tempdir_in(folder.path())?;
+                let file = own.path().join("way.sqlite");
                 std::fs::copy(&plan, &file).context("cannot copy the plan")?;
                 let step = Step::spinner(format!("{workload}, {stratum}: {} trials, {way:?}", args.count));
                 let went = match way {
@@ -155,9 +155,7 @@ pub fn run(args: &Args) -> Result<()> {
                     }
                 }
                 report.rows.push(row);
-                remove(&file)?;
             }
-            remove(&plan)?;
         }
     }
     if args.json {
@@ -169,20 +167,6 @@ pub fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} trials came out differently by another way"),
     }
-}
-
-/// A campaign's file, and what SQLite keeps beside it.
-fn remove(file: &Path) -> Result<()> {
-    for ending in ["", "-wal", "-shm"] {
-        let path = PathBuf::from(format!("{}{ending}", file.display()));
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot delete {}", path.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// This program, with arguments that are no shell's.
@@ -220,13 +204,9 @@ struct Went {
 fn whole(way: Way, file: &Path) -> Result<Went> {
     let mut store = Store::open(file)?;
     let spec = store.spec().clone();
-    let Prepared { template, golden } = prepare(&guest_of(&spec)?, spec.trial.spacing)?;
+    let Prepared { template, golden } = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = {
-        let mut runner =
-            Runner::start(&template, &parent, CloneDisk::Memory, interrupt::raised).map_err(run_error)?;
-        GuestNames::read(&template, &mut runner)?
-    };
+    let names = GuestNames::of(&template)?;
     let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };
     let mut trial = spec.trial.options(interrupt::raised);
     if way == Way::Start {

@@ -134,9 +134,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     ));
     if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
-        let mut runner = Runner::start(&template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
-            .map_err(run_error)?;
-        let names = GuestNames::read(&template, &mut runner)?;
+        let names = GuestNames::of(&template)?;
         let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
         for offset in &golden.pages_apart {
             let address = GuestPhys(first + offset);
@@ -187,6 +185,13 @@ pub struct GuestNames {
 }
 
 impl GuestNames {
+    /// Reads them off a guest that is started for it.
+    pub fn of(template: &Template) -> Result<GuestNames> {
+        let mut runner = Runner::start(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
+        GuestNames::read(template, &mut runner)
+    }
+
     /// Reads them off a guest at its quiescent point.
     pub fn read(template: &Template, runner: &mut Runner) -> Result<GuestNames> {
         let target = runner.guest.target();

@@ -12,15 +12,14 @@ use flipsim::campaign::Store;
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
 use flipsim::campaign::store::{Recorded, Shard};
 use flipsim::campaign::summary::Class;
-use flipsim::clone::CloneDisk;
-use flipsim::golden::{Golden, Runner};
+use flipsim::golden::Golden;
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
 use flipsim::units::{format_duration, format_size};
 
 use super::new::{guest_of, manifest, path_of};
-use super::prepare::{GuestNames, Prepared, note_missing, prepare, run_error};
+use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
@@ -86,20 +85,28 @@ fn available_memory() -> Option<u64> {
 pub fn prepared_of(store: &Store) -> Result<Prepared> {
     let spec = store.spec();
     let mut prepared = prepare(&guest_of(spec)?, spec.trial.spacing)?;
+    let kept = store.attachment("golden")?.map(|kept| {
+        serde_json::from_slice::<Golden>(&kept)
+            .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
+            .exit_with(Code::Usage)
+    });
+    let kept = kept.transpose()?.filter(|kept| kept.template == prepared.golden.template);
+    let check = |prepared: &Prepared| -> Result<()> {
+        store.check_unchanged(&manifest(prepared)?).exit_with(Code::Usage)
+    };
     // Its checkpoints are the campaign's own: where they lie depends on the host that measured them. What is
     // the same each time must be the same here, too.
-    if let Some(kept) = store.attachment("golden")? {
-        let kept: Golden = serde_json::from_slice(&kept)
-            .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
-            .exit_with(Code::Usage)?;
-        if kept.template == prepared.golden.template {
-            if kept.agrees() {
-                store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
-            }
+    match kept {
+        None => check(&prepared)?,
+        Some(kept) if kept.agrees() => {
+            check(&prepared)?;
             prepared.golden = kept;
         }
+        Some(kept) => {
+            prepared.golden = kept;
+            check(&prepared)?;
+        }
     }
-    store.check_unchanged(&manifest(&prepared)?).exit_with(Code::Usage)?;
     Ok(prepared)
 }
 
@@ -110,11 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = {
-        let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
-            .map_err(run_error)?;
-        GuestNames::read(&prepared.template, &mut runner)?
-    };
+    let names = GuestNames::of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let pending = store.pending(shard)?.len();
     if pending == 0 {

@@ -397,7 +397,8 @@ impl Store {
             return self.lose(&planned, &error, Some(record));
         }
         // Of the times before only the store knows.
-        let record = &TrialRecord { attempts: self.lost_of(id)? + 1, ..record.clone() };
+        let lost = lost_attempts(&self.conn, id).map_err(sqlite("read", &self.path))?;
+        let record = &TrialRecord { attempts: lost + 1, ..record.clone() };
         let row = row_of(record)?;
         let console = record.console.as_ref().map(|console| pack(console.as_bytes()));
         let transaction = self.begin(id)?;
@@ -417,14 +418,6 @@ impl Store {
         written().map_err(&error)?;
         transaction.commit().map_err(&error)?;
         Ok(Recorded::Done)
-    }
-
-    /// How often the laboratory has lost a trial.
-    fn lost_of(&self, id: TrialId) -> Result<u32, StoreError> {
-        let sql = "SELECT count(*) FROM attempt WHERE trial = ?1";
-        let asked = self.conn.prepare_cached(sql);
-        let count = asked.and_then(|mut sql| sql.query_row([id.0.cast_signed()], |row| row.get(0)));
-        count.map_err(sqlite("read", &self.path))
     }
 
     /// Records that the laboratory lost a trial: QEMU died, a socket was lost. After as many times as the
@@ -473,8 +466,7 @@ impl Store {
             let now = Timestamp::now().as_millisecond();
             let sql = "INSERT INTO attempt (trial, recorded_ms, error, record) VALUES (?1, ?2, ?3, ?4)";
             transaction.prepare_cached(sql)?.execute(params![id, now, cause, record])?;
-            let sql = "SELECT count(*) FROM attempt WHERE trial = ?1";
-            let lost: u32 = transaction.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+            let lost = lost_attempts(&transaction, planned.id)?;
             if lost < allowed {
                 return Ok(Recorded::Again(allowed - lost));
             }
@@ -603,6 +595,12 @@ fn insert_result(conn: &Connection, id: TrialId, stratum: u32, row: &Row<'_>) ->
         row.record,
     ])?;
     Ok(())
+}
+
+/// How often the laboratory has lost a trial.
+fn lost_attempts(conn: &Connection, id: TrialId) -> rusqlite::Result<u32> {
+    let sql = "SELECT count(*) FROM attempt WHERE trial = ?1";
+    conn.prepare_cached(sql)?.query_row([id.0.cast_signed()], |row| row.get(0))
 }
 
 /// Which file a path leads to: device and inode.

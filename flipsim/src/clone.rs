@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::live::LiveTarget;
 use crate::machine::process;
 use crate::machine::run::{ProcessId, RunDir};
-use crate::machine::spec::{CONSOLE_LOG, Disk, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
+use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
 use crate::memory::RangeSet;
 use crate::net::{Endpoint, Timeouts};
 use crate::qmp::{Event, QmpClient, QmpError};
@@ -175,6 +175,7 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
         ram_file: Some(RamFile { path: template.ram_file(), shared: false }),
         incoming: true,
         stay_at_end: true,
+        console: Console::Log,
         ..template.info().plan.boot_spec()
     }
 }

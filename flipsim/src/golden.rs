@@ -17,14 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::ability::Abilities;
 use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::live::WALL_TIME;
-use crate::machine::console::{LineSplitter, Marker, marker};
+use crate::machine::console::LineSplitter;
+use crate::machine::signals::Signals;
 use crate::mark::{Digest128, MarkError, StateDigest};
 use crate::qmp::QmpError;
 use crate::target::{Target, TargetError};
 use crate::template::{Template, TemplateError};
 use crate::units::{VirtualNs, format_duration};
-
-pub(crate) use self::output::same_output;
 
 /// The version of a stored golden run.
 pub const FORMAT: u32 = 2;
@@ -96,15 +95,16 @@ pub struct Console {
     file: File,
     said: Vec<u8>,
     lines: LineSplitter,
+    signals: Signals,
     done: bool,
 }
 
 impl Console {
-    /// Listens from now on.
+    /// Listens from now on, to a guest that speaks by these signals.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn open(path: &Path) -> Result<Self, RunError> {
+    pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
         let file = File::options().read(true).write(true).open(path).map_err(error)?;
         let mut console = Console {
@@ -112,6 +112,7 @@ impl Console {
             file,
             said: Vec::new(),
             lines: LineSplitter::default(),
+            signals: signals.clone(),
             done: false,
         };
         console.restart(&[])?;
@@ -136,7 +137,7 @@ impl Console {
 
     fn read_lines(&mut self, from: usize) {
         let lines = self.lines.push(&self.said[from..]);
-        self.done |= lines.iter().any(|line| matches!(marker(line), Some(Marker::Done(_))));
+        self.done |= lines.iter().any(|line| self.signals.is_done(line));
     }
 
     /// Takes in what is new.
@@ -221,7 +222,7 @@ impl Runner {
         if template.info().abilities.mark {
             guest.target().stop_at_storms()?;
         }
-        let console = Console::open(&guest.console())?;
+        let console = Console::open(&guest.console(), &template.info().plan.signals)?;
         let abilities = template.info().abilities;
         Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
     }
@@ -409,6 +410,9 @@ pub struct Golden {
     /// What the QEMU that it was measured with can do.
     #[serde(default, skip_serializing_if = "Abilities::is_all")]
     pub abilities: Abilities,
+    /// How the guest speaks.
+    #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
+    pub signals: Signals,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.
@@ -492,6 +496,7 @@ impl Golden {
             difference,
             pages_apart,
             abilities,
+            signals: template.info().plan.signals.clone(),
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })
@@ -792,7 +797,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("console.log");
         std::fs::write(&path, "before\n").unwrap();
-        let mut console = Console::open(&path).unwrap();
+        let mut console = Console::open(&path, &Signals::default()).unwrap();
         let mut file = File::options().append(true).open(&path).unwrap();
         write!(file, "FLIPSIM DONE workload=x dig").unwrap();
         console.poll().unwrap();
@@ -824,6 +829,7 @@ mod tests {
             difference: None,
             pages_apart: Vec::new(),
             abilities: Abilities::ALL,
+            signals: Signals::default(),
             run_seconds: 1.0,
             compare_seconds: 0.5,
         };

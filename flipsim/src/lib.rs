@@ -30,6 +30,7 @@
 pub mod ability;
 pub mod arch;
 pub mod campaign;
+pub mod causes;
 pub mod classify;
 pub mod clone;
 pub mod fault;

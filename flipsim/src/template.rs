@@ -33,6 +33,7 @@ use crate::live::{AttachError, LiveTarget, VirtualClock};
 use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::process::{self, ProcessError};
 use crate::machine::run::{RunDir, RunError};
+use crate::machine::signals::Signals;
 use crate::machine::spec::{
     CONSOLE_LOG, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, RamFile,
 };
@@ -192,8 +193,11 @@ pub struct TemplatePlan {
     pub qemu_version: String,
     /// The workload that it is about to start.
     pub workload: Option<String>,
-    /// The kernel with its symbols.
+    /// The kernel's symbols.
     pub vmlinux: Option<PathBuf>,
+    /// How the guest gets to its quiescent point, and how it speaks.
+    #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
+    pub signals: Signals,
 }
 
 impl TemplatePlan {
@@ -219,18 +223,22 @@ impl TemplatePlan {
             ("kernel", spec.kernel.as_path()),
             ("image", base.path.as_path()),
         ];
-        fixed.into_iter().chain(vmlinux.iter().map(|path| ("vmlinux", path.as_path())))
+        let others = [("initrd", &spec.initrd), ("vmlinux", vmlinux)];
+        let others = others.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?)));
+        fixed.into_iter().chain(others)
     }
 
     /// The guest as it is booted, in a folder of its own.
-    pub(crate) fn boot_spec(&self) -> MachineSpec {
+    #[must_use]
+    pub fn boot_spec(&self) -> MachineSpec {
         MachineSpec {
             disk: Some(Disk { path: DISK.into(), format: "qcow2".to_owned(), writes: DiskWrites::Keep }),
             share: None,
             ram_file: Some(RamFile { path: RAM.into(), shared: true }),
             incoming: false,
             stay_at_end: false,
-            console: Console::Log,
+            // Only where something is typed does anything but the log hang on it.
+            console: if self.signals.types() { Console::Socket } else { Console::Log },
             start_stopped: true,
             monitor: None,
             gdb: GdbPort::Socket,
@@ -253,7 +261,7 @@ pub struct TemplateInfo {
     pub plan: TemplatePlan,
     /// QEMU's arguments then.
     pub command: Vec<String>,
-    /// The files it was made from, by what they are for: `qemu`, `kernel`, `image`, `vmlinux`.
+    /// The files it was made from, by what they are for: `qemu`, `kernel`, `initrd`, `image`, `vmlinux`.
     pub inputs: BTreeMap<String, Input>,
     /// Virtual time and instruction count at the quiescent point; nothing where QEMU cannot be asked.
     pub clock: Option<VirtualClock>,
@@ -541,7 +549,8 @@ pub fn boot(
     target.interrupt_by(options.interrupted);
     let alive = || matches!(qemu.0.try_wait(), Ok(None));
     let step = || boot::step(&mut target);
-    let ready = wait_ready(&run, None, options.timeout, alive, options.interrupted, on_line, step)?;
+    let ready =
+        wait_ready(&run, None, &plan.signals, options.timeout, alive, options.interrupted, on_line, step)?;
     Ok(Booted { target, ready, qemu })
 }
 
@@ -691,6 +700,9 @@ mod tests {
         TemplatePlan {
             spec: MachineSpec {
                 arch,
+                machine: None,
+                cpu: None,
+                initrd: None,
                 qemu: file("qemu"),
                 kernel: file("Image"),
                 disk: None,
@@ -714,6 +726,7 @@ mod tests {
             qemu_version: "7".into(),
             workload: Some("sha256".into()),
             vmlinux: None,
+            signals: Signals::default(),
         }
     }
 

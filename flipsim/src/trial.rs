@@ -19,7 +19,6 @@ use crate::clone::CloneDisk;
 use crate::fault::{Fault, Flip, FlipError, flip, hex_value};
 use crate::golden::{
     Checkpoint, End, Golden, Got, RunError, Runner, describe, devices_between, pages_between, registers,
-    same_output,
 };
 use crate::mark::{Digest128, StateDigest};
 use crate::memory::MemoryMap;
@@ -688,9 +687,9 @@ impl<'a> Observation<'a> {
     fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
         let said = runner.console.said();
         // A guest that has said less than the golden run has not said something else yet.
-        let same = same_output(said, golden, false);
+        let same = self.golden.same_so_far(said, golden);
         // A guest that is late has not said anything else yet.
-        if !same && !is_late(said, &self.golden.console) && self.record.console_differs_ns.is_none() {
+        if !same && !self.golden.is_late(said) && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
         }
         if self.record.detected_ns.is_none() && self.record.console_differs_ns.is_some() {
@@ -785,7 +784,7 @@ impl<'a> Observation<'a> {
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
         self.record.outcome =
-            Some(outcome(&self.record, &found, &expected, same_output, self.converged, golden));
+            Some(outcome(&self.record, &said, [&found, &expected], same_output, self.converged, golden));
         let deciding =
             found.deciding().filter(|deciding| news(&found, &expected).any(|new| new == *deciding));
         if let Some(finding) = deciding {
@@ -861,11 +860,6 @@ fn news<'a>(
     })
 }
 
-/// Whether a console has said only what the golden run says as well, sooner or later.
-fn is_late(said: &[u8], golden: &[u8]) -> bool {
-    classify::without_stamps(golden).starts_with(&classify::without_stamps(said))
-}
-
 /// Whether a report says that the guest noticed something; a wrong result is found by others.
 fn notices(kind: Kind) -> bool {
     kind != Kind::WrongResult
@@ -886,8 +880,8 @@ fn is_same(here: &StateDigest, golden: &StateDigest, options: &TrialOptions) -> 
 /// The outcome by the classes of the design.
 fn outcome(
     record: &TrialRecord,
-    found: &Classification,
-    expected: &Classification,
+    said: &[u8],
+    [found, expected]: [&Classification; 2],
     same_output: bool,
     converged: bool,
     golden: &Golden,
@@ -904,14 +898,15 @@ fn outcome(
         return Outcome::Crash;
     }
     let noticed = news(found, expected).any(|finding| notices(finding.kind));
-    let waits = golden.window == crate::golden::Window::Done && found.done.is_none();
+    let waits = golden.window == crate::golden::Window::Done && !golden.signals.is_done_in(said);
     match (same_output, noticed, waits) {
-        // Where the golden runs are not one, nothing is known of the state.
-        (true, _, _) if converged || record.output_only => Outcome::Masked,
-        (true, _, _) => Outcome::Latent,
         // Noticed or not: it has not gone on.
-        (false, _, true) => Outcome::Hang,
-        (false, true, false) => Outcome::Detected,
+        (_, _, true) => Outcome::Hang,
+        // Where only some lines are the output, others may say that something was noticed.
+        (_, true, false) => Outcome::Detected,
+        // Where the golden runs are not one, nothing is known of the state.
+        (true, false, false) if converged || record.output_only => Outcome::Masked,
+        (true, false, false) => Outcome::Latent,
         (false, false, false) => Outcome::Sdc,
     }
 }
@@ -971,6 +966,7 @@ mod tests {
             difference: None,
             pages_apart: Vec::new(),
             abilities: Abilities::ALL,
+            signals: crate::machine::signals::Signals::default(),
             run_seconds: 1.0,
             compare_seconds: 0.0,
         }
@@ -1009,10 +1005,13 @@ mod tests {
     }
 
     fn judged(said: &str, end: Option<End>, converged: bool) -> Outcome {
-        let golden = golden();
+        judged_by(&golden(), said, end, converged)
+    }
+
+    fn judged_by(golden: &Golden, said: &str, end: Option<End>, converged: bool) -> Outcome {
         let same = golden.same_output(said.as_bytes());
         let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
-        outcome(&record(end), &found, &expected, same, converged, &golden)
+        outcome(&record(end), said.as_bytes(), [&found, &expected], same, converged, golden)
     }
 
     #[test]
@@ -1043,6 +1042,24 @@ mod tests {
         }
         assert_eq!(judged("", Some(End::WallTime), false), Outcome::Infra);
         assert_eq!(judged("", Some(End::Other), false), Outcome::Infra);
+    }
+
+    #[test]
+    fn where_some_lines_are_the_output_the_others_only_tell_that_something_was_noticed() {
+        let signals = crate::machine::signals::Signals {
+            done: Some("^BYE$".parse().unwrap()),
+            output: Some("^sum ([0-9]+)".parse().unwrap()),
+            ..Default::default()
+        };
+        let golden = Golden { console: b"noise\nsum 12 after 3 s\nBYE\n".to_vec(), signals, ..golden() };
+        let judged = |said| judged_by(&golden, said, None, false);
+        assert_eq!(judged("other noise\nsum 12 after 4 s\nBYE\n"), Outcome::Latent);
+        assert_eq!(judged("noise\nsum 13 after 3 s\nBYE\n"), Outcome::Sdc);
+        assert_eq!(judged("noise\nsum 12 after 3 s\n"), Outcome::Hang);
+        let warned = "[    0.200000] WARNING: CPU: 0 PID: 1 at mm/slub.c:1 f+0x1/0x2\nsum 12\nBYE\n";
+        assert_eq!(judged(warned), Outcome::Detected);
+        // What the lab's own guests print means nothing here.
+        assert_eq!(judged(&format!("sum 12\n{DONE}")), Outcome::Hang);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use flipsim::machine::boot::{
 use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
+use flipsim::machine::signals::Signals;
 use flipsim::machine::spec::{
     CONSOLE_LOG, CONSOLE_SOCKET, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, HMP_SOCKET,
     MachineSpec, QMP_SOCKET, kernel_command_line,
@@ -33,6 +34,7 @@ use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, pa
 
 use crate::config::Config;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::GuestSpec;
 use crate::interrupt::{self, Interrupted};
 use crate::lab::Lab;
 use crate::setup::qemu::{FIXED, STOP_AT};
@@ -51,6 +53,7 @@ use crate::{paths, proc};
   cargo xtask boot --debug                         waits for `gdb-multiarch -ex 'target remote :1234'`
   cargo xtask boot --share ~/exchange              the folder is host0 (9p) in the guest
   cargo xtask boot --monitor /tmp/qemu_socket --gdb tcp:1234
+  cargo xtask boot --kernel vmlinuz --initrd initrd.img --image debian.img --memory 512M
   cargo xtask boot list
   cargo xtask boot stop g1"
 )]
@@ -104,36 +107,14 @@ enum Sub {
     Prune,
 }
 
-/// What a guest is made of.
+/// What a guest is made of, and what it gets from this host.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct GuestArgs {
     /// The guest's name [default: g1, g2, …]
     #[arg(long)]
     pub name: Option<String>,
-    /// The guest's architecture [default: from lab.toml]
-    #[arg(long)]
-    pub arch: Option<Arch>,
-    /// RAM, as in 128M or 2G [default: from lab.toml]
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    pub memory: Option<u64>,
-    /// Virtual CPUs [default: from lab.toml]
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<u32>,
-    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs; `none` is a shell [default: none]
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<String>,
-    /// More for the kernel's command line
-    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
-    pub append: String,
-    /// A kernel of your own, in place of the lab's
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// The vmlinux of that kernel, for symbols
-    #[arg(long, value_name = "FILE")]
-    pub vmlinux: Option<PathBuf>,
-    /// A disk image of your own, raw or qcow2; it is never written, the guest gets a layer on top
-    #[arg(long, value_name = "FILE")]
-    pub image: Option<PathBuf>,
+    #[command(flatten)]
+    pub spec: GuestSpec,
     /// Throw the guest's disk away at its end
     #[arg(long)]
     pub snapshot: bool,
@@ -156,9 +137,6 @@ pub struct GuestArgs {
     /// Wait for a debugger before the first instruction (gdb stub on tcp:1234, unless --gdb says otherwise)
     #[arg(long)]
     pub debug: bool,
-    /// An argument for QEMU, as it is; may be given more than once
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    pub qemu_arg: Vec<String>,
 }
 
 /// What a guest's clock follows.
@@ -221,14 +199,16 @@ struct Planned {
     base: (PathBuf, String, PathBuf),
     /// Whether it gets no shared folder.
     no_share: bool,
+    /// How it gets ready, and how it speaks.
+    signals: Signals,
 }
 
 impl GuestArgs {
     fn plan(&self, console: Console) -> Result<Planned> {
         let config = Config::load()?;
-        let arch = self.arch.unwrap_or(config.guest.arch);
+        let arch = self.spec.arch.unwrap_or(config.guest.arch);
         let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
-        let memory = match self.memory {
+        let memory = match self.spec.memory {
             Some(memory) => memory,
             None => parse_size(&config.guest.memory).context("lab.toml: [guest] memory")?,
         };
@@ -241,7 +221,7 @@ impl GuestArgs {
                 )
             ));
         }
-        let cpus = self.cpus.unwrap_or(config.guest.cpus);
+        let cpus = self.spec.cpus.unwrap_or(config.guest.cpus);
         if !(1..=8).contains(&cpus) {
             bail!(exit_error(Code::Usage, format!("--cpus {cpus} will not do: a guest has 1 to 8")));
         }
@@ -252,13 +232,14 @@ impl GuestArgs {
                 .exit_with(Code::Usage)?;
             Ok(Some(full))
         };
-        let kernel = own(&self.kernel, "the kernel")?;
-        let image = own(&self.image, "the image")?;
+        let kernel = own(&self.spec.kernel, "the kernel")?;
+        let initrd = own(&self.spec.initrd, "the initial RAM disk")?;
+        let image = own(&self.spec.image, "the image")?;
         let share = own(&self.share, "the folder to share")?;
         if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
             bail!(exit_error(Code::Usage, format!("--share {} is not a folder", share.display())));
         }
-        let vmlinux = match own(&self.vmlinux, "the vmlinux")? {
+        let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
             Some(path) => Some(path),
             // The lab's symbols are those of the lab's kernel and of no other.
             None if kernel.is_none() => lab.kernel.vmlinux.clone(),
@@ -267,8 +248,24 @@ impl GuestArgs {
         let kernel = kernel.unwrap_or_else(|| lab.kernel.image.clone());
         let base = image.unwrap_or_else(|| lab.image.qcow2.clone());
         let format = image_format(&base)?;
-        let workload = self.workload.clone().filter(|name| name != "none");
-        if let Some(name) = workload.as_ref().filter(|_| self.image.is_none()) {
+        let signals = self.spec.signals();
+        let workload = self.spec.workload.clone().filter(|name| name != "none");
+        if let Some(name) = workload.as_ref().filter(|_| !self.spec.speaks_as_ours()) {
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "--workload {name}: this guest becomes ready by words of its own, so its workload is what they \
+                     start; leave --workload out"
+                )
+            ));
+        }
+        if signals.types() && console == Console::Terminal {
+            bail!(exit_error(
+                Code::Usage,
+                "--dialogue: you sit at this guest's console yourself; leave it out, or add --headless"
+            ));
+        }
+        if let Some(name) = workload.as_ref().filter(|_| self.spec.image.is_none()) {
             check_workload(name)?;
         }
         let gdb = match (self.gdb, self.debug) {
@@ -285,7 +282,7 @@ impl GuestArgs {
         }
         let clock = Clock::from(self.clock);
         let stepped = clock == Clock::Exact && console != Console::Terminal;
-        let mut append = self.append.clone();
+        let mut append = self.spec.append.clone();
         // Only a template's guest has no other console than its log.
         let rest = match (stepped, console) {
             (true, _) => Some(BOOT_REST),
@@ -310,10 +307,17 @@ impl GuestArgs {
                  with `cargo xtask setup qemu --reset`"
             ));
         }
+        let append = match &self.spec.cmdline {
+            Some(line) => line.trim().to_owned(),
+            None => kernel_command_line(arch, workload.as_deref(), &append),
+        };
         let spec = MachineSpec {
             arch,
+            machine: self.spec.machine.clone(),
+            cpu: self.spec.cpu.clone(),
             qemu: lab.qemu.system.clone(),
             kernel: kernel.clone(),
+            initrd,
             disk: Some(Disk {
                 path: "disk.qcow2".into(),
                 format: "qcow2".to_owned(),
@@ -321,7 +325,7 @@ impl GuestArgs {
             }),
             memory,
             cpus,
-            append: kernel_command_line(arch, workload.as_deref(), &append),
+            append,
             share: share.clone(),
             clock,
             fixed,
@@ -334,7 +338,7 @@ impl GuestArgs {
             start_stopped: self.debug || stepped,
             monitor: monitor.clone(),
             gdb,
-            extra: self.qemu_arg.clone(),
+            extra: self.spec.qemu_arg.clone(),
         };
         let record = RunRecord {
             format: FORMAT,
@@ -358,7 +362,13 @@ impl GuestArgs {
             workload,
             qemu_version: lab.qemu.origin.version.clone(),
         };
-        Ok(Planned { spec, record, base: (base, format, lab.qemu.img.clone()), no_share: self.no_share })
+        Ok(Planned {
+            spec,
+            record,
+            base: (base, format, lab.qemu.img.clone()),
+            no_share: self.no_share,
+            signals,
+        })
     }
 }
 
@@ -379,9 +389,10 @@ impl GuestArgs {
             ));
         }
         // Without the patches nothing stops a clock that counts instructions at a time that means anything.
-        let clock = if can_be_exact(self.arch)? { ClockArg::Exact } else { ClockArg::Real };
+        let clock = if can_be_exact(self.spec.arch)? { ClockArg::Exact } else { ClockArg::Real };
         let guest = GuestArgs { clock, ..self.clone() };
-        let Planned { spec, record, base: (path, format, qemu_img), .. } = guest.plan(Console::Log)?;
+        let Planned { spec, record, base: (path, format, qemu_img), signals, .. } =
+            guest.plan(Console::Log)?;
         Ok(TemplatePlan {
             spec,
             base: BaseImage { path, format },
@@ -389,6 +400,7 @@ impl GuestArgs {
             qemu_version: record.qemu_version,
             workload: record.workload,
             vmlinux: record.vmlinux,
+            signals,
         })
     }
 }
@@ -528,6 +540,7 @@ fn dry_run(args: &GuestArgs, headless: bool) -> Result<()> {
 
 fn interactive(args: &GuestArgs) -> Result<()> {
     let planned = args.plan(Console::Terminal)?;
+    let signals = planned.signals.clone();
     let (run, spec, mut record, starting) = planned.prepare(args.name.as_deref())?;
     eprintln!("guest {}: Ctrl-A X ends it, Ctrl-A C switches to QEMU's monitor and back", record.name);
     eprintln!("console log: {}", paths::show(&run.file(CONSOLE_LOG)));
@@ -554,6 +567,7 @@ fn interactive(args: &GuestArgs) -> Result<()> {
             let _ = wait_ready(
                 run,
                 share.as_deref(),
+                &signals,
                 Duration::from_secs(600),
                 alive,
                 interrupt::raised,
@@ -614,6 +628,7 @@ pub struct HeadlessGuest {
 /// With `no_wait` a guest that answers at its monitor counts as started, whatever its console says.
 pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Result<HeadlessGuest> {
     let planned = args.plan(Console::Socket)?;
+    let signals = planned.signals.clone();
     let (run, spec, _, starting) = planned.prepare(args.name.as_deref())?;
     let log = std::fs::File::create(run.file("watch.log")).context("cannot write the watcher's log")?;
     let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
@@ -647,7 +662,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let share = spec.share.as_deref();
     let on_line = |line: &str| step.line(line);
     let pause = || stepped.as_mut().map_or_else(rest, |target| step_boot(target));
-    let booted = wait_ready(&run, share, timeout, &mut alive, interrupt::raised, on_line, pause);
+    let booted = wait_ready(&run, share, &signals, timeout, &mut alive, interrupt::raised, on_line, pause);
     let ready = match booted {
         Ok(ready) => ready,
         Err(BootError::Interrupted) => return Err(Interrupted.into()),

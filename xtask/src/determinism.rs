@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::causes::usual_causes;
 use flipsim::fault::{Fault, fault_rng, flip};
 use flipsim::live::LiveTarget;
 use flipsim::machine::spec::CONSOLE_LOG;
@@ -16,27 +17,28 @@ use flipsim::net::Timeouts;
 use flipsim::state::{Difference, PAGE, State};
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::Target;
-use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
+use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_duration, parse_number, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::GuestSpec;
 use crate::{interrupt, paths};
 
-/// Run every workload several times, from one snapshot and from power-on, and compare everything
+/// Run a guest several times, from one snapshot and from power-on, and compare everything
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask bench determinism
   cargo xtask bench determinism --workload fs --runs 5 --load
   cargo xtask bench determinism --at 10ms,20ms,1s --json
+  cargo xtask bench determinism --kernel vmlinuz --initrd initrd.img --image debian.img --ready 'login: $'
 
 At each checkpoint RAM, registers, virtual time, instruction count and console are compared with those
-of the first run. One more run flips a bit in a page that nobody uses, and flips it back later.")]
+of the first run. One more run flips a bit in a page that nobody uses, and flips it back later. Without a workload
+and a guest of your own, all workloads of the lab's image are run. Where runs differ, the first difference is shown
+with the devices and options that usually cause it.")]
 pub struct Args {
-    /// These workloads [default: all of the lab's image]
-    #[arg(long, value_name = "NAME")]
-    workload: Vec<String>,
     /// Runs from the same snapshot
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     runs: u32,
@@ -46,18 +48,20 @@ pub struct Args {
     /// Keep every core of the host busy meanwhile
     #[arg(long)]
     load: bool,
-    /// RAM of the guests, as in 128M [default: from lab.toml]
-    #[arg(long, value_parser = flipsim::units::parse_size, value_name = "SIZE")]
-    memory: Option<u64>,
     /// The clock of the guests; only `exact` can pass
     #[arg(long, value_enum, default_value = "exact")]
     clock: ClockArg,
     /// The seed of the bit that is flipped and flipped back
     #[arg(long, default_value = "1", value_parser = parse_number)]
     seed: u64,
+    /// How long a boot may take on the host's clock
+    #[arg(long, default_value = "180s", value_parser = parse_duration, value_name = "TIME")]
+    timeout: Duration,
     /// As JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    guest: GuestSpec,
 }
 
 /// What came of one workload.
@@ -75,6 +79,8 @@ struct Row {
     seconds: f64,
     identical: bool,
     first_difference: Option<Found>,
+    /// What is usually why.
+    usual_causes: Vec<String>,
 }
 
 /// The first difference.
@@ -95,16 +101,21 @@ pub fn run(args: &Args) -> Result<()> {
     if at.first().is_none_or(|first| first.0 == 0) || at.len() < 2 {
         bail!(exit_error(Code::Usage, "--at: give two checkpoints at least, each later than 0"));
     }
-    let known = crate::setup::image::workload_names(&paths::workspace_root()?)?;
-    let workloads = if args.workload.is_empty() { known } else { args.workload.clone() };
-    for name in &workloads {
-        boot::check_workload(name)?;
-    }
+    let guest = &args.guest;
+    let workloads: Vec<Option<String>> = match &guest.workload {
+        Some(name) => vec![Some(name.clone())],
+        None if guest.speaks_as_ours() && guest.image.is_none() => {
+            let known = crate::setup::image::workload_names(&paths::workspace_root()?)?;
+            known.into_iter().map(Some).collect()
+        }
+        None => vec![None],
+    };
     let _load = args.load.then(Load::start);
     let mut rows = Vec::new();
     for workload in &workloads {
-        let step = crate::progress::Step::spinner(format!("{workload}: {} runs and two more", args.runs));
-        let row = measure(args, workload, &at)?;
+        let name = workload.as_deref().unwrap_or("this guest");
+        let step = crate::progress::Step::spinner(format!("{name}: {} runs and two more", args.runs));
+        let row = measure(args, workload.as_deref(), &at)?;
         step.done();
         rows.push(row);
     }
@@ -132,6 +143,12 @@ pub fn run(args: &Args) -> Result<()> {
         for row in &rows {
             if let Some(found) = &row.first_difference {
                 show(&row.workload, found);
+                for cause in &row.usual_causes {
+                    outln!("  the usual cause is {cause}");
+                }
+                if row.usual_causes.is_empty() {
+                    outln!("  nothing that this guest is made of is a usual cause");
+                }
             }
         }
     }
@@ -173,15 +190,14 @@ struct Subject {
 }
 
 impl Subject {
-    fn boot(args: &Args, workload: &str) -> Result<Subject> {
+    fn boot(args: &Args, workload: Option<&str>) -> Result<Subject> {
         let guest_args = GuestArgs {
-            workload: Some(workload.to_owned()),
+            spec: GuestSpec { workload: workload.map(str::to_owned), ..args.guest.clone() },
             clock: args.clock,
-            memory: args.memory,
             no_share: true,
             ..GuestArgs::default()
         };
-        let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
+        let guest = boot::start_headless(&guest_args, args.timeout, false)?;
         let gdb = guest.run.gdb(&guest.record)?;
         let mut target = LiveTarget::attach(&gdb, Some(&guest.run.qmp()), Timeouts::default())?;
         target.interrupt_by(interrupt::raised);
@@ -239,7 +255,7 @@ fn read_from(path: &Path, offset: u64) -> Result<Vec<u8>> {
     Ok(said)
 }
 
-fn measure(args: &Args, workload: &str, at: &[VirtualNs]) -> Result<Row> {
+fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row> {
     let begin = Instant::now();
     let mut subject = Subject::boot(args, workload)?;
     subject.monitor("savevm start")?;
@@ -260,6 +276,7 @@ fn measure(args: &Args, workload: &str, at: &[VirtualNs]) -> Result<Row> {
     if found.is_none() {
         found = flip_and_back(&mut subject, args.seed, at, &golden)?;
     }
+    let spec = subject.guest.run.load_spec()?;
     subject.guest.stop()?;
     // The same from power-on: nothing of the first guest is left but the files that it was made of.
     let mut anew = Subject::boot(args, workload)?;
@@ -281,7 +298,7 @@ fn measure(args: &Args, workload: &str, at: &[VirtualNs]) -> Result<Row> {
     anew.guest.stop()?;
     let last = golden.last().context("no checkpoint")?;
     Ok(Row {
-        workload: workload.to_owned(),
+        workload: workload.unwrap_or("(its own)").to_owned(),
         runs: args.runs,
         checkpoints: at.len(),
         virtual_ns: last.clock.map_or(0, |clock| clock.virtual_ns),
@@ -291,6 +308,10 @@ fn measure(args: &Args, workload: &str, at: &[VirtualNs]) -> Result<Row> {
         console_bytes: last.console.0,
         seconds: begin.elapsed().as_secs_f64(),
         identical: found.is_none(),
+        usual_causes: match &found {
+            Some(_) => usual_causes(&spec, "").iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        },
         first_difference: found,
     })
 }

@@ -40,6 +40,7 @@ mod doctor;
 mod exit;
 mod fetch;
 mod greet;
+mod guest;
 mod host;
 mod image;
 mod inject;

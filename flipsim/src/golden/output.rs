@@ -23,6 +23,7 @@ impl Golden {
         missing: &str,
     ) -> Result<Self, RunError> {
         let spacing = options.spacing.unwrap_or(OUTPUT_SPACING);
+        let signals = &template.info().plan.signals;
         let one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
             let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
             let pass = pass(&mut runner, options, spacing, None, false)?;
@@ -32,8 +33,8 @@ impl Golden {
         let mut difference = missing.to_owned();
         for _ in 0..2 {
             let (again, _) = one()?;
-            if !same_output(&again.console, &first.console, is_cut(options.window, template.info().abilities))
-            {
+            let cut = is_cut(options.window, template.info().abilities);
+            if !same_output(&signals.output_of(&again.console), &signals.output_of(&first.console), cut) {
                 difference.push_str("; and the consoles of two runs without a fault say different things");
                 break;
             }
@@ -50,6 +51,7 @@ impl Golden {
             difference: Some(difference),
             pages_apart: Vec::new(),
             abilities: template.info().abilities,
+            signals: signals.clone(),
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: 0.0,
         })
@@ -58,13 +60,25 @@ impl Golden {
     /// Whether a run that has come as far as this one has said the same.
     #[must_use]
     pub fn same_output(&self, said: &[u8]) -> bool {
-        same_output(said, &self.console, is_cut(self.window, self.abilities))
+        let cut = is_cut(self.window, self.abilities);
+        same_output(&self.signals.output_of(said), &self.signals.output_of(&self.console), cut)
+    }
+
+    /// Whether two consoles have said the same so far, as far as that is the workload's output.
+    pub(crate) fn same_so_far(&self, said: &[u8], golden: &[u8]) -> bool {
+        same_output(&self.signals.output_of(said), &self.signals.output_of(golden), false)
+    }
+
+    /// Whether a console has said only what the golden run says as well, sooner or later.
+    pub(crate) fn is_late(&self, said: &[u8]) -> bool {
+        let (said, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
+        without_stamps(&golden).starts_with(&without_stamps(&said))
     }
 }
 
 /// Whether two consoles say the same; when a message of the kernel came does not count. Of two runs that were
 /// `cut` off at about the same time one may have said less.
-pub(crate) fn same_output(one: &[u8], other: &[u8], cut: bool) -> bool {
+fn same_output(one: &[u8], other: &[u8], cut: bool) -> bool {
     if one == other {
         return true;
     }

@@ -2,15 +2,18 @@
 //!
 //! Invariant: a guest counts as ready only when it said so itself, or when it was told not to.
 
+use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::machine::console::{ConsoleTail, Marker, marker};
 use crate::machine::run::{RunDir, RunError};
-use crate::machine::spec::CONSOLE_LOG;
+use crate::machine::signals::{Approach, Next, Signals};
+use crate::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
+use crate::net::Endpoint;
 use crate::target::{Target, TargetError};
 use crate::units::VirtualNs;
 
@@ -37,13 +40,18 @@ pub enum BootError {
     },
     /// Nothing came in time.
     #[error(
-        "the guest was not ready after {} s; its console is in {log}; give it longer with --timeout, \
-         or look whether the kernel has the fragments of kernel-config/",
+        "the guest was not ready after {} s: it was waited for {waits_for}, and {said}; its console is in {log}; \
+         give it longer with --timeout, see that --ready and --dialogue are what it prints, or that the kernel \
+         has the fragments of kernel-config/",
         after.as_secs()
     )]
     Late {
         /// How long the wait was.
         after: Duration,
+        /// What for.
+        waits_for: String,
+        /// The last that its console said.
+        said: String,
         /// The console log.
         log: PathBuf,
     },
@@ -52,7 +60,15 @@ pub enum BootError {
     Run(#[from] RunError),
     /// The console log cannot be read.
     #[error("cannot read the guest's console: {0}")]
-    Console(#[from] std::io::Error),
+    Console(#[from] io::Error),
+    /// Nothing can be typed.
+    #[error("cannot type at the guest's console {socket}: {cause}; is another client connected there?")]
+    Type {
+        /// The console's socket.
+        socket: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// The guest could not be let run for the next step of its boot.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -83,16 +99,18 @@ pub struct Ready {
     pub has_iomem: bool,
 }
 
-/// Follows the console until the guest says that it is ready; keeps the memory map that it leaves
-/// in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still runs,
-/// `stop_waiting` whether to give up. Between two looks `pause` lets some time pass, on the host's clock
-/// or on the guest's.
+/// Follows the console until the guest is at its quiescent point, by the signals that it has; keeps the memory
+/// map that it leaves in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still
+/// runs, `stop_waiting` whether to give up. Between two looks `pause` lets some time pass, [`BOOT_STEP`] on the
+/// guest's clock or about as much on the host's.
 ///
 /// # Errors
-/// The guest panics, QEMU ends, the time runs out, or the caller wants no more.
+/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller wants no more.
+#[expect(clippy::too_many_arguments, reason = "each is one thing to ask the caller for")]
 pub fn wait_ready(
     run: &RunDir,
     share: Option<&std::path::Path>,
+    signals: &Signals,
     timeout: Duration,
     mut alive: impl FnMut() -> bool,
     mut stop_waiting: impl FnMut() -> bool,
@@ -103,11 +121,18 @@ pub fn wait_ready(
     let started = std::fs::metadata(run.path()).and_then(|meta| meta.created()).ok();
     let log = run.file(CONSOLE_LOG);
     let mut tail = ConsoleTail::from_start(&log);
+    let mut approach = Approach::new(signals);
     let mut printed_map: Option<String> = None;
     let mut in_map = false;
+    let mut workload = String::new();
+    let mut last = String::new();
+    // What is still to be typed, and for how many pauses nothing is to be done.
+    let mut keys: VecDeque<u8> = VecDeque::new();
+    let mut rest = 0u64;
     loop {
         // Asked before the log is read: what QEMU wrote before it ended is then still seen.
         let was_alive = alive();
+        let mut typed = None;
         for line in tail.poll()? {
             on_line(&line);
             match marker(&line) {
@@ -116,12 +141,9 @@ pub fn wait_ready(
                     printed_map = Some(String::new());
                 }
                 Some(Marker::IomemEnd) => in_map = false,
-                Some(Marker::Ready(workload)) => {
-                    let map = printed_map.or_else(|| share.and_then(|folder| shared_map(folder, started)));
-                    if let Some(map) = &map {
-                        run.save_iomem(map)?;
-                    }
-                    return Ok(Ready { workload, took: start.elapsed(), has_iomem: map.is_some() });
+                Some(Marker::Ready(name)) => {
+                    workload = name;
+                    approach.marked();
                 }
                 Some(Marker::Trouble(kind, line)) if kind.is_panic() => {
                     return Err(BootError::Panicked { line, log });
@@ -135,18 +157,74 @@ pub fn wait_ready(
                 }
                 _ => {}
             }
+            // Two prompts cannot be open at a time.
+            if let Next::Type(text) = approach.line(&line) {
+                typed = Some(text);
+            }
+            if !line.trim().is_empty() {
+                last = line;
+            }
+        }
+        let partial = tail.partial();
+        if typed.is_none()
+            && let Next::Type(text) = approach.partial(&partial)
+        {
+            typed = Some(text);
+        }
+        if let Some(text) = typed {
+            keys.extend(text.bytes().chain([b'\r']));
         }
         if !was_alive {
             return Err(BootError::Ended { qemu: run.qemu_log_tail(), log });
+        }
+        if let Some(key) = keys.pop_front() {
+            press(run, key)?;
+        }
+        if keys.is_empty() && rest == 0 {
+            match approach.settle() {
+                Next::Ready => {
+                    let map = printed_map.or_else(|| share.and_then(|folder| shared_map(folder, started)));
+                    if let Some(map) = &map {
+                        run.save_iomem(map)?;
+                    }
+                    return Ok(Ready { workload, took: start.elapsed(), has_iomem: map.is_some() });
+                }
+                Next::Rest(time) => rest = time.0.div_ceil(BOOT_STEP.0),
+                Next::Wait | Next::Type(_) => {}
+            }
         }
         if stop_waiting() {
             return Err(BootError::Interrupted);
         }
         if start.elapsed() > timeout {
-            return Err(BootError::Late { after: timeout, log });
+            let said = match (partial.trim(), last.trim()) {
+                ("", "") => "it said nothing".to_owned(),
+                ("", line) | (line, _) => format!("it said last: `{line}`"),
+            };
+            return Err(BootError::Late { after: timeout, waits_for: approach.waits_for(), said, log });
         }
         pause()?;
+        rest = rest.saturating_sub(1);
     }
+}
+
+/// How long QEMU may take to read one key.
+const KEY_WAIT: Duration = Duration::from_secs(5);
+
+/// Types one key at the console's socket, and waits until QEMU has handed it to the guest's UART. One at a time:
+/// a UART whose FIFO is off takes no more before the guest has read it. QEMU closes the connection once it has
+/// read all and its end.
+fn press(run: &RunDir, key: u8) -> Result<(), BootError> {
+    let socket = run.file(CONSOLE_SOCKET);
+    let typed = || -> io::Result<()> {
+        let mut stream = Endpoint::Unix(socket.clone()).connect(KEY_WAIT).map_err(io::Error::other)?;
+        stream.set_read_timeout(Some(KEY_WAIT))?;
+        stream.write_all(&[key])?;
+        rustix::net::shutdown(&stream, rustix::net::Shutdown::Write)?;
+        // What the guest says meanwhile is in the log.
+        io::copy(&mut stream, &mut io::sink()).map(|_| ())
+    };
+    typed().map_err(|cause| BootError::Type { socket, cause })
 }
 
 /// The `pause` for a guest that runs by itself.
@@ -203,7 +281,8 @@ mod tests {
     }
 
     fn wait(run: &RunDir, share: Option<&std::path::Path>, alive: bool) -> Result<Ready, BootError> {
-        wait_ready(run, share, Duration::from_millis(50), || alive, || false, |_| {}, rest)
+        let lab = Signals::default();
+        wait_ready(run, share, &lab, Duration::from_millis(50), || alive, || false, |_| {}, rest)
     }
 
     #[test]
@@ -259,8 +338,11 @@ mod tests {
     #[test]
     fn a_silent_guest_is_given_up_in_time() {
         let (_lab, run) = run("");
-        assert!(matches!(wait(&run, None, true), Err(BootError::Late { .. })));
-        let interrupted = wait_ready(&run, None, Duration::from_secs(9), || true, || true, |_| {}, rest);
+        let late = wait(&run, None, true).unwrap_err().to_string();
+        assert!(late.contains("it was waited for FLIPSIM READY, and it said nothing;"), "{late}");
+        let lab = Signals::default();
+        let interrupted =
+            wait_ready(&run, None, &lab, Duration::from_secs(9), || true, || true, |_| {}, rest);
         assert!(matches!(interrupted, Err(BootError::Interrupted)));
     }
 }

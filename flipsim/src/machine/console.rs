@@ -217,6 +217,12 @@ impl ConsoleTail {
         Ok(lines)
     }
 
+    /// The line that the guest has not ended yet.
+    #[must_use]
+    pub fn partial(&self) -> String {
+        self.splitter.partial()
+    }
+
     /// How many bytes of the log were read.
     #[must_use]
     pub fn offset(&self) -> u64 {

@@ -8,5 +8,6 @@ pub mod console;
 pub mod health;
 pub mod process;
 pub mod run;
+pub mod signals;
 pub mod spec;
 pub mod watch;

@@ -113,10 +113,19 @@ pub struct RamFile {
 pub struct MachineSpec {
     /// The architecture.
     pub arch: Arch,
+    /// The value of `-machine`, in place of the architecture's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The value of `-cpu`, in place of the architecture's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// The QEMU program.
     pub qemu: PathBuf,
     /// The kernel's boot image.
     pub kernel: PathBuf,
+    /// The initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
     /// The root disk.
     pub disk: Option<Disk>,
     /// RAM in bytes, a whole number of MiB.
@@ -177,13 +186,14 @@ impl MachineSpec {
         args.option("-display", "none");
         let ram = self.ram_file.as_ref().map(|_| "memory-backend=ram0");
         let fixed = self.fixed.iter().map(String::as_str);
-        let machine: Vec<&str> = std::iter::once(self.arch.machine).chain(fixed).chain(ram).collect();
+        let machine = self.machine.as_deref().unwrap_or(self.arch.machine);
+        let machine: Vec<&str> = std::iter::once(machine).chain(fixed).chain(ram).collect();
         args.option("-machine", &machine.join(","));
         let (cpu, accel) = match self.clock {
             Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),
             Clock::Kvm => ("host", "kvm"),
         };
-        args.option("-cpu", cpu).option("-accel", accel);
+        args.option("-cpu", self.cpu.as_deref().unwrap_or(cpu)).option("-accel", accel);
         let exact = self.clock == Clock::Exact;
         if exact {
             args.option("-icount", "shift=0,sleep=off");
@@ -199,6 +209,9 @@ impl MachineSpec {
         // A clock that starts where the host is would make every run another one.
         args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
         args.path("-kernel", &self.kernel);
+        if let Some(initrd) = &self.initrd {
+            args.path("-initrd", initrd);
+        }
         args.option("-append", &self.append);
         if let Some(disk) = &self.disk {
             if disk.writes == DiskWrites::Memory {
@@ -309,15 +322,18 @@ impl Args {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn spec() -> MachineSpec {
+    pub(crate) fn spec() -> MachineSpec {
         let arch = Arch::default();
         MachineSpec {
             arch,
+            machine: None,
+            cpu: None,
             qemu: "/lab/qemu-system-aarch64".into(),
             kernel: "/lab/Image".into(),
+            initrd: None,
             disk: Some(Disk { path: "disk.qcow2".into(), format: "qcow2".into(), writes: DiskWrites::Keep }),
             memory: 128 << 20,
             cpus: 1,

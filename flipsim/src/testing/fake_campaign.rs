@@ -15,6 +15,7 @@ use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
 use crate::classify::Kind;
 use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::golden::{Checkpoint, End, Golden, Window};
+use crate::machine::signals::Signals;
 use crate::mark::{Digest128, StateDigest};
 use crate::memory::RangeSet;
 use crate::record::Timing;
@@ -117,6 +118,7 @@ pub fn golden() -> Golden {
         difference: None,
         pages_apart: Vec::new(),
         abilities: Abilities::ALL,
+        signals: Signals::default(),
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith};
+use crate::guest::GuestSpec;
 use crate::interrupt::Interrupted;
 use crate::progress::Step;
 use original::Subject;
@@ -152,9 +153,12 @@ pub fn run(args: Args) -> Result<()> {
     let out = out.transpose()?;
     let load = load();
     let guest_args = GuestArgs {
-        workload: Some("sha256".to_owned()),
-        // Busy for as long as it takes.
-        append: "flipsim.repeat=1000000".to_owned(),
+        spec: GuestSpec {
+            workload: Some("sha256".to_owned()),
+            // Busy for as long as it takes.
+            append: "flipsim.repeat=1000000".to_owned(),
+            ..GuestSpec::default()
+        },
         clock: ClockArg::Exact,
         no_share: true,
         ..GuestArgs::default()

@@ -20,6 +20,7 @@ use crate::campaign::places::registers;
 use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
 use crate::determinism::Load;
 use crate::exit::{Code, exit_error};
+use crate::guest::GuestSpec;
 use crate::interrupt;
 use crate::template::clones_dir;
 
@@ -117,10 +118,12 @@ pub fn run(args: &Args) -> Result<()> {
     for workload in &args.workload {
         for (index, memory) in args.memory.iter().enumerate() {
             let guest = TrialGuest {
-                workload: Some(workload.clone()),
-                memory: Some(*memory),
                 window: args.window,
-                ..TrialGuest::default()
+                spec: GuestSpec {
+                    workload: Some(workload.clone()),
+                    memory: Some(*memory),
+                    ..GuestSpec::default()
+                },
             };
             let prepared = prepare(&guest, None)?;
             if let Some(missing) = prepared.template.info().abilities.missing() {

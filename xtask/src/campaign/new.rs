@@ -3,7 +3,7 @@
 //! Invariant: the plan is whole in the store before anything is carried out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
@@ -20,6 +20,7 @@ use super::places::spaces;
 use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::GuestSpec;
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
 
@@ -235,14 +236,18 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     if let Some(pattern) = args.pattern {
         spec.pattern = pattern;
     }
-    let flags = args.guest.clone();
-    if args.spec.is_none() || flags != TrialGuest::default() {
-        if let Some(window) = flags.window {
-            spec.window = Window::Time(window);
-        }
-        // What a run is long is the specification's own key.
-        spec.guest = serde_json::to_value(TrialGuest { window: None, ..flags })?;
+    if let Some(window) = args.guest.window {
+        spec.window = Window::Time(window);
     }
+    let file: GuestSpec = match &spec.guest {
+        serde_json::Value::Null => GuestSpec::default(),
+        value => serde_json::from_value(value.clone())
+            .context("the file's table [guest]")
+            .exit_with(Code::Usage)?,
+    };
+    let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    let flags = args.guest.spec.clone().rooted(Path::new("."))?;
+    spec.guest = serde_json::to_value(file.rooted(folder)?.overlaid(&flags)?)?;
     spec.check().exit_with(Code::Usage)?;
     Ok(spec)
 }

@@ -3,11 +3,10 @@
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use flipsim::arch::Arch;
+use flipsim::causes::{Cause, usual_causes};
 use flipsim::clone::CloneDisk;
 use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
 use flipsim::memory::MemoryMap;
@@ -15,11 +14,12 @@ use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
 use flipsim::template::{Template, TemplateError};
 use flipsim::trial::{Names, Restore};
-use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_size, parse_virtual};
+use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::GuestArgs;
 use crate::exit::{Code, exit_error};
+use crate::guest::GuestSpec;
 use crate::interrupt::{self, Interrupted};
 use crate::template::clones_dir;
 use crate::{paths, progress};
@@ -29,56 +29,45 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// The guest of trials, on the command line and in what is stored of them.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
 pub struct TrialGuest {
-    /// What the guest runs [default: from lab.toml]
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<String>,
     /// How long a run is, from the quiescent point on [default: until the workload is done]
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     pub window: Option<VirtualNs>,
-    /// RAM, as in 128M or 2G [default: from lab.toml]
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    pub memory: Option<u64>,
-    /// Virtual CPUs [default: from lab.toml]
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<u32>,
-    /// More for the kernel's command line
-    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
-    #[serde(default)]
-    pub append: String,
-    /// The guest's architecture [default: from lab.toml]
-    #[arg(long)]
-    pub arch: Option<Arch>,
-    /// A kernel of your own, in place of the lab's
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// The vmlinux of that kernel, for symbols
-    #[arg(long, value_name = "FILE")]
-    pub vmlinux: Option<PathBuf>,
-    /// A disk image of your own, raw or qcow2; it is never written
-    #[arg(long, value_name = "FILE")]
-    pub image: Option<PathBuf>,
+    #[command(flatten)]
+    pub spec: GuestSpec,
+}
+
+/// One table, with the window as one more key.
+impl From<TrialGuest> for serde_json::Value {
+    fn from(guest: TrialGuest) -> serde_json::Value {
+        // A guest's keys are text, and so it always has a form in JSON.
+        let mut value = serde_json::to_value(&guest.spec).unwrap_or_default();
+        if let (Some(table), Some(window)) = (value.as_object_mut(), guest.window) {
+            table.insert("window".to_owned(), window.0.into());
+        }
+        value
+    }
+}
+
+impl TryFrom<serde_json::Value> for TrialGuest {
+    type Error = serde_json::Error;
+
+    fn try_from(mut value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let window = value.as_object_mut().and_then(|table| table.remove("window"));
+        let window = window.map(serde_json::from_value).transpose()?.flatten();
+        Ok(TrialGuest { window, spec: serde_json::from_value(value)? })
+    }
 }
 
 impl TrialGuest {
     fn args(&self) -> Result<GuestArgs> {
-        let line = self.clone();
-        let workload = match line.workload {
-            Some(workload) => workload,
-            None => crate::config::Config::load()?.guest.workload,
-        };
-        Ok(GuestArgs {
-            arch: line.arch,
-            workload: Some(workload),
-            memory: line.memory,
-            cpus: line.cpus,
-            append: line.append,
-            kernel: line.kernel,
-            vmlinux: line.vmlinux,
-            image: line.image,
-            ..GuestArgs::default()
-        })
+        let mut spec = self.spec.clone();
+        // A guest that speaks by itself runs what it runs.
+        if spec.workload.is_none() && spec.speaks_as_ours() {
+            spec.workload = Some(crate::config::Config::load()?.guest.workload);
+        }
+        Ok(GuestArgs { spec, ..GuestArgs::default() })
     }
 }
 
@@ -97,11 +86,11 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     }
     let args = guest.args()?;
     let template = crate::template::ensure(&args, BOOT_LIMIT)?;
-    let window = match (guest.window, args.workload.as_deref()) {
+    let window = match (guest.window, args.spec.workload.as_deref()) {
         (Some(length), _) => Window::Time(length),
-        (None, Some("none")) => {
-            let text =
-                "without a workload nothing says when a run is over; say how long it is: --window 100ms";
+        (None, Some("none") | None) if args.spec.done.is_none() => {
+            let text = "without a workload nothing says when a run is over; say how long it is (--window 100ms), or \
+                        by which line it is done (--done PATTERN)";
             return Err(exit_error(Code::Usage, text));
         }
         (None, _) => Window::Done,
@@ -143,6 +132,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
             let known: Vec<&str> = region.into_iter().chain(symbol.as_deref()).collect();
             eprintln!("  page {address} ({})", known.join(", "));
         }
+        say_causes(&usual_causes(&template.info().plan.boot_spec(), difference));
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let text = serde_json::to_vec(&golden)?;
@@ -155,6 +145,18 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
     }
     Ok(Prepared { template, golden })
+}
+
+/// Says what is usually why runs differ.
+pub fn say_causes(causes: &[Cause]) {
+    for cause in causes {
+        eprintln!("  the usual cause is {cause}");
+    }
+    if causes.is_empty() {
+        eprintln!(
+            "  nothing that this guest is made of is a usual cause; `cargo xtask bench determinism` compares further"
+        );
+    }
 }
 
 /// Says which way of going back is taken in the place of the one asked for, and what else is missing.

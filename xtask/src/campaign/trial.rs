@@ -3,6 +3,7 @@
 //! Invariant: the same line gives the same result, always.
 
 use std::io::BufRead;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use flipsim::fault::{Fault, hex_value};
@@ -159,7 +160,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(record) = record? else { return Ok(()) };
     if args.json {
         let line = Line {
-            guest: args.guest.clone(),
+            guest: TrialGuest { spec: args.guest.spec.clone().rooted(Path::new("."))?, ..args.guest.clone() },
             hang_factor: args.how.hang_factor,
             early_stop: !args.how.no_early_stop,
             spacing: golden.spacing,
@@ -444,6 +445,7 @@ fn result(record: &TrialRecord) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::GuestSpec;
 
     #[test]
     fn a_place_has_a_bit_or_a_mask() {
@@ -464,8 +466,10 @@ mod tests {
 
     #[test]
     fn a_guest_survives_its_line() {
-        let guest =
-            TrialGuest { workload: Some("fs".into()), window: Some(VirtualNs(5)), ..TrialGuest::default() };
+        let guest = TrialGuest {
+            window: Some(VirtualNs(5)),
+            spec: GuestSpec { workload: Some("fs".into()), ..GuestSpec::default() },
+        };
         let text = serde_json::to_string(&guest).unwrap();
         assert_eq!(serde_json::from_str::<TrialGuest>(&text).unwrap(), guest);
     }

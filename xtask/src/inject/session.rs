@@ -23,6 +23,7 @@ use flipsim::units::GuestPhys;
 use super::{Kind, RamPlace};
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::GuestSpec;
 use crate::interrupt;
 
 /// Which guest.
@@ -91,9 +92,12 @@ impl GuestChoice {
             }
         };
         let args = GuestArgs {
-            arch,
-            workload: Some(workload),
-            append: self.append.clone().unwrap_or_default(),
+            spec: GuestSpec {
+                arch,
+                workload: Some(workload),
+                append: self.append.clone().unwrap_or_default(),
+                ..GuestSpec::default()
+            },
             clock,
             // A folder of the host's would bring the host's time into the guest's boot.
             no_share: clock == ClockArg::Exact,

@@ -149,6 +149,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         difference: None,
         pages_apart: Vec::new(),
         abilities: crate::ability::Abilities::ALL,
+        signals: crate::machine::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,
     };

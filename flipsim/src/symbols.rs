@@ -1,8 +1,13 @@
-//! Kernel symbols from a `vmlinux`, and where they lie in the guest's physical memory.
+//! Kernel symbols from a `vmlinux`, a `System.map` or `/proc/kallsyms`, and where they lie in the guest's
+//! physical memory.
+//!
+//! A kernel may have moved itself (KASLR): its image stays in one piece, so that one place that is known gives
+//! all. That is the start of its code in `/proc/iomem`, or where the guest has not given that, its banner:
+//! images are aligned to 2 MiB in physical and in virtual memory, so that few places can hold it.
 //!
 //! Invariant: a symbol is only turned into an address after bytes of the running guest have been
-//! compared with the file ([`SymbolMap::anchor`]); a kernel that is another one, or that moved
-//! itself (KASLR), is refused instead of flipped in the wrong place.
+//! compared with the file ([`SymbolMap::anchor`]); a kernel that is another one is refused instead of flipped in
+//! the wrong place.
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +20,13 @@ use crate::units::{GuestPhys, GuestVirt, UnitError, parse_number};
 
 /// The bytes compared with the guest before symbols are believed.
 const BANNER_BYTES: usize = 64;
+/// How `linux_banner` begins, and the format of `/proc/version` (`init/version.c`), for files without bytes.
+const BANNER: &[u8] = b"Linux version ";
+const PROC_BANNER: &[u8] = b"%s version %s (";
+/// What kernel images are aligned to: `MIN_KIMG_ALIGN` on arm64, `CONFIG_PHYSICAL_ALIGN` on x86.
+const IMAGE_ALIGN: u64 = 2 << 20;
+/// A list with fewer symbols is none of a kernel.
+const FEWEST: usize = 16;
 
 /// One symbol of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +53,26 @@ pub enum SymbolError {
     /// The file has no symbol table.
     #[error("{path} has no symbols: it was stripped; give the vmlinux as the build left it")]
     Stripped {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A list of symbols that is none.
+    #[error(
+        "{path} is no vmlinux, no System.map and no /proc/kallsyms: {why}; a distribution's System.map may be a stub, \
+         then take /proc/kallsyms as root in the guest"
+    )]
+    NoList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// All addresses are 0.
+    #[error(
+        "{path} shows only zeros: /proc/kallsyms was read without the rights; read it as root, after \
+         `sysctl kernel.kptr_restrict=1`"
+    )]
+    Hidden {
         /// The file.
         path: PathBuf,
     },
@@ -76,15 +108,17 @@ pub enum SymbolError {
         /// The symbol.
         name: String,
     },
-    /// The guest's own map is not known, so the kernel's place is not either.
+    /// The kernel's place is not known.
     #[error(
-        "symbols need the guest's /proc/iomem, and this guest has not given it; flip by --address or --region instead"
+        "symbols cannot be used: the guest has not given its /proc/iomem, and the banner of {path} is at no place of \
+         its RAM where a kernel can be, or at several; is that the kernel that runs?"
     )]
-    NoIomem,
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
     /// The guest runs another kernel than the file.
-    #[error(
-        "{path} is not the kernel that this guest runs ({why}); give the right vmlinux, or boot with nokaslr"
-    )]
+    #[error("{path} is not the kernel that this guest runs ({why}); give the symbols of that one")]
     NotThisKernel {
         /// The file.
         path: PathBuf,
@@ -96,23 +130,36 @@ pub enum SymbolError {
     Target(#[from] TargetError),
 }
 
-/// The symbols of one `vmlinux`, sorted by address.
+/// The symbols of one kernel, sorted by address.
 #[derive(Debug)]
 pub struct Symbols {
     path: PathBuf,
     by_address: Vec<Symbol>,
-    banner: Option<(GuestVirt, Vec<u8>)>,
+    /// Bytes of the kernel that are known, and where: its banners.
+    known: Vec<(GuestVirt, Vec<u8>)>,
     sections: Vec<Symbol>,
 }
 
+/// What stands for sections in a list that has none: their names, first symbols, and symbols behind the last byte
+/// (`include/asm-generic/vmlinux.lds.h`).
+const SECTIONS: &[(&str, &str, &str)] = &[
+    (".text", "_stext", "_etext"),
+    (".rodata", "__start_rodata", "__end_rodata"),
+    (".data", "_sdata", "_edata"),
+    (".bss", "__bss_start", "__bss_stop"),
+];
+
 impl Symbols {
-    /// Reads an ELF file's symbol table.
+    /// Reads an ELF file's symbol table, or the lines of a `System.map` or of `/proc/kallsyms`.
     ///
     /// # Errors
-    /// The file cannot be read, is no ELF file, or has no symbols.
+    /// The file cannot be read, is none of these, or has no symbols.
     pub fn load(path: &Path) -> Result<Self, SymbolError> {
         let fail = |cause: String| SymbolError::Read { path: path.to_owned(), cause };
         let data = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        if !data.starts_with(b"\x7fELF") {
+            return Symbols::from_list(path, &String::from_utf8_lossy(&data));
+        }
         let file = object::File::parse(&*data).map_err(|e| fail(e.to_string()))?;
         let mut by_address: Vec<Symbol> = file
             .symbols()
@@ -131,8 +178,8 @@ impl Symbols {
             Some(Symbol { name, address: GuestVirt(s.address()), size: s.size() })
         });
         let sections = sections.collect();
-        let mut symbols = Symbols { path: path.to_owned(), by_address, banner: None, sections };
-        symbols.banner = symbols.get("linux_banner").ok().map(|s| s.address).and_then(|at| {
+        let mut symbols = Symbols { path: path.to_owned(), by_address, known: Vec::new(), sections };
+        let banner = symbols.get("linux_banner").ok().map(|s| s.address).and_then(|at| {
             let holds =
                 |s: &object::Section<'_, '_>| at.0.checked_sub(s.address()).is_some_and(|o| o < s.size());
             let section = file.sections().find(holds)?;
@@ -140,6 +187,62 @@ impl Symbols {
             let bytes = section.data().ok()?.get(offset..offset + BANNER_BYTES)?;
             Some((at, bytes.to_vec()))
         });
+        symbols.known.extend(banner);
+        Ok(symbols)
+    }
+
+    /// Reads lines of `ADDRESS TYPE NAME`; those of modules, which have `[MODULE]` behind them, are left out.
+    fn from_list(path: &Path, text: &str) -> Result<Self, SymbolError> {
+        let mut by_address: Vec<Symbol> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let address = words.first().and_then(|word| u64::from_str_radix(word, 16).ok());
+            match (address, words.as_slice()) {
+                (Some(address), [_, kind, name]) if kind.len() == 1 => {
+                    by_address.push(Symbol {
+                        name: (*name).to_owned(),
+                        address: GuestVirt(address),
+                        size: 0,
+                    });
+                }
+                (Some(_), [_, kind, _, module]) if kind.len() == 1 && module.starts_with('[') => {}
+                (_, []) => {}
+                _ => {
+                    let line: String = line.chars().take(60).collect();
+                    let why = format!("line {} is `{line}`", index + 1);
+                    return Err(SymbolError::NoList { path: path.to_owned(), why });
+                }
+            }
+        }
+        if by_address.len() < FEWEST {
+            let why = format!("it has {} symbols", by_address.len());
+            return Err(SymbolError::NoList { path: path.to_owned(), why });
+        }
+        if by_address.iter().all(|symbol| symbol.address.0 == 0) {
+            return Err(SymbolError::Hidden { path: path.to_owned() });
+        }
+        by_address.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+        // A symbol reaches as far as the next one.
+        let mut next = None;
+        for symbol in by_address.iter_mut().rev() {
+            symbol.size = next.map_or(0, |next: GuestVirt| next.0 - symbol.address.0);
+            if symbol.size > 0 || next.is_none() {
+                next = Some(symbol.address);
+            }
+        }
+        let mut symbols =
+            Symbols { path: path.to_owned(), by_address, known: Vec::new(), sections: Vec::new() };
+        let at = |name: &str| symbols.get(name).ok().map(|symbol| symbol.address);
+        let sections = SECTIONS.iter().filter_map(|(name, first, behind)| {
+            let (first, behind) = (at(first)?, at(behind)?);
+            let size = behind.0.checked_sub(first.0).filter(|size| *size > 0)?;
+            Some(Symbol { name: (*name).to_owned(), address: first, size })
+        });
+        let sections = sections.collect();
+        let known = [("linux_banner", BANNER), ("linux_proc_banner", PROC_BANNER)];
+        let known = known.iter().filter_map(|(name, bytes)| Some((at(name)?, bytes.to_vec()))).collect();
+        symbols.sections = sections;
+        symbols.known = known;
         Ok(symbols)
     }
 
@@ -187,6 +290,24 @@ impl Symbols {
     pub fn all(&self) -> &[Symbol] {
         &self.by_address
     }
+
+    /// Whether all bytes that are known are those of an image that starts at `first`.
+    fn is_at(
+        &self,
+        first: GuestPhys,
+        first_virt: GuestVirt,
+        target: &mut dyn Target,
+    ) -> Result<bool, SymbolError> {
+        for (at, expected) in &self.known {
+            let mut seen = vec![0; expected.len()];
+            let place = first.0.wrapping_add(at.0.wrapping_sub(first_virt.0));
+            target.read_memory(GuestPhys(place), &mut seen)?;
+            if seen != *expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// Symbols that were checked against a running guest: virtual addresses of the kernel's image turn
@@ -205,19 +326,18 @@ impl SymbolMap {
     /// the file's. The machine must be stopped.
     ///
     /// # Errors
-    /// The guest's map is not known, the kernel is another one, or the guest is lost.
+    /// The kernel is not found or is another one, or the guest is lost.
     pub fn anchor(
         symbols: Symbols,
         arch: &ArchRow,
         map: &MemoryMap,
         target: &mut dyn Target,
     ) -> Result<Self, SymbolError> {
-        if map.source() == MapSource::Monitor {
-            return Err(SymbolError::NoIomem);
-        }
+        let (code, data) = (map.first_range("Kernel code"), map.first_range("Kernel data"));
+        let Some((code, data)) = code.zip(data).filter(|_| map.source() == MapSource::Iomem) else {
+            return SymbolMap::search(symbols, arch, map, target);
+        };
         let differs = |why: String| SymbolError::NotThisKernel { path: symbols.path.clone(), why };
-        let code = map.first_range("Kernel code").ok_or(SymbolError::NoIomem)?;
-        let data = map.first_range("Kernel data").ok_or(SymbolError::NoIomem)?;
         let code_virt = symbols.get(arch.code_start_symbol)?.address;
         let data_virt = symbols.get(arch.data_start_symbol)?.address;
         let (in_guest, in_file) =
@@ -229,7 +349,7 @@ impl SymbolMap {
         }
         let image = PhysRange { first: code.first, last: code.last.max(data.last) };
         let (at, expected) =
-            symbols.banner.clone().ok_or_else(|| differs("it has no linux_banner to compare".to_owned()))?;
+            symbols.known.first().ok_or_else(|| differs("it has no linux_banner to compare".to_owned()))?;
         let offset = at.0.checked_sub(code_virt.0);
         let phys = offset.and_then(|offset| image.first.0.checked_add(offset)).map(GuestPhys);
         let phys = phys
@@ -237,13 +357,56 @@ impl SymbolMap {
             .ok_or_else(|| differs("its linux_banner lies outside of the kernel's image".to_owned()))?;
         let mut seen = vec![0; expected.len()];
         target.read_memory(phys, &mut seen)?;
-        if seen != expected {
+        if seen != *expected {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            return Err(differs(format!("it says `{}`, the guest `{}`", text(&expected), text(&seen))));
+            return Err(differs(format!("it says `{}`, the guest `{}`", text(expected), text(&seen))));
         }
+        Ok(SymbolMap::new(symbols, image, code_virt))
+    }
+
+    fn new(symbols: Symbols, image: PhysRange, first_virt: GuestVirt) -> Self {
         let bound = |name| symbols.get(name).ok().map(|symbol| symbol.address.0);
         let given_back = bound("__init_begin").zip(bound("__init_end"));
-        Ok(SymbolMap { symbols, image, first_virt: code_virt, given_back })
+        SymbolMap { symbols, image, first_virt, given_back }
+    }
+
+    /// Finds the image by its banner, for a guest whose own map is not known.
+    fn search(
+        symbols: Symbols,
+        arch: &ArchRow,
+        map: &MemoryMap,
+        target: &mut dyn Target,
+    ) -> Result<Self, SymbolError> {
+        let not_found = || SymbolError::NotFound { path: symbols.path.clone() };
+        let (banner, _) = symbols.known.first().ok_or_else(not_found)?;
+        let first_virt = symbols.get(arch.code_start_symbol)?.address;
+        let before = banner.0.checked_sub(first_virt.0).ok_or_else(not_found)?;
+        let end = symbols.get("_end").or_else(|_| symbols.get("_edata"))?.address;
+        let length =
+            end.0.checked_sub(first_virt.0).filter(|length| *length > before).ok_or_else(not_found)?;
+        let mut found = Vec::new();
+        for range in map.ram().ranges() {
+            let apart = banner.0.wrapping_sub(range.first.0) % IMAGE_ALIGN;
+            let mut at = range.first.0.checked_add(apart);
+            while let Some(place) = at.filter(|place| *place <= range.last.0) {
+                let image = place.checked_sub(before).and_then(|first| {
+                    PhysRange::new(GuestPhys(first), GuestPhys(first.checked_add(length - 1)?))
+                });
+                if let Some(image) = image.filter(|image| range.covers(*image))
+                    && symbols.is_at(image.first, first_virt, target)?
+                {
+                    found.push(image);
+                }
+                at = place.checked_add(IMAGE_ALIGN);
+            }
+        }
+        match found.as_slice() {
+            [image] => {
+                let image = *image;
+                Ok(SymbolMap::new(symbols, image, first_virt))
+            }
+            _ => Err(not_found()),
+        }
     }
 
     /// The symbols.
@@ -445,16 +608,95 @@ mod tests {
         assert!(text.contains("its data start 0x2000 bytes behind its code, the guest's 0x3000"), "{text}");
     }
 
+    /// The same kernel without its map: 16 MiB of RAM, and the image at 2 MiB times `step`.
+    fn searched(file: &Path, steps: &[u64]) -> Result<SymbolMap, SymbolError> {
+        let mut target = FakeTarget::new("0x40000000+16M".parse().unwrap());
+        for step in steps {
+            let first = 0x4000_0000 + step * IMAGE_ALIGN;
+            target.write_memory(GuestPhys(first + 0x800), BANNER).unwrap();
+            target.write_memory(GuestPhys(first + 0x900), b"%s version %s (x)").unwrap();
+        }
+        let mtree = MTREE.replace("4000ffff", "40ffffff");
+        let map = MemoryMap::new(None, &mtree).unwrap();
+        SymbolMap::anchor(Symbols::load(file).unwrap(), &ARCHS[0], &map, &mut target)
+    }
+
+    fn with_end() -> Vec<(&'static str, u64, u64)> {
+        let mut all = SYMBOLS.to_vec();
+        all.push(("linux_proc_banner", 0x900, 64));
+        all.push(("_end", 0x3000, 0));
+        all
+    }
+
     #[test]
-    fn without_the_guests_map_symbols_are_refused() {
-        assert!(matches!(anchored(BANNER, None), Err(SymbolError::NoIomem)));
+    fn without_the_guests_map_the_kernel_is_found_by_its_banner_wherever_it_moved() {
+        let file = vmlinux(&with_end());
+        for step in [0, 3, 7] {
+            let map = searched(file.path(), &[step]).unwrap();
+            let first = 0x4000_0000 + step * IMAGE_ALIGN;
+            assert_eq!(map.resolve("jiffies").unwrap().first, GuestPhys(first + 0x2040));
+            assert_eq!(map.name_at(GuestPhys(first + 0x2043)).as_deref(), Some("jiffies+0x3"));
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_at_no_place_or_at_two_is_refused() {
+        let file = vmlinux(&with_end());
+        for steps in [&[][..], &[1, 4]] {
+            assert!(matches!(searched(file.path(), steps), Err(SymbolError::NotFound { .. })), "{steps:?}");
+        }
+    }
+
+    /// The symbols as `System.map` and `/proc/kallsyms` have them, moved by so much.
+    fn list(moved: u64) -> tempfile::NamedTempFile {
+        let mut text = String::new();
+        for (name, address, _) in with_end() {
+            text.push_str(&format!("{:016x} T {name}\n", address + moved));
+        }
+        for more in 0..8 {
+            text.push_str(&format!("{:016x} t more_{more}\n", 0x140 + 16 * more + moved));
+        }
+        text.push_str("ffff800001000000 t of_a_module\t[ext4]\n");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_list_of_a_kernel_that_moved_gives_the_same_places() {
+        for moved in [0, 0xffff_8000_0a20_0000] {
+            let file = list(moved);
+            let map = searched(file.path(), &[5]).unwrap();
+            let first = 0x4000_0000 + 5 * IMAGE_ALIGN;
+            // As far as the next symbol.
+            let expected = PhysRange::new(GuestPhys(first + 0x100), GuestPhys(first + 0x13f)).unwrap();
+            assert_eq!(map.resolve("do_one_thing").unwrap(), expected);
+            assert!(map.symbols().get("of_a_module").is_err());
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_told() {
+        let told = |text: String| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Symbols::load(file.path()).unwrap_err().to_string()
+        };
+        let stub = "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
+        assert!(
+            told(stub.to_owned()).contains("line 1 is `ffffffffffffffff B The real"),
+            "{}",
+            told(stub.into())
+        );
+        assert!(told("ffff800008000000 T _text\n".to_owned()).contains("it has 1 symbols"));
+        assert!(told("0000000000000000 T _text\n".repeat(20)).contains("shows only zeros"));
     }
 
     #[test]
     fn a_file_that_is_no_vmlinux_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"not ELF").unwrap();
-        assert!(matches!(Symbols::load(file.path()), Err(SymbolError::Read { .. })));
+        assert!(matches!(Symbols::load(file.path()), Err(SymbolError::NoList { .. })));
         let empty = vmlinux(&[]);
         assert!(matches!(Symbols::load(empty.path()), Err(SymbolError::Stripped { .. })));
         assert!(matches!(Symbols::load(Path::new("/no/such")), Err(SymbolError::Read { .. })));

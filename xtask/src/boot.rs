@@ -789,9 +789,7 @@ impl HeadlessGuest {
         }
         outln!("  stop      cargo xtask boot stop {name}");
         if self.ready.as_ref().is_some_and(|ready| !ready.has_iomem) {
-            outln!(
-                "  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and symbols cannot be used"
-            );
+            outln!("  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks");
         }
         for line in &self.disagreements {
             outln!("  warning   {line}");

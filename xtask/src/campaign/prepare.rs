@@ -200,7 +200,7 @@ impl GuestNames {
         let map = target.memory_map(template.iomem().as_deref())?;
         let plan = &template.info().plan;
         let anchored = match &plan.vmlinux {
-            None => Err("no vmlinux is known for this guest; give one with --vmlinux".to_owned()),
+            None => Err("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned()),
             Some(path) => Symbols::load(path)
                 .and_then(|symbols| SymbolMap::anchor(symbols, &plan.spec.arch, &map, target))
                 .map_err(|error| error.to_string()),

@@ -181,7 +181,7 @@ impl Session {
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
         let (symbols, symbols_missing) = match vmlinux {
-            None => (None, Some("no vmlinux is known for this guest; give one with --vmlinux".to_owned())),
+            None => (None, Some("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned())),
             Some(path) => {
                 let anchored = Symbols::load(&path)
                     .and_then(|symbols| SymbolMap::anchor(symbols, &arch, &map, &mut target));

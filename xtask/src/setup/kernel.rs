@@ -385,12 +385,7 @@ fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> 
     }
     let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
     if let Some(path) = &vmlinux {
-        let mut start = [0; 4];
-        let read = fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
-        read.with_context(|| format!("cannot read {}", path.display()))?;
-        if &start != b"\x7fELF" {
-            bail!("{} is no vmlinux: it is not an ELF file", path.display());
-        }
+        flipsim::symbols::Symbols::load(path)?;
     } else {
         eprintln!("  note: without --vmlinux, faults cannot be placed by the name of a symbol");
     }

@@ -27,8 +27,17 @@ const RECIPE: u32 = 1;
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
 
-/// The fragments that make a kernel of the user's own take part in the lab.
-const FOR_OTHERS: [&str; 2] = ["9p", "pci"];
+/// The fragments that make a kernel tree of the user's own take part in the lab.
+const FOR_OTHERS: &[&str] = &["9p", "pci"];
+
+/// The fragments that are merged into a configuration of the user's own: it keeps its other choices.
+const FOR_OTHER_CONFIGS: &[&str] = &["9p", "pci", "block", "pvpanic"];
+
+/// The fragments that make the configuration.
+fn names_of(lane: &Lane<'_>, chosen: &Chosen) -> &'static [&'static str] {
+    let lab = lane.arch.fragments;
+    if chosen.contains_key("kernel-config") { FOR_OTHER_CONFIGS } else { lab }
+}
 
 const WAYS_OUT: &str = "`--kernel-src DIR` with a source tree of your own, `--kernel-image FILE` with a kernel \
                         of your own";
@@ -80,7 +89,10 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
 fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     let llvm = chosen.contains_key("llvm");
     let mut inputs = BTreeMap::from([("host".to_owned(), std::env::consts::ARCH.to_owned())]);
-    for path in fragments(lane, lane.arch.fragments)? {
+    if let Some(path) = chosen.get("kernel-config") {
+        inputs.insert("config".to_owned(), digest::of_file(Path::new(path))?);
+    }
+    for path in fragments(lane, names_of(lane, chosen))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         inputs.insert(name, digest::of_file(&path)?);
     }
@@ -159,7 +171,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         }
     };
     let work = lane.cache.work("kernel", &request.key()?);
-    configure(lane, &tree, &work, request)?;
+    configure(lane, &tree, &work, request, chosen)?;
     let what = "building the kernel";
     let step = lane.runner.step(|| progress::Step::spinner(what));
     let command = make(lane, &tree, &work, &request.flags, &[lane.arch.kernel_target])?;
@@ -216,7 +228,8 @@ fn kernel_tree(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Configures, unless that was done for this very tree and these fragments.
-fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Result<()> {
+fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chosen: &Chosen) -> Result<()> {
+    let fragments = fragments(lane, names_of(lane, chosen))?;
     let marker = work.join("configured");
     let wanted = format!("{}\n{}\n", tree.display(), request.key()?);
     if !lane.runner.is_dry() {
@@ -226,7 +239,7 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Re
             // a word.
             let settle = make(lane, tree, work, &request.flags, &["olddefconfig"])?;
             lane.runner.run_quietly("make olddefconfig", "kernel-configure.log", settle)?;
-            return check(tree, lane.arch, &work.join(".config"), &fragments(lane, lane.arch.fragments)?);
+            return check(tree, lane.arch, &work.join(".config"), &fragments);
         }
         cache::remove_tree(work)?;
         fs::create_dir_all(work).with_context(|| format!("cannot make {}", work.display()))?;
@@ -234,11 +247,19 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request) -> Re
         lane.runner.note(&format!("make the folder {}", work.display()));
     }
     let step = lane.runner.step(|| progress::Step::spinner("configuring the kernel"));
-    let fragments = fragments(lane, lane.arch.fragments)?;
     let flags = &request.flags;
     let log = "kernel-configure.log";
     let run = |what: &str, command: Command| lane.runner.run(what, log, command, &mut |l| step.line(l));
-    run("make allnoconfig", make(lane, tree, work, flags, &["allnoconfig"])?)?;
+    match chosen.get("kernel-config") {
+        None => run("make allnoconfig", make(lane, tree, work, flags, &["allnoconfig"])?)?,
+        Some(own) if lane.runner.is_dry() => {
+            lane.runner.note(&format!("copy {own} to {}", work.join(".config").display()));
+        }
+        Some(own) => {
+            let copied = fs::copy(own, work.join(".config"));
+            copied.with_context(|| format!("cannot copy {own}"))?;
+        }
+    }
     run("merging the fragments", merge(tree, work, &fragments)?)?;
     run("make olddefconfig", make(lane, tree, work, flags, &["olddefconfig"])?)?;
     if lane.runner.is_dry() {
@@ -344,7 +365,7 @@ pub fn config_only(lane: &Lane<'_>) -> Result<()> {
         eprintln!("  {} has no .config: starting from defconfig", tree.display());
         lane.runner.run_quietly("make defconfig", log, in_tree("defconfig")?)?;
     }
-    let fragments = fragments(lane, &FOR_OTHERS)?;
+    let fragments = fragments(lane, FOR_OTHERS)?;
     lane.runner.run_quietly("merging the fragments", log, merge(&tree, &tree, &fragments)?)?;
     lane.runner.run_quietly("make olddefconfig", log, in_tree("olddefconfig")?)?;
     if !lane.runner.is_dry() {

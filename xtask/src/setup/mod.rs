@@ -35,6 +35,7 @@ Examples:
   cargo xtask setup qemu --from-distro      from the distribution's source package
   cargo xtask setup qemu --qemu-bin /usr/bin/qemu-system-aarch64
   cargo xtask setup kernel --kernel-src ~/linux
+  cargo xtask setup kernel --kernel-src ~/linux --kernel-config ~/my.config --llvm
   cargo xtask setup kernel --kernel-src ~/linux --config-only
                                             merge the 9p and PCI options into ~/linux/.config
 
@@ -64,10 +65,14 @@ pub struct Args {
     /// A kernel source tree of your own; it is built outside the tree
     #[arg(long, value_name = "DIR", conflicts_with = "kernel_image")]
     pub kernel_src: Option<PathBuf>,
+    /// A kernel configuration of your own to start from, in place of allnoconfig: the options for 9p, PCI, the disk
+    /// and panics are merged into a copy of it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel_image", "config_only"])]
+    pub kernel_config: Option<PathBuf>,
     /// A kernel of your own, not built here
     #[arg(long, value_name = "FILE")]
     pub kernel_image: Option<PathBuf>,
-    /// The vmlinux of --kernel-image: gives the names of its symbols
+    /// The vmlinux (or System.map, or /proc/kallsyms) of --kernel-image: gives the names of its symbols
     #[arg(long, value_name = "FILE", requires = "kernel_image")]
     pub vmlinux: Option<PathBuf>,
     /// Only merge the 9p and PCI options into the .config of --kernel-src, and check them
@@ -185,6 +190,7 @@ fn check_options(args: &Args, steps: &[Step]) -> Result<()> {
         ("--qemu-tarball", Step::Qemu, args.qemu_tarball.is_some()),
         ("--qemu-bin", Step::Qemu, args.qemu_bin.is_some()),
         ("--kernel-src", Step::Kernel, args.kernel_src.is_some()),
+        ("--kernel-config", Step::Kernel, args.kernel_config.is_some()),
         ("--kernel-image", Step::Kernel, args.kernel_image.is_some()),
         ("--llvm", Step::Kernel, args.llvm),
     ];
@@ -247,6 +253,7 @@ impl Lane<'_> {
             }
             Step::Kernel => {
                 path("kernel-src", &self.args.kernel_src)?;
+                path("kernel-config", &self.args.kernel_config)?;
                 path("kernel-image", &self.args.kernel_image)?;
                 path("vmlinux", &self.args.vmlinux)?;
                 if self.args.llvm {
@@ -269,7 +276,7 @@ impl Lane<'_> {
             Step::Image => image.map(|part| part.origin.options),
         };
         let remembered = remembered.unwrap_or_default();
-        for name in ["qemu-tarball", "qemu-bin", "kernel-src", "kernel-image", "vmlinux"] {
+        for name in ["qemu-tarball", "qemu-bin", "kernel-src", "kernel-config", "kernel-image", "vmlinux"] {
             if let Some(value) = remembered.get(name)
                 && !Path::new(value).exists()
             {

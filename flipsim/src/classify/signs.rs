@@ -195,6 +195,14 @@ static SIGNS: &[Sign] = &[
         let number: String = line.rest.chars().take_while(char::is_ascii_digit).collect();
         Heading::new(Kind::UserFault, format!("fatal signal {number}"), Program)
     }),
+    // What a shell, or whoever else has started a program, says of its death by a signal.
+    sign("Segmentation fault", Word, |_| Some(half(Kind::UserFault, "Segmentation fault"))),
+    sign("Illegal instruction", Word, |_| Some(half(Kind::UserFault, "Illegal instruction"))),
+    sign("Bus error", Word, |_| Some(half(Kind::UserFault, "Bus error"))),
+    sign("terminated by signal ", Word, |line| {
+        let number: String = line.rest.chars().take_while(char::is_ascii_digit).collect();
+        Some(half(Kind::UserFault, format!("fatal signal {number}")))
+    }),
     // Ends without a panic.
     sign("reboot: Restarting system", Word, |_| Heading::new(Kind::Reboot, "Restarting system", Nothing)),
     sign("reboot: machine restart", Word, |_| Some(half(Kind::Reboot, "Restarting system"))),

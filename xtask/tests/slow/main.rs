@@ -14,6 +14,7 @@ use serde_json::Value;
 mod accidents;
 mod campaigns;
 mod kills;
+mod own;
 mod plain;
 mod time;
 mod trials;

@@ -18,13 +18,20 @@ pub struct ArchRow {
     pub qemu_binary: &'static str,
     /// The value of `-machine`.
     pub machine: &'static str,
+    /// Properties of the machine that every guest gets.
+    pub machine_options: &'static [&'static str],
     /// Properties of the machine that hand the guest random numbers. The first one that a QEMU knows is
     /// switched off for a guest with the exact clock; a later one is the same by an older name.
     pub chance: &'static [&'static str],
     /// The value of `-cpu` under TCG.
     pub cpu: &'static str,
+    /// Files of firmware and boot code without which this machine does not start a kernel, as QEMU names
+    /// them in its data folder. A missing one is a guest that never says a word.
+    pub firmware: &'static [&'static str],
     /// The console's device as the kernel's command line names it.
     pub console: &'static str,
+    /// Words for the kernel's command line that every guest gets.
+    pub kernel_words: &'static [&'static str],
     /// `ARCH=` for the kernel's own makefiles.
     pub kernel_arch: &'static str,
     /// The make target of the kernel's boot image.
@@ -46,23 +53,50 @@ pub struct ArchRow {
 }
 
 /// The table. Its first row is the default.
-pub static ARCHS: &[ArchRow] = &[ArchRow {
-    name: "aarch64",
-    qemu_target: "aarch64-softmmu",
-    qemu_binary: "qemu-system-aarch64",
-    machine: "virt",
-    chance: &["dtb-randomness", "dtb-kaslr-seed"],
-    cpu: "cortex-a57",
-    console: "ttyAMA0",
-    kernel_arch: "arm64",
-    kernel_target: "Image",
-    kernel_image: "arch/arm64/boot/Image",
-    cross_triple: "aarch64-linux-gnu",
-    fragments: &["base", "9p", "pci", "block", "pvpanic", "aarch64"],
-    code_start_symbol: "_stext",
-    data_start_symbol: "_sdata",
-    held_bits: &[("cpsr", 0x1f)],
-}];
+pub static ARCHS: &[ArchRow] = &[
+    ArchRow {
+        name: "aarch64",
+        qemu_target: "aarch64-softmmu",
+        qemu_binary: "qemu-system-aarch64",
+        machine: "virt",
+        machine_options: &[],
+        chance: &["dtb-randomness", "dtb-kaslr-seed"],
+        cpu: "cortex-a57",
+        firmware: &[],
+        console: "ttyAMA0",
+        kernel_words: &[],
+        kernel_arch: "arm64",
+        kernel_target: "Image",
+        kernel_image: "arch/arm64/boot/Image",
+        cross_triple: "aarch64-linux-gnu",
+        fragments: &["base", "9p", "pci", "pci-host-generic", "block", "pvpanic", "aarch64"],
+        code_start_symbol: "_stext",
+        data_start_symbol: "_sdata",
+        held_bits: &[("cpsr", 0x1f)],
+    },
+    ArchRow {
+        name: "x86_64",
+        qemu_target: "x86_64-softmmu",
+        qemu_binary: "qemu-system-x86_64",
+        machine: "q35",
+        // Without a HPET the guest reads time from the TSC, which is the count of instructions.
+        machine_options: &["hpet=off"],
+        chance: &[],
+        cpu: "qemu64",
+        firmware: &["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"],
+        console: "ttyS0",
+        // Linux would check the TSC against another clock and leave it when they seem to differ.
+        kernel_words: &["tsc=reliable"],
+        kernel_arch: "x86",
+        kernel_target: "bzImage",
+        kernel_image: "arch/x86/boot/bzImage",
+        cross_triple: "x86_64-linux-gnu",
+        fragments: &["base", "9p", "pci", "block", "pvpanic", "x86_64"],
+        code_start_symbol: "_text",
+        data_start_symbol: "_sdata",
+        held_bits: &[],
+    },
+];
 
 /// A guest architecture: a reference to its row in [`ARCHS`].
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,16 +172,18 @@ mod tests {
 
     #[test]
     fn an_architecture_is_found_by_name_and_survives_json() {
-        let arch: Arch = "aarch64".parse().unwrap();
-        let json = serde_json::to_string(&arch).unwrap();
-        assert_eq!(json, "\"aarch64\"");
-        assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
+        for arch in Arch::all() {
+            assert_eq!(arch.name.parse(), Ok(arch));
+            let json = serde_json::to_string(&arch).unwrap();
+            assert_eq!(json, format!("\"{}\"", arch.name));
+            assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
+        }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "z80".parse::<Arch>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown architecture `z80`; this lab has: aarch64");
+        assert_eq!(error.to_string(), "unknown architecture `z80`; this lab has: aarch64, x86_64");
     }
 
     #[test]

@@ -157,6 +157,10 @@ pub struct MachineSpec {
 #[must_use]
 pub fn kernel_command_line(arch: Arch, workload: Option<&str>, extra: &str) -> String {
     let mut line = format!("console={} root=/dev/vda rw nokaslr panic=-1", arch.console);
+    for word in arch.kernel_words {
+        line.push(' ');
+        line.push_str(word);
+    }
     if let Some(workload) = workload {
         line.push_str(" flipsim.workload=");
         line.push_str(workload);
@@ -177,7 +181,8 @@ impl MachineSpec {
         args.option("-display", "none");
         let ram = self.ram_file.as_ref().map(|_| "memory-backend=ram0");
         let fixed = self.fixed.iter().map(String::as_str);
-        let machine: Vec<&str> = std::iter::once(self.arch.machine).chain(fixed).chain(ram).collect();
+        let own = std::iter::once(self.arch.machine).chain(self.arch.machine_options.iter().copied());
+        let machine: Vec<&str> = own.chain(fixed).chain(ram).collect();
         args.option("-machine", &machine.join(","));
         let (cpu, accel) = match self.clock {
             Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),

@@ -27,8 +27,8 @@ const RECIPE: u32 = 1;
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
 
-/// The fragments that make a kernel of the user's own take part in the lab.
-const FOR_OTHERS: [&str; 2] = ["9p", "pci"];
+/// The fragments that make a kernel of the user's own take part in the lab, where its architecture has them.
+const FOR_OTHERS: [&str; 3] = ["9p", "pci", "pci-host-generic"];
 
 const WAYS_OUT: &str = "`--kernel-src DIR` with a source tree of your own, `--kernel-image FILE` with a kernel \
                         of your own";
@@ -344,12 +344,14 @@ pub fn config_only(lane: &Lane<'_>) -> Result<()> {
         eprintln!("  {} has no .config: starting from defconfig", tree.display());
         lane.runner.run_quietly("make defconfig", log, in_tree("defconfig")?)?;
     }
-    let fragments = fragments(lane, &FOR_OTHERS)?;
+    let names: Vec<&str> =
+        lane.arch.fragments.iter().copied().filter(|name| FOR_OTHERS.contains(name)).collect();
+    let fragments = fragments(lane, &names)?;
     lane.runner.run_quietly("merging the fragments", log, merge(&tree, &tree, &fragments)?)?;
     lane.runner.run_quietly("make olddefconfig", log, in_tree("olddefconfig")?)?;
     if !lane.runner.is_dry() {
         check(&tree, lane.arch, &config, &fragments)?;
-        eprintln!("  {}: every option of {} is set", config.display(), FOR_OTHERS.join(" and "));
+        eprintln!("  {}: every option of {} is set", config.display(), names.join(" and "));
     }
     Ok(())
 }

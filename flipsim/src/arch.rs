@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::glob_matches;
+
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ArchRow {
@@ -46,10 +48,26 @@ pub struct ArchRow {
     pub code_start_symbol: &'static str,
     /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
     pub data_start_symbol: &'static str,
-    /// Bits of registers that take a write and must not be flipped, because QEMU ends itself over what
-    /// they then mean: a mode that the CPU does not have (`arm_phys_excp_target_el` in
-    /// `target/arm/helper.c`). A fault there would say something of QEMU and nothing of the guest.
+    /// Registers of the system's that the gdb stub lists among those of programs, as globs.
+    pub system_registers: &'static [&'static str],
+    /// Bits of registers that the gdb stub takes and that no fault may flip: the processor has no such bit,
+    /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
+    /// fault there would say something of QEMU and nothing of the guest.
     pub held_bits: &'static [(&'static str, u64)],
+}
+
+impl ArchRow {
+    /// The bits of a register that no fault may flip.
+    #[must_use]
+    pub fn held_bits(&self, register: &str) -> u64 {
+        self.held_bits.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
+    }
+
+    /// Whether a register is one of the system's, whatever the gdb stub says of it.
+    #[must_use]
+    pub fn is_system(&self, register: &str) -> bool {
+        self.system_registers.iter().any(|glob| glob_matches(glob, register))
+    }
 }
 
 /// The table. Its first row is the default.
@@ -72,6 +90,8 @@ pub static ARCHS: &[ArchRow] = &[
         fragments: &["base", "9p", "pci", "pci-host-generic", "block", "pvpanic", "aarch64"],
         code_start_symbol: "_stext",
         data_start_symbol: "_sdata",
+        system_registers: &[],
+        // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
         held_bits: &[("cpsr", 0x1f)],
     },
     ArchRow {
@@ -94,7 +114,22 @@ pub static ARCHS: &[ArchRow] = &[
         fragments: &["base", "9p", "pci", "block", "pvpanic", "x86_64"],
         code_start_symbol: "_text",
         data_start_symbol: "_sdata",
-        held_bits: &[],
+        system_registers: &["cr?", "efer", "*_base"],
+        held_bits: &[
+            // Reserved, each a constant: 1, 3, 5, 15 and all above ID.
+            ("eflags", 0xffc0_802a),
+            // Reserved; and PE and PG, with which QEMU leaves the 64-bit mode, so that the upper halves of
+            // other registers are lost (`cpu_x86_update_cr0` in `target/i386/helper.c`).
+            ("cr0", !0x6005_002e),
+            // Above the widest physical address.
+            ("cr3", 0xfff0_0000_0000_0000),
+            // Reserved.
+            ("cr4", !0x0077_7fff),
+            // Reserved.
+            ("efer", !0xfd01),
+            // Reserved: 13, 14 and the upper half.
+            ("mxcsr", 0xffff_6000),
+        ],
     },
 ];
 

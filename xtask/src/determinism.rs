@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
 use flipsim::fault::{Fault, fault_rng, flip};
 use flipsim::live::LiveTarget;
 use flipsim::machine::spec::CONSOLE_LOG;
@@ -46,6 +47,9 @@ pub struct Args {
     /// Keep every core of the host busy meanwhile
     #[arg(long)]
     load: bool,
+    /// The guests' architecture [default: from lab.toml]
+    #[arg(long)]
+    arch: Option<Arch>,
     /// RAM of the guests, as in 128M [default: from lab.toml]
     #[arg(long, value_parser = flipsim::units::parse_size, value_name = "SIZE")]
     memory: Option<u64>,
@@ -177,6 +181,7 @@ impl Subject {
         let guest_args = GuestArgs {
             workload: Some(workload.to_owned()),
             clock: args.clock,
+            arch: args.arch,
             memory: args.memory,
             no_share: true,
             ..GuestArgs::default()

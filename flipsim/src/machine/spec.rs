@@ -192,6 +192,8 @@ impl MachineSpec {
         let exact = self.clock == Clock::Exact;
         if exact {
             args.option("-icount", "shift=0,sleep=off");
+            // What QEMU draws for a guest, as the seed that q35 of 7.1 hands to Linux, is the same each time.
+            args.option("-seed", "1");
         }
         args.option("-smp", &self.cpus.to_string());
         args.option("-m", &format!("{}M", self.memory >> 20));
@@ -440,6 +442,7 @@ mod tests {
         -cpu cortex-a57
         -accel tcg
         -icount shift=0,sleep=off
+        -seed 1
         -smp 1
         -m 128M
         -rtc base=2026-01-01T00:00:00,clock=vm
@@ -456,6 +459,37 @@ mod tests {
         -monitor unix:monitor.sock,server=on,wait=off
         -chardev socket,id=gdb0,path=gdb.sock,server=on,wait=off
         -gdb chardev:gdb0
+        ");
+    }
+
+    #[test]
+    fn an_exact_guest_of_x86_64_has_this_command_line() {
+        let arch = "x86_64".parse().unwrap();
+        let spec = MachineSpec {
+            arch,
+            clock: Clock::Exact,
+            append: kernel_command_line(arch, Some("sha256"), ""),
+            share: None,
+            ram_file: Some(RamFile { path: "/t/ram".into(), shared: true }),
+            ..spec()
+        };
+        let text = text(&spec);
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("-drive")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -machine q35,hpet=off,memory-backend=ram0
+        -cpu qemu64
+        -accel tcg
+        -icount shift=0,sleep=off
+        -seed 1
+        -smp 1
+        -m 128M
+        -object memory-backend-file,id=ram0,size=128M,share=on,mem-path=/t/ram
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -kernel /lab/Image
+        -append console=ttyS0 root=/dev/vda rw nokaslr panic=-1 tsc=reliable flipsim.workload=sha256
         ");
     }
 

@@ -22,6 +22,8 @@ pub struct ArchRow {
     pub machine: &'static str,
     /// Properties of the machine that every guest gets.
     pub machine_options: &'static [&'static str],
+    /// Values for `-global`: properties of devices that the machine has by itself.
+    pub globals: &'static [&'static str],
     /// Properties of the machine that hand the guest random numbers. The first one that a QEMU knows is
     /// switched off for a guest with the exact clock; a later one is the same by an older name.
     pub chance: &'static [&'static str],
@@ -78,6 +80,7 @@ pub static ARCHS: &[ArchRow] = &[
         qemu_binary: "qemu-system-aarch64",
         machine: "virt",
         machine_options: &[],
+        globals: &[],
         chance: &["dtb-randomness", "dtb-kaslr-seed"],
         cpu: "cortex-a57",
         firmware: &[],
@@ -101,9 +104,11 @@ pub static ARCHS: &[ArchRow] = &[
         machine: "q35",
         // Without a HPET the guest reads time from the TSC, which is the count of instructions.
         machine_options: &["hpet=off"],
+        // It rewrites instructions of old Windows guests, and is mapped anew at each load of a state.
+        globals: &["apic-common.vapic=off"],
         chance: &[],
         cpu: "qemu64",
-        firmware: &["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"],
+        firmware: &["bios-256k.bin", "linuxboot_dma.bin"],
         console: "ttyS0",
         // Linux would check the TSC against another clock and leave it when they seem to differ.
         kernel_words: &["tsc=reliable"],

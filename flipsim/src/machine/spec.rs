@@ -184,6 +184,9 @@ impl MachineSpec {
         let own = std::iter::once(self.arch.machine).chain(self.arch.machine_options.iter().copied());
         let machine: Vec<&str> = own.chain(fixed).chain(ram).collect();
         args.option("-machine", &machine.join(","));
+        for global in self.arch.globals {
+            args.option("-global", global);
+        }
         let (cpu, accel) = match self.clock {
             Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),
             Clock::Kvm => ("host", "kvm"),
@@ -480,6 +483,7 @@ mod tests {
         -no-user-config
         -display none
         -machine q35,hpet=off,memory-backend=ram0
+        -global apic-common.vapic=off
         -cpu qemu64
         -accel tcg
         -icount shift=0,sleep=off

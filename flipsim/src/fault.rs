@@ -881,7 +881,10 @@ mod tests {
         assert!(at(4).unwrap_err().starts_with("bit 4 is out of range"), "{:?}", at(4));
         // What the stub lists among a program's registers, and what QEMU would leave the 64-bit mode over.
         let x86 = found("x86_64");
-        assert_eq!((hex_value(&x86[1].writable), &*x86[1].class), ("0x000000006005002e".to_owned(), "system"));
+        assert_eq!(
+            (hex_value(&x86[1].writable), &*x86[1].class),
+            ("0x000000006005002e".to_owned(), "system")
+        );
     }
 
     #[test]

@@ -189,7 +189,9 @@ fn text(report: &Report, coloured: bool) -> String {
     out += match (&report.install, report.ready) {
         (_, true) => format!("\nEverything is there: `cargo xtask setup{option}` can run.\n"),
         (Some(command), false) => {
-            format!("\nTo install what is missing:\n  {command}\nor: cargo xtask setup{option} --install-deps\n")
+            format!(
+                "\nTo install what is missing:\n  {command}\nor: cargo xtask setup{option} --install-deps\n"
+            )
         }
         (None, false) => "\nSomething is missing, and no package manager known here has it.\n".to_owned(),
     }

@@ -251,7 +251,8 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
     mask.resize(register.bytes(), 0);
     let held = arch.held_bits(&register.name);
     if mask.iter().zip(held.to_le_bytes()).any(|(mask, held)| mask & held != 0) {
-        let text = format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
+        let text =
+            format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
         bail!(exit_error(Code::Usage, text));
     }
     Ok(Fault::Reg { register: register.name, mask })

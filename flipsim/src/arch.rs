@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::glob_matches;
+
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ArchRow {
@@ -18,13 +20,22 @@ pub struct ArchRow {
     pub qemu_binary: &'static str,
     /// The value of `-machine`.
     pub machine: &'static str,
+    /// Properties of the machine that every guest gets.
+    pub machine_options: &'static [&'static str],
+    /// Values for `-global`: properties of devices that the machine has by itself.
+    pub globals: &'static [&'static str],
     /// Properties of the machine that hand the guest random numbers. The first one that a QEMU knows is
     /// switched off for a guest with the exact clock; a later one is the same by an older name.
     pub chance: &'static [&'static str],
     /// The value of `-cpu` under TCG.
     pub cpu: &'static str,
+    /// Files of firmware and boot code without which this machine does not start a kernel, as QEMU names
+    /// them in its data folder. A missing one is a guest that never says a word.
+    pub firmware: &'static [&'static str],
     /// The console's device as the kernel's command line names it.
     pub console: &'static str,
+    /// Words for the kernel's command line that every guest gets.
+    pub kernel_words: &'static [&'static str],
     /// `ARCH=` for the kernel's own makefiles.
     pub kernel_arch: &'static str,
     /// The make target of the kernel's boot image.
@@ -39,30 +50,93 @@ pub struct ArchRow {
     pub code_start_symbol: &'static str,
     /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
     pub data_start_symbol: &'static str,
-    /// Bits of registers that take a write and must not be flipped, because QEMU ends itself over what
-    /// they then mean: a mode that the CPU does not have (`arm_phys_excp_target_el` in
-    /// `target/arm/helper.c`). A fault there would say something of QEMU and nothing of the guest.
+    /// Registers of the system's that the gdb stub lists among those of programs, as globs.
+    pub system_registers: &'static [&'static str],
+    /// Bits of registers that the gdb stub takes and that no fault may flip: the processor has no such bit,
+    /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
+    /// fault there would say something of QEMU and nothing of the guest.
     pub held_bits: &'static [(&'static str, u64)],
 }
 
+impl ArchRow {
+    /// The bits of a register that no fault may flip.
+    #[must_use]
+    pub fn held_bits(&self, register: &str) -> u64 {
+        self.held_bits.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
+    }
+
+    /// Whether a register is one of the system's, whatever the gdb stub says of it.
+    #[must_use]
+    pub fn is_system(&self, register: &str) -> bool {
+        self.system_registers.iter().any(|glob| glob_matches(glob, register))
+    }
+}
+
 /// The table. Its first row is the default.
-pub static ARCHS: &[ArchRow] = &[ArchRow {
-    name: "aarch64",
-    qemu_target: "aarch64-softmmu",
-    qemu_binary: "qemu-system-aarch64",
-    machine: "virt",
-    chance: &["dtb-randomness", "dtb-kaslr-seed"],
-    cpu: "cortex-a57",
-    console: "ttyAMA0",
-    kernel_arch: "arm64",
-    kernel_target: "Image",
-    kernel_image: "arch/arm64/boot/Image",
-    cross_triple: "aarch64-linux-gnu",
-    fragments: &["base", "9p", "pci", "block", "pvpanic", "aarch64"],
-    code_start_symbol: "_stext",
-    data_start_symbol: "_sdata",
-    held_bits: &[("cpsr", 0x1f)],
-}];
+pub static ARCHS: &[ArchRow] = &[
+    ArchRow {
+        name: "aarch64",
+        qemu_target: "aarch64-softmmu",
+        qemu_binary: "qemu-system-aarch64",
+        machine: "virt",
+        machine_options: &[],
+        globals: &[],
+        chance: &["dtb-randomness", "dtb-kaslr-seed"],
+        cpu: "cortex-a57",
+        firmware: &[],
+        console: "ttyAMA0",
+        kernel_words: &[],
+        kernel_arch: "arm64",
+        kernel_target: "Image",
+        kernel_image: "arch/arm64/boot/Image",
+        cross_triple: "aarch64-linux-gnu",
+        fragments: &["base", "9p", "pci", "pci-host-generic", "block", "pvpanic", "aarch64"],
+        code_start_symbol: "_stext",
+        data_start_symbol: "_sdata",
+        system_registers: &[],
+        // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
+        held_bits: &[("cpsr", 0x1f)],
+    },
+    ArchRow {
+        name: "x86_64",
+        qemu_target: "x86_64-softmmu",
+        qemu_binary: "qemu-system-x86_64",
+        machine: "q35",
+        // Without a HPET the guest reads time from the TSC, which is the count of instructions.
+        machine_options: &["hpet=off"],
+        // It rewrites instructions of old Windows guests, and is mapped anew at each load of a state.
+        globals: &["apic-common.vapic=off"],
+        chance: &[],
+        cpu: "qemu64",
+        firmware: &["bios-256k.bin", "linuxboot_dma.bin"],
+        console: "ttyS0",
+        // Linux would check the TSC against another clock and leave it when they seem to differ.
+        kernel_words: &["tsc=reliable"],
+        kernel_arch: "x86",
+        kernel_target: "bzImage",
+        kernel_image: "arch/x86/boot/bzImage",
+        cross_triple: "x86_64-linux-gnu",
+        fragments: &["base", "9p", "pci", "block", "pvpanic", "x86_64"],
+        code_start_symbol: "_text",
+        data_start_symbol: "_sdata",
+        system_registers: &["cr?", "efer", "*_base"],
+        held_bits: &[
+            // Reserved, each a constant: 1, 3, 5, 15 and all above ID.
+            ("eflags", 0xffc0_802a),
+            // Reserved; and PE and PG, with which QEMU leaves the 64-bit mode, so that the upper halves of
+            // other registers are lost (`cpu_x86_update_cr0` in `target/i386/helper.c`).
+            ("cr0", !0x6005_002e),
+            // Above the widest physical address.
+            ("cr3", 0xfff0_0000_0000_0000),
+            // Reserved.
+            ("cr4", !0x0077_7fff),
+            // Reserved.
+            ("efer", !0xfd01),
+            // Reserved: 13, 14 and the upper half.
+            ("mxcsr", 0xffff_6000),
+        ],
+    },
+];
 
 /// A guest architecture: a reference to its row in [`ARCHS`].
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,16 +212,18 @@ mod tests {
 
     #[test]
     fn an_architecture_is_found_by_name_and_survives_json() {
-        let arch: Arch = "aarch64".parse().unwrap();
-        let json = serde_json::to_string(&arch).unwrap();
-        assert_eq!(json, "\"aarch64\"");
-        assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
+        for arch in Arch::all() {
+            assert_eq!(arch.name.parse(), Ok(arch));
+            let json = serde_json::to_string(&arch).unwrap();
+            assert_eq!(json, format!("\"{}\"", arch.name));
+            assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
+        }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "z80".parse::<Arch>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown architecture `z80`; this lab has: aarch64");
+        assert_eq!(error.to_string(), "unknown architecture `z80`; this lab has: aarch64, x86_64");
     }
 
     #[test]

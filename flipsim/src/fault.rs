@@ -435,20 +435,6 @@ impl FlippableRegister {
     pub fn writable_bits(&self) -> u32 {
         self.writable.iter().map(|byte| byte.count_ones()).sum()
     }
-
-    /// Takes bits out of those that can be flipped.
-    pub fn hold_back(&mut self, mask: u64) {
-        for (byte, held) in self.writable.iter_mut().zip(mask.to_le_bytes()) {
-            *byte &= !held;
-        }
-    }
-}
-
-/// Takes the bits that must not be flipped on this architecture out of those that can be.
-pub fn hold_back(registers: &mut [FlippableRegister], arch: &ArchRow) {
-    for (name, mask) in arch.held_bits {
-        registers.iter_mut().filter(|register| register.name == *name).for_each(|r| r.hold_back(*mask));
-    }
 }
 
 /// Faults in registers: every run of writable bits that fits the pattern.
@@ -597,12 +583,13 @@ pub fn hex_value(bytes: &[u8]) -> String {
 /// Finds which bits of which registers really take a write: each is written inverted, read back,
 /// and put right again. The machine must be stopped; it is left as it was. Only registers that `wanted`
 /// takes are touched; `before` gets their names and values (least significant byte first) ahead of the
-/// first write.
+/// first write. Bits that the architecture holds back are never written.
 ///
 /// # Errors
 /// The machine is lost, or a register could not be put right again, or `before` fails.
 pub fn probe_registers<E: From<FlipError>>(
     target: &mut dyn Target,
+    arch: &ArchRow,
     wanted: impl Fn(&str) -> bool,
     before: impl FnOnce(&[(String, Vec<u8>)]) -> Result<(), E>,
 ) -> Result<Vec<FlippableRegister>, E> {
@@ -626,7 +613,7 @@ pub fn probe_registers<E: From<FlipError>>(
     before(&values)?;
     let mut found = Vec::with_capacity(readable.len());
     for ((index, register), (_, old)) in readable.into_iter().zip(values) {
-        let probed = probe_register(target, index, &register, &old);
+        let probed = probe_register(target, arch, index, &register, &old);
         if probed.is_err() {
             // Better to try in vain than to leave an inverted register behind.
             let _ = target.write_register(index, &old);
@@ -639,11 +626,14 @@ pub fn probe_registers<E: From<FlipError>>(
 /// Probes one register, whose value is `old`.
 fn probe_register(
     target: &mut dyn Target,
+    arch: &ArchRow,
     index: usize,
     register: &Register,
     old: &[u8],
 ) -> Result<FlippableRegister, FlipError> {
-    let inverted: Vec<u8> = old.iter().map(|byte| !byte).collect();
+    let held = arch.held_bits(&register.name);
+    let held = held.to_le_bytes().into_iter().chain(std::iter::repeat(0));
+    let inverted: Vec<u8> = old.iter().zip(held).map(|(byte, held)| byte ^ !held).collect();
     let mut writable = match target.write_register(index, &inverted) {
         Ok(()) => xor(&target.read_register(index)?, old),
         Err(TargetError::Refused { .. }) => vec![0; old.len()],
@@ -664,7 +654,7 @@ fn probe_register(
     Ok(FlippableRegister {
         name: register.name.clone(),
         bits: register.bits,
-        class: register.class.clone(),
+        class: if arch.is_system(&register.name) { "system".to_owned() } else { register.class.clone() },
         writable,
     })
 }
@@ -698,6 +688,7 @@ pub fn glob_matches(glob: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -848,13 +839,14 @@ mod tests {
     fn the_probe_finds_what_takes_a_write_and_leaves_the_machine_alone() {
         let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap())
             .with_register("x0", 64, "core", &[0xff; 8])
-            .with_register("cpsr", 32, "core", &[0x0f, 0, 0, 0xf0])
+            .with_register("fpsr", 32, "fpu", &[0x0f, 0, 0, 0xf0])
             .with_register("ro", 64, "system", &[0; 8]);
         target.write_register(0, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         let before = target.read_register(0).unwrap();
         let mut noted = Vec::new();
         let found = probe_registers(
             &mut target,
+            &Arch::default(),
             |_| true,
             |values| -> Result<(), FlipError> {
                 noted = values.to_vec();
@@ -870,16 +862,29 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_are_held_back_are_not_drawn() {
-        let mut cpsr = register("cpsr", 32, &[0xff; 4]);
-        cpsr.hold_back(0x1f);
-        assert_eq!(cpsr.writable_bits(), 27);
+    fn bits_that_are_held_back_are_neither_probed_nor_drawn() {
+        let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap())
+            .with_register("cpsr", 32, "core", &[0xff; 4])
+            .with_register("cr0", 64, "core", &[0xff; 8]);
+        let mut found = |arch: &str| {
+            let arch: Arch = arch.parse().unwrap();
+            probe_registers(&mut target, &arch, |_| true, |_| -> Result<(), FlipError> { Ok(()) }).unwrap()
+        };
+        let arm = found("aarch64");
+        let cpsr = std::slice::from_ref(&arm[0]);
+        assert_eq!((cpsr[0].writable_bits(), &*cpsr[0].class), (27, "core"));
         let at = |bit| {
             let pattern = Pattern::AdjacentAt { count: 1, bit: BitIndex(bit) };
-            RegSpace::new(std::slice::from_ref(&cpsr), pattern).map(|_| ()).map_err(|e| e.to_string())
+            RegSpace::new(cpsr, pattern).map(|_| ()).map_err(|e| e.to_string())
         };
         assert_eq!(at(5), Ok(()));
         assert!(at(4).unwrap_err().starts_with("bit 4 is out of range"), "{:?}", at(4));
+        // What the stub lists among a program's registers, and what QEMU would leave the 64-bit mode over.
+        let x86 = found("x86_64");
+        assert_eq!(
+            (hex_value(&x86[1].writable), &*x86[1].class),
+            ("0x000000006005002e".to_owned(), "system")
+        );
     }
 
     #[test]

@@ -882,10 +882,10 @@ endmenu
     #[test]
     fn the_fragments_for_a_tree_of_ones_own_ask_for_the_whole_chain() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-config");
-        let both: String = ["9p", "pci"]
+        let all: String = ["9p", "pci", "pci-host-generic"]
             .map(|name| std::fs::read_to_string(folder.join(format!("{name}.config"))).unwrap())
             .concat();
-        let config = Config::parse(&both);
+        let config = Config::parse(&all);
         for symbol in [
             "9P_FS",
             "9P_FS_POSIX_ACL",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gdb::{GdbClient, GdbError, RunState};
+use crate::gdb::{GdbClient, GdbError, RegisterInfo, RunState};
 use crate::mark::MarkError;
 use crate::memory::{MemoryError, MemoryMap};
 use crate::net::{Endpoint, Timeouts};
@@ -136,7 +136,7 @@ impl LiveTarget {
             .map(|register| Register {
                 name: register.name.clone(),
                 bits: register.bits,
-                class: class_of(&register.feature),
+                class: class_of(register),
             })
             .collect();
         let mut target = LiveTarget {
@@ -417,9 +417,13 @@ impl Drop for LiveTarget {
     }
 }
 
-/// The short class of a target description's feature, `org.gnu.gdb.aarch64.core` for example.
-fn class_of(feature: &str) -> String {
-    match feature.rsplit('.').next().unwrap_or(feature) {
+/// The short class of a register: the last word of its feature, `org.gnu.gdb.aarch64.core` for example,
+/// and `fpu` wherever QEMU describes registers of floating point and vectors within another feature.
+fn class_of(register: &RegisterInfo) -> String {
+    let is_fpu = matches!(register.group.as_deref(), Some("float" | "vector"))
+        || matches!(register.kind.as_deref(), Some("i387_ext" | "vec128"));
+    match register.feature.rsplit('.').next().unwrap_or_default() {
+        _ if is_fpu => "fpu".to_owned(),
         "sysregs" | "system-registers" => "system".to_owned(),
         other => other.to_owned(),
     }

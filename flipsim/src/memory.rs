@@ -263,12 +263,24 @@ pub fn parse_iomem(text: &str) -> Result<Vec<Region>, MemoryError> {
     Ok(regions)
 }
 
-/// Reads the RAM ranges, with the names of QEMU's memory regions, from the HMP command
+/// A stretch of a block of QEMU's RAM, where the guest sees it. A machine may show a block in parts, with
+/// holes between them that belong to devices and firmware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RamBlock {
+    /// The block's name.
+    pub name: String,
+    /// What the guest sees of it.
+    pub range: PhysRange,
+    /// Where in the block that starts.
+    pub offset: u64,
+}
+
+/// Reads the RAM ranges, with the names of QEMU's blocks, from the HMP command
 /// `info mtree -f` (QEMU, `softmmu/memory.c`, `mtree_print_flatview`).
 ///
 /// # Errors
 /// [`MemoryError::NoFlatView`] when the text has no view of the address space "memory".
-pub fn parse_mtree_ram(text: &str) -> Result<Vec<Region>, MemoryError> {
+pub fn parse_mtree_ram(text: &str) -> Result<Vec<RamBlock>, MemoryError> {
     let view = text
         .split("FlatView #")
         .find(|view| view.lines().any(|line| line.trim_start().starts_with("AS \"memory\"")))
@@ -281,12 +293,14 @@ pub fn parse_mtree_ram(text: &str) -> Result<Vec<Region>, MemoryError> {
             continue;
         }
         // Behind the name may stand ` @OFFSET` and ` KVM`.
-        let name = name.split(" @").next().unwrap_or(name).trim_end_matches(" KVM").to_owned();
+        let (name, offset) = name.trim_end_matches(" KVM").split_once(" @").unwrap_or((name, "0"));
+        let name = name.trim_end_matches(" KVM").to_owned();
+        let Ok(offset) = u64::from_str_radix(offset, 16) else { continue };
         let ends = range.split_once('-').and_then(|(first, last)| {
             Some((u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(last, 16).ok()?))
         });
         if let Some(range) = ends.and_then(|(a, b)| PhysRange::new(GuestPhys(a), GuestPhys(b))) {
-            ram.push(Region { path: name.clone(), name, range, depth: 0 });
+            ram.push(RamBlock { name, range, offset });
         }
     }
     Ok(ram)
@@ -306,6 +320,7 @@ pub enum MapSource {
 pub struct MemoryMap {
     regions: Vec<Region>,
     ram: RangeSet,
+    blocks: Vec<RamBlock>,
     source: MapSource,
     disagreements: Vec<String>,
 }
@@ -320,7 +335,12 @@ impl MemoryMap {
         let ram: RangeSet = blocks.iter().map(|block| block.range).collect();
         let Some(iomem) = iomem else {
             let source = MapSource::Monitor;
-            return Ok(MemoryMap { regions: blocks, ram, source, disagreements: Vec::new() });
+            let named = |block: &RamBlock| {
+                let name = block.name.clone();
+                Region { path: name.clone(), name, range: block.range, depth: 0 }
+            };
+            let regions = blocks.iter().map(named).collect();
+            return Ok(MemoryMap { regions, ram, blocks, source, disagreements: Vec::new() });
         };
         let regions = parse_iomem(iomem)?;
         let mut disagreements = Vec::new();
@@ -343,7 +363,7 @@ impl MemoryMap {
                 format_size(knows)
             ));
         }
-        Ok(MemoryMap { regions, ram, source: MapSource::Iomem, disagreements })
+        Ok(MemoryMap { regions, ram, blocks, source: MapSource::Iomem, disagreements })
     }
 
     /// All regions in the order of the map.
@@ -356,6 +376,22 @@ impl MemoryMap {
     #[must_use]
     pub fn ram(&self) -> &RangeSet {
         &self.ram
+    }
+
+    /// Where the guest sees a byte of a block of RAM, or of the largest one where no block is named; `None`
+    /// where it does not see it.
+    #[must_use]
+    pub fn address_of(&self, block: Option<&str>, offset: u64) -> Option<GuestPhys> {
+        let size = |name: &str| -> u64 {
+            self.blocks.iter().filter(|block| block.name == name).map(|block| block.range.len()).sum()
+        };
+        let largest = || self.blocks.iter().map(|block| &*block.name).max_by_key(|name| size(name));
+        let name = block.or_else(largest)?;
+        let mut parts = self.blocks.iter().filter(|block| block.name == name);
+        parts.find_map(|part| {
+            let into = offset.checked_sub(part.offset).filter(|into| *into < part.range.len())?;
+            Some(GuestPhys(part.range.first.0 + into))
+        })
     }
 
     /// Who named the regions.
@@ -542,6 +578,31 @@ FlatView #1
         assert_eq!(ram.len(), 2);
         assert!(ram.iter().all(|block| block.name == "mach-virt.ram"));
         assert_eq!(map().ram().ranges(), [range("0x40000000-0x47ffffff")]);
+    }
+
+    /// As q35 shows it: 640 KiB, firmware, the rest, and what lies above the PCI devices.
+    #[test]
+    fn ram_with_holes_is_drawn_from_and_named_around_them() {
+        let mtree = "FlatView #0\n AS \"memory\", root: system\n\
+            \x20 0000000000000000-000000000009ffff (prio 0, ram): ram0\n\
+            \x20 00000000000c0000-00000000000c3fff (prio 0, rom): ram0 @00000000000c0000\n\
+            \x20 00000000000c4000-00000000000fffff (prio 0, ram): ram0 @00000000000c4000\n\
+            \x20 0000000000100000-000000007fffffff (prio 0, ram): ram0 @0000000000100000\n\
+            \x20 0000000100000000-000000013fffffff (prio 0, ram): ram0 @0000000080000000\n\
+            \x20 00000000fffc0000-00000000ffffffff (prio 0, rom): pc.bios\n";
+        let iomem = "00000000-00000fff : Reserved\n00001000-0009fbff : System RAM\n0009fc00-000fffff : Reserved\n\
+            00100000-7ffdffff : System RAM\n  01000000-017fffff : Kernel code\n7ffe0000-7fffffff : Reserved\n\
+            100000000-13fffffff : System RAM\n";
+        let map = MemoryMap::new(Some(iomem), mtree).unwrap();
+        assert!(map.disagreements().is_empty(), "{:?}", map.disagreements());
+        let system = [range("0x1000-0x9fbff"), range("0x100000-0x7ffdffff"), range("0x100000000+1G")];
+        assert_eq!(map.system_ram().ranges(), system);
+        // Across a hole no range is RAM.
+        assert!(map.check_ram(range("0x9fff0-0xc4000")).is_err());
+        let at = |block, offset| map.address_of(block, offset).map(|address| address.0);
+        assert_eq!(at(Some("ram0"), 0x2000), Some(0x2000));
+        assert_eq!(at(None, 0x8000_1000), Some(0x1_0000_1000));
+        assert_eq!((at(None, 0xb_0000), at(Some("pc.bios"), 0), at(None, 0xc000_0000)), (None, None, None));
     }
 
     #[test]

@@ -356,7 +356,9 @@ impl SymbolMap {
                 "its data start {in_file:#x} bytes behind its code, the guest's {in_guest:#x}"
             )));
         }
-        let image = PhysRange { first: code.first, last: code.last.max(data.last) };
+        // Some architectures count the zeroed data to the data, and some show it by itself.
+        let zeroed = map.first_range("Kernel bss").map_or(data.last, |bss| bss.last);
+        let image = PhysRange { first: code.first, last: code.last.max(data.last).max(zeroed) };
         let (at, expected) = symbols.known.first().ok_or_else(|| differs(NO_BANNER.to_owned()))?;
         let offset = at.0.checked_sub(code_virt.0);
         let phys = offset.and_then(|offset| image.first.0.checked_add(offset)).map(GuestPhys);

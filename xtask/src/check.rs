@@ -78,7 +78,9 @@ pub fn test(args: &TestArgs) -> Result<()> {
     if args.fast {
         return Ok(());
     }
-    crate::setup::ensure(Arch::default(), args.yes)?;
+    for arch in Arch::all() {
+        crate::setup::ensure(arch, args.yes)?;
+    }
     // One guest at a time: a test that waits for a guest must not wait for the others' guests too.
     let slow = |targets: &[&'static str]| {
         let mut arguments = vec!["test"];

@@ -12,7 +12,7 @@ use crate::cache;
 use crate::config::Config;
 use crate::host::{self, Found};
 use crate::kvm::{self, Kvm};
-use crate::lab::{Lab, Ready};
+use crate::lab::{Lab, Ready, arch_option};
 use crate::{paths, progress};
 
 /// Say what this host has and lacks for building and running the lab.
@@ -185,10 +185,13 @@ fn text(report: &Report, coloured: bool) -> String {
     let manager = report.package_manager.clone().unwrap_or_else(|| "none that setup knows".to_owned());
     out += &format!("        {:width$}  {manager}\n", "package manager");
     out += &format!("        {:width$}  {}\n", "lab", report.lab);
+    let option = arch_option(report.arch);
     out += match (&report.install, report.ready) {
-        (_, true) => "\nEverything is there: `cargo xtask setup` can run.\n".to_owned(),
+        (_, true) => format!("\nEverything is there: `cargo xtask setup{option}` can run.\n"),
         (Some(command), false) => {
-            format!("\nTo install what is missing:\n  {command}\nor: cargo xtask setup --install-deps\n")
+            format!(
+                "\nTo install what is missing:\n  {command}\nor: cargo xtask setup{option} --install-deps\n"
+            )
         }
         (None, false) => "\nSomething is missing, and no package manager known here has it.\n".to_owned(),
     }

@@ -18,6 +18,8 @@ struct Standing {
     arch: Arch,
     /// What it is made of, or what is missing.
     lab: Result<String, String>,
+    /// The other architectures that the lab is set up for.
+    others: Vec<Arch>,
     /// The names of guests that run.
     guests: Vec<String>,
     /// How many campaigns there are, and the last of them.
@@ -39,7 +41,8 @@ pub fn run() -> Result<()> {
     // A folder that cannot be read has nothing in it for us.
     let guests = guests().unwrap_or_default();
     let campaigns = campaigns().unwrap_or_default();
-    let standing = Standing { arch, lab: lab(arch), guests, campaigns };
+    let others = Arch::all().filter(|other| *other != arch && lab(*other).is_ok()).collect();
+    let standing = Standing { arch, lab: lab(arch), others, guests, campaigns };
     outln!("{}", text(&standing));
     Ok(())
 }
@@ -73,11 +76,14 @@ fn campaigns() -> Result<(usize, Option<Campaign>)> {
 }
 
 fn text(standing: &Standing) -> String {
-    let Standing { arch, lab, guests, campaigns: (count, last) } = standing;
-    let lab_line = match lab {
+    let Standing { arch, lab, others, guests, campaigns: (count, last) } = standing;
+    let mut lab_line = match lab {
         Ok(parts) => format!("{parts}, for {arch}"),
         Err(why) => why.clone(),
     };
+    for other in others {
+        lab_line += &format!("; set up for {other} (--arch {other})");
+    }
     let guests = match guests.as_slice() {
         [] => "none runs".to_owned(),
         names => format!("{} ({} running)", names.join(", "), names.len()),
@@ -117,6 +123,7 @@ mod tests {
         Standing {
             arch: Arch::default(),
             lab: lab.map(str::to_owned).map_err(str::to_owned),
+            others: Vec::new(),
             guests: vec!["g1".to_owned()],
             campaigns: (usize::from(last.is_some()), last),
         }
@@ -141,6 +148,8 @@ mod tests {
         All commands   cargo xtask --help; README.md is the tour
         ");
         assert!(text(&standing(Ok(parts), None)).contains("Next           cargo xtask inject,"));
+        let two = Standing { others: vec!["x86_64".parse().unwrap()], ..standing(Ok(parts), None) };
+        assert!(text(&two).contains("for aarch64; set up for x86_64 (--arch x86_64)\n"), "{}", text(&two));
         let half = text(&standing(Ok(parts), Some((7, 200))));
         assert!(
             half.contains("`first`: 7 of 200 trials") && half.contains("campaign resume first"),

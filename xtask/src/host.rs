@@ -33,6 +33,8 @@ enum Probe {
     Program { names: Vec<String>, option: &'static str, least: (u32, u32) },
     /// A library that pkg-config knows.
     Module { name: &'static str, least: (u32, u32) },
+    /// A file of firmware, by its name in the table.
+    Firmware(&'static str),
     /// A program that this compiler can build: (compiler, source, options).
     Compiles { compiler: String, source: &'static str, options: &'static [&'static str] },
 }
@@ -84,13 +86,28 @@ static MANAGERS: [Manager; 4] = [
     },
 ];
 
+/// Firmware that QEMU's release carries and a distribution's source does not: the file, its packages, and
+/// the folders where these put it.
+static FIRMWARE: &[(&str, [&str; 4], &[&str])] = &[(
+    "bios-256k.bin",
+    ["seabios", "seabios-bin", "seabios", "qemu-seabios"],
+    &["/usr/share/seabios", "/usr/share/qemu", "/usr/share/qemu-kvm"],
+)];
+
 /// The packages of a cross compiler and of a static C library for it, by GNU triple. Without a row
 /// the names are not known.
-static CROSS: &[(&str, [&str; 4], [&str; 4])] = &[(
-    "aarch64-linux-gnu",
-    ["gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "cross-aarch64-gcc14"],
-    ["libc6-dev-arm64-cross", "", "aarch64-linux-gnu-glibc", "cross-aarch64-glibc-devel"],
-)];
+static CROSS: &[(&str, [&str; 4], [&str; 4])] = &[
+    (
+        "aarch64-linux-gnu",
+        ["gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "cross-aarch64-gcc14"],
+        ["libc6-dev-arm64-cross", "", "aarch64-linux-gnu-glibc", "cross-aarch64-glibc-devel"],
+    ),
+    (
+        "x86_64-linux-gnu",
+        ["gcc-x86-64-linux-gnu", "gcc-x86_64-linux-gnu", "", "cross-x86_64-gcc14"],
+        ["libc6-dev-amd64-cross", "", "", ""],
+    ),
+];
 
 const MAIN: &str = "int main(void) { return 0; }\n";
 
@@ -221,6 +238,14 @@ pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
         needs.push(program("lld", &["ld.lld"], version, (11, 0), &[Kernel], ["lld"; 4]));
         needs.push(program("llvm-objcopy", &["llvm-objcopy"], version, (11, 0), &[Kernel], ["llvm"; 4]));
     }
+    for (name, packages, _) in FIRMWARE.iter().filter(|(name, ..)| arch.firmware.contains(name)) {
+        needs.push(Need {
+            name: format!("firmware for {arch}"),
+            steps: vec![Qemu],
+            probe: Probe::Firmware(name),
+            packages: packages.map(str::to_owned),
+        });
+    }
     let row = CROSS.iter().find(|(triple, ..)| *triple == arch.cross_triple);
     let (gcc, libc) = match row {
         _ if is_native(arch) => (["gcc"; 4], ["libc6-dev", "glibc-static", "glibc", "glibc-devel-static"]),
@@ -234,6 +259,12 @@ pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
     let name = format!("static C library for {arch}");
     needs.push(compiles(&name, &compiler, MAIN, &["-static"], &[Image], libc));
     needs
+}
+
+/// Where the host has a file of firmware.
+pub fn firmware(name: &str) -> Option<PathBuf> {
+    let (.., folders) = FIRMWARE.iter().find(|(known, ..)| *known == name)?;
+    folders.iter().map(|folder| PathBuf::from(folder).join(name)).find(|path| path.is_file())
 }
 
 /// What of it is not there, for these steps.
@@ -260,6 +291,10 @@ impl Need {
                     None => Ok(Found::No),
                 }
             }
+            Probe::Firmware(name) => Ok(match firmware(name) {
+                Some(path) => Found::Yes(path.display().to_string()),
+                None => Found::No,
+            }),
             Probe::Compiles { compiler, source, options } => compiles(compiler, source, options),
         }
     }

@@ -89,6 +89,12 @@ pub struct Image {
     pub origin: Origin,
 }
 
+/// What a command line needs to be about this architecture: nothing where `lab.toml` names it.
+pub fn arch_option(arch: Arch) -> String {
+    let is_default = crate::config::Config::load().is_ok_and(|config| config.guest.arch == arch);
+    if is_default { String::new() } else { format!(" --arch {arch}") }
+}
+
 /// A complete lab for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
@@ -150,7 +156,8 @@ impl Lab {
                     .into_iter()
                     .filter_map(|(name, absent)| absent.then_some(name))
                     .collect();
-            bail!("not set up for {arch} yet: {}; run `cargo xtask setup`", missing.join(", "));
+            let (missing, option) = (missing.join(", "), arch_option(arch));
+            bail!("not set up for {arch} yet: {missing}; run `cargo xtask setup{option}`");
         };
         for (what, step, path) in [
             ("QEMU", "qemu", &qemu.system),
@@ -159,7 +166,8 @@ impl Lab {
             ("the image", "image", &image.qcow2),
         ] {
             if !path.is_file() {
-                bail!("{what} for {arch} is gone: {}; run `cargo xtask setup {step}`", path.display());
+                let (path, option) = (path.display(), arch_option(arch));
+                bail!("{what} for {arch} is gone: {path}; run `cargo xtask setup {step}{option}`");
             }
         }
         Ok(Ready { arch, qemu: qemu.clone(), kernel: kernel.clone(), image: image.clone() })

@@ -166,6 +166,10 @@ pub struct MachineSpec {
 #[must_use]
 pub fn kernel_command_line(arch: Arch, workload: Option<&str>, extra: &str) -> String {
     let mut line = format!("console={} root=/dev/vda rw nokaslr panic=-1", arch.console);
+    for word in arch.kernel_words {
+        line.push(' ');
+        line.push_str(word);
+    }
     if let Some(workload) = workload {
         line.push_str(" flipsim.workload=");
         line.push_str(workload);
@@ -186,9 +190,18 @@ impl MachineSpec {
         args.option("-display", "none");
         let ram = self.ram_file.as_ref().map(|_| "memory-backend=ram0");
         let fixed = self.fixed.iter().map(String::as_str);
-        let machine = self.machine.as_deref().unwrap_or(self.arch.machine);
-        let machine: Vec<&str> = std::iter::once(machine).chain(fixed).chain(ram).collect();
+        // The lab's options are those of its own machine.
+        let own: Vec<&str> = match &self.machine {
+            Some(machine) => vec![machine],
+            None => {
+                std::iter::once(self.arch.machine).chain(self.arch.machine_options.iter().copied()).collect()
+            }
+        };
+        let machine: Vec<&str> = own.into_iter().chain(fixed).chain(ram).collect();
         args.option("-machine", &machine.join(","));
+        for global in self.arch.globals {
+            args.option("-global", global);
+        }
         let (cpu, accel) = match self.clock {
             Clock::Exact | Clock::Real => (self.arch.cpu, "tcg"),
             Clock::Kvm => ("host", "kvm"),
@@ -197,6 +210,8 @@ impl MachineSpec {
         let exact = self.clock == Clock::Exact;
         if exact {
             args.option("-icount", "shift=0,sleep=off");
+            // What QEMU draws for a guest, as the seed that q35 of 7.1 hands to Linux, is the same each time.
+            args.option("-seed", "1");
         }
         args.option("-smp", &self.cpus.to_string());
         args.option("-m", &format!("{}M", self.memory >> 20));
@@ -451,6 +466,7 @@ pub(crate) mod tests {
         -cpu cortex-a57
         -accel tcg
         -icount shift=0,sleep=off
+        -seed 1
         -smp 1
         -m 128M
         -rtc base=2026-01-01T00:00:00,clock=vm
@@ -467,6 +483,38 @@ pub(crate) mod tests {
         -monitor unix:monitor.sock,server=on,wait=off
         -chardev socket,id=gdb0,path=gdb.sock,server=on,wait=off
         -gdb chardev:gdb0
+        ");
+    }
+
+    #[test]
+    fn an_exact_guest_of_x86_64_has_this_command_line() {
+        let arch = "x86_64".parse().unwrap();
+        let spec = MachineSpec {
+            arch,
+            clock: Clock::Exact,
+            append: kernel_command_line(arch, Some("sha256"), ""),
+            share: None,
+            ram_file: Some(RamFile { path: "/t/ram".into(), shared: true }),
+            ..spec()
+        };
+        let text = text(&spec);
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("-drive")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -machine q35,hpet=off,memory-backend=ram0
+        -global apic-common.vapic=off
+        -cpu qemu64
+        -accel tcg
+        -icount shift=0,sleep=off
+        -seed 1
+        -smp 1
+        -m 128M
+        -object memory-backend-file,id=ram0,size=128M,share=on,mem-path=/t/ram
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -kernel /lab/Image
+        -append console=ttyS0 root=/dev/vda rw nokaslr panic=-1 tsc=reliable flipsim.workload=sha256
         ");
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
@@ -50,6 +51,9 @@ pub struct Args {
     /// How long a trial's window is [default: until the workload is done]
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     window: Option<VirtualNs>,
+    /// The guest's architecture [default: from lab.toml]
+    #[arg(long)]
+    arch: Option<Arch>,
     /// The guest's RAM, as in 128M or 2G [default: from lab.toml]
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     memory: Option<u64>,
@@ -181,6 +185,9 @@ fn new(args: &Args, workload: &str, stratum: &str, file: &Path) -> Result<()> {
     let (count, seed) = (args.count.to_string(), args.seed.to_string());
     let mut command = command(&["campaign", "new", &file, "--trials", &count, "--seed", &seed])?;
     command.args(["--workload", workload, "--stratum", stratum]);
+    if let Some(arch) = args.arch {
+        command.args(["--arch", arch.name]);
+    }
     if let Some(memory) = args.memory {
         command.args(["--memory", &memory.to_string()]);
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use flipsim::arch::Arch;
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{FaultSpace, Pattern, RamSpace, RegSpace, fault_rng};
 use flipsim::golden::Runner;
@@ -43,6 +44,9 @@ pub struct Args {
     /// These workloads
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "sha256,fs")]
     workload: Vec<String>,
+    /// The guests' architecture [default: from lab.toml]
+    #[arg(long)]
+    arch: Option<Arch>,
     /// Going back is measured at these sizes of the guest; trials are carried out at the first
     #[arg(long, value_delimiter = ',', default_value = "128M,2G", value_parser = parse_size, value_name = "SIZE,…")]
     memory: Vec<u64>,
@@ -120,6 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
             let guest = TrialGuest {
                 window: args.window,
                 spec: GuestSpec {
+                    arch: args.arch,
                     workload: Some(workload.clone()),
                     memory: Some(*memory),
                     ..GuestSpec::default()

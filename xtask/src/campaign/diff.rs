@@ -10,7 +10,6 @@ use flipsim::golden::{Checkpoint, Golden, RunError, Runner, devices_between, pag
 use flipsim::mark::StateDigest;
 use flipsim::report::look::visible;
 use flipsim::template::Template;
-use flipsim::units::GuestPhys;
 
 use super::prepare::GuestNames;
 use crate::interrupt;
@@ -99,10 +98,12 @@ impl<'a> Diff<'a> {
     }
 
     fn show_pages(&self, golden: &StateDigest, here: &StateDigest) {
-        let first = self.names.map.ram().ranges().first().map_or(0, |range| range.first.0);
         let pages = pages_between(golden, here);
         for (block, offset) in pages.iter().take(LISTED) {
-            let address = GuestPhys(first + offset);
+            let Some(address) = self.names.map.address_of(Some(block), *offset) else {
+                outln!("    page {offset:#x} of {block}, which the guest does not see there");
+                continue;
+            };
             let symbol = self.names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
             let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
             outln!("    page {address} of {block}{symbol}");

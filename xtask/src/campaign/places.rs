@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 use flipsim::campaign::spec::{CampaignSpec, Place, StratumSpec};
 use flipsim::fault::{
-    FaultSpace, FlipError, FlippableRegister, RamSpace, RegSpace, glob_matches, hold_back, probe_registers,
+    FaultSpace, FlipError, FlippableRegister, RamSpace, RegSpace, glob_matches, probe_registers,
 };
 use flipsim::golden::Runner;
 use flipsim::memory::{PhysRange, RangeSet};
@@ -30,10 +30,9 @@ pub fn spaces(
 
 /// Every register that takes a flip.
 pub fn registers(prepared: &Prepared, runner: &mut Runner) -> Result<Vec<FlippableRegister>> {
-    let mut found =
-        probe_registers(runner.guest.target(), |_| true, |_| -> Result<(), FlipError> { Ok(()) })?;
-    hold_back(&mut found, &prepared.template.info().plan.spec.arch);
-    Ok(found)
+    let arch = prepared.template.info().plan.spec.arch;
+    let nothing_noted = |_: &[(String, Vec<u8>)]| -> Result<(), FlipError> { Ok(()) };
+    Ok(probe_registers(runner.guest.target(), &arch, |_| true, nothing_noted)?)
 }
 
 fn space(

@@ -14,7 +14,7 @@ use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::TargetError;
 use flipsim::template::{Template, TemplateError};
 use flipsim::trial::{Names, Restore};
-use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_virtual};
+use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::GuestArgs;
@@ -124,9 +124,8 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
         let names = GuestNames::of(&template)?;
-        let first = names.map.ram().ranges().first().map_or(0, |range| range.first.0);
         for offset in &golden.pages_apart {
-            let address = GuestPhys(first + offset);
+            let Some(address) = names.map.address_of(None, *offset) else { continue };
             let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
             let region = names.map.region_at(address).map(|region| region.name.as_str());
             let known: Vec<&str> = region.into_iter().chain(symbol.as_deref()).collect();

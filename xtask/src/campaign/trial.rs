@@ -250,9 +250,10 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
         bail!(exit_error(Code::Usage, text));
     }
     mask.resize(register.bytes(), 0);
-    let held = arch.held_bits.iter().find(|(name, _)| *name == register.name).map_or(0, |(_, held)| *held);
+    let held = arch.held_bits(&register.name);
     if mask.iter().zip(held.to_le_bytes()).any(|(mask, held)| mask & held != 0) {
-        let text = format!("QEMU ends itself over what bits {held:#x} of `{name}` then mean; choose others");
+        let text =
+            format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
         bail!(exit_error(Code::Usage, text));
     }
     Ok(Fault::Reg { register: register.name, mask })

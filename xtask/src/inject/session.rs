@@ -8,8 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, glob_matches, hex_value, hold_back,
-    probe_registers,
+    FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, glob_matches, hex_value, probe_registers,
 };
 use flipsim::live::{AttachError, LiveTarget};
 use flipsim::machine::run::{Hold, HoldNote, RunDir, RunRecord};
@@ -311,7 +310,7 @@ impl Session {
         let was_running = self.target.was_running();
         let hold = &mut self.hold;
         // Were we killed in the middle of the probe, the next command would have to restore these.
-        let mut found = probe_registers(&mut self.target, wanted, |values| -> Result<()> {
+        let found = probe_registers(&mut self.target, &self.arch, wanted, |values| -> Result<()> {
             let Some(hold) = hold else { return Ok(()) };
             let registers = values.iter().map(|(name, value)| (name.clone(), hex_value(value))).collect();
             Ok(hold.note(&HoldNote { was_running, registers, snapshot: None })?)
@@ -320,7 +319,6 @@ impl Session {
         if let Some(hold) = &mut self.hold {
             hold.note(&HoldNote { was_running, ..HoldNote::default() })?;
         }
-        hold_back(&mut found, &self.arch);
         Ok(found)
     }
 }

@@ -27,16 +27,16 @@ const RECIPE: u32 = 1;
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
 
-/// The fragments that make a kernel tree of the user's own take part in the lab.
-const FOR_OTHERS: &[&str] = &["9p", "pci"];
+/// The fragments that make a kernel tree of the user's own take part in the lab, where its architecture has them.
+const FOR_OTHERS: &[&str] = &["9p", "pci", "pci-host-generic"];
 
 /// The fragments that are merged into a configuration of the user's own: it keeps its other choices.
-const FOR_OTHER_CONFIGS: &[&str] = &["9p", "pci", "block", "pvpanic"];
+const FOR_OTHER_CONFIGS: &[&str] = &["9p", "pci", "pci-host-generic", "block", "pvpanic"];
 
 /// The fragments that make the configuration.
-fn names_of(lane: &Lane<'_>, chosen: &Chosen) -> &'static [&'static str] {
-    let lab = lane.arch.fragments;
-    if chosen.contains_key("kernel-config") { FOR_OTHER_CONFIGS } else { lab }
+fn names_of(lane: &Lane<'_>, chosen: &Chosen) -> Vec<&'static str> {
+    let wanted = |name: &&str| !chosen.contains_key("kernel-config") || FOR_OTHER_CONFIGS.contains(name);
+    lane.arch.fragments.iter().copied().filter(wanted).collect()
 }
 
 const WAYS_OUT: &str = "`--kernel-src DIR` with a source tree of your own, `--kernel-image FILE` with a kernel \
@@ -92,7 +92,7 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     if let Some(path) = chosen.get("kernel-config") {
         inputs.insert("config".to_owned(), digest::of_file(Path::new(path))?);
     }
-    for path in fragments(lane, names_of(lane, chosen))? {
+    for path in fragments(lane, &names_of(lane, chosen))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         inputs.insert(name, digest::of_file(&path)?);
     }
@@ -229,7 +229,7 @@ fn kernel_tree(dir: &Path) -> Result<PathBuf> {
 
 /// Configures, unless that was done for this very tree and these fragments.
 fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chosen: &Chosen) -> Result<()> {
-    let fragments = fragments(lane, names_of(lane, chosen))?;
+    let fragments = fragments(lane, &names_of(lane, chosen))?;
     let marker = work.join("configured");
     let wanted = format!("{}\n{}\n", tree.display(), request.key()?);
     if !lane.runner.is_dry() {
@@ -365,12 +365,14 @@ pub fn config_only(lane: &Lane<'_>) -> Result<()> {
         eprintln!("  {} has no .config: starting from defconfig", tree.display());
         lane.runner.run_quietly("make defconfig", log, in_tree("defconfig")?)?;
     }
-    let fragments = fragments(lane, FOR_OTHERS)?;
+    let names: Vec<&str> =
+        lane.arch.fragments.iter().copied().filter(|name| FOR_OTHERS.contains(name)).collect();
+    let fragments = fragments(lane, &names)?;
     lane.runner.run_quietly("merging the fragments", log, merge(&tree, &tree, &fragments)?)?;
     lane.runner.run_quietly("make olddefconfig", log, in_tree("olddefconfig")?)?;
     if !lane.runner.is_dry() {
         check(&tree, lane.arch, &config, &fragments)?;
-        eprintln!("  {}: every option of {} is set", config.display(), FOR_OTHERS.join(" and "));
+        eprintln!("  {}: every option of {} is set", config.display(), names.join(" and "));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use xshell::{Shell, cmd};
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::lab::{ArchLab, Lab, Origin, Ready};
+use crate::lab::{ArchLab, Lab, Origin, Ready, arch_option};
 use crate::proc::{self, Runner};
 use crate::{host, paths};
 
@@ -31,6 +31,7 @@ use crate::{host, paths};
 #[command(after_help = "\
 Examples:
   cargo xtask setup --install-deps          everything, host packages included (asks first)
+  cargo xtask setup --arch x86_64           for guests of another architecture, beside the first
   cargo xtask setup --dry-run               print every command and change nothing
   cargo xtask setup qemu --from-distro      from the distribution's source package
   cargo xtask setup qemu --qemu-bin /usr/bin/qemu-system-aarch64
@@ -330,7 +331,10 @@ impl Lane<'_> {
         }
         let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();
         let advice = match host::install_command(&missing) {
-            Some(command) => format!("{command}\nor let setup do it: `cargo xtask setup --install-deps`"),
+            Some(command) => {
+                let option = arch_option(self.arch);
+                format!("{command}\nor let setup do it: `cargo xtask setup{option} --install-deps`")
+            }
             None => "this host's package manager is not known to setup; install them by hand".to_owned(),
         };
         let what: Vec<&str> = steps.iter().map(|step| step.human()).collect();

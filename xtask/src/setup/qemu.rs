@@ -19,7 +19,7 @@ use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::cache::{self, MadeFrom, Product, Request};
 use crate::lab::{Lab, Origin, Qemu};
 use crate::source::{self, Tree, Want};
-use crate::{proc, progress};
+use crate::{digest, host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 2;
@@ -76,7 +76,7 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     let pinned = &lane.config.qemu;
     let mut inputs = source::series_digests(&lane.root.join("qemu-patches"))?;
     if let Some(tarball) = chosen.get("qemu-tarball") {
-        inputs.insert("tarball".to_owned(), crate::digest::of_file(Path::new(tarball))?);
+        inputs.insert("tarball".to_owned(), digest::of_file(Path::new(tarball))?);
     }
     inputs.insert("host".to_owned(), std::env::consts::ARCH.to_owned());
     Ok(Request {
@@ -128,6 +128,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     let work = lane.cache.work("qemu", &request.key()?);
     configure(lane, &tree, &work, &request.flags)?;
     compile(lane, &work)?;
+    boot_code(lane, &tree, &work)?;
     if lane.runner.is_dry() {
         lane.runner.note("copy the programs, qemu-plugin.h and the firmware into the cache");
         return Ok(None);
@@ -195,6 +196,44 @@ fn compile(lane: &Lane<'_>, work: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Builds the boot code that goes into the guest, where the source does not carry it ready made: ninja leaves
+/// that to make.
+fn boot_code(lane: &Lane<'_>, tree: &Tree, work: &Path) -> Result<()> {
+    let built_here = |name: &&&str| {
+        let source = Path::new(name).with_extension("");
+        let source = tree.dir.join("pc-bios/optionrom").join(source);
+        ["c", "S"].iter().any(|ext| source.with_extension(ext).is_file())
+    };
+    let names: Vec<&str> = lane
+        .arch
+        .firmware
+        .iter()
+        .filter(|name| !tree.dir.join("pc-bios").join(name).is_file())
+        .filter(built_here)
+        .copied()
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let sh = Shell::new()?;
+    let folder = work.join("pc-bios/optionrom");
+    let prefix = host::tool_prefix(lane.arch);
+    // QEMU's configure writes this file only where it finds a whole compiler for 32 bits with its C library,
+    // and the boot code needs none.
+    let settings = format!(
+        "TOPSRC_DIR={}\nPYTHON=python3\nCC={prefix}gcc\nOBJCOPY={prefix}objcopy\n",
+        tree.dir.display()
+    );
+    let file = folder.join("config.mak");
+    if lane.runner.is_dry() {
+        lane.runner.note(&format!("write {}", file.display()));
+    } else {
+        cache::write_atomically(&file, settings.as_bytes())?;
+    }
+    let command: Command = cmd!(sh, "make -C {folder} {names...}").into();
+    lane.runner.run_quietly("building the boot code", "qemu-boot-code.log", command)
+}
+
 /// `[12/345] Compiling …` as (12, 345, "Compiling …").
 fn ninja_status(line: &str) -> Option<(u64, u64, &str)> {
     let (count, what) = line.strip_prefix('[')?.split_once(']')?;
@@ -214,8 +253,9 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
         copy(&work.join(program), &dir.join("bin").join(program))?;
     }
     copy(&tree.dir.join("include/qemu/qemu-plugin.h"), &dir.join("include/qemu-plugin.h"))?;
+    let mut notes = BTreeMap::new();
     // Firmware that came with the source, and boot code that was built with it. A distribution's
-    // source has little of it; the guests here are started by `-kernel` and need none.
+    // source has little of it.
     for (folder, only) in [(tree.dir.join("pc-bios"), None), (work.join("pc-bios/optionrom"), Some("bin"))] {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
@@ -230,9 +270,21 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
             }
         }
     }
-    fs::create_dir_all(dir.join("share/qemu")).context("cannot make share/qemu")?;
+    let data = dir.join("share/qemu");
+    fs::create_dir_all(&data).context("cannot make share/qemu")?;
+    for name in lane.arch.firmware.iter().filter(|name| !data.join(name).is_file()) {
+        let Some(from) = host::firmware(name) else {
+            bail!(
+                "neither QEMU's source nor this host has {name}, without which no {} guest starts; \
+                 `cargo xtask doctor --arch {0}` says what to install",
+                lane.arch
+            );
+        };
+        copy(&from, &data.join(name))?;
+        notes.insert((*name).to_owned(), format!("{}, sha256 {}", from.display(), digest::of_file(&from)?));
+    }
     let system = dir.join("bin").join(lane.arch.qemu_binary);
-    let mut notes = BTreeMap::from([("version".to_owned(), version(&system)?)]);
+    notes.insert("version".to_owned(), version(&system)?);
     notes.insert("qemu-img".to_owned(), version(&dir.join("bin/qemu-img"))?);
     notes.insert("abilities".to_owned(), abilities(lane.arch, &system)?.join(" "));
     Ok(notes)
@@ -277,6 +329,17 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
     ] {
         if !abilities.iter().any(|found| found == ability) {
             bail!("{} does not offer {ability}: {why}; give another --qemu-bin", program.display());
+        }
+    }
+    let folders = ask(program, &["-L", "help"])?;
+    for name in lane.arch.firmware {
+        if !folders.lines().any(|folder| Path::new(folder.trim()).join(name).is_file()) {
+            bail!(
+                "{} finds no {name}, without which no {} guest starts; it looks into {}",
+                program.display(),
+                lane.arch,
+                folders.lines().collect::<Vec<_>>().join(", ")
+            );
         }
     }
     let beside = program.with_file_name("qemu-img");
@@ -382,7 +445,7 @@ fn read_abilities(machines: &str, devices: &str, accels: &str, help: &str) -> Ve
         found.push(format!("accel:{}", line.trim()));
     }
     for name in machines.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
-        if name == "virt" || name == "q35" || name == "pc" {
+        if Arch::all().any(|arch| arch.machine == name) {
             found.push(format!("machine:{name}"));
         }
     }

@@ -18,6 +18,7 @@ mod own;
 mod plain;
 mod time;
 mod trials;
+mod x86_64;
 
 fn xtask(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));

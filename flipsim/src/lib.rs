@@ -28,46 +28,38 @@
 //!
 //! A guest, and the ways to it:
 //!
-//! | module | what |
-//! |---|---|
-//! | [`arch`] | what is different between guest architectures: one table |
-//! | [`kconfig`] | the options of the guest's kernel, and what became of them |
-//! | [`machine`] | from a guest's specification to a process that is ready |
-//! | [`net`] | sockets with time-outs |
-//! | [`gdb`], [`qmp`] | clients of QEMU's gdb stub and of its monitor |
-//! | [`target`] | the narrow trait: read, write, stop, run; and its fake |
-//! | [`live`] | a guest under QEMU as a target |
+//! - [`arch`]: what is different between guest architectures: one table
+//! - [`kconfig`]: the options of the guest's kernel, and what became of them
+//! - [`machine`]: from a guest's specification to a process that is ready
+//! - [`net`]: sockets with time-outs
+//! - [`gdb`], [`qmp`]: clients of QEMU's gdb stub and of its monitor
+//! - [`target`]: the narrow trait: read, write, stop, run; and its fake
+//! - [`live`]: a guest under QEMU as a target
 //!
 //! A fault:
 //!
-//! | module | what |
-//! |---|---|
-//! | [`memory`] | which addresses are RAM, and what the guest calls them |
-//! | [`symbols`] | the addresses of the running kernel's symbols |
-//! | [`fault`] | fault spaces, draws, and the flip |
-//! | [`schedule`] | the times between faults |
-//! | [`record`] | what is written down of a flip |
+//! - [`memory`]: which addresses are RAM, and what the guest calls them
+//! - [`symbols`]: the addresses of the running kernel's symbols
+//! - [`fault`]: fault spaces, draws, and the flip
+//! - [`schedule`]: the times between faults
+//! - [`record`]: what is written down of a flip
 //!
 //! The same guest again and again:
 //!
-//! | module | what |
-//! |---|---|
-//! | [`ability`] | what this QEMU can do of all this |
-//! | [`template`] | a guest saved when it was ready |
-//! | [`clone`](mod@clone) | processes that go on from there, copy-on-write |
-//! | [`mark`] | a state inside QEMU, to go back to |
-//! | [`state`] | a stopped guest as digests, and where two differ |
-//! | [`golden`] | what a guest does without a fault |
+//! - [`ability`]: what this QEMU can do of all this
+//! - [`template`]: a guest saved when it was ready
+//! - [`clone`](mod@clone): processes that go on from there, copy-on-write
+//! - [`mark`]: a state inside QEMU, to go back to
+//! - [`state`]: a stopped guest as digests, and where two differ
+//! - [`golden`]: what a guest does without a fault
 //!
 //! Trials, and what they say:
 //!
-//! | module | what |
-//! |---|---|
-//! | [`trial`] | one fault, carried out and observed |
-//! | [`classify`] | what the guest's console says, and which outcome that is |
-//! | [`campaign`] | specification, plan, store, workers; what came of it in numbers |
-//! | [`stats`] | rates, intervals, strata, survival, FIT: pure functions |
-//! | [`report`] | the page, CSV, JSON, two campaigns side by side |
+//! - [`trial`]: one fault, carried out and observed
+//! - [`classify`]: what the guest's console says, and which outcome that is
+//! - [`campaign`]: specification, plan, store, workers; what came of it in numbers
+//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
+//! - [`report`]: the page, CSV, JSON, two campaigns side by side
 //!
 //! And for all of them [`units`], values that cannot be mixed up, and [`testing`], scripted QEMUs and made-up
 //! campaigns.

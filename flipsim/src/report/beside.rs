@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::charts::{Pair, SIDES, pairs};
+use super::charts::{Dot, Pair, SIDES, pairs};
 use super::compare::{Comparison, ComparisonRow, StratumComparison, TrialComparison, estimate_text};
 use super::figures::figure;
 use super::look::visible;
@@ -183,17 +183,18 @@ fn chart(
     text: &dyn Fn(f64) -> String,
     tick: &dyn Fn(f64) -> String,
 ) -> Markup {
-    let rows: Vec<Pair> = of
-        .rows
-        .iter()
-        .map(|row| Pair {
-            label: row.outcome.to_owned(),
-            sides: value(row).map(|estimate| {
-                let Estimate { value, interval } = estimate?;
-                Some((value, (interval.lower, interval.upper), text(value)))
-            }),
-        })
-        .collect();
+    let dot = |side: usize, estimate: Estimate| Dot {
+        label: SIDES[side].to_owned(),
+        outcome: None,
+        value: estimate.value,
+        interval: (estimate.interval.lower, estimate.interval.upper),
+        note: text(estimate.value),
+    };
+    let pair = |row: &ComparisonRow| {
+        let [a, b] = value(row);
+        Pair { label: row.outcome.to_owned(), sides: [a.map(|a| dot(0, a)), b.map(|b| dot(1, b))] }
+    };
+    let rows: Vec<Pair> = of.rows.iter().map(pair).collect();
     let words: Vec<String> = of
         .rows
         .iter()

@@ -152,8 +152,8 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
 pub struct Pair {
     /// The outcome.
     pub label: String,
-    /// In the first and in the second: the estimate, the ends of its interval, what stands at the right.
-    pub sides: [Option<(f64, (f64, f64), String)>; 2],
+    /// In the first and in the second; their labels are [`SIDES`].
+    pub sides: [Option<Dot>; 2],
 }
 
 /// Estimates of two campaigns below one another on one logarithmic axis: of the first a circle and a whole
@@ -170,11 +170,11 @@ pub fn pairs(
 ) -> Markup {
     let all = || rows.iter().flat_map(|row| row.sides.iter().flatten());
     let values =
-        || all().flat_map(|(value, (low, high), _)| [*value, *low, *high]).filter(|value| *value > 0.0);
+        || all().flat_map(|dot| [dot.value, dot.interval.0, dot.interval.1]).filter(|value| *value > 0.0);
     let most = values().fold(0.0, f64::max);
     let most = if most > 0.0 { most } else { 1.0 };
     let least = values().fold(most / 10.0, f64::min);
-    let right = WIDTH - 16.0 - all().map(|(.., note)| width_of(note)).fold(46.0, f64::max);
+    let right = WIDTH - 16.0 - all().map(|dot| width_of(&dot.note)).fold(46.0, f64::max);
     let (floor, top) = (10f64.powf((least.log10() + 1e-9).floor()), 10f64.powf((most.log10() - 1e-9).ceil()));
     let scale = Scale::log((floor, top), (84.0, right));
     let (each, apart) = (36.0, 15.0);
@@ -183,12 +183,12 @@ pub fn pairs(
         @for (index, row) in rows.iter().enumerate() {
             @let top = each * index as f64 + 12.0;
             text.tick x="76" y=(place(top + apart / 2.0 + 4.0)) text-anchor="end" { (fit(&row.label, 76.0)) }
-            @for (side, estimate) in row.sides.iter().enumerate() {
-                @if let Some((value, (low, high), note)) = estimate {
+            @for (side, dot) in row.sides.iter().enumerate() {
+                @if let Some(Dot { label, value, interval: (low, high), note, .. }) = dot {
                     @let y = top + apart * side as f64;
                     @let (from, to) = (scale.at(*low), scale.at(*high));
                     g {
-                        title { (SIDES[side]) ", " (row.label) ": " (note) ", " (tick(*low)) " to " (tick(*high)) }
+                        title { (label) ", " (row.label) ": " (note) ", " (tick(*low)) " to " (tick(*high)) }
                         path class={ "line l" (side) } d={ "M" (place(from)) " " (place(y)) "H" (place(to)) } {}
                         path class={ "end l" (side) } d={
                             "M" (place(to)) " " (place(y - 4.0)) "v8"

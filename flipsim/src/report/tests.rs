@@ -247,9 +247,12 @@ fn charts_are_drawn_as_they_were() {
     };
     let group = Group { title: "ram".into(), dots: vec![dot(0.01, 0.001, 0.05), dot(0.0, 0.0, 0.03)] };
     insta::assert_snapshot!("dots", lines(dots("d", "title", "words", &[group], Labels::Outcomes)));
+    let side = |name: &str, value: f64, interval, note: &str| {
+        Some(Dot { label: name.into(), outcome: None, value, interval, note: note.into() })
+    };
     let pair = Pair {
         label: "crash".into(),
-        sides: [Some((4e6, (1e6, 2e7), "4.00e6".into())), Some((0.0, (0.0, 3e5), "0".into()))],
+        sides: [side("A", 4e6, (1e6, 2e7), "4.00e6"), side("B", 0.0, (0.0, 3e5), "0")],
     };
     let tick = |value: f64| format!("{value:e}");
     insta::assert_snapshot!("pairs", lines(pairs("p", "title", "words", "counts", &[pair], &tick)));

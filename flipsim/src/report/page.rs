@@ -13,7 +13,7 @@ use super::look::{WORST_FIRST, legend, letter, mark, patterns, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
 use super::{figures, repeat};
-use crate::campaign::summary::{Class, Pooled};
+use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
 use crate::trial::Outcome;
 
@@ -172,7 +172,14 @@ pub(super) fn warnings(texts: impl ExactSizeIterator<Item = String>) -> Markup {
         @if texts.len() > 0 {
             section.warnings aria-label="Warnings" {
                 strong { "Before you read on" }
-                ul { @for text in texts { li { (visible(&text)) } } }
+                ul {
+                    @for text in texts {
+                        // What stands between two backticks is to be typed.
+                        li { @for (index, part) in visible(&text).split('`').enumerate() {
+                            @if index % 2 == 1 { code { (part) } } @else { (part) }
+                        } }
+                    }
+                }
             }
         }
     }
@@ -186,21 +193,10 @@ pub(super) fn second(time: Timestamp) -> String {
 fn results(summary: &Summary, trials: &Trials) -> Markup {
     html! {
         h2 id="outcomes-by-stratum" { "What came of the faults" }
-        (figures::outcomes(summary))
-        @for stratum in &summary.strata {
-            details {
-                summary { "Rates of " (visible(&stratum.name)) " as a table" }
-                p.note {
-                    (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
-                    (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
-                    (count(stratum.counted)) " trials that count."
-                    @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
-                    " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
-                }
-                (figures::rates_table(stratum))
-            }
-        }
-        @for pooled in &summary.pooled { (together(pooled)) }
+        (figures::outcomes(summary, &html! {
+            @for stratum in &summary.strata { (rates(stratum)) }
+            @for pooled in &summary.pooled { (together(pooled)) }
+        }))
         h2 id="where" { "Where" }
         (figures::places(summary, trials))
         h2 id="when" { "When" }
@@ -222,6 +218,22 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn rates(stratum: &StratumSummary) -> Markup {
+    html! {
+        details {
+            summary { "Rates of " (visible(&stratum.name)) " as a table" }
+            p.note {
+                (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
+                (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
+                (count(stratum.counted)) " trials that count."
+                @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
+                " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
+            }
+            (figures::rates_table(stratum))
         }
     }
 }

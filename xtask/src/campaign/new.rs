@@ -27,7 +27,7 @@ use crate::{interrupt, paths};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign new second --trials 200
-  cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --stratum core=class:core
+  cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new mine --spec campaign.toml
 

@@ -1,14 +1,7 @@
 //! Bit flips in the RAM and registers of a Linux guest under QEMU.
 //!
-//! The library carries out the injection; it knows no command line. The modules in the order of the
-//! data flow: a guest is specified and started ([`machine`]), reached ([`net`], [`gdb`], [`qmp`],
-//! [`live`]), saved once and started from there again and again ([`template`], [`clone`](mod@clone),
-//! [`mark`]), its memory is mapped ([`memory`], [`symbols`]), faults are drawn from a space and
-//! carried out on a [`target`] ([`fault`]), and recorded ([`record`]); many of them are planned and kept
-//! together ([`campaign`]); what the guest's console says of it is put into classes ([`classify`]). What
-//! many such trials say together is computed in [`stats`].
-//!
-//! A flip, on the fake machine:
+//! The library carries out the injection; it knows no command line. A fault is drawn from a space in which
+//! every possible one is equally likely, flipped in a stopped machine, and read back:
 //!
 //! ```
 //! use flipsim::fault::{FaultSpace, Pattern, RamSpace, fault_rng, flip};
@@ -26,6 +19,50 @@
 //! assert_eq!(done.old[0] ^ done.new[0], fault.mask()[0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`FakeTarget`](target::FakeTarget) stands where [`LiveTarget`](live::LiveTarget), a guest under QEMU, stands in
+//! earnest. Many such flips, each in a guest that goes on from the same state, compared with one that had no
+//! fault, and judged: that is a [`campaign`].
+//!
+//! # The modules, as the data flows
+//!
+//! A guest, and the ways to it:
+//!
+//! - [`arch`]: what is different between guest architectures: one table
+//! - [`kconfig`]: the options of the guest's kernel, and what became of them
+//! - [`machine`]: from a guest's specification to a process that is ready
+//! - [`net`]: sockets with time-outs
+//! - [`gdb`], [`qmp`]: clients of QEMU's gdb stub and of its monitor
+//! - [`target`]: the narrow trait: read, write, stop, run; and its fake
+//! - [`live`]: a guest under QEMU as a target
+//!
+//! A fault:
+//!
+//! - [`memory`]: which addresses are RAM, and what the guest calls them
+//! - [`symbols`]: the addresses of the running kernel's symbols
+//! - [`fault`]: fault spaces, draws, and the flip
+//! - [`schedule`]: the times between faults
+//! - [`record`]: what is written down of a flip
+//!
+//! The same guest again and again:
+//!
+//! - [`ability`]: what this QEMU can do of all this
+//! - [`template`]: a guest saved when it was ready
+//! - [`clone`](mod@clone): processes that go on from there, copy-on-write
+//! - [`mark`]: a state inside QEMU, to go back to
+//! - [`state`]: a stopped guest as digests, and where two differ
+//! - [`golden`]: what a guest does without a fault
+//!
+//! Trials, and what they say:
+//!
+//! - [`trial`]: one fault, carried out and observed
+//! - [`classify`]: what the guest's console says, and which outcome that is
+//! - [`campaign`]: specification, plan, store, workers; what came of it in numbers
+//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
+//! - [`report`]: the page, CSV, JSON, two campaigns side by side
+//!
+//! And for all of them [`units`], values that cannot be mixed up, and [`testing`], scripted QEMUs and made-up
+//! campaigns.
 
 pub mod ability;
 pub mod arch;

@@ -50,7 +50,7 @@ use crate::{paths, proc};
     after_help = "Examples:
   cargo xtask boot                                 a shell in the guest, on this terminal
   cargo xtask boot --headless --workload sha256    for scripts: returns when the guest is ready
-  cargo xtask boot --debug                         waits for `gdb-multiarch -ex 'target remote :1234'`
+  cargo xtask boot --debug                         waits for gdb: target remote :1234
   cargo xtask boot --share ~/exchange              the folder is host0 (9p) in the guest
   cargo xtask boot --monitor /tmp/qemu_socket --gdb tcp:1234
   cargo xtask boot --kernel vmlinuz --initrd initrd.img --image debian.img --memory 512M

@@ -1,33 +1,10 @@
 //! The help texts: every command has one, with an example whose command line the program takes.
 
+mod examples;
+
 use std::process::Command;
 
-fn run(args: &[&str]) -> (bool, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).output().expect("the program was built");
-    (output.status.success(), String::from_utf8(output.stdout).expect("help is text"))
-}
-
-/// The words of every visible command, from the top down.
-fn commands(prefix: &[String]) -> Vec<Vec<String>> {
-    let mut args: Vec<&str> = prefix.iter().map(String::as_str).collect();
-    args.push("--help");
-    let (ok, help) = run(&args);
-    assert!(ok, "{prefix:?} --help fails");
-    let mut found = vec![prefix.to_vec()];
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    for line in listed.take_while(|line| !line.is_empty()) {
-        // A continued description is indented deeper than the two columns of a command's name.
-        let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
-        let Some(name) = name.and_then(|rest| rest.split_whitespace().next()) else { continue };
-        if name != "help" {
-            let mut words = prefix.to_vec();
-            words.push(name.to_owned());
-            found.extend(commands(&words));
-        }
-    }
-    found
-}
+use examples::{examples, helps, run};
 
 /// Splits a command line of an example as a shell would, as far as the examples go.
 fn split(line: &str) -> Vec<String> {
@@ -46,27 +23,26 @@ fn split(line: &str) -> Vec<String> {
 
 #[test]
 fn every_command_shows_an_example() {
-    let all = commands(&[]);
+    let all = helps();
     assert!(all.len() > 15, "only {} commands were found", all.len());
-    for words in &all {
-        let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
-        args.push("--help");
-        let (_, help) = run(&args);
-        assert!(help.contains("  cargo xtask "), "`{}` has no example:\n{help}", words.join(" "));
+    for (words, help) in &all {
+        assert!(!examples(help).is_empty(), "`{}` has no example:\n{help}", words.join(" "));
+        // What does not fit a line is broken there, and can no longer be copied.
+        let block = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
+        for line in block.take_while(|line| !line.is_empty()) {
+            let whole = ["  cargo xtask", "    "].iter().any(|begin| line.starts_with(begin));
+            assert!(whole, "an example of `{}` is too long for a line: {line}", words.join(" "));
+        }
     }
 }
 
 #[test]
 fn every_example_is_a_command_line_that_is_taken() {
     let mut seen = 0;
-    for words in commands(&[]) {
-        let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
-        args.push("--help");
-        let (_, help) = run(&args);
-        for line in help.lines().filter_map(|line| line.strip_prefix("  cargo xtask ")) {
-            // What stands behind the command line is set off by two spaces, or is another program.
-            let line = line.split("  ").next().unwrap_or(line).split(" | ").next().unwrap_or(line);
-            let mut words = split(line);
+    for (_, help) in helps() {
+        for line in examples(&help) {
+            // What it is handed on to is another program.
+            let mut words = split(line.split(" | ").next().unwrap_or(&line));
             // Help wins over running, and is only shown where the words before it are understood.
             words.push("--help".to_owned());
             let args: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -131,17 +131,24 @@ fn two_campaigns_are_compared() {
     fill(&mut store, 300).unwrap();
     drop(store);
     let other = other.to_str().unwrap();
-    let text = ok(&["compare", &campaign.file, other]);
+    let html = campaign.text("both.html");
+    let text = ok(&["compare", &campaign.file, other, "--html", &html]);
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
     // Doubts, then absolute counts, then rates.
-    let doubt = at("warning, not comparable as it is: 1 trials of sample were given up");
+    let doubt = at("warning: not comparable as it is: 1 trials of sample were given up");
     assert!(doubt < at("extrapolated number") && at("extrapolated number") < at("  rates, "));
     assert!(text.contains("differs: seed: 42 in the first, 43 in the second") && text.contains("p = "));
+    assert!(text.contains("page: ") && text.ends_with("both.html\n"), "{text}");
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("other beside sample"));
+    assert!(ok(&["compare", &campaign.file, other, "--html", "-"]).starts_with("<!DOCTYPE html>"));
     let json: serde_json::Value =
         serde_json::from_str(&ok(&["compare", &campaign.file, other, "--json", "-"])).unwrap();
     assert_eq!(json["strata"].as_array().unwrap().len(), 3);
+    let (code, said) = fails(&["compare", &campaign.file, other, "--json", "-", "--html", "-"]);
+    assert!(code == 2 && said.contains("both --html and --json"), "{said}");
 
-    let same = ok(&["compare", &campaign.file, &campaign.file]);
+    let same = ok(&["compare", &campaign.file, &campaign.file, "--html", &html]);
     assert!(same.contains("one plan: 299 trials have a result in both, 0 came out differently"), "{same}");
 }
 

@@ -51,7 +51,9 @@ pub enum CampaignError {
     )]
     NoGuest(String),
     /// Going back was found not to restore the state, again and again.
-    #[error("{0}; no trial since the last check is believed. Try --restore clone")]
+    #[error(
+        "{0}; no trial since the last check is believed. A campaign with `restore = \"clone\"` in its file does without"
+    )]
     NotRestored(String),
 }
 

@@ -147,6 +147,84 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
     chart(id, title, description, y + 42.0, &body)
 }
 
+/// One outcome in two campaigns, with the interval of each where it is known.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The outcome.
+    pub label: String,
+    /// In the first and in the second; their labels are [`SIDES`].
+    pub sides: [Option<Dot>; 2],
+}
+
+/// Estimates of two campaigns below one another on one logarithmic axis: of the first a circle and a whole
+/// line, of the second a square and a broken one. An estimate of 0 has no mark.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a few rows")]
+pub fn pairs(
+    id: &str,
+    title: &str,
+    description: &str,
+    axis: &str,
+    rows: &[Pair],
+    tick: &dyn Fn(f64) -> String,
+) -> Markup {
+    let all = || rows.iter().flat_map(|row| row.sides.iter().flatten());
+    let values =
+        || all().flat_map(|dot| [dot.value, dot.interval.0, dot.interval.1]).filter(|value| *value > 0.0);
+    let most = values().fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let least = values().fold(most / 10.0, f64::min);
+    let right = WIDTH - 16.0 - all().map(|dot| width_of(&dot.note)).fold(46.0, f64::max);
+    let (floor, top) = (10f64.powf((least.log10() + 1e-9).floor()), 10f64.powf((most.log10() - 1e-9).ceil()));
+    let scale = Scale::log((floor, top), (84.0, right));
+    let (each, apart) = (36.0, 15.0);
+    let body = html! {
+        (x_axis(&scale, (4.0, each * rows.len() as f64 + 4.0), 6, axis, tick))
+        @for (index, row) in rows.iter().enumerate() {
+            @let top = each * index as f64 + 12.0;
+            text.tick x="76" y=(place(top + apart / 2.0 + 4.0)) text-anchor="end" { (fit(&row.label, 76.0)) }
+            @for (side, dot) in row.sides.iter().enumerate() {
+                @if let Some(Dot { label, value, interval: (low, high), note, .. }) = dot {
+                    @let y = top + apart * side as f64;
+                    @let (from, to) = (scale.at(*low), scale.at(*high));
+                    g {
+                        title { (label) ", " (row.label) ": " (note) ", " (tick(*low)) " to " (tick(*high)) }
+                        path class={ "line l" (side) } d={ "M" (place(from)) " " (place(y)) "H" (place(to)) } {}
+                        path class={ "end l" (side) } d={
+                            "M" (place(to)) " " (place(y - 4.0)) "v8"
+                            @if *low > 0.0 { "M" (place(from)) " " (place(y - 4.0)) "v8" }
+                        } {}
+                        @if *value > 0.0 { path class={ "side l" (side) } d=(side_mark(side, scale.at(*value), y)) {} }
+                        text.tick x=(place(right + 10.0)) y=(place(y + 4.0)) { (note) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        ul.legend {
+            @for (side, name) in SIDES.iter().enumerate() {
+                li {
+                    svg width="34" height="12" viewBox="0 0 34 12" aria-hidden="true" focusable="false" {
+                        path class={ "line l" (side) } d="M1 6H33" {}
+                        path class={ "side l" (side) } d=(side_mark(side, 17.0, 6.0)) {}
+                    }
+                    (name)
+                }
+            }
+        }
+        (chart(id, title, description, each * rows.len() as f64 + 42.0, &body))
+    }
+}
+
+/// What the two campaigns of a comparison are called in pictures, where their names have no room.
+pub const SIDES: [&str; 2] = ["A", "B"];
+
+/// The mark of one of two: a circle, a square.
+fn side_mark(side: usize, x: f64, y: f64) -> String {
+    mark(if side == 0 { Outcome::Latent } else { Outcome::Hang }, x, y, 3.6)
+}
+
 /// The trials of one bit, or of a few neighbouring ones.
 #[derive(Clone, Debug)]
 pub struct Column {

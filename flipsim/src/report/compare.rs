@@ -8,6 +8,7 @@
 
 use serde::Serialize;
 
+use super::svg::percent;
 use crate::campaign::summary::{Class, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, TrialId};
 use crate::record::Timing;
@@ -90,6 +91,74 @@ pub struct TrialComparison {
     pub different: u64,
     /// The first of these.
     pub first: Vec<TrialId>,
+}
+
+impl Comparison {
+    /// What a reader must know before any number.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut found: Vec<String> =
+            self.unfair.iter().map(|why| format!("not comparable as it is: {why}")).collect();
+        for (name, alone) in self.names.iter().zip(&self.alone) {
+            if !alone.is_empty() {
+                found.push(format!("only {name} has {}", alone.join(", ")));
+            }
+        }
+        if self.strata.is_empty() {
+            found.push("no stratum has the same name in both: there is nothing to compare".to_owned());
+        }
+        found
+    }
+
+    /// How the tests are to be read; `None` where there is none.
+    #[must_use]
+    pub fn about_tests(&self) -> Option<String> {
+        let tests =
+            self.strata.iter().flat_map(|stratum| &stratum.rows).filter(|row| row.p.is_some()).count();
+        let bound = percent(0.05 / f64::from(u32::try_from(tests).ok().filter(|tests| *tests > 0)?));
+        Some(format!(
+            "p is Fisher's exact test of equal rates, two-sided. Of {tests} tests some fall below 5 % by chance; by \
+             Bonferroni's rule one means something below {bound}"
+        ))
+    }
+}
+
+impl ComparisonRow {
+    /// The ratio of the counts as people read it: `× 1.20 (0.90 to 1.50)`.
+    #[must_use]
+    pub fn ratio_text(&self) -> String {
+        self.ratio.map_or("–".to_owned(), |ratio| {
+            let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
+            let upper = ratio.upper.map_or("no bound".to_owned(), |upper| format!("{upper:.2}"));
+            format!("{value} ({:.2} to {upper})", ratio.lower)
+        })
+    }
+
+    /// The difference of the rates as people read it, with its sign.
+    #[must_use]
+    pub fn difference_text(&self) -> String {
+        let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
+        estimate_text(self.difference, &signed)
+    }
+
+    /// The test as people read it.
+    #[must_use]
+    pub fn p_text(&self) -> String {
+        match self.p {
+            None => "–".to_owned(),
+            Some(p) if p < 1e-4 => "p < 0.0001".to_owned(),
+            Some(p) => format!("p = {p:.4}"),
+        }
+    }
+}
+
+/// An estimate with its interval as people read it.
+#[must_use]
+pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String {
+    estimate.map_or("–".to_owned(), |estimate| {
+        let interval = estimate.interval;
+        format!("{} ({} to {})", text(estimate.value), text(interval.lower), text(interval.upper))
+    })
 }
 
 /// Compares two campaigns.

@@ -73,8 +73,8 @@ fn confidence(summary: &Summary) -> String {
     summary.confidence.to_string().replace('%', " %")
 }
 
-/// What came of the faults: counts and rates by stratum.
-pub(super) fn outcomes(summary: &Summary) -> Markup {
+/// What came of the faults: counts and rates by stratum, and `tables` of them.
+pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     let strata = &summary.strata[..summary.strata.len().min(STRATA)];
     let bars: Vec<Stack> = strata
         .iter()
@@ -105,7 +105,7 @@ pub(super) fn outcomes(summary: &Summary) -> Markup {
             (figure(
                 "Outcomes by stratum",
                 "Trials, in parts of one bar a stratum.",
-                &html! { (legend(&WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) },
+                &html! { (legend(&WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) (tables) },
                 &html! {},
                 &left_out,
             ))

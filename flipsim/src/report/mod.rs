@@ -4,11 +4,13 @@
 //! store ─→ summary ─→ figures ─→ charts ─┐
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
+//! two of them ─→ compare ─→ beside: one file of HTML
 //! ```
 //!
 //! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
 //! **What a guest printed is shown, and never does anything.**
 
+mod beside;
 pub mod charts;
 pub mod compare;
 pub mod export;
@@ -24,4 +26,5 @@ pub mod svg;
 mod tests;
 pub mod trials;
 
+pub use beside::{BesideOptions, beside};
 pub use page::{PageOptions, page};

@@ -13,7 +13,7 @@ use super::look::{WORST_FIRST, legend, letter, mark, patterns, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
 use super::{figures, repeat};
-use crate::campaign::summary::{Class, Pooled};
+use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
 use crate::trial::Outcome;
 
@@ -40,11 +40,40 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
     let trials = Trials::read(store)?;
     let name = visible(&summary.name);
     let replay = format!("cargo xtask campaign replay {} --trial ", options.campaign);
-    let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src '{}'; base-uri 'none'; form-action 'none'",
-        digest(SCRIPT)
-    );
     let body = html! {
+        (head(summary, &name, options))
+        @if summary.totals.done == 0 {
+            p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
+                code { "cargo xtask campaign run " (options.campaign) } " carries the trials out." }
+        } @else {
+            (results(summary, &trials))
+            (table(summary, &trials, &replay))
+        }
+        (how(store, options))
+        h2 id="words" { "Words" }
+        dl {
+            (outcome_words())
+            dt { "golden run" } dd { "the same guest without a fault" }
+            dt { "time" } dd { "virtual: of the guest's clock" @if trials.all > 0 { ", from the quiescent point on where nothing else is said" } }
+            dt { "interval" } dd { "of the trials that were not drawn; it knows nothing of whether the model is the hardware" }
+        }
+    };
+    let scripts = html! {
+        @if summary.totals.done > 0 {
+            script type="application/json" id="data" { (PreEscaped(data(&trials, &replay))) }
+            script { (PreEscaped(SCRIPT)) }
+        }
+    };
+    let policy = format!("script-src '{}'", digest(SCRIPT));
+    Ok(document(&format!("Campaign {name}"), &body, &policy, &scripts))
+}
+
+/// A whole page: one file with its own policy, style and hatchings.
+pub(super) fn document(title: &str, body: &Markup, policy: &str, scripts: &Markup) -> String {
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; {policy}; base-uri 'none'; form-action 'none'"
+    );
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -53,31 +82,17 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
                 meta http-equiv="Content-Security-Policy" content=(policy);
                 meta name="generator" content={ "flipsim " (env!("CARGO_PKG_VERSION")) };
                 meta name="color-scheme" content="light dark";
-                title { "Campaign " (name) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 (patterns())
-                main {
-                    (head(summary, &name, options))
-                    @if summary.totals.done == 0 {
-                        p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
-                            code { "cargo xtask campaign run " (options.campaign) } " carries the trials out." }
-                    } @else {
-                        (results(summary, &trials))
-                        (table(summary, &trials, &replay))
-                    }
-                    (how(store, options))
-                    (words(&trials))
-                }
-                @if summary.totals.done > 0 {
-                    script type="application/json" id="data" { (PreEscaped(data(&trials, &replay))) }
-                    script { (PreEscaped(SCRIPT)) }
-                }
+                main { (body) }
+                (scripts)
             }
         }
     };
-    Ok(body.into_string())
+    page.into_string()
 }
 
 /// The digest by which a policy names a script.
@@ -136,12 +151,7 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
                 a href="#how" { "How it was done" } a href="#words" { "Words" }
             }
         }
-        @if !summary.warnings.is_empty() {
-            section.warnings aria-label="Warnings" {
-                strong { "Before you read on" }
-                ul { @for warning in &summary.warnings { li { (visible(&warning.to_string())) } } }
-            }
-        }
+        (warnings(summary.warnings.iter().map(ToString::to_string)))
         @if totals.done > 0 {
             ul.tiles {
                 @for outcome in WORST_FIRST {
@@ -156,29 +166,37 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     }
 }
 
+/// What a reader must know first; nothing where there is nothing.
+pub(super) fn warnings(texts: impl ExactSizeIterator<Item = String>) -> Markup {
+    html! {
+        @if texts.len() > 0 {
+            section.warnings aria-label="Warnings" {
+                strong { "Before you read on" }
+                ul {
+                    @for text in texts {
+                        // What stands between two backticks is to be typed.
+                        li { @for (index, part) in visible(&text).split('`').enumerate() {
+                            @if index % 2 == 1 { code { (part) } } @else { (part) }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A time of the host without parts of a second.
-fn second(time: Timestamp) -> String {
+pub(super) fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn results(summary: &Summary, trials: &Trials) -> Markup {
     html! {
         h2 id="outcomes-by-stratum" { "What came of the faults" }
-        (figures::outcomes(summary))
-        @for stratum in &summary.strata {
-            details {
-                summary { "Rates of " (visible(&stratum.name)) " as a table" }
-                p.note {
-                    (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
-                    (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
-                    (count(stratum.counted)) " trials that count."
-                    @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
-                    " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
-                }
-                (figures::rates_table(stratum))
-            }
-        }
-        @for pooled in &summary.pooled { (together(pooled)) }
+        (figures::outcomes(summary, &html! {
+            @for stratum in &summary.strata { (rates(stratum)) }
+            @for pooled in &summary.pooled { (together(pooled)) }
+        }))
         h2 id="where" { "Where" }
         (figures::places(summary, trials))
         h2 id="when" { "When" }
@@ -200,6 +218,22 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn rates(stratum: &StratumSummary) -> Markup {
+    html! {
+        details {
+            summary { "Rates of " (visible(&stratum.name)) " as a table" }
+            p.note {
+                (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
+                (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
+                (count(stratum.counted)) " trials that count."
+                @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
+                " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
+            }
+            (figures::rates_table(stratum))
         }
     }
 }
@@ -370,23 +404,18 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn words(trials: &Trials) -> Markup {
+/// What the outcomes and their classes mean.
+pub(super) fn outcome_words() -> Markup {
     html! {
-        h2 id="words" { "Words" }
-        dl {
-            dt { "crash" } dd { "panic, reset, power-off, exception storm" }
-            dt { "hang" } dd { "not done long after the golden run was" }
-            dt { "sdc" } dd { "silent data corruption: the output is wrong, and nothing was noticed" }
-            dt { "detected" } dd { "the guest noticed, and went on" }
-            dt { "latent" } dd { "the output is right, the state at the end is not the golden run's" }
-            dt { "masked" } dd { "the state is the golden run's" }
-            dt { "infra" } dd { "ours, not the guest's: in no rate" }
-            dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
-            dt { "failure" } dd { "crash, hang, sdc or detected" }
-            dt { "unmasked" } dd { "failures, and latent ones" }
-            dt { "golden run" } dd { "the same guest without a fault" }
-            dt { "time" } dd { "virtual: of the guest's clock" @if trials.all > 0 { ", from the quiescent point on where nothing else is said" } }
-            dt { "interval" } dd { "of the trials that were not drawn; it knows nothing of whether the model is the hardware" }
-        }
+        dt { "crash" } dd { "panic, reset, power-off, exception storm" }
+        dt { "hang" } dd { "not done long after the golden run was" }
+        dt { "sdc" } dd { "silent data corruption: the output is wrong, and nothing was noticed" }
+        dt { "detected" } dd { "the guest noticed, and went on" }
+        dt { "latent" } dd { "the output is right, the state at the end is not the golden run's" }
+        dt { "masked" } dd { "the state is the golden run's" }
+        dt { "infra" } dd { "ours, not the guest's: in no rate" }
+        dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
+        dt { "failure" } dd { "crash, hang, sdc or detected" }
+        dt { "unmasked" } dd { "failures, and latent ones" }
     }
 }

@@ -55,12 +55,13 @@ impl Scale {
         self.low + share * (self.high - self.low)
     }
 
-    /// Round values along it, about `wanted` of them.
+    /// Round values along it, about `wanted` of them; on a logarithmic one every power of ten for 0.
     #[must_use]
     pub fn ticks(&self, wanted: u32) -> Vec<f64> {
         if self.log {
-            let decades = self.from.log10().ceil()..=self.to.log10().floor() + 1e-9;
-            return whole(*decades.start(), *decades.end()).map(|power| 10f64.powf(power)).collect();
+            let (first, last) = ((self.from.log10() - 1e-9).ceil(), self.to.log10().floor() + 1e-9);
+            let step = if wanted == 0 { 1.0 } else { ((last - first) / f64::from(wanted)).ceil().max(1.0) };
+            return whole(0.0, (last - first) / step).map(|n| 10f64.powf(first + n * step)).collect();
         }
         let span = self.to - self.from;
         let rough = span / f64::from(wanted.max(1));

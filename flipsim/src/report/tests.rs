@@ -1,7 +1,8 @@
 //! The page and the charts as a whole: what is hostile stays text, what is said is there.
 
 use super::charts::{
-    Across, Column, Dot, Group, Labels, Line, Range, Stack, columns, curves, dots, ranges, stacks,
+    Across, Column, Dot, Group, Labels, Line, Pair, Range, Stack, columns, curves, dots, pairs, ranges,
+    stacks,
 };
 use super::compare::{Comparison, Side, compare};
 use super::sample;
@@ -112,8 +113,11 @@ fn few_results_make_a_page_as_well() {
     }
 }
 
+fn summary(store: &Store) -> Summary {
+    Summary::new(store, &Options::default()).unwrap()
+}
+
 fn compared(a: &Store, b: &Store) -> Comparison {
-    let summary = |store: &Store| Summary::new(store, &Options::default()).unwrap();
     let (first, second) = (summary(a), summary(b));
     compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }).unwrap()
 }
@@ -169,6 +173,61 @@ fn what_makes_a_comparison_unfair_is_said() {
     assert_eq!(compared(&a, &c).unfair, Vec::<String>::new());
 }
 
+/// The page of two campaigns.
+fn both(a: &Store, b: &Store) -> String {
+    let options =
+        BesideOptions { campaigns: ["sample".to_owned(), "'other one'".to_owned()], made: options().made };
+    beside(&compared(a, b), [&summary(a), &summary(b)], &options)
+}
+
+#[test]
+fn a_comparison_has_a_page_with_doubts_before_counts_before_rates() {
+    let sample = sample::campaign(900);
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = spec(60);
+    other.name = format!("other {HOSTILE}");
+    other.strata[0].name = HOSTILE.to_owned();
+    let mut store = create(&folder.path().join("b.sqlite"), &other).unwrap();
+    fill(&mut store, 50).unwrap();
+    let page = both(&sample.store, &store);
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}\n{page}"));
+    let doubts =
+        ["is not finished: 10 of 60", "only sample has kernel", "only other &lt;/script&gt;"].map(at);
+    assert!(doubts.iter().all(|doubt| *doubt < at("Extrapolated counts: ram")));
+    assert!(at("Extrapolated counts: ram") < at("Rates: ram"));
+    assert!(page.contains("cargo xtask report compare sample 'other one'"));
+    assert!(page.contains("Bonferroni") && page.contains("B − A") && !page.contains("NaN"));
+    // It runs no script at all, and what is hostile stays text.
+    let lower = page.to_lowercase();
+    assert!(lower.contains("script-src 'none'") || lower.contains("script-src &#39;none&#39;"));
+    assert!(!lower.contains("<script") && !lower.contains("<img") && !page.contains(HOSTILE));
+    for outside in ["http:", "https:", "@import", "<link", "<iframe"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let charts = page.matches("<svg class=\"chart\"").count();
+    assert_eq!((charts, page.matches("role=\"img\" aria-labelledby=").count()), (4, 4));
+}
+
+#[test]
+fn the_page_of_a_comparison_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |file: &str, seed: u64, trials: u64| {
+        let mut spec = spec(trials);
+        spec.seed = seed;
+        spec.strata.truncate(1);
+        let mut store = create(&folder.path().join(file), &spec).unwrap();
+        fill(&mut store, 100).unwrap();
+        store
+    };
+    let page = both(&made("a.sqlite", 1, 40), &made("b.sqlite", 2, 30));
+    // The head is the campaign's page's, but for its title and policy.
+    insta::assert_snapshot!("beside", page.split("</style>").nth(1).unwrap().replace("><", ">\n<"));
+    let same = made("c.sqlite", 1, 40);
+    let one = both(&same, &same);
+    assert!(one.contains("40 trials have a result in both, 0 came out differently"));
+    assert!(one.contains("are the same."));
+}
+
 /// SVG with a line an element, as a snapshot is read.
 fn lines(markup: maud::Markup) -> String {
     markup.into_string().replace("><", ">\n<")
@@ -188,6 +247,15 @@ fn charts_are_drawn_as_they_were() {
     };
     let group = Group { title: "ram".into(), dots: vec![dot(0.01, 0.001, 0.05), dot(0.0, 0.0, 0.03)] };
     insta::assert_snapshot!("dots", lines(dots("d", "title", "words", &[group], Labels::Outcomes)));
+    let side = |name: &str, value: f64, interval, note: &str| {
+        Some(Dot { label: name.into(), outcome: None, value, interval, note: note.into() })
+    };
+    let pair = Pair {
+        label: "crash".into(),
+        sides: [side("A", 4e6, (1e6, 2e7), "4.00e6"), side("B", 0.0, (0.0, 3e5), "0")],
+    };
+    let tick = |value: f64| format!("{value:e}");
+    insta::assert_snapshot!("pairs", lines(pairs("p", "title", "words", "counts", &[pair], &tick)));
     let column =
         |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
     let bits = [column(0, Some((0.1, 0.5))), column(1, None)];

@@ -25,9 +25,9 @@ use crate::exit::{Code, exit_error};
 /// compared with a run without a fault, and judged by evidence.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask campaign new first --trials 200
-  cargo xtask campaign run first
-  cargo xtask campaign status first
+  cargo xtask campaign new second --trials 200
+  cargo xtask campaign run second
+  cargo xtask campaign status second
   cargo xtask campaign stats first --by symbol
   cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
   cargo xtask campaign trial --at 100ms --reg x19:5 --diff

@@ -27,8 +27,8 @@ use crate::{interrupt, paths};
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask campaign new first --trials 200
-  cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --stratum core=class:core --trials 500 --sharing equal
+  cargo xtask campaign new second --trials 200
+  cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new mine --spec campaign.toml
 

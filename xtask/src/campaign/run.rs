@@ -28,10 +28,10 @@ use crate::template::clones_dir;
 /// Carry out the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask campaign run first
-  cargo xtask campaign resume first
-  cargo xtask campaign run first --workers 1
-  cargo xtask campaign run first --shard 1/4
+  cargo xtask campaign run second
+  cargo xtask campaign resume second
+  cargo xtask campaign run second --workers 1
+  cargo xtask campaign run second --shard 1/4
 
 Every trial is stored before its worker takes the next one, so that it can be interrupted, killed and resumed at
 any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]

@@ -85,7 +85,7 @@ pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign export first
-  cargo xtask campaign export first | jq -r 'select(.record.outcome == \"crash\") | .record.title' | sort | uniq -c
+  cargo xtask campaign export first | jq -r .record.title | sort | uniq -c
 
 Each line has the trial's number, its stratum, and its record with the console (docs/trials.md). One that the
 laboratory lost each time has no record: the line has `outcome` (infra), `attempts` and the last `error`.")]

@@ -39,7 +39,7 @@ use session::{GuestChoice, Session};
   cargo xtask inject ram --symbol jiffies --bit 3
   cargo xtask inject ram --address 0x40851000 --mask 0x81
   cargo xtask inject reg 'x*' --count 5 --seed 7 --json
-  cargo xtask inject auto 10 20ns 100ns ram                    at exact times, drawn from [20, 100] ns
+  cargo xtask inject auto 10 20ns 100ns ram                    exact times, from [20, 100] ns
   cargo xtask inject snap 1 1ms 2ms ram --observe 100ms --loop 20
   cargo xtask inject range 4 random 0x41000000-0x41ffffff 100
   cargo xtask inject shell                                     a prompt with these words, and more

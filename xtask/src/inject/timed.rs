@@ -15,7 +15,7 @@ use crate::exit::{Code, ExitWith, exit_error};
   cargo xtask inject auto 100 1ms 5ms ram --region 'Kernel data' --fresh --workload sha256 --seed 7
   cargo xtask inject auto 50 reg --mtbf 2ms --fresh
   cargo xtask inject auto 100 ram --rate 10/GiB/month --accelerate 1e10 --fresh
-  cargo xtask inject auto ram --rate 10/GiB/month --exposed 16GiB --mission 5years --accelerate 1e9 --fresh
+  cargo xtask inject auto ram --rate 10/GiB/month --mission 5years --accelerate 1e9 --fresh
 
 Times are virtual: with the exact clock every flip happens at the very nanosecond drawn for it.
 Units: ns (also for a bare number), us, ms, s, m.")]

@@ -107,27 +107,20 @@ pub fn run(args: &Args) -> Result<()> {
         bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));
     };
     let Out { html, csv, json, intervals } = &args.out;
-    let to_stdout = |path: &Option<PathBuf>| path.as_deref().is_some_and(is_stdout);
-    let piped = [html, csv, json].into_iter().filter(|path| to_stdout(path)).count();
-    if piped > 1 {
-        bail!(exit_error(Code::Usage, "only one of --html, --csv and --json can go to standard output"));
-    }
+    let piped = one_to_stdout(&[("--html", html), ("--csv", csv), ("--json", json)])?;
     let store = open(name)?;
     let summary = summary_of(&store, *intervals)?;
     let page_to = match html {
         Some(path) => Some(path.clone()),
         None if csv.is_some() || json.is_some() => None,
-        None => Some(default_page(&store)?),
+        None => Some(default_page(&[&store])?),
     };
-    if piped == 0 {
+    if !piped {
         at_the_terminal(&summary, &store, *intervals);
     }
     let mut written = Vec::new();
     if let Some(path) = page_to {
-        let options = PageOptions {
-            campaign: shlex::try_quote(name).map_or_else(|_| name.clone(), Into::into),
-            made: jiff::Timestamp::now(),
-        };
+        let options = PageOptions { campaign: quoted(name), made: jiff::Timestamp::now() };
         let text = page(&store, &summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
@@ -140,13 +133,7 @@ pub fn run(args: &Args) -> Result<()> {
         write(path, &mut |out| export::json(&store, &summary, out))?;
         written.push(("json", path.clone()));
     }
-    for (what, path) in written.iter().filter(|(_, path)| !is_stdout(path)) {
-        if piped == 0 {
-            outln!("{what}: {}", paths::show(path));
-        } else {
-            eprintln!("{what}: {}", paths::show(path));
-        }
-    }
+    tell(&written, piped);
     Ok(())
 }
 
@@ -154,12 +141,45 @@ fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// `.lab/reports/NAME.html`; the folder is made.
-fn default_page(store: &Store) -> Result<PathBuf> {
+/// A name for a shell.
+fn quoted(name: &str) -> String {
+    shlex::try_quote(name).map_or_else(|_| name.to_owned(), Into::into)
+}
+
+/// Whether one of these goes to standard output; two cannot.
+fn one_to_stdout(outputs: &[(&str, &Option<PathBuf>)]) -> Result<bool> {
+    let mut piped = outputs.iter().filter(|(_, path)| path.as_deref().is_some_and(is_stdout));
+    if let (Some((one, _)), Some((other, _))) = (piped.next(), piped.next()) {
+        bail!(exit_error(
+            Code::Usage,
+            format!("both {one} and {other} cannot go to standard output; give one of them a file")
+        ));
+    }
+    Ok(outputs.iter().any(|(_, path)| path.as_deref().is_some_and(is_stdout)))
+}
+
+/// Says which files were written, where standard output is not one of them.
+fn tell(written: &[(&str, PathBuf)], piped: bool) {
+    for (what, path) in written.iter().filter(|(_, path)| !is_stdout(path)) {
+        if piped {
+            eprintln!("{what}: {}", paths::show(path));
+        } else {
+            outln!("{what}: {}", paths::show(path));
+        }
+    }
+}
+
+/// `.lab/reports/NAME.html`, `.lab/reports/A+B.html`; the folder is made. No campaign's name has a `+`.
+fn default_page(stores: &[&Store]) -> Result<PathBuf> {
     let folder = paths::lab_dir()?.join("reports");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let stem = store.path().file_stem().context("a campaign's file has a name")?;
-    let mut name = stem.to_owned();
+    let mut name = std::ffi::OsString::new();
+    for store in stores {
+        if !name.is_empty() {
+            name.push("+");
+        }
+        name.push(store.path().file_stem().context("a campaign's file has a name")?);
+    }
     name.push(".html");
     Ok(folder.join(name))
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chromium::Browser;
-use flipsim::testing::hostile_campaign::sample;
+use flipsim::campaign::CampaignSpec;
+use flipsim::testing::fake_campaign::{create, fill};
+use flipsim::testing::hostile_campaign::{HOSTILE, sample, spec};
 use serde_json::{Value, json};
 
 /// A page of so many made-up trials, in a folder of its own.
@@ -21,6 +23,23 @@ fn page(trials: u64) -> (tempfile::TempDir, PathBuf) {
     let html = folder.path().join("sample.html");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let output = command.arg("report").arg(&file).arg("--html").arg(&html).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (folder, html)
+}
+
+/// The page of two made-up campaigns.
+fn comparison() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one.sqlite"), folder.path().join("other.sqlite"));
+    drop(sample(&one, 3000).unwrap());
+    let mut store =
+        create(&other, &CampaignSpec { seed: 43, name: format!("other {HOSTILE}"), ..spec(600) }).unwrap();
+    fill(&mut store, 500).unwrap();
+    drop(store);
+    let html = folder.path().join("both.html");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = command.args(["report", "compare"]).args([&one, &other]).arg("--html").arg(&html).output();
+    let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (folder, html)
 }
@@ -103,6 +122,26 @@ fn nothing_overlaps_or_is_cut() {
     browser.open(&html, 400, 900);
     browser.picture(&picture("400-without-script.png"));
     assert!(browser.printed() >= 3);
+}
+
+#[test]
+#[ignore = "opens a browser; `cargo xtask test` runs it"]
+fn a_comparison_opens_and_nothing_of_it_overlaps_or_is_cut() {
+    let Some(mut browser) = Browser::start() else { return };
+    let (_folder, html) = comparison();
+    for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
+        browser.scheme(scheme);
+        browser.open(&html, width, 900);
+        assert_eq!(browser.complaints, Vec::<String>::new());
+        assert_eq!(browser.requests, [format!("file://{}", html.display())]);
+        let found = browser.value(LAYOUT);
+        browser.picture(&picture(&format!("comparison-{width}-{scheme}.png")));
+        assert_eq!(found, json!([]), "{width} {scheme}");
+    }
+    let title = browser.value("document.title");
+    assert!(title.as_str().unwrap().ends_with(" beside sample"), "no text of a campaign may run: {title}");
+    assert_eq!(browser.value("document.scripts.length"), 0);
+    assert!(browser.printed() >= 2);
 }
 
 /// The rows of the table, cell by cell.

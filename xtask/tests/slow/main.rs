@@ -13,12 +13,16 @@ use serde_json::Value;
 
 mod accidents;
 mod campaigns;
+mod examples;
 mod kills;
 mod own;
 mod plain;
 mod time;
 mod trials;
 mod x86_64;
+
+#[path = "../examples/mod.rs"]
+mod helps;
 
 fn xtask(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -105,6 +109,19 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A source tree made of links to this one, which uses the same lab and keeps runs and campaigns of its own.
+fn tree_of_links() -> tempfile::TempDir {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree is there");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for name in ["lab.toml", "images", "kernel-config", "qemu-patches", "xtask"] {
+        std::os::unix::fs::symlink(tree.join(name), folder.path().join(name)).expect("a link can be made");
+    }
+    std::fs::create_dir(folder.path().join(".lab")).expect("a folder can be made");
+    std::fs::copy(tree.join(".lab/lab.json"), folder.path().join(".lab/lab.json"))
+        .expect("the lab is set up");
+    folder
 }
 
 /// A headless guest that is stopped at the end of its test.

@@ -30,7 +30,7 @@ pub enum Warning {
         counted: u64,
         /// Their margin, as a share.
         margin: f64,
-        /// How many trials a margin of 1 % takes.
+        /// How many trials of it a margin of 1 % takes.
         needed: u64,
     },
     /// Trials were given up.
@@ -88,39 +88,45 @@ impl fmt::Display for Warning {
             Warning::Unfinished { pending, planned } => write!(
                 f,
                 "{pending} of {planned} trials are pending; of every 1,000 of the plan those with the earliest \
-                 faults come first, so that rates lean to these until the last are done; carry out the rest"
+                 faults come first, so that rates lean to these until the last are done: `campaign resume` carries out \
+                 the rest"
             ),
             Warning::NoTrials { stratum } => {
-                write!(f, "stratum {stratum} has no trial that counts, and so no rate; carry some out")
+                write!(
+                    f,
+                    "stratum {stratum} has no trial that counts, and so no rate: `campaign run` carries them out; where \
+                     it has, column `error` of `report --csv` says why none counts"
+                )
             }
             Warning::TooFew { stratum, counted, margin, needed } => write!(
                 f,
-                "stratum {stratum}: {counted} trials know a rate to within ±{:.1} % at worst; ±1 % takes a \
-                 campaign of {needed}",
+                "stratum {stratum}: {counted} trials know a rate to within ±{:.1} % at worst; ±1 % takes {needed}: \
+                 `campaign new --margin 1% --sharing equal` draws so many for each stratum",
                 margin * 100.0
             ),
             Warning::Infra { infra, done } => write!(
                 f,
-                "{infra} of {done} trials were given up and are in no rate; their errors are in the store's \
-                 table `attempt`"
+                "{infra} of {done} trials were given up and are in no rate; why is in column `error` of `report --csv`: \
+                 mend that, and where they are many make the campaign anew from its seed"
             ),
             Warning::NotFlipped { not_flipped, done } => write!(
                 f,
                 "{not_flipped} of {done} flips did not take and are in no rate; why is in column `error` of \
-                 the view `trials`"
+                 `report --csv`: leave such places out of the targets (`inject list` shows what takes a flip)"
             ),
             Warning::OutputOnly { trials, difference } => {
                 let why = difference.as_deref().unwrap_or("golden runs differ");
                 write!(
                     f,
                     "{trials} trials are judged by their output alone, and a latent one is called masked: {why}; \
-                     mend that, and make the campaign anew"
+                     mend that (`bench determinism` tells whether it is, docs/troubleshooting.md what it is as a \
+                     rule), and make the campaign anew"
                 )
             }
             Warning::ApproximateTiming => write!(
                 f,
-                "times are approximate: flips were not at exactly those that were planned; a QEMU with the lab's patches has \
-                 the exact clock, by which a trial can be repeated"
+                "times are approximate: flips were not at exactly those that were planned, and no trial can be \
+                 repeated; `setup qemu --reset` builds a QEMU that has the exact clock: make the campaign anew with it"
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

@@ -1,0 +1,212 @@
+//! The page of a comparison: two campaigns, stratum by stratum.
+//!
+//! Invariants: as of a campaign's page, without any script. **What makes the comparison unfair stands before
+//! every number, and absolute counts before rates.**
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::charts::{Dot, Pair, SIDES, pairs};
+use super::compare::{Comparison, ComparisonRow, StratumComparison, TrialComparison, estimate_text};
+use super::figures::figure;
+use super::look::visible;
+use super::page::{document, outcome_words, second, warnings};
+use super::svg::{count, large, number, percent, tick_percent};
+use crate::campaign::Summary;
+use crate::stats::Estimate;
+
+/// How the page speaks of the two campaigns.
+#[derive(Clone, Debug)]
+pub struct BesideOptions {
+    /// What the command line calls each: a name or a file, quoted for a shell.
+    pub campaigns: [String; 2],
+    /// When the page is made.
+    pub made: Timestamp,
+}
+
+/// Makes the page of a comparison; the summaries are those that were compared.
+#[must_use]
+pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOptions) -> String {
+    let names = [&found.names[0], &found.names[1]].map(|name| visible(name));
+    let confidence = summaries[0].confidence.to_string().replace('%', " %");
+    let body = html! {
+        header {
+            h1 { (names[1]) " beside " (names[0]) }
+            p.soft { "This page was made at " (second(options.made)) " by " code { (command(options)) } "." }
+            nav {
+                @for (index, stratum) in found.strata.iter().enumerate() { a href={ "#s" (index) } { (visible(&stratum.name)) } }
+                a href="#differs" { "What differs" } a href="#words" { "Words" }
+            }
+        }
+        (warnings(found.warnings().into_iter()))
+        table.rates {
+            thead { tr { th {} th { "campaign" } th.n { "done" } th.n { "planned" } th.n { "in no rate" } } }
+            tbody {
+                @for (side, summary) in summaries.into_iter().enumerate() {
+                    @let totals = &summary.totals;
+                    tr {
+                        th scope="row" { (SIDES[side]) }
+                        td.wrap { (names[side]) }
+                        td.n { (count(totals.done)) }
+                        td.n { (count(totals.planned)) }
+                        td.n { (count(totals.infra + totals.not_flipped)) }
+                    }
+                }
+            }
+        }
+        @if let Some(trials) = &found.trials { (one_plan(trials, &options.campaigns[0])) }
+        @for (index, of) in found.strata.iter().enumerate() { (stratum(index, of, &confidence)) }
+        @if let Some(text) = found.about_tests() { p.note { (text) "." } }
+        h2 id="differs" { "What differs" }
+        @if found.differs.is_empty() {
+            p { "Seed, template, golden run, versions and inputs are the same." }
+        } @else {
+            p { "What the comparison is about, as a rule:" }
+            ul { @for what in &found.differs { li { (visible(what)) } } }
+        }
+        h2 id="words" { "Words" }
+        dl {
+            dt { "A, B" } dd { "the first campaign and the second; ratios are B / A, differences B − A" }
+            dt { "extrapolated count" } dd { "of all (fault, moment) pairs so many would end like this: what two versions are compared by. "
+                "The rate of a longer or larger program falls, although more faults make it fail." }
+            dt { "ratio" } dd { "of the extrapolated counts; where its interval contains 1, the difference may be chance" }
+            dt { "difference" } dd { "of the rates, with Newcombe's interval; where it contains 0, the difference may be chance" }
+            (outcome_words())
+        }
+    };
+    document(&format!("{} beside {}", names[1], names[0]), &body, "script-src 'none'", &html! {})
+}
+
+fn command(options: &BesideOptions) -> String {
+    format!("cargo xtask report compare {}", options.campaigns.join(" "))
+}
+
+/// The trials of one plan.
+fn one_plan(trials: &TrialComparison, campaign: &str) -> Markup {
+    let first: Vec<String> = trials.first.iter().map(|id| format!("--trial {id}")).collect();
+    html! {
+        p { strong { "One plan: " } (count(trials.both)) " trials have a result in both, " (count(trials.different)) " came out differently. "
+            "The tests below take the campaigns as drawn independently, which one plan is not." }
+        @if !first.is_empty() {
+            p { "The first of them again:" }
+            pre { "cargo xtask campaign replay " (campaign) " " (first.join(" ")) }
+        }
+    }
+}
+
+fn stratum(index: usize, of: &StratumComparison, confidence: &str) -> Markup {
+    let name = visible(&of.name);
+    let absolute = figure(
+        &format!("Extrapolated counts: {name}"),
+        &format!(
+            "(fault, moment) pairs, with {confidence} intervals. {}",
+            said(of, |row| {
+                format!(
+                    "A {}, B {}, {}",
+                    estimate_text(row.failures[0], &large),
+                    estimate_text(row.failures[1], &large),
+                    row.ratio_text()
+                )
+            })
+        ),
+        &html! { (chart(&format!("s{index}-count"), "Extrapolated counts", "extrapolated count (logarithmic)", of, |row| row.failures, &large, &power)) },
+        &html! {},
+        "",
+    );
+    let relative = figure(
+        &format!("Rates: {name}"),
+        &format!(
+            "Shares of the trials that count, with {confidence} intervals. {}",
+            said(of, |row| {
+                format!(
+                    "A {}, B {}, difference {}, {}",
+                    estimate_text(row.rate[0], &percent),
+                    estimate_text(row.rate[1], &percent),
+                    row.difference_text(),
+                    row.p_text()
+                )
+            })
+        ),
+        &html! { (chart(&format!("s{index}-rate"), "Rates", "rate (logarithmic)", of, |row| row.rate, &percent, &tick_percent)) },
+        &html! {},
+        "",
+    );
+    html! {
+        h2 id={ "s" (index) } { (name) }
+        p.note {
+            @for side in 0..2 {
+                (SIDES[side]) ": " (count(of.counted[side])) " trials that count, of " (large(of.population[side])) " (fault, moment) pairs. "
+            }
+        }
+        div.figures { (absolute) (relative) }
+        h3 { "Extrapolated counts, " (confidence) " intervals" }
+        table.rates {
+            thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B / A" } } }
+            tbody {
+                @for row in &of.rows {
+                    tr {
+                        th scope="row" { (row.outcome) }
+                        @for side in 0..2 { td.n { (estimate_text(row.failures[side], &large)) } }
+                        td.n { (row.ratio_text()) }
+                    }
+                }
+            }
+        }
+        h3 { "Rates, " (confidence) " intervals" }
+        table.rates {
+            thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B − A" } th.n { "test" } } }
+            tbody {
+                @for row in &of.rows {
+                    tr {
+                        th scope="row" { (row.outcome) }
+                        @for side in 0..2 { td.n { (count(row.count[side])) ": " (estimate_text(row.rate[side], &percent)) } }
+                        td.n { (row.difference_text()) }
+                        td.n { (row.p_text()) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The failures of a stratum in words: what its charts are about.
+fn said(of: &StratumComparison, text: impl Fn(&ComparisonRow) -> String) -> String {
+    of.rows.first().map_or(String::new(), |row| format!("{}: {}.", row.outcome, text(row)))
+}
+
+fn chart(
+    id: &str,
+    title: &str,
+    axis: &str,
+    of: &StratumComparison,
+    value: impl Fn(&ComparisonRow) -> [Option<Estimate>; 2],
+    text: &dyn Fn(f64) -> String,
+    tick: &dyn Fn(f64) -> String,
+) -> Markup {
+    let dot = |side: usize, estimate: Estimate| Dot {
+        label: SIDES[side].to_owned(),
+        outcome: None,
+        value: estimate.value,
+        interval: (estimate.interval.lower, estimate.interval.upper),
+        note: text(estimate.value),
+    };
+    let pair = |row: &ComparisonRow| {
+        let [a, b] = value(row);
+        Pair { label: row.outcome.to_owned(), sides: [a.map(|a| dot(0, a)), b.map(|b| dot(1, b))] }
+    };
+    let rows: Vec<Pair> = of.rows.iter().map(pair).collect();
+    let words: Vec<String> = of
+        .rows
+        .iter()
+        .map(|row| {
+            let [a, b] = value(row).map(|estimate| estimate_text(estimate, text));
+            format!("{}: A {a}, B {b}.", row.outcome)
+        })
+        .collect();
+    pairs(id, title, &words.join(" "), axis, &rows, tick)
+}
+
+/// Powers of ten at the ticks of an axis.
+fn power(value: f64) -> String {
+    if value < 1e5 { number(value) } else { format!("{value:.0e}") }
+}

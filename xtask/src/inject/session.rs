@@ -34,15 +34,9 @@ pub struct GuestChoice {
     /// Boot a guest for this command alone, and stop it at the end: the same line then does the same again
     #[arg(long, conflicts_with_all = ["guest", "socket"])]
     fresh: bool,
-    /// What the fresh guest runs [default: from lab.toml]
-    #[arg(long, value_name = "NAME", requires = "fresh")]
-    workload: Option<String>,
     /// What the fresh guest's clock follows [default: exact, where this QEMU has the lab's patches]
     #[arg(long, value_enum, requires = "fresh")]
     clock: Option<ClockArg>,
-    /// More for the fresh guest's kernel command line
-    #[arg(long, value_name = "TEXT", requires = "fresh", allow_hyphen_values = true)]
-    append: Option<String>,
     /// The gdb stub of a guest that was not started by `boot`: a socket's path, or tcp:HOST:PORT
     #[arg(long, value_name = "ENDPOINT")]
     socket: Option<Endpoint>,
@@ -52,9 +46,9 @@ pub struct GuestChoice {
     /// A file with that guest's /proc/iomem, for regions and symbols
     #[arg(long, value_name = "FILE", requires = "socket")]
     iomem: Option<PathBuf>,
-    /// The vmlinux of that guest's kernel, for symbols
-    #[arg(long, value_name = "FILE", requires = "socket")]
-    vmlinux: Option<PathBuf>,
+    /// What the fresh guest is made of; of the one with the socket, its architecture and symbols
+    #[command(flatten)]
+    spec: GuestSpec,
 }
 
 impl GuestChoice {
@@ -63,8 +57,7 @@ impl GuestChoice {
     pub fn fresh(workload: &str, append: String) -> GuestChoice {
         GuestChoice {
             fresh: true,
-            workload: Some(workload.to_owned()),
-            append: Some(append),
+            spec: GuestSpec { workload: Some(workload.to_owned()), append, ..GuestSpec::default() },
             ..GuestChoice::default()
         }
     }
@@ -75,11 +68,38 @@ impl GuestChoice {
         GuestChoice { guest: Some(name.to_owned()), ..GuestChoice::default() }
     }
 
-    fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
-        let workload = match &self.workload {
-            Some(workload) => workload.clone(),
-            None => crate::config::Config::load()?.guest.workload,
+    /// What only a fresh guest can be made of is no word for another one.
+    fn check(&self) -> Result<()> {
+        let named = match self.socket {
+            Some(_) => GuestSpec {
+                arch: self.spec.arch,
+                vmlinux: self.spec.vmlinux.clone(),
+                ..GuestSpec::default()
+            },
+            None => GuestSpec::default(),
         };
+        if self.fresh || self.spec == named {
+            return Ok(());
+        }
+        let words = serde_json::to_value(&self.spec)?;
+        let words: Vec<String> =
+            words.as_object().into_iter().flatten().map(|(word, _)| format!("--{word}")).collect();
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "{}: this guest is there already, and is what it is made of; add --fresh to boot one for this command",
+                words.join(", ")
+            )
+        ))
+    }
+
+    fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
+        let mut spec = self.spec.clone();
+        spec.arch = arch.or(spec.arch);
+        if spec.workload.is_none() && spec.speaks_as_ours() {
+            spec.workload = Some(crate::config::Config::load()?.guest.workload);
+        }
+        let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,
             None if boot::can_be_exact(arch)? => ClockArg::Exact,
@@ -91,12 +111,7 @@ impl GuestChoice {
             }
         };
         let args = GuestArgs {
-            spec: GuestSpec {
-                arch,
-                workload: Some(workload),
-                append: self.append.clone().unwrap_or_default(),
-                ..GuestSpec::default()
-            },
+            spec,
             clock,
             // A folder of the host's would bring the host's time into the guest's boot.
             no_share: clock == ClockArg::Exact,
@@ -148,6 +163,7 @@ impl Session {
 
     /// As [`Session::attach`], with the architecture of a fresh guest.
     pub fn attach_arch(choice: &GuestChoice, arch: Option<Arch>) -> Result<Session> {
+        choice.check()?;
         let fresh = choice.fresh.then(|| choice.boot(arch)).transpose()?;
         let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
             Some(socket) => {
@@ -157,7 +173,7 @@ impl Session {
                         .exit_with(Code::Usage)
                 };
                 let iomem = choice.iomem.as_ref().map(read).transpose()?;
-                (socket.clone(), choice.qmp.clone(), iomem, choice.vmlinux.clone(), None)
+                (socket.clone(), choice.qmp.clone(), iomem, choice.spec.vmlinux.clone(), None)
             }
             None => {
                 let (run, record) = match &fresh {
@@ -168,7 +184,8 @@ impl Session {
                 (gdb, Some(qmp), run.iomem(), record.vmlinux.clone(), Some((run, record)))
             }
         };
-        let arch = run.as_ref().map_or_else(Arch::default, |(_, record)| record.arch);
+        let told = || choice.spec.arch.unwrap_or_default();
+        let arch = run.as_ref().map_or_else(told, |(_, record)| record.arch);
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
         target.interrupt_by(interrupt::raised);

@@ -368,6 +368,24 @@ pub struct Times {
     pub quantiles: Vec<TimeQuantile>,
 }
 
+impl Times {
+    /// Whether they are so few that the shortest and the longest say all, and a quantile pretends to more.
+    #[must_use]
+    pub fn are_few(&self) -> bool {
+        self.trials < 10
+    }
+
+    /// The shortest and the longest as people read them.
+    #[must_use]
+    pub fn ends(&self) -> String {
+        if self.shortest == self.longest {
+            self.shortest.to_string()
+        } else {
+            format!("{} to {}", self.shortest, self.longest)
+        }
+    }
+}
+
 /// A quantile of times.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeQuantile {

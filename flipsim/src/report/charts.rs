@@ -268,7 +268,8 @@ pub fn columns(id: &str, title: &str, description: &str, axis: &str, columns: &[
                     rect class={ "a-" (outcome.name()) } x=(place(x - bar / 2.0)) y=(place(high)) width=(place(bar)) height=(place(low - high)) {}
                 }
                 @if let Some((low, high)) = column.interval {
-                    path.whisker d={ "M" (place(x)) " " (place(scale.at(low))) "V" (place(scale.at(high))) } {}
+                    // Between narrow columns whole lines would be all that is seen.
+                    path.whisker.thin[each < 8.0] d={ "M" (place(x)) " " (place(scale.at(low))) "V" (place(scale.at(high))) } {}
                 }
             }
             @if (index as f64) % skip == 0.0 {
@@ -438,7 +439,7 @@ pub struct Range {
     pub note: String,
     /// The shortest and the longest, in nanoseconds.
     pub ends: (f64, f64),
-    /// Some quantiles: what they are called, and the time.
+    /// Some quantiles: what they are called, and the time; none where the ends say all.
     pub quantiles: Vec<(String, f64)>,
 }
 
@@ -482,10 +483,10 @@ pub fn ranges(id: &str, title: &str, description: &str, axis: &str, ranges: &[Ra
             }
         }
     };
-    let names = ranges.first().map(|range| range.quantiles.as_slice()).unwrap_or_default();
+    let names = ranges.iter().map(|range| range.quantiles.as_slice()).find(|names| !names.is_empty());
     html! {
         ul.legend {
-            @for (number, (name, _)) in names.iter().enumerate() {
+            @for (number, (name, _)) in names.unwrap_or_default().iter().enumerate() {
                 @let outcome = [Outcome::Hang, Outcome::Sdc, Outcome::Detected].get(number).copied().unwrap_or(Outcome::Latent);
                 li {
                     svg width="16" height="14" viewBox="0 0 16 14" aria-hidden="true" focusable="false" {

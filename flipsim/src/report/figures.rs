@@ -13,7 +13,9 @@ use super::map::{Places, Spot, map};
 use super::svg::{count, large, percent, time};
 use super::trials::Trials;
 use crate::campaign::Summary;
-use crate::campaign::summary::{Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary};
+use crate::campaign::summary::{
+    Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, Times,
+};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::trial::Outcome;
 
@@ -50,6 +52,10 @@ fn more(what: &str, shown: usize, all: usize) -> String {
     if all > shown { format!("The first {shown} of {all} {what} are shown.") } else { String::new() }
 }
 
+fn trials_of(number: u64) -> String {
+    format!("{} trial{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 fn wilson(rate: &Rate) -> (f64, f64) {
     (rate.wilson.lower, rate.wilson.upper)
 }
@@ -80,7 +86,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
         .iter()
         .map(|stratum| Stack {
             label: visible(&stratum.name),
-            note: format!("{} trials", count(stratum.counted)),
+            note: trials_of(stratum.counted),
             parts: WORST_FIRST.iter().map(|outcome| (*outcome, hits(stratum, *outcome))).collect(),
         })
         .collect();
@@ -422,40 +428,39 @@ fn spread<'a>(
     id: &str,
     title: &str,
     about: &str,
-    of: impl Fn(&'a StratumSummary) -> Option<&'a crate::campaign::summary::Times>,
+    of: impl Fn(&'a StratumSummary) -> Option<&'a Times>,
 ) -> Markup {
-    let rows: Vec<Range> = summary
+    let found: Vec<(String, &Times)> = summary
         .strata
         .iter()
         .take(STRATA)
-        .filter_map(|stratum| {
-            let times = of(stratum)?;
-            Some(Range {
-                label: visible(&stratum.name),
-                note: format!("{} of {} trials", count(times.trials), count(times.of)),
-                ends: (times.shortest.0 as f64, times.longest.0 as f64),
-                quantiles: times
-                    .quantiles
-                    .iter()
-                    .map(|quantile| {
-                        (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64)
-                    })
-                    .collect(),
-            })
-        })
+        .filter_map(|stratum| Some((visible(&stratum.name), of(stratum)?)))
         .collect();
-    if rows.is_empty() {
+    if found.is_empty() {
         return html! {};
     }
-    let parts: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let quantiles: Vec<String> =
-                row.quantiles.iter().map(|(name, value)| format!("{name} within {}", time(*value))).collect();
-            format!("{} ({}): {}.", row.label, row.note, quantiles.join(", "))
-        })
-        .collect();
-    let words = parts.join(" ");
+    let note = |times: &Times| format!("{} of {} trials", count(times.trials), count(times.of));
+    let quantiles = |times: &Times| -> Vec<(String, f64)> {
+        let wanted = times.quantiles.iter().filter(|_| !times.are_few());
+        let pair = |quantile: &TimeQuantile| {
+            (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64)
+        };
+        wanted.map(pair).collect()
+    };
+    let said = |(label, times): &(String, &Times)| {
+        let within: Vec<String> =
+            quantiles(times).iter().map(|(name, value)| format!("{name} within {}", time(*value))).collect();
+        let said = if within.is_empty() { times.ends() } else { within.join(", ") };
+        format!("{label} ({}): {said}.", note(times))
+    };
+    let words = found.iter().map(said).collect::<Vec<_>>().join(" ");
+    let row = |(label, times): &(String, &Times)| Range {
+        label: label.clone(),
+        note: note(times),
+        ends: (times.shortest.0 as f64, times.longest.0 as f64),
+        quantiles: quantiles(times),
+    };
+    let rows: Vec<Range> = found.iter().map(row).collect();
     let chart = ranges(id, title, &words, "time since the flip (logarithmic)", &rows);
     figure(
         title,
@@ -477,7 +482,7 @@ pub(super) fn titles(summary: &Summary) -> Markup {
             outcome: None,
             value: row.failure.value,
             interval: wilson(&row.failure),
-            note: format!("{} trials", count(row.trials)),
+            note: trials_of(row.trials),
         };
         let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
         let title = format!("Reports: {}", visible(&stratum.name));

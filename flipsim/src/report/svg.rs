@@ -60,7 +60,8 @@ impl Scale {
     pub fn ticks(&self, wanted: u32) -> Vec<f64> {
         if self.log {
             let (first, last) = ((self.from.log10() - 1e-9).ceil(), self.to.log10().floor() + 1e-9);
-            let step = if wanted == 0 { 1.0 } else { ((last - first) / f64::from(wanted)).ceil().max(1.0) };
+            let step =
+                if wanted == 0 { 1.0 } else { ((last - first - 1e-6) / f64::from(wanted)).ceil().max(1.0) };
             return whole(0.0, (last - first) / step).map(|n| 10f64.powf(first + n * step)).collect();
         }
         let span = self.to - self.from;
@@ -243,6 +244,9 @@ mod tests {
         let log = Scale::log((0.001, 1.0), (0.0, 90.0));
         assert_eq!(log.ticks(0).len(), 4);
         assert!((log.at(0.01) - 30.0).abs() < 1e-9);
+        // No decade is left out before there are too many.
+        assert_eq!(Scale::log((1e-5, 1.0), (0.0, 1.0)).ticks(5).len(), 6);
+        assert_eq!(Scale::log((1e-9, 1.0), (0.0, 1.0)).ticks(5).len(), 5);
     }
 
     #[test]

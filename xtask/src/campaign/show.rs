@@ -291,14 +291,8 @@ pub fn times(stratum: &StratumSummary) -> String {
             let time = quantile.time;
             format!("{} within {}", quantile.share, span(time.value, time.lower, time.upper))
         });
-        let quantiles: Vec<String> = quantiles.collect();
-        format!(
-            "{}, from flip to {what}: {} of {}; {}\n",
-            stratum.name,
-            times.trials,
-            times.of,
-            quantiles.join(", ")
-        )
+        let said = if times.are_few() { times.ends() } else { quantiles.collect::<Vec<String>>().join(", ") };
+        format!("{}, from flip to {what}: {} of {}; {said}\n", stratum.name, times.trials, times.of)
     };
     line("report", &stratum.detection) + &line("crash", &stratum.crash)
 }

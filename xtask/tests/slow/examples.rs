@@ -100,7 +100,7 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ),
     (
         "boot --debug",
-        "cargo xtask boot --debug --headless --gdb tcp:$PORT; cargo xtask boot stop g1",
+        "cargo xtask boot --debug --headless --gdb tcp:$PORT && cargo xtask boot stop g1",
         "waits for a debugger",
     ),
     ("inject", "cargo xtask inject --count 4 --trials 60 --seed 1", "takes longer than the suite has"),
@@ -140,7 +140,8 @@ const INSTEAD: &[(&str, &str, &str)] = &[
 
 const FLIPS: &str = "cargo xtask bench --count 20 --autos 2 --gdb-count 1 --gdb-autos 0 --out bench.json";
 const RUNS: &str = "cargo xtask bench determinism --workload sha256 --at 10ms,20ms --json";
-const TRIALS: &str = "cargo xtask bench trials --workload sha256 --memory 128M --count 2 --window 20ms";
+const TRIALS: &str =
+    "cargo xtask bench trials --workload sha256 --memory 128M --restores 2 --count 2 --window 20ms";
 const CAMPAIGN: &str =
     "cargo xtask bench campaign --workload sha256 --strata core=class:core --count 4 --ways walk,start";
 
@@ -229,6 +230,12 @@ fn every_example_of_every_help_is_carried_out() {
     found.sort_by_key(|(row, _)| *row);
     for (example, ..) in INSTEAD {
         assert!(found.iter().any(|(_, other)| other == example), "no help has the example `{example}`");
+    }
+    for (row, (begin, ..)) in ORDER.iter().enumerate() {
+        assert!(
+            found.iter().any(|(other, _)| *other == row),
+            "no help has an example that begins with `{begin}`"
+        );
     }
     let jq = Command::new("jq").arg("--version").stdout(Stdio::null()).status().is_ok();
     let scratch = Scratch::new();

@@ -33,6 +33,9 @@ pub struct GuestChoice {
     /// Boot a guest for this command alone, and stop it at the end: the same line then does the same again
     #[arg(long, conflicts_with_all = ["guest", "socket"])]
     fresh: bool,
+    /// The architecture of a fresh guest, or of that behind --socket [default: from lab.toml]
+    #[arg(long)]
+    arch: Option<Arch>,
     /// What the fresh guest runs [default: from lab.toml]
     #[arg(long, value_name = "NAME", requires = "fresh")]
     workload: Option<String>,
@@ -59,9 +62,10 @@ pub struct GuestChoice {
 impl GuestChoice {
     /// A guest of this command's own, which runs this workload.
     #[must_use]
-    pub fn fresh(workload: &str, append: String) -> GuestChoice {
+    pub fn fresh(arch: Arch, workload: &str, append: String) -> GuestChoice {
         GuestChoice {
             fresh: true,
+            arch: Some(arch),
             workload: Some(workload.to_owned()),
             append: Some(append),
             ..GuestChoice::default()
@@ -74,7 +78,8 @@ impl GuestChoice {
         GuestChoice { guest: Some(name.to_owned()), ..GuestChoice::default() }
     }
 
-    fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
+    fn boot(&self) -> Result<HeadlessGuest> {
+        let arch = self.arch;
         let workload = match &self.workload {
             Some(workload) => workload.clone(),
             None => crate::config::Config::load()?.guest.workload,
@@ -139,12 +144,7 @@ fn attach_error(error: AttachError) -> anyhow::Error {
 impl Session {
     /// Takes hold of the chosen guest, which is stopped from here on.
     pub fn attach(choice: &GuestChoice) -> Result<Session> {
-        Session::attach_arch(choice, None)
-    }
-
-    /// As [`Session::attach`], with the architecture of a fresh guest.
-    pub fn attach_arch(choice: &GuestChoice, arch: Option<Arch>) -> Result<Session> {
-        let fresh = choice.fresh.then(|| choice.boot(arch)).transpose()?;
+        let fresh = choice.fresh.then(|| choice.boot()).transpose()?;
         let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
             Some(socket) => {
                 let read = |path: &PathBuf| {
@@ -164,7 +164,18 @@ impl Session {
                 (gdb, Some(qmp), run.iomem(), record.vmlinux.clone(), Some((run, record)))
             }
         };
-        let arch = run.as_ref().map_or_else(Arch::default, |(_, record)| record.arch);
+        let arch = match (&run, choice.arch) {
+            (Some((_, record)), Some(arch)) if record.arch != arch => {
+                let text = format!(
+                    "guest {} is one of {}; --arch is for --fresh and --socket",
+                    record.name, record.arch
+                );
+                bail!(exit_error(Code::Usage, text));
+            }
+            (Some((_, record)), _) => record.arch,
+            (None, Some(arch)) => arch,
+            (None, None) => crate::config::Config::load()?.guest.arch,
+        };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
         target.interrupt_by(interrupt::raised);

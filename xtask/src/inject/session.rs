@@ -54,10 +54,15 @@ pub struct GuestChoice {
 impl GuestChoice {
     /// A guest of this command's own, which runs this workload.
     #[must_use]
-    pub fn fresh(workload: &str, append: String) -> GuestChoice {
+    pub fn fresh(arch: Arch, workload: &str, append: String) -> GuestChoice {
         GuestChoice {
             fresh: true,
-            spec: GuestSpec { workload: Some(workload.to_owned()), append, ..GuestSpec::default() },
+            spec: GuestSpec {
+                arch: Some(arch),
+                workload: Some(workload.to_owned()),
+                append,
+                ..GuestSpec::default()
+            },
             ..GuestChoice::default()
         }
     }
@@ -71,11 +76,9 @@ impl GuestChoice {
     /// What only a fresh guest can be made of is no word for another one.
     fn check(&self) -> Result<()> {
         let named = match self.socket {
-            Some(_) => GuestSpec {
-                arch: self.spec.arch,
-                vmlinux: self.spec.vmlinux.clone(),
-                ..GuestSpec::default()
-            },
+            Some(_) => {
+                GuestSpec { arch: self.spec.arch, vmlinux: self.spec.vmlinux.clone(), ..GuestSpec::default() }
+            }
             None => GuestSpec::default(),
         };
         if self.fresh || self.spec == named {
@@ -93,9 +96,8 @@ impl GuestChoice {
         ))
     }
 
-    fn boot(&self, arch: Option<Arch>) -> Result<HeadlessGuest> {
+    fn boot(&self) -> Result<HeadlessGuest> {
         let mut spec = self.spec.clone();
-        spec.arch = arch.or(spec.arch);
         if spec.workload.is_none() && spec.speaks_as_ours() {
             spec.workload = Some(crate::config::Config::load()?.guest.workload);
         }
@@ -158,13 +160,8 @@ fn attach_error(error: AttachError) -> anyhow::Error {
 impl Session {
     /// Takes hold of the chosen guest, which is stopped from here on.
     pub fn attach(choice: &GuestChoice) -> Result<Session> {
-        Session::attach_arch(choice, None)
-    }
-
-    /// As [`Session::attach`], with the architecture of a fresh guest.
-    pub fn attach_arch(choice: &GuestChoice, arch: Option<Arch>) -> Result<Session> {
         choice.check()?;
-        let fresh = choice.fresh.then(|| choice.boot(arch)).transpose()?;
+        let fresh = choice.fresh.then(|| choice.boot()).transpose()?;
         let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
             Some(socket) => {
                 let read = |path: &PathBuf| {
@@ -184,8 +181,11 @@ impl Session {
                 (gdb, Some(qmp), run.iomem(), record.vmlinux.clone(), Some((run, record)))
             }
         };
-        let told = || choice.spec.arch.unwrap_or_default();
-        let arch = run.as_ref().map_or_else(told, |(_, record)| record.arch);
+        let arch = match (&run, choice.spec.arch) {
+            (Some((_, record)), _) => record.arch,
+            (None, Some(arch)) => arch,
+            (None, None) => crate::config::Config::load()?.guest.arch,
+        };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
         let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
         target.interrupt_by(interrupt::raised);

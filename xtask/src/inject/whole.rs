@@ -37,8 +37,8 @@ pub fn run(args: &WholeArgs) -> Result<()> {
     crate::setup::ensure(arch, args.yes)?;
     let seed = args.seed.unwrap_or_else(random_seed);
     // The workload is run over and over, so that it is long enough for the flips to hit it.
-    let choice = GuestChoice::fresh(&workload, format!("flipsim.repeat={REPEAT}"));
-    let mut session = Session::attach_arch(&choice, Some(arch))?;
+    let choice = GuestChoice::fresh(arch, &workload, format!("flipsim.repeat={REPEAT}"));
+    let mut session = Session::attach(&choice)?;
     let folder = session.run.as_ref().map(|(run, _)| run.path().to_owned());
     let name = session.run.as_ref().map(|(_, record)| record.name.clone()).unwrap_or_default();
     eprintln!(

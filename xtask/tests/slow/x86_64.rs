@@ -67,9 +67,9 @@ fn an_x86_64_guest_agrees_with_qemu_on_its_memory_and_takes_flips_that_it_then_r
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn timed_flips_of_an_x86_64_guest_are_exact_read_back_and_the_same_in_a_second_guest() {
     let flips = || {
-        let line =
-            "inject auto 50 1ns 400us reg xmm* --seed 5 --observe 0ns --json --fresh --workload sha256";
-        let args: Vec<&str> = line.split(' ').chain(ARCH).collect();
+        let line = "inject auto 50 1ns 400us ram --range 0x6000000+64K --seed 5 --observe 0ns --json --fresh \
+                    --workload sha256";
+        let args: Vec<&str> = line.split_whitespace().chain(ARCH).collect();
         let mut records = json_lines(&ok(&args));
         for record in &mut records {
             record.as_object_mut().expect("a record is an object").remove("host_time");
@@ -97,7 +97,7 @@ fn runs_of_an_x86_64_guest_are_the_same_bit_for_bit() {
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn a_campaign_on_x86_64_comes_out_the_same_by_rewinding_and_in_fresh_processes() {
-    let args = "--trials 60 --seed 9 --workload sha256 --stratum ram=ram --stratum core=class:core \
+    let args = "--trials 60 --seed 9 --workload sha256 --window 150ms --stratum ram=ram --stratum core=class:core \
                 --stratum system=class:system --sharing equal";
     let args: Vec<&str> = args.split_whitespace().chain(ARCH).collect();
     let walked = Campaign::new("x86-walked", &args);
@@ -105,8 +105,8 @@ fn a_campaign_on_x86_64_comes_out_the_same_by_rewinding_and_in_fresh_processes()
     assert!(output.contains("60 trials in"), "{output}");
     let rows = results(&walked.0);
     let count = |outcome: &str| rows.iter().filter(|row| row["record"]["outcome"] == outcome).count();
-    assert!(count("crash") >= 5, "of 40 flips in registers: {rows:?}");
-    assert_eq!(count("infra"), 0, "{rows:?}");
+    assert!(count("crash") >= 1 && count("detected") >= 1, "of 40 flips in registers");
+    assert_eq!(count("infra"), 0);
     let numbers: Vec<String> = (0..60).map(|number| number.to_string()).collect();
     let mut args = vec!["campaign", "replay", &walked.0, "--restore", "clone"];
     args.extend(numbers.iter().flat_map(|number| ["--trial", number]));

@@ -32,7 +32,7 @@ use crate::{interrupt, paths};
   cargo xtask bench determinism
   cargo xtask bench determinism --workload fs --runs 5 --load
   cargo xtask bench determinism --at 10ms,20ms,1s --json
-  cargo xtask bench determinism --kernel vmlinuz --initrd initrd.img --image debian.img --ready 'login: $'
+  cargo xtask bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'
 
 At each checkpoint RAM, registers, virtual time, instruction count and console are compared with those
 of the first run. One more run flips a bit in a page that nobody uses, and flips it back later. Without a workload

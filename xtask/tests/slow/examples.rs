@@ -121,7 +121,7 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ("bench determinism --workload fs --runs 5 --load", RUNS, LONG),
     ("bench determinism --at 10ms,20ms,1s --json", RUNS, LONG),
     (
-        "bench determinism --kernel vmlinuz --initrd initrd.img --image debian.img --ready 'login: $'",
+        "bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'",
         "cargo xtask bench determinism --ready 'FLIPSIM READY' --workload none --at 10ms,20ms",
         FOREIGN,
     ),

@@ -261,7 +261,7 @@ fn a_stub_that_takes_qmp_commands_is_asked_while_the_guest_stands() {
 #[test]
 fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_described_in() {
     let class = |name: &str, feature: &str, kind: Option<&str>, group: Option<&str>| {
-        class_of(&crate::gdb::RegisterInfo {
+        class_of(&RegisterInfo {
             name: name.to_owned(),
             number: 0,
             bits: 64,

@@ -257,3 +257,26 @@ fn a_stub_that_takes_qmp_commands_is_asked_while_the_guest_stands() {
     let error = target.rewind().unwrap_err().to_string();
     assert!(error.contains("`rewind-state`") && error.contains("nonsense"), "{error}");
 }
+
+#[test]
+fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_described_in() {
+    let class = |name: &str, feature: &str, kind: Option<&str>, group: Option<&str>| {
+        class_of(&RegisterInfo {
+            name: name.to_owned(),
+            number: 0,
+            bits: 64,
+            feature: feature.to_owned(),
+            group: group.map(str::to_owned),
+            kind: kind.map(str::to_owned),
+        })
+    };
+    let i386 = "org.gnu.gdb.i386.core";
+    assert_eq!(class("rax", i386, Some("int64"), None), "core");
+    assert_eq!(class("st0", i386, Some("i387_ext"), None), "fpu");
+    assert_eq!(class("fctrl", i386, Some("int"), Some("float")), "fpu");
+    assert_eq!(class("xmm0", i386, Some("vec128"), None), "fpu");
+    assert_eq!(class("mxcsr", i386, Some("x64_mxcsr"), Some("vector")), "fpu");
+    assert_eq!(class("x0", "org.gnu.gdb.aarch64.core", None, None), "core");
+    assert_eq!(class("v0", "org.gnu.gdb.aarch64.fpu", None, None), "fpu");
+    assert_eq!(class("TTBR0", "org.qemu.gdb.arm.sys.regs.system-registers", None, Some("cp_regs")), "system");
+}

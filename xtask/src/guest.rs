@@ -113,12 +113,11 @@ impl GuestSpec {
 
     /// The same with whole paths: those in a file are meant from the file's folder.
     pub fn rooted(mut self, folder: &Path) -> Result<Self> {
-        for path in [&mut self.kernel, &mut self.initrd, &mut self.vmlinux, &mut self.image] {
-            if let Some(path) = path {
-                *path = std::path::absolute(folder.join(&*path))
-                    .with_context(|| format!("cannot find {}", path.display()))
-                    .exit_with(Code::Usage)?;
-            }
+        let paths = [&mut self.kernel, &mut self.initrd, &mut self.vmlinux, &mut self.image];
+        for path in paths.into_iter().flatten() {
+            *path = std::path::absolute(folder.join(&*path))
+                .with_context(|| format!("cannot find {}", path.display()))
+                .exit_with(Code::Usage)?;
         }
         Ok(self)
     }

@@ -89,7 +89,7 @@ enum Command {
     Doctor(doctor::Args),
     Setup(setup::Args),
     Image(image::Args),
-    Boot(boot::Args),
+    Boot(Box<boot::Args>),
     Inject(Box<inject::Args>),
     Campaign(campaign::Args),
     Report(report::Args),
@@ -153,7 +153,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Setup(args) => setup::run(&args)?,
         Command::Image(args) => image::run(&args)?,
-        Command::Boot(args) => boot::run(args)?,
+        Command::Boot(args) => boot::run(*args)?,
         Command::Inject(args) => inject::run(*args)?,
         Command::Campaign(args) => campaign::run(args)?,
         Command::Report(args) => report::run(&args)?,

@@ -58,7 +58,7 @@ enum What {
     /// Only stops at virtual times, and `auto 10 20ns 100ns ram`
     #[command(after_help = "Example:\n  cargo xtask bench auto --autos 500")]
     Auto(Options),
-    Determinism(crate::determinism::Args),
+    Determinism(Box<crate::determinism::Args>),
     Trials(trials::Args),
     Campaign(campaign::Args),
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use flipsim::arch::Arch;
 use flipsim::machine::run::RunRecord;
 use flipsim::schedule::Intervals;
 use flipsim::units::{VirtualNs, format_size, parse_number};
@@ -82,6 +83,10 @@ struct Options {
     /// The seed of addresses and intervals
     #[arg(long, default_value = "1", value_parser = parse_number)]
     seed: u64,
+    /// The guest's architecture [default: from lab.toml]
+    #[arg(long)]
+    #[serde(skip)]
+    arch: Option<Arch>,
     /// As JSON
     #[arg(long)]
     #[serde(skip)]
@@ -154,6 +159,7 @@ pub fn run(args: Args) -> Result<()> {
     let load = load();
     let guest_args = GuestArgs {
         spec: GuestSpec {
+            arch: options.arch,
             workload: Some("sha256".to_owned()),
             // Busy for as long as it takes.
             append: "flipsim.repeat=1000000".to_owned(),
@@ -303,8 +309,16 @@ mod tests {
 
     #[test]
     fn the_report_says_what_was_measured_on_what() {
-        let options =
-            Options { count: 2, autos: 1, gdb_count: 0, gdb_autos: 0, seed: 1, json: true, out: None };
+        let options = Options {
+            count: 2,
+            autos: 1,
+            gdb_count: 0,
+            gdb_autos: 0,
+            seed: 1,
+            arch: None,
+            json: true,
+            out: None,
+        };
         let methods = [Measured { flips: vec![Duration::from_micros(31)], ..Measured::new("ours") }];
         let report = Report {
             format: FORMAT,

@@ -446,7 +446,10 @@ impl SymbolMap {
         if self.is_given_back(start) {
             return Err(SymbolError::GivenBack { name: text.to_owned() });
         }
-        let len = if offset.is_some() { 1 } else { symbol.size.max(1) };
+        // Another name for the same place, such as `jiffies`, may have no size of its own.
+        let same = self.symbols.by_address.iter().filter(|other| other.address == symbol.address);
+        let size = same.map(|other| other.size).max().unwrap_or(symbol.size);
+        let len = if offset.is_some() { 1 } else { size.max(1) };
         let first = self.phys(GuestVirt(start)).ok_or_else(outside)?;
         let last = self.phys(GuestVirt(start.saturating_add(len - 1))).ok_or_else(outside)?;
         PhysRange::new(first, last).ok_or_else(outside)

@@ -631,7 +631,9 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let signals = planned.signals.clone();
     let (run, spec, _, starting) = planned.prepare(args.name.as_deref())?;
     let log = std::fs::File::create(run.file("watch.log")).context("cannot write the watcher's log")?;
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
+    // By this name the very program that runs, even where cargo has put another in its place meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    std::os::unix::process::CommandExt::arg0(&mut command, "xtask");
     command.arg("guest-watch").arg(run.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
     // A session of its own: neither Ctrl-C nor the end of the terminal is meant for the guest.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

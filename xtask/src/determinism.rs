@@ -30,7 +30,7 @@ use crate::{interrupt, paths};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask bench determinism
-  cargo xtask bench determinism --workload fs --runs 5 --load
+  cargo xtask bench determinism --workload sha256,fs --runs 5 --load
   cargo xtask bench determinism --at 10ms,20ms,1s --json
   cargo xtask bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'
 
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let guest = &args.guest;
     let workloads: Vec<Option<String>> = match &guest.workload {
-        Some(name) => vec![Some(name.clone())],
+        Some(names) => names.split(',').map(|name| Some(name.trim().to_owned())).collect(),
         None if guest.speaks_as_ours() && guest.image.is_none() => {
             let known = crate::setup::image::workload_names(&paths::workspace_root()?)?;
             known.into_iter().map(Some).collect()

@@ -41,7 +41,7 @@ pub enum BootError {
     /// Nothing came in time.
     #[error(
         "the guest was not ready after {} s: it was waited for {waits_for}, and {said}; its console is in {log}; \
-         give it longer with --timeout, see that --ready and --dialogue are what it prints, or that the kernel \
+         give it longer (`boot --timeout`), see that --ready and --dialogue are what it prints, or that the kernel \
          has the fragments of kernel-config/",
         after.as_secs()
     )]

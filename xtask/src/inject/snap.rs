@@ -29,7 +29,7 @@ use crate::interrupt;
 /// Save the guest, flip bits, observe, go back; again and again, and count what came of it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  cargo xtask inject snap 1 1ms 2ms ram --observe 100ms --loop 20 --fresh --workload sha256
+  cargo xtask inject snap 1 1ms 2ms ram --observe 400ms --loop 20 --fresh --workload sha256
   cargo xtask inject snap 5 345ms 345ms ram --observe 2s --guest g1
   cargo xtask inject snap 1 1us 1ms reg --observe 50ms --snapshot booted --loop 10
 

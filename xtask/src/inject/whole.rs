@@ -54,7 +54,12 @@ pub fn run(args: &WholeArgs) -> Result<()> {
     let health = outcome?;
     eprintln!("");
     eprintln!("How the guest fared: {health}");
-    eprintln!("The same faults at the same instants again: cargo xtask inject --seed {seed}");
+    eprintln!(
+        "The same faults at the same instants again: cargo xtask inject --seed {seed} --count {} --interval {}ns \
+         --workload {workload} --arch {arch}",
+        args.count,
+        args.interval.as_nanos()
+    );
     if args.trials > 0 && !args.json {
         campaign(args, &workload, arch, seed)?;
     }

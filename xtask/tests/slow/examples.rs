@@ -118,7 +118,7 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ("bench auto --autos 500 --gdb-autos 0", "cargo xtask bench auto --autos 2 --gdb-autos 0", LONG),
     ("bench auto --autos 500", "cargo xtask bench auto --autos 2 --gdb-autos 0", LONG),
     ("bench determinism", RUNS, LONG),
-    ("bench determinism --workload fs --runs 5 --load", RUNS, LONG),
+    ("bench determinism --workload sha256,fs --runs 5 --load", RUNS, LONG),
     ("bench determinism --at 10ms,20ms,1s --json", RUNS, LONG),
     (
         "bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'",

@@ -81,7 +81,7 @@ fn a_symbol_is_found_without_the_guests_map_where_it_is_with_it() {
     let at = |name: &str| folder.join(name).display().to_string();
     let flip = |more: &[&str]| -> Value {
         let (gdb, qmp) = (at("gdb.sock"), at("qmp.sock"));
-        let args = ["inject", "ram", "--json", "--socket", &gdb, "--qmp", &qmp, "--symbol", "jiffies"];
+        let args = ["inject", "ram", "--json", "--socket", &gdb, "--qmp", &qmp, "--symbol", "jiffies+0"];
         json_lines(&ok(&[&args[..], &["--bit", "0", "--count", "1", "--seed", "5"], more].concat()))[0]
             .clone()
     };

@@ -91,8 +91,7 @@ fn upsets_of_a_mission_come_at_its_rate() {
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn runs_are_the_same_bit_for_bit_while_the_host_is_busy() {
-    let output =
-        ok(&["bench", "determinism", "--workload", "sha256", "--workload", "fs", "--load", "--json"]);
+    let output = ok(&["bench", "determinism", "--workload", "sha256,fs", "--load", "--json"]);
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows.len(), 2);
     for row in &rows {

@@ -147,14 +147,11 @@ pub fn usual_causes(spec: &MachineSpec, devices: &str) -> Vec<Cause> {
             remedy: "add them to --machine (`boot --dry-run` shows the lab's), or take the lab's machine",
         });
     }
-    if spec.share.is_some() {
-        let (_, share) = BY_WORD[2];
-        causes.push(share);
-    }
-    let words = spec.extra.iter().map(String::as_str).chain([devices]);
+    let share = spec.share.as_ref().map(|_| "virtio-9p");
+    let words = spec.extra.iter().map(String::as_str).chain(share).chain([devices]);
     let text = words.collect::<Vec<_>>().join(" ").to_ascii_lowercase();
     for (names, cause) in BY_WORD {
-        if names.iter().any(|name| has_word(&text, name)) && !causes.contains(cause) {
+        if names.iter().any(|name| has_word(&text, name)) {
             causes.push(*cause);
         }
     }

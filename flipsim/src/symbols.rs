@@ -447,7 +447,9 @@ impl SymbolMap {
             return Err(SymbolError::GivenBack { name: text.to_owned() });
         }
         // Another name for the same place, such as `jiffies`, may have no size of its own.
-        let same = self.symbols.by_address.iter().filter(|other| other.address == symbol.address);
+        let all = &self.symbols.by_address;
+        let first = all.partition_point(|other| other.address < symbol.address);
+        let same = all[first..].iter().take_while(|other| other.address == symbol.address);
         let size = same.map(|other| other.size).max().unwrap_or(symbol.size);
         let len = if offset.is_some() { 1 } else { size.max(1) };
         let first = self.phys(GuestVirt(start)).ok_or_else(outside)?;

@@ -110,6 +110,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
         None => vec![None],
     };
+    // Before the first is measured, not when its turn comes.
+    for name in workloads.iter().flatten().filter(|_| guest.image.is_none()) {
+        boot::check_workload(name)?;
+    }
     let _load = args.load.then(Load::start);
     let mut rows = Vec::new();
     for workload in &workloads {

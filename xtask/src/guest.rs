@@ -108,7 +108,15 @@ impl GuestSpec {
     /// Whether it speaks as the lab's guests do, and so can be asked for one of the lab's workloads.
     #[must_use]
     pub fn speaks_as_ours(&self) -> bool {
-        self.dialogue.is_empty() && self.ready.is_none() && self.ready_after.is_none()
+        self.signals().waits_for_marker()
+    }
+
+    /// The same with the default workload, where it says none and could be asked for one.
+    pub fn with_workload(mut self) -> Result<Self> {
+        if self.workload.is_none() && self.speaks_as_ours() {
+            self.workload = Some(crate::config::Config::load()?.guest.workload);
+        }
+        Ok(self)
     }
 
     /// The same with whole paths: those in a file are meant from the file's folder.

@@ -189,7 +189,8 @@ impl Signals {
     }
 
     /// Whether it is the guest itself that says that it is ready, in the lab's words.
-    fn waits_for_marker(&self) -> bool {
+    #[must_use]
+    pub fn waits_for_marker(&self) -> bool {
         self.dialogue.is_empty() && self.ready.is_none() && self.ready_after.is_none()
     }
 

@@ -247,11 +247,8 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     };
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;
-    let mut guest = file.rooted(folder)?.overlaid(&flags)?;
     // What is stored says what it is, whatever the default is later.
-    if guest.workload.is_none() && guest.speaks_as_ours() {
-        guest.workload = Some(crate::config::Config::load()?.guest.workload);
-    }
+    let guest = file.rooted(folder)?.overlaid(&flags)?.with_workload()?;
     spec.guest = serde_json::to_value(guest)?;
     spec.check().exit_with(Code::Usage)?;
     Ok(spec)

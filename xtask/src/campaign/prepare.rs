@@ -62,12 +62,7 @@ impl TryFrom<serde_json::Value> for TrialGuest {
 
 impl TrialGuest {
     fn args(&self) -> Result<GuestArgs> {
-        let mut spec = self.spec.clone();
-        // A guest that speaks by itself runs what it runs.
-        if spec.workload.is_none() && spec.speaks_as_ours() {
-            spec.workload = Some(crate::config::Config::load()?.guest.workload);
-        }
-        Ok(GuestArgs { spec, ..GuestArgs::default() })
+        Ok(GuestArgs { spec: self.spec.clone().with_workload()?, ..GuestArgs::default() })
     }
 }
 

@@ -97,10 +97,7 @@ impl GuestChoice {
     }
 
     fn boot(&self) -> Result<HeadlessGuest> {
-        let mut spec = self.spec.clone();
-        if spec.workload.is_none() && spec.speaks_as_ours() {
-            spec.workload = Some(crate::config::Config::load()?.guest.workload);
-        }
+        let spec = self.spec.clone().with_workload()?;
         let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,

@@ -91,7 +91,7 @@ fn a_symbol_is_found_without_the_guests_map_where_it_is_with_it() {
     let map = Path::new(&vmlinux).with_file_name("System.map").display().to_string();
     assert_eq!(flip(&["--vmlinux", &map])["address"], with["address"]);
     // The list of another kernel is refused, and says so.
-    let other = std::env::temp_dir().join(format!("flipsim-map-{}", std::process::id()));
+    let other = tempfile::NamedTempFile::new().unwrap();
     let text_of = std::fs::read_to_string(&map).unwrap();
     let moved: Vec<String> = text_of
         .lines()
@@ -99,8 +99,8 @@ fn a_symbol_is_found_without_the_guests_map_where_it_is_with_it() {
             if line.ends_with(" linux_banner") { line.replace("linux_banner", "other") } else { line.into() }
         })
         .collect();
-    std::fs::write(&other, moved.join("\n")).unwrap();
-    let (gdb, qmp, list) = (at("gdb.sock"), at("qmp.sock"), other.display().to_string());
+    std::fs::write(other.path(), moved.join("\n")).unwrap();
+    let (gdb, qmp, list) = (at("gdb.sock"), at("qmp.sock"), other.path().display().to_string());
     let (code, error) = fails(&[
         "inject",
         "ram",
@@ -115,6 +115,5 @@ fn a_symbol_is_found_without_the_guests_map_where_it_is_with_it() {
         "--vmlinux",
         &list,
     ]);
-    std::fs::remove_file(&other).unwrap();
     assert!(code == 2 && error.contains("it has no linux_banner to compare"), "{error}");
 }

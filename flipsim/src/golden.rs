@@ -19,7 +19,7 @@ use crate::clone::{CloneDisk, CloneGuest, CloneOptions};
 use crate::live::WALL_TIME;
 use crate::machine::console::LineSplitter;
 use crate::machine::signals::Signals;
-use crate::mark::{Digest128, MarkError, StateDigest};
+use crate::mark::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
 use crate::qmp::QmpError;
 use crate::target::{Target, TargetError};
 use crate::template::{Template, TemplateError};
@@ -305,7 +305,7 @@ impl Runner {
             ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
             ("shutdown", _) => End::PowerOff,
             (WALL_TIME, _) => End::WallTime,
-            _ if events.iter().any(|event| event.name == "EXCEPTION_STORM") => End::ExceptionStorm,
+            _ if events.iter().any(|event| event.name == EXCEPTION_STORM) => End::ExceptionStorm,
             _ => End::Other,
         };
         Ok(Got::Ended(end, at))

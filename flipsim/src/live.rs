@@ -31,7 +31,9 @@ pub enum AttachError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The guest's machine has ended or panicked; there is nothing left to inject into.
-    #[error("the guest is not alive (QEMU says `{status}`); stop it and boot a new one")]
+    #[error(
+        "the guest is not alive (QEMU says `{status}`); end it with `cargo xtask boot stop`, and boot a new one"
+    )]
     Dead {
         /// QEMU's word for the run state.
         status: String,
@@ -80,6 +82,8 @@ pub struct LiveTarget {
     has_clock: bool,
     /// QEMU has the patch that stops it at a virtual time.
     has_stop_at: bool,
+    /// QEMU has the patch that stops it at an exception storm.
+    has_exception_limit: bool,
     /// QEMU has the patch by which the stub's own monitor takes QMP commands.
     has_bridge: bool,
     /// The clock counts instructions.
@@ -93,6 +97,8 @@ pub struct LiveTarget {
     /// [`WALL_TIME`]. A guest for which no time passes would run for ever.
     wall: Option<Duration>,
     was_running: bool,
+    /// An exception storm stops it.
+    pub(crate) stops_at_storms: bool,
 }
 
 impl LiveTarget {
@@ -103,12 +109,16 @@ impl LiveTarget {
     pub fn attach(gdb: &Endpoint, qmp: Option<&Endpoint>, timeouts: Timeouts) -> Result<Self, AttachError> {
         // The state is asked for first: the stub stops the guest as soon as it is connected.
         let mut qmp = qmp.map(|endpoint| QmpClient::connect(endpoint, timeouts)).transpose()?;
-        let (mut was_running, mut has_clock, mut has_stop_at) = (true, false, false);
+        let (mut was_running, mut has_clock, mut has_stop_at, mut has_exception_limit) =
+            (true, false, false, false);
         if let Some(qmp) = &mut qmp {
             let status = qmp.status()?;
             was_running = status.running;
-            has_clock = qmp.has_command("query-virtual-clock")?;
-            has_stop_at = has_clock && qmp.has_command("stop-at")?;
+            let commands = qmp.query_commands()?;
+            let has = |name: &str| commands.iter().any(|command| command == name);
+            has_clock = has("query-virtual-clock");
+            has_stop_at = has_clock && has("stop-at");
+            has_exception_limit = has("set-exception-limit");
             if matches!(status.status.as_str(), "guest-panicked" | "shutdown" | "internal-error" | "io-error")
             {
                 return Err(AttachError::Dead { status: status.status });
@@ -147,12 +157,14 @@ impl LiveTarget {
             has_clock,
             has_stop_at,
             has_bridge,
+            has_exception_limit,
             icount: false,
             standing: None,
             armed: false,
             interrupted: || false,
             wall: None,
             was_running,
+            stops_at_storms: false,
         };
         if let Ok(Some(clock)) = target.clock() {
             target.icount = clock.icount;
@@ -314,6 +326,12 @@ impl LiveTarget {
         self.was_running
     }
 
+    /// Whether an exception storm can stop it: QEMU has the patch, and counts instructions.
+    #[must_use]
+    pub fn can_stop_at_storms(&self) -> bool {
+        self.has_exception_limit && self.icount
+    }
+
     /// The monitor, where there is one.
     pub fn qmp(&mut self) -> Option<&mut QmpClient> {
         // Whatever is done with it may move the clock.
@@ -387,6 +405,10 @@ impl LiveTarget {
     /// QEMU is lost.
     pub fn release(&mut self) -> Result<(), TargetError> {
         self.disarm();
+        if std::mem::take(&mut self.stops_at_storms) {
+            // One that cannot be told so any more is lost, and the stub says so below.
+            let _ = self.limit_exceptions(0);
+        }
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
         let Err(error) = result else { return Ok(()) };

@@ -216,6 +216,9 @@ pub const COMMANDS: [&str; 4] = ["mark-state", "rewind-state", "query-state-dige
 /// that works needs more instructions than that for each.
 const STORM: u32 = 10_000;
 
+/// QEMU's event for it.
+pub const EXCEPTION_STORM: &str = "EXCEPTION_STORM";
+
 impl LiveTarget {
     fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
@@ -281,13 +284,20 @@ impl LiveTarget {
         self.ask("query-state-digest", json!({ "if-ram": ram }))
     }
 
-    /// From now on an exception storm stops the guest, with the event `EXCEPTION_STORM`.
+    /// From now on, until the guest is let go, an exception storm stops it, with the event
+    /// [`EXCEPTION_STORM`].
     ///
     /// # Errors
     /// QEMU refuses, as without the exact clock, or is lost.
     pub fn stop_at_storms(&mut self) -> Result<(), MarkError> {
+        self.limit_exceptions(STORM)?;
+        self.stops_at_storms = true;
+        Ok(())
+    }
+
+    pub(crate) fn limit_exceptions(&mut self, exceptions: u32) -> Result<(), MarkError> {
         let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
-        qmp.execute("set-exception-limit", json!({ "exceptions": STORM }))?;
+        qmp.execute("set-exception-limit", json!({ "exceptions": exceptions }))?;
         Ok(())
     }
 }

@@ -851,7 +851,8 @@ fn list(all: bool, json: bool) -> Result<()> {
         let values: Vec<_> = rows
             .iter()
             .map(|(run, record, running)| {
-                serde_json::json!({ "running": running, "folder": run.path(), "guest": record })
+                let state = if *running { state_of(run) } else { "ended" };
+                serde_json::json!({ "running": running, "state": state, "folder": run.path(), "guest": record })
             })
             .collect();
         outln!("{}", serde_json::to_string_pretty(&values)?);
@@ -861,7 +862,7 @@ fn list(all: bool, json: bool) -> Result<()> {
         outln!("no guest is running; start one with `cargo xtask boot --headless`");
     }
     for (run, record, running) in rows {
-        let state = if running { "running" } else { "ended" };
+        let state = if running { state_of(&run) } else { "ended" };
         outln!(
             "{:10} {state:8} {:8} {:>9}  {:8} since {:.0}  {}",
             record.name,
@@ -873,6 +874,21 @@ fn list(all: bool, json: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How a guest whose QEMU runs fares, in a word.
+pub fn state_of(run: &RunDir) -> &'static str {
+    // Whoever has hold of it has its monitor, which serves one at a time and would not answer us.
+    let patience = Timeouts { connect: Duration::from_millis(500), reply: Duration::from_millis(500) };
+    let status = QmpClient::connect(&run.qmp(), patience).and_then(|mut qmp| qmp.status());
+    match status.as_ref().map(|status| status.status.as_str()) {
+        Ok("running") => "running",
+        Ok("guest-panicked") => "panicked",
+        Ok("internal-error" | "io-error") => "broken",
+        Ok("shutdown") => "off",
+        Ok(_) => "stopped",
+        Err(_) => "in use",
+    }
 }
 
 fn stop(names: &[String], all: bool) -> Result<()> {

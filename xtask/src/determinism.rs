@@ -67,6 +67,7 @@ pub struct Args {
 /// What came of one workload.
 #[derive(Debug, Serialize)]
 struct Row {
+    arch: &'static str,
     workload: String,
     runs: u32,
     checkpoints: usize,
@@ -127,12 +128,13 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         outln!(
-            "| workload | runs | checkpoints | virtual time | instructions | pages written | RAM digest | console | result |"
+            "| guest | workload | runs | checkpoints | virtual time | instructions | pages written | RAM digest | console | result |"
         );
-        outln!("|---|---:|---:|---:|---:|---:|---|---:|---|");
+        outln!("|---|---|---:|---:|---:|---:|---:|---|---:|---|");
         for row in &rows {
             outln!(
-                "| {} | {} + 2 | {} | {} | {} | {} | `{}` | {} B | {} |",
+                "| {} | {} | {} + 2 | {} | {} | {} | {} | `{}` | {} B | {} |",
+                row.arch,
                 row.workload,
                 row.runs,
                 row.checkpoints,
@@ -281,6 +283,7 @@ fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row>
         found = flip_and_back(&mut subject, args.seed, at, &golden)?;
     }
     let spec = subject.guest.run.load_spec()?;
+    let arch = subject.guest.record.arch.name;
     subject.guest.stop()?;
     // The same from power-on: nothing of the first guest is left but the files that it was made of.
     let mut anew = Subject::boot(args, workload)?;
@@ -302,6 +305,7 @@ fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row>
     anew.guest.stop()?;
     let last = golden.last().context("no checkpoint")?;
     Ok(Row {
+        arch,
         workload: workload.unwrap_or("(its own)").to_owned(),
         runs: args.runs,
         checkpoints: at.len(),

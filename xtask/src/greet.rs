@@ -20,7 +20,7 @@ struct Standing {
     lab: Result<String, String>,
     /// The other architectures that the lab is set up for.
     others: Vec<Arch>,
-    /// The names of guests that run.
+    /// The guests whose QEMU runs, each with its state.
     guests: Vec<String>,
     /// How many campaigns there are, and the last of them.
     campaigns: (usize, Option<Campaign>),
@@ -57,7 +57,7 @@ fn lab(arch: Arch) -> Result<String, String> {
 fn guests() -> Result<Vec<String>> {
     let all = RunDir::list(&boot::runs_dir()?)?;
     let running = all.into_iter().filter(|(_, record)| record.process.is_some_and(|it| it.is_alive()));
-    Ok(running.map(|(_, record)| record.name).collect())
+    Ok(running.map(|(run, record)| format!("{} ({})", record.name, boot::state_of(&run))).collect())
 }
 
 fn campaigns() -> Result<(usize, Option<Campaign>)> {
@@ -86,7 +86,7 @@ fn text(standing: &Standing) -> String {
     }
     let guests = match guests.as_slice() {
         [] => "none runs".to_owned(),
-        names => format!("{} ({} running)", names.join(", "), names.len()),
+        names => names.join(", "),
     };
     let campaigns = match last {
         None if *count == 0 => "none yet".to_owned(),
@@ -124,7 +124,7 @@ mod tests {
             arch: Arch::default(),
             lab: lab.map(str::to_owned).map_err(str::to_owned),
             others: Vec::new(),
-            guests: vec!["g1".to_owned()],
+            guests: vec!["g1 (running)".to_owned(), "g2 (panicked)".to_owned()],
             campaigns: (usize::from(last.is_some()), last),
         }
     }
@@ -135,14 +135,14 @@ mod tests {
         let parts = "QEMU emulator version 7.1.0, kernel 6.1, and an image";
         insta::assert_snapshot!(text(&standing(Err(missing), None)), @r"
         The lab        not set up for aarch64 yet: QEMU; run `cargo xtask setup`
-        Guests         g1 (1 running)
+        Guests         g1 (running), g2 (panicked)
         Campaigns      none yet
         Next           cargo xtask inject, which builds what is missing, flips the first bits, and ends with a report
         All commands   cargo xtask --help; README.md is the tour
         ");
         insta::assert_snapshot!(text(&standing(Ok(parts), Some((200, 200)))), @r"
         The lab        QEMU emulator version 7.1.0, kernel 6.1, and an image, for aarch64
-        Guests         g1 (1 running)
+        Guests         g1 (running), g2 (panicked)
         Campaigns      1, the last one is `first`: 200 of 200 trials
         Next           cargo xtask report first
         All commands   cargo xtask --help; README.md is the tour

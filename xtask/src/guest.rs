@@ -111,10 +111,15 @@ impl GuestSpec {
         self.signals().waits_for_marker()
     }
 
-    /// The same with the default workload, where it says none and could be asked for one.
-    pub fn with_workload(mut self) -> Result<Self> {
-        if self.workload.is_none() && self.speaks_as_ours() {
-            self.workload = Some(crate::config::Config::load()?.guest.workload);
+    /// The same with the default architecture and workload, where it says none and could be asked for one.
+    pub fn with_defaults(mut self) -> Result<Self> {
+        let wants_workload = self.workload.is_none() && self.speaks_as_ours();
+        if self.arch.is_none() || wants_workload {
+            let defaults = crate::config::Config::load()?.guest;
+            self.arch.get_or_insert(defaults.arch);
+            if wants_workload {
+                self.workload = Some(defaults.workload);
+            }
         }
         Ok(self)
     }

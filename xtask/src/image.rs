@@ -7,9 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
+use flipsim::units::format_size;
 use xshell::{Shell, cmd};
 
 use crate::cache::{self, Cache};
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::Lab;
 use crate::proc::{self, Runner};
 use crate::progress::Step;
@@ -35,7 +37,7 @@ Examples:
   cargo xtask image convert rootfs.ext4 rootfs.qcow2
   cargo xtask image convert rootfs.qcow2 rootfs.img
 
-Exit codes: 0 DST is there and equal to SRC, 1 it failed, 130 interrupted.")]
+Exit codes: 0 DST is there and equal to SRC, 1 it failed, 2 SRC or DST cannot be, 130 interrupted.")]
     Convert {
         /// The image to read
         src: PathBuf,
@@ -57,7 +59,12 @@ pub fn run(args: &Args) -> Result<()> {
             let cache = if *dry_run { Cache::look()? } else { Cache::open()? };
             let runner = Runner::new(*dry_run, cache.logs());
             let img = qemu_img()?;
-            convert(&runner, &img, src, dst, *force)
+            convert(&runner, &img, src, dst, *force)?;
+            if !*dry_run {
+                let size = std::fs::metadata(dst).map_or(0, |meta| meta.len());
+                eprintln!("{}: {}, compared with {}: equal", dst.display(), format_size(size), src.display());
+            }
+            Ok(())
         }
     }
 }
@@ -112,7 +119,8 @@ fn refuse_other_files(path: &Path) -> Result<()> {
 
 /// Makes `dst` from `src`.
 pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
-    let from = kind_of(src)?;
+    let usage = |text: String| exit_error(Code::Usage, text);
+    let from = kind_of(src).exit_with(Code::Usage)?;
     let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
         (_, Some("qcow2")) => Kind::Qcow2,
         (Kind::Raw, Some("raw" | "img")) => Kind::Raw,
@@ -120,29 +128,29 @@ pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool)
         (Kind::Qcow2, _) => Kind::Raw,
     };
     if from == Kind::Qcow2 {
-        refuse_other_files(src)?;
+        refuse_other_files(src).exit_with(Code::Usage)?;
     }
     if from == to {
-        bail!(
+        bail!(usage(format!(
             "{} is a {} image already; name a DST that asks for the other kind",
             src.display(),
             from.name()
-        );
+        )));
     }
     if let (Ok(a), Ok(b)) = (src.canonicalize(), dst.canonicalize())
         && a == b
     {
-        bail!("SRC and DST are the same file: {}", src.display());
+        bail!(usage(format!("SRC and DST are the same file: {}", src.display())));
     }
     if dst.is_dir() {
-        bail!("{} is a folder; name the image to make", dst.display());
+        bail!(usage(format!("{} is a folder; name the image to make", dst.display())));
     }
     if dst.exists() && !force {
-        bail!("{} is there already; --force replaces it", dst.display());
+        bail!(usage(format!("{} is there already; --force replaces it", dst.display())));
     }
     let parent = dst.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
-        bail!("there is no folder {} to put the image into", parent.display());
+        bail!(usage(format!("there is no folder {} to put the image into", parent.display())));
     }
     let temporary = cache::beside(dst, &format!(".{}.tmp", std::process::id()));
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {

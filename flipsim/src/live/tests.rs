@@ -280,3 +280,25 @@ fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_describe
     assert_eq!(class("v0", "org.gnu.gdb.aarch64.fpu", None, None), "fpu");
     assert_eq!(class("TTBR0", "org.qemu.gdb.arm.sys.regs.system-registers", None, Some("cp_regs")), "system");
 }
+
+#[test]
+fn a_storm_stops_a_guest_only_while_it_is_held() {
+    let limits = Arc::new(Mutex::new(Vec::new()));
+    let told = limits.clone();
+    let machine = Machine::with(Clock::default(), true, |monitor| {
+        monitor.on("set-exception-limit", move |arguments| {
+            told.lock().unwrap().push(arguments["exceptions"].as_u64());
+            Ok(json!({}))
+        })
+    });
+    let mut target = machine.attach();
+    assert!(target.can_stop_at_storms());
+    target.stop_at_storms().unwrap();
+    target.release().unwrap();
+    drop(target);
+    assert_eq!(*limits.lock().unwrap(), [Some(10_000), Some(0)]);
+    assert!(!Machine::new(Clock::default(), true).attach().can_stop_at_storms());
+    let counts_nothing =
+        Machine::with(Clock::default(), false, |monitor| monitor.reply("set-exception-limit", json!({})));
+    assert!(!counts_nothing.attach().can_stop_at_storms());
+}

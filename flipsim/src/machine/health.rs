@@ -7,6 +7,7 @@ use std::fmt;
 use crate::classify::Kind;
 use crate::machine::console::{Done, Marker};
 use crate::machine::watch::LoggedEvent;
+use crate::mark::EXCEPTION_STORM;
 
 /// What is known of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,11 @@ impl Evidence {
                 other => Health::Off(format!("by the host ({other})")),
             };
         }
+        if event(EXCEPTION_STORM).is_some() {
+            return Health::Crashed(
+                "an exception storm: it takes one exception after the other and does nothing else".to_owned(),
+            );
+        }
         if let Some(exit) = event("EXIT") {
             return Health::Infra(format!(
                 "QEMU died: {}",
@@ -162,6 +168,19 @@ mod tests {
         assert!(matches!(shutdown("guest-reset"), Health::Crashed(_)));
         assert_eq!(shutdown("guest-shutdown"), Health::Off("by the guest".into()));
         assert_eq!(shutdown("host-qmp-quit"), Health::Off("by the host (host-qmp-quit)".into()));
+    }
+
+    #[test]
+    fn a_storm_is_a_crash_and_no_fault_of_the_hosts() {
+        let stormy = LoggedEvent {
+            event: EXCEPTION_STORM.to_owned(),
+            data: serde_json::json!({ "virtual-ns": 5, "exceptions": 10000 }),
+            host_time: String::new(),
+        };
+        let evidence =
+            Evidence { status: Some("internal-error".into()), events: vec![stormy], ..Evidence::default() };
+        let health = evidence.verdict();
+        assert!(matches!(&health, Health::Crashed(why) if why.contains("exception storm")), "{health}");
     }
 
     #[test]

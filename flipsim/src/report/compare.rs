@@ -261,6 +261,11 @@ fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     .into_iter()
     .filter_map(Pair::said)
     .collect();
+    // Files of before do not say which the default was.
+    if let (Some(here), Some(there)) = (one.guest["arch"].as_str(), other.guest["arch"].as_str()) {
+        let what = "the architecture".to_owned();
+        found.extend(Pair { what, texts: [here.to_owned(), there.to_owned()] }.said());
+    }
     for stratum in &a.summary.strata {
         let Some(there) = b.summary.stratum(&stratum.name) else { continue };
         let name = &stratum.name;

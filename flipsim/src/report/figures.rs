@@ -137,8 +137,9 @@ fn dot_of(stratum: &StratumSummary, outcome: Outcome) -> Option<Dot> {
         outcome: Some(outcome),
         value: rate.value,
         interval: wilson(&rate),
+        // As far as the whisker goes; the one-sided bound is the text's and the table's.
         note: match rate.upper_bound {
-            Some(bound) => format!("< {}", percent(bound)),
+            Some(_) => format!("0, to {}", percent(rate.wilson.upper)),
             None => percent(rate.value),
         },
     })

@@ -51,9 +51,9 @@ pub struct Args {
     /// How long a trial's window is [default: until the workload is done]
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     window: Option<VirtualNs>,
-    /// The guest's architecture [default: from lab.toml]
-    #[arg(long)]
-    arch: Option<Arch>,
+    /// The guests' architectures, each in its turn [default: from lab.toml]
+    #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
+    arch: Vec<Arch>,
     /// The guest's RAM, as in 128M or 2G [default: from lab.toml]
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     memory: Option<u64>,
@@ -90,6 +90,7 @@ enum Way {
 /// How a campaign went.
 #[derive(Debug, Serialize)]
 struct Row {
+    arch: &'static str,
     workload: String,
     stratum: String,
     way: Way,
@@ -126,39 +127,11 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = paths::lab_dir()?;
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&folder)?;
-    let mut report = Report { format: 1, rows: Vec::new() };
-    for workload in &args.workload {
-        for stratum in &args.strata {
-            let drawn = tempfile::tempdir_in(folder.path())?;
-            let plan = drawn.path().join("plan.sqlite");
-            new(args, workload, stratum, &plan)?;
-            let mut first: Option<Vec<TrialRecord>> = None;
-            for way in &args.ways {
-                interrupt::check()?;
-                // SQLite keeps more than one file.
-                let own = tempfile::tempdir_in(folder.path())?;
-                let file = own.path().join("way.sqlite");
-                std::fs::copy(&plan, &file).context("cannot copy the plan")?;
-                let step = Step::spinner(format!("{workload}, {stratum}: {} trials, {way:?}", args.count));
-                let went = match way {
-                    Way::Killed => killed(args, &file)?,
-                    _ => whole(*way, &file)?,
-                };
-                step.done();
-                let records = records(&file)?;
-                if records.len() as u64 != args.count {
-                    bail!("{way:?}: {} of {} trials have a result", records.len(), args.count);
-                }
-                let mut row = row(workload, stratum, *way, &went, &records);
-                match &first {
-                    None => first = Some(records),
-                    Some(first) => {
-                        row.different =
-                            first.iter().zip(&records).filter(|(one, other)| !one.is_same(other)).count()
-                                as u64;
-                    }
-                }
-                report.rows.push(row);
+    let mut report = Report { format: 2, rows: Vec::new() };
+    for arch in super::archs(&args.arch)? {
+        for workload in &args.workload {
+            for stratum in &args.strata {
+                report.rows.extend(every_way(args, arch, workload, stratum, folder.path())?);
             }
         }
     }
@@ -173,6 +146,42 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// One plan, carried out by every way.
+fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Path) -> Result<Vec<Row>> {
+    let drawn = tempfile::tempdir_in(folder)?;
+    let plan = drawn.path().join("plan.sqlite");
+    new(args, arch, workload, stratum, &plan)?;
+    let mut first: Option<Vec<TrialRecord>> = None;
+    let mut rows = Vec::new();
+    for way in &args.ways {
+        interrupt::check()?;
+        // SQLite keeps more than one file.
+        let own = tempfile::tempdir_in(folder)?;
+        let file = own.path().join("way.sqlite");
+        std::fs::copy(&plan, &file).context("cannot copy the plan")?;
+        let step = Step::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
+        let went = match way {
+            Way::Killed => killed(args, &file)?,
+            _ => whole(*way, &file)?,
+        };
+        step.done();
+        let records = records(&file)?;
+        if records.len() as u64 != args.count {
+            bail!("{way:?}: {} of {} trials have a result", records.len(), args.count);
+        }
+        let mut row = row((arch.name, workload, stratum), *way, &went, &records);
+        match &first {
+            None => first = Some(records),
+            Some(first) => {
+                let pairs = first.iter().zip(&records);
+                row.different = pairs.filter(|(one, other)| !one.is_same(other)).count() as u64;
+            }
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
 /// This program, with arguments that are no shell's.
 fn command(words: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
@@ -180,14 +189,11 @@ fn command(words: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn new(args: &Args, workload: &str, stratum: &str, file: &Path) -> Result<()> {
+fn new(args: &Args, arch: Arch, workload: &str, stratum: &str, file: &Path) -> Result<()> {
     let file = file.display().to_string();
     let (count, seed) = (args.count.to_string(), args.seed.to_string());
     let mut command = command(&["campaign", "new", &file, "--trials", &count, "--seed", &seed])?;
-    command.args(["--workload", workload, "--stratum", stratum]);
-    if let Some(arch) = args.arch {
-        command.args(["--arch", arch.name]);
-    }
+    command.args(["--arch", arch.name, "--workload", workload, "--stratum", stratum]);
     if let Some(memory) = args.memory {
         command.args(["--memory", &memory.to_string()]);
     }
@@ -277,7 +283,12 @@ fn records(file: &Path) -> Result<Vec<TrialRecord>> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench")]
-fn row(workload: &str, stratum: &str, way: Way, went: &Went, records: &[TrialRecord]) -> Row {
+fn row(
+    (arch, workload, stratum): (&'static str, &str, &str),
+    way: Way,
+    went: &Went,
+    records: &[TrialRecord],
+) -> Row {
     let mut outcomes = BTreeMap::new();
     for record in records {
         let name = record.outcome.map_or("not flipped", flipsim::trial::Outcome::name);
@@ -288,6 +299,7 @@ fn row(workload: &str, stratum: &str, way: Way, went: &Went, records: &[TrialRec
     let store_ms = went.storing.as_secs_f64() * 1000.0 / count;
     let all = went.seconds * 1000.0 * went.workers as f64 / count;
     Row {
+        arch,
         workload: workload.to_owned(),
         stratum: stratum.split('=').next().unwrap_or(stratum).to_owned(),
         way,
@@ -360,14 +372,15 @@ fn memory_of_family() -> u64 {
 
 fn show(report: &Report) {
     outln!(
-        "| workload | in | way | workers | trials | outcomes | converged | trials/s | walk | mark | run | compare | go back | store | other | peak memory | different |"
+        "| guest | workload | in | way | workers | trials | outcomes | converged | trials/s | walk | mark | run | compare | go back | store | other | peak memory | different |"
     );
-    outln!("|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    outln!("|---|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for row in &report.rows {
         let outcomes: Vec<String> =
             row.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         outln!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.2} ms | {:.1} ms | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.2} ms | {:.1} ms | {} | {} |",
+            row.arch,
             row.workload,
             row.stratum,
             name(row.way),

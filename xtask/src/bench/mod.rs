@@ -28,14 +28,14 @@ use table::{Measured, Summary, markdown};
 
 /// Measure the lab beside the methods it replaces.
 ///
-/// One guest, one run: flips with the lab's own client, with one gdb process a flip, with pygdbmi (if it is
+/// One guest of each architecture, one run: flips with the lab's own client, with one gdb process a flip, with pygdbmi (if it is
 /// installed), and `auto 10 20ns 100ns ram` beside the gdb commands that do the same.
 #[derive(clap::Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:
   cargo xtask bench                                everything but determinism
-  cargo xtask bench --out bench.json
+  cargo xtask bench --arch aarch64,x86_64 --out bench.json
   cargo xtask bench flip --count 5000 --gdb-count 50 --json
   cargo xtask bench auto --autos 500 --gdb-autos 0
   cargo xtask bench determinism
@@ -83,10 +83,10 @@ struct Options {
     /// The seed of addresses and intervals
     #[arg(long, default_value = "1", value_parser = parse_number)]
     seed: u64,
-    /// The guest's architecture [default: from lab.toml]
-    #[arg(long)]
+    /// The guests' architectures, each in its turn [default: from lab.toml]
+    #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
     #[serde(skip)]
-    arch: Option<Arch>,
+    arch: Vec<Arch>,
     /// As JSON
     #[arg(long)]
     #[serde(skip)]
@@ -98,7 +98,7 @@ struct Options {
 }
 
 /// The version of the JSON's keys.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The command that is compared, in the original's words.
 const AUTO: &str = "auto 10 20ns 100ns ram";
@@ -124,7 +124,7 @@ struct Report<'a> {
     measured: String,
     host: Host,
     qemu: String,
-    guest: String,
+    guests: Vec<String>,
     auto: &'a str,
     options: &'a Options,
     methods: Vec<Summary<'a>>,
@@ -157,29 +157,33 @@ pub fn run(args: Args) -> Result<()> {
     });
     let out = out.transpose()?;
     let load = load();
-    let guest_args = GuestArgs {
-        spec: GuestSpec {
-            arch: options.arch,
-            workload: Some("sha256".to_owned()),
-            // Busy for as long as it takes.
-            append: "flipsim.repeat=1000000".to_owned(),
-            ..GuestSpec::default()
-        },
-        clock: ClockArg::Exact,
-        no_share: true,
-        ..GuestArgs::default()
-    };
-    let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
-    let methods = measure(&guest, parts, &options);
-    let record = guest.record.clone();
-    guest.stop()?;
-    let methods = methods?;
+    let (mut methods, mut guests, mut qemu) = (Vec::new(), Vec::new(), String::new());
+    for arch in archs(&options.arch)? {
+        let guest_args = GuestArgs {
+            spec: GuestSpec {
+                arch: Some(arch),
+                workload: Some("sha256".to_owned()),
+                // Busy for as long as it takes.
+                append: "flipsim.repeat=1000000".to_owned(),
+                ..GuestSpec::default()
+            },
+            clock: ClockArg::Exact,
+            no_share: true,
+            ..GuestArgs::default()
+        };
+        let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
+        let measured = measure(&guest, parts, &options);
+        guests.push(describe(&guest.record));
+        qemu.clone_from(&guest.record.qemu_version);
+        guest.stop()?;
+        methods.extend(measured?.into_iter().map(|measured| Measured { arch: arch.name, ..measured }));
+    }
     let report = Report {
         format: FORMAT,
         measured: jiff::Timestamp::now().to_string(),
         host: Host { load: [load, self::load()], ..Host::find() },
-        qemu: record.qemu_version.clone(),
-        guest: describe(&record),
+        qemu,
+        guests,
         auto: AUTO,
         options: &options,
         methods: methods.iter().map(Measured::summary).collect(),
@@ -194,8 +198,13 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     outln!("{}", markdown(&methods, AUTO));
-    outln!("{} · {} · {}", report.host, report.qemu, report.guest);
+    outln!("{} · {} · {}", report.host, report.qemu, report.guests.join("; "));
     Ok(())
+}
+
+/// These architectures, or the one of `lab.toml`.
+fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
+    Ok(if chosen.is_empty() { vec![crate::config::Config::load()?.guest.arch] } else { chosen.to_vec() })
 }
 
 /// Each method in its turn, the lab's own first.
@@ -315,11 +324,12 @@ mod tests {
             gdb_count: 0,
             gdb_autos: 0,
             seed: 1,
-            arch: None,
+            arch: Vec::new(),
             json: true,
             out: None,
         };
-        let methods = [Measured { flips: vec![Duration::from_micros(31)], ..Measured::new("ours") }];
+        let methods =
+            [Measured { arch: "aarch64", flips: vec![Duration::from_micros(31)], ..Measured::new("ours") }];
         let report = Report {
             format: FORMAT,
             measured: "2026-11-23T00:00:00Z".to_owned(),
@@ -330,7 +340,7 @@ mod tests {
                 load: [Some(0.5), None],
             },
             qemu: "7.1.0".to_owned(),
-            guest: "aarch64 guest".to_owned(),
+            guests: vec!["aarch64 guest".to_owned()],
             auto: AUTO,
             options: &options,
             methods: methods.iter().map(Measured::summary).collect(),

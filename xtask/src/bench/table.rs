@@ -12,6 +12,8 @@ use serde::Serialize;
 pub struct Measured {
     /// What it is.
     pub method: String,
+    /// The architecture of the guest that it worked on.
+    pub arch: &'static str,
     /// Why nothing was measured, if so.
     pub missing: Option<String>,
     /// One flip in RAM, with its check.
@@ -40,6 +42,7 @@ impl Measured {
     /// For JSON.
     pub fn summary(&self) -> Summary<'_> {
         Summary {
+            arch: self.arch,
             method: &self.method,
             missing: self.missing.as_deref(),
             flip: Quantiles::of(&self.flips),
@@ -54,6 +57,7 @@ impl Measured {
 /// One method in the JSON.
 #[derive(Debug, Serialize)]
 pub struct Summary<'a> {
+    arch: &'a str,
     method: &'a str,
     missing: Option<&'a str>,
     flip: Option<Quantiles>,
@@ -139,7 +143,7 @@ struct Table<'a> {
     errors: bool,
 }
 
-/// All tables that have something in them, each compared with its first method.
+/// All tables that have something in them, each method compared with the first one on a guest of its architecture.
 pub fn markdown(methods: &[Measured], auto: &str) -> String {
     let auto = format!("`{auto}` in total");
     let tables = [
@@ -149,7 +153,8 @@ pub fn markdown(methods: &[Measured], auto: &str) -> String {
         Table { title: &auto, times: |m| &m.autos, errors: true },
     ];
     let mut texts: Vec<String> = tables.iter().filter_map(|table| table.markdown(methods)).collect();
-    let missing = methods.iter().filter_map(|m| Some(format!("{}: {}\n", m.method, m.missing.as_ref()?)));
+    let missing =
+        methods.iter().filter_map(|m| Some(format!("{}, {}: {}\n", m.arch, m.method, m.missing.as_ref()?)));
     let missing: String = missing.collect();
     if !missing.is_empty() {
         texts.push(missing);
@@ -161,23 +166,28 @@ impl Table<'_> {
     fn markdown(&self, methods: &[Measured]) -> Option<String> {
         let rows: Vec<_> =
             methods.iter().filter_map(|m| Some((m, Quantiles::of((self.times)(m))?))).collect();
-        let reference = rows.first()?.1.median.as_secs_f64();
+        if rows.is_empty() {
+            return None;
+        }
         let (head, rule) = if self.errors {
             (" interval missed, median | interval missed, max |", "---:|---:|")
         } else {
             ("", "")
         };
-        let mut text = format!("| {} | n | min | median | p99 | × first row |{head}\n", self.title);
-        text.push_str(&format!("|---|---:|---:|---:|---:|---:|{rule}\n"));
-        for (measured, q) in rows {
+        let mut text = format!("| {} | guest | n | min | median | p99 | × first row |{head}\n", self.title);
+        text.push_str(&format!("|---|---|---:|---:|---:|---:|---:|{rule}\n"));
+        for (measured, q) in &rows {
+            // Found: it is this row at the latest.
+            let first = rows.iter().find(|(other, _)| other.arch == measured.arch).map_or(q, |(_, q)| q);
             text.push_str(&format!(
-                "| {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} |",
                 measured.method,
+                measured.arch,
                 q.n,
                 format_duration(q.min),
                 format_duration(q.median),
                 format_duration(q.p99),
-                ratio(q.median.as_secs_f64() / reference)
+                ratio(q.median.as_secs_f64() / first.median.as_secs_f64())
             ));
             if self.errors {
                 match Errors::of(&measured.errors) {
@@ -210,6 +220,7 @@ mod tests {
     fn methods() -> Vec<Measured> {
         vec![
             Measured {
+                arch: "aarch64",
                 flips: times([30, 20, 40]),
                 stood: times([25]),
                 autos: times([2100, 1900]),
@@ -217,12 +228,15 @@ mod tests {
                 ..Measured::new("ours")
             },
             Measured {
+                arch: "aarch64",
                 flips: times([80_000, 70_000]),
                 autos: times([20_000_000]),
                 errors: vec![3, 1_500_000, 5],
                 ..Measured::new("theirs")
             },
-            Measured::missing("another", "not installed"),
+            Measured { arch: "aarch64", ..Measured::missing("another", "not installed") },
+            Measured { flips: times([60]), arch: "x86_64", ..Measured::new("ours") },
+            Measured { flips: times([600]), arch: "x86_64", ..Measured::new("theirs") },
         ]
     }
 

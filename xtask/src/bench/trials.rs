@@ -44,9 +44,9 @@ pub struct Args {
     /// These workloads
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "sha256,fs")]
     workload: Vec<String>,
-    /// The guests' architecture [default: from lab.toml]
-    #[arg(long)]
-    arch: Option<Arch>,
+    /// The guests' architectures, each in its turn [default: from lab.toml]
+    #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
+    arch: Vec<Arch>,
     /// Going back is measured at these sizes of the guest; trials are carried out at the first
     #[arg(long, value_delimiter = ',', default_value = "128M,2G", value_parser = parse_size, value_name = "SIZE,…")]
     memory: Vec<u64>,
@@ -76,6 +76,7 @@ pub struct Args {
 /// How long it takes to put a guest back.
 #[derive(Debug, Serialize)]
 struct RestoreRow {
+    arch: &'static str,
     workload: String,
     memory: u64,
     way: Restore,
@@ -87,6 +88,7 @@ struct RestoreRow {
 /// What a set of trials took.
 #[derive(Debug, Serialize)]
 struct TrialsRow {
+    arch: &'static str,
     workload: String,
     kind: &'static str,
     way: Restore,
@@ -117,33 +119,12 @@ struct Report {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let _load = args.load.then(Load::start);
-    let mut report = Report { format: 1, restores: Vec::new(), trials: Vec::new(), differences: Vec::new() };
+    let mut report = Report { format: 2, restores: Vec::new(), trials: Vec::new(), differences: Vec::new() };
     let parent = clones_dir()?;
-    for workload in &args.workload {
-        for (index, memory) in args.memory.iter().enumerate() {
-            let guest = TrialGuest {
-                window: args.window,
-                spec: GuestSpec {
-                    arch: args.arch,
-                    workload: Some(workload.clone()),
-                    memory: Some(*memory),
-                    ..GuestSpec::default()
-                },
-            };
-            let prepared = prepare(&guest, None)?;
-            if let Some(missing) = prepared.template.info().abilities.missing() {
-                bail!(exit_error(Code::Usage, format!("{missing}; there is nothing to compare")));
-            }
-            if !args.json {
-                eprintln!(
-                    "{workload}, {}: golden run of {}",
-                    format_size(*memory),
-                    length_of(&prepared.golden)
-                );
-            }
-            restores(args, workload, *memory, &prepared, &parent, &mut report)?;
-            if index == 0 && args.count > 0 {
-                trials(args, workload, &prepared, &parent, &mut report)?;
+    for arch in super::archs(&args.arch)? {
+        for workload in &args.workload {
+            for (index, memory) in args.memory.iter().enumerate() {
+                measure(args, arch, workload, *memory, index == 0, &parent, &mut report)?;
             }
         }
     }
@@ -156,6 +137,45 @@ pub fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} trials came out differently by another way of putting the guest back"),
     }
+}
+
+/// What is measured of one guest.
+fn measure(
+    args: &Args,
+    arch: Arch,
+    workload: &str,
+    memory: u64,
+    with_trials: bool,
+    parent: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    let guest = TrialGuest {
+        window: args.window,
+        spec: GuestSpec {
+            arch: Some(arch),
+            workload: Some(workload.to_owned()),
+            memory: Some(memory),
+            ..GuestSpec::default()
+        },
+    };
+    let prepared = prepare(&guest, None)?;
+    if let Some(missing) = prepared.template.info().abilities.missing() {
+        bail!(exit_error(Code::Usage, format!("{missing}; there is nothing to compare")));
+    }
+    if !args.json {
+        let length = length_of(&prepared.golden);
+        eprintln!("{arch}, {workload}, {}: golden run of {length}", format_size(memory));
+    }
+    restores(args, workload, memory, &prepared, parent, report)?;
+    if with_trials && args.count > 0 {
+        trials(args, workload, &prepared, parent, report)?;
+    }
+    Ok(())
+}
+
+/// The architecture of the guest.
+fn arch_of(prepared: &Prepared) -> &'static str {
+    prepared.template.info().plan.spec.arch.name
 }
 
 fn restores(
@@ -202,7 +222,14 @@ fn restores(
         pages.sort_unstable();
         let pages = pages.get(pages.len() / 2).copied();
         if let Some(times) = Quantiles::of(&times) {
-            report.restores.push(RestoreRow { workload: workload.to_owned(), memory, way, times, pages });
+            report.restores.push(RestoreRow {
+                arch: arch_of(prepared),
+                workload: workload.to_owned(),
+                memory,
+                way,
+                times,
+                pages,
+            });
         }
     }
     Ok(())
@@ -263,7 +290,7 @@ fn trials(
             }
             let seconds = began.elapsed().as_secs_f64();
             step.done();
-            report.trials.push(row(workload, kind, way, early_stop, &records, seconds));
+            report.trials.push(row((arch_of(prepared), workload, kind), way, early_stop, &records, seconds));
             match &first {
                 None => first = Some(records),
                 // Without the early stop a trial ends elsewhere.
@@ -303,8 +330,7 @@ fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> R
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench")]
 fn row(
-    workload: &str,
-    kind: &'static str,
+    (arch, workload, kind): (&'static str, &str, &'static str),
     way: Restore,
     early_stop: bool,
     records: &[TrialRecord],
@@ -319,6 +345,7 @@ fn row(
         records.iter().map(part).sum::<u64>() as f64 / 1000.0 / records.len().max(1) as f64
     };
     TrialsRow {
+        arch,
         workload: workload.to_owned(),
         kind,
         way,
@@ -337,12 +364,13 @@ fn row(
 }
 
 fn show(report: &Report) {
-    outln!("| putting a guest back | RAM | way | n | min | median | p99 | pages |");
-    outln!("|---|---:|---|---:|---:|---:|---:|---:|");
+    outln!("| guest put back | workload | RAM | way | n | min | median | p99 | pages |");
+    outln!("|---|---|---:|---|---:|---:|---:|---:|---:|");
     for row in &report.restores {
         let q = row.times;
         outln!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.arch,
             row.workload,
             format_size(row.memory),
             name(row.way),
@@ -355,15 +383,16 @@ fn show(report: &Report) {
     }
     if !report.trials.is_empty() {
         outln!(
-            "\n| trials | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | mark | run on | compare |"
+            "\n| trials on | workload | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | mark | run on | compare |"
         );
-        outln!("|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|");
+        outln!("|---|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|");
     }
     for row in &report.trials {
         let outcomes: Vec<String> =
             row.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         outln!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms |",
+            row.arch,
             row.workload,
             row.kind,
             name(row.way),

@@ -14,10 +14,13 @@ mod stats;
 mod status;
 mod trial;
 
+use std::path::Path;
+
 use anyhow::Result;
 use flipsim::campaign::StoreError;
 
 use crate::exit::{Code, exit_error};
+use crate::paths;
 
 /// Carry out trials and judge what came of them.
 ///
@@ -42,7 +45,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Sub {
     New(Box<new::Args>),
-    #[command(alias = "resume")]
+    #[command(visible_alias = "resume")]
     Run(run::Args),
     Status(status::Args),
     Stats(stats::Args),
@@ -58,7 +61,30 @@ pub fn store_error(error: StoreError) -> anyhow::Error {
     use StoreError::{Full, Gone, Io, Locked, ReadOnly, Sqlite};
     match error {
         Full { .. } | Gone(_) | Io { .. } | Locked { .. } | ReadOnly(_) | Sqlite { .. } => error.into(),
+        StoreError::Missing(path) => {
+            exit_error(Code::Usage, format!("there is no campaign {}{}", paths::show(&path), known(&path)))
+        }
         other => exit_error(Code::Usage, other.to_string()),
+    }
+}
+
+/// The campaigns that there are beside one that is not, for who has misremembered a name.
+fn known(path: &Path) -> String {
+    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    let mut files: Vec<(std::time::SystemTime, String)> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
+        .filter_map(|entry| {
+            let name = entry.path().file_stem()?.to_str()?.to_owned();
+            Some((entry.metadata().ok()?.modified().ok()?, name))
+        })
+        .collect();
+    files.sort();
+    let names: Vec<&str> = files.iter().rev().take(8).map(|(_, name)| name.as_str()).collect();
+    match (names.as_slice(), files.len()) {
+        ([], _) => "; `cargo xtask campaign new` makes one".to_owned(),
+        (names, all) if all > names.len() => format!("; the last ones are: {}", names.join(", ")),
+        (names, _) => format!("; there are: {}", names.join(", ")),
     }
 }
 

@@ -248,7 +248,7 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;
     // What is stored says what it is, whatever the default is later.
-    let guest = file.rooted(folder)?.overlaid(&flags)?.with_workload()?;
+    let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
     spec.guest = serde_json::to_value(guest)?;
     spec.check().exit_with(Code::Usage)?;
     Ok(spec)

@@ -62,7 +62,7 @@ impl TryFrom<serde_json::Value> for TrialGuest {
 
 impl TrialGuest {
     fn args(&self) -> Result<GuestArgs> {
-        Ok(GuestArgs { spec: self.spec.clone().with_workload()?, ..GuestArgs::default() })
+        Ok(GuestArgs { spec: self.spec.clone().with_defaults()?, ..GuestArgs::default() })
     }
 }
 

@@ -96,9 +96,13 @@ fn of_lines(args: &Args) -> Result<Count> {
     let input: Box<dyn BufRead> = if args.from == "-" {
         Box::new(std::io::stdin().lock())
     } else {
-        let file = std::fs::File::open(&args.from)
-            .with_context(|| format!("cannot read {}; of a campaign, say which --trial", args.from));
-        Box::new(std::io::BufReader::new(file.exit_with(Code::Usage)?))
+        let file = std::fs::File::open(&args.from).map_err(|cause| {
+            exit_error(
+                Code::Usage,
+                format!("cannot read a file {0}: {cause}; if {0} is a campaign, add --trial N", args.from),
+            )
+        });
+        Box::new(std::io::BufReader::new(file?))
     };
     let mut count = Count::default();
     for (number, line) in input.lines().enumerate() {

@@ -409,7 +409,8 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     }
     if let Some(state) = &record.state {
         if let Some(pages) = state.pages_differ {
-            parts.push(format!("{pages} pages differ at the end"));
+            let (s, differ) = if pages == 1 { ("", "differs") } else { ("s", "differ") };
+            parts.push(format!("{pages} page{s} {differ} at the end"));
         }
         if !state.registers.is_empty() {
             let names: Vec<&str> = state.registers.iter().map(|register| register.name.as_str()).collect();

@@ -58,7 +58,7 @@ struct WholeArgs {
     #[arg(long)]
     yes: bool,
     /// How many bits to flip, one at a time
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// How many trials the campaign has that comes after; 0 for none, and none with --json
     #[arg(long, default_value_t = 200, value_name = "N")]

@@ -97,7 +97,7 @@ impl GuestChoice {
     }
 
     fn boot(&self) -> Result<HeadlessGuest> {
-        let spec = self.spec.clone().with_workload()?;
+        let spec = self.spec.clone().with_defaults()?;
         let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,
@@ -191,6 +191,10 @@ impl Session {
                 put_right(&mut target, left)?;
             }
             hold.note(&HoldNote { was_running: target.was_running(), ..HoldNote::default() })?;
+        }
+        if target.can_stop_at_storms() {
+            // No time passes for a guest that is in one, or next to none, and it would be waited for in vain.
+            target.stop_at_storms().exit_with(Code::GuestLost)?;
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
         let (symbols, symbols_missing) = match vmlinux {

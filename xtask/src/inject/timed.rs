@@ -192,7 +192,16 @@ fn outln_mission(mission: &Mission, mean: VirtualNs, count: u64) {
         format_field_time(mission.field_seconds(count)),
         VirtualNs(mean.0.saturating_mul(count))
     );
+    // Virtual time hardly runs faster than the host's.
+    if mean.0 > SLOW.0 {
+        eprintln!(
+            "warning: that is {mean} of waiting for each flip; --accelerate 1e9, say, makes them come sooner"
+        );
+    }
 }
+
+/// Who waits so long for one flip has forgotten something.
+const SLOW: VirtualNs = VirtualNs(60_000_000_000);
 
 #[cfg(test)]
 mod tests {

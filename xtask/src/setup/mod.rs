@@ -10,6 +10,7 @@ pub mod qemu;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -311,10 +312,14 @@ impl Lane<'_> {
         };
         // A network that failed once must not choose the QEMU of a paper in silence.
         let fallback = origin.from.contains("source package") && !origin.options.contains_key("from-distro");
-        let fallback = if fallback {
-            " (the distribution's, because the pinned source could not be had; --reset tries that again)"
-        } else {
-            ""
+        // Said whole once, and not with every part.
+        static SAID: AtomicBool = AtomicBool::new(false);
+        let fallback = match fallback.then(|| SAID.swap(true, Ordering::Relaxed)) {
+            Some(false) => {
+                " (the distribution's, because the pinned source could not be had; --reset tries that again)"
+            }
+            Some(true) => " (the distribution's)",
+            None => "",
         };
         eprintln!("{} for {}: {}, {state}{note}{fallback}", step.human(), self.arch, origin.version);
     }

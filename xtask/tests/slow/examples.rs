@@ -112,7 +112,7 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ("campaign replay - --diff", "cargo xtask campaign replay - --diff < trial.json", "reads standard input"),
     ("campaign classify -", "cargo xtask campaign classify - < a.log", "reads standard input"),
     ("bench", FLIPS, LONG),
-    ("bench --out bench.json", FLIPS, LONG),
+    ("bench --arch aarch64,x86_64 --out bench.json", FLIPS, LONG),
     ("bench flip --count 5000 --gdb-count 50 --json", FLIPS, LONG),
     ("bench flip --count 2000", FLIPS, LONG),
     ("bench auto --autos 500 --gdb-autos 0", "cargo xtask bench auto --autos 2 --gdb-autos 0", LONG),

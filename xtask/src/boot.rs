@@ -17,6 +17,7 @@ use flipsim::machine::boot::{
 };
 use flipsim::machine::console::ConsoleTail;
 use flipsim::machine::process;
+use flipsim::machine::pvpanic;
 use flipsim::machine::run::{FORMAT, ProcessId, RunDir, RunError, RunRecord, Starting};
 use flipsim::machine::signals::Signals;
 use flipsim::machine::spec::{
@@ -619,6 +620,8 @@ pub struct HeadlessGuest {
     pub stands_at: Option<VirtualNs>,
     /// Where its memory map and QEMU's differ.
     pub disagreements: Vec<String>,
+    /// What the guest lacks that a lab guest has, and what is done without it.
+    lacks: Vec<&'static str>,
     watcher: Child,
     leash: ChildStdin,
 }
@@ -653,8 +656,8 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
         }
         let record = run.load()?;
         drop(starting);
-        let (ready, stands_at, disagreements) = (None, None, Vec::new());
-        return Ok(HeadlessGuest { run, record, ready, stands_at, disagreements, watcher, leash });
+        let (ready, stands_at, disagreements, lacks) = (None, None, Vec::new(), Vec::new());
+        return Ok(HeadlessGuest { run, record, ready, stands_at, disagreements, lacks, watcher, leash });
     }
     let step = crate::progress::Step::spinner(format!("Booting guest {}", run.name()));
     let mut stepped = match spec.start_stopped {
@@ -681,12 +684,22 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     drop(stepped);
     let record = run.load()?;
     drop(starting);
-    let (ready, disagreements) = (Some(ready), Vec::new());
-    let mut guest = HeadlessGuest { run, record, ready, stands_at, disagreements, watcher, leash };
-    let mut qmp = QmpClient::connect(&guest.run.qmp(), Timeouts::default())?;
-    let map = MemoryMap::new(guest.run.iomem().as_deref(), &qmp.hmp("info mtree -f")?)?;
-    guest.disagreements = map.disagreements().to_vec();
-    Ok(guest)
+    let mut qmp = QmpClient::connect(&run.qmp(), Timeouts::default())?;
+    let map = MemoryMap::new(run.iomem().as_deref(), &qmp.hmp("info mtree -f")?)?;
+    let disagreements = map.disagreements().to_vec();
+    let lacks = lacks(ready.has_iomem, &mut qmp, &record.arch)?;
+    Ok(HeadlessGuest { run, record, ready: Some(ready), stands_at, disagreements, lacks, watcher, leash })
+}
+
+/// What a guest lacks that a lab guest has, and what is done without it.
+pub fn lacks(has_iomem: bool, qmp: &mut QmpClient, arch: &Arch) -> Result<Vec<&'static str>> {
+    let no_iomem = (!has_iomem).then_some(
+        "the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and `ram` is all of them",
+    );
+    let no_pvpanic = (pvpanic::is_driven(qmp, arch)? == Some(false)).then_some(
+        "the guest has no driver for pvpanic: a panic is known by its console, or by the reset of `panic=-1`",
+    );
+    Ok(no_iomem.into_iter().chain(no_pvpanic).collect())
 }
 
 /// Takes hold of a guest that has just been started stopped; `None` once it has ended.
@@ -754,6 +767,7 @@ impl HeadlessGuest {
                 "boot_seconds": self.ready.as_ref().map(|ready| ready.took.as_secs_f64()),
                 "memory_map": self.ready.as_ref().map(|ready| if ready.has_iomem { "iomem" } else { "monitor" }),
                 "disagreements": self.disagreements,
+                "lacks": self.lacks,
             });
             outln!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(());
@@ -790,8 +804,8 @@ impl HeadlessGuest {
             outln!("  inject    cargo xtask inject ram --guest {name} --count 10");
         }
         outln!("  stop      cargo xtask boot stop {name}");
-        if self.ready.as_ref().is_some_and(|ready| !ready.has_iomem) {
-            outln!("  note      the guest gave no /proc/iomem: its regions are QEMU's RAM blocks");
+        for line in &self.lacks {
+            outln!("  note      {line}");
         }
         for line in &self.disagreements {
             outln!("  warning   {line}");
@@ -947,8 +961,9 @@ pub enum Answer {
 }
 
 /// Asks a guest with a shell for a sign of life: a line's end is sent to its console, and anything
-/// that comes back within `timeout` is one.
-pub fn console_answers(run: &RunDir, timeout: Duration) -> Answer {
+/// that comes back within `timeout` is one. The monitor, which serves one client at a time and is the caller's,
+/// knows whether somebody else sits at the console.
+pub fn console_answers(run: &RunDir, timeout: Duration, qmp: Option<&mut QmpClient>) -> Answer {
     let mut tail = ConsoleTail::from_end(&run.file(CONSOLE_LOG));
     let start = tail.offset();
     let endpoint = Endpoint::Unix(run.file(CONSOLE_SOCKET));
@@ -970,12 +985,11 @@ pub fn console_answers(run: &RunDir, timeout: Duration) -> Answer {
     drop(stream);
     std::thread::sleep(Duration::from_millis(100));
     // QEMU serves one client at a time: a second one is connected, and then nothing comes.
-    if heard || !other_client(run) { Answer::No } else { Answer::CannotAsk }
+    if heard || !qmp.is_some_and(other_client) { Answer::No } else { Answer::CannotAsk }
 }
 
 /// Whether somebody else is connected to the guest's console.
-fn other_client(run: &RunDir) -> bool {
-    let Ok(mut qmp) = QmpClient::connect(&run.qmp(), Timeouts::default()) else { return false };
+fn other_client(qmp: &mut QmpClient) -> bool {
     let Ok(chardevs) = qmp.execute("query-chardev", serde_json::Value::Null) else { return false };
     let console = chardevs.as_array().into_iter().flatten().find(|device| device["label"] == "console0");
     // Our own connection is closed by now; QEMU's text for one without a client says so.

@@ -7,6 +7,7 @@ pub mod boot;
 pub mod console;
 pub mod health;
 pub mod process;
+pub mod pvpanic;
 pub mod run;
 pub mod signals;
 pub mod spec;

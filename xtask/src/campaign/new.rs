@@ -183,6 +183,9 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
+    for line in &names.lacks {
+        outln!("note: {line}");
+    }
     if let Some(difference) = &golden.difference {
         outln!("only outputs are compared: {difference}");
     }

@@ -287,7 +287,7 @@ impl Session {
             std::thread::sleep(Duration::from_millis(10));
         }
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
-            .then(|| boot::console_answers(&run, Duration::from_secs(3)));
+            .then(|| boot::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
         // Asked for the status anew: a panic may have come with the answer. The monitor serves one client
         // at a time, and that is still ours.
         if let Some(qmp) = self.target.qmp().filter(|_| alone) {

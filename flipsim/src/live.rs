@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gdb::{GdbClient, GdbError, RegisterInfo, RunState};
+use crate::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::mark::MarkError;
 use crate::memory::{MemoryError, MemoryMap};
 use crate::net::{Endpoint, Timeouts};
@@ -31,9 +31,7 @@ pub enum AttachError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The guest's machine has ended or panicked; there is nothing left to inject into.
-    #[error(
-        "the guest is not alive (QEMU says `{status}`); end it with `cargo xtask boot stop`, and boot a new one"
-    )]
+    #[error("the guest is not alive: QEMU says `{status}`{}", meaning(.status))]
     Dead {
         /// QEMU's word for the run state.
         status: String,
@@ -46,6 +44,15 @@ pub enum AttachError {
         /// What the system said.
         cause: std::io::Error,
     },
+}
+
+/// What QEMU's word for a run state has in it besides.
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "internal-error" => ", which is an exception storm, or an error of the host's",
+        "io-error" => ", which is a disk that cannot be written, as a full one",
+        _ => "",
+    }
 }
 
 /// The answer to QMP `query-virtual-clock` (`qemu-patches/0001-virtual-clock.patch`).
@@ -107,6 +114,27 @@ impl LiveTarget {
     /// # Errors
     /// The stub or the monitor cannot be reached, or the guest is dead.
     pub fn attach(gdb: &Endpoint, qmp: Option<&Endpoint>, timeouts: Timeouts) -> Result<Self, AttachError> {
+        LiveTarget::attach_to(gdb, qmp, timeouts, false)
+    }
+
+    /// As [`attach`](Self::attach), and of a guest that has ended as well, for who can put it back.
+    ///
+    /// # Errors
+    /// The stub or the monitor cannot be reached.
+    pub fn attach_even_ended(
+        gdb: &Endpoint,
+        qmp: Option<&Endpoint>,
+        timeouts: Timeouts,
+    ) -> Result<Self, AttachError> {
+        LiveTarget::attach_to(gdb, qmp, timeouts, true)
+    }
+
+    fn attach_to(
+        gdb: &Endpoint,
+        qmp: Option<&Endpoint>,
+        timeouts: Timeouts,
+        even_ended: bool,
+    ) -> Result<Self, AttachError> {
         // The state is asked for first: the stub stops the guest as soon as it is connected.
         let mut qmp = qmp.map(|endpoint| QmpClient::connect(endpoint, timeouts)).transpose()?;
         let (mut was_running, mut has_clock, mut has_stop_at, mut has_exception_limit) =
@@ -119,8 +147,8 @@ impl LiveTarget {
             has_clock = has("query-virtual-clock");
             has_stop_at = has_clock && has("stop-at");
             has_exception_limit = has("set-exception-limit");
-            if matches!(status.status.as_str(), "guest-panicked" | "shutdown" | "internal-error" | "io-error")
-            {
+            let ended = ["guest-panicked", "shutdown", "internal-error", "io-error"];
+            if !even_ended && ended.contains(&status.status.as_str()) {
                 return Err(AttachError::Dead { status: status.status });
             }
         }
@@ -266,6 +294,28 @@ impl LiveTarget {
                 self.disarm();
                 return Err(TargetError::Interrupted);
             }
+        }
+    }
+
+    /// A machine that needs a reset stands where it is told to go on, and the stub acknowledges that all the same
+    /// (QEMU, `gdb_continue()`): whoever waits for its next stop waits for ever.
+    fn can_go_on(&mut self) -> Result<(), TargetError> {
+        let ended = matches!(
+            self.stub().run_state(),
+            Ok(RunState::Stopped(StopReason::InternalError | StopReason::Shutdown))
+        );
+        // It may have been put back since.
+        let Some(qmp) = self.qmp.as_mut().filter(|_| ended) else { return Ok(()) };
+        let doing = "let it run";
+        let status = qmp.status().map_err(|error| lost(doing, error))?.status;
+        match status.as_str() {
+            "internal-error" | "shutdown" => Err(TargetError::Refused {
+                doing: doing.to_owned(),
+                cause: format!(
+                    "the guest has ended (QEMU says `{status}`); go back to a snapshot, or boot a new one"
+                ),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -509,6 +559,7 @@ impl Target for LiveTarget {
 
     fn resume(&mut self) -> Result<(), TargetError> {
         self.standing = None;
+        self.can_go_on()?;
         self.stub().resume().map_err(gdb_error(|| "let it run".to_owned()))
     }
 

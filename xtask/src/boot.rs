@@ -697,7 +697,7 @@ pub fn lacks(has_iomem: bool, qmp: &mut QmpClient, arch: &Arch) -> Result<Vec<&'
         "the guest gave no /proc/iomem: its regions are QEMU's RAM blocks, and `ram` is all of them",
     );
     let no_pvpanic = (pvpanic::is_driven(qmp, arch)? == Some(false)).then_some(
-        "the guest has no driver for pvpanic: a panic is known by its console, or by the reset of `panic=-1`",
+        "no driver has taken pvpanic so far: a panic is known by the console, or by the reset of `panic=-1`",
     );
     Ok(no_iomem.into_iter().chain(no_pvpanic).collect())
 }
@@ -901,7 +901,9 @@ pub fn state_of(run: &RunDir) -> &'static str {
         Ok("internal-error" | "io-error") => "broken",
         Ok("shutdown") => "off",
         Ok(_) => "stopped",
-        Err(_) => "in use",
+        // The lock is given back at once.
+        Err(_) if run.hold().is_err() => "in use",
+        Err(_) => "no answer",
     }
 }
 

@@ -56,6 +56,7 @@ Exit codes: 0 DST is there and equal to SRC, 1 it failed, 2 SRC or DST cannot be
 pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Convert { src, dst, force, dry_run } => {
+            kinds(src, dst, *force)?;
             let cache = if *dry_run { Cache::look()? } else { Cache::open()? };
             let runner = Runner::new(*dry_run, cache.logs());
             let img = qemu_img()?;
@@ -117,8 +118,8 @@ fn refuse_other_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `dst` from `src`.
-pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
+/// The kinds of `src` and of `dst`, where the one can be made from the other.
+fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
     let usage = |text: String| exit_error(Code::Usage, text);
     let from = kind_of(src).exit_with(Code::Usage)?;
     let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
@@ -152,6 +153,12 @@ pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool)
     if !parent.is_dir() {
         bail!(usage(format!("there is no folder {} to put the image into", parent.display())));
     }
+    Ok((from, to))
+}
+
+/// Makes `dst` from `src`.
+pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
+    let (from, to) = kinds(src, dst, force)?;
     let temporary = cache::beside(dst, &format!(".{}.tmp", std::process::id()));
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
         if runner.is_dry() {

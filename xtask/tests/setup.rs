@@ -99,9 +99,33 @@ fn the_second_setup_waits_for_the_first_and_a_signal_ends_the_wait() {
 fn a_file_that_is_no_qemu_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let output = xtask(dir.path()).args(["setup", "qemu", "--qemu-bin", "/bin/true"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("is no QEMU"), "{text}");
+}
+
+#[test]
+fn input_that_cannot_be_is_told_with_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let file = dir.path().join("disk.img");
+    std::fs::write(&file, [7; 1024]).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, part) in [
+        (&["setup", "kernel", "--kernel-src", folder][..], "no Linux source tree"),
+        (&["setup", "kernel", "--kernel-src", "/nonexistent"], "cannot find /nonexistent"),
+        (&["setup", "kernel", "--kernel-image", file], "is no kernel"),
+        (&["setup", "image", "--kernel-src", folder], "which is not among those to run"),
+        (&["image", "convert", "/nonexistent.img", "new.qcow2"], "cannot open"),
+        (&["image", "convert", file, file], "is a raw image already"),
+        (&["image", "convert", file, "/nonexistent/new.qcow2"], "there is no folder"),
+        (&["inject", "--count", "0"], "--count"),
+    ] {
+        let output = xtask(dir.path()).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(part), "{args:?}: {text}");
+    }
 }
 
 #[test]

@@ -302,3 +302,22 @@ fn a_storm_stops_a_guest_only_while_it_is_held() {
         Machine::with(Clock::default(), false, |monitor| monitor.reply("set-exception-limit", json!({})));
     assert!(!counts_nothing.attach().can_stop_at_storms());
 }
+
+#[test]
+fn a_guest_that_has_ended_is_not_let_run_and_waited_for() {
+    let stub = FakeStub::builder()
+        .ram(0x4000_0000, vec![0; 64])
+        .stopped()
+        .on_resume(|_| AfterResume::Stops(6))
+        .spawn();
+    let status = json!({ "running": false, "singlestep": false, "status": "internal-error" });
+    let monitor = FakeMonitor::builder().stopped().guest(stub.handle()).reply("query-status", status).spawn();
+    let (gdb, qmp) = (stub.endpoint(), monitor.endpoint());
+    let refused = LiveTarget::attach(&gdb, Some(&qmp), PATIENT).unwrap_err().to_string();
+    assert!(refused.contains("`internal-error`, which is an exception storm"), "{refused}");
+    let mut target = LiveTarget::attach_even_ended(&gdb, Some(&qmp), PATIENT).unwrap();
+    let arrival = target.run_for(VirtualNs(50_000_000)).unwrap();
+    assert_eq!(arrival.early.as_deref(), Some("internal-error"));
+    let error = target.resume().unwrap_err().to_string();
+    assert!(error.contains("go back to a snapshot"), "{error}");
+}

@@ -90,11 +90,13 @@ pub fn watch(
         }
         if monitor_open {
             let wait = if released { Duration::from_millis(500) } else { Duration::from_millis(1) };
-            match qmp.wait_event(&[], wait) {
-                Ok(Some(event)) => write(&event.name, event.data),
-                Ok(None) => {}
-                Err(_) => monitor_open = false,
+            // All that has come: each flip brings two events, and one that tells must not wait behind them.
+            let mut next = qmp.wait_event(&[], wait);
+            while let Ok(Some(event)) = next {
+                write(&event.name, event.data);
+                next = qmp.wait_event(&[], Duration::ZERO);
             }
+            monitor_open = next.is_ok();
         } else if released {
             std::thread::sleep(Duration::from_millis(20));
         }

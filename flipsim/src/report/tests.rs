@@ -171,6 +171,16 @@ fn what_makes_a_comparison_unfair_is_said() {
     let mut c = create(&folder.path().join("c.sqlite"), &other).unwrap();
     fill(&mut c, 60).unwrap();
     assert_eq!(compared(&a, &c).unfair, Vec::<String>::new());
+    // Nor with one that does not say what the default was; but with another architecture there is.
+    let [d, e] = ["aarch64", "x86_64"].map(|arch| {
+        let mut other = spec(60);
+        other.guest["arch"] = arch.into();
+        let mut store = create(&folder.path().join(format!("{arch}.sqlite")), &other).unwrap();
+        fill(&mut store, 60).unwrap();
+        store
+    });
+    assert_eq!(compared(&a, &d).unfair, Vec::<String>::new());
+    assert_eq!(compared(&d, &e).unfair, ["the architecture: aarch64 in the first, x86_64 in the second"]);
 }
 
 /// The page of two campaigns.

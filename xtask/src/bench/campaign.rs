@@ -60,7 +60,7 @@ pub struct Args {
     /// These ways; the first is what the others are compared with
     #[arg(long, value_enum, value_delimiter = ',', default_value = "walk,one,start")]
     ways: Vec<Way>,
-    /// How often `killed` is killed
+    /// How often `killed` is killed at most
     #[arg(long, default_value_t = 10, value_name = "N")]
     kills: u32,
     /// The seed of the plan
@@ -241,7 +241,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     Ok(Went { workers, seconds, storing: summary.storing, peak_mib: Some(memory.peak() >> 20) })
 }
 
-/// Runs a campaign in a process of its own, which is killed again and again.
+/// Runs a campaign in a process of its own, which is killed again and again until it is done.
 fn killed(args: &Args, file: &Path) -> Result<Went> {
     let name = file.display().to_string();
     let mut rng = fault_rng(args.seed, u64::MAX);
@@ -253,11 +253,13 @@ fn killed(args: &Args, file: &Path) -> Result<Went> {
         if kills < args.kills {
             // Whatever it is at: starting, walking, storing.
             std::thread::sleep(Duration::from_millis(rng.random_range(200..4000)));
-            kills += 1;
-            // One that has ended by itself meanwhile is no error.
-            let _ = child.kill();
-            child.wait()?;
-            continue;
+            if child.try_wait()?.is_none() {
+                kills += 1;
+                // One that has ended by itself meanwhile is no error.
+                let _ = child.kill();
+                child.wait()?;
+                continue;
+            }
         }
         let status = child.wait()?;
         if !status.success() {

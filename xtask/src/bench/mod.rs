@@ -11,7 +11,7 @@ mod trials;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::machine::run::RunRecord;
 use flipsim::schedule::Intervals;
@@ -19,9 +19,10 @@ use flipsim::units::{VirtualNs, format_size, parse_number};
 use serde::Serialize;
 
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
-use crate::exit::{Code, ExitWith};
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupted;
+use crate::lab::Lab;
 use crate::progress::Step;
 use original::Subject;
 use table::{Measured, Summary, markdown};
@@ -123,11 +124,18 @@ struct Report<'a> {
     format: u32,
     measured: String,
     host: Host,
-    qemu: String,
-    guests: Vec<String>,
+    guests: Vec<BenchGuest>,
     auto: &'a str,
     options: &'a Options,
     methods: Vec<Summary<'a>>,
+}
+
+/// One guest that was measured.
+#[derive(Debug, Serialize)]
+struct BenchGuest {
+    arch: &'static str,
+    qemu: String,
+    guest: String,
 }
 
 /// What it was measured on.
@@ -157,7 +165,7 @@ pub fn run(args: Args) -> Result<()> {
     });
     let out = out.transpose()?;
     let load = load();
-    let (mut methods, mut guests, mut qemu) = (Vec::new(), Vec::new(), String::new());
+    let (mut methods, mut guests) = (Vec::new(), Vec::new());
     for arch in archs(&options.arch)? {
         let guest_args = GuestArgs {
             spec: GuestSpec {
@@ -173,8 +181,11 @@ pub fn run(args: Args) -> Result<()> {
         };
         let guest = boot::start_headless(&guest_args, Duration::from_secs(120), false)?;
         let measured = measure(&guest, parts, &options);
-        guests.push(describe(&guest.record));
-        qemu.clone_from(&guest.record.qemu_version);
+        guests.push(BenchGuest {
+            arch: arch.name,
+            qemu: guest.record.qemu_version.clone(),
+            guest: describe(&guest.record),
+        });
         guest.stop()?;
         methods.extend(measured?.into_iter().map(|measured| Measured { arch: arch.name, ..measured }));
     }
@@ -182,7 +193,6 @@ pub fn run(args: Args) -> Result<()> {
         format: FORMAT,
         measured: jiff::Timestamp::now().to_string(),
         host: Host { load: [load, self::load()], ..Host::find() },
-        qemu,
         guests,
         auto: AUTO,
         options: &options,
@@ -198,13 +208,29 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     outln!("{}", markdown(&methods, AUTO));
-    outln!("{} · {} · {}", report.host, report.qemu, report.guests.join("; "));
+    let guests: Vec<String> =
+        report.guests.iter().map(|guest| format!("{} on {}", guest.guest, guest.qemu)).collect();
+    outln!("{} · {}", report.host, guests.join("; "));
     Ok(())
 }
 
-/// These architectures, or the one of `lab.toml`.
+/// These architectures, or the one of `lab.toml`. One that is not set up is told before minutes of measuring.
 fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
-    Ok(if chosen.is_empty() { vec![crate::config::Config::load()?.guest.arch] } else { chosen.to_vec() })
+    let mut archs: Vec<Arch> = Vec::new();
+    for arch in chosen {
+        if archs.contains(arch) {
+            bail!(exit_error(Code::Usage, format!("--arch: {arch} is there twice")));
+        }
+        archs.push(*arch);
+    }
+    if archs.is_empty() {
+        archs.push(crate::config::Config::load()?.guest.arch);
+    }
+    let lab = Lab::load()?;
+    for arch in &archs {
+        lab.ready(*arch).exit_with(Code::Missing)?;
+    }
+    Ok(archs)
 }
 
 /// Each method in its turn, the lab's own first.
@@ -339,8 +365,11 @@ mod tests {
                 cores: 2,
                 load: [Some(0.5), None],
             },
-            qemu: "7.1.0".to_owned(),
-            guests: vec!["aarch64 guest".to_owned()],
+            guests: vec![BenchGuest {
+                arch: "aarch64",
+                qemu: "7.1.0".to_owned(),
+                guest: "aarch64 guest".to_owned(),
+            }],
             auto: AUTO,
             options: &options,
             methods: methods.iter().map(Measured::summary).collect(),

@@ -174,7 +174,8 @@ impl Table<'_> {
         } else {
             ("", "")
         };
-        let mut text = format!("| {} | guest | n | min | median | p99 | × first row |{head}\n", self.title);
+        let mut text =
+            format!("| {} | guest | n | min | median | p99 | × the guest's first |{head}\n", self.title);
         text.push_str(&format!("|---|---|---:|---:|---:|---:|---:|{rule}\n"));
         for (measured, q) in &rows {
             // Found: it is this row at the latest.

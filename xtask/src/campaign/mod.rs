@@ -70,12 +70,18 @@ pub fn store_error(error: StoreError) -> anyhow::Error {
 
 /// The campaigns that there are beside one that is not, for who has misremembered a name.
 fn known(path: &Path) -> String {
-    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    // Elsewhere a campaign is named by its file.
+    let by_name = paths::lab_dir().is_ok_and(|lab| path.parent() == Some(&lab.join("campaigns")));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<(std::time::SystemTime, String)> = entries
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
         .filter_map(|entry| {
-            let name = entry.path().file_stem()?.to_str()?.to_owned();
+            let name = match by_name {
+                true => entry.path().file_stem()?.to_str()?.to_owned(),
+                false => entry.path().display().to_string(),
+            };
             Some((entry.metadata().ok()?.modified().ok()?, name))
         })
         .collect();

@@ -379,10 +379,16 @@ impl Done {
     pub fn result(&self, over: Option<String>) -> Result<()> {
         let left = self.drawn - self.flipped - self.refused;
         if self.interrupted {
-            eprintln!(
-                "interrupted: {left} of {} flips were not carried out (seed {})",
-                self.drawn, self.seed
-            );
+            match left {
+                0 => eprintln!(
+                    "interrupted while the guest was watched; {} of {} flips took (seed {})",
+                    self.flipped, self.drawn, self.seed
+                ),
+                left => eprintln!(
+                    "interrupted: {left} of {} flips were not carried out (seed {})",
+                    self.drawn, self.seed
+                ),
+            }
             return Err(interrupt::Interrupted.into());
         }
         if let Some(end) = &self.crash {

@@ -184,7 +184,20 @@ impl Session {
             (None, None) => crate::config::Config::load()?.guest.arch,
         };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
-        let mut target = LiveTarget::attach(&gdb, qmp.as_ref(), Timeouts::default()).map_err(attach_error)?;
+        // A guest that has ended since can be put back where a command that was killed has left a snapshot.
+        let left = hold.as_ref().and_then(Hold::left_behind);
+        let attach = match left.is_some_and(|left| left.snapshot.is_some()) {
+            true => LiveTarget::attach_even_ended,
+            false => LiveTarget::attach,
+        };
+        let attached = attach(&gdb, qmp.as_ref(), Timeouts::default());
+        let mut target = attached.map_err(|error| match (&error, &run) {
+            (AttachError::Dead { .. }, Some((_, record))) => exit_error(
+                Code::GuestLost,
+                format!("{error}; end it with `cargo xtask boot stop {}`, and boot a new one", record.name),
+            ),
+            _ => attach_error(error),
+        })?;
         target.interrupt_by(interrupt::raised);
         if let Some(hold) = &mut hold {
             if let Some(left) = hold.left_behind() {

@@ -15,6 +15,7 @@ use flipsim::live::LiveTarget;
 use flipsim::machine::health::Health;
 use flipsim::machine::run::HoldNote;
 use flipsim::machine::spec::CONSOLE_LOG;
+use flipsim::mark::EXCEPTION_STORM;
 use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
@@ -123,6 +124,8 @@ enum Outcome {
     Silent,
     /// It panicked.
     Panic,
+    /// It took one exception after the other.
+    Storm,
     /// It reset itself.
     Reset,
     /// It switched itself off.
@@ -139,6 +142,7 @@ impl Outcome {
             Outcome::Noticed => "noticed",
             Outcome::Silent => "silent",
             Outcome::Panic => "panic",
+            Outcome::Storm => "storm",
             Outcome::Reset => "reset",
             Outcome::Off => "off",
             Outcome::Infra => "infra",
@@ -152,6 +156,7 @@ impl Outcome {
             Outcome::Noticed => "the kernel or the workload noticed, and went on",
             Outcome::Silent => "nothing on the console, where there is something without flips",
             Outcome::Panic => "the kernel panicked",
+            Outcome::Storm => "it took one exception after the other, and did nothing else",
             Outcome::Reset => "the guest reset itself",
             Outcome::Off => "the guest switched itself off",
             Outcome::Infra => "QEMU stopped for a reason of the host's; no verdict",
@@ -239,7 +244,7 @@ pub fn restore(target: &mut LiveTarget, tag: &str, loadable: bool) -> Result<()>
 }
 
 /// Goes back to a snapshot, from whatever state the guest is in, and leaves it stopped.
-fn load(target: &mut LiveTarget, tag: &str) -> Result<()> {
+pub fn load(target: &mut LiveTarget, tag: &str) -> Result<()> {
     target.load_snapshot(tag).map_err(|error| {
         let code = if matches!(error, TargetError::Refused { .. }) { Code::Usage } else { Code::GuestLost };
         exit_error(code, error.to_string())
@@ -391,8 +396,10 @@ fn judge(watcher: &mut Watcher, end: Option<&str>, heard: &[u8], reference: &[u8
     let reset = watcher.evidence.events.iter().any(|event| {
         event.event == "SHUTDOWN" && event.data.get("reason").and_then(|r| r.as_str()) == Some("guest-reset")
     });
+    let storm = watcher.evidence.events.iter().any(|event| event.event == EXCEPTION_STORM);
     match health {
         Health::Crashed(_) if reset && watcher.evidence.panic.is_none() => Outcome::Reset,
+        Health::Crashed(_) if storm && watcher.evidence.panic.is_none() => Outcome::Storm,
         Health::Crashed(_) => Outcome::Panic,
         Health::Off(_) => Outcome::Off,
         Health::Infra(_) => Outcome::Infra,
@@ -435,6 +442,13 @@ mod tests {
         assert_eq!(judged(&[panic], Some("guest-reset"), "x"), Outcome::Panic);
         assert_eq!(judged(&[], Some("guest-reset"), "x"), Outcome::Reset);
         assert_eq!(judged(&[], Some("guest-shutdown"), "x"), Outcome::Off);
+        let mut watcher = Watcher::new(None);
+        watcher.evidence.events.push(LoggedEvent {
+            event: EXCEPTION_STORM.to_owned(),
+            data: serde_json::Value::Null,
+            host_time: String::new(),
+        });
+        assert_eq!(judge(&mut watcher, Some("crashed"), b"x", b"as ever", true), Outcome::Storm);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::cache::{self, MadeFrom, Product, Request, SourceRecord};
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::{Kernel, Lab, Origin};
 use crate::source::{self, Want};
 use crate::{digest, host, proc, progress};
@@ -222,7 +223,10 @@ fn with_image_digest(lane: &Lane<'_>, request: &Request, work: &Path) -> Result<
 
 fn kernel_tree(dir: &Path) -> Result<PathBuf> {
     if !dir.join("Kbuild").is_file() || !dir.join("scripts/kconfig/merge_config.sh").is_file() {
-        bail!("{} is no Linux source tree: it has no Kbuild or no scripts/kconfig", dir.display());
+        bail!(exit_error(
+            Code::Usage,
+            format!("{} is no Linux source tree: it has no Kbuild or no scripts/kconfig", dir.display())
+        ));
     }
     Ok(dir.to_owned())
 }
@@ -277,11 +281,14 @@ fn refuse_configured(tree: &Path) -> Result<()> {
     let Some(found) = [".config", "include/config"].into_iter().find(|name| tree.join(name).exists()) else {
         return Ok(());
     };
-    bail!(
-        "{} was configured in place (it has {found}), and a build outside of it is refused then; build from a \
+    bail!(exit_error(
+        Code::Usage,
+        format!(
+            "{} was configured in place (it has {found}), and a build outside of it is refused then; build from a \
          clean copy (`git worktree add` makes one), or build it yourself and give --kernel-image and --vmlinux",
-        tree.display()
-    )
+            tree.display()
+        )
+    ))
 }
 
 /// The kernel's own script; `-m` leaves the dependencies to olddefconfig.
@@ -335,8 +342,13 @@ fn read(path: &Path) -> Result<String> {
 
 /// `--config-only`: merges the options that a guest of the lab needs into a tree of the user's.
 pub fn config_only(lane: &Lane<'_>) -> Result<()> {
-    let Some(dir) = &lane.args.kernel_src else { bail!("--config-only needs --kernel-src DIR") };
-    let dir = dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?;
+    let Some(dir) = &lane.args.kernel_src else {
+        bail!(exit_error(Code::Usage, "--config-only needs --kernel-src DIR"))
+    };
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", dir.display()))
+        .exit_with(Code::Usage)?;
     let tree = kernel_tree(&dir)?;
     let flags = &make_flags(lane, lane.args.llvm);
     let config = tree.join(".config");
@@ -402,9 +414,10 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
 }
 
 fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> {
-    let size = fs::metadata(image).with_context(|| format!("cannot read {}", image.display()))?.len();
+    let found = fs::metadata(image).with_context(|| format!("cannot read {}", image.display()));
+    let size = found.exit_with(Code::Usage)?.len();
     if !image.is_file() || size < 1 << 16 {
-        bail!("{} is no kernel: it has {size} bytes", image.display());
+        bail!(exit_error(Code::Usage, format!("{} is no kernel: it has {size} bytes", image.display())));
     }
     let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
     if let Some(path) = &vmlinux {

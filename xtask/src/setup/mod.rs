@@ -20,6 +20,7 @@ use xshell::{Shell, cmd};
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::{ArchLab, Lab, Origin, Ready, arch_option};
 use crate::proc::{self, Runner};
 use crate::{host, paths};
@@ -41,7 +42,7 @@ Examples:
   cargo xtask setup kernel --kernel-src ~/linux --config-only
                                             merge the 9p and PCI options into ~/linux/.config
 
-Exit codes: 0 all is there, 1 a step failed, 2 wrong command line, 130 interrupted.")]
+Exit codes: 0 all is there, 1 a step failed, 2 wrong command line or input, 130 interrupted.")]
 pub struct Args {
     /// Build only these
     #[arg(value_name = "STEP")]
@@ -198,10 +199,13 @@ fn check_options(args: &Args, steps: &[Step]) -> Result<()> {
     ];
     for (option, step, is_given) in given {
         if is_given && !steps.contains(&step) {
-            bail!(
-                "{option} is about the step `{0}`, which is not among those to run; add `{0}`",
-                step.name()
-            );
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "{option} is about the step `{0}`, which is not among those to run; add `{0}`",
+                    step.name()
+                )
+            ));
         }
     }
     Ok(())
@@ -243,7 +247,8 @@ impl Lane<'_> {
             if let Some(value) = value {
                 let full = value
                     .canonicalize()
-                    .with_context(|| format!("--{name}: cannot find {}", value.display()))?;
+                    .with_context(|| format!("--{name}: cannot find {}", value.display()))
+                    .exit_with(Code::Usage)?;
                 chosen.insert(name.to_owned(), full.to_string_lossy().into_owned());
             }
             Ok(())
@@ -282,12 +287,15 @@ impl Lane<'_> {
             if let Some(value) = remembered.get(name)
                 && !Path::new(value).exists()
             {
-                bail!(
-                    "{} was set up with --{name} {value}, which is gone; give another, or forget it with \
+                bail!(exit_error(
+                    Code::Usage,
+                    format!(
+                        "{} was set up with --{name} {value}, which is gone; give another, or forget it with \
                      `cargo xtask setup {} --reset`",
-                    step.human(),
-                    step.name()
-                );
+                        step.human(),
+                        step.name()
+                    )
+                ));
             }
         }
         Ok(remembered)

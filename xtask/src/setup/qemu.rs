@@ -17,6 +17,8 @@ use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::cache::{self, MadeFrom, Product, Request};
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::interrupt::Interrupted;
 use crate::lab::{Lab, Origin, Qemu};
 use crate::source::{self, Tree, Want};
 use crate::{digest, host, proc, progress};
@@ -318,7 +320,10 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
 
 /// Takes a QEMU that was not built here, after a look at what it can do.
 fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()> {
-    let version = version(program)?;
+    let version = match version(program) {
+        Err(error) if !error.is::<Interrupted>() => return Err(error).exit_with(Code::Usage),
+        other => other?,
+    };
     let abilities = abilities(lane.arch, program)?;
     let machine = format!("machine:{}", lane.arch.machine);
     for (ability, why) in [
@@ -328,18 +333,22 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         ("device:virtio-blk-pci", "it cannot give the guest a disk"),
     ] {
         if !abilities.iter().any(|found| found == ability) {
-            bail!("{} does not offer {ability}: {why}; give another --qemu-bin", program.display());
+            bail!(exit_error(
+                Code::Usage,
+                format!("{} does not offer {ability}: {why}; give another --qemu-bin", program.display())
+            ));
         }
     }
     let folders = ask(program, &["-L", "help"])?;
     for name in lane.arch.firmware {
         if !folders.lines().any(|folder| Path::new(folder.trim()).join(name).is_file()) {
-            bail!(
+            let text = format!(
                 "{} finds no {name}, without which no {} guest starts; it looks into {}",
                 program.display(),
                 lane.arch,
                 folders.lines().collect::<Vec<_>>().join(", ")
             );
+            bail!(exit_error(Code::Usage, text));
         }
     }
     let beside = program.with_file_name("qemu-img");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A trial's record.
-fn trial(args: &[&str]) -> Value {
+pub fn trial(args: &[&str]) -> Value {
     let output = ok(&[&["campaign", "trial", "--json"], args].concat());
     json_lines(&output)[0]["trial"].clone()
 }
@@ -98,6 +98,20 @@ fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
         assert_eq!(record["end_ns"], records[0]["end_ns"], "{record}");
         assert_eq!(record["state"]["ram"], records[0]["state"]["ram"], "{record}");
     }
+    // The same in a guest that is only injected into: it is over, and nobody waits for it.
+    let address = records[0]["address"].as_str().unwrap();
+    let inject = ["inject", "ram", "--address", address, "--mask", &mask, "--fresh", "--workload", "sha256"];
+    let (code, said) = fails(&inject);
+    assert!(code == 4 && said.contains("an exception storm"), "{code}: {said}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_kernel_that_waits_for_ever_for_a_lock_is_a_hang() {
+    let record = trial(&["--at", "20ms", "--ram", "jiffies_lock:0"]);
+    assert_eq!((&record["outcome"], &record["end"]), (&"hang".into(), &Value::Null), "{record}");
+    let window = record["end_ns"].as_u64().zip(record["flip_ns"].as_u64()).map(|(end, flip)| end - flip);
+    assert!(window.is_some_and(|window| window > 500_000_000), "{record}");
 }
 
 #[test]

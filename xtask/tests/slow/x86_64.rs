@@ -3,6 +3,7 @@
 //! What does not depend on the architecture is tested on the default one.
 
 use super::campaigns::{Campaign, results};
+use super::trials::trial;
 use super::*;
 
 const ARCH: [&str; 2] = ["--arch", "x86_64"];
@@ -92,6 +93,13 @@ fn runs_of_an_x86_64_guest_are_the_same_bit_for_bit() {
     let args = ["bench", "determinism", "--workload", "fs", "--at", "10ms,50ms,300ms", "--json"];
     let rows: Vec<Value> = serde_json::from_slice(&ok(&[&args[..], &ARCH].concat()).stdout).unwrap();
     assert_eq!((&rows[0]["identical"], &rows[0]["checkpoints"]), (&true.into(), &3.into()), "{rows:?}");
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn an_x86_64_kernel_that_waits_for_ever_for_a_lock_is_a_hang() {
+    let record = trial(&[&["--at", "20ms", "--ram", "jiffies_lock:0"], &ARCH[..]].concat());
+    assert_eq!((&record["outcome"], &record["end"]), (&"hang".into(), &Value::Null), "{record}");
 }
 
 #[test]

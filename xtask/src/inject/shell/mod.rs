@@ -442,7 +442,11 @@ impl Shell {
             Some("s" | "stop") => return self.halt(),
             Some("loadvm") => {
                 self.halt()?;
-                hmp(&mut self.session.target, text)?;
+                match text.split_whitespace().nth(1) {
+                    // From whatever state it is in, one that has ended among them.
+                    Some(tag) => snap::load(&mut self.session.target, tag)?,
+                    None => hmp(&mut self.session.target, text)?,
+                }
                 self.watcher = Watcher::new(self.session.run.as_ref());
                 return self.time();
             }

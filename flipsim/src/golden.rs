@@ -637,10 +637,11 @@ fn difference(first: &Pass, second: &Pass) -> Option<Difference> {
 pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
     let mut parts = Vec::new();
     if one.virtual_ns != other.virtual_ns || one.instructions != other.instructions {
-        parts.push(format!(
-            "clocks ({} ns, {:?} instructions; {} ns, {:?})",
-            one.virtual_ns, one.instructions, other.virtual_ns, other.instructions
-        ));
+        let clock = |state: &StateDigest| match state.instructions {
+            Some(count) => format!("{} ns, {count} instructions", state.virtual_ns),
+            None => format!("{} ns", state.virtual_ns),
+        };
+        parts.push(format!("clocks ({}; {})", clock(one), clock(other)));
     }
     if one.ram != other.ram {
         let pages = pages_between(one, other);

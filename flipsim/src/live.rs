@@ -104,8 +104,6 @@ pub struct LiveTarget {
     /// [`WALL_TIME`]. A guest for which no time passes would run for ever.
     wall: Option<Duration>,
     was_running: bool,
-    /// An exception storm stops it.
-    pub(crate) stops_at_storms: bool,
 }
 
 impl LiveTarget {
@@ -192,7 +190,6 @@ impl LiveTarget {
             interrupted: || false,
             wall: None,
             was_running,
-            stops_at_storms: false,
         };
         if let Ok(Some(clock)) = target.clock() {
             target.icount = clock.icount;
@@ -455,10 +452,6 @@ impl LiveTarget {
     /// QEMU is lost.
     pub fn release(&mut self) -> Result<(), TargetError> {
         self.disarm();
-        if std::mem::take(&mut self.stops_at_storms) {
-            // One that cannot be told so any more is lost, and the stub says so below.
-            let _ = self.limit_exceptions(0);
-        }
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
         let Err(error) = result else { return Ok(()) };

@@ -284,18 +284,23 @@ impl LiveTarget {
         self.ask("query-state-digest", json!({ "if-ram": ram }))
     }
 
-    /// From now on, until the guest is let go, an exception storm stops it, with the event
-    /// [`EXCEPTION_STORM`].
+    /// From now on an exception storm stops the guest, with the event [`EXCEPTION_STORM`].
     ///
     /// # Errors
     /// QEMU refuses, as without the exact clock, or is lost.
     pub fn stop_at_storms(&mut self) -> Result<(), MarkError> {
-        self.limit_exceptions(STORM)?;
-        self.stops_at_storms = true;
-        Ok(())
+        self.limit_exceptions(STORM)
     }
 
-    pub(crate) fn limit_exceptions(&mut self, exceptions: u32) -> Result<(), MarkError> {
+    /// From now on none does, as from the start.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn let_storms_be(&mut self) -> Result<(), MarkError> {
+        self.limit_exceptions(0)
+    }
+
+    fn limit_exceptions(&mut self, exceptions: u32) -> Result<(), MarkError> {
         let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
         qmp.execute("set-exception-limit", json!({ "exceptions": exceptions }))?;
         Ok(())

@@ -124,6 +124,8 @@ impl GuestChoice {
 pub struct Session {
     arch: Arch,
     pub target: LiveTarget,
+    /// An exception storm stops the guest for as long as it is held.
+    watches_storms: bool,
     pub hold: Option<Hold>,
     pub map: MemoryMap,
     pub symbols: Option<SymbolMap>,
@@ -205,7 +207,8 @@ impl Session {
             }
             hold.note(&HoldNote { was_running: target.was_running(), ..HoldNote::default() })?;
         }
-        if target.can_stop_at_storms() {
+        let watches_storms = target.can_stop_at_storms();
+        if watches_storms {
             // No time passes for a guest that is in one, or next to none, and it would be waited for in vain.
             target.stop_at_storms().exit_with(Code::GuestLost)?;
         }
@@ -224,7 +227,7 @@ impl Session {
         for line in map.disagreements() {
             eprintln!("warning: {line}");
         }
-        Ok(Session { arch, target, hold, map, symbols, symbols_missing, run, fresh })
+        Ok(Session { arch, target, watches_storms, hold, map, symbols, symbols_missing, run, fresh })
     }
 
     /// Whether times are exact.
@@ -259,6 +262,11 @@ impl Session {
 
     /// Lets go of the guest; a fresh one is stopped.
     pub fn release(&mut self) -> Result<(), TargetError> {
+        if self.watches_storms && self.fresh.is_none() {
+            self.watches_storms = false;
+            // A guest that cannot be told any more is lost, which is said below.
+            let _ = self.target.let_storms_be();
+        }
         let released = self.target.release();
         if let Some(guest) = self.fresh.take() {
             // Nobody else knows of it, and its watcher ends with us in any case.

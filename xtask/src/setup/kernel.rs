@@ -272,6 +272,12 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chose
     }
     check(tree, lane.arch, &work.join(".config"), &fragments)?;
     step.done();
+    if chosen.get("kernel-config").is_some() {
+        let own = read_fragments(&self::fragments(lane, lane.arch.fragments)?)?;
+        if let Some(note) = lacking(&own, &Config::parse(&read(&work.join(".config"))?)) {
+            eprintln!("  note: {note}");
+        }
+    }
     cache::write_atomically(&marker, wanted.as_bytes())
 }
 
@@ -299,6 +305,21 @@ fn merge(tree: &Path, out: &Path, fragments: &[PathBuf]) -> Result<Command> {
         cmd!(sh, "sh scripts/kconfig/merge_config.sh -m -O {out} {config} {fragments...}").into();
     command.current_dir(tree);
     Ok(command)
+}
+
+/// What the lab's own kernel has switched on and this one has not: without its console, say, a guest says nothing.
+fn lacking(own: &[Fragment], config: &Config) -> Option<String> {
+    let dropped = kconfig::check(own, config);
+    let on = dropped.iter().filter(|dropped| dropped.wanted == kconfig::Value::Yes);
+    let names: Vec<&str> = on.map(|dropped| dropped.symbol.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "this configuration lacks {} that the lab's own kernel has; if the guest says nothing, or does not find its \
+             root, it may be one of them: {}",
+            if names.len() == 1 { "an option".to_owned() } else { format!("{} options", names.len()) },
+            names.join(" ")
+        )
+    })
 }
 
 /// An error that names every line of the fragments that is not in the final configuration, with the
@@ -474,5 +495,18 @@ mod tests {
     fn a_folder_that_is_no_kernel_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(kernel_tree(dir.path()).unwrap_err().to_string().contains("no Linux source tree"));
+    }
+
+    #[test]
+    fn a_configuration_without_a_console_is_told() {
+        let own = Fragment::parse(
+            "x",
+            "CONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_HZ=250\nCONFIG_IPV6=n\nCONFIG_TTY=y\n",
+        )
+        .unwrap();
+        let config = Config::parse("CONFIG_TTY=y\nCONFIG_IPV6=y\n");
+        let note = lacking(&[own], &config).unwrap();
+        assert!(note.contains("lacks an option") && note.ends_with(": SERIAL_8250_CONSOLE"), "{note}");
+        assert_eq!(lacking(&[], &config), None);
     }
 }

@@ -99,8 +99,8 @@ fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
         assert_eq!(record["state"]["ram"], records[0]["state"]["ram"], "{record}");
     }
     // The same in a guest that is only injected into: it is over, and nobody waits for it.
-    let address = records[0]["address"].as_str().unwrap();
-    let inject = ["inject", "ram", "--address", address, "--mask", &mask, "--fresh", "--workload", "sha256"];
+    let address = format!("{:#x}", records[0]["plan"]["fault"]["address"].as_u64().unwrap());
+    let inject = ["inject", "ram", "--address", &address, "--mask", &mask, "--fresh", "--workload", "sha256"];
     let (code, said) = fails(&inject);
     assert!(code == 4 && said.contains("an exception storm"), "{code}: {said}");
 }

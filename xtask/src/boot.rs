@@ -858,14 +858,14 @@ fn list(all: bool, json: bool) -> Result<()> {
             run.remove_sockets();
         }
         if running || all {
-            rows.push((run, record, running));
+            let state = if running { state_of(&run) } else { "ended" };
+            rows.push((run, record, running, state));
         }
     }
     if json {
         let values: Vec<_> = rows
             .iter()
-            .map(|(run, record, running)| {
-                let state = if *running { state_of(run) } else { "ended" };
+            .map(|(run, record, running, state)| {
                 serde_json::json!({ "running": running, "state": state, "folder": run.path(), "guest": record })
             })
             .collect();
@@ -875,8 +875,7 @@ fn list(all: bool, json: bool) -> Result<()> {
     if rows.is_empty() {
         outln!("no guest is running; start one with `cargo xtask boot --headless`");
     }
-    for (run, record, running) in rows {
-        let state = if running { state_of(&run) } else { "ended" };
+    for (run, record, _, state) in rows {
         outln!(
             "{:10} {state:8} {:8} {:>9}  {:8} since {:.0}  {}",
             record.name,

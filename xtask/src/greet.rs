@@ -2,9 +2,6 @@
 //!
 //! Invariant: it changes nothing, and what cannot be read is said, not fatal: a newcomer's first line.
 
-use std::path::PathBuf;
-use std::time::SystemTime;
-
 use anyhow::Result;
 use flipsim::arch::Arch;
 use flipsim::campaign::Store;
@@ -61,13 +58,8 @@ fn guests() -> Result<Vec<String>> {
 }
 
 fn campaigns() -> Result<(usize, Option<Campaign>)> {
-    let entries = std::fs::read_dir(paths::lab_dir()?.join("campaigns")).into_iter().flatten().flatten();
-    let mut files: Vec<(SystemTime, PathBuf)> = entries
-        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    let last = files.last().and_then(|(_, path)| {
+    let files = crate::campaign::files_in(&paths::lab_dir()?.join("campaigns"));
+    let last = files.last().and_then(|path| {
         let status = Store::open_readonly(path).ok()?.status().ok()?;
         let name = path.file_stem()?.to_str()?.to_owned();
         Some(Campaign { name, done: status.done, trials: status.trials, running: status.running })

@@ -11,7 +11,7 @@ use flipsim::units::format_size;
 use xshell::{Shell, cmd};
 
 use crate::cache::{self, Cache};
-use crate::exit::{Code, ExitWith, exit_error};
+use crate::exit::{Code, ExitWith};
 use crate::lab::Lab;
 use crate::proc::{self, Runner};
 use crate::progress::Step;
@@ -56,7 +56,7 @@ Exit codes: 0 DST is there and equal to SRC, 1 it failed, 2 SRC or DST cannot be
 pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Convert { src, dst, force, dry_run } => {
-            kinds(src, dst, *force)?;
+            kinds(src, dst, *force).exit_with(Code::Usage)?;
             let cache = if *dry_run { Cache::look()? } else { Cache::open()? };
             let runner = Runner::new(*dry_run, cache.logs());
             let img = qemu_img()?;
@@ -120,8 +120,7 @@ fn refuse_other_files(path: &Path) -> Result<()> {
 
 /// The kinds of `src` and of `dst`, where the one can be made from the other.
 fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
-    let usage = |text: String| exit_error(Code::Usage, text);
-    let from = kind_of(src).exit_with(Code::Usage)?;
+    let from = kind_of(src)?;
     let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
         (_, Some("qcow2")) => Kind::Qcow2,
         (Kind::Raw, Some("raw" | "img")) => Kind::Raw,
@@ -129,29 +128,29 @@ fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
         (Kind::Qcow2, _) => Kind::Raw,
     };
     if from == Kind::Qcow2 {
-        refuse_other_files(src).exit_with(Code::Usage)?;
+        refuse_other_files(src)?;
     }
     if from == to {
-        bail!(usage(format!(
+        bail!(
             "{} is a {} image already; name a DST that asks for the other kind",
             src.display(),
             from.name()
-        )));
+        );
     }
     if let (Ok(a), Ok(b)) = (src.canonicalize(), dst.canonicalize())
         && a == b
     {
-        bail!(usage(format!("SRC and DST are the same file: {}", src.display())));
+        bail!("SRC and DST are the same file: {}", src.display());
     }
     if dst.is_dir() {
-        bail!(usage(format!("{} is a folder; name the image to make", dst.display())));
+        bail!("{} is a folder; name the image to make", dst.display());
     }
     if dst.exists() && !force {
-        bail!(usage(format!("{} is there already; --force replaces it", dst.display())));
+        bail!("{} is there already; --force replaces it", dst.display());
     }
     let parent = dst.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
-        bail!(usage(format!("there is no folder {} to put the image into", parent.display())));
+        bail!("there is no folder {} to put the image into", parent.display());
     }
     Ok((from, to))
 }

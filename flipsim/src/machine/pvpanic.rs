@@ -23,14 +23,16 @@ pub fn is_driven(qmp: &mut QmpClient, arch: &Arch) -> Result<Option<bool>, QmpEr
 }
 
 fn driven(buses: &Value) -> Option<bool> {
-    let each = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let devices = each(buses).into_iter().flat_map(|bus| each(&bus["devices"]));
-    let is_it = |device: &Value| {
+    fn each(value: &Value) -> impl Iterator<Item = &Value> {
+        value.as_array().into_iter().flatten()
+    }
+    let mut devices = each(buses).flat_map(|bus| each(&bus["devices"]));
+    let is_it = |device: &&Value| {
         (device["id"]["vendor"].as_u64(), device["id"]["device"].as_u64()) == (Some(ID.0), Some(ID.1))
     };
-    let device = devices.into_iter().find(is_it)?;
+    let device = devices.find(is_it)?;
     // A region that nobody has switched on is at -1.
-    Some(each(&device["regions"]).iter().any(|region| region["address"].as_i64().is_some_and(|at| at > 0)))
+    Some(each(&device["regions"]).any(|region| region["address"].as_i64().is_some_and(|at| at > 0)))
 }
 
 #[cfg(test)]

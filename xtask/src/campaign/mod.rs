@@ -14,7 +14,8 @@ mod stats;
 mod status;
 mod trial;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use flipsim::campaign::StoreError;
@@ -68,25 +69,29 @@ pub fn store_error(error: StoreError) -> anyhow::Error {
     }
 }
 
+/// The files of campaigns in a folder, the one that was written to last at the end. A folder that cannot be read
+/// has none.
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, PathBuf)> = entries
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
 /// The campaigns that there are beside one that is not, for who has misremembered a name.
 fn known(path: &Path) -> String {
     // Elsewhere a campaign is named by its file.
     let by_name = paths::lab_dir().is_ok_and(|lab| path.parent() == Some(&lab.join("campaigns")));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut files: Vec<(std::time::SystemTime, String)> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
-        .filter_map(|entry| {
-            let name = match by_name {
-                true => entry.path().file_stem()?.to_str()?.to_owned(),
-                false => entry.path().display().to_string(),
-            };
-            Some((entry.metadata().ok()?.modified().ok()?, name))
-        })
-        .collect();
-    files.sort();
-    let names: Vec<&str> = files.iter().rev().take(8).map(|(_, name)| name.as_str()).collect();
+    let files = files_in(folder);
+    let name = |path: &PathBuf| match by_name {
+        true => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        false => path.display().to_string(),
+    };
+    let names: Vec<String> = files.iter().rev().take(8).map(name).collect();
     match (names.as_slice(), files.len()) {
         ([], _) => "; `cargo xtask campaign new` makes one".to_owned(),
         (names, all) if all > names.len() => format!("; the last ones are: {}", names.join(", ")),

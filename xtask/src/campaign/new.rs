@@ -154,6 +154,13 @@ pub fn run(args: &Args) -> Result<()> {
         .map_err(run_error)?;
     let names = GuestNames::read(&prepared.template, &mut runner)?;
     let spaces = spaces(&spec, &prepared, &names, &mut runner)?;
+    let lacks = match runner.guest.target().qmp() {
+        Some(qmp) => {
+            let template = &prepared.template;
+            crate::boot::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
+        }
+        None => Vec::new(),
+    };
     drop(runner);
     let golden = &prepared.golden;
     let length = VirtualNs(golden.end().0 - golden.begin().0);
@@ -183,7 +190,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
-    for line in &names.lacks {
+    for line in &lacks {
         outln!("note: {line}");
     }
     if let Some(difference) = &golden.difference {

@@ -178,8 +178,6 @@ pub struct GuestNames {
     pub symbols: Option<SymbolMap>,
     /// Why there are none.
     pub symbols_missing: Option<String>,
-    /// What the guest lacks that a lab guest has, and what is done without it.
-    pub lacks: Vec<&'static str>,
 }
 
 impl GuestNames {
@@ -205,12 +203,7 @@ impl GuestNames {
             Ok(symbols) => (Some(symbols), None),
             Err(why) => (None, Some(why)),
         };
-        let arch = &plan.spec.arch;
-        let lacks = match target.qmp() {
-            Some(qmp) => crate::boot::lacks(template.iomem().is_some(), qmp, arch)?,
-            None => Vec::new(),
-        };
-        Ok(GuestNames { map, symbols, symbols_missing, lacks })
+        Ok(GuestNames { map, symbols, symbols_missing })
     }
 
     /// For records.

@@ -13,7 +13,7 @@ use flipsim::stats::fit::FitPerMbit;
 
 use super::new::path_of;
 use super::show::{self, Intervals};
-use crate::exit::{Code, ExitWith};
+use super::store_error;
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -116,7 +116,7 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
+    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
     let mut options = args.intervals.options();
     options.top = args.top;
     let summary = Summary::new(&store, &options)?;

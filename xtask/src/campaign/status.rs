@@ -10,6 +10,7 @@ use flipsim::report::look::visible;
 
 use super::new::path_of;
 use super::show::Intervals;
+use super::store_error;
 use crate::exit::{Code, ExitWith};
 use crate::paths;
 
@@ -33,7 +34,7 @@ pub struct Args {
 
 /// Runs `campaign status`.
 pub fn run(args: &Args) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
+    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
     if !args.json {
         return show(&store, args.intervals);
     }
@@ -96,7 +97,7 @@ pub struct ExportArgs {
 
 /// Runs `campaign export`.
 pub fn export(args: &ExportArgs) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).exit_with(Code::Usage)?;
+    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
     for row in store.results() {
         let row = row?;
         let trial = &row.trial;

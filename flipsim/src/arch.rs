@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::glob_matches;
+use crate::text::glob_matches;
 
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]

@@ -64,30 +64,18 @@
 //! And for all of them [`units`], values that cannot be mixed up, and [`testing`], scripted QEMUs and made-up
 //! campaigns.
 
-pub mod ability;
 pub mod arch;
 pub mod campaign;
-pub mod causes;
-pub mod classify;
-pub mod clone;
+pub mod console;
 pub mod fault;
-pub mod gdb;
-pub mod golden;
 pub mod kconfig;
-pub mod live;
 pub mod machine;
-pub mod mark;
 pub mod memory;
-pub mod net;
-pub mod qmp;
-pub mod record;
 pub mod report;
-pub mod schedule;
-pub mod state;
 pub mod stats;
-pub mod symbols;
 pub mod target;
-pub mod template;
 pub mod testing;
+pub mod text;
 pub mod trial;
 pub mod units;
+pub mod wire;

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 /// A guest physical address, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -229,6 +232,17 @@ pub fn format_duration(duration: Duration) -> String {
             format!("{} h {:02} min", minutes / 60, minutes % 60)
         }
     }
+}
+
+/// How exactly the time of a flip is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// The guest was stopped at the virtual time asked for.
+    #[default]
+    Exact,
+    /// The guest was stopped when the host got to it.
+    Approximate,
 }
 
 #[cfg(test)]

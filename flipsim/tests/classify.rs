@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flipsim::classify::{
+use flipsim::console::classify::{
     Classification, Classifier, Kind, MAX_FINDINGS, Outcome, STORM, classify, classify_reader,
 };
 use proptest::prelude::*;

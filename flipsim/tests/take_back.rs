@@ -16,9 +16,9 @@ use flipsim::campaign::spec::{Place, StratumSpec};
 use flipsim::campaign::store::{Shard, golden_digest};
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
 use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RegSpace};
-use flipsim::golden::{Golden, GoldenOptions, Window};
-use flipsim::machine::run::ProcessId;
-use flipsim::template::Template;
+use flipsim::machine::folder::ProcessId;
+use flipsim::trial::golden::{Golden, GoldenOptions, Window};
+use flipsim::trial::template::Template;
 use flipsim::trial::{Names, TrialOptions, TrialRecord};
 use flipsim::units::VirtualNs;
 

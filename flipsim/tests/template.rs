@@ -13,12 +13,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use flipsim::clone::{CloneGuest, CloneOptions};
 use flipsim::fault::{Fault, flip};
-use flipsim::machine::run::ProcessId;
-use flipsim::state::State;
+use flipsim::machine::folder::ProcessId;
 use flipsim::target::Target;
-use flipsim::template::{self, MakeOptions, Template, TemplateError};
+use flipsim::target::state::State;
+use flipsim::trial::clone::{CloneGuest, CloneOptions};
+use flipsim::trial::template::{self, MakeOptions, Template, TemplateError};
 use flipsim::units::{GuestPhys, VirtualNs};
 use sha2::{Digest, Sha256};
 

@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 
 use super::size::Size;
 use super::spec::{CampaignSpec, Sharing, SpecError, Times};
-use crate::fault::{Fault, FaultRng, FaultSpace, fault_rng, hex_value};
+use crate::fault::{Fault, FaultRng, FaultSpace, fault_rng};
 use crate::stats::StatsError;
+use crate::text::hex_value;
 use crate::trial::TrialPlan;
 use crate::units::VirtualNs;
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::store::{Recorded, Shard, Store, StoreError};
-use crate::golden::{Golden, RunError};
-use crate::template::Template;
+use crate::trial::golden::{Golden, RunError};
+use crate::trial::template::Template;
 use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
 
 /// How a campaign is carried out.

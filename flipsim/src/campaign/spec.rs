@@ -13,9 +13,9 @@ use toml::Spanned;
 
 use super::size::Size;
 use crate::fault::{Pattern, random_seed};
-use crate::golden::Window;
 use crate::memory::PhysRange;
 use crate::stats::{Confidence, Share};
+use crate::trial::golden::Window;
 use crate::trial::{Restore, TrialOptions};
 use crate::units::{BitIndex, VirtualNs, parse_duration, parse_number, parse_virtual};
 

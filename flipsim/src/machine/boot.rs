@@ -9,13 +9,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::machine::console::{ConsoleTail, Marker, marker};
-use crate::machine::run::{RunDir, RunError};
-use crate::machine::signals::{Approach, Next, Signals};
+use crate::console::signals::{Approach, Next, Signals};
+use crate::console::{ConsoleTail, Marker, marker};
+use crate::machine::folder::{RunDir, RunError};
 use crate::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
-use crate::net::Endpoint;
 use crate::target::{Target, TargetError};
 use crate::units::VirtualNs;
+use crate::wire::net::Endpoint;
 
 /// A guest that did not get to the quiescent point.
 #[derive(Debug, thiserror::Error)]

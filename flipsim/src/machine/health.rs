@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use crate::classify::Kind;
-use crate::machine::console::{Done, Marker};
+use crate::console::classify::Kind;
+use crate::console::{Done, Marker};
 use crate::machine::watch::LoggedEvent;
-use crate::mark::EXCEPTION_STORM;
+use crate::target::marks::EXCEPTION_STORM;
 
 /// What is known of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::console::marker;
+    use crate::console::marker;
 
     fn evidence(lines: &[&str], events: &[(&str, &str)]) -> Health {
         let mut evidence = Evidence::default();

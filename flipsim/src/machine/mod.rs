@@ -4,11 +4,9 @@
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
 pub mod boot;
-pub mod console;
+pub mod folder;
 pub mod health;
 pub mod process;
 pub mod pvpanic;
-pub mod run;
-pub mod signals;
 pub mod spec;
 pub mod watch;

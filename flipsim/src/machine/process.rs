@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::machine::run::{ProcessId, RunDir};
+use crate::machine::folder::{ProcessId, RunDir};
 use crate::machine::spec::{Console, MachineSpec};
-use crate::net::Timeouts;
-use crate::qmp::QmpClient;
+use crate::wire::net::Timeouts;
+use crate::wire::qmp::QmpClient;
 
 /// How long QEMU may take until its monitor answers.
 const MONITOR_WAIT: Duration = Duration::from_secs(20);

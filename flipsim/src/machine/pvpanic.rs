@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::arch::Arch;
-use crate::qmp::{QmpClient, QmpError};
+use crate::wire::qmp::{QmpClient, QmpError};
 
 /// Vendor and device of `pvpanic-pci`.
 const ID: (u64, u64) = (0x1b36, 0x0011);

@@ -15,8 +15,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::machine::run::RunDir;
-use crate::qmp::QmpClient;
+use crate::machine::folder::RunDir;
+use crate::wire::qmp::QmpClient;
 
 /// The file of events in the run folder, a JSON line each.
 pub const EVENTS: &str = "events.jsonl";

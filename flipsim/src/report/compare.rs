@@ -11,10 +11,10 @@ use serde::Serialize;
 use super::svg::percent;
 use crate::campaign::summary::{Class, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, TrialId};
-use crate::record::Timing;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
+use crate::units::Timing;
 
 /// The version of a comparison's keys.
 pub const FORMAT: u32 = 1;

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary};
-use crate::fault::{Fault, hex_value};
-use crate::record::Timing;
+use crate::fault::Fault;
+use crate::text::hex_value;
 use crate::trial::{Outcome, Restore};
+use crate::units::Timing;
 
 /// The version of the columns.
 pub const FORMAT: u32 = 1;

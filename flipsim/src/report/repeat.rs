@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::campaign::CampaignSpec;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{Sharing, Times, format_pattern};
-use crate::golden::Window;
 use crate::trial::Restore;
+use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
 fn text(value: &str) -> String {

@@ -140,7 +140,7 @@ fn what_makes_a_comparison_unfair_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut one = spec(60);
     let mut a = create(&folder.path().join("a.sqlite"), &one).unwrap();
-    one.window = crate::golden::Window::Time(crate::units::VirtualNs(5));
+    one.window = crate::trial::golden::Window::Time(crate::units::VirtualNs(5));
     one.pattern = crate::fault::Pattern::Adjacent(2);
     one.guest = serde_json::json!({ "workload": "fs" });
     one.trial.hang_factor = 2.0;

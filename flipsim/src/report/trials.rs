@@ -16,9 +16,10 @@ use super::map::Spot;
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, TrialId};
-use crate::fault::{Fault, hex_value};
-use crate::record::Timing;
+use crate::fault::Fault;
+use crate::text::hex_value;
 use crate::trial::{Outcome, TrialRecord};
+use crate::units::Timing;
 
 /// So many trials have details.
 const DETAILS: usize = 400;

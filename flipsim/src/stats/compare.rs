@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::{Estimate, Interval, Observed, float};
+use super::{Estimate, Interval, Observed};
+use crate::stats::quantity::float;
 
 /// a − b, with the interval that is put together from theirs:
 /// d − √((a − l₁)² + (u₂ − b)²) to d + √((u₁ − a)² + (b − l₂)²).

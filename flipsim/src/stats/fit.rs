@@ -3,12 +3,13 @@
 //! A campaign says which share of the flips becomes a failure; how many flips there are is an
 //! assumption from elsewhere, a measurement of the memory's makers or of a test in a beam.
 //!
-//! Invariant: rates of upsets are converted here and read in [`crate::schedule`], nowhere else.
+//! Invariant: rates of upsets are converted here and read in [`crate::fault::schedule`], nowhere else.
 
 use serde::Serialize;
 
 use super::{Estimate, Interval, StatsError};
-use crate::schedule::{Mission, UpsetRate};
+use crate::fault::schedule::{Mission, UpsetRate};
+use crate::stats::quantity::float;
 
 /// Bits of a megabit, as memories are sold: 2^20.
 const MBIT: f64 = (1u64 << 20) as f64;
@@ -114,7 +115,7 @@ pub fn mission_outlook(mission: &Mission, field_seconds: f64, class: Estimate) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::parse_field_time;
+    use crate::fault::schedule::parse_field_time;
     use crate::stats::{Confidence, Observed};
 
     #[test]

@@ -3,7 +3,8 @@
 //! Invariant: an interval lies in [0, 1] and contains k/n.
 
 use super::special::beta_quantile;
-use super::{Confidence, Estimate, Interval, Observed, SpaceSize, float};
+use super::{Confidence, Estimate, Interval, Observed, SpaceSize};
+use crate::stats::quantity::float;
 
 /// Wilson's score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
 ///

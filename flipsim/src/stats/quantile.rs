@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::special::binomial_at_most;
 use super::{Confidence, Share};
+use crate::stats::quantity::float;
 
 /// Measured values, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,9 @@
 
 use std::f64::consts::{SQRT_2, TAU};
 
+use crate::stats::quantity::float;
 use statrs::function::erf::erfc_inv;
 use statrs::function::gamma::ln_gamma;
-
-use super::float;
 
 /// The normal quantile that is exceeded with this probability.
 pub(super) fn normal_upper(tail: f64) -> f64 {

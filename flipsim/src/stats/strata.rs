@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::proportion::clopper_pearson;
 use super::special::beta_quantile;
-use super::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError, float};
+use super::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+use crate::stats::quantity::float;
 
 /// One part of the fault space, and what came of its trials.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::{Confidence, Estimate, Interval, float};
+use super::{Confidence, Estimate, Interval};
+use crate::stats::quantity::float;
 use crate::units::VirtualNs;
 
 /// How long one guest lived after its flip, as far as it is known.

@@ -7,19 +7,20 @@ use std::path::Path;
 
 use rand::RngExt;
 
-use crate::ability::Abilities;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{Place, StratumSpec};
 use crate::campaign::store::{Shard, StoreError};
 use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
-use crate::classify::Kind;
+use crate::console::classify::Kind;
+use crate::console::signals::Signals;
 use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
-use crate::golden::{Checkpoint, End, Golden, Window};
-use crate::machine::signals::Signals;
-use crate::mark::{Digest128, StateDigest};
 use crate::memory::RangeSet;
-use crate::record::Timing;
+use crate::target::marks::{Digest128, StateDigest};
+use crate::trial::ability::Abilities;
+use crate::trial::golden::{Checkpoint, End, Golden, Window};
 use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
+
+use crate::units::Timing;
 use crate::units::VirtualNs;
 
 /// The quiescent point.

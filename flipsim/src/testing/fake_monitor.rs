@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::fake_stub::StubHandle;
 use super::server::{Next, Server, lock};
-use crate::net::Endpoint;
+use crate::wire::net::Endpoint;
 
 /// How a monitor answers a command wrongly.
 #[derive(Debug, Clone, PartialEq, Eq)]

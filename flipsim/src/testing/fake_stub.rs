@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use super::server::{Next, Server, lock};
-use crate::net::Endpoint;
+use crate::wire::net::Endpoint;
 
 /// A register of the fake guest.
 #[derive(Debug, Clone, PartialEq, Eq)]

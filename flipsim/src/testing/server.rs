@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::net::Endpoint;
+use crate::wire::net::Endpoint;
 
 /// Whether a server goes on listening after a client.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::{StoreError, system};
-use super::identity;
-use crate::machine::run::lock_soon;
+
+use crate::campaign::store::open::identity;
+use crate::machine::folder::lock_soon;
 
 /// The lock, while it is held.
 #[derive(Debug)]

@@ -9,10 +9,12 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::error::{StoreError, sqlite, system};
-use super::{Manifest, json, pack, schema, signed};
+use super::{Manifest, schema};
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
-use crate::fault::{Fault, hex_value};
+use crate::campaign::store::open::{json, pack, signed};
+use crate::fault::Fault;
+use crate::text::hex_value;
 use crate::trial::TrialPlan;
 
 /// Writes a new file with the whole plan. It has no journal: what goes wrong makes it void.

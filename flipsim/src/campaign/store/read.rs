@@ -6,13 +6,18 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Fault, GuestPhys, Lock, Outcome, PlanDigest, PlannedTrial, Shard, Store, StoreError, TrialId, TrialPlan,
-    TrialRecord, VirtualNs, sqlite,
-};
-use crate::ability::Abilities;
-use crate::record::Timing;
+use super::{Shard, Store, StoreError};
+use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
+use crate::campaign::store::error::sqlite;
+use crate::campaign::store::lock::Lock;
+use crate::fault::Fault;
 use crate::trial::Costs;
+use crate::trial::Outcome;
+use crate::trial::ability::Abilities;
+use crate::trial::{TrialPlan, TrialRecord};
+
+use crate::units::Timing;
+use crate::units::{GuestPhys, VirtualNs};
 
 /// How many trials of the plan are carried out in the order of their time before the next ones: so many that
 /// walking the golden run again costs little, and so few that a long campaign soon has whole batches.
@@ -438,7 +443,7 @@ fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
 }
 
-/// The bytes that [`crate::fault::hex_value`] wrote.
+/// The bytes that [`crate::text::hex_value`] wrote.
 fn mask(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").filter(|digits| digits.is_ascii() && digits.len() % 2 == 0)?;
     let bytes = (0..digits.len()).step_by(2).rev();

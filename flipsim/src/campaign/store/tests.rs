@@ -1,15 +1,25 @@
 //! The store in use: written, read, summed up, joined; a second writer, a stranger.
 
+use std::collections::BTreeMap;
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+use crate::trial::Outcome;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::*;
+use crate::campaign::plan::{Plan, PlannedTrial, TrialId};
 use crate::campaign::size::Size;
+use crate::campaign::spec::CampaignSpec;
 use crate::campaign::spec::{Place, StratumSpec, Times};
+use crate::campaign::store::open::{immutable, insert_result, row_of};
 use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
+use crate::trial::TrialRecord;
+use crate::trial::golden::Golden;
 use crate::trial::{Costs, Restore};
+use crate::units::VirtualNs;
 
 fn manifest() -> Manifest {
     let map = |pairs: &[(&str, &str)]| {
@@ -89,12 +99,12 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         console_differs_ns: loud.then_some(after + 3000),
         detected_ns: None,
         end_ns: after + 3000,
-        end: (outcome == Some(Outcome::Crash)).then_some(crate::golden::End::Panic),
-        kind: (outcome == Some(Outcome::Crash)).then_some(crate::classify::Kind::Panic),
+        end: (outcome == Some(Outcome::Crash)).then_some(crate::trial::golden::End::Panic),
+        kind: (outcome == Some(Outcome::Crash)).then_some(crate::console::classify::Kind::Panic),
         title: (outcome == Some(Outcome::Crash)).then(|| "panic in do_idle".to_owned()),
         output_only: false,
         output_only_because: None,
-        timing: crate::record::Timing::Exact,
+        timing: crate::units::Timing::Exact,
         state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
         restore: Restore::Rewind,
@@ -131,7 +141,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
             "devices": "00000000000000000000000000000003", "disks": "00000000000000000000000000000004",
             "virtual-ns": at, "instructions": at, "pages-differing": 5, "pages-hashed": 5,
         });
-        crate::golden::Checkpoint {
+        crate::trial::golden::Checkpoint {
             at: VirtualNs(at),
             state: Some(serde_json::from_value(state).unwrap()),
             console: 3,
@@ -140,7 +150,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
     let golden = Golden {
         format: 1,
         template: "template-key".into(),
-        window: crate::golden::Window::Done,
+        window: crate::trial::golden::Window::Done,
         spacing: VirtualNs(100),
         start: point(0),
         checkpoints: vec![point(100), point(200)],
@@ -148,8 +158,8 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: crate::ability::Abilities::ALL,
-        signals: crate::machine::signals::Signals::default(),
+        abilities: crate::trial::ability::Abilities::ALL,
+        signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,
     };
@@ -295,7 +305,7 @@ fn a_lost_trial_is_begun_again_and_given_up_in_the_end() {
     // QEMU's own stop counts as well.
     let infra = TrialRecord {
         outcome: Some(Outcome::Infra),
-        end: Some(crate::golden::End::Other),
+        end: Some(crate::trial::golden::End::Other),
         ..record(&store.planned(TrialId(0)).unwrap())
     };
     assert_eq!(store.record(TrialId(0), &infra).unwrap(), Recorded::Again(1));

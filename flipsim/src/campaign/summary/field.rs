@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::{Class, SpaceKind, Summary};
-use crate::schedule::Mission;
+use crate::campaign::summary::{Class, SpaceKind, Summary};
+use crate::fault::schedule::Mission;
 use crate::stats::Estimate;
 use crate::stats::fit::{Bits, FitPerMbit, MissionOutlook, fit_of_class, mission_outlook};
 use crate::stats::tally::Method;

@@ -7,25 +7,26 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::costs::Gathered;
-use super::pool::pooled;
-use super::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
-    SurvivalCurve, TimeQuantile, Times, Totals, Warning, is_single_bit, kind_of, of_class, pattern_text,
-    space_of,
-};
 use crate::campaign::plan::Stratum;
 use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::{Counts, ResultRow, Store, StoreError};
+use crate::campaign::summary::costs::Gathered;
+use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
+use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::{
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
+    SurvivalCurve, TimeQuantile, Times, Totals, Warning,
+};
 use crate::fault::Fault;
-use crate::golden::Golden;
-use crate::record::Timing;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
 use crate::trial::Outcome;
+use crate::trial::golden::Golden;
+
+use crate::units::Timing;
 use crate::units::VirtualNs;
 
 /// Points of a convergence curve in a power of ten of trials.

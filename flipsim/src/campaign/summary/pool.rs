@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Class, SpaceKind, StratumSummary, space_of};
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::Store;
+use crate::campaign::summary::model::space_of;
+use crate::campaign::summary::{Class, SpaceKind, StratumSummary};
 use crate::stats::strata::Drawing;
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};

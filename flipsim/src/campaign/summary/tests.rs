@@ -1,5 +1,7 @@
 //! A summary against what it was made of.
 
+use std::collections::BTreeMap;
+use crate::trial::Outcome;
 use std::path::Path;
 use std::time::Instant;
 
@@ -7,12 +9,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::campaign::plan::TrialId;
+use crate::campaign::store::open::Store;
 use crate::campaign::store::{Recorded, Shard};
 use crate::stats::Observed;
 use crate::stats::tally::Method;
+use crate::stats::{Confidence, SpaceSize};
 use crate::stats::{proportion, strata};
 use crate::testing::fake_campaign as fake;
 use crate::trial::TrialRecord;
+use crate::units::{Timing, VirtualNs};
 
 const STRATA: [&str; 3] = ["range:0x40000000+1M", "range:0x50000000+3M", "class:core"];
 
@@ -269,7 +274,7 @@ fn lives(lives: &[(Outcome, u64)], converged: bool) -> SurvivalCurve {
         let record = TrialRecord {
             outcome: Some(*outcome),
             end_ns,
-            end: crashed.then_some(crate::golden::End::Panic),
+            end: crashed.then_some(crate::trial::golden::End::Panic),
             converged_ns: (converged && *outcome == Outcome::Masked).then_some(end_ns),
             ..record
         };
@@ -411,10 +416,16 @@ fn fit_and_missions_follow_from_the_rates() {
     assert!((fit.interval.upper - 8000.0 * rate.wilson.upper).abs() < 1e-9);
     // Kinds of failures add up to it.
     assert!((rows[0].fit[..4].iter().map(|(_, fit)| fit.value).sum::<f64>() - fit.value).abs() < 1e-9);
-    let mission =
-        crate::schedule::Mission { rate: "10/GiB/month".parse().unwrap(), bytes: 1 << 30, accelerate: 1.0 };
-    let rows =
-        found.mission(&mission, crate::schedule::parse_field_time("5years").unwrap(), Method::ClopperPearson);
+    let mission = crate::fault::schedule::Mission {
+        rate: "10/GiB/month".parse().unwrap(),
+        bytes: 1 << 30,
+        accelerate: 1.0,
+    };
+    let rows = found.mission(
+        &mission,
+        crate::fault::schedule::parse_field_time("5years").unwrap(),
+        Method::ClopperPearson,
+    );
     assert_eq!(rows.iter().map(|row| row.space.as_str()).collect::<Vec<_>>(), ["1M", "3M", "1M + 3M"]);
     let (_, outlook) = rows[0].outlook.last().unwrap();
     assert!((outlook.upsets - 600.0).abs() < 1e-9);

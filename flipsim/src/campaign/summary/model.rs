@@ -1,0 +1,426 @@
+//! What a summary holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::campaign::spec::{CampaignSpec, StratumSpec, format_pattern};
+use crate::campaign::store::{Store, StoreError};
+use crate::campaign::summary::costs::CostSummary;
+use crate::campaign::summary::gather;
+use crate::campaign::summary::pool::Pooled;
+use crate::campaign::summary::warning::Warning;
+use crate::fault::Pattern;
+use crate::stats::quantile::Quantile;
+use crate::stats::sample::ConvergenceRow;
+use crate::stats::survival::{Step, TimeEstimate};
+use crate::stats::tally::{OutcomeCount, Rate};
+use crate::stats::{Confidence, Estimate, Share, SpaceSize};
+use crate::trial::Outcome;
+
+use crate::units::Timing;
+use crate::units::VirtualNs;
+
+/// The version of the summary's keys.
+pub const FORMAT: u32 = 1;
+
+/// How a campaign is summarised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The confidence of all intervals.
+    pub confidence: Confidence,
+    /// How many rows a breakdown by symbol or title has; the others are added up in its `rest`.
+    pub top: usize,
+    /// How many points a curve has at most.
+    pub points: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { confidence: Confidence::P95, top: 20, points: 200 }
+    }
+}
+
+/// Outcomes that count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Sdc, detected, crash, hang: what somebody outside of the guest could have seen. The literature's
+    /// "manifested" or "effective" errors.
+    Failure,
+    /// All but masked, with latent ones: at the end the flip, or what became of it, was still there.
+    Unmasked,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Class; 2] = [Class::Failure, Class::Unmasked];
+
+    /// The word in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Failure => "failure",
+            Class::Unmasked => "unmasked",
+        }
+    }
+
+    /// Whether an outcome belongs to it. `infra` belongs to none.
+    #[must_use]
+    pub fn has(self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Masked | Outcome::Infra => false,
+            Outcome::Latent => self == Class::Unmasked,
+            Outcome::Sdc | Outcome::Detected | Outcome::Crash | Outcome::Hang => true,
+        }
+    }
+}
+
+/// What a stratum's faults strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpaceKind {
+    /// Bits of RAM.
+    Ram,
+    /// Bits of registers.
+    Registers,
+}
+
+impl fmt::Display for SpaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SpaceKind::Ram => "RAM",
+            SpaceKind::Registers => "registers",
+        })
+    }
+}
+
+/// What the results of a campaign say.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The version of these keys.
+    pub format: u32,
+    /// The campaign's name.
+    pub name: String,
+    /// The SHA-256 of its plan.
+    pub plan: String,
+    /// The confidence of all intervals.
+    pub confidence: Confidence,
+    /// The counts of the whole campaign.
+    pub totals: Totals,
+    /// One entry a stratum, in the order of the plan.
+    pub strata: Vec<StratumSummary>,
+    /// Rates over several strata of one kind of space and one pattern, weighted by their faults; empty
+    /// where no kind has two.
+    pub pooled: Vec<Pooled>,
+    /// Where the time went; `None` before the first result.
+    pub costs: Option<CostSummary>,
+    /// What a reader of the numbers must know.
+    pub warnings: Vec<Warning>,
+}
+
+/// How many trials there are of each sort.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Trials of the plan.
+    pub planned: u64,
+    /// Trials that have a result of any kind.
+    pub done: u64,
+    /// Trials that have none.
+    pub pending: u64,
+    /// Trials that rates are of: `done` without `infra` and `not_flipped`.
+    pub counted: u64,
+    /// Trials that were given up: ours, not the guest's.
+    pub infra: u64,
+    /// Flips that did not take.
+    pub not_flipped: u64,
+    /// Attempts that the laboratory lost; most were begun again.
+    pub lost: u64,
+    /// Trials of which only the output was compared, as the golden runs were not one.
+    pub output_only: u64,
+    /// By outcome, over all strata as they were drawn, without `infra`. Counts and no rates: see `pooled`.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Whether every flip was at the planned virtual time; `None` without a flip.
+    pub timing: Option<Timing>,
+    /// When the first result was recorded.
+    pub first: Option<Timestamp>,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+}
+
+/// What came of the trials of a stratum.
+#[derive(Clone, Debug, Serialize)]
+pub struct StratumSummary {
+    /// Its name.
+    pub name: String,
+    /// Where its faults strike, as in the specification.
+    pub targets: String,
+    /// What they strike.
+    pub kind: SpaceKind,
+    /// Which bits flip together, as in the specification.
+    pub pattern: String,
+    /// How many different faults it has.
+    pub faults: u64,
+    /// At how many different times each can strike.
+    pub times: u64,
+    /// The fault space that rates are extrapolated to: faults × times, rounded to 53 bits.
+    pub population: f64,
+    /// How many bits are exposed; `None` where a fault is of several bits.
+    pub bits: Option<u64>,
+    /// Trials of the plan.
+    pub planned: u64,
+    /// Trials that have a result of any kind.
+    pub done: u64,
+    /// Trials that rates are of.
+    pub counted: u64,
+    /// Trials that were given up.
+    pub infra: u64,
+    /// Flips that did not take.
+    pub not_flipped: u64,
+    /// One entry an outcome without `infra`, from the best to the worst; they add up to `counted`.
+    pub outcomes: Vec<OutcomeCount<Outcome>>,
+    /// One entry a class.
+    pub classes: Vec<OutcomeCount<Class>>,
+    /// Half the width of the widest (normal) interval that so many trials can have, as a share; `None`
+    /// without a trial.
+    pub margin: Option<f64>,
+    /// Its trials by what was struck.
+    pub by: Breakdowns,
+    /// How long guests lived; `None` without a trial.
+    pub survival: Option<SurvivalCurve>,
+    /// From the flip to the checkpoint at which the guest had reported something, of the trials in which
+    /// it did, whatever their outcome.
+    pub detection: Option<Times>,
+    /// From the flip to the crash, of the trials that crashed.
+    pub crash: Option<Times>,
+    /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.
+    pub convergence: Vec<ConvergenceRow>,
+}
+
+impl StratumSummary {
+    /// How often an outcome came, and its rate.
+    #[must_use]
+    pub fn outcome(&self, outcome: Outcome) -> Option<&OutcomeCount<Outcome>> {
+        self.outcomes.iter().find(|entry| entry.outcome == outcome)
+    }
+
+    /// How often a class came, and its rate.
+    #[must_use]
+    pub fn class(&self, class: Class) -> Option<&OutcomeCount<Class>> {
+        self.classes.iter().find(|entry| entry.outcome == class)
+    }
+}
+
+/// By what trials are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The bit that flips: 0 to 7 of the byte in RAM, from 0 of the register. No key: several at once.
+    Bit,
+    /// The register. No key: in RAM.
+    Register,
+    /// The innermost region of the guest's memory map. No key: in no region, or a register.
+    Region,
+    /// The kernel symbol, without the offset. No key: in none, or a register.
+    Symbol,
+    /// What the console's report is called. No key: there was none.
+    Title,
+}
+
+impl By {
+    /// All of them.
+    pub const ALL: [By; 5] = [By::Bit, By::Register, By::Region, By::Symbol, By::Title];
+
+    /// The word in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Bit => "bit",
+            By::Register => "register",
+            By::Region => "region",
+            By::Symbol => "symbol",
+            By::Title => "title",
+        }
+    }
+}
+
+/// The trials of a stratum by what was struck, or by what it led to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Breakdowns {
+    /// By bit, in their order.
+    pub bit: Breakdown,
+    /// By register, in the order of their names.
+    pub register: Breakdown,
+    /// By region, the most failures first.
+    pub region: Breakdown,
+    /// By symbol, the most failures first.
+    pub symbol: Breakdown,
+    /// By the title of the console's report, the most failures first.
+    pub title: Breakdown,
+}
+
+impl Breakdowns {
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, by: By) -> &Breakdown {
+        match by {
+            By::Bit => &self.bit,
+            By::Register => &self.register,
+            By::Region => &self.region,
+            By::Symbol => &self.symbol,
+            By::Title => &self.title,
+        }
+    }
+}
+
+/// A table of trials by a key. The trials of `rows` and `rest` add up to the stratum's `counted`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Breakdown {
+    /// One row a key; what has none comes last.
+    pub rows: Vec<BreakdownRow>,
+    /// The rows with a key that are not shown, added up.
+    pub rest: Option<BreakdownRest>,
+}
+
+/// One key's trials.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BreakdownRow {
+    /// The key; what no key means is said at [`By`].
+    pub key: Option<String>,
+    /// Its trials that count.
+    pub trials: u64,
+    /// By outcome; those that never came are not there.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// The rate of [`Class::Failure`], without extrapolation. It is of `trials`, but by title, where a
+    /// key comes of the outcome, of the stratum's `counted`.
+    pub failure: Rate,
+}
+
+impl BreakdownRow {
+    /// Its trials of [`Class::Failure`].
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        of_class(&self.outcomes, Class::Failure)
+    }
+}
+
+/// Rows that are not shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BreakdownRest {
+    /// How many.
+    pub keys: u64,
+    /// Their trials that count.
+    pub trials: u64,
+    /// By outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+}
+
+/// How many guests live how long after their flip.
+///
+/// A crash ends a life. All others are censored where they were last watched: hangs and late guests at the
+/// end of the trial; a guest whose state became the golden run's again, which cannot fail any more, at the
+/// golden run's end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SurvivalCurve {
+    /// All guests: the stratum's `counted`.
+    pub guests: u64,
+    /// How many crashed.
+    pub crashes: u64,
+    /// How many hung, and are censored.
+    pub hangs: u64,
+    /// S(t) after each time with crashes, thinned: the rows that are left are exact.
+    pub steps: Vec<Step>,
+    /// The last time at which a guest was watched. The curve ends there.
+    pub last_seen: VirtualNs,
+    /// The first time with S(t) ≤ ½; `None` when more than half live on.
+    pub median: Option<TimeEstimate>,
+    /// The mean time alive up to `last_seen`, in nanoseconds; `None` without a crash.
+    pub restricted_mean: Option<Estimate>,
+}
+
+/// Times since the flip, of those trials that have one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Times {
+    /// How many trials have one.
+    pub trials: u64,
+    /// How many count, with or without.
+    pub of: u64,
+    /// The shortest.
+    pub shortest: VirtualNs,
+    /// The longest.
+    pub longest: VirtualNs,
+    /// The quantiles of ½, 0.9 and 0.99.
+    pub quantiles: Vec<TimeQuantile>,
+}
+
+impl Times {
+    /// Whether they are so few that the shortest and the longest say all, and a quantile pretends to more.
+    #[must_use]
+    pub fn are_few(&self) -> bool {
+        self.trials < 10
+    }
+
+    /// The shortest and the longest as people read them.
+    #[must_use]
+    pub fn ends(&self) -> String {
+        if self.shortest == self.longest {
+            self.shortest.to_string()
+        } else {
+            format!("{} to {}", self.shortest, self.longest)
+        }
+    }
+}
+
+/// A quantile of times.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TimeQuantile {
+    /// Of which share.
+    pub share: Share,
+    /// The time, with its interval; an end is `None` where the trials are too few to have one.
+    #[serde(flatten)]
+    pub time: Quantile<VirtualNs>,
+}
+
+impl Summary {
+    /// Summarises the results that a store has now.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn new(store: &Store, options: &Options) -> Result<Summary, StoreError> {
+        gather::summarise(store, options)
+    }
+
+    /// A stratum by its name.
+    #[must_use]
+    pub fn stratum(&self, name: &str) -> Option<&StratumSummary> {
+        self.strata.iter().find(|stratum| stratum.name == name)
+    }
+}
+
+/// How many of these outcomes are of a class.
+pub(super) fn of_class(outcomes: &BTreeMap<Outcome, u64>, class: Class) -> u64 {
+    outcomes.iter().filter(|(outcome, _)| class.has(**outcome)).map(|(_, count)| count).sum()
+}
+
+pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
+    // A specification that was checked mixes no kinds.
+    let is_register = stratum.targets.iter().any(crate::campaign::spec::Place::is_register);
+    if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
+}
+
+pub(super) fn is_single_bit(pattern: Pattern) -> bool {
+    match pattern {
+        Pattern::Adjacent(count) | Pattern::AdjacentAt { count, .. } => count == 1,
+        Pattern::Mask(mask) => mask.count_ones() == 1,
+    }
+}
+
+pub(super) fn space_of(stratum: &crate::campaign::plan::Stratum) -> SpaceSize {
+    SpaceSize(stratum.population())
+}
+
+pub(super) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
+    format_pattern(spec.pattern_of(stratum))
+}

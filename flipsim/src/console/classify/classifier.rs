@@ -1,0 +1,672 @@
+//! What a guest's console says became of it: kinds, stable titles, one cause, one outcome.
+//!
+//! Invariant: the answer depends on the bytes alone, not on the pieces they come in; memory stays bounded
+//! and nothing panics, whatever a guest that was hit prints. No other module knows a kernel's message.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use crate::console::classify::{signs, text};
+use crate::console::{Done, LineSplitter, MAX_LINE, Marker, flipsim_marker};
+use signs::{Heading, Wants};
+use text::{Detail, Prefix};
+
+/// So many findings are kept; of those beyond, the first of each further kind.
+pub const MAX_FINDINGS: usize = 256;
+/// So many oopses without an end are an exception storm, and a crash.
+pub const STORM: u64 = 32;
+/// So many bytes of a finding's line are kept.
+const MAX_TEXT: usize = 512;
+/// So many reports can wait for their function at once.
+const MAX_OPEN: usize = 8;
+/// After so many lines, a report waits no longer.
+const PATIENCE: u64 = 150;
+/// The same for an OOM report, which lists all tasks first.
+const OOM_PATIENCE: u64 = 5000;
+
+/// What a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The kernel gave up.
+    Panic,
+    /// Process 1 died, and the kernel gave up.
+    InitDeath,
+    /// The machine started anew.
+    Reboot,
+    /// The machine was switched off, or halted.
+    PowerOff,
+    /// The kernel took an exception that it does not expect.
+    Oops,
+    /// An exception that has no handler at all.
+    UnhandledFault,
+    /// The hardware reported an asynchronous error (aarch64).
+    Serror,
+    /// A kernel stack ran over, or its pointer was wrong.
+    StackOverflow,
+    /// An assertion of the kernel failed.
+    Bug,
+    /// The address sanitizer found an access.
+    Kasan,
+    /// The sampling memory checker found an access.
+    Kfence,
+    /// The sanitizer of undefined behaviour found something.
+    Ubsan,
+    /// A page, a page table or a counter of pages is damaged.
+    BadPageState,
+    /// An assertion that the kernel survives.
+    Warning,
+    /// RCU waits for too long.
+    RcuStall,
+    /// A CPU stays in the kernel for too long.
+    SoftLockup,
+    /// A CPU takes no interrupt for too long.
+    HardLockup,
+    /// A task sleeps for too long.
+    HungTask,
+    /// Memory ran out, and a program was killed.
+    OomKill,
+    /// A machine check or another report of the hardware.
+    HardwareError,
+    /// The file system found itself damaged.
+    FilesystemError,
+    /// A program of the guest died of a fault.
+    UserFault,
+    /// The workload noticed damage itself.
+    Check,
+    /// The workload's result is wrong.
+    WrongResult,
+}
+
+/// How strongly a kind speaks for being the cause.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    Program,
+    Kernel,
+    KernelDamaged,
+    End,
+}
+
+impl Kind {
+    /// Whether the kernel gave up.
+    #[must_use]
+    pub fn is_panic(self) -> bool {
+        matches!(self, Kind::Panic | Kind::InitDeath)
+    }
+
+    /// Whether nothing more can come after it.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        self.grade() == Grade::End
+    }
+
+    fn grade(self) -> Grade {
+        match self {
+            Kind::Panic | Kind::InitDeath | Kind::Reboot | Kind::PowerOff => Grade::End,
+            Kind::Oops
+            | Kind::UnhandledFault
+            | Kind::Serror
+            | Kind::StackOverflow
+            | Kind::Bug
+            | Kind::Kasan
+            | Kind::Kfence
+            | Kind::Ubsan
+            | Kind::BadPageState => Grade::KernelDamaged,
+            Kind::Warning
+            | Kind::RcuStall
+            | Kind::SoftLockup
+            | Kind::HardLockup
+            | Kind::HungTask
+            | Kind::OomKill
+            | Kind::HardwareError
+            | Kind::FilesystemError => Grade::Kernel,
+            Kind::UserFault | Kind::Check | Kind::WrongResult => Grade::Program,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// What came of the run, as far as its console can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Panic, reset, power-off before the workload ended, exception storm.
+    Crash,
+    /// The guest noticed something and went on.
+    Detected,
+    /// The workload's result is wrong, and nothing was noticed.
+    Sdc,
+    /// The result is right and nothing was noticed: masked or latent, which only a golden run can tell.
+    Clean,
+    /// Nothing was noticed, and the workload did not end: a hang, or a console that was cut.
+    Incomplete,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// One report on the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub kind: Kind,
+    /// A name that is the same for the same crash in every run.
+    pub title: String,
+    /// The line that begins it, from 1.
+    pub line: u64,
+    /// That line, shortened.
+    pub text: String,
+}
+
+/// All that a console says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Classification {
+    /// What came of the run.
+    pub outcome: Outcome,
+    /// The place in `findings` of what decided, if anything was found.
+    pub cause: Option<usize>,
+    /// The reports in the console's order.
+    pub findings: Vec<Finding>,
+    /// How many reports more there were.
+    pub unlisted: u64,
+    /// How the workload ended; of several, the first that did not end well.
+    pub done: Option<Done>,
+}
+
+impl Classification {
+    /// The finding that decided.
+    #[must_use]
+    pub fn deciding(&self) -> Option<&Finding> {
+        self.findings.get(self.cause?)
+    }
+}
+
+/// Classifies a console at once.
+#[must_use]
+pub fn classify(console: &[u8]) -> Classification {
+    let mut classifier = Classifier::default();
+    classifier.feed(console);
+    classifier.finish()
+}
+
+/// Classifies a console as it is read.
+///
+/// # Errors
+/// It cannot be read.
+pub fn classify_reader(mut console: impl Read) -> io::Result<Classification> {
+    let mut classifier = Classifier::default();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match console.read(&mut buffer) {
+            Ok(0) => return Ok(classifier.finish()),
+            Ok(count) => classifier.feed(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A console without the time stamps of the kernel's messages: what it says, and not when.
+#[must_use]
+pub fn without_stamps(console: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(console.len());
+    let mut rest = console;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'[') {
+        text.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let length = text::stamp(rest).unwrap_or_else(|| {
+            text.push(b'[');
+            1
+        });
+        rest = &rest[length..];
+    }
+    text.extend_from_slice(rest);
+    text
+}
+
+/// The kind of report that a single line begins or belongs to.
+#[must_use]
+pub fn kind_of(line: &str) -> Option<Kind> {
+    // Where another message is cut into the line, that one counts.
+    let mut rest = line;
+    loop {
+        let end = text::cut(rest).unwrap_or(rest.len());
+        let (prefix, message) = text::split_prefix(&rest[..end]);
+        if let Some((_, heading)) = signs::find(message, prefix.stamped) {
+            return Some(heading.kind);
+        }
+        rest = &rest[end..];
+        if rest.is_empty() {
+            return None;
+        }
+    }
+}
+
+const CHUNK: usize = 64 * 1024;
+
+/// Reads a console piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Classifier {
+    splitter: LineSplitter,
+    /// Lines that are complete.
+    lines: u64,
+    /// The beginning of a line that another message was cut into, and its place.
+    held: Option<(Place, String)>,
+    open: VecDeque<Report>,
+    /// Each finding with its place.
+    findings: Vec<(Place, Finding)>,
+    unlisted: u64,
+    oopses: u64,
+    booted: bool,
+    done: Option<(Place, Done)>,
+}
+
+/// Line, and the part of the line.
+type Place = (u64, u32);
+
+/// A report whose title is not complete.
+#[derive(Clone, Debug)]
+struct Report {
+    finding: usize,
+    kind: Kind,
+    title: String,
+    wants: Wants,
+    caller: Option<(u8, u32)>,
+    since: u64,
+    /// The line about a dying task was seen.
+    died: bool,
+    in_trace: bool,
+    /// The second best: a function that says little.
+    pc: Option<String>,
+    lr: Option<String>,
+}
+
+impl Report {
+    fn is_of(&self, caller: Option<(u8, u32)>) -> bool {
+        self.caller.is_none() || caller.is_none() || self.caller == caller
+    }
+}
+
+impl Classifier {
+    /// Takes in what the console printed next.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        // In parts, so that lines do not pile up; the splitter is lent out meanwhile.
+        let mut splitter = std::mem::take(&mut self.splitter);
+        for part in bytes.chunks(CHUNK) {
+            splitter.each(part, |line, ends| {
+                self.line(line);
+                self.lines += u64::from(ends);
+            });
+        }
+        self.splitter = splitter;
+    }
+
+    /// The reports so far, in the order of their discovery. A title may still gain its function.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().map(|(_, finding)| finding)
+    }
+
+    /// What the console says, now that there is no more of it.
+    #[must_use]
+    pub fn finish(mut self) -> Classification {
+        let last = self.splitter.partial();
+        self.line(&last);
+        self.release_held();
+        while let Some(report) = self.open.pop_front() {
+            self.close(report, None);
+        }
+        self.decide()
+    }
+
+    /// One line, or a piece of an endless one.
+    fn line(&mut self, line: &str) {
+        let number = self.lines + 1;
+        let (head, mut rest) = line.split_at(text::cut(line).unwrap_or(line.len()));
+        let continues = !text::split_prefix(head).0.stamped;
+        match (self.take_held(continues), rest.is_empty()) {
+            (Some((at, held)), true) => self.rejoined(at, &held, (number, 0), head),
+            (Some((at, held)), false) => self.hold(at, held + head),
+            (None, true) => self.message((number, 0), head),
+            (None, false) => self.hold((number, 0), head.to_owned()),
+        }
+        // What cut into the line ends where the line does, or where something else cuts in.
+        for part in 1.. {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, behind) = rest.split_at(text::cut(rest).unwrap_or(rest.len()));
+            self.message((number, part), piece);
+            rest = behind;
+        }
+    }
+
+    fn hold(&mut self, place: Place, piece: String) {
+        self.held = Some((place, text::shorten(&piece, MAX_LINE)));
+    }
+
+    /// The held beginning of a line, if the next line may be its end. The end of a message comes at once;
+    /// what a program prints waits until the kernel has had its say.
+    fn take_held(&mut self, continues: bool) -> Option<(Place, String)> {
+        let (place, held) = self.held.as_ref()?;
+        if continues {
+            return self.held.take();
+        }
+        if text::split_prefix(held).0.stamped || self.lines - place.0 > PATIENCE {
+            self.release_held();
+        }
+        None
+    }
+
+    fn release_held(&mut self) {
+        if let Some((place, held)) = self.held.take() {
+            self.message(place, &held);
+        }
+    }
+
+    /// The end of a line that was cut, or another line without a time stamp: nobody knows.
+    fn rejoined(&mut self, at: Place, held: &str, place: Place, piece: &str) {
+        let joined = format!("{held}{piece}");
+        if let Some(cut) = text::cut(&joined) {
+            // The time stamp itself had been cut.
+            self.message(at, &joined[..cut]);
+            self.message(place, &joined[cut..]);
+            return;
+        }
+        let (prefix, message) = text::split_prefix(&joined);
+        let before = joined.len() - message.len();
+        match sign_in(message, prefix.stamped) {
+            Some(sign) if before + sign >= held.len() && sign_in(piece, false).is_some() => {
+                self.message(place, piece);
+            }
+            Some(sign) => {
+                self.message(at, &joined);
+                if before + sign < held.len() && sign_in(piece, false).is_some() {
+                    self.message(place, piece);
+                }
+            }
+            None => self.message(at, &joined),
+        }
+    }
+
+    fn message(&mut self, place: Place, line: &str) {
+        let (prefix, message) = text::split_prefix(line);
+        self.expire();
+        if message.contains("FLIPSIM ") && self.marker(place, line) {
+            return;
+        }
+        if let Some((_, heading)) = signs::find(message, prefix.stamped) {
+            self.heading(place, heading, prefix, line);
+            return;
+        }
+        if prefix.zero && message.starts_with("Linux version ") {
+            if self.booted && !self.findings.iter().any(|(_, finding)| finding.kind.is_end()) {
+                self.found(place, Kind::Reboot, "restarted without a word".to_owned(), line);
+            }
+            self.booted = true;
+        }
+        if !self.open.is_empty()
+            && let Some(detail) = text::detail(message)
+        {
+            self.detail(detail, prefix.caller);
+        }
+    }
+
+    /// A line of the lab's own. Whether it was one.
+    fn marker(&mut self, place: Place, line: &str) -> bool {
+        match flipsim_marker(line) {
+            Some(Marker::Check(text)) => {
+                let (workload, what) =
+                    match text.strip_prefix("workload=").and_then(|rest| rest.split_once(' ')) {
+                        Some((workload, what)) => (Some(workload), what),
+                        None => (None, text.as_str()),
+                    };
+                let what = text::clean(what);
+                let title = workload
+                    .map_or_else(|| format!("check: {what}"), |name| format!("check in {name}: {what}"));
+                self.found(place, Kind::Check, title, line);
+            }
+            Some(Marker::Done(done)) => {
+                let title = match done.status.as_str() {
+                    "ok" => None,
+                    "wrong" => Some((Kind::WrongResult, format!("wrong result of {}", done.workload))),
+                    "error" => Some((Kind::Check, format!("{} gave up", done.workload))),
+                    // Cut or damaged: no end that can be believed.
+                    _ => return true,
+                };
+                if self.done.as_ref().is_none_or(|(_, first)| first.status == "ok") {
+                    self.done = Some((place, done));
+                }
+                if let Some((kind, title)) = title {
+                    self.found(place, kind, title, line);
+                }
+            }
+            Some(_) => {}
+            None => return false,
+        }
+        true
+    }
+
+    fn heading(&mut self, place: Place, heading: Heading, prefix: Prefix, line: &str) {
+        if heading.half && self.second_half(&heading, prefix) {
+            return;
+        }
+        // A report whose trace was seen has all that it will get, and a panic's trace is its own.
+        let ended = heading.kind.is_end();
+        while let Some(at) = self.open.iter().position(|r| (r.in_trace || ended) && r.is_of(prefix.caller)) {
+            self.close_at(at, None);
+        }
+        self.oopses += u64::from(heading.kind == Kind::Oops);
+        let title = match &heading.function {
+            Some(function) => format!("{} in {function}", heading.title),
+            None => heading.title.clone(),
+        };
+        let Some(finding) = self.found(place, heading.kind, title, line) else { return };
+        let boring = |function: &String| text::is_boring(function, heading.kind, true);
+        let wants = match heading.wants {
+            Wants::Function if heading.function.as_ref().is_some_and(|f| !boring(f)) => Wants::Nothing,
+            wants => wants,
+        };
+        if wants == Wants::Nothing {
+            return;
+        }
+        if self.open.len() == MAX_OPEN {
+            self.close_at(0, None);
+        }
+        self.open.push_back(Report {
+            finding,
+            kind: heading.kind,
+            title: heading.title,
+            wants,
+            caller: prefix.caller,
+            since: self.lines,
+            died: heading.half,
+            in_trace: false,
+            pc: heading.function,
+            lr: None,
+        });
+    }
+
+    /// A line that may belong to a report before it. Whether it does.
+    fn second_half(&mut self, heading: &Heading, prefix: Prefix) -> bool {
+        match heading.kind {
+            kind if kind.is_end() => self
+                .findings
+                .iter()
+                .any(|(_, finding)| finding.kind == kind || (kind.is_panic() && finding.kind.is_panic())),
+            Kind::OomKill => {
+                let waiting = |r: &Report| r.wants == Wants::Victim;
+                let Some(at) = self.open.iter().position(waiting) else { return false };
+                self.open[at].title.clone_from(&heading.title);
+                self.close_at(at, None);
+                true
+            }
+            _ => {
+                let dies = |kind| {
+                    matches!(kind, Kind::Oops | Kind::Bug | Kind::UnhandledFault | Kind::Serror | Kind::Ubsan)
+                };
+                let open = self.open.iter_mut();
+                let mut waiting = open.filter(|r| dies(r.kind) && !r.died && r.is_of(prefix.caller));
+                waiting.next().map(|report| report.died = true).is_some()
+            }
+        }
+    }
+
+    fn detail(&mut self, detail: Detail, caller: Option<(u8, u32)>) {
+        // The oldest report that can use it: reports of several CPUs mostly keep their order.
+        let mut at =
+            self.open.iter().enumerate().filter(|(_, r)| r.is_of(caller)).filter(|(_, r)| match &detail {
+                Detail::Pc(_) | Detail::Lr(_) | Detail::Trace => r.wants == Wants::Function,
+                Detail::Frame(_) => r.wants == Wants::Function && r.in_trace,
+                Detail::Access(_) => r.wants == Wants::Access,
+                Detail::Program(_) => r.wants == Wants::Program,
+            });
+        let Some(at) = at.next().map(|(at, _)| at) else { return };
+        let report = &mut self.open[at];
+        match detail {
+            Detail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
+                self.close_at(at, Some(function));
+            }
+            Detail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
+            Detail::Pc(None) => {}
+            Detail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
+            Detail::Trace => report.in_trace = true,
+            Detail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
+                self.close_at(at, Some(function));
+            }
+            Detail::Frame(_) => {}
+            Detail::Access(access) => {
+                report.title.push(' ');
+                report.title.push_str(access);
+                self.close_at(at, None);
+            }
+            Detail::Program(name) => {
+                report.title = format!("user fault in {name}: {}", report.title);
+                self.close_at(at, None);
+            }
+        }
+    }
+
+    /// Gives up on reports that have waited for too long.
+    fn expire(&mut self) {
+        while let Some(at) = self.open.iter().position(|report| {
+            let patience = if report.wants == Wants::Victim { OOM_PATIENCE } else { PATIENCE };
+            self.lines - report.since > patience
+        }) {
+            self.close_at(at, None);
+        }
+    }
+
+    fn close_at(&mut self, at: usize, function: Option<String>) {
+        if let Some(report) = self.open.remove(at) {
+            self.close(report, function);
+        }
+    }
+
+    /// Gives a finding its final title.
+    fn close(&mut self, report: Report, function: Option<String>) {
+        let title = match function.or(report.pc).or(report.lr) {
+            Some(function) => format!("{} in {function}", report.title),
+            None => report.title,
+        };
+        if let Some((_, finding)) = self.findings.get_mut(report.finding) {
+            finding.title = title;
+        }
+    }
+
+    /// Keeps a finding, if there is room for it.
+    fn found(&mut self, place: Place, kind: Kind, title: String, line: &str) -> Option<usize> {
+        // Pieces of an endless line overlap.
+        if self
+            .findings
+            .last()
+            .is_some_and(|(at, last)| at.0 == place.0 && last.kind == kind && last.title == title)
+        {
+            return None;
+        }
+        if self.findings.len() >= MAX_FINDINGS
+            && self.findings.iter().any(|(_, finding)| finding.kind == kind)
+        {
+            self.unlisted += 1;
+            return None;
+        }
+        let text = text::shorten(line.trim(), MAX_TEXT);
+        self.findings.push((place, Finding { kind, title, line: place.0, text }));
+        Some(self.findings.len() - 1)
+    }
+
+    fn decide(mut self) -> Classification {
+        self.findings.sort_by_key(|(place, _)| *place);
+        let done = self.done.as_ref();
+        let end = self.findings.iter().position(|(place, finding)| {
+            // Switching off after the workload is in order.
+            finding.kind.is_end()
+                && !(finding.kind == Kind::PowerOff && done.is_some_and(|(end, _)| end < place))
+        });
+        let findings: Vec<Finding> = self.findings.into_iter().map(|(_, finding)| finding).collect();
+        let first = |before: usize, wanted: &dyn Fn(Kind) -> bool| {
+            findings[..before].iter().position(|finding| wanted(finding.kind))
+        };
+        let graded = |grade: Grade| move |kind: Kind| kind.grade() == grade;
+        let cause = match end {
+            Some(end) => first(end, &graded(Grade::KernelDamaged))
+                .or_else(|| first(end, &|kind| announces(kind, &findings[end])))
+                .or(Some(end)),
+            None => [Grade::KernelDamaged, Grade::Kernel, Grade::Program]
+                .into_iter()
+                .find_map(|grade| first(findings.len(), &graded(grade))),
+        };
+        let noticed = findings.iter().any(|f| !f.kind.is_end() && f.kind != Kind::WrongResult);
+        let outcome = if end.is_some() || (self.oopses >= STORM && done.is_none()) {
+            Outcome::Crash
+        } else if noticed {
+            Outcome::Detected
+        } else {
+            match done {
+                Some((_, done)) if done.status == "ok" => Outcome::Clean,
+                Some(_) => Outcome::Sdc,
+                None => Outcome::Incomplete,
+            }
+        };
+        Classification {
+            outcome,
+            cause,
+            findings,
+            unlisted: self.unlisted,
+            done: self.done.map(|(_, done)| done),
+        }
+    }
+}
+
+/// Where a sign stands in a message: of trouble, or of the lab's own.
+fn sign_in(message: &str, stamped: bool) -> Option<usize> {
+    let trouble = signs::find(message, stamped).map(|(at, _)| at);
+    let own = message.find("FLIPSIM ");
+    trouble.into_iter().chain(own).min()
+}
+
+/// Whether a panic says by its reason that it follows from a report of this kind.
+fn announces(kind: Kind, panic: &Finding) -> bool {
+    let says = |word: &str| panic.kind.is_panic() && panic.title.contains(word);
+    match kind {
+        Kind::Warning => says("panic_on_warn") || says("warned too often"),
+        Kind::RcuStall => says("RCU Stall"),
+        Kind::SoftLockup => says("softlockup"),
+        Kind::HardLockup => says("Hard LOCKUP") || says("hard LOCKUP"),
+        Kind::HungTask => says("hung_task"),
+        Kind::OomKill => says("Out of memory") || says("deadlocked on memory"),
+        Kind::HardwareError => says("machine check") || says("Machine check"),
+        Kind::FilesystemError => says("EXT4-fs"),
+        _ => false,
+    }
+}

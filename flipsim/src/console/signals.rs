@@ -1,0 +1,433 @@
+//! How a guest is brought to its quiescent point, and by which words it says READY and DONE: data, so that a
+//! guest that the lab never saw can be put under test.
+//!
+//! ```text
+//! power-on ─→ dialogue: wait for a prompt, type, … ─→ `ready` on the console ─→ `ready-after` ─→ quiescent
+//! quiescent ─→ `done` on the console                  the output: lines of `output`, or the whole console
+//! ```
+//!
+//! Without any of these a guest is one of the lab's own, which prints `FLIPSIM READY` and `FLIPSIM DONE`
+//! (`images/README.md`).
+//!
+//! Invariant: what a guest printed before it was asked is never taken for the answer.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::console::{LineSplitter, Marker, marker};
+use crate::units::VirtualNs;
+
+/// A regular expression for a line of the console, as the crate `regex` reads it. It may match anywhere in the
+/// line; `^` and `$` are its ends.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Whether a line of the console matches.
+    #[must_use]
+    pub fn is_in(&self, line: &str) -> bool {
+        self.0.is_match(line)
+    }
+
+    /// The first group of the match, or the whole line where the expression has no group.
+    fn part<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let found = self.0.captures(line)?;
+        Some(found.get(1).map_or(line, |group| group.as_str()))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// Text that is no pattern, or no exchange.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignalError {
+    /// Not a regular expression.
+    #[error(
+        "`{text}` is no regular expression: {why}; put a backslash before . * + ? ( ) [ ] {{ }} | ^ $ \\"
+    )]
+    Pattern {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Everything matches, so nothing would be waited for.
+    #[error("an empty pattern is in every line; say what the guest prints")]
+    Empty,
+    /// Not `PATTERN => TEXT`.
+    #[error("`{0}` is no exchange; write PATTERN => TEXT, as in 'login: => root'")]
+    Exchange(String),
+    /// Text that a keyboard cannot type.
+    #[error("`{0:?}` cannot be typed: it has control characters")]
+    Untypeable(String),
+}
+
+impl FromStr for Pattern {
+    type Err = SignalError;
+
+    fn from_str(text: &str) -> Result<Self, SignalError> {
+        if text.is_empty() {
+            return Err(SignalError::Empty);
+        }
+        let bad = |error: regex::Error| SignalError::Pattern {
+            text: text.to_owned(),
+            // Its last line says what; those before draw where.
+            why: error
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned(),
+        };
+        Regex::new(text).map(Pattern).map_err(bad)
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A prompt that is waited for, and what is typed then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// What the guest prints; a line that it has not ended counts.
+    pub wait: Pattern,
+    /// What is typed, with the Enter key behind it.
+    pub send: String,
+}
+
+impl Exchange {
+    fn new(wait: Pattern, send: String) -> Result<Self, SignalError> {
+        if send.chars().any(char::is_control) {
+            return Err(SignalError::Untypeable(send));
+        }
+        Ok(Exchange { wait, send })
+    }
+}
+
+/// `PATTERN => TEXT`, at the last arrow, so that a pattern may have one.
+impl FromStr for Exchange {
+    type Err = SignalError;
+
+    fn from_str(text: &str) -> Result<Self, SignalError> {
+        let (wait, send) = text.rsplit_once("=>").ok_or_else(|| SignalError::Exchange(text.to_owned()))?;
+        Exchange::new(wait.trim().parse()?, send.trim().to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Exchange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            wait: Pattern,
+            send: String,
+        }
+        let Raw { wait, send } = Raw::deserialize(deserializer)?;
+        Exchange::new(wait, send).map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a guest is brought to its quiescent point, and how it speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Signals {
+    /// What is typed at its console, one after the other. Without more, the guest is at its quiescent point when
+    /// the last Enter key is down: a command that is typed last is the workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dialogue: Vec<Exchange>,
+    /// The line by which it is ready, after the dialogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Pattern>,
+    /// How long it is left alone after that; without the others, after power-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_after: Option<VirtualNs>,
+    /// The line by which its workload is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Pattern>,
+    /// The lines that are its output, or the part of them in the first group; without it all that it prints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Pattern>,
+}
+
+impl Signals {
+    /// Whether the guest speaks as the lab's own do.
+    #[must_use]
+    pub fn are_the_labs(&self) -> bool {
+        *self == Signals::default()
+    }
+
+    /// Whether something is typed at its console.
+    #[must_use]
+    pub fn types(&self) -> bool {
+        !self.dialogue.is_empty()
+    }
+
+    /// Whether it is the guest itself that says that it is ready, in the lab's words.
+    #[must_use]
+    pub fn waits_for_marker(&self) -> bool {
+        self.dialogue.is_empty() && self.ready.is_none() && self.ready_after.is_none()
+    }
+
+    /// Whether a line of the console says that the workload is done.
+    #[must_use]
+    pub fn is_done(&self, line: &str) -> bool {
+        match &self.done {
+            Some(pattern) => pattern.is_in(line),
+            None => matches!(marker(line), Some(Marker::Done(_))),
+        }
+    }
+
+    /// Whether a console says so somewhere.
+    #[must_use]
+    pub fn is_done_in(&self, console: &[u8]) -> bool {
+        LineSplitter::default().push(console).iter().any(|line| self.is_done(line))
+    }
+
+    /// The part of a console that is the workload's output.
+    #[must_use]
+    pub fn output_of<'a>(&self, console: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(pattern) = &self.output else { return Cow::Borrowed(console) };
+        let mut output = String::new();
+        for line in LineSplitter::default().push(console) {
+            if let Some(part) = pattern.part(&line) {
+                output.push_str(part);
+                output.push('\n');
+            }
+        }
+        Cow::Owned(output.into_bytes())
+    }
+}
+
+/// What comes next on the way to the quiescent point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing that was waited for has come.
+    Wait,
+    /// This is to be typed.
+    Type(String),
+    /// So long nothing is to be done.
+    Rest(VirtualNs),
+    /// The guest is there.
+    Ready,
+}
+
+/// Follows a guest to its quiescent point.
+#[derive(Clone, Debug)]
+pub struct Approach<'a> {
+    signals: &'a Signals,
+    /// How many exchanges are over.
+    typed: usize,
+    /// The `ready` line has come.
+    said: bool,
+    rested: bool,
+    /// The part of the line that is not ended that was answered already.
+    answered: String,
+    /// The line that is not ended.
+    partial: String,
+    /// What a marker of the lab's said.
+    marked: bool,
+}
+
+impl<'a> Approach<'a> {
+    /// From power-on.
+    #[must_use]
+    pub fn new(signals: &'a Signals) -> Self {
+        Approach {
+            signals,
+            typed: 0,
+            said: false,
+            rested: false,
+            answered: String::new(),
+            partial: String::new(),
+            marked: false,
+        }
+    }
+
+    /// What the guest is waited for, in words.
+    #[must_use]
+    pub fn waits_for(&self) -> String {
+        match (self.signals.dialogue.get(self.typed), &self.signals.ready) {
+            (Some(exchange), _) => {
+                format!("prompt {} of {}, `{}`", self.typed + 1, self.signals.dialogue.len(), exchange.wait)
+            }
+            (None, Some(ready)) => format!("`{ready}`"),
+            (None, None) if self.signals.waits_for_marker() => "FLIPSIM READY".to_owned(),
+            (None, None) => "its time".to_owned(),
+        }
+    }
+
+    /// Takes in a line that the guest has ended. What it means, if it means something.
+    pub fn line(&mut self, line: &str) -> Next {
+        let answered = std::mem::take(&mut self.answered);
+        self.partial.clear();
+        self.look(line.strip_prefix(answered.as_str()).unwrap_or(line))
+    }
+
+    /// Takes in the line that the guest has not ended yet.
+    pub fn partial(&mut self, line: &str) -> Next {
+        line.clone_into(&mut self.partial);
+        let new = line.strip_prefix(self.answered.as_str()).unwrap_or(line);
+        self.look(new)
+    }
+
+    /// The guest said so by the lab's own marker.
+    pub fn marked(&mut self) {
+        self.marked = true;
+    }
+
+    fn look(&mut self, text: &str) -> Next {
+        if let Some(exchange) = self.signals.dialogue.get(self.typed) {
+            if !exchange.wait.is_in(text) {
+                return Next::Wait;
+            }
+            self.typed += 1;
+            self.answered.clone_from(&self.partial);
+            return Next::Type(exchange.send.clone());
+        }
+        self.said |= self.signals.ready.as_ref().is_some_and(|ready| ready.is_in(text));
+        Next::Wait
+    }
+
+    /// What is to be done once all that the guest has said was taken in.
+    pub fn settle(&mut self) -> Next {
+        let signals = self.signals;
+        if signals.waits_for_marker() {
+            return if self.marked { Next::Ready } else { Next::Wait };
+        }
+        if self.typed < signals.dialogue.len() || (signals.ready.is_some() && !self.said) {
+            return Next::Wait;
+        }
+        match signals.ready_after.filter(|_| !self.rested) {
+            Some(rest) => {
+                self.rested = true;
+                Next::Rest(rest)
+            }
+            None => Next::Ready,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signals(text: &str) -> Signals {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_login_is_answered_prompt_by_prompt_and_each_prompt_once() {
+        let signals = signals(
+            "dialogue = [{ wait = 'login: $', send = 'root' }, { wait = 'Password: $', send = 'x' }, \
+             { wait = '# $', send = 'work' }]",
+        );
+        let mut approach = Approach::new(&signals);
+        assert_eq!(approach.line("Debian GNU/Linux 12 debian ttyS0"), Next::Wait);
+        assert_eq!(approach.waits_for(), "prompt 1 of 3, `login: $`");
+        assert_eq!(approach.partial("debian login: "), Next::Type("root".into()));
+        assert_eq!(approach.settle(), Next::Wait);
+        // The echo ends the line of the prompt; what was answered is not answered again.
+        assert_eq!(approach.partial("debian login: root"), Next::Wait);
+        assert_eq!(approach.line("debian login: root"), Next::Wait);
+        assert_eq!(approach.partial("Password: "), Next::Type("x".into()));
+        assert_eq!(approach.line("Password: "), Next::Wait);
+        assert_eq!(approach.partial("root@debian:~# "), Next::Type("work".into()));
+        assert_eq!(approach.settle(), Next::Ready);
+    }
+
+    #[test]
+    fn the_same_prompt_twice_is_answered_twice() {
+        let signals = signals("dialogue = [{ wait = '# $', send = 'a' }, { wait = '# $', send = 'b' }]");
+        let mut approach = Approach::new(&signals);
+        assert_eq!(approach.partial("/ # "), Next::Type("a".into()));
+        assert_eq!(approach.partial("/ # "), Next::Wait);
+        assert_eq!(approach.line("/ # a"), Next::Wait);
+        assert_eq!(approach.partial("/ # "), Next::Type("b".into()));
+    }
+
+    #[test]
+    fn what_was_said_before_the_dialogue_is_over_is_no_ready() {
+        let signals = signals("ready = '^UP$'\ndialogue = [{ wait = '# $', send = 'go' }]");
+        let mut approach = Approach::new(&signals);
+        assert_eq!(approach.line("UP"), Next::Wait);
+        assert_eq!(approach.partial("# "), Next::Type("go".into()));
+        assert_eq!(approach.line("# go"), Next::Wait);
+        assert_eq!(approach.settle(), Next::Wait);
+        assert_eq!(approach.line("UP"), Next::Wait);
+        assert_eq!(approach.settle(), Next::Ready);
+    }
+
+    #[test]
+    fn a_rest_comes_last_and_once() {
+        let signals = signals("ready = 'UP'\nready-after = 5000");
+        let mut approach = Approach::new(&signals);
+        assert_eq!(approach.settle(), Next::Wait);
+        approach.line("UP");
+        assert_eq!(approach.settle(), Next::Rest(VirtualNs(5000)));
+        assert_eq!(approach.settle(), Next::Ready);
+        let alone = Signals { ready_after: Some(VirtualNs(7)), ..Signals::default() };
+        assert_eq!(Approach::new(&alone).settle(), Next::Rest(VirtualNs(7)));
+    }
+
+    #[test]
+    fn without_signals_the_labs_own_marker_counts() {
+        let signals = Signals::default();
+        let mut approach = Approach::new(&signals);
+        assert_eq!((approach.settle(), approach.waits_for().as_str()), (Next::Wait, "FLIPSIM READY"));
+        approach.marked();
+        assert_eq!(approach.settle(), Next::Ready);
+        assert!(signals.is_done_in(b"FLIPSIM DONE workload=fs digest=ab status=ok\n"));
+    }
+
+    #[test]
+    fn the_output_is_what_the_pattern_takes_of_a_line() {
+        let console = b"[ 1.0] noise\nsum: 12ab (in 3 s)\nALL DONE\n";
+        let signals = signals("done = '^ALL DONE$'\noutput = '^sum: ([0-9a-f]+)'");
+        assert_eq!(&*signals.output_of(console), b"12ab\n");
+        assert!(signals.is_done_in(console) && !signals.is_done_in(b"ALL DONE or not\n"));
+        let lines = Signals { output: Some("^sum:".parse().unwrap()), ..Signals::default() };
+        assert_eq!(&*lines.output_of(console), b"sum: 12ab (in 3 s)\n");
+        assert_eq!(&*Signals::default().output_of(console), console);
+    }
+
+    #[test]
+    fn bad_patterns_and_exchanges_are_told() {
+        let bad = |text: &str| text.parse::<Exchange>().unwrap_err().to_string();
+        assert_eq!(bad("login:"), "`login:` is no exchange; write PATTERN => TEXT, as in 'login: => root'");
+        let text = bad("log(in => root");
+        assert!(text.starts_with("`log(in` is no regular expression: unclosed group; put"), "{text}");
+        assert_eq!(bad(" => root"), SignalError::Empty.to_string());
+        assert!(bad("login: => ro\u{3}ot").contains("cannot be typed"));
+        let good: Exchange = "a => b:  => echo hi ".parse().unwrap();
+        assert_eq!((good.wait.to_string().as_str(), good.send.as_str()), ("a => b:", "echo hi"));
+        assert!(toml::from_str::<Signals>("dialogue = [{ wait = 'x', send = 'y', then = 'z' }]").is_err());
+        let json = serde_json::to_string(&good).unwrap();
+        assert_eq!(serde_json::from_str::<Exchange>(&json).unwrap(), good);
+    }
+}

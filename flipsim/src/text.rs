@@ -1,0 +1,58 @@
+//! Texts that several folders write and read: hexadecimal, globs, names that are near.
+
+use std::collections::BTreeSet;
+
+use rand::{Rng, RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// A value, given least significant byte first, as one hex number.
+#[must_use]
+pub fn hex_value(bytes: &[u8]) -> String {
+    let mut text = String::from("0x");
+    for byte in bytes.iter().rev() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Whether a name matches a glob of `*`, `?` and plain characters; upper and lower case are the same.
+#[must_use]
+pub fn glob_matches(glob: &str, name: &str) -> bool {
+    let glob: Vec<char> = glob.to_ascii_lowercase().chars().collect();
+    let name: Vec<char> = name.to_ascii_lowercase().chars().collect();
+    let (mut g, mut n) = (0, 0);
+    // Where the last star stood, and how much of the name it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if g < glob.len() && glob[g] == '*' {
+            star = Some((g, n));
+            g += 1;
+        } else if g < glob.len() && (glob[g] == '?' || glob[g] == name[n]) {
+            g += 1;
+            n += 1;
+        } else if let Some((at, taken)) = star {
+            star = Some((at, taken + 1));
+            g = at + 1;
+            n = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|c| *c == '*')
+}
+
+/// The number of single-character edits between two short texts (Levenshtein).
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

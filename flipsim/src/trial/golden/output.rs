@@ -1,0 +1,117 @@
+//! Golden runs by their output alone, for a QEMU that cannot tell which state a guest is in.
+//!
+//! Invariant: what is claimed of such a run is what its console said; why no more is known is kept with it.
+
+use std::path::Path;
+
+use crate::console::classify::without_stamps;
+use crate::trial::ability::Abilities;
+use crate::trial::clone::CloneDisk;
+use crate::trial::golden::measure::{Pass, pass};
+use crate::trial::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window, registers};
+use crate::trial::template::Template;
+use crate::units::VirtualNs;
+
+/// The spacing where only outputs are compared: every stop costs time that the guest does not have.
+const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
+
+impl Golden {
+    /// The same by a QEMU that cannot tell a guest's state: the outputs of three clones.
+    pub(super) fn measure_output(
+        template: &Template,
+        parent: &Path,
+        options: &GoldenOptions,
+        missing: &str,
+    ) -> Result<Self, RunError> {
+        let spacing = options.spacing.unwrap_or(OUTPUT_SPACING);
+        let signals = &template.info().plan.signals;
+        let one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
+            let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
+            let pass = pass(&mut runner, options, spacing, None, false)?;
+            Ok((pass, registers(&mut runner)?))
+        };
+        let (first, registers) = one()?;
+        let mut difference = missing.to_owned();
+        for _ in 0..2 {
+            let (again, _) = one()?;
+            let cut = is_cut(options.window, template.info().abilities);
+            if !same_output(&signals.output_of(&again.console), &signals.output_of(&first.console), cut) {
+                difference.push_str("; and the consoles of two runs without a fault say different things");
+                break;
+            }
+        }
+        Ok(Golden {
+            format: FORMAT,
+            template: template.info().key.clone(),
+            window: options.window,
+            spacing,
+            start: first.start,
+            checkpoints: first.checkpoints,
+            console: first.console,
+            registers,
+            difference: Some(difference),
+            pages_apart: Vec::new(),
+            abilities: template.info().abilities,
+            signals: signals.clone(),
+            run_seconds: first.run.as_secs_f64(),
+            compare_seconds: 0.0,
+        })
+    }
+
+    /// Whether a run that has come as far as this one has said the same.
+    #[must_use]
+    pub fn same_output(&self, said: &[u8]) -> bool {
+        let cut = is_cut(self.window, self.abilities);
+        same_output(&self.signals.output_of(said), &self.signals.output_of(&self.console), cut)
+    }
+
+    /// Whether two consoles have said the same so far, as far as that is the workload's output.
+    pub(crate) fn same_so_far(&self, said: &[u8], golden: &[u8]) -> bool {
+        same_output(&self.signals.output_of(said), &self.signals.output_of(golden), false)
+    }
+
+    /// Whether a console has said only what the golden run says as well, sooner or later.
+    pub(crate) fn is_late(&self, said: &[u8]) -> bool {
+        let (said, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
+        without_stamps(&golden).starts_with(&without_stamps(&said))
+    }
+}
+
+/// Whether two consoles say the same; when a message of the kernel came does not count. Of two runs that were
+/// `cut` off at about the same time one may have said less.
+fn same_output(one: &[u8], other: &[u8], cut: bool) -> bool {
+    if one == other {
+        return true;
+    }
+    let (one, other) = (without_stamps(one), without_stamps(other));
+    one == other || (cut && (one.starts_with(&other) || other.starts_with(&one)))
+}
+
+/// Whether runs end at about the same time, and not at the same instruction or when they are done.
+fn is_cut(window: Window, abilities: Abilities) -> bool {
+    !abilities.stop_at && window != Window::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_message_came_does_not_count_and_what_it_said_does() {
+        let golden = b"[    0.100000] a\nb\n";
+        assert!(same_output(b"[    0.200000] a\nb\n", golden, false));
+        assert!(!same_output(b"[    0.100000] a\nc\n", golden, false));
+        assert!(!same_output(b"[    0.100000] a\n", golden, false));
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_may_have_said_less_or_more_but_nothing_else() {
+        let golden = b"[    0.100000] a\nb\n";
+        assert!(same_output(b"[    0.200000] a\n", golden, true));
+        assert!(same_output(b"[    0.200000] a\nb\nc\n", golden, true));
+        assert!(!same_output(b"[    0.200000] a\nc\n", golden, true));
+        let (exact, about) = (Abilities::ALL, Abilities { stop_at: false, mark: false });
+        let window = Window::Time(VirtualNs(5));
+        assert!(is_cut(window, about) && !is_cut(window, exact) && !is_cut(Window::Done, about));
+    }
+}

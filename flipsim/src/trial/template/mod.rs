@@ -1,0 +1,5 @@
+//! A guest saved at its quiescent point.
+
+mod saved;
+
+pub use saved::*;

@@ -1,0 +1,15 @@
+//! The gdb remote protocol, spoken to QEMU's stub directly: no gdb process is involved.
+//!
+//! Source: "Debugging with GDB", appendix "Remote Serial Protocol", and QEMU's `gdbstub.c` (7.1),
+//! `gdbstub/gdbstub.c` (7.2).
+//!
+//! Invariant: an answer belongs to the question that was asked. Stop replies nobody asked for are
+//! taken out of the way, and a client that lost count refuses to go on.
+
+pub mod client;
+pub mod codec;
+pub mod description;
+
+pub use crate::wire::net::Timeouts;
+pub use client::{GdbClient, GdbError, RunState, StopReason};
+pub use description::{DescriptionError, RegisterInfo};

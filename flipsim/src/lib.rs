@@ -68,6 +68,7 @@ pub mod arch;
 pub mod campaign;
 pub mod console;
 pub mod fault;
+pub mod files;
 pub mod kconfig;
 pub mod machine;
 pub mod memory;

@@ -1,11 +1,5 @@
 //! Texts that several folders write and read: hexadecimal, globs, names that are near.
 
-use std::collections::BTreeSet;
-
-use rand::{Rng, RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
-use std::str::FromStr;
-
 /// A value, given least significant byte first, as one hex number.
 #[must_use]
 pub fn hex_value(bytes: &[u8]) -> String {
@@ -55,4 +49,8 @@ pub fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

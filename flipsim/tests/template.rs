@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flipsim::fault::{Fault, flip};
-use flipsim::machine::folder::ProcessId;
+use flipsim::machine::ProcessId;
 use flipsim::target::Target;
 use flipsim::target::state::State;
 use flipsim::trial::clone::{CloneGuest, CloneOptions};

@@ -12,14 +12,21 @@
 //! specification, the fault spaces and the length of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+pub mod manifest;
+mod permutation;
 pub mod plan;
 pub mod run;
+mod shard;
 pub mod size;
 pub mod spec;
 pub mod store;
 pub mod summary;
+mod text;
+mod toml;
 
+pub use manifest::Manifest;
 pub use plan::{Plan, PlannedTrial, TrialId};
+pub use shard::{Shard, ShardError};
 pub use spec::CampaignSpec;
-pub use store::{Manifest, Store, StoreError};
+pub use store::{Store, StoreError};
 pub use summary::Summary;

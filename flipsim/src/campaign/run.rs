@@ -17,8 +17,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
-use crate::campaign::store::{Recorded, Shard, Store, StoreError};
-use crate::trial::golden::{Golden, RunError};
+use crate::campaign::shard::Shard;
+use crate::campaign::store::error::StoreError;
+use crate::campaign::store::open::Store;
+use crate::campaign::store::write::Recorded;
+use crate::trial::RunError;
+use crate::trial::golden::Golden;
 use crate::trial::template::Template;
 use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
 

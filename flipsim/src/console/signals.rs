@@ -18,7 +18,9 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::console::{LineSplitter, Marker, marker};
+use crate::console::lines::LineSplitter;
+use crate::console::marker;
+use crate::console::marker::Marker;
 use crate::units::VirtualNs;
 
 /// A regular expression for a line of the console, as the crate `regex` reads it. It may match anywhere in the

@@ -2,9 +2,23 @@
 //!
 //! Invariants: **every possible fault is equally likely; every flip is read back**.
 
+mod cells;
+mod draw;
+mod flip;
+pub(crate) mod model;
+pub(crate) mod place;
 pub mod record;
+mod registers;
 pub mod schedule;
 mod space;
 pub mod symbols;
+#[cfg(test)]
+mod tests;
 
-pub use space::*;
+pub use cells::{Units, UnitsError};
+pub use draw::{FaultRng, fault_rng, random_seed};
+pub use flip::{Flip, FlipError, flip};
+pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
+pub use place::{Place, PlaceError};
+pub use registers::{FlippableRegister, probe_registers};
+pub use space::{FaultSpace, RamSpace, RegSpace, SpaceError};

@@ -10,8 +10,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::symbols::SymbolMap;
-use crate::fault::{Fault, Flip, FlipError};
+use crate::fault::flip::{Flip, FlipError};
+use crate::fault::model::Fault;
+use crate::fault::symbols::anchor::SymbolMap;
 use crate::memory::MemoryMap;
 use crate::text::hex_value;
 use crate::units::Timing;

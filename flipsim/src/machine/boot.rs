@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::console::signals::{Approach, Next, Signals};
 use crate::console::{ConsoleTail, Marker, marker};
-use crate::machine::folder::{RunDir, RunError};
+use crate::machine::error::RunError;
+use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
 use crate::target::{Target, TargetError};
 use crate::units::VirtualNs;

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::console::classify::Kind;
 use crate::console::{Done, Marker};
 use crate::machine::watch::LoggedEvent;
-use crate::target::marks::EXCEPTION_STORM;
+use crate::target::EXCEPTION_STORM;
 
 /// What is known of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]

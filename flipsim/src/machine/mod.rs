@@ -4,9 +4,18 @@
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
 pub mod boot;
+mod end;
+mod error;
 pub mod folder;
 pub mod health;
+mod hold;
+mod pid;
 pub mod process;
 pub mod pvpanic;
 pub mod spec;
 pub mod watch;
+
+pub use end::End;
+pub use error::RunError;
+pub use hold::{Hold, HoldNote};
+pub use pid::ProcessId;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::machine::folder::{ProcessId, RunDir};
+use crate::machine::folder::RunDir;
+use crate::machine::pid::ProcessId;
 use crate::machine::spec::{Console, MachineSpec};
 use crate::wire::net::Timeouts;
 use crate::wire::qmp::QmpClient;
@@ -191,6 +192,24 @@ pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) 
         return Ok(());
     }
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// A QEMU process that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedQemu(pub(crate) Child);
+
+impl OwnedQemu {
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself; `wait` also answers then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for OwnedQemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! Invariant: **faults are only drawn from what QEMU calls RAM**.
 
 mod map;
+mod range;
+#[cfg(test)]
+mod tests;
 
-pub use map::{
-    MapSource, MemoryError, MemoryMap, PhysRange, RamBlock, RangeError, RangeSet, Region, parse_iomem,
-    parse_mtree_ram,
-};
+pub use map::{MapSource, MemoryError, MemoryMap, RamBlock, Region, parse_iomem, parse_mtree_ram};
+pub use range::{PhysRange, RangeError, RangeSet};

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::campaign::CampaignSpec;
 use crate::campaign::size::Size;
-use crate::campaign::spec::{Sharing, Times, format_pattern};
+use crate::campaign::spec::{Sharing, Times};
+use crate::fault::format_pattern;
 use crate::trial::Restore;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;

@@ -7,9 +7,9 @@
 
 use serde::Serialize;
 
-use super::{Estimate, Interval, StatsError};
-use crate::fault::schedule::{Mission, UpsetRate};
+use crate::stats::mission::{Mission, UpsetRate};
 use crate::stats::quantity::float;
+use crate::stats::quantity::{Estimate, Interval, StatsError};
 
 /// Bits of a megabit, as memories are sold: 2^20.
 const MBIT: f64 = (1u64 << 20) as f64;
@@ -82,7 +82,7 @@ impl Bits {
 /// is that of the campaign; the raw rate, often known to a factor of two, is taken as exact.
 #[must_use]
 pub fn fit_of_class(raw: FitPerMbit, exposed: Bits, class: Estimate) -> Estimate {
-    class.scaled(raw.0 / MBIT * super::float(exposed.0))
+    class.scaled(raw.0 / MBIT * float(exposed.0))
 }
 
 /// What a mission has to expect.
@@ -115,8 +115,8 @@ pub fn mission_outlook(mission: &Mission, field_seconds: f64, class: Estimate) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::schedule::parse_field_time;
-    use crate::stats::{Confidence, Observed};
+    use crate::stats::mission::parse_field_time;
+    use crate::stats::quantity::{Confidence, Observed};
 
     #[test]
     fn ten_flips_a_month_in_a_gib_are_about_1700_fit_a_megabit() {

@@ -10,6 +10,7 @@
 
 pub mod compare;
 pub mod fit;
+pub mod mission;
 pub mod proportion;
 pub mod quantile;
 mod quantity;
@@ -19,4 +20,4 @@ pub mod strata;
 pub mod survival;
 pub mod tally;
 
-pub use quantity::*;
+pub use quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};

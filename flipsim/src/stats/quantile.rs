@@ -9,8 +9,8 @@
 use serde::Serialize;
 
 use super::special::binomial_at_most;
-use super::{Confidence, Share};
 use crate::stats::quantity::float;
+use crate::stats::quantity::{Confidence, Share};
 
 /// Measured values, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl<T: Ord + Copy> Sorted<T> {
 /// ⌈q n⌉, where a product that rounding has put just above a whole number is that number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and n")]
 fn nearest_rank(q: f64, n: u64) -> u64 {
-    let exact = q * super::float(n);
+    let exact = q * float(n);
     ((exact - exact * 1e-15).ceil() as u64).min(n)
 }
 

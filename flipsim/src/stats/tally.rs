@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::proportion::{clopper_pearson, upper_bound, wilson};
 use super::strata::{Drawing, Strata, Stratum};
-use super::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
 
 /// How many trials of each key ended in each outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,57 +4,21 @@
 //! Invariant: a guest is left as it was found. Connecting to the stub stops it; [`LiveTarget::release`],
 //! and dropping the target as well, lets it run on exactly when it ran before.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::memory::{MemoryError, MemoryMap};
-use crate::target::marks::MarkError;
-use crate::target::{Arrival, Register, Target, TargetError};
+use crate::memory::MemoryMap;
+use crate::target::error::MarkError;
+use crate::target::error::TargetError;
+use crate::target::interface::{Arrival, Register, Target};
 
+use crate::target::error::AttachError;
 use crate::units::Timing;
 use crate::units::{GuestPhys, VirtualNs};
 use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
-use crate::wire::qmp::{QmpClient, QmpError};
-
-/// A guest that cannot be taken hold of.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The gdb stub.
-    #[error(transparent)]
-    Gdb(#[from] GdbError),
-    /// The monitor.
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-    /// The memory map.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// The guest's machine has ended or panicked; there is nothing left to inject into.
-    #[error("the guest is not alive: QEMU says `{status}`{}", meaning(.status))]
-    Dead {
-        /// QEMU's word for the run state.
-        status: String,
-    },
-    /// The file with the guest's `/proc/iomem`.
-    #[error("cannot read the guest's memory map from {path}: {cause}")]
-    Iomem {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-}
-
-/// What QEMU's word for a run state has in it besides.
-fn meaning(status: &str) -> &'static str {
-    match status {
-        "internal-error" => ", which is an exception storm, or an error of the host's",
-        "io-error" => ", which is a disk that cannot be written, as a full one",
-        _ => "",
-    }
-}
+use crate::wire::qmp::QmpClient;
 
 /// The answer to QMP `query-virtual-clock` (`qemu-patches/0001-virtual-clock.patch`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

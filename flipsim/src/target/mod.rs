@@ -2,9 +2,19 @@
 //!
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
 
-pub mod interface;
-pub mod live;
-pub mod marks;
+pub(crate) mod digest;
+mod error;
+mod fake;
+mod interface;
+mod live;
+mod marks;
 pub mod state;
 
-pub use interface::*;
+pub use digest::{
+    ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,
+};
+pub use error::{AttachError, MarkError, TargetError};
+pub use fake::FakeTarget;
+pub use interface::{Arrival, Register, Target};
+pub use live::{LiveTarget, VirtualClock, WALL_TIME};
+pub use marks::{COMMANDS, EXCEPTION_STORM};

@@ -11,8 +11,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::memory::{PhysRange, RangeSet};
+use crate::target::error::TargetError;
+use crate::target::interface::Target;
 use crate::target::live::{LiveTarget, VirtualClock};
-use crate::target::{Target, TargetError};
 use crate::text::hex_value;
 use crate::units::GuestPhys;
 

@@ -7,17 +7,20 @@ use std::path::Path;
 
 use rand::RngExt;
 
+use crate::campaign::Shard;
 use crate::campaign::size::Size;
-use crate::campaign::spec::{Place, StratumSpec};
-use crate::campaign::store::{Shard, StoreError};
+use crate::campaign::spec::StratumSpec;
+use crate::campaign::store::StoreError;
 use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
+use crate::fault::Place;
 use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::machine::End;
 use crate::memory::RangeSet;
-use crate::target::marks::{Digest128, StateDigest};
-use crate::trial::ability::Abilities;
-use crate::trial::golden::{Checkpoint, End, Golden, Window};
+use crate::target::{Digest128, StateDigest};
+use crate::trial::Abilities;
+use crate::trial::golden::{Checkpoint, Golden, Window};
 use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
 
 use crate::units::Timing;

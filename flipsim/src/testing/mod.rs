@@ -6,10 +6,14 @@
 //! against it by luck does not.
 
 pub mod fake_campaign;
-pub mod fake_monitor;
-pub mod fake_stub;
+mod fake_guest;
+mod fake_monitor;
+mod fake_stub;
 pub mod hostile_campaign;
 mod server;
+mod stub_server;
 
+pub use fake_guest::{FakeGuest, FakeRegister};
 pub use fake_monitor::{FakeMonitor, FakeMonitorBuilder, Misbehaviour};
-pub use fake_stub::{AfterResume, FakeGuest, FakeRegister, FakeStub, FakeStubBuilder, StubFault, StubHandle};
+pub use fake_stub::{FakeStub, FakeStubBuilder, StubHandle};
+pub use stub_server::{AfterResume, StubFault};

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::target::LiveTarget;
+use crate::target::MarkError;
 use crate::target::Target;
-use crate::target::live::LiveTarget;
-use crate::target::marks::MarkError;
-use crate::trial::Restore;
+
 use crate::units::Timing;
 
 /// What the lab's patches add to a QEMU (`qemu-patches/`).
@@ -73,6 +73,19 @@ impl Abilities {
             ),
         }
     }
+}
+
+/// How the guest is put back before a trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Restore {
+    /// In the same process, to a mark.
+    #[default]
+    Rewind,
+    /// A new process a trial.
+    Clone,
+    /// In the same process, by QEMU's own snapshots.
+    Loadvm,
 }
 
 #[cfg(test)]

@@ -2,11 +2,22 @@
 //!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 
-pub mod ability;
-pub mod causes;
+mod ability;
+mod causes;
 pub mod clone;
 pub mod golden;
+mod judge;
+mod observe;
+mod outcome;
+mod record;
+mod runner;
 pub mod template;
 mod worker;
 
-pub use worker::*;
+pub use ability::{Abilities, Restore};
+pub use causes::{Cause, usual_causes};
+pub use observe::{Names, Step, TrialOptions};
+pub use outcome::Outcome;
+pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
+pub use runner::{Console, Got, MAX_CONSOLE, RunError, Runner, registers};
+pub use worker::Worker;

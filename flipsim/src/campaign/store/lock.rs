@@ -15,8 +15,7 @@ use rustix::io::Errno;
 
 use super::error::{StoreError, system};
 
-use crate::campaign::store::open::identity;
-use crate::machine::folder::lock_soon;
+use crate::files::lock_soon;
 
 /// The lock, while it is held.
 #[derive(Debug)]
@@ -82,4 +81,9 @@ pub fn beside(campaign: &Path, ending: &str) -> PathBuf {
     name.push(".");
     name.push(ending);
     name.into()
+}
+
+/// Which file a path leads to: device and inode.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::error::{StoreError, sqlite, system};
-use super::{Manifest, schema};
+use super::schema;
+use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::open::{json, pack, signed};

@@ -8,11 +8,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
 use serde::Serialize;
 
-use super::Store;
 use super::error::{Change, StoreError, sqlite};
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove};
+use crate::campaign::store::open::Store;
 
 /// What came of joining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::tests::{create, files, record, record_next, whole};
 use super::*;
 use crate::campaign::plan::TrialId;
+use crate::campaign::shard::Shard;
 
 /// Names the campaign's file to a child of these tests.
 const FILE: &str = "FLIPSIM_STORE_TEST_FILE";

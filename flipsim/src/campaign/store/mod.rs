@@ -9,19 +9,21 @@
 //! Invariants: **a file with the campaign's name holds the whole plan**, or is not there. **A trial has one
 //! result at most**, and what [`Store::record`] returned from is there after a SIGKILL.
 
-mod error;
-mod lock;
-mod make;
-mod merge;
+pub(crate) mod error;
+pub(super) mod lock;
+pub(super) mod make;
+pub(super) mod merge;
 #[cfg(test)]
 mod mishaps;
 pub(crate) mod open;
-mod read;
+pub(super) mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+pub(super) mod write;
 
 pub use error::{Change, StoreError};
 pub use merge::Merged;
-pub use open::*;
+pub use open::Store;
 pub use read::{Counts, ResultRow, Results, Status, StratumStatus};
+pub use write::Recorded;

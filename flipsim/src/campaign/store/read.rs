@@ -6,16 +6,18 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{Shard, Store, StoreError};
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
+use crate::campaign::store::error::StoreError;
 use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
+use crate::campaign::store::open::Store;
 use crate::fault::Fault;
+use crate::trial::Abilities;
 use crate::trial::Costs;
 use crate::trial::Outcome;
-use crate::trial::ability::Abilities;
 use crate::trial::{TrialPlan, TrialRecord};
 
+use crate::campaign::shard::Shard;
 use crate::units::Timing;
 use crate::units::{GuestPhys, VirtualNs};
 

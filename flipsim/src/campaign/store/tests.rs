@@ -1,19 +1,23 @@
 //! The store in use: written, read, summed up, joined; a second writer, a stranger.
 
-use std::collections::BTreeMap;
+use crate::trial::Outcome;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
-use crate::trial::Outcome;
+use std::collections::BTreeMap;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::*;
+use crate::campaign::manifest::{Manifest, golden_digest};
 use crate::campaign::plan::{Plan, PlannedTrial, TrialId};
+use crate::campaign::shard::Shard;
 use crate::campaign::size::Size;
 use crate::campaign::spec::CampaignSpec;
-use crate::campaign::spec::{Place, StratumSpec, Times};
-use crate::campaign::store::open::{immutable, insert_result, row_of};
+use crate::campaign::spec::{StratumSpec, Times};
+use crate::campaign::store::open::immutable;
+use crate::campaign::store::write::{insert_result, row_of};
+use crate::fault::Place;
 use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::TrialRecord;
@@ -99,7 +103,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         console_differs_ns: loud.then_some(after + 3000),
         detected_ns: None,
         end_ns: after + 3000,
-        end: (outcome == Some(Outcome::Crash)).then_some(crate::trial::golden::End::Panic),
+        end: (outcome == Some(Outcome::Crash)).then_some(crate::machine::End::Panic),
         kind: (outcome == Some(Outcome::Crash)).then_some(crate::console::classify::Kind::Panic),
         title: (outcome == Some(Outcome::Crash)).then(|| "panic in do_idle".to_owned()),
         output_only: false,
@@ -158,7 +162,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: crate::trial::ability::Abilities::ALL,
+        abilities: crate::trial::Abilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,
@@ -305,7 +309,7 @@ fn a_lost_trial_is_begun_again_and_given_up_in_the_end() {
     // QEMU's own stop counts as well.
     let infra = TrialRecord {
         outcome: Some(Outcome::Infra),
-        end: Some(crate::trial::golden::End::Other),
+        end: Some(crate::machine::End::Other),
         ..record(&store.planned(TrialId(0)).unwrap())
     };
     assert_eq!(store.record(TrialId(0), &infra).unwrap(), Recorded::Again(1));

@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::campaign::summary::{Class, SpaceKind, Summary};
-use crate::fault::schedule::Mission;
 use crate::stats::Estimate;
 use crate::stats::fit::{Bits, FitPerMbit, MissionOutlook, fit_of_class, mission_outlook};
+use crate::stats::mission::Mission;
 use crate::stats::tally::Method;
 use crate::trial::Outcome;
 

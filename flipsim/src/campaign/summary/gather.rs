@@ -9,13 +9,16 @@ use jiff::Timestamp;
 
 use crate::campaign::plan::Stratum;
 use crate::campaign::spec::StratumSpec;
-use crate::campaign::store::{Counts, ResultRow, Store, StoreError};
+use crate::campaign::store::error::StoreError;
+use crate::campaign::store::open::Store;
+use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
 use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
-    SurvivalCurve, TimeQuantile, Times, Totals, Warning,
+    SurvivalCurve, TimeQuantile, Times, Totals,
 };
 use crate::fault::Fault;
 use crate::stats::quantile::Sorted;

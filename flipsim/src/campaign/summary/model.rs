@@ -6,13 +6,15 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::campaign::spec::{CampaignSpec, StratumSpec, format_pattern};
-use crate::campaign::store::{Store, StoreError};
+use crate::campaign::spec::{CampaignSpec, StratumSpec};
+use crate::campaign::store::error::StoreError;
+use crate::campaign::store::open::Store;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::gather;
 use crate::campaign::summary::pool::Pooled;
 use crate::campaign::summary::warning::Warning;
 use crate::fault::Pattern;
+use crate::fault::format_pattern;
 use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{Step, TimeEstimate};
@@ -406,7 +408,7 @@ pub(super) fn of_class(outcomes: &BTreeMap<Outcome, u64>, class: Class) -> u64 {
 
 pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
     // A specification that was checked mixes no kinds.
-    let is_register = stratum.targets.iter().any(crate::campaign::spec::Place::is_register);
+    let is_register = stratum.targets.iter().any(crate::fault::Place::is_register);
     if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::campaign::plan::Stratum;
-use crate::campaign::store::Store;
+use crate::campaign::store::open::Store;
 use crate::campaign::summary::model::space_of;
 use crate::campaign::summary::{Class, SpaceKind, StratumSummary};
 use crate::stats::strata::Drawing;

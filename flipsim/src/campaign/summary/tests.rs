@@ -1,7 +1,7 @@
 //! A summary against what it was made of.
 
-use std::collections::BTreeMap;
 use crate::trial::Outcome;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,8 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::campaign::plan::TrialId;
+use crate::campaign::shard::Shard;
 use crate::campaign::store::open::Store;
-use crate::campaign::store::{Recorded, Shard};
+use crate::campaign::store::write::Recorded;
 use crate::stats::Observed;
 use crate::stats::tally::Method;
 use crate::stats::{Confidence, SpaceSize};
@@ -274,7 +275,7 @@ fn lives(lives: &[(Outcome, u64)], converged: bool) -> SurvivalCurve {
         let record = TrialRecord {
             outcome: Some(*outcome),
             end_ns,
-            end: crashed.then_some(crate::trial::golden::End::Panic),
+            end: crashed.then_some(crate::machine::End::Panic),
             converged_ns: (converged && *outcome == Outcome::Masked).then_some(end_ns),
             ..record
         };
@@ -416,14 +417,14 @@ fn fit_and_missions_follow_from_the_rates() {
     assert!((fit.interval.upper - 8000.0 * rate.wilson.upper).abs() < 1e-9);
     // Kinds of failures add up to it.
     assert!((rows[0].fit[..4].iter().map(|(_, fit)| fit.value).sum::<f64>() - fit.value).abs() < 1e-9);
-    let mission = crate::fault::schedule::Mission {
+    let mission = crate::stats::mission::Mission {
         rate: "10/GiB/month".parse().unwrap(),
         bytes: 1 << 30,
         accelerate: 1.0,
     };
     let rows = found.mission(
         &mission,
-        crate::fault::schedule::parse_field_time("5years").unwrap(),
+        crate::stats::mission::parse_field_time("5years").unwrap(),
         Method::ClopperPearson,
     );
     assert_eq!(rows.iter().map(|row| row.space.as_str()).collect::<Vec<_>>(), ["1M", "3M", "1M + 3M"]);

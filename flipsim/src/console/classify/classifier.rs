@@ -4,13 +4,13 @@
 //! and nothing panics, whatever a guest that was hit prints. No other module knows a kernel's message.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, Read};
 
-use serde::{Deserialize, Serialize};
-
+use crate::console::classify::kind::{Grade, Kind};
+use crate::console::classify::verdict::{Classification, Finding, Outcome};
 use crate::console::classify::{signs, text};
-use crate::console::{Done, LineSplitter, MAX_LINE, Marker, flipsim_marker};
+use crate::console::lines::{LineSplitter, MAX_LINE};
+use crate::console::marker::{Done, Marker, flipsim_marker};
 use signs::{Heading, Wants};
 use text::{Detail, Prefix};
 
@@ -26,171 +26,6 @@ const MAX_OPEN: usize = 8;
 const PATIENCE: u64 = 150;
 /// The same for an OOM report, which lists all tasks first.
 const OOM_PATIENCE: u64 = 5000;
-
-/// What a report is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// The kernel gave up.
-    Panic,
-    /// Process 1 died, and the kernel gave up.
-    InitDeath,
-    /// The machine started anew.
-    Reboot,
-    /// The machine was switched off, or halted.
-    PowerOff,
-    /// The kernel took an exception that it does not expect.
-    Oops,
-    /// An exception that has no handler at all.
-    UnhandledFault,
-    /// The hardware reported an asynchronous error (aarch64).
-    Serror,
-    /// A kernel stack ran over, or its pointer was wrong.
-    StackOverflow,
-    /// An assertion of the kernel failed.
-    Bug,
-    /// The address sanitizer found an access.
-    Kasan,
-    /// The sampling memory checker found an access.
-    Kfence,
-    /// The sanitizer of undefined behaviour found something.
-    Ubsan,
-    /// A page, a page table or a counter of pages is damaged.
-    BadPageState,
-    /// An assertion that the kernel survives.
-    Warning,
-    /// RCU waits for too long.
-    RcuStall,
-    /// A CPU stays in the kernel for too long.
-    SoftLockup,
-    /// A CPU takes no interrupt for too long.
-    HardLockup,
-    /// A task sleeps for too long.
-    HungTask,
-    /// Memory ran out, and a program was killed.
-    OomKill,
-    /// A machine check or another report of the hardware.
-    HardwareError,
-    /// The file system found itself damaged.
-    FilesystemError,
-    /// A program of the guest died of a fault.
-    UserFault,
-    /// The workload noticed damage itself.
-    Check,
-    /// The workload's result is wrong.
-    WrongResult,
-}
-
-/// How strongly a kind speaks for being the cause.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Grade {
-    Program,
-    Kernel,
-    KernelDamaged,
-    End,
-}
-
-impl Kind {
-    /// Whether the kernel gave up.
-    #[must_use]
-    pub fn is_panic(self) -> bool {
-        matches!(self, Kind::Panic | Kind::InitDeath)
-    }
-
-    /// Whether nothing more can come after it.
-    #[must_use]
-    pub fn is_end(self) -> bool {
-        self.grade() == Grade::End
-    }
-
-    fn grade(self) -> Grade {
-        match self {
-            Kind::Panic | Kind::InitDeath | Kind::Reboot | Kind::PowerOff => Grade::End,
-            Kind::Oops
-            | Kind::UnhandledFault
-            | Kind::Serror
-            | Kind::StackOverflow
-            | Kind::Bug
-            | Kind::Kasan
-            | Kind::Kfence
-            | Kind::Ubsan
-            | Kind::BadPageState => Grade::KernelDamaged,
-            Kind::Warning
-            | Kind::RcuStall
-            | Kind::SoftLockup
-            | Kind::HardLockup
-            | Kind::HungTask
-            | Kind::OomKill
-            | Kind::HardwareError
-            | Kind::FilesystemError => Grade::Kernel,
-            Kind::UserFault | Kind::Check | Kind::WrongResult => Grade::Program,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// What came of the run, as far as its console can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Panic, reset, power-off before the workload ended, exception storm.
-    Crash,
-    /// The guest noticed something and went on.
-    Detected,
-    /// The workload's result is wrong, and nothing was noticed.
-    Sdc,
-    /// The result is right and nothing was noticed: masked or latent, which only a golden run can tell.
-    Clean,
-    /// Nothing was noticed, and the workload did not end: a hang, or a console that was cut.
-    Incomplete,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// One report on the console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What it is.
-    pub kind: Kind,
-    /// A name that is the same for the same crash in every run.
-    pub title: String,
-    /// The line that begins it, from 1.
-    pub line: u64,
-    /// That line, shortened.
-    pub text: String,
-}
-
-/// All that a console says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Classification {
-    /// What came of the run.
-    pub outcome: Outcome,
-    /// The place in `findings` of what decided, if anything was found.
-    pub cause: Option<usize>,
-    /// The reports in the console's order.
-    pub findings: Vec<Finding>,
-    /// How many reports more there were.
-    pub unlisted: u64,
-    /// How the workload ended; of several, the first that did not end well.
-    pub done: Option<Done>,
-}
-
-impl Classification {
-    /// The finding that decided.
-    #[must_use]
-    pub fn deciding(&self) -> Option<&Finding> {
-        self.findings.get(self.cause?)
-    }
-}
 
 /// Classifies a console at once.
 #[must_use]

@@ -2,8 +2,12 @@
 //!
 //! Invariants: **the only table of kernel messages; the bytes alone decide; memory is bounded**.
 
-mod classifier;
+pub(super) mod classifier;
+pub(super) mod kind;
 mod signs;
 mod text;
+pub(super) mod verdict;
 
-pub use classifier::*;
+pub use classifier::{Classifier, MAX_FINDINGS, STORM, classify, classify_reader, kind_of, without_stamps};
+pub use kind::Kind;
+pub use verdict::{Classification, Finding, Outcome};

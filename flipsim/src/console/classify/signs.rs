@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::console::classify::Kind;
+use crate::console::classify::kind::Kind;
 use crate::console::classify::text::{clean, function_in, source_file};
 
 /// What a line says by itself.

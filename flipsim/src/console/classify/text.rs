@@ -2,7 +2,7 @@
 //!
 //! Invariant: no address, number or time stamp passes [`clean`].
 
-use crate::console::classify::Kind;
+use crate::console::classify::kind::Kind;
 
 /// The longest title.
 const MAX_TITLE: usize = 160;

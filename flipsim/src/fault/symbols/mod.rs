@@ -2,6 +2,8 @@
 //!
 //! Invariant: **believed only after bytes of the guest were compared**.
 
-mod anchor;
+pub(super) mod anchor;
+pub(super) mod file;
 
-pub use anchor::*;
+pub use anchor::SymbolMap;
+pub use file::{Symbol, SymbolError, Symbols};

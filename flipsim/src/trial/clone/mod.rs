@@ -1,6 +1,6 @@
 //! Processes that go on from a template, copy-on-write.
 
-mod guest;
+pub(super) mod guest;
 mod written;
 
-pub use guest::*;
+pub use guest::{CloneDisk, CloneGuest, CloneOptions, sweep};

@@ -1,6 +1,9 @@
 //! What a guest does without a fault.
 
-mod measure;
-mod output;
+pub(crate) mod measure;
+pub(super) mod model;
+pub(super) mod output;
+#[cfg(test)]
+mod tests;
 
-pub use measure::*;
+pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, Window};

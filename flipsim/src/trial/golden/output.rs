@@ -6,10 +6,11 @@ use std::path::Path;
 
 use crate::console::classify::without_stamps;
 use crate::trial::ability::Abilities;
-use crate::trial::clone::CloneDisk;
+use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::measure::{Pass, pass};
-use crate::trial::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window, registers};
-use crate::trial::template::Template;
+use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, Window};
+use crate::trial::runner::{RunError, Runner, registers};
+use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
 
 /// The spacing where only outputs are compared: every stop costs time that the guest does not have.

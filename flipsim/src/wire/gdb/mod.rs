@@ -6,10 +6,14 @@
 //! Invariant: an answer belongs to the question that was asked. Stop replies nobody asked for are
 //! taken out of the way, and a client that lost count refuses to go on.
 
-pub mod client;
+mod client;
 pub mod codec;
-pub mod description;
+mod description;
+mod error;
+mod stop;
 
 pub use crate::wire::net::Timeouts;
-pub use client::{GdbClient, GdbError, RunState, StopReason};
+pub use client::GdbClient;
 pub use description::{DescriptionError, RegisterInfo};
+pub use error::GdbError;
+pub use stop::{RunState, StopReason};

@@ -1,0 +1,298 @@
+//! Tests of `plan`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::*;
+use crate::campaign::spec::StratumSpec;
+use crate::fault::Place;
+use crate::fault::{FlippableRegister, Pattern, RamSpace, RegSpace};
+use crate::memory::{PhysRange, RangeSet};
+use crate::stats::{Confidence, Share};
+use proptest::prelude::*;
+
+const LENGTH: VirtualNs = VirtualNs(300_000_000);
+
+fn ram(range: &str) -> FaultSpace {
+    let bytes: RangeSet = range.parse::<PhysRange>().into_iter().collect();
+    FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE).unwrap())
+}
+
+fn registers(count: u8) -> FaultSpace {
+    let registers: Vec<FlippableRegister> = (0..count)
+        .map(|number| FlippableRegister {
+            name: format!("x{number}"),
+            bits: 8,
+            class: "core".into(),
+            writable: vec![0xff],
+        })
+        .collect();
+    FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE).unwrap())
+}
+
+/// A specification with so many strata.
+fn spec(size: Option<Size>, strata: usize) -> CampaignSpec {
+    let strata = (0..strata).map(|number| StratumSpec::new(&format!("s{number}"), vec![Place::Ram]));
+    CampaignSpec { seed: 1, size, strata: strata.collect(), ..CampaignSpec::default() }
+}
+
+fn trials(trials: u64) -> Option<Size> {
+    Some(Size::Trials(trials))
+}
+
+fn at(trial: &PlannedTrial) -> (u64, u32, u64) {
+    match &trial.plan.fault {
+        Fault::Ram { address, .. } => {
+            (address.0, trial.plan.fault.single_bit().unwrap().0, trial.plan.after.0)
+        }
+        Fault::Reg { .. } => panic!("a fault in RAM was expected"),
+    }
+}
+
+/// Pearson's statistic of counts that should be equal.
+fn chi_square(counts: &[u64]) -> f64 {
+    let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum()
+}
+
+/// What the statistic stays below with probability 0.999 (Wilson and Hilferty's approximation).
+fn limit(cells: usize) -> f64 {
+    let freedom = cells as f64 - 1.0;
+    let part = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - part + 3.0902 * part.sqrt()).powi(3)
+}
+
+fn assert_uniform(what: &str, counts: &[u64]) {
+    let chi = chi_square(counts);
+    assert!(chi < limit(counts.len()), "{what}: chi-square {chi} of {} cells: {counts:?}", counts.len());
+}
+
+#[test]
+fn the_limit_of_the_statistic_is_that_of_the_tables() {
+    assert!((limit(24) - 49.73).abs() < 0.2 && (limit(101) - 149.45).abs() < 0.2);
+}
+
+#[test]
+fn addresses_bits_and_times_are_drawn_uniformly_and_independently() {
+    let mut plan_spec = spec(trials(100_000), 1);
+    for (seed, range) in [(1, "0x40000000+128M"), (2, "0x80000000+3000"), (3, "0x1000+40")] {
+        plan_spec.seed = seed;
+        let plan = Plan::new(&plan_spec, LENGTH, vec![ram(range)]).unwrap();
+        let range: PhysRange = range.parse().unwrap();
+        let (mut addresses, mut bits, mut times, mut both) =
+            (vec![0u64; 40], vec![0u64; 8], vec![0u64; 100], vec![0u64; 80]);
+        for trial in plan.iter() {
+            let (address, bit, time) = at(&trial);
+            assert!(range.first.0 <= address && address <= range.last.0 && time < LENGTH.0);
+            let cell = |value: u64, of: u64, cells: u64| {
+                usize::try_from(u128::from(value) * u128::from(cells) / u128::from(of)).unwrap()
+            };
+            let address = address - range.first.0;
+            addresses[cell(address, range.len(), 40)] += 1;
+            bits[bit as usize] += 1;
+            times[cell(time, LENGTH.0, 100)] += 1;
+            both[cell(address, range.len(), 10) * 8 + cell(time, LENGTH.0, 8)] += 1;
+        }
+        assert_uniform("addresses", &addresses);
+        assert_uniform("bits", &bits);
+        assert_uniform("times", &times);
+        assert_uniform("addresses and times", &both);
+    }
+}
+
+#[test]
+fn no_trial_is_drawn_twice_and_a_small_space_is_drawn_out() {
+    let fixed = Times::At(vec![VirtualNs(5), VirtualNs(900), VirtualNs(70)]);
+    let plan_spec = CampaignSpec { times: fixed, ..spec(trials(16 * 8 * 3), 1) };
+    let plan = Plan::new(&plan_spec, LENGTH, vec![ram("0x100+16")]).unwrap();
+    let drawn: HashSet<_> = plan.iter().map(|trial| at(&trial)).collect();
+    assert_eq!(drawn.len(), 16 * 8 * 3);
+    let times: HashSet<u64> = drawn.iter().map(|(_, _, time)| *time).collect();
+    assert_eq!(times, [5, 900, 70].into());
+    // One more is too many.
+    let too_many = CampaignSpec { size: trials(16 * 8 * 3 + 1), ..plan_spec };
+    let error = Plan::new(&too_many, LENGTH, vec![ram("0x100+16")]).unwrap_err();
+    assert!(matches!(error, PlanError::TooMany { population: 384, .. }), "{error}");
+}
+
+#[test]
+fn every_fault_of_a_small_space_is_drawn_as_often_as_the_others() {
+    // 24 faults at one time, 6 of which are drawn, over 4,000 seeds.
+    let mut counts = [0u64; 24];
+    let mut pairs = [0u64; 24];
+    for seed in 0..4000 {
+        let plan_spec = CampaignSpec { seed, times: Times::At(vec![VirtualNs(0)]), ..spec(trials(6), 1) };
+        let plan = Plan::new(&plan_spec, LENGTH, vec![ram("0+3")]).unwrap();
+        let drawn: Vec<usize> = plan
+            .iter()
+            .map(|trial| at(&trial))
+            .map(|(address, bit, _)| usize::try_from(address).unwrap() * 8 + bit as usize)
+            .collect();
+        drawn.iter().for_each(|fault| counts[*fault] += 1);
+        // How far the second is from the first: never 0, else all the same.
+        pairs[(drawn[1] + 24 - drawn[0]) % 24] += 1;
+    }
+    assert_uniform("faults", &counts);
+    assert_eq!(pairs[0], 0);
+    assert_uniform("distances", &pairs[1..]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_plan_and_another_one_another() {
+    let plan = |seed| {
+        let plan_spec = CampaignSpec { seed, ..spec(trials(6), 2) };
+        Plan::new(&plan_spec, LENGTH, vec![ram("0x40000000+128M"), ram("0x48000000+64M")]).unwrap()
+    };
+    assert_eq!(plan(42).digest(), plan(42).digest());
+    assert_ne!(plan(42).digest(), plan(43).digest());
+    // Known answers: a seed in a paper must mean the same with a later version of this program.
+    let lines: String = plan(42).iter().map(|trial| trial.line()).collect();
+    insta::assert_snapshot!(lines, @r"
+        0 0 294626050 ram 0x478bbd9a 0x40
+        1 0 32932687 ram 0x44dd7267 0x10
+        2 1 97249638 ram 0x4aa58be5 0x02
+        3 1 257509421 ram 0x4b8f46d6 0x10
+        4 0 36652126 ram 0x439d2927 0x20
+        5 0 163347464 ram 0x41d108e1 0x20
+        ");
+    insta::assert_snapshot!(plan(42).digest(), @"4fdd4e474379e37ed475b459275e7fdf208413941a2dfc1006fba530e1ab7a7f");
+}
+
+#[test]
+fn a_trial_does_not_depend_on_the_others() {
+    let plan_spec = spec(trials(500), 2);
+    let spaces = || vec![ram("0x40000000+1M"), ram("0x50000000+2M")];
+    let plan = Plan::new(&plan_spec, LENGTH, spaces()).unwrap();
+    let all: Vec<PlannedTrial> = plan.iter().collect();
+    assert_eq!(all.len() as u64, plan.len());
+    let other = Plan::new(&plan_spec, LENGTH, spaces()).unwrap();
+    for trial in all.iter().rev() {
+        assert_eq!(other.nth(trial.id).as_ref(), Some(trial));
+    }
+    assert_eq!(plan.nth(TrialId(500)), None);
+}
+
+#[test]
+fn any_part_of_a_plan_mixes_the_strata_as_the_whole_does() {
+    let plan = Plan::new(&spec(trials(9000), 2), LENGTH, vec![ram("0+1M"), ram("0x200000+2M")]).unwrap();
+    let stratum: Vec<u32> = plan.iter().map(|trial| trial.stratum).collect();
+    let count = |ids: &mut dyn Iterator<Item = usize>| ids.filter(|id| stratum[*id] == 0).count();
+    assert_eq!(count(&mut (0..9000)), 3000);
+    // 500 of 1,500 are expected; five standard deviations are 84.
+    for found in [count(&mut (0..1500)), count(&mut (7500..9000)), count(&mut (0..9000).step_by(6))] {
+        assert!(found.abs_diff(500) < 84, "{found}");
+    }
+}
+
+#[test]
+fn trials_are_shared_by_size_equally_or_as_the_strata_say() {
+    let shared = |plan_spec: &CampaignSpec| -> Result<Vec<u64>, String> {
+        let spaces = vec![ram("0+1M"), ram("0x200000+3M"), registers(4)];
+        let plan = Plan::new(plan_spec, LENGTH, spaces).map_err(|error| error.to_string())?;
+        Ok(plan.strata().iter().map(|stratum| stratum.trials).collect())
+    };
+    let mut own = spec(trials(1000), 3);
+    assert!(shared(&own).unwrap_err().starts_with("stratum `s2` would get no trial: its share of 1000"));
+    own.strata[2].trials = Some(100);
+    assert_eq!(shared(&own).unwrap(), [225, 675, 100]);
+    own.strata[0].share = Some(Share::HALF);
+    assert_eq!(shared(&own).unwrap(), [500, 400, 100]);
+    own.strata[1].trials = Some(500);
+    assert!(shared(&own).unwrap_err().starts_with("the strata take 1100 trials by themselves, and"));
+    own.strata[1].trials = Some(300);
+    assert!(shared(&own).unwrap_err().contains("nobody takes the rest"));
+    let equal = CampaignSpec { sharing: Sharing::Equal, ..spec(trials(1000), 3) };
+    assert_eq!(shared(&equal).unwrap(), [334, 333, 333]);
+    let margin = Size::Margin { margin: Share::new(0.01).unwrap(), confidence: Confidence::P95 };
+    let equal = CampaignSpec { size: Some(margin), ..equal };
+    assert_eq!(shared(&equal).unwrap(), [9604, 9604, 9604]);
+    let mut whole = spec(Some(margin), 3);
+    whole.strata[2].trials = Some(4);
+    assert_eq!(shared(&whole).unwrap(), [2400, 7200, 4]);
+    let mut alone = spec(None, 3);
+    alone.strata.iter_mut().zip(1..).for_each(|(stratum, trials)| stratum.trials = Some(trials));
+    assert_eq!(shared(&alone).unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn registers_and_ram_can_be_strata_of_one_plan() {
+    let mut plan_spec = spec(trials(100), 2);
+    plan_spec.sharing = Sharing::Equal;
+    let plan = Plan::new(&plan_spec, LENGTH, vec![registers(4), ram("0+16")]).unwrap();
+    let mut kinds: BTreeMap<(u32, bool), u64> = BTreeMap::new();
+    for trial in plan.iter() {
+        let is_register = matches!(trial.plan.fault, Fault::Reg { .. });
+        *kinds.entry((trial.stratum, is_register)).or_default() += 1;
+    }
+    assert_eq!(kinds, [((0, true), 50), ((1, false), 50)].into());
+}
+
+#[test]
+fn strata_that_share_a_fault_are_known() {
+    let overlaps = |spaces: Vec<FaultSpace>| {
+        Plan::new(&spec(trials(90), spaces.len()), LENGTH, spaces).unwrap().overlaps()
+    };
+    assert_eq!(overlaps(vec![ram("0+16"), ram("16+16"), registers(4)]), []);
+    assert_eq!(overlaps(vec![ram("0+17"), ram("16+16"), ram("0+32")]), [(0, 1), (0, 2), (1, 2)]);
+    assert_eq!(overlaps(vec![registers(2), ram("0+16"), registers(3)]), [(0, 2)]);
+}
+
+#[test]
+fn times_stay_within_the_golden_run() {
+    let new = |times| Plan::new(&CampaignSpec { times, ..spec(trials(50), 1) }, LENGTH, vec![ram("0+64")]);
+    let within = |from, to: Option<u64>| new(Times::Within { from: VirtualNs(from), to: to.map(VirtualNs) });
+    let plan = within(10, Some(12)).unwrap();
+    let times: HashSet<u64> = plan.iter().map(|trial| at(&trial).2).collect();
+    assert_eq!(times, [10, 11].into());
+    assert!(within(LENGTH.0 - 1, None).is_ok());
+    assert!(matches!(within(LENGTH.0, None), Err(PlanError::NoTime { .. })));
+    assert!(matches!(within(0, Some(LENGTH.0 + 1)), Err(PlanError::Late { .. })));
+    assert!(matches!(new(Times::At(vec![LENGTH])), Err(PlanError::Late { .. })));
+    assert!(matches!(
+        Plan::new(&spec(trials(50), 2), LENGTH, vec![ram("0+64")]),
+        Err(PlanError::Spaces { strata: 2, spaces: 1 })
+    ));
+}
+
+#[test]
+fn a_space_of_many_years_and_gigabytes_costs_nothing() {
+    let year = VirtualNs(31_536_000_000_000_000);
+    let plan = Plan::new(&spec(trials(1000), 1), year, vec![ram("0+256G")]).unwrap();
+    let drawn: HashSet<_> = plan.iter().map(|trial| at(&trial)).collect();
+    assert_eq!(drawn.len(), 1000);
+    assert!(drawn.iter().any(|(_, _, time)| *time > year.0 / 2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_permutation_hits_every_number_once(seed: u64, number in 0u64..9, len in 1u128..700) {
+        let permutation = Permutation::new(seed, number, len).unwrap();
+        let mut seen = HashSet::new();
+        for index in 0..len {
+            let value = permutation.nth(index);
+            prop_assert!(value < len && seen.insert(value));
+        }
+    }
+
+    #[test]
+    fn a_large_permutation_stays_within_and_differs(seed: u64, len in 1u128 << 64..1 << 120, index: u64) {
+        let permutation = Permutation::new(seed, 1, len).unwrap();
+        let (one, two) = (permutation.nth(index.into()), permutation.nth(u128::from(index) + 1));
+        prop_assert!(one < len && two < len && one != two);
+    }
+
+    #[test]
+    fn shares_add_up_and_are_within_one_of_their_part(
+        total in 0u64..1 << 40,
+        weights in prop::collection::vec(1u128..1 << 100, 1..6),
+    ) {
+        let parts = shares(total, &weights);
+        prop_assert_eq!(parts.iter().sum::<u64>(), total);
+        let sum = weights.iter().sum::<u128>() as f64;
+        for (part, weight) in parts.iter().zip(&weights) {
+            let exact = total as f64 * (*weight as f64 / sum);
+            prop_assert!((*part as f64 - exact).abs() < 1.01, "{} {}", part, exact);
+        }
+    }
+}

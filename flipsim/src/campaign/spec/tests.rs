@@ -1,0 +1,210 @@
+//! Tests of `spec`.
+
+use super::*;
+use crate::fault::{format_pattern, parse_pattern};
+use crate::stats::Confidence;
+
+fn share(value: f64) -> Share {
+    Share::new(value).unwrap()
+}
+
+const FULL: &str = r#"
+name = "kernel"
+seed = 42
+margin = "1%"
+confidence = "99%"
+sharing = "equal"
+window = "400ms"
+from = "10ms"
+to = "390ms"
+pattern = "adjacent:2"
+hang-factor = 2.5
+wall = "30s"
+spacing = "5ms"
+restore = "clone"
+attempts = 5
+
+[guest]
+workload = "sort"
+memory = 134217728
+
+[[stratum]]
+name = "text"
+targets = ["region:Kernel code", "symbol:tcp_*"]
+
+[[stratum]]
+targets = ["class:core", "reg:v*"]
+pattern = "mask:0x81"
+trials = 100
+"#;
+
+#[test]
+fn a_file_says_all_there_is_to_say() {
+    let spec = CampaignSpec::from_toml(FULL).unwrap();
+    let expected = CampaignSpec {
+        name: "kernel".into(),
+        seed: 42,
+        size: Some(Size::Margin { margin: share(0.01), confidence: Confidence::new(0.99).unwrap() }),
+        sharing: Sharing::Equal,
+        window: Window::Time(VirtualNs(400_000_000)),
+        times: Times::Within { from: VirtualNs(10_000_000), to: Some(VirtualNs(390_000_000)) },
+        pattern: Pattern::Adjacent(2),
+        strata: vec![
+            StratumSpec::new(
+                "text",
+                vec![Place::Region("Kernel code".into()), Place::Symbol("tcp_*".into())],
+            ),
+            StratumSpec {
+                pattern: Some(Pattern::Mask(0x81)),
+                trials: Some(100),
+                ..StratumSpec::new(
+                    "class:core,reg:v*",
+                    vec![Place::Class("core".into()), Place::Register("v*".into())],
+                )
+            },
+        ],
+        trial: TrialSpec {
+            hang_factor: 2.5,
+            wall: Duration::from_secs(30),
+            spacing: Some(VirtualNs(5_000_000)),
+            restore: Restore::Clone,
+            attempts: 5,
+        },
+        guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),
+    };
+    assert_eq!(spec, expected);
+    assert_eq!(spec.pattern_of(&spec.strata[0]), Pattern::Adjacent(2));
+    assert_eq!(spec.pattern_of(&spec.strata[1]), Pattern::Mask(0x81));
+}
+
+#[test]
+fn little_is_needed() {
+    let spec = CampaignSpec::from_toml("name = 'a'\ntrials = 10\n[[stratum]]\ntargets = ['ram']\n").unwrap();
+    let expected = CampaignSpec {
+        name: "a".into(),
+        seed: spec.seed,
+        size: Some(Size::Trials(10)),
+        ..CampaignSpec::default()
+    };
+    assert_eq!(spec, expected);
+}
+
+#[test]
+fn the_stored_form_is_read_back_and_is_the_same_for_the_same_choices() {
+    let spec = CampaignSpec::from_toml(FULL).unwrap();
+    let text = spec.json();
+    assert_eq!(serde_json::from_str::<CampaignSpec>(&text).unwrap(), spec);
+    let turned =
+        FULL.replace("workload = \"sort\"\nmemory = 134217728", "memory = 134217728\nworkload = \"sort\"");
+    assert_ne!(turned, FULL);
+    assert_eq!(CampaignSpec::from_toml(&turned).unwrap().json(), text);
+    insta::assert_snapshot!(text, @r#"{"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
+}
+
+/// The error of the file above with something replaced.
+fn refused(from: &str, to: &str) -> String {
+    assert!(FULL.contains(from), "{from}");
+    CampaignSpec::from_toml(&FULL.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+#[test]
+fn the_demonstration_s_file_is_a_specification() {
+    let spec = CampaignSpec::from_toml(include_str!("../../../../docs/examples/demo.toml")).unwrap();
+    let trials: Vec<_> = spec.strata.iter().map(|stratum| stratum.trials).collect();
+    assert_eq!(trials, [Some(2000), Some(1000), Some(1000)]);
+}
+
+#[test]
+fn what_is_wrong_is_shown_with_its_line() {
+    for (from, to, line, says) in [
+        ("seed", "sed", "line 3", "unknown field `sed`"),
+        ("\"1%\"", "\"1 percent\"", "line 4", "is not a share"),
+        ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
+        ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
+        ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
+        ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),
+        ("symbol:", "symbl:", "line 23", "is no target; write ram, region:NAME"),
+        ("mask:0x81", "mask", "line 27", "is no pattern"),
+        ("name = \"text\"", "nam = \"text\"", "line 22", "unknown field `nam`"),
+        ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 21", "mixes RAM and registers"),
+        ("trials = 100", "trials = 100\nshare = \"5%\"", "line 25", "gives both `trials` and `share`"),
+        ("trials = 100", "share = \"5%\"", "line 25", "a share of a number that is not known"),
+        ("trials = 100", "trials = 0", "line 25", "has 0 trials"),
+        ("[[stratum]]\ntargets", "[[stratum]]\nname = \"text\"\ntargets", "line 25", "are called `text`"),
+        ("seed = 42", "trials = 9", "line 4", "keep one"),
+        ("margin = \"1%\"", "trials = 9", "line 5", "`confidence` belongs to"),
+        ("confidence = \"99%\"", "rate = \"1%\"", "line 5", "`rate` belongs to"),
+        ("margin = \"1%\"", "relative = \"20%\"", "line 4", "say which rate you expect"),
+        ("from = \"10ms\"", "at = [\"1ms\"]", "line 8", "drop one"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(line) && error.contains(says), "{from} → {to}: {error}");
+    }
+    for (from, to, says) in [
+        ("to = \"390ms\"", "to = \"10ms\"", "`from` is not before `to`"),
+        ("hang-factor = 2.5", "hang-factor = 0.5", "hang-factor is below 1"),
+        ("attempts = 5", "attempts = 0", "must be more than 0"),
+        ("\"1%\"", "\"0%\"", "a margin of 0 at a rate of 0.5 takes no number of trials"),
+        ("name = \"kernel\"", "name = \" \"", "has no name"),
+        ("from = \"10ms\"\nto = \"390ms\"", "at = []", "the list of times is empty"),
+        ("from = \"10ms\"\nto = \"390ms\"", "at = [\"1ms\", \"1000us\"]", "a time is listed twice"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(says), "{from} → {to}: {error}");
+    }
+    let none = CampaignSpec { strata: Vec::new(), ..CampaignSpec::default() };
+    assert!(none.check().unwrap_err().to_string().starts_with("there is no stratum"));
+    let error = CampaignSpec::default().check().unwrap_err().to_string();
+    assert!(error.starts_with("nothing says how many trials stratum `ram` has"), "{error}");
+}
+
+#[test]
+fn a_rare_outcome_and_fixed_times_can_be_asked_for() {
+    let text =
+        "name = 'a'\nrelative = '20%'\nrate = '1%'\nat = ['1ms', '2ms']\n[[stratum]]\ntargets = ['ram']\n";
+    let spec = CampaignSpec::from_toml(text).unwrap();
+    let confidence = Confidence::P95;
+    let size = Size::Relative { relative: share(0.2), rate: share(0.01), confidence };
+    assert_eq!(spec.size, Some(size));
+    assert_eq!(spec.times, Times::At(vec![VirtualNs(1_000_000), VirtualNs(2_000_000)]));
+}
+
+#[test]
+fn targets_are_written_as_they_are_read() {
+    for text in [
+        "ram",
+        "region:System RAM/Kernel code",
+        "symbol:*",
+        "section:.data",
+        "range:0x40000000-0x4000ffff",
+        "reg:x*",
+        "class:core",
+    ] {
+        assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+    }
+    for bad in ["", "rom", "ram:", "region:", "range:5", "range:2-1", "register:x1"] {
+        assert!(bad.parse::<Place>().is_err(), "{bad}");
+    }
+    let stratum: StratumSpec = "code = region:Kernel code, symbol:memcpy".parse().unwrap();
+    assert_eq!((stratum.name.as_str(), stratum.targets.len()), ("code", 2));
+    assert_eq!("reg:x1".parse::<StratumSpec>().unwrap().name, "reg:x1");
+}
+
+#[test]
+fn patterns_are_written_as_they_are_read() {
+    for text in ["single", "adjacent:2", "bit:3", "adjacent:2@5", "mask:0x81"] {
+        assert_eq!(format_pattern(parse_pattern(text).unwrap()), text);
+    }
+    assert_eq!(parse_pattern("adjacent:1").unwrap(), Pattern::SINGLE);
+    for bad in ["", "double", "bit:", "bit:x", "adjacent:2@", "mask:", "adjacent:99999999999"] {
+        assert!(parse_pattern(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    // Every prefix, which cuts lines and values anywhere.
+    for end in 0..FULL.len() {
+        let _ = CampaignSpec::from_toml(&FULL[..end]);
+    }
+}

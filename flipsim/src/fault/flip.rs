@@ -1,0 +1,76 @@
+//! The flip itself.
+//!
+//! Invariant: **every flip is read back**; one that did not take is an error.
+
+use crate::fault::model::Fault;
+use crate::target::{Target, TargetError};
+use crate::text::hex_value;
+
+/// A flip that was carried out and read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// What was asked for.
+    pub fault: Fault,
+    /// The bytes before, least significant (lowest address) first.
+    pub old: Vec<u8>,
+    /// The bytes after, as read back.
+    pub new: Vec<u8>,
+}
+
+/// A fault that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum FlipError {
+    /// The machine was lost or refused.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The machine has no such register.
+    #[error("the guest has no register `{0}`; `cargo xtask inject list reg` shows them all")]
+    UnknownRegister(String),
+    /// The write did not take.
+    #[error("the flip did not take: wrote {wrote}, read back {read}")]
+    NotFlipped {
+        /// The value before, in hex.
+        old: String,
+        /// What was written, in hex.
+        wrote: String,
+        /// What was read back, in hex.
+        read: String,
+    },
+}
+
+/// Carries out one fault on a stopped machine and reads it back.
+///
+/// # Errors
+/// The machine is lost, refuses, or does not hold what was written.
+pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
+    match fault {
+        Fault::Ram { address, mask } => {
+            let mut old = vec![0; mask.len()];
+            target.read_memory(*address, &mut old)?;
+            let wanted = xor(&old, mask);
+            let mut new = vec![0; mask.len()];
+            target.write_memory_read_back(*address, &wanted, &mut new)?;
+            check(fault, old, &wanted, new)
+        }
+        Fault::Reg { register, mask } => {
+            let index = target.registers().iter().position(|r| r.name == *register);
+            let index = index.ok_or_else(|| FlipError::UnknownRegister(register.clone()))?;
+            let old = target.read_register(index)?;
+            let wanted = xor(&old, mask);
+            target.write_register(index, &wanted)?;
+            let new = target.read_register(index)?;
+            check(fault, old, &wanted, new)
+        }
+    }
+}
+
+fn check(fault: &Fault, old: Vec<u8>, wanted: &[u8], new: Vec<u8>) -> Result<Flip, FlipError> {
+    if new == wanted {
+        return Ok(Flip { fault: fault.clone(), old, new });
+    }
+    Err(FlipError::NotFlipped { old: hex_value(&old), wrote: hex_value(wanted), read: hex_value(&new) })
+}
+
+pub(super) fn xor(value: &[u8], mask: &[u8]) -> Vec<u8> {
+    value.iter().zip(mask).map(|(byte, bits)| byte ^ bits).collect()
+}

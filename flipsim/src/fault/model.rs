@@ -1,0 +1,132 @@
+//! What a fault is: where, and which bits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::space::SpaceError;
+use crate::units::parse_number;
+use crate::units::{BitIndex, GuestPhys};
+
+/// Which bits of a place flip together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// This many neighbouring bits, 1 to 64, anywhere.
+    Adjacent(u32),
+    /// This many neighbouring bits, the lowest at this bit of the byte or register.
+    AdjacentAt {
+        /// How many bits, 1 to 64.
+        count: u32,
+        /// The lowest of them.
+        bit: BitIndex,
+    },
+    /// These bits; bit 0 of the mask is bit 0 of the byte (in RAM the mask runs on into the
+    /// following bytes, lowest first) or of the register.
+    Mask(u64),
+}
+
+impl Pattern {
+    /// One bit, anywhere.
+    pub const SINGLE: Pattern = Pattern::Adjacent(1);
+
+    pub(super) fn check(self) -> Result<(), SpaceError> {
+        match self {
+            Pattern::Adjacent(count) | Pattern::AdjacentAt { count, .. } if !(1..=64).contains(&count) => {
+                Err(SpaceError::Count(count))
+            }
+            Pattern::Mask(0) => Err(SpaceError::EmptyMask),
+            _ => Ok(()),
+        }
+    }
+
+    /// The lowest bit that is asked for, and the bits from there on.
+    pub(super) fn fixed(self) -> Option<(u32, u64)> {
+        match self {
+            Pattern::Adjacent(_) => None,
+            Pattern::AdjacentAt { count, bit } => Some((bit.0, u64::MAX >> (64 - count))),
+            Pattern::Mask(mask) => Some((mask.trailing_zeros(), mask >> mask.trailing_zeros())),
+        }
+    }
+}
+
+/// One fault: a place and the bits that flip there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Fault {
+    /// Bits of physical memory.
+    Ram {
+        /// The first byte.
+        address: GuestPhys,
+        /// A byte of mask for each byte of memory, from the first on.
+        mask: Vec<u8>,
+    },
+    /// Bits of a register of the current vCPU.
+    Reg {
+        /// The register's name.
+        register: String,
+        /// The mask, least significant byte first, as wide as the register.
+        mask: Vec<u8>,
+    },
+}
+
+impl Fault {
+    /// The mask, least significant byte first.
+    #[must_use]
+    pub fn mask(&self) -> &[u8] {
+        match self {
+            Fault::Ram { mask, .. } | Fault::Reg { mask, .. } => mask,
+        }
+    }
+
+    /// The bit, when the fault is a single one.
+    #[must_use]
+    pub fn single_bit(&self) -> Option<BitIndex> {
+        let ones: u32 = self.mask().iter().map(|byte| byte.count_ones()).sum();
+        let index = self.mask().iter().position(|byte| *byte != 0)?;
+        let bit = u32::try_from(index).ok()? * 8 + self.mask()[index].trailing_zeros();
+        (ones == 1).then_some(BitIndex(bit))
+    }
+}
+
+/// Reads a pattern: `single`, `bit:3`, `adjacent:2`, `adjacent:2@5` (two bits, the lower of them bit 5) or
+/// `mask:0x81`.
+///
+/// # Errors
+/// The text is none of these.
+pub fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
+    let bad = || PatternError(text.to_owned());
+    let small = |text: &str| parse_number(text).ok().and_then(|number| u32::try_from(number).ok());
+    let text = text.trim();
+    if text == "single" {
+        return Ok(Pattern::SINGLE);
+    }
+    let (kind, what) = text.split_once(':').ok_or_else(bad)?;
+    match kind {
+        "bit" => small(what).map(|bit| Pattern::AdjacentAt { count: 1, bit: BitIndex(bit) }),
+        "adjacent" => match what.split_once('@') {
+            None => small(what).map(Pattern::Adjacent),
+            Some((count, bit)) => small(count)
+                .zip(small(bit))
+                .map(|(count, bit)| Pattern::AdjacentAt { count, bit: BitIndex(bit) }),
+        },
+        "mask" => parse_number(what).ok().map(Pattern::Mask),
+        _ => None,
+    }
+    .ok_or_else(bad)
+}
+
+/// A pattern as [`parse_pattern`] reads it.
+#[must_use]
+pub fn format_pattern(pattern: Pattern) -> String {
+    match pattern {
+        Pattern::SINGLE => "single".to_owned(),
+        Pattern::Adjacent(count) => format!("adjacent:{count}"),
+        Pattern::AdjacentAt { count: 1, bit } => format!("bit:{bit}"),
+        Pattern::AdjacentAt { count, bit } => format!("adjacent:{count}@{bit}"),
+        Pattern::Mask(mask) => format!("mask:{mask:#x}"),
+    }
+}
+
+/// Text that is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no pattern; write single, bit:N, adjacent:COUNT, adjacent:COUNT@BIT or mask:0xHEX")]
+pub struct PatternError(String);

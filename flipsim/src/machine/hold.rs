@@ -1,0 +1,72 @@
+//! Who holds a guest, and how it is to be left.
+//!
+//! Invariant: **a guest is left as it was found**, also by the next command after a kill.
+
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::error::{RunError, io_error};
+
+/// What a process that holds a guest will have to put right at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldNote {
+    /// Whether the guest ran before it was taken.
+    pub was_running: bool,
+    /// Registers that are being probed, with their values in hex, least significant byte first.
+    pub registers: Vec<(String, String)>,
+    /// A snapshot of this command's own, to be deleted.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+}
+
+impl Default for HoldNote {
+    fn default() -> Self {
+        HoldNote { was_running: true, registers: Vec::new(), snapshot: None }
+    }
+}
+
+/// A guest that this process holds alone. The note outlives a process that is killed, so that the
+/// next one can put right what it left.
+#[derive(Debug)]
+pub struct Hold {
+    pub(super) file: fs::File,
+    pub(super) path: PathBuf,
+    pub(super) left: Option<HoldNote>,
+}
+
+impl Hold {
+    /// What a process that was killed while it held the guest has left to do.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<&HoldNote> {
+        self.left.as_ref()
+    }
+
+    /// Writes down what is to be put right.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
+        let text = serde_json::to_string(note).expect("a note has only text keys");
+        self.write(text.as_bytes())
+    }
+
+    /// Everything is put right.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn clear(&mut self) -> Result<(), RunError> {
+        self.write(b"")
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.seek(io::SeekFrom::Start(0)))
+            .and_then(|_| self.file.write_all(bytes));
+        written.map_err(io_error("write", &self.path))
+    }
+}

@@ -1,0 +1,133 @@
+//! Tests of `sample`.
+
+use super::*;
+use crate::fault::fault_rng;
+use proptest::prelude::*;
+use rand::RngExt;
+
+fn share(value: f64) -> Share {
+    Share::new(value).unwrap()
+}
+
+fn level(level: f64) -> Confidence {
+    Confidence::new(level).unwrap()
+}
+
+/// Leveugle et al., DATE 2009: p = 0.5.
+#[test]
+fn sample_sizes_are_those_of_leveugle() {
+    let trials = |margin, confidence, population: Option<u128>| {
+        trials_for_margin(share(margin), level(confidence), Share::HALF, population.map(SpaceSize)).unwrap()
+    };
+    assert_eq!(trials(0.01, 0.95, None), 9_604);
+    assert_eq!(trials(0.05, 0.95, None), 385);
+    assert_eq!(trials(0.01, 0.99, None), 16_588);
+    assert_eq!(trials(0.01, 0.998, None), 23_874);
+    // A population of a million: the textbooks' 9,513 of the finite population correction.
+    assert_eq!(trials(0.01, 0.95, Some(1_000_000)), 9_513);
+    // 2^60 faults are as good as without end, and no population is tried more than once.
+    assert_eq!(trials(0.01, 0.95, Some(1 << 60)), 9_604);
+    assert_eq!(trials(0.000_001, 0.95, Some(1_000)), 1_000);
+    assert_eq!(trials(0.01, 0.95, Some(1)), 1);
+}
+
+#[test]
+fn a_margin_of_nothing_is_refused() {
+    for (margin, rate) in [(0.0, 0.5), (1.0, 0.5), (0.01, 0.0), (0.01, 1.0)] {
+        let refused = trials_for_margin(share(margin), Confidence::P95, share(rate), None);
+        assert_eq!(refused, Err(StatsError::Precision { margin, rate }));
+    }
+    assert!(hits_for_relative(share(0.0), Confidence::P95).is_err());
+    assert_eq!(margin_of(0, Confidence::P95, Share::HALF, None), None);
+    assert_eq!(margin_of(10, Confidence::P95, Share::HALF, Some(SpaceSize(10))), Some(0.0));
+}
+
+#[test]
+fn rare_outcomes_take_trials_by_their_rate() {
+    let (relative, rate) = (share(0.2), share(0.001));
+    // 1.96² · 0.999 / (0.2² · 0.001) = 95,940.
+    assert_eq!(trials_for_relative(relative, Confidence::P95, rate, None), Ok(95_941));
+    assert_eq!(hits_for_relative(relative, Confidence::P95), Ok(97));
+    let observed = Observed::new(97, 97_000).unwrap();
+    let reached = relative_half_width(observed, Confidence::P95).unwrap();
+    assert!((reached - 0.2).abs() < 0.003, "{reached}");
+    assert_eq!(relative_half_width(Observed::new(0, 9).unwrap(), Confidence::P95), None);
+}
+
+/// scipy 1.17.1: `beta.ppf(a, k, n - k + 1)`, `beta.ppf(1 - a, k, n - k)`.
+#[test]
+fn stopping_at_a_number_of_hits_has_its_own_interval() {
+    for (hits, trials, confidence, lower, upper) in [
+        (10, 1000, 0.95, 0.004_805_510_691_049_309, 0.017_032_746_770_250_96),
+        (97, 12_345, 0.95, 0.006_376_334_220_886_676, 0.009_488_939_964_826_64),
+        (5, 5, 0.9, 0.549_280_271_653_058_8, 1.0),
+    ] {
+        let observed = Observed::new(hits, trials).unwrap();
+        let Estimate { value, interval } = after_fixed_hits(observed, level(confidence)).unwrap();
+        assert!((interval.lower - lower).abs() < 1e-10 && (interval.upper - upper).abs() < 1e-10);
+        assert!(interval.contains(value));
+    }
+    let one = Observed::new(1, 5).unwrap();
+    assert_eq!(after_fixed_hits(one, Confidence::P95), Err(StatsError::TooFewHits(1)));
+}
+
+#[test]
+fn stopping_at_a_number_of_hits_biases_the_plain_rate_and_not_haldanes() {
+    let (rate, hits, campaigns) = (0.05, 5, 20_000);
+    let mut rng = fault_rng(2009, 0);
+    let (mut plain, mut haldane, mut covered) = (0.0, 0.0, 0.0);
+    for _ in 0..campaigns {
+        let (mut k, mut n) = (0, 0);
+        while k < hits {
+            n += 1;
+            k += u64::from(rng.random::<f64>() < rate);
+        }
+        let estimate = after_fixed_hits(Observed::new(k, n).unwrap(), Confidence::P95).unwrap();
+        plain += float(k) / float(n);
+        haldane += estimate.value;
+        covered += f64::from(u8::from(estimate.interval.contains(rate)));
+    }
+    let per = f64::from(campaigns);
+    // The plain rate is a fifth too high after five hits; the other is right within 1.5 %, which is
+    // four standard errors.
+    assert!(plain / per > 1.15 * rate, "{}", plain / per);
+    assert!((haldane / per / rate - 1.0).abs() < 0.015, "{}", haldane / per);
+    assert!(covered / per >= 0.945, "{}", covered / per);
+}
+
+#[test]
+fn a_convergence_curve_ends_with_the_last_trial() {
+    let rows = convergence((0..12_345).map(|trial| trial % 5 == 0), Confidence::P95, 3);
+    let trials: Vec<u64> = rows.iter().map(|row| row.observed.trials()).collect();
+    assert_eq!(trials, [1, 3, 5, 10, 22, 47, 100, 216, 465, 1000, 2155, 4642, 10_000, 12_345]);
+    let last = rows.last().unwrap();
+    assert_eq!((last.observed.hits(), last.rate.value), (2469, 0.2));
+    assert_eq!(last.rate, last.observed.estimate(Confidence::P95));
+    assert!(convergence([], Confidence::P95, 3).is_empty());
+    assert_eq!(convergence([true], Confidence::P95, 0).len(), 1);
+    let json = serde_json::to_value(rows[0]).unwrap();
+    assert_eq!((&json["trials"], &json["value"]), (&1.into(), &1.0.into()), "{json}");
+}
+
+proptest! {
+    #[test]
+    fn the_trials_asked_for_reach_the_margin_and_one_less_does_not(
+        margin in 1e-4..0.2f64, rate in 0.01..0.99f64, confidence in 0.5..0.9999f64,
+        population in prop_oneof![Just(None), (1_000u128..100_000).prop_map(Some), Just(Some(1 << 60))]
+    ) {
+        let (rate, confidence, population) = (share(rate), level(confidence), population.map(SpaceSize));
+        let trials = trials_for_margin(share(margin), confidence, rate, population).unwrap();
+        let reached = |trials| margin_of(trials, confidence, rate, population);
+        prop_assert!(reached(trials).unwrap() <= margin * (1.0 + 1e-9));
+        if let Some(before) = reached(trials - 1) {
+            prop_assert!(before >= margin * (1.0 - 1e-9));
+        }
+    }
+
+    #[test]
+    fn convergence_rows_never_repeat_a_number_of_trials(trials in 0usize..3_000, per_decade in 0u32..200) {
+        let rows = convergence(std::iter::repeat_n(false, trials), Confidence::P95, per_decade);
+        prop_assert!(rows.windows(2).all(|pair| pair[0].observed.trials() < pair[1].observed.trials()));
+        prop_assert_eq!(rows.last().map_or(0, |row| row.observed.trials()), trials as u64);
+    }
+}

@@ -1,0 +1,152 @@
+//! A golden run as it is kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::console::signals::Signals;
+use crate::target::StateDigest;
+use crate::trial::ability::Abilities;
+use crate::units::VirtualNs;
+
+/// The version of a stored golden run.
+pub const FORMAT: u32 = 2;
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Window {
+    /// Until the workload says that it is done.
+    Done,
+    /// So long from the quiescent point on.
+    Time(VirtualNs),
+}
+
+/// The state of the golden run at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// On the virtual clock.
+    pub at: VirtualNs,
+    /// RAM, devices, disks; nothing where QEMU cannot tell.
+    pub state: Option<StateDigest>,
+    /// How many bytes the console had said.
+    pub console: usize,
+}
+
+impl Checkpoint {
+    pub(super) fn is_same(&self, other: &Checkpoint) -> bool {
+        let same = match (&self.state, &other.state) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.at == other.at && self.console == other.console && same
+    }
+}
+
+/// What a golden run is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct GoldenOptions {
+    /// How long it is.
+    pub window: Window,
+    /// The time between two checkpoints; chosen by cost without.
+    pub spacing: Option<VirtualNs>,
+    /// How long a workload may take until it is done, on the virtual clock.
+    pub limit: VirtualNs,
+    /// How long one stretch between two checkpoints may take on the host's clock.
+    pub wall: Duration,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+impl Default for GoldenOptions {
+    fn default() -> Self {
+        GoldenOptions {
+            window: Window::Done,
+            spacing: None,
+            limit: VirtualNs(600_000_000_000),
+            wall: Duration::from_secs(60),
+            interrupted: || false,
+        }
+    }
+}
+
+/// What a guest does without a fault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// The version of this.
+    pub format: u32,
+    /// The key of the template.
+    pub template: String,
+    /// How long it was to be.
+    pub window: Window,
+    /// The time between two checkpoints.
+    pub spacing: VirtualNs,
+    /// At the quiescent point, in detail.
+    pub start: Checkpoint,
+    /// In order; the last is the end, in detail.
+    pub checkpoints: Vec<Checkpoint>,
+    /// All that the console said.
+    #[serde(with = "hex_bytes")]
+    pub console: Vec<u8>,
+    /// The registers at the end, with their values in hex.
+    pub registers: Vec<(String, String)>,
+    /// The first difference between the runs, if they were not one, or why that cannot be told.
+    pub difference: Option<String>,
+    /// The first pages that differed there, by their offset in RAM, for who can name them.
+    #[serde(default)]
+    pub pages_apart: Vec<u64>,
+    /// What the QEMU that it was measured with can do.
+    #[serde(default, skip_serializing_if = "Abilities::is_all")]
+    pub abilities: Abilities,
+    /// How the guest speaks.
+    #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
+    pub signals: Signals,
+    /// How long the emulation took, from the quiescent point to the end, in seconds.
+    pub run_seconds: f64,
+    /// How long one comparison took, in seconds.
+    pub compare_seconds: f64,
+}
+
+impl Golden {
+    /// The virtual time of the quiescent point.
+    #[must_use]
+    pub fn begin(&self) -> VirtualNs {
+        self.start.at
+    }
+
+    /// The virtual time of the end.
+    #[must_use]
+    pub fn end(&self) -> VirtualNs {
+        self.checkpoints.last().map_or(self.start.at, |last| last.at)
+    }
+
+    /// Whether states can be compared with it, or output only.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.difference.is_none()
+    }
+
+    /// What the console had said at a checkpoint.
+    #[must_use]
+    pub fn console_at(&self, checkpoint: &Checkpoint) -> &[u8] {
+        &self.console[..checkpoint.console.min(self.console.len())]
+    }
+}
+
+/// Bytes as hexadecimal text.
+mod hex_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+        bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+    }
+}

@@ -1,0 +1,138 @@
+//! Tests of `measure`.
+
+use super::*;
+use crate::console::signals::Signals;
+use crate::target::{ChangedPage, DeviceSection, Digest128};
+use crate::target::{StateDigest, describe, devices_between, pages_between};
+use crate::trial::ability::Abilities;
+use crate::trial::golden::measure::{Pass, choose_spacing, difference};
+use crate::trial::runner::Console;
+use crate::units::VirtualNs;
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+fn state(ram: u128) -> StateDigest {
+    StateDigest {
+        digest: Some(Digest128(ram)),
+        ram: Digest128(ram),
+        devices: Some(Digest128(1)),
+        disks: Some(Digest128(0)),
+        virtual_ns: 10,
+        instructions: Some(9),
+        pages_differing: 2,
+        pages_hashed: 2,
+        sections: None,
+        pages: None,
+    }
+}
+
+fn page(offset: u64, digest: u128) -> ChangedPage {
+    ChangedPage { block: "ram0".into(), offset, digest: Digest128(digest) }
+}
+
+fn pass_of(states: &[u128]) -> Pass {
+    let checkpoint = |(index, ram): (usize, &u128)| Checkpoint {
+        at: VirtualNs(10 + index as u64 * 1_000_000),
+        state: Some(state(*ram)),
+        console: 0,
+    };
+    let mut checkpoints: Vec<Checkpoint> = states.iter().enumerate().map(checkpoint).collect();
+    Pass {
+        start: checkpoints.remove(0),
+        checkpoints,
+        console: Vec::new(),
+        registers: Vec::new(),
+        run: Duration::from_millis(1),
+        compare: Duration::from_micros(100),
+    }
+}
+
+#[test]
+fn the_first_difference_of_two_runs_is_named() {
+    assert!(difference(&pass_of(&[1, 2, 3]), &pass_of(&[1, 2, 3])).is_none());
+    let (mut one, mut other) = (pass_of(&[1, 2, 3]), pass_of(&[1, 4, 5]));
+    let text = difference(&one, &other).unwrap().words;
+    assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
+    one.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 2)]);
+    other.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 3)]);
+    one.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x1".into())]];
+    other.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x2".into())]];
+    let found = difference(&one, &other).unwrap();
+    assert_eq!(found.words, "1.0 ms after the quiescent point: RAM (1 pages: ram0+0x1000); registers x1");
+    assert_eq!(found.pages, [0x1000]);
+    let mut other = pass_of(&[1, 2, 3]);
+    other.console = b"x".to_vec();
+    assert!(difference(&pass_of(&[1, 2, 3]), &other).unwrap().words.contains("consoles"));
+}
+
+#[test]
+fn pages_and_devices_that_differ_are_listed() {
+    let mut one = state(1);
+    let mut other = state(2);
+    one.pages = Some(vec![page(0, 1), page(0x1000, 2)]);
+    other.pages = Some(vec![page(0x1000, 3), page(0x2000, 4), page(0, 1)]);
+    let expected = [("ram0".to_owned(), 0x1000), ("ram0".to_owned(), 0x2000)];
+    assert_eq!(pages_between(&one, &other), expected);
+    let section =
+        |digest| DeviceSection { name: "cpu".into(), instance: 0, bytes: 1, digest: Digest128(digest) };
+    one.sections = Some(vec![section(1)]);
+    other.sections = Some(vec![section(2)]);
+    other.devices = Some(Digest128(2));
+    assert_eq!(devices_between(&one, &other), ["cpu"]);
+    assert_eq!(describe(&one, &other), "RAM (2 pages: ram0+0x1000, ram0+0x2000); devices (cpu)");
+}
+
+#[test]
+fn checkpoints_cost_one_part_in_twenty() {
+    // 2 ms of virtual time in 1 ms, a comparison in 50 µs: one in 1 ms, which are 2 of virtual time.
+    let pilot = pass_of(&[1, 2, 3]);
+    assert_eq!(choose_spacing(&pilot), VirtualNs(2_000_000));
+}
+
+#[test]
+fn a_console_is_heard_from_a_moment_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console.log");
+    std::fs::write(&path, "before\n").unwrap();
+    let mut console = Console::open(&path, &Signals::default()).unwrap();
+    let mut file = File::options().append(true).open(&path).unwrap();
+    write!(file, "FLIPSIM DONE workload=x dig").unwrap();
+    console.poll().unwrap();
+    assert_eq!((console.said(), console.is_done()), (&b"FLIPSIM DONE workload=x dig"[..], false));
+    writeln!(file, "est=0000000000000000 status=ok").unwrap();
+    console.poll().unwrap();
+    assert!(console.is_done());
+    console.restart(&[]).unwrap();
+    console.poll().unwrap();
+    assert_eq!((console.said(), console.is_done()), (&b""[..], false));
+    // What was said before a mark is said again after going back to it.
+    console.restart(b"FLIPSIM DONE workload=x dig").unwrap();
+    writeln!(file, "est=0000000000000000 status=ok").unwrap();
+    console.poll().unwrap();
+    assert!(console.is_done() && console.said().starts_with(b"FLIPSIM DONE workload=x digest"));
+}
+
+#[test]
+fn a_stored_golden_run_is_read_back() {
+    let golden = Golden {
+        format: FORMAT,
+        template: "abc".into(),
+        window: Window::Done,
+        spacing: VirtualNs(5),
+        start: Checkpoint { at: VirtualNs(1), state: Some(state(1)), console: 0 },
+        checkpoints: vec![Checkpoint { at: VirtualNs(6), state: Some(state(2)), console: 3 }],
+        console: vec![0, 255, 10],
+        registers: vec![("x0".into(), "0x1".into())],
+        difference: None,
+        pages_apart: Vec::new(),
+        abilities: Abilities::ALL,
+        signals: Signals::default(),
+        run_seconds: 1.0,
+        compare_seconds: 0.5,
+    };
+    let text = serde_json::to_string(&golden).unwrap();
+    let back: Golden = serde_json::from_str(&text).unwrap();
+    assert_eq!((back.console.as_slice(), back.end()), (&golden.console[..], VirtualNs(6)));
+    assert_eq!(back.checkpoints, golden.checkpoints);
+}

@@ -1,0 +1,322 @@
+//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared.
+
+use std::time::{Duration, Instant};
+
+use crate::console::classify;
+use crate::fault::symbols::SymbolMap;
+use crate::fault::{Fault, Flip, FlipError, flip};
+use crate::machine::End;
+use crate::memory::MemoryMap;
+use crate::target::StateDigest;
+use crate::target::{devices_between, pages_between};
+use crate::trial::ability::Restore;
+use crate::trial::golden::model::{Checkpoint, Golden};
+use crate::trial::judge;
+use crate::trial::record::{Costs, EndState, RegisterDifference, TrialPlan, TrialRecord};
+
+use crate::trial::judge::{news, notices};
+use crate::trial::runner::{Got, RunError, Runner, registers};
+use crate::units::VirtualNs;
+
+/// What QEMU calls the state of a vCPU.
+const VCPU: &str = "cpu";
+
+/// How many differing pages, registers and devices a record lists.
+pub(super) const LISTED: usize = 32;
+
+/// How trials are carried out.
+#[derive(Clone, Debug)]
+pub struct TrialOptions {
+    /// How the guest is put back.
+    pub restore: Restore,
+    /// A guest hangs that is not done after so many times the golden run's length.
+    pub hang_factor: f64,
+    /// How long a stretch between two checkpoints may take on the host's clock.
+    pub wall: Duration,
+    /// After how many rewinds the state is checked anew; the first one of a process always is.
+    pub check_every: u32,
+    /// Whether a state that is the golden run's ends the trial.
+    pub early_stop: bool,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+impl Default for TrialOptions {
+    fn default() -> Self {
+        TrialOptions {
+            restore: Restore::Rewind,
+            hang_factor: 3.0,
+            wall: Duration::from_secs(60),
+            check_every: 1000,
+            early_stop: true,
+            interrupted: || false,
+        }
+    }
+}
+
+/// What happens in a trial, for who watches.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The guest stands where it is to be flipped.
+    Arrived(VirtualNs),
+    /// The flip took, or did not.
+    Flipped(&'a Result<Flip, FlipError>),
+    /// A checkpoint was reached.
+    Checkpoint {
+        /// The golden run's.
+        golden: &'a Checkpoint,
+        /// Here.
+        state: Option<&'a StateDigest>,
+        /// Whether the console has said the same.
+        console: bool,
+    },
+    /// Past the golden run's end, and not done yet.
+    Late(VirtualNs),
+}
+
+/// What the names in a record are taken from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// The guest's memory map.
+    pub map: Option<&'a MemoryMap>,
+    /// The kernel's symbols.
+    pub symbols: Option<&'a SymbolMap>,
+}
+
+/// A trial after its flip.
+pub(super) struct Observation<'a> {
+    golden: &'a Golden,
+    options: &'a TrialOptions,
+    back_at: Option<(VirtualNs, Fault)>,
+    record: TrialRecord,
+    costs: Costs,
+    /// The state is the golden run's from here on.
+    converged: bool,
+    /// At the golden run's end, where it was reached.
+    at_end: Option<StateDigest>,
+}
+
+impl<'a> Observation<'a> {
+    pub(super) fn new(
+        golden: &'a Golden,
+        options: &'a TrialOptions,
+        plan: &TrialPlan,
+        record: TrialRecord,
+        costs: Costs,
+    ) -> Self {
+        let back = plan.back_after.map(|after| VirtualNs(golden.begin().0.saturating_add(after.0)));
+        let back_at = back.map(|at| (at, plan.fault.clone()));
+        Observation { golden, options, back_at, record, costs, converged: false, at_end: None }
+    }
+
+    /// Runs on; whether the guest is still there.
+    fn run_to(&mut self, runner: &mut Runner, at: VirtualNs) -> Result<bool, RunError> {
+        let began = Instant::now();
+        let mut got = Got::There;
+        if let Some((back, fault)) = self.back_at.take_if(|(back, _)| *back <= at) {
+            got = runner.run_to(back, self.options.wall)?;
+            if got == Got::There {
+                flip(runner.guest.target(), &fault)
+                    .map_err(|error| RunError::NotRestored(error.to_string()))?;
+            }
+        }
+        if got == Got::There {
+            got = runner.run_to(at, self.options.wall)?;
+        }
+        self.costs.run_us += micros(began.elapsed());
+        match got {
+            Got::There => {
+                self.record.end_ns = at.0;
+                Ok(true)
+            }
+            Got::Ended(end, at) => {
+                self.record.end_ns = at.0;
+                self.record.end = Some(end);
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
+        let said = runner.console.said();
+        // A guest that has said less than the golden run has not said something else yet.
+        let same = self.golden.same_so_far(said, golden);
+        // A guest that is late has not said anything else yet.
+        if !same && !self.golden.is_late(said) && self.record.console_differs_ns.is_none() {
+            self.record.console_differs_ns = Some(self.record.end_ns);
+        }
+        if self.record.detected_ns.is_none() && self.record.console_differs_ns.is_some() {
+            let (found, golden) = (classify::classify(said), classify::classify(golden));
+            if news(&found, &golden).any(|finding| notices(finding.kind)) {
+                self.record.detected_ns = Some(self.record.end_ns);
+            }
+        }
+        same
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        runner: &mut Runner,
+        watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let golden = self.golden;
+        let flip_ns = self.record.flip_ns;
+        for checkpoint in golden.checkpoints.iter().filter(|checkpoint| checkpoint.at.0 > flip_ns) {
+            if !self.run_to(runner, checkpoint.at)? {
+                return Ok(());
+            }
+            let began = Instant::now();
+            let console = self.listen(runner, golden.console_at(checkpoint));
+            let last = checkpoint.at == golden.end();
+            // The cheaper part first: where RAM differs, the rest is of no interest before the end.
+            let state = match checkpoint.state.as_ref().filter(|_| !last) {
+                Some(golden) => runner.state_if(golden.ram)?,
+                None => runner.state(true)?,
+            };
+            self.costs.compare_us += micros(began.elapsed());
+            watch(Step::Checkpoint { golden: checkpoint, state: state.as_ref(), console }, runner)?;
+            let same = golden.agrees()
+                && self.back_at.is_none()
+                && state
+                    .as_ref()
+                    .zip(checkpoint.state.as_ref())
+                    .is_some_and(|(here, golden)| is_same(here, golden, self.options));
+            if same && self.record.converged_ns.is_none() && !last {
+                self.record.converged_ns = Some(checkpoint.at.0);
+            }
+            if same && self.options.early_stop {
+                self.converged = true;
+                return Ok(());
+            }
+            self.converged = same;
+            if last && !same {
+                self.at_end = state;
+            }
+        }
+        // The golden run is over. A workload that is not done by now is given some more time.
+        if golden.window != crate::trial::golden::model::Window::Done || runner.console.is_done() {
+            return Ok(());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a factor of a few; a cast saturates"
+        )]
+        let length = ((golden.end().0 - golden.begin().0) as f64 * self.options.hang_factor.max(1.0)) as u64;
+        let limit = golden.begin().0.saturating_add(length);
+        // In larger steps than the checkpoints: there is nothing to compare with.
+        let step = golden.spacing.0.max(50_000_000);
+        let mut at = golden.end().0.max(flip_ns);
+        while at < limit && !runner.console.is_done() {
+            at = at.saturating_add(step).min(limit);
+            if !self.run_to(runner, VirtualNs(at))? {
+                return Ok(());
+            }
+            self.listen(runner, &golden.console);
+            watch(Step::Late(VirtualNs(at)), runner)?;
+        }
+        Ok(())
+    }
+
+    /// The outcome, and what speaks for it.
+    pub(super) fn judge(mut self, runner: &mut Runner) -> Result<TrialRecord, RunError> {
+        let golden = self.golden;
+        let began = Instant::now();
+        let mut said = runner.console.said().to_vec();
+        if self.converged {
+            // From here on it says what the golden run says.
+            let at = golden.checkpoints.iter().find(|checkpoint| checkpoint.at.0 == self.record.end_ns);
+            let heard =
+                at.map_or(golden.console.len(), |checkpoint| checkpoint.console.min(golden.console.len()));
+            said.extend_from_slice(&golden.console[heard..]);
+        } else {
+            self.listen(runner, &golden.console);
+        }
+        let same_output = golden.same_output(&said);
+        let found = classify::classify(&said);
+        let expected = classify::classify(&golden.console);
+        self.record.outcome = Some(judge::outcome(
+            &self.record,
+            &said,
+            [&found, &expected],
+            same_output,
+            self.converged,
+            golden,
+        ));
+        let deciding =
+            found.deciding().filter(|deciding| news(&found, &expected).any(|new| new == *deciding));
+        if let Some(finding) = deciding {
+            self.record.kind = Some(finding.kind);
+            self.record.title = Some(finding.title.clone());
+        }
+        if !same_output {
+            self.record.console = Some(String::from_utf8_lossy(&said).into_owned());
+            // Late to the end.
+            self.record.console_differs_ns.get_or_insert(self.record.end_ns);
+        } else {
+            // It said the same after all, a little sooner or later than at a checkpoint.
+            self.record.console_differs_ns = None;
+            self.record.detected_ns = None;
+        }
+        // A guest that the host's clock stopped stands at another place each time.
+        let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
+        if !self.converged && exact && golden.agrees() {
+            self.record.state = self.end_state(runner)?;
+        }
+        self.costs.compare_us += micros(began.elapsed());
+        self.record.costs = self.costs;
+        Ok(self.record)
+    }
+
+    fn end_state(&mut self, runner: &mut Runner) -> Result<Option<EndState>, RunError> {
+        let golden = self.golden;
+        let Some(here) = self.at_end.take() else {
+            return Ok(runner.state(false)?.map(|state| EndState::of(&state)));
+        };
+        let mut end = EndState::of(&here);
+        let last = golden.checkpoints.last();
+        let Some((at, last)) = last.and_then(|last| Some((last.at, last.state.as_ref()?))) else {
+            return Ok(Some(end));
+        };
+        let pages = pages_between(&here, last);
+        end.pages_differ = Some(pages.len() as u64);
+        end.pages = pages.iter().take(LISTED).map(|(block, offset)| format!("{block}+{offset:#x}")).collect();
+        end.devices = devices_between(last, &here);
+        // Its registers are part of a vCPU's state, and to read them all takes longer than all of the above.
+        let registers_differ = end.devices.iter().any(|device| device == VCPU);
+        end.devices.truncate(LISTED);
+        // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
+        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.disks);
+        // A late guest is past that moment, and its registers are those of another one.
+        if registers_differ && self.record.end_ns == at.0 {
+            let here = registers(runner)?;
+            let differing = golden.registers.iter().zip(here).filter(|(golden, here)| **golden != *here);
+            end.registers = differing
+                .map(|((name, golden), (_, here))| RegisterDifference {
+                    name: name.clone(),
+                    golden: golden.clone(),
+                    here,
+                })
+                .take(LISTED)
+                .collect();
+        }
+        Ok(Some(end))
+    }
+}
+
+/// Whether two states are one, as far as this way of putting back lets us tell.
+fn is_same(here: &StateDigest, golden: &StateDigest, options: &TrialOptions) -> bool {
+    match options.restore {
+        Restore::Rewind | Restore::Clone => here.is_same(golden),
+        // The disk is a file below QEMU's snapshots, which the digest knows nothing of.
+        Restore::Loadvm => {
+            (here.ram, here.devices, here.virtual_ns, here.instructions)
+                == (golden.ram, golden.devices, golden.virtual_ns, golden.instructions)
+        }
+    }
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

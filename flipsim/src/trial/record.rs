@@ -1,0 +1,200 @@
+//! What a trial is to be, and its record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::console::classify::Kind;
+use crate::fault::Fault;
+use crate::machine::End;
+use crate::target::{Digest128, StateDigest};
+use crate::trial::ability::Restore;
+use crate::trial::golden::model::Golden;
+use crate::trial::outcome::Outcome;
+use crate::units::{Timing, VirtualNs};
+
+/// The version of a trial's record.
+pub const FORMAT: u32 = 1;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialPlan {
+    /// When, from the quiescent point on.
+    pub after: VirtualNs,
+    /// What flips.
+    pub fault: Fault,
+    /// When it flips back, from the quiescent point on; a check of the lab itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_after: Option<VirtualNs>,
+}
+
+/// Where the time of a trial went, in microseconds of the host's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Putting the guest back.
+    pub restore_us: u64,
+    /// Running up to the flip.
+    pub walk_us: u64,
+    /// Marking the state there.
+    pub mark_us: u64,
+    /// Running after it.
+    pub run_us: u64,
+    /// Comparing at checkpoints.
+    pub compare_us: u64,
+    /// All of it.
+    pub total_us: u64,
+}
+
+/// A register that is not as in the golden run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterDifference {
+    /// Its name.
+    pub name: String,
+    /// In the golden run, in hex.
+    pub golden: String,
+    /// Here, in hex.
+    pub here: String,
+}
+
+/// How the state at the end differs from the golden run's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndState {
+    /// The digest of RAM.
+    pub ram: Digest128,
+    /// The digest of devices, vCPUs among them.
+    pub device_state: Digest128,
+    /// How many pages of RAM differ; absent where the golden run was at another time.
+    pub pages_differ: Option<u64>,
+    /// The first of them, as `BLOCK+OFFSET`.
+    pub pages: Vec<String>,
+    /// Registers that differ.
+    pub registers: Vec<RegisterDifference>,
+    /// Devices that differ, vCPUs among them.
+    pub devices: Vec<String>,
+    /// Whether the disk differs; absent where that is not known.
+    pub disk: Option<bool>,
+}
+
+impl EndState {
+    pub(super) fn of(state: &StateDigest) -> Self {
+        let device_state = state.devices.unwrap_or_default();
+        EndState { ram: state.ram, device_state, ..EndState::default() }
+    }
+}
+
+/// What came of a trial, with the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// The version of these keys.
+    pub format: u32,
+    /// The key of the template.
+    pub template: String,
+    /// What was to be done.
+    pub plan: TrialPlan,
+    /// The virtual time of the flip.
+    pub flip_ns: u64,
+    /// Whether it took. One that did not has no outcome.
+    pub flipped: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// The value before, in hex.
+    pub old: String,
+    /// The value after, as read back.
+    pub new: String,
+    /// The innermost region of the guest's memory map.
+    pub region: Option<String>,
+    /// The kernel symbol, with the offset in it.
+    pub symbol: Option<String>,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+    /// The checkpoint at which the state was the golden run's again.
+    pub converged_ns: Option<u64>,
+    /// The checkpoint at which the console first said something else.
+    pub console_differs_ns: Option<u64>,
+    /// The checkpoint at which the guest had noticed something.
+    pub detected_ns: Option<u64>,
+    /// Where the trial ended.
+    pub end_ns: u64,
+    /// How the guest ended, if it did.
+    pub end: Option<End>,
+    /// What the console's report is.
+    pub kind: Option<Kind>,
+    /// Its title, with the function.
+    pub title: Option<String>,
+    /// Only the outputs were compared, because the golden runs were not one, or nobody can tell.
+    pub output_only: bool,
+    /// Why; the first difference of the golden runs, or what this QEMU lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_only_because: Option<String>,
+    /// How exactly the times are known.
+    #[serde(default)]
+    pub timing: Timing,
+    /// The state at the end.
+    pub state: Option<EndState>,
+    /// What the console said, where it is not what it said in the golden run.
+    pub console: Option<String>,
+    /// How the guest was put back.
+    pub restore: Restore,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// Where the time went.
+    pub costs: Costs,
+}
+
+impl TrialPlan {
+    /// Refuses a plan that does not fit a golden run; the text says why.
+    ///
+    /// # Errors
+    /// A time is outside of the run, or they are in the wrong order.
+    pub fn check(&self, golden: &Golden) -> Result<(), String> {
+        let length = golden.end().0.saturating_sub(golden.begin().0);
+        if self.after.0 >= length {
+            return Err(format!(
+                "the fault's time, {}, is not within the run, which is {} long",
+                self.after,
+                VirtualNs(length)
+            ));
+        }
+        match self.back_after {
+            Some(back) if back <= self.after || back.0 > length => Err(format!(
+                "the time at which it flips back, {back}, is not between the fault and the end of the run"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl TrialRecord {
+    /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
+    /// how long; and the disk, where one of them knows nothing of it.
+    #[must_use]
+    pub fn is_same(&self, other: &TrialRecord) -> bool {
+        let (restore, attempts, costs) = (self.restore, self.attempts, self.costs);
+        let mut other = TrialRecord { restore, attempts, costs, ..other.clone() };
+        let disk = self.state.as_ref().and_then(|state| state.disk);
+        if let Some(state) = other.state.as_mut()
+            && (disk.is_none() || state.disk.is_none())
+        {
+            state.disk = disk;
+        }
+        *self == other
+    }
+
+    /// Why a trial with the outcome `infra` says nothing of the guest.
+    #[must_use]
+    pub fn lost_because(&self) -> String {
+        match self.end {
+            Some(End::WallTime) => {
+                "the guest did not get on for a long time on the host's clock; is the host \
+                                    overloaded, or was it paused?"
+                    .to_owned()
+            }
+            end => format!("QEMU stopped the guest for a reason of its own ({end:?})"),
+        }
+    }
+
+    /// Whether the state was the golden run's before the end.
+    #[must_use]
+    pub fn is_converged(&self) -> bool {
+        self.converged_ns.is_some()
+    }
+}

@@ -1,0 +1,303 @@
+//! A clone that runs to a time, and what its console said on the way.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::console::LineSplitter;
+use crate::console::signals::Signals;
+use crate::machine::End;
+use crate::target::WALL_TIME;
+use crate::target::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
+use crate::target::{Target, TargetError};
+use crate::trial::ability::Abilities;
+use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
+
+use crate::trial::template::error::TemplateError;
+use crate::trial::template::saved::Template;
+use crate::units::VirtualNs;
+use crate::wire::qmp::QmpError;
+
+/// What went wrong with a guest that was to run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A clone does not start.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The guest is lost, or will not.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The state cannot be marked, gone back to or told.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The monitor.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// The console's log.
+    #[error("cannot read the guest's console {path}: {cause}")]
+    Console {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The workload does not end.
+    #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
+    NoEnd(VirtualNs),
+    /// The guest ends by itself.
+    #[error("without any fault the guest ended ({how}); its console's last words: {said}")]
+    Ended {
+        /// How, and when.
+        how: String,
+        /// The end of what its console said.
+        said: String,
+    },
+    /// What was gone back to is not what was marked.
+    #[error("going back did not restore the state: {0}")]
+    NotRestored(String),
+}
+
+/// What a console said since a moment.
+#[derive(Debug)]
+pub struct Console {
+    path: PathBuf,
+    file: File,
+    said: Vec<u8>,
+    lines: LineSplitter,
+    signals: Signals,
+    done: bool,
+}
+
+impl Console {
+    /// Listens from now on, to a guest that speaks by these signals.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
+        let error = |cause| RunError::Console { path: path.to_owned(), cause };
+        let file = File::options().read(true).write(true).open(path).map_err(error)?;
+        let mut console = Console {
+            path: path.to_owned(),
+            file,
+            said: Vec::new(),
+            lines: LineSplitter::default(),
+            signals: signals.clone(),
+            done: false,
+        };
+        console.restart(&[])?;
+        Ok(console)
+    }
+
+    /// Forgets what was said so far, but for `before`, and listens from now on. The log is emptied: a worker
+    /// carries out thousands of trials, and a clone's log is memory.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn restart(&mut self, before: &[u8]) -> Result<(), RunError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        self.said.clear();
+        self.said.extend_from_slice(before);
+        self.lines = LineSplitter::default();
+        self.done = false;
+        self.read_lines(0);
+        Ok(())
+    }
+
+    fn read_lines(&mut self, from: usize) {
+        let lines = self.lines.push(&self.said[from..]);
+        self.done |= lines.iter().any(|line| self.signals.is_done(line));
+    }
+
+    /// Takes in what is new.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn poll(&mut self) -> Result<(), RunError> {
+        let before = self.said.len();
+        let room = MAX_CONSOLE.saturating_sub(before) as u64;
+        let read = (&mut self.file).take(room).read_to_end(&mut self.said);
+        read.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        self.read_lines(before);
+        Ok(())
+    }
+
+    /// All that was said, at most [`MAX_CONSOLE`] bytes.
+    #[must_use]
+    pub fn said(&self) -> &[u8] {
+        &self.said
+    }
+
+    /// Whether the workload said that it is done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+/// Where a guest got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// To the time asked for.
+    There,
+    /// To an end of its own, at this time.
+    Ended(End, VirtualNs),
+}
+
+/// A clone with its console.
+#[derive(Debug)]
+pub struct Runner {
+    /// The clone.
+    pub guest: CloneGuest,
+    /// What it says.
+    pub console: Console,
+    abilities: Abilities,
+    /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
+    reckoned: VirtualNs,
+}
+
+impl Runner {
+    /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a layer of its own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(
+        template: &Template,
+        parent: &Path,
+        disk: CloneDisk,
+        interrupted: fn() -> bool,
+    ) -> Result<Self, RunError> {
+        let options = CloneOptions { disk, ..CloneOptions::below(parent) };
+        let mut guest = CloneGuest::start(template, &options)?;
+        guest.target().interrupt_by(interrupted);
+        if template.info().abilities.mark {
+            guest.target().stop_at_storms()?;
+        }
+        let console = Console::open(&guest.console(), &template.info().plan.signals)?;
+        let abilities = template.info().abilities;
+        Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
+    }
+
+    /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
+    /// `detailed` lists devices and pages.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state(&mut self, detailed: bool) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest(detailed)?))
+    }
+
+    /// As [`Runner::state`], of devices and disks only where RAM is as expected.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
+        if !self.abilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest_if(ram)?))
+    }
+
+    /// The error of a guest that ended where none should.
+    pub(crate) fn ended(&self, how: String) -> RunError {
+        let text = String::from_utf8_lossy(self.console.said());
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        let said = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
+        RunError::Ended { how, said }
+    }
+
+    /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn time(&mut self) -> Result<VirtualNs, RunError> {
+        Ok(self.guest.target().virtual_time()?.unwrap_or(self.reckoned))
+    }
+
+    /// Says what time it is for a guest that was put back.
+    pub fn put_back_to(&mut self, time: VirtualNs) {
+        self.reckoned = time;
+    }
+
+    /// To a time, by the way that this QEMU has; and where it got.
+    fn arrive(&mut self, time: VirtualNs, wall: Duration) -> Result<(VirtualNs, Option<String>), RunError> {
+        let target = self.guest.target();
+        if target.virtual_time()?.is_some() {
+            let arrival = target.run_until_within(time, wall)?;
+            return Ok((arrival.at.unwrap_or(time), arrival.early));
+        }
+        let left = time.0.saturating_sub(self.reckoned.0);
+        if left == 0 {
+            return Ok((self.reckoned, None));
+        }
+        let began = Instant::now();
+        let early = target.run_for(VirtualNs(left))?.early;
+        let ran = u64::try_from(began.elapsed().as_nanos()).unwrap_or(left);
+        self.reckoned = if early.is_some() { VirtualNs(self.reckoned.0 + ran.min(left)) } else { time };
+        Ok((self.reckoned, early))
+    }
+
+    /// Lets the guest run until its clock shows `time`, for `wall` on the host's clock at most.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn run_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
+        let (at, early) = self.arrive(time, wall)?;
+        self.console.poll()?;
+        let Some(status) = early else { return Ok(Got::There) };
+        let events = self.guest.events()?;
+        let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
+        let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
+        let end = match (status.as_str(), reason) {
+            ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
+            ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
+            ("shutdown", _) => End::PowerOff,
+            (WALL_TIME, _) => End::WallTime,
+            _ if events.iter().any(|event| event.name == EXCEPTION_STORM) => End::ExceptionStorm,
+            _ => End::Other,
+        };
+        Ok(Got::Ended(end, at))
+    }
+}
+
+/// How far a guest is walked at a time where nothing is looked at.
+const STRIDE: u64 = 100_000_000;
+
+impl Runner {
+    /// As [`Runner::run_to`], in strides that have this much of the host's time each: a long way is no sign
+    /// of anything.
+    ///
+    /// # Errors
+    /// The guest is lost.
+    pub fn walk_to(&mut self, time: VirtualNs, wall: Duration) -> Result<Got, RunError> {
+        let mut at = self.time()?.0;
+        loop {
+            at = at.saturating_add(STRIDE).min(time.0);
+            let got = self.run_to(VirtualNs(at), wall)?;
+            if got != Got::There || at == time.0 {
+                return Ok(got);
+            }
+        }
+    }
+}
+
+/// The registers of a stopped guest, with their values in hex.
+///
+/// # Errors
+/// The guest is lost.
+pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError> {
+    let target = runner.guest.target();
+    let mut all = Vec::with_capacity(target.registers().len());
+    for index in 0..target.registers().len() {
+        let value = crate::text::hex_value(&target.read_register(index)?);
+        all.push((target.registers()[index].name.clone(), value));
+    }
+    Ok(all)
+}
+
+/// The longest console that is kept, in bytes: one that says more says nothing new.
+pub const MAX_CONSOLE: usize = 4 << 20;

@@ -1,0 +1,94 @@
+//! Why there is no template, or no clone of one.
+
+use std::io::{self};
+use std::path::{Path, PathBuf};
+
+use crate::machine::RunError;
+use crate::machine::boot::BootError;
+use crate::machine::process::ProcessError;
+use crate::target::AttachError;
+use crate::target::MarkError;
+use crate::target::TargetError;
+use crate::target::state::StateError;
+
+use crate::wire::qmp::QmpError;
+
+/// A template that cannot be made, opened or believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The system said no.
+    #[error("cannot {doing} {path}: {cause}")]
+    Io {
+        /// What was under way.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The folder holds no template, or one that was changed.
+    #[error("the template {folder} cannot be used: {cause}; delete its folder, it is made again")]
+    Unusable {
+        /// The template.
+        folder: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The clock asked for is not one that this QEMU can save a guest with.
+    #[error(
+        "a template needs a guest whose instructions QEMU itself executes, and the exact clock needs a QEMU \
+         with the lab's patches"
+    )]
+    NotExact,
+    /// QEMU cannot be started.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The guest did not become ready.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The guest cannot be taken hold of.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The guest was lost.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Its state cannot be taken.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its monitor.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// What its QEMU can do is not to be had.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// A file in its folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// QEMU did not write the device state.
+    #[error("QEMU cannot save the guest's device state: {0}")]
+    Save(String),
+    /// QEMU did not take the device state in.
+    #[error("QEMU cannot start a clone of the template {folder}: {cause}")]
+    Restore {
+        /// The template.
+        folder: PathBuf,
+        /// What QEMU said.
+        cause: String,
+    },
+    /// A clone is not what the template was.
+    #[error(
+        "a clone of the template {folder} differs from it: {what}; its runs would not be the template's, so it \
+         is not used. Nothing was deleted; delete the folder to have it made again"
+    )]
+    Differs {
+        /// The template.
+        folder: PathBuf,
+        /// Where they differ, in words.
+        what: String,
+    },
+}
+
+pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TemplateError {
+    let path = path.to_owned();
+    move |cause| TemplateError::Io { doing, path, cause }
+}

@@ -1,0 +1,228 @@
+//! How a template is made: a guest is booted to its quiescent point, and saved.
+//!
+//! Invariant: **a template is complete or not there**.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::files::{file_digest, remove_tree};
+use crate::machine::boot::{self, BootError, Ready, wait_ready};
+use crate::machine::folder::RunDir;
+use crate::machine::process::{self, OwnedQemu};
+use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
+use crate::target::LiveTarget;
+use crate::target::state::{State, StateError};
+use crate::trial::ability::Abilities;
+use crate::trial::template::error::{TemplateError, io_error};
+use crate::trial::template::saved::{
+    DEVICE_STATE, DISK, FORMAT, FileStamp, INFO, Input, RAM, SAVE_LIMIT, Template, TemplateInfo,
+    TemplatePlan, ignore_shared,
+};
+use crate::units::Timing;
+use crate::wire::net::{Endpoint, Timeouts};
+
+/// How a template is made.
+#[derive(Clone, Copy, Debug)]
+pub struct MakeOptions {
+    /// How long the boot may take on the host's clock.
+    pub timeout: Duration,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+impl Default for MakeOptions {
+    fn default() -> Self {
+        MakeOptions { timeout: Duration::from_secs(120), interrupted: || false }
+    }
+}
+
+impl Template {
+    /// Boots the guest and saves it in `folder`, which must not exist. Two must not be made in the same
+    /// place at a time. Every line of the console goes to `on_line`.
+    ///
+    /// # Errors
+    /// The guest does not become ready (its console log is then left in `folder` with `.tmp` added), or
+    /// cannot be saved.
+    pub fn make(
+        plan: &TemplatePlan,
+        folder: &Path,
+        options: MakeOptions,
+        on_line: impl FnMut(&str),
+    ) -> Result<Self, TemplateError> {
+        let mut temporary = folder.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        remove_tree(&temporary).map_err(io_error("remove", &temporary))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&temporary);
+        made.map_err(io_error("create", &temporary))?;
+        let filled = fill(plan, &temporary, options, on_line);
+        if let Err(error) = filled {
+            let evidence =
+                matches!(&error, TemplateError::Boot(error) if !matches!(error, BootError::Interrupted));
+            // What went wrong says more than a failure to clean up would.
+            let _ = if evidence {
+                [RAM, DISK].iter().try_for_each(|name| fs::remove_file(temporary.join(name)))
+            } else {
+                fs::remove_dir_all(&temporary)
+            };
+            return Err(error);
+        }
+        fs::rename(&temporary, folder).map_err(io_error("create", folder))?;
+        Template::open(folder)
+    }
+}
+
+/// A guest that was booted from power-on and stands at its quiescent point.
+///
+/// Dropping it ends QEMU; its folder is the caller's.
+#[derive(Debug)]
+pub struct Booted {
+    /// The guest, stopped.
+    pub target: LiveTarget,
+    /// How its boot went.
+    pub ready: Ready,
+    qemu: OwnedQemu,
+}
+
+/// Boots a plan's guest in `folder` (private, and QEMU's working folder) to its quiescent point, as it is
+/// done for a template.
+///
+/// # Errors
+/// The guest does not become ready.
+pub fn boot(
+    plan: &TemplatePlan,
+    folder: &Path,
+    options: MakeOptions,
+    on_line: impl FnMut(&str),
+) -> Result<Booted, TemplateError> {
+    let spec = plan.boot_spec();
+    if spec.clock == Clock::Kvm {
+        return Err(TemplateError::NotExact);
+    }
+    let run = RunDir::at(folder);
+    let disk = run.file(DISK);
+    process::make_overlay(&plan.qemu_img, &plan.base.path, &plan.base.format, &disk)
+        .map_err(io_error("create", &disk))?;
+    let mut qemu = OwnedQemu(process::spawn(&spec, &run)?);
+    drop(process::wait_for_monitor(&mut qemu.0, &run)?);
+    let gdb = Endpoint::Unix(run.file(GDB_SOCKET));
+    let mut target = LiveTarget::attach(&gdb, Some(&run.qmp()), Timeouts::default())?;
+    if spec.clock == Clock::Exact && crate::target::Target::timing(&target) != Timing::Exact {
+        return Err(TemplateError::NotExact);
+    }
+    target.interrupt_by(options.interrupted);
+    let alive = || matches!(qemu.0.try_wait(), Ok(None));
+    let step = || boot::step(&mut target);
+    let ready =
+        wait_ready(&run, None, &plan.signals, options.timeout, alive, options.interrupted, on_line, step)?;
+    Ok(Booted { target, ready, qemu })
+}
+
+/// Has QEMU write everything but RAM, which lies in its file already.
+pub(super) fn save(guest: &mut Booted, options: MakeOptions) -> Result<(), TemplateError> {
+    let qmp = guest.target.qmp().ok_or(StateError::NoMonitor)?;
+    qmp.execute("migrate-set-capabilities", ignore_shared())?;
+    qmp.execute("migrate", json!({ "uri": format!("exec:cat >{DEVICE_STATE}") }))?;
+    let end = Instant::now() + SAVE_LIMIT;
+    loop {
+        let answer = qmp.execute("query-migrate", Value::Null)?;
+        match answer["status"].as_str() {
+            Some("completed") => return Ok(()),
+            Some(status @ ("failed" | "cancelled")) => {
+                let cause = answer["error-desc"].as_str().unwrap_or(status);
+                return Err(TemplateError::Save(cause.to_owned()));
+            }
+            _ if (options.interrupted)() => return Err(BootError::Interrupted.into()),
+            _ if Instant::now() > end => {
+                let cause = format!("it is not done after {} s", SAVE_LIMIT.as_secs());
+                return Err(TemplateError::Save(cause));
+            }
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// Ends QEMU in order, so that its disk is written to the last byte.
+pub(crate) fn end(mut guest: Booted) -> Result<(), TemplateError> {
+    if let Some(qmp) = guest.target.qmp() {
+        // QEMU may close the connection before it has answered.
+        let _ = qmp.execute("quit", Value::Null);
+    }
+    let end = Instant::now() + SAVE_LIMIT;
+    loop {
+        match guest.qemu.0.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(TemplateError::Save(format!("QEMU ended badly ({status})"))),
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) => return Err(TemplateError::Save("QEMU does not end".to_owned())),
+            Err(error) => return Err(TemplateError::Save(error.to_string())),
+        }
+    }
+}
+
+/// Makes a template in a folder that is there and empty.
+fn fill(
+    plan: &TemplatePlan,
+    folder: &Path,
+    options: MakeOptions,
+    on_line: impl FnMut(&str),
+) -> Result<(), TemplateError> {
+    let key = plan.key()?;
+    let mut inputs = BTreeMap::new();
+    for (name, path) in plan.files() {
+        let input = Input {
+            path: path.to_owned(),
+            stamp: FileStamp::of(path)?,
+            sha256: file_digest(path).map_err(io_error("read", path))?,
+        };
+        inputs.insert(name.to_owned(), input);
+    }
+    let run = RunDir::at(folder);
+    let mut guest = boot(plan, folder, options, on_line)?;
+    let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
+    let state = State::take(&mut guest.target, &ram, folder, b"")?;
+    let abilities = Abilities::of(&mut guest.target)?;
+    save(&mut guest, options)?;
+    let boot_seconds = guest.ready.took.as_secs_f64();
+    end(guest)?;
+    run.remove_sockets();
+    // Whatever else QEMU said, it did what it was asked.
+    let log = run.file("qemu.log");
+    fs::remove_file(&log).map_err(io_error("remove", &log))?;
+    let mut files = BTreeMap::new();
+    // QEMU 7 opens the file of a private mapping for writing as well, although it never writes to it.
+    for (name, mode) in [(RAM, 0o600), (DEVICE_STATE, 0o400), (DISK, 0o400), (CONSOLE_LOG, 0o400)] {
+        let path = folder.join(name);
+        // A crash of the host must not leave a template that looks whole and is not.
+        File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("write", &path))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(io_error("protect", &path))?;
+        files.insert(name.to_owned(), FileStamp::of(&path)?);
+    }
+    let spec = plan.boot_spec();
+    let command = std::iter::once(spec.qemu.as_os_str().to_owned()).chain(spec.argv());
+    let command = command.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let info = TemplateInfo {
+        format: FORMAT,
+        key,
+        made: Timestamp::now(),
+        plan: plan.clone(),
+        command,
+        inputs,
+        clock: state.clock,
+        abilities,
+        ram,
+        ram_digest: state.ram_digest(),
+        registers: state.registers,
+        boot_seconds,
+        files,
+    };
+    let path = folder.join(INFO);
+    let text = serde_json::to_string_pretty(&info).expect("a template's record has only text keys");
+    fs::write(&path, text).map_err(io_error("write", &path))
+}

@@ -1,0 +1,149 @@
+//! Tests of `saved`.
+
+use super::*;
+use crate::arch::Arch;
+use crate::files::file_digest;
+use crate::machine::spec::Clock;
+use crate::machine::spec::kernel_command_line;
+use crate::trial::template::make::MakeOptions;
+
+fn plan(folder: &Path) -> TemplatePlan {
+    let file = |name: &str| {
+        let path = folder.join(name);
+        fs::write(&path, name).unwrap();
+        path
+    };
+    let arch = Arch::default();
+    TemplatePlan {
+        spec: MachineSpec {
+            arch,
+            machine: None,
+            cpu: None,
+            initrd: None,
+            qemu: file("qemu"),
+            kernel: file("Image"),
+            disk: None,
+            memory: 128 << 20,
+            cpus: 1,
+            append: kernel_command_line(arch, Some("sha256"), ""),
+            share: None,
+            clock: Clock::Exact,
+            fixed: Vec::new(),
+            ram_file: None,
+            incoming: false,
+            stay_at_end: false,
+            console: Console::Log,
+            start_stopped: false,
+            monitor: None,
+            gdb: GdbPort::Socket,
+            extra: Vec::new(),
+        },
+        base: BaseImage { path: file("rootfs.qcow2"), format: "qcow2".into() },
+        qemu_img: "/qemu-img".into(),
+        qemu_version: "7".into(),
+        workload: Some("sha256".into()),
+        vmlinux: None,
+        signals: Signals::default(),
+    }
+}
+
+/// A template as far as `open` looks at it.
+fn template(folder: &Path) -> PathBuf {
+    let plan = plan(folder);
+    let template = folder.join("t");
+    fs::create_dir(&template).unwrap();
+    fs::write(template.join(RAM), "ram").unwrap();
+    let stamp = FileStamp::of(&template.join(RAM)).unwrap();
+    let inputs = plan.files().map(|(name, path)| {
+        let stamp = FileStamp::of(path).unwrap();
+        (name.to_owned(), Input { path: path.to_owned(), stamp, sha256: file_digest(path).unwrap() })
+    });
+    let info = TemplateInfo {
+        format: FORMAT,
+        key: plan.key().unwrap(),
+        made: Timestamp::now(),
+        command: Vec::new(),
+        inputs: inputs.collect(),
+        clock: Some(VirtualClock { virtual_ns: 5, icount: true, instructions: Some(5), stop_at: None }),
+        abilities: Abilities::ALL,
+        ram: RangeSet::default(),
+        ram_digest: String::new(),
+        registers: Vec::new(),
+        boot_seconds: 0.5,
+        files: BTreeMap::from([(RAM.to_owned(), stamp)]),
+        plan,
+    };
+    fs::write(template.join(INFO), serde_json::to_string(&info).unwrap()).unwrap();
+    template
+}
+
+#[test]
+fn the_key_changes_with_everything_that_a_template_depends_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(folder.path());
+    let key = plan.key().unwrap();
+    assert_eq!(plan.key().unwrap(), key);
+    let mut keys = vec![key.clone()];
+    let mut with = |change: &dyn Fn(&mut TemplatePlan)| {
+        let mut other = plan.clone();
+        change(&mut other);
+        keys.push(other.key().unwrap());
+    };
+    with(&|plan| plan.spec.memory *= 2);
+    with(&|plan| plan.spec.cpus = 2);
+    with(&|plan| plan.spec.append.push_str(" quiet"));
+    with(&|plan| plan.spec.clock = Clock::Real);
+    with(&|plan| plan.spec.extra.push("-d".into()));
+    with(&|plan| plan.workload = None);
+    with(&|plan| plan.qemu_version = "8".into());
+    with(&|plan| plan.spec.kernel = plan.base.path.clone());
+    for name in ["qemu", "Image", "rootfs.qcow2"] {
+        fs::write(folder.path().join(name), format!("{name} of another build")).unwrap();
+        keys.push(plan.key().unwrap());
+    }
+    let count = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+    // What a template never has does not count.
+    let shared = MachineSpec { share: Some("/x".into()), console: Console::Socket, ..plan.spec.clone() };
+    assert_eq!(TemplatePlan { spec: shared, ..plan.clone() }.key().unwrap(), plan.key().unwrap());
+}
+
+#[test]
+fn a_template_opens_until_a_file_of_it_or_below_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = template(folder.path());
+    let opened = Template::open(&path).unwrap();
+    assert_eq!(opened.virtual_time(), VirtualNs(5));
+    assert!(!opened.is_verified());
+    fs::write(folder.path().join("rootfs.qcow2"), "written").unwrap();
+    let text = Template::open(&path).unwrap_err().to_string();
+    assert!(text.contains("rootfs.qcow2 has changed; delete its folder"), "{text}");
+    fs::remove_dir_all(&path).unwrap();
+    let path = template(folder.path());
+    fs::write(path.join(RAM), "RAM!").unwrap();
+    let text = Template::open(&path).unwrap_err().to_string();
+    assert!(text.contains("its file `ram` is missing or was written"), "{text}");
+}
+
+#[test]
+fn a_template_of_another_version_is_refused_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = template(folder.path());
+    fs::write(path.join(INFO), "{\"format\": 9, \"more\": 1}").unwrap();
+    let text = Template::open(&path).unwrap_err().to_string();
+    assert!(text.contains("it has format 9, this lab makes 2"), "{text}");
+    fs::write(path.join(INFO), "{").unwrap();
+    assert!(matches!(Template::open(&path), Err(TemplateError::Unusable { .. })));
+}
+
+#[test]
+fn a_guest_that_the_host_s_processor_executes_is_no_template() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(folder.path());
+    plan.spec.clock = Clock::Kvm;
+    let made = Template::make(&plan, &folder.path().join("t"), MakeOptions::default(), |_| {});
+    assert!(matches!(made, Err(TemplateError::NotExact)));
+    assert!(!folder.path().join("t.tmp").exists());
+}

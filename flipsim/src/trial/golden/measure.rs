@@ -33,7 +33,7 @@ pub(super) struct Pass {
     /// At each checkpoint of a detailed pass.
     pub(super) registers: Vec<Vec<(String, String)>>,
     pub(super) run: Duration,
-    compare: Duration,
+    pub(super) compare: Duration,
 }
 
 /// Where two passes differ first.

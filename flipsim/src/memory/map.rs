@@ -6,7 +6,6 @@
 //! refused, never sampled.
 
 use crate::memory::range::{PhysRange, RangeSet};
-use crate::text::distance;
 use crate::units::{GuestPhys, format_size};
 
 /// A line of `/proc/iomem`, or a RAM block of QEMU's where the guest's own map is not known.
@@ -328,7 +327,7 @@ impl MemoryMap {
             let near = other.contains(&name)
                 || name.contains(&other)
                 || name.split_whitespace().any(|word| word.len() > 2 && other.contains(word))
-                || distance(&name, &other) <= 2;
+                || strsim::levenshtein(&name, &other) <= 2;
             if near && !close.contains(&region.name.as_str()) {
                 close.push(&region.name);
             }

@@ -1,7 +1,6 @@
 //! Tests of `map`.
 
 use super::*;
-use crate::text::distance;
 use crate::units::GuestPhys;
 use proptest::prelude::*;
 
@@ -186,10 +185,11 @@ fn ranges_that_touch_are_one_or_two_as_asked() {
 }
 
 #[test]
-fn the_distance_between_names_counts_edits() {
-    assert_eq!(distance("kernel dta", "kernel data"), 1);
-    assert_eq!(distance("", "abc"), 3);
-    assert_eq!(distance("same", "same"), 0);
+fn a_region_up_to_two_edits_away_is_suggested() {
+    let map = map();
+    // No word of these is in the region's name, so that only the edits count.
+    assert_eq!(map.hint("Kernl dta"), " (did you mean `Kernel data`?)");
+    assert_eq!(map.hint("Krnl dta"), "");
 }
 
 proptest! {

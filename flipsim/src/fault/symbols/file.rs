@@ -6,7 +6,6 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use crate::fault::symbols::anchor::{BANNER, BANNER_BYTES, FEWEST, PROC_BANNER, SECTIONS};
 use crate::target::{Target, TargetError};
-use crate::text::distance;
 use crate::units::{GuestPhys, GuestVirt, UnitError};
 
 /// One symbol of the kernel.
@@ -236,7 +235,7 @@ impl Symbols {
             let mut close: Vec<(usize, &str)> = self
                 .by_address
                 .iter()
-                .map(|s| (distance(&lower, &s.name.to_ascii_lowercase()), s.name.as_str()))
+                .map(|s| (strsim::levenshtein(&lower, &s.name.to_ascii_lowercase()), s.name.as_str()))
                 .filter(|(edits, _)| *edits <= 2)
                 .collect();
             close.sort_unstable();

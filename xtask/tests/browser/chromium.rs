@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 /// The programs that it may be.
@@ -148,34 +149,16 @@ impl Browser {
     pub fn picture(&mut self, to: &Path) {
         let picture = self.ask("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
         let text = picture["data"].as_str().unwrap();
-        std::fs::write(to, from_base64(text)).unwrap();
+        std::fs::write(to, BASE64_STANDARD.decode(text).unwrap()).unwrap();
     }
 
     /// How many pages it prints as.
     pub fn printed(&mut self) -> usize {
         let printed =
             self.ask("Page.printToPDF", json!({ "preferCSSPageSize": true, "printBackground": false }));
-        let pdf = from_base64(printed["data"].as_str().unwrap());
+        let pdf = BASE64_STANDARD.decode(printed["data"].as_str().unwrap()).unwrap();
         String::from_utf8_lossy(&pdf).matches("/Type /Page\n").count()
     }
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    let value = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let letters: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').map(value).collect();
-    let mut bytes = Vec::with_capacity(letters.len() * 3 / 4);
-    for four in letters.chunks(4) {
-        let bits =
-            four.iter().enumerate().fold(0u32, |bits, (at, six)| bits | u32::from(*six) << (18 - 6 * at));
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    bytes
 }
 
 impl Drop for Browser {

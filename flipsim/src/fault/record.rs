@@ -22,7 +22,7 @@ use crate::units::{GuestPhys, VirtualNs};
 pub const FORMAT: u32 = 2;
 
 /// What came of one fault that was to be carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlipRecord {
     /// The version of these keys.
     pub format: u32,
@@ -152,8 +152,17 @@ impl RecordContext<'_> {
     }
 }
 
-const CSV_HEADER: &str = "format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,\
-                          virtual_ns,wanted_ns,instructions,timing,host_time,seed";
+/// The names of the columns of such rows, in their order: the fields, as serde knows them.
+pub(crate) fn columns<T: Serialize + Default>() -> Vec<String> {
+    let names = || {
+        let mut rows = csv::Writer::from_writer(Vec::new());
+        rows.serialize(T::default())?;
+        let text = rows.into_inner().map_err(|error| error.into_error())?;
+        let names = csv::Reader::from_reader(&text[..]).headers()?.iter().map(str::to_owned).collect();
+        Ok::<_, csv::Error>(names)
+    };
+    names().expect("rows are structs of plain fields, and memory takes every write")
+}
 
 impl FlipRecord {
     /// One line of JSON, without the line's end.
@@ -165,43 +174,17 @@ impl FlipRecord {
     /// One row of CSV (RFC 4180), without the line's end, in the order of [`FlipRecord::csv_header`].
     #[must_use]
     pub fn csv(&self) -> String {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let number = |value: Option<u64>| value.map(|n| n.to_string()).unwrap_or_default();
-        [
-            self.format.to_string(),
-            self.index.to_string(),
-            self.kind.clone(),
-            self.address.map(|a| a.0.to_string()).unwrap_or_default(),
-            text(&self.register),
-            number(self.bit.map(u64::from)),
-            self.mask.clone(),
-            self.old.clone(),
-            self.new.clone(),
-            self.flipped.to_string(),
-            text(&self.error),
-            text(&self.region),
-            text(&self.symbol),
-            number(self.virtual_ns),
-            number(self.wanted_ns),
-            number(self.instructions),
-            match self.timing {
-                Timing::Exact => "exact",
-                Timing::Approximate => "approximate",
-            }
-            .to_owned(),
-            self.host_time.clone(),
-            self.seed.to_string(),
-        ]
-        .iter()
-        .map(|field| quote_csv(field))
-        .collect::<Vec<_>>()
-        .join(",")
+        let mut rows = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        rows.serialize(self).expect("a record is a struct of plain fields");
+        let text = rows.into_inner().expect("memory takes every write");
+        let text = String::from_utf8(text).expect("all of it was text");
+        text.strip_suffix('\n').unwrap_or(&text).to_owned()
     }
 
-    /// The names of the columns.
+    /// The names of the columns, as the first line of a file.
     #[must_use]
-    pub fn csv_header() -> &'static str {
-        CSV_HEADER
+    pub fn csv_header() -> String {
+        columns::<FlipRecord>().join(",")
     }
 }
 
@@ -216,14 +199,6 @@ fn end_cut_line(file: &mut File) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn quote_csv(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
 }
 
 /// Appends records to `flips.jsonl` and `flips.csv` of a folder.
@@ -245,7 +220,7 @@ impl RecordLog {
         end_cut_line(&mut json)?;
         end_cut_line(&mut csv)?;
         if csv.metadata()?.len() == 0 {
-            writeln!(csv, "{CSV_HEADER}")?;
+            writeln!(csv, "{}", FlipRecord::csv_header())?;
         }
         Ok(RecordLog { json, csv })
     }
@@ -305,12 +280,27 @@ mod tests {
     #[test]
     fn records_keep_their_columns_as_csv() {
         let rows: Vec<String> = records().iter().map(FlipRecord::csv).collect();
-        insta::assert_snapshot!(format!("{CSV_HEADER}\n{}", rows.join("\n")), @r#"
+        insta::assert_snapshot!(format!("{}\n{}", FlipRecord::csv_header(), rows.join("\n")), @r#"
         format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,virtual_ns,wanted_ns,instructions,timing,host_time,seed
         2,1,ram,0x40001000,,3,0x08,0x00,0x08,true,,"Kernel, ""code""",,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
         2,2,reg,,x0,,0x0000000000008100,0x0000000000000000,0x0000000000008100,true,,,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
         2,3,ram,0x40000000,,0,0x01,0x00,0x00,false,"the flip did not take: wrote 0x01, read back 0x00",System RAM,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
         "#);
+    }
+
+    #[test]
+    fn csv_quotes_a_cell_for_what_would_end_it_and_for_nothing_else() {
+        let of = |error: &str| {
+            let record = FlipRecord { error: Some(error.to_owned()), ..FlipRecord::default() };
+            let row = record.csv();
+            row.strip_prefix("0,0,,,,,,,,false,").unwrap().strip_suffix(",,,,,,exact,,0").unwrap().to_owned()
+        };
+        assert_eq!(of("a,b"), "\"a,b\"");
+        assert_eq!(of("say \"x\""), "\"say \"\"x\"\"\"");
+        assert_eq!(of("two\nlines"), "\"two\nlines\"");
+        assert_eq!(of("two\rlines"), "\"two\rlines\"");
+        assert_eq!(of(" it's; a\tblank "), " it's; a\tblank ");
+        assert_eq!(of(""), "");
     }
 
     #[test]

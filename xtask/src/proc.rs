@@ -352,14 +352,11 @@ pub fn shell_line(command: &Command) -> String {
     }
 }
 
-fn quote(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%~".contains(c);
-    if !word.is_empty() && !word.starts_with('~') && word.chars().all(plain) {
-        word.into_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+/// A word for a shell.
+pub fn quote(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
+    // No argument of a program has the zero byte that shlex refuses.
+    shlex::try_quote(&word).map_or_else(|_| word.to_string(), Into::into)
 }
 
 /// The path of a program in PATH, or the path itself where `name` holds a slash.
@@ -472,6 +469,16 @@ mod tests {
     fn printed_commands_can_be_pasted_into_a_shell() {
         let mut command = Command::new("make");
         command.args(["it's", "a=b c", "", "plain/path"]).env("V", "1 2").current_dir("/tmp/x y");
-        assert_eq!(shell_line(&command), r"(cd '/tmp/x y' && V='1 2' make 'it'\''s' 'a=b c' '' plain/path)");
+        assert_eq!(shell_line(&command), "(cd '/tmp/x y' && V='1 2' make \"it's\" 'a=b c' '' plain/path)");
+    }
+
+    #[test]
+    fn a_shell_reads_a_printed_command_as_it_was_meant() {
+        let words = ["-c", "$HOME `id` \\", "!x^y", "~", "{a,b}", "*", "#no", "two\nlines", "é", "'\""];
+        let mut command = Command::new("printf");
+        command.arg("%s\\n").args(words);
+        let out = output_of("sh", sh(&shell_line(&command)), Duration::from_secs(10)).unwrap();
+        assert_eq!(out, words.map(|word| format!("{word}\n")).concat());
+        assert_eq!(shlex::split(&shell_line(&command)).unwrap()[2..], words);
     }
 }

@@ -6,21 +6,6 @@ use std::process::Command;
 
 use examples::{examples, helps, run};
 
-/// Splits a command line of an example as a shell would, as far as the examples go.
-fn split(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            _ => words.last_mut().expect("there is always a word").push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
 #[test]
 fn every_command_shows_an_example() {
     let all = helps();
@@ -42,7 +27,8 @@ fn every_example_is_a_command_line_that_is_taken() {
     for (_, help) in helps() {
         for line in examples(&help) {
             // What it is handed on to is another program.
-            let mut words = split(line.split(" | ").next().unwrap_or(&line));
+            let mut words =
+                shlex::split(line.split(" | ").next().unwrap_or(&line)).expect("its quotes are closed");
             // Help wins over running, and is only shown where the words before it are understood.
             words.push("--help".to_owned());
             let args: Vec<&str> = words.iter().map(String::as_str).collect();

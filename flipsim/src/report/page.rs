@@ -357,9 +357,6 @@ fn unscripted(detail: &Detail, replay: &str) -> Markup {
 /// What was done, so that it can be done again.
 fn how(store: &Store, options: &PageOptions) -> Markup {
     let (manifest, spec) = (store.manifest(), store.spec());
-    let mut command = manifest.command.iter();
-    let program = command.next().map(|_| "cargo xtask".to_owned());
-    let line: Vec<String> = program.into_iter().chain(command.map(|word| quoted(word))).collect();
     html! {
         h2 id="how" { "How it was done" }
         p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
@@ -371,7 +368,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
             "cargo xtask report compare " (options.campaign) " again"
         }
         dl {
-            dt { "command" } dd { code { (visible(&line.join(" "))) } }
+            dt { "command" } dd { code { (visible(&command_line(&manifest.command))) } }
             dt { "made" } dd { (second(manifest.created)) }
             dt { "seed" } dd { (spec.seed) }
             dt { "plan" } dd { "SHA-256 " code { (store.plan_digest()) } }
@@ -385,14 +382,12 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
     }
 }
 
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+/// The command that made the campaign, for a shell. Its first word is the program's file.
+fn command_line(command: &[String]) -> String {
+    let mut words = command.iter().map(String::as_str);
+    let program = words.next().map(|_| ["cargo", "xtask"]).into_iter().flatten();
+    // Only the zero byte is refused otherwise, and a stored command is any text.
+    shlex::Quoter::new().allow_nul(true).join(program.chain(words)).unwrap_or_default()
 }
 
 /// What the outcomes and their classes mean.
@@ -420,5 +415,15 @@ mod tests {
         // Content Security Policy Level 3, section 2.3.1: the standard alphabet, with padding.
         assert_eq!(digest(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
         assert_eq!(digest("alert(1)"), "sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=");
+    }
+
+    #[test]
+    fn the_command_of_a_campaign_can_be_pasted_into_a_shell() {
+        let of =
+            |words: &[&str]| command_line(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&["/t/xtask", "campaign", "new", "first"]), "cargo xtask campaign new first");
+        let line = of(&["xtask", "campaign", "new", "it's", "--stratum", "region:Kernel code", "$(id)", ""]);
+        assert_eq!(line, "cargo xtask campaign new \"it's\" --stratum 'region:Kernel code' '$(id)' ''");
     }
 }

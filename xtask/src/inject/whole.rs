@@ -16,6 +16,7 @@ use super::session::{GuestChoice, Session};
 use crate::campaign::new::{self, path_of};
 use crate::campaign::run as campaign_run;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::proc::quote;
 use crate::{boot, interrupt, paths, report};
 
 /// How often the workload is run while bits flip.
@@ -76,7 +77,7 @@ struct Words<A: clap::Args> {
 
 /// Shows a command, and reads its words as it would.
 fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
-    let quoted: Vec<_> = words.iter().map(|word| shlex::try_quote(word).unwrap_or((*word).into())).collect();
+    let quoted: Vec<String> = words.iter().map(quote).collect();
     eprintln!("");
     eprintln!("$ cargo xtask {name} {}", quoted.join(" "));
     Ok(Words::try_parse_from([&[name], words].concat())?.args)

@@ -13,7 +13,8 @@ use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
 use flipsim::stats::Confidence;
 
-use super::{default_page, one_to_stdout, open, quoted, store_error, tell, write};
+use super::{default_page, one_to_stdout, open, store_error, tell, write};
+use crate::proc::quote;
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.
 ///
@@ -66,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut written = Vec::new();
     if let Some(path) = page_to {
-        let campaigns = [quoted(&args.a), quoted(&args.b)];
+        let campaigns = [quote(&args.a), quote(&args.b)];
         let text =
             beside(&found, [&first, &second], &BesideOptions { campaigns, made: jiff::Timestamp::now() });
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;

@@ -21,6 +21,7 @@ use crate::campaign::show::{self, Intervals};
 use crate::campaign::store_error;
 use crate::exit::{Code, exit_error};
 use crate::paths;
+use crate::proc::quote;
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
 ///
@@ -120,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut written = Vec::new();
     if let Some(path) = page_to {
-        let options = PageOptions { campaign: quoted(name), made: jiff::Timestamp::now() };
+        let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now() };
         let text = page(&store, &summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
@@ -139,11 +140,6 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
-}
-
-/// A name for a shell.
-fn quoted(name: &str) -> String {
-    shlex::try_quote(name).map_or_else(|_| name.to_owned(), Into::into)
 }
 
 /// Whether one of these goes to standard output; two cannot.

@@ -8,6 +8,7 @@ use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
 use super::super::Session;
 use super::words;
+use crate::proc::quote;
 
 /// How many names are offered at once.
 const MOST: usize = 60;
@@ -55,13 +56,9 @@ impl Completion {
             let found = names[first..].iter().take_while(|name| name.starts_with(prefix));
             found.take(MOST).cloned().collect::<Vec<_>>()
         };
-        let quote = |names: Vec<String>| {
-            let quoted = |name: String| if name.contains(' ') { format!("'{name}'") } else { name };
-            names.into_iter().map(quoted).collect()
-        };
         let found = match (before.first().copied(), before.last().copied()) {
             (None, _) => starting(&self.words),
-            (_, Some("--region")) => quote(starting(&self.regions)),
+            (_, Some("--region")) => starting(&self.regions).iter().map(quote).collect(),
             (_, Some("--symbol")) => starting(&self.symbols),
             (_, Some("--register")) | (Some("inject_reg"), Some("inject_reg")) => starting(&self.registers),
             (Some("help"), _) => starting(&self.words),

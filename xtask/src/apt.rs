@@ -4,7 +4,6 @@
 //! lists, private cache, and none of the hooks that a system hangs on `apt-get update`. It needs no
 //! root.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -357,60 +356,13 @@ fn acceptable_versions(shown: &str, accepts: &[String]) -> Vec<String> {
         .map(|(_, value)| value.trim().to_owned())
         .filter(|version| {
             let upstream = version.split_once(':').map_or(version.as_str(), |(_, rest)| rest);
-            accepts.iter().any(|start| upstream.starts_with(start))
+            // deb-version(7) allows only ASCII, and the crate of that name relies on it.
+            version.is_ascii() && accepts.iter().any(|start| upstream.starts_with(start))
         })
         .collect();
-    versions.sort_by(|a, b| compare_versions(b, a));
+    versions.sort_by(|a, b| deb_version::compare_versions(b, a));
     versions.dedup();
     versions
-}
-
-/// Debian's order of versions (deb-version(7)).
-fn compare_versions(a: &str, b: &str) -> Ordering {
-    fn split(version: &str) -> (u64, &str, &str) {
-        let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
-        let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        (epoch.parse().unwrap_or(0), upstream, revision)
-    }
-    let ((e1, u1, r1), (e2, u2, r2)) = (split(a), split(b));
-    e1.cmp(&e2).then_with(|| compare_parts(u1, u2)).then_with(|| compare_parts(r1, r2))
-}
-
-fn compare_parts(a: &str, b: &str) -> Ordering {
-    // `~` sorts before the end, letters after it, everything else after letters.
-    fn weight(byte: Option<&u8>) -> i32 {
-        match byte {
-            Some(b'~') => -1,
-            Some(b) if b.is_ascii_digit() => 0,
-            Some(b) if b.is_ascii_alphabetic() => i32::from(*b),
-            Some(b) => i32::from(*b) + 256,
-            None => 0,
-        }
-    }
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    while !a.is_empty() || !b.is_empty() {
-        while a.first().is_some_and(|b| !b.is_ascii_digit()) || b.first().is_some_and(|b| !b.is_ascii_digit())
-        {
-            let order = weight(a.first()).cmp(&weight(b.first()));
-            if order != Ordering::Equal {
-                return order;
-            }
-            a = a.get(1..).unwrap_or_default();
-            b = b.get(1..).unwrap_or_default();
-        }
-        let number = |s: &mut &[u8]| {
-            let end = s.iter().position(|b| !b.is_ascii_digit()).unwrap_or(s.len());
-            let digits = std::str::from_utf8(&s[..end]).unwrap_or_default().to_owned();
-            *s = &s[end..];
-            let digits = digits.trim_start_matches('0').to_owned();
-            (digits.len(), digits)
-        };
-        let order = number(&mut a).cmp(&number(&mut b));
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    Ordering::Equal
 }
 
 /// A version without its epoch, as file names have it.
@@ -584,13 +536,35 @@ Components: main
 
     #[test]
     fn versions_are_ordered_as_debian_orders_them() {
-        let ordered =
-            ["1.0~rc1-1", "1.0-1", "1.0-1+deb12u2", "1.0-1+deb12u10", "1.0a-1", "1.2-1", "1.10-1", "1:0.1-1"];
-        for (i, a) in ordered.iter().enumerate() {
-            for (j, b) in ordered.iter().enumerate() {
-                assert_eq!(compare_versions(a, b), i.cmp(&j), "{a} against {b}");
-            }
-        }
+        // Oldest first; as dpkg --compare-versions says.
+        let ordered = [
+            "1.0~~-1",
+            "1.0~~a-1",
+            "1.0~-1",
+            "1.0~rc1-1",
+            "1.0-1~bpo12+1",
+            "1.0-1",
+            "1.0-1+b1",
+            "1.0-1+deb12u2",
+            "1.0-1+deb12u10",
+            "1.0-1.1",
+            "1.0-10",
+            "1.0a-1",
+            "1.0+dfsg-1",
+            "1.0-rc1-1",
+            "1.0.1-1",
+            "1.2-1",
+            "1.10-1",
+            "1:0.1-1",
+            "10:0.1-1",
+        ];
+        let shown: String = ordered.iter().map(|version| format!("Version: {version}\n\n")).collect();
+        let newest_first: Vec<&str> = ordered.into_iter().rev().collect();
+        assert_eq!(acceptable_versions(&shown, &[String::new()]), newest_first);
+        let backwards: String =
+            newest_first.iter().map(|version| format!("Version: {version}\n\n")).collect();
+        assert_eq!(acceptable_versions(&backwards, &[String::new()]), newest_first);
+        assert!(acceptable_versions("Version: 1.é-1\n", &[String::new()]).is_empty());
     }
 
     #[test]

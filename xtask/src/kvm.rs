@@ -83,124 +83,54 @@ pub fn probe() -> Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    //! Documentation/virt/kvm/api.rst in the kernel's source says what each call does.
-
-    use std::ffi::c_void;
-    use std::fs::File;
-    use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-    use std::ptr::null_mut;
-
-    use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
-    use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+    use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
+    use kvm_ioctls::{Kvm, VcpuExit};
 
     use super::*;
 
-    const KVM: u8 = 0xae;
     /// Where the guest's one page of RAM lies, and its code in it.
     const PAGE: u64 = 0x1000;
     /// `out %al, $0x10`, then `hlt`: the first exit shows that an instruction has run.
     const CODE: [u8; 3] = [0xe6, 0x10, 0xf4];
-    const EXIT_IO: u32 = 2;
-    const EXIT_HLT: u32 = 5;
 
-    /// `struct kvm_userspace_memory_region`.
-    #[repr(C)]
-    struct Region {
-        slot: u32,
-        flags: u32,
-        guest: u64,
-        size: u64,
-        host: u64,
-    }
-
-    /// `struct kvm_regs`: 16 general registers, then rip and rflags.
-    type Regs = [u64; 18];
-    /// `struct kvm_sregs`; its first member is the segment cs: base (8 bytes), limit (4),
-    /// selector (2), …
-    type Sregs = [u64; 39];
-
-    /// A call that takes a pointer or a number and answers with a number.
-    struct Call {
-        opcode: Opcode,
-        argument: *mut c_void,
-    }
-
-    // SAFETY: each use below passes the argument that the opcode calls for; the kernel may write
-    // through it, so it counts as mutating.
-    unsafe impl Ioctl for Call {
-        type Output = i32;
-        const IS_MUTATING: bool = true;
-        fn opcode(&self) -> Opcode {
-            self.opcode
-        }
-        fn as_ptr(&mut self) -> *mut c_void {
-            self.argument
-        }
-        unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
-            Ok(out)
-        }
-    }
-
-    fn call(what: &str, fd: BorrowedFd<'_>, opcode: Opcode, argument: *mut c_void) -> Result<i32> {
-        // SAFETY: see `Call`.
-        unsafe { ioctl(fd, Call { opcode, argument }) }.with_context(|| what.to_owned())
-    }
-
-    fn new_fd(raw: i32) -> OwnedFd {
-        // SAFETY: KVM_CREATE_VM and KVM_CREATE_VCPU answer with a descriptor that is ours alone.
-        unsafe { OwnedFd::from_raw_fd(raw) }
-    }
+    /// The guest's RAM. KVM takes whole pages only.
+    #[repr(align(4096))]
+    struct Ram([u8; PAGE as usize]);
 
     pub(super) fn probe() -> Result<()> {
-        let kvm = File::options().read(true).write(true).open("/dev/kvm").context("/dev/kvm")?;
-        let vm = new_fd(call("KVM_CREATE_VM", kvm.as_fd(), opcode::none(KVM, 0x01), null_mut())?);
-        let run_size =
-            call("KVM_GET_VCPU_MMAP_SIZE", kvm.as_fd(), opcode::none(KVM, 0x04), null_mut())? as usize;
+        // Before the machine, so that it is dropped after it.
+        let mut ram = Box::new(Ram([0; PAGE as usize]));
+        ram.0[..CODE.len()].copy_from_slice(&CODE);
+        let kvm = Kvm::new().context("/dev/kvm")?;
+        let vm = kvm.create_vm().context("KVM_CREATE_VM")?;
+        let region = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: PAGE,
+            memory_size: PAGE,
+            userspace_addr: (&raw mut ram.0) as u64,
+        };
+        // SAFETY: the page is ours, outlives the machine, and is touched by nothing else from here on.
+        unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
+        let mut vcpu = vm.create_vcpu(0).context("KVM_CREATE_VCPU")?;
 
-        // SAFETY: a fresh private mapping of one page, which overlaps nothing.
-        let ram = unsafe {
-            let rw = ProtFlags::READ | ProtFlags::WRITE;
-            mmap_anonymous(null_mut(), PAGE as usize, rw, MapFlags::PRIVATE)
-        }
-        .context("a page for the guest")?;
-        // SAFETY: the page is ours, writable, and longer than the code.
-        unsafe { std::ptr::copy_nonoverlapping(CODE.as_ptr(), ram.cast(), CODE.len()) };
-        let mut region = Region { slot: 0, flags: 0, guest: PAGE, size: PAGE, host: ram as u64 };
-        let set_region = opcode::write::<Region>(KVM, 0x46);
-        call("KVM_SET_USER_MEMORY_REGION", vm.as_fd(), set_region, (&raw mut region).cast())?;
-
-        let vcpu = new_fd(call("KVM_CREATE_VCPU", vm.as_fd(), opcode::none(KVM, 0x41), null_mut())?);
-        // SAFETY: the kernel says how large the mapping of `struct kvm_run` is.
-        let run = unsafe {
-            let rw = ProtFlags::READ | ProtFlags::WRITE;
-            mmap(null_mut(), run_size, rw, MapFlags::SHARED, &vcpu, 0)
-        }
-        .context("mapping kvm_run")?;
-
-        let mut sregs: Sregs = [0; 39];
-        let get = opcode::read::<Sregs>(KVM, 0x83);
-        call("KVM_GET_SREGS", vcpu.as_fd(), get, (&raw mut sregs).cast())?;
-        // Real mode from address 0: cs.base and cs.selector are 0.
-        sregs[0] = 0;
-        sregs[1] &= !(0xffff << 32);
-        let set = opcode::write::<Sregs>(KVM, 0x84);
-        call("KVM_SET_SREGS", vcpu.as_fd(), set, (&raw mut sregs).cast())?;
-        let mut regs: Regs = [0; 18];
-        regs[16] = PAGE;
+        // Real mode from address 0.
+        let mut sregs = vcpu.get_sregs().context("KVM_GET_SREGS")?;
+        sregs.cs.base = 0;
+        sregs.cs.selector = 0;
+        vcpu.set_sregs(&sregs).context("KVM_SET_SREGS")?;
         // Bit 1 of rflags is always set.
-        regs[17] = 2;
-        let set = opcode::write::<Regs>(KVM, 0x82);
-        call("KVM_SET_REGS", vcpu.as_fd(), set, (&raw mut regs).cast())?;
+        let regs = kvm_regs { rip: PAGE, rflags: 2, ..kvm_regs::default() };
+        vcpu.set_regs(&regs).context("KVM_SET_REGS")?;
 
-        for expected in [EXIT_IO, EXIT_HLT] {
-            call("KVM_RUN", vcpu.as_fd(), opcode::none(KVM, 0x80), null_mut())?;
-            // SAFETY: `exit_reason` lies 8 bytes into kvm_run, which stays mapped.
-            let reason = unsafe { run.cast::<u32>().add(2).read_volatile() };
-            if reason != expected {
-                bail!("exit reason {reason} where {expected} is due");
-            }
+        match vcpu.run().context("KVM_RUN")? {
+            VcpuExit::IoOut(0x10, _) => {}
+            other => bail!("exit {other:?} where the output to port 0x10 is due"),
         }
-        Ok(())
+        match vcpu.run().context("KVM_RUN")? {
+            VcpuExit::Hlt => Ok(()),
+            other => bail!("exit {other:?} where the halt is due"),
+        }
     }
 }
 

@@ -50,6 +50,24 @@ fn dry_run(step: &str) -> String {
     normal(&lines.join("\n"), &cache)
 }
 
+/// What it is on this host is the host's; that it ends by itself or can be ended is not.
+#[test]
+fn the_probe_of_kvm_runs_its_guest_or_says_which_call_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut probe = xtask(dir.path()).arg("probe-kvm").stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while probe.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // On a KVM that never comes back from the guest.
+    let hangs = probe.try_wait().unwrap().is_none();
+    probe.kill().unwrap();
+    let output = probe.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    let says = ["/dev/kvm", "KVM_", "no probe guest for this host", "is due"];
+    assert!(hangs || output.status.success() || says.iter().any(|what| text.contains(what)), "{text}");
+}
+
 #[test]
 fn a_dry_run_prints_the_commands_that_build_qemu() {
     insta::assert_snapshot!("dry_run_qemu", dry_run("qemu"));

@@ -107,6 +107,47 @@ impl Drop for Step {
     }
 }
 
+/// One line on display whose text is its owner's. It leaves no trace, and without a terminal there is none.
+#[derive(Debug)]
+pub struct LiveLine(ProgressBar);
+
+impl LiveLine {
+    /// An empty line.
+    pub fn new() -> LiveLine {
+        LiveLine::on(ProgressDrawTarget::stderr())
+    }
+
+    fn on(target: ProgressDrawTarget) -> LiveLine {
+        let bar = ProgressBar::with_draw_target(None, target);
+        // A line that is wider than the terminal is cut there.
+        let style = ProgressStyle::with_template("{wide_msg}");
+        LiveLine(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    /// Shows what `text` says; it is not asked where nothing is shown.
+    pub fn show(&self, text: impl FnOnce() -> String) {
+        if !self.0.is_hidden() {
+            self.0.set_message(text());
+        }
+    }
+
+    /// Prints something to stderr that stays, above the line.
+    pub fn above(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Takes the line away.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Drop for LiveLine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// A time as people say it: `0.4 s`, `75 s`, `6 min 10 s`.
 pub fn seconds(time: Duration) -> String {
     match time.as_secs() {
@@ -123,6 +164,11 @@ pub fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
 
     #[test]
@@ -130,6 +176,60 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(430)), "0.4 s");
         assert_eq!(seconds(Duration::from_secs(75)), "75 s");
         assert_eq!(seconds(Duration::from_secs(370)), "6 min 10 s");
+    }
+
+    /// A terminal of 20 columns that keeps what is on its one line.
+    #[derive(Clone, Debug, Default)]
+    struct Narrow(Arc<Mutex<String>>);
+
+    impl TermLike for Narrow {
+        fn width(&self) -> u16 {
+            20
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.0.lock().unwrap().clear();
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_live_line_is_cut_at_the_terminals_width_and_leaves_nothing() {
+        let terminal = Narrow::default();
+        let on_it = || terminal.0.lock().unwrap().trim_end().to_owned();
+        let line = LiveLine::on(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
+        line.show(|| "3/200  1.5/s".to_owned());
+        assert_eq!(on_it(), "3/200  1.5/s");
+        line.show(|| "4/200  1.5/s  failures 4.0 %".to_owned());
+        assert_eq!(on_it(), "4/200  1.5/s  failur");
+        line.end();
+        assert_eq!(on_it(), "");
+    }
+
+    #[test]
+    fn without_a_terminal_a_live_line_is_not_even_worded() {
+        LiveLine::on(ProgressDrawTarget::hidden()).show(|| panic!("asked for a text"));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! them, and nothing that was finished is lost either way.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +22,7 @@ use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
+use crate::progress::LiveLine;
 use crate::template::clones_dir;
 
 /// Carry out the trials of a campaign that have no result yet.
@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> Result<()> {
         &options,
         &mut |progress| line.tell(&progress),
     );
-    line.end();
+    line.shown.end();
     let summary = summary.map_err(|error| match error {
         CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
         other => exit_error(Code::GuestLost, other.to_string()),
@@ -171,19 +171,17 @@ pub fn run(args: &Args) -> Result<()> {
 /// The live line.
 struct Line {
     began: Instant,
-    told: Instant,
     pending: usize,
     done: u64,
     given_up: u64,
     counts: BTreeMap<&'static str, u64>,
-    live: bool,
+    shown: LiveLine,
 }
 
 impl Line {
     fn new(pending: usize) -> Line {
-        let now = Instant::now();
-        let live = std::io::stderr().is_terminal();
-        Line { began: now, told: now, pending, done: 0, given_up: 0, counts: BTreeMap::new(), live }
+        let (began, shown) = (Instant::now(), LiveLine::new());
+        Line { began, pending, done: 0, given_up: 0, counts: BTreeMap::new(), shown }
     }
 
     fn tell(&mut self, progress: &Progress<'_>) {
@@ -193,33 +191,26 @@ impl Line {
                 *self.counts.entry(record.outcome.map_or("not flipped", Outcome::name)).or_default() += 1;
             }
             Progress::Lost(id, why, recorded) => {
-                self.end();
                 let next = match recorded {
                     Recorded::GivenUp => "given up",
                     _ => "begun anew",
                 };
                 self.given_up += u64::from(*recorded == Recorded::GivenUp);
-                eprintln!("note: trial {id} was lost and is {next}: {why}");
+                self.shown.above(&format!("note: trial {id} was lost and is {next}: {why}"));
             }
             Progress::TakenBack(count, why) => {
-                self.end();
                 self.done = self.done.saturating_sub(*count as u64);
-                eprintln!("warning: {why}; {count} trials since the last check are carried out again");
+                let text =
+                    format!("warning: {why}; {count} trials since the last check are carried out again");
+                self.shown.above(&text);
             }
             Progress::Unchecked(0, _) | Progress::Tick => {}
             Progress::Unchecked(count, why) => {
-                self.end();
-                eprintln!("warning: the last {count} trials of a worker were not checked: {why}");
+                let text = format!("warning: the last {count} trials of a worker were not checked: {why}");
+                self.shown.above(&text);
             }
         }
-        if self.live && self.told.elapsed() > Duration::from_millis(200) {
-            self.told = Instant::now();
-            // A line that is wider than the terminal could not be taken back.
-            let width =
-                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col.max(20));
-            let text: String = self.text().chars().take(usize::from(width) - 1).collect();
-            eprint!("\r\x1b[K{text}");
-        }
+        self.shown.show(|| self.text());
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -252,12 +243,6 @@ impl Line {
             percent(interval.lower),
             percent(interval.upper)
         )
-    }
-
-    fn end(&mut self) {
-        if self.live {
-            eprint!("\r\x1b[K");
-        }
     }
 }
 

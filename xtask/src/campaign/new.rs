@@ -21,6 +21,7 @@ use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_e
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::GuestSpec;
+use crate::proc::quote;
 use crate::template::clones_dir;
 use crate::{interrupt, paths};
 
@@ -207,7 +208,7 @@ pub fn run(args: &Args) -> Result<()> {
         format_duration(std::time::Duration::from_secs_f64(whole.min(1e9)))
     );
     outln!("plan: {} (sha256 {})", paths::show(store.path()), &store.plan_digest()[..16]);
-    outln!("next: cargo xtask campaign run {}", args.name);
+    outln!("next: cargo xtask campaign run {}", quote(&args.name));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use super::store_error;
 use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
+use crate::proc::quote;
 use crate::template::clones_dir;
 
 /// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
@@ -67,7 +68,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
             let text = format!(
                 "trial {id} has no record to compare with: it is pending, or the laboratory lost it too often; \
                  `cargo xtask campaign status {}` tells",
-                args.from
+                quote(&args.from)
             );
             bail!(exit_error(Code::Usage, text));
         };

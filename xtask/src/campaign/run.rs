@@ -22,6 +22,7 @@ use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
+use crate::proc::quote;
 use crate::progress::LiveLine;
 use crate::template::clones_dir;
 
@@ -121,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let pending = store.pending(shard)?.len();
     if pending == 0 {
-        outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", args.name);
+        outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", quote(&args.name));
         return Ok(());
     }
     note_missing(&prepared.template, spec.trial.restore);

@@ -93,7 +93,7 @@ fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
     if summary.totals.done == 0 {
         text += &format!(
             "no trial has a result yet; `cargo xtask campaign run {}` carries them out\n",
-            summary.name
+            quote(&summary.name)
         );
     }
     outln!("{}", visible(text.trim_end()));

@@ -207,7 +207,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
     let img = qemu_img(lane)?;
     let qcow2 = work.join("rootfs.qcow2");
     if lane.runner.is_dry() {
-        lane.runner.note(&format!("cargo xtask image convert {} {}", raw.display(), qcow2.display()));
+        lane.runner.note(&format!("cargo xtask image convert {} {}", proc::quote(&raw), proc::quote(&qcow2)));
         lane.runner.note("copy the image into the cache");
         return Ok(None);
     }

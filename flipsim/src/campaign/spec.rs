@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::size::Size;
-use crate::campaign::toml::{Problem, sorted};
+
 use crate::fault::Pattern;
 use crate::fault::place::{Place, PlaceError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
 use crate::trial::{Restore, TrialOptions};
-use crate::units::{VirtualNs, parse_virtual};
+use crate::units::VirtualNs;
 
 /// What a campaign is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -316,12 +316,23 @@ mod pattern_text {
     }
 }
 
-/// Reads a window: `done`, or a time.
-///
-/// # Errors
-/// Neither.
-pub fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {
-    if text.trim() == "done" { Ok(Window::Done) } else { parse_virtual(text).map(Window::Time) }
+/// What is wrong, and with which stratum.
+pub(super) struct Problem {
+    pub(super) stratum: Option<usize>,
+    pub(super) what: String,
+}
+
+/// Objects with their keys in order, all the way down.
+pub(super) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
+            pairs.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(pairs.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::campaign::spec::parse_window;
 use crate::fault::{Pattern, PatternError, parse_pattern};
 use crate::trial::golden::Window;
 use crate::units::{VirtualNs, parse_duration, parse_virtual};
@@ -37,3 +36,11 @@ parsed!(PatternText, Pattern, PatternError, parse_pattern);
 parsed!(TimeText, VirtualNs, crate::units::UnitError, parse_virtual);
 parsed!(DurationText, Duration, crate::units::UnitError, parse_duration);
 parsed!(WindowText, Window, crate::units::UnitError, parse_window);
+
+/// Reads a window: `done`, or a time.
+///
+/// # Errors
+/// Neither.
+pub fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {
+    if text.trim() == "done" { Ok(Window::Done) } else { parse_virtual(text).map(Window::Time) }
+}

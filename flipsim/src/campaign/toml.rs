@@ -14,12 +14,6 @@ use crate::trial::Restore;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
-/// What is wrong, and with which stratum.
-pub(super) struct Problem {
-    pub(super) stratum: Option<usize>,
-    pub(super) what: String,
-}
-
 impl CampaignSpec {
     /// Reads TOML. Only `name`, one stratum and a number of trials must be there; a seed that is not given is
     /// drawn.
@@ -65,19 +59,6 @@ impl CampaignSpec {
             let line = problem.stratum.and_then(|index| lines.get(index).copied().flatten());
             Err(SpecError::Invalid { line, what: problem.what })
         })
-    }
-}
-
-/// Objects with their keys in order, all the way down.
-pub(super) fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut pairs: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
-            pairs.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(pairs.into_iter().collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        other => other,
     }
 }
 

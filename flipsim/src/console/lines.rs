@@ -2,8 +2,6 @@
 //!
 //! Invariant: **no line is unbounded**.
 
-use crate::console::tail::OVERLAP;
-
 /// The longest line that is kept whole; a longer one comes in pieces.
 pub const MAX_LINE: usize = 4096;
 
@@ -97,3 +95,6 @@ impl Escape {
         }
     }
 }
+
+/// So much of a piece of an endless line comes again in the next piece, so that no word is cut.
+pub(super) const OVERLAP: usize = 256;

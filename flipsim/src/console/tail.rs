@@ -21,9 +21,6 @@ pub fn marker(line: &str) -> Option<Marker> {
     own.or_else(|| Some(Marker::Trouble(trouble?, line.to_owned())))
 }
 
-/// So much of a piece of an endless line comes again in the next piece, so that no word is cut.
-pub(super) const OVERLAP: usize = 256;
-
 /// Follows a console log that another process writes.
 #[derive(Debug)]
 pub struct ConsoleTail {

@@ -3,7 +3,8 @@
 use rand::{Rng, RngExt};
 
 use crate::fault::model::Fault;
-use crate::fault::space::SpaceError;
+
+use crate::fault::error::SpaceError;
 use crate::memory::PhysRange;
 use crate::units::{BitIndex, GuestPhys};
 

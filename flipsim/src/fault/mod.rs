@@ -4,6 +4,7 @@
 
 mod cells;
 mod draw;
+mod error;
 mod flip;
 pub(crate) mod model;
 pub(crate) mod place;
@@ -17,8 +18,9 @@ mod tests;
 
 pub use cells::{Units, UnitsError};
 pub use draw::{FaultRng, fault_rng, random_seed};
+pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip};
 pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
 pub use place::{Place, PlaceError};
 pub use registers::{FlippableRegister, probe_registers};
-pub use space::{FaultSpace, RamSpace, RegSpace, SpaceError};
+pub use space::{FaultSpace, RamSpace, RegSpace};

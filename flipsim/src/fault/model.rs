@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::space::SpaceError;
+use crate::fault::error::SpaceError;
 use crate::units::parse_number;
 use crate::units::{BitIndex, GuestPhys};
 

@@ -11,41 +11,11 @@ use std::collections::BTreeSet;
 
 use rand::{Rng, RngExt};
 
+use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
 use crate::fault::registers::FlippableRegister;
 use crate::memory::{PhysRange, RangeSet};
 use crate::units::GuestPhys;
-
-/// A fault space that cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpaceError {
-    /// A number of adjacent bits that is none.
-    #[error("{0} adjacent bits cannot flip together; choose 1 to 64")]
-    Count(u32),
-    /// A mask that flips nothing.
-    #[error("the mask is 0: it would flip nothing")]
-    EmptyMask,
-    /// A bit that a byte does not have.
-    #[error("bit {bit} is out of range: a byte of RAM has bits 0 to 7")]
-    BitOfByte {
-        /// What was asked for.
-        bit: u32,
-    },
-    /// No register is wide enough, or the bit cannot be written in any.
-    #[error("bit {bit} is out of range: {why}")]
-    BitOfRegister {
-        /// What was asked for.
-        bit: u32,
-        /// The widest register, or what cannot be written.
-        why: String,
-    },
-    /// No place is left.
-    #[error("there is nothing to flip: {0}")]
-    Empty(String),
-    /// More faults than a 64-bit number counts.
-    #[error("the ranges hold more faults than can be numbered; choose smaller ranges")]
-    TooLarge,
-}
 
 /// Every fault that can be drawn, numbered.
 #[derive(Clone, Debug)]

@@ -319,7 +319,7 @@ impl MemoryMap {
         })
     }
 
-    fn hint(&self, name: &str) -> String {
+    pub(super) fn hint(&self, name: &str) -> String {
         let name = name.to_ascii_lowercase();
         let mut close: Vec<&str> = Vec::new();
         for region in self.regions.iter().filter(|region| self.is_ram(region)) {

@@ -132,7 +132,7 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
 /// The columns, in their order.
 #[must_use]
 pub fn columns() -> Vec<String> {
-    crate::record::columns::<Row<'_>>()
+    crate::fault::record::columns::<Row<'_>>()
 }
 
 /// One line of CSV (RFC 4180).

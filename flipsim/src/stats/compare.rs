@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use crate::stats::quantity::float;
 use crate::stats::quantity::{Estimate, Interval, Observed};
+use crate::stats::special::float;
 
 /// a − b, with the interval that is put together from theirs:
 /// d − √((a − l₁)² + (u₂ − b)²) to d + √((u₁ − a)² + (b − l₂)²).

@@ -8,8 +8,9 @@
 use serde::Serialize;
 
 use crate::stats::mission::{Mission, UpsetRate};
-use crate::stats::quantity::float;
+
 use crate::stats::quantity::{Estimate, Interval, StatsError};
+use crate::stats::special::float;
 
 /// Bits of a megabit, as memories are sold: 2^20.
 const MBIT: f64 = (1u64 << 20) as f64;

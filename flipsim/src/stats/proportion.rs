@@ -3,8 +3,9 @@
 //! Invariant: an interval lies in [0, 1] and contains k/n.
 
 use super::special::beta_quantile;
-use crate::stats::quantity::float;
+
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize};
+use crate::stats::special::float;
 
 /// Wilson's score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n).
 ///

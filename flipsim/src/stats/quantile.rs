@@ -9,8 +9,9 @@
 use serde::Serialize;
 
 use super::special::binomial_at_most;
-use crate::stats::quantity::float;
+
 use crate::stats::quantity::{Confidence, Share};
+use crate::stats::special::float;
 
 /// Measured values, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::stats::special;
+use crate::stats::special::float;
 use serde::{Deserialize, Serialize};
 
 /// Numbers that nothing can be estimated from.
@@ -185,12 +186,7 @@ impl SpaceSize {
 }
 
 /// Numbers of trials up to this one are exact in floating point, and no sum of two overflows.
-const MOST_TRIALS: u64 = 1 << 53;
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to `MOST_TRIALS`")]
-pub(super) fn float(count: u64) -> f64 {
-    count as f64
-}
+pub(super) const MOST_TRIALS: u64 = 1 << 53;
 
 /// So many hits among so many trials; at least one trial, and never more hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

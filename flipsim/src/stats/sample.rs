@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::proportion::{lower_limit, wilson};
 use super::special::beta_quantile;
-use crate::stats::quantity::float;
+
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};
+use crate::stats::special::float;
 
 /// The trials that bring the margin of the normal interval down to `margin`:
 /// n = N / (1 + e² (N − 1) / (t² p (1 − p))), without a population t² p (1 − p) / e².

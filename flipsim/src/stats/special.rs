@@ -9,7 +9,6 @@
 
 use std::f64::consts::{SQRT_2, TAU};
 
-use crate::stats::quantity::float;
 use statrs::function::erf::erfc_inv;
 use statrs::function::gamma::ln_gamma;
 
@@ -134,6 +133,11 @@ pub(super) fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
 /// P(B ≤ k) for B binomial with n trials of probability q.
 pub(super) fn binomial_at_most(k: u64, n: u64, q: f64) -> f64 {
     if k >= n { 1.0 } else { beta_reg(float(n - k), float(k) + 1.0, 1.0 - q) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to `MOST_TRIALS`")]
+pub(super) fn float(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

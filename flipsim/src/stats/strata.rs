@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::proportion::clopper_pearson;
 use super::special::beta_quantile;
-use crate::stats::quantity::float;
+
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+use crate::stats::special::float;
 
 /// One part of the fault space, and what came of its trials.
 #[derive(Clone, Debug, PartialEq, Serialize)]

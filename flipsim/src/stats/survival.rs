@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use crate::stats::quantity::float;
 use crate::stats::quantity::{Confidence, Estimate, Interval};
+use crate::stats::special::float;
 use crate::units::VirtualNs;
 
 /// How long one guest lived after its flip, as far as it is known.

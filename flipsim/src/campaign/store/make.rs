@@ -13,7 +13,8 @@ use super::schema;
 use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
-use crate::campaign::store::open::{json, pack, signed};
+
+use crate::campaign::store::encode::{json, pack, signed};
 use crate::fault::Fault;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;

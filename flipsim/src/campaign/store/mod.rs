@@ -9,6 +9,7 @@
 //! Invariants: **a file with the campaign's name holds the whole plan**, or is not there. **A trial has one
 //! result at most**, and what [`Store::record`] returned from is there after a SIGKILL.
 
+pub(crate) mod encode;
 pub(crate) mod error;
 pub(super) mod lock;
 pub(super) mod make;

@@ -1,14 +1,11 @@
 //! A store that is open: its file, and what is written into it.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::Compression;
 use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use serde::Serialize;
 
 use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, Stratum};
@@ -301,23 +298,4 @@ pub(super) fn immutable(path: &Path) -> String {
         }
     }
     text + "?immutable=1"
-}
-
-/// A number as SQLite keeps it.
-pub(super) fn signed(what: &'static str, value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|_| StoreError::TooLarge { what, value })
-}
-
-/// The word that an enum is written as.
-pub(super) fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("text keys and finite numbers only")
-}
-
-pub(super) fn pack(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes all that is written")
 }

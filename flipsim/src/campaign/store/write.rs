@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
+use crate::campaign::store::encode::{json, pack, signed, word};
 use crate::campaign::store::error::{StoreError, sqlite};
-use crate::campaign::store::open::{Store, json, pack, signed, word};
+use crate::campaign::store::open::Store;
 use crate::trial::{Outcome, TrialRecord};
 
 /// What came of recording.

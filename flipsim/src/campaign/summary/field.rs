@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::campaign::summary::{Class, SpaceKind, Summary};
+use crate::campaign::summary::model::{Class, SpaceKind, Summary};
 use crate::stats::Estimate;
 use crate::stats::fit::{Bits, FitPerMbit, MissionOutlook, fit_of_class, mission_outlook};
 use crate::stats::mission::Mission;

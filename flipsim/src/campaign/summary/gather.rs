@@ -13,13 +13,13 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
-use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
-use crate::campaign::summary::pool::pooled;
-use crate::campaign::summary::warning::Warning;
-use crate::campaign::summary::{
+use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
     SurvivalCurve, TimeQuantile, Times, Totals,
 };
+use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
+use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::warning::Warning;
 use crate::fault::Fault;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
@@ -29,6 +29,7 @@ use crate::stats::{Confidence, Observed, Share};
 use crate::trial::Outcome;
 use crate::trial::golden::Golden;
 
+use crate::campaign::summary::gather;
 use crate::units::Timing;
 use crate::units::VirtualNs;
 
@@ -373,4 +374,14 @@ fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
         return all;
     }
     (1..=most).map(|number| all[number * len / most - 1]).collect()
+}
+
+impl Summary {
+    /// Summarises the results that a store has now.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn new(store: &Store, options: &Options) -> Result<Summary, StoreError> {
+        summarise(store, options)
+    }
 }

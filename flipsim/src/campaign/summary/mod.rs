@@ -18,6 +18,8 @@ mod warning;
 
 pub use costs::{CostPart, CostSummary};
 pub use field::{FitRow, MissionRow};
-pub use model::*;
-pub use pool::{Pooled, PooledRate};
+pub use model::{
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, Pooled, PooledRate,
+    SpaceKind, StratumSummary, Summary, SurvivalCurve, TimeQuantile, Times, Totals,
+};
 pub use warning::Warning;

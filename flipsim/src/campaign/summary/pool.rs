@@ -5,59 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
 use crate::campaign::summary::model::space_of;
-use crate::campaign::summary::{Class, SpaceKind, StratumSummary};
+use crate::campaign::summary::model::{Class, SpaceKind, StratumSummary};
+use crate::campaign::summary::model::{Pooled, PooledRate};
 use crate::stats::strata::Drawing;
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};
 use crate::trial::Outcome;
-
-/// The strata of one kind together.
-#[derive(Clone, Debug, Serialize)]
-pub struct Pooled {
-    /// What their faults strike. Bits of RAM and of registers are never pooled: a particle does not choose
-    /// between them as a draw does.
-    pub kind: SpaceKind,
-    /// Which bits flip together.
-    pub pattern: String,
-    /// The names of the strata.
-    pub strata: Vec<String>,
-    /// The faults × times of all of them, rounded to 53 bits.
-    pub population: f64,
-    /// The bits of all of them; `None` where a fault is of several bits.
-    pub bits: Option<u64>,
-    /// Trials that rates are of.
-    pub counted: u64,
-    /// Why there is no rate, if there is none.
-    pub why_not: Option<String>,
-    /// One entry an outcome; empty where there is no rate.
-    pub outcomes: Vec<PooledRate<Outcome>>,
-    /// One entry a class; empty where there is no rate.
-    pub classes: Vec<PooledRate<Class>>,
-}
-
-impl Pooled {
-    /// The rate of a class.
-    #[must_use]
-    pub fn class(&self, class: Class) -> Option<&PooledRate<Class>> {
-        self.classes.iter().find(|entry| entry.outcome == class)
-    }
-}
-
-/// A rate over several strata, each with the weight of its faults.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct PooledRate<O> {
-    /// Of which outcome or class.
-    pub outcome: O,
-    /// Σ N_h/N · k_h/n_h with the beta interval of [`crate::stats::strata::Strata::estimate`].
-    pub rate: Estimate,
-    /// The extrapolated absolute number, N times the rate.
-    pub failures: Estimate,
-}
 
 /// Pools the strata of each kind and pattern of which there are several.
 pub(super) fn pooled(

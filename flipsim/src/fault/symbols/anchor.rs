@@ -16,28 +16,11 @@ use crate::memory::{MapSource, MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::units::{GuestPhys, GuestVirt, parse_number};
 
-/// The bytes compared with the guest before symbols are believed.
-pub(super) const BANNER_BYTES: usize = 64;
-/// How `linux_banner` begins, and the format of `/proc/version` (`init/version.c`), for files without bytes.
-pub(super) const BANNER: &[u8] = b"Linux version ";
-pub(super) const PROC_BANNER: &[u8] = b"%s version %s (";
 /// Why nothing can be compared.
 const NO_BANNER: &str =
     "it has no linux_banner to compare (kallsyms of a kernel without CONFIG_KALLSYMS_ALL have none)";
 /// What kernel images are aligned to: `MIN_KIMG_ALIGN` on arm64, `CONFIG_PHYSICAL_ALIGN` on x86.
 const IMAGE_ALIGN: u64 = 2 << 20;
-/// A list with fewer symbols is none of a kernel.
-pub(super) const FEWEST: usize = 16;
-
-/// What stands for sections in a list that has none: their names, first symbols, and symbols behind the last byte
-/// (`include/asm-generic/vmlinux.lds.h`).
-pub(super) const SECTIONS: &[(&str, &str, &str)] = &[
-    (".text", "_stext", "_etext"),
-    (".rodata", "__start_rodata", "__end_rodata"),
-    (".data", "_sdata", "_edata"),
-    (".bss", "__bss_start", "__bss_stop"),
-];
-
 /// Symbols that were checked against a running guest: virtual addresses of the kernel's image turn
 /// into physical ones and back.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-use crate::fault::symbols::anchor::{BANNER, BANNER_BYTES, FEWEST, PROC_BANNER, SECTIONS};
 use crate::target::{Target, TargetError};
 use crate::units::{GuestPhys, GuestVirt, UnitError};
 
@@ -286,3 +285,23 @@ impl Symbols {
         Ok(true)
     }
 }
+
+/// The bytes compared with the guest before symbols are believed.
+pub(super) const BANNER_BYTES: usize = 64;
+
+/// How `linux_banner` begins, and the format of `/proc/version` (`init/version.c`), for files without bytes.
+pub(super) const BANNER: &[u8] = b"Linux version ";
+
+pub(super) const PROC_BANNER: &[u8] = b"%s version %s (";
+
+/// A list with fewer symbols is none of a kernel.
+pub(super) const FEWEST: usize = 16;
+
+/// What stands for sections in a list that has none: their names, first symbols, and symbols behind the last byte
+/// (`include/asm-generic/vmlinux.lds.h`).
+pub(super) const SECTIONS: &[(&str, &str, &str)] = &[
+    (".text", "_stext", "_etext"),
+    (".rodata", "__start_rodata", "__end_rodata"),
+    (".data", "_sdata", "_edata"),
+    (".bss", "__bss_start", "__bss_stop"),
+];

@@ -7,7 +7,6 @@ pub mod boot;
 mod end;
 mod error;
 pub mod folder;
-pub mod health;
 mod hold;
 mod pid;
 pub mod process;

@@ -6,7 +6,7 @@ mod ability;
 mod causes;
 pub mod clone;
 pub mod golden;
-mod judge;
+pub mod judge;
 mod observe;
 mod outcome;
 mod record;

@@ -9,7 +9,7 @@ use crate::units::Timing;
 
 /// The reports that the golden run does not have, by kind and title: when they came, and in which line,
 /// does not count.
-pub(super) fn news<'a>(
+pub(in crate::trial) fn news<'a>(
     found: &'a Classification,
     golden: &Classification,
 ) -> impl Iterator<Item = &'a classify::Finding> {
@@ -22,12 +22,12 @@ pub(super) fn news<'a>(
 }
 
 /// Whether a report says that the guest noticed something; a wrong result is found by others.
-pub(super) fn notices(kind: Kind) -> bool {
+pub(in crate::trial) fn notices(kind: Kind) -> bool {
     kind != Kind::WrongResult
 }
 
 /// The outcome by the classes of the design.
-pub(super) fn outcome(
+pub(in crate::trial) fn outcome(
     record: &TrialRecord,
     said: &[u8],
     [found, expected]: [&Classification; 2],

@@ -4,7 +4,7 @@
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
 pub mod boot;
-mod end;
+pub(crate) mod end;
 mod error;
 pub mod folder;
 mod hold;

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::machine::End;
-use crate::target::WALL_TIME;
-use crate::target::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
+use crate::target::{Digest128, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
 use crate::trial::ability::Abilities;
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
@@ -250,16 +249,9 @@ impl Runner {
         self.console.poll()?;
         let Some(status) = early else { return Ok(Got::There) };
         let events = self.guest.events()?;
-        let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
-        let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
-        let end = match (status.as_str(), reason) {
-            ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
-            ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
-            ("shutdown", _) => End::PowerOff,
-            (WALL_TIME, _) => End::WallTime,
-            _ if events.iter().any(|event| event.name == EXCEPTION_STORM) => End::ExceptionStorm,
-            _ => End::Other,
-        };
+        let events = events.iter().map(|event| (event.name.as_str(), &event.data));
+        // It did not get to its time: what ended it and is not the guest's is the host's.
+        let end = End::from_events(Some(&status), events).unwrap_or(End::Other);
         Ok(Got::Ended(end, at))
     }
 }

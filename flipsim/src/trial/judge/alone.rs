@@ -6,8 +6,9 @@ use std::fmt;
 
 use crate::console::classify::Kind;
 use crate::console::{Done, Marker};
+use crate::machine::End;
+use crate::machine::end::{EXIT, reason};
 use crate::machine::watch::LoggedEvent;
-use crate::target::EXCEPTION_STORM;
 
 /// What is known of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,45 +83,49 @@ impl Evidence {
         }
     }
 
+    /// How QEMU says that the guest ended, if it did.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        End::from_events(self.status.as_deref(), self.named())
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> + Clone {
+        self.events.iter().map(|event| (event.event.as_str(), &event.data))
+    }
+
     /// The verdict.
     #[must_use]
     pub fn verdict(&self) -> Health {
-        let event = |name: &str| self.events.iter().find(|event| event.event == name);
-        let reason = |event: &LoggedEvent| {
-            event.data.get("reason").and_then(|reason| reason.as_str()).unwrap_or("unknown").to_owned()
-        };
         if let Some(line) = &self.panic {
             return Health::Crashed(line.clone());
         }
-        if event("GUEST_PANICKED").is_some() || self.status.as_deref() == Some("guest-panicked") {
-            return Health::Crashed("the guest told QEMU that it panicked".to_owned());
+        match self.end() {
+            Some(end @ (End::Panic | End::Reset | End::ExceptionStorm)) => {
+                Health::Crashed(end.words().to_owned())
+            }
+            Some(End::PowerOff) => Health::Off("by the guest".to_owned()),
+            Some(end @ (End::Other | End::WallTime)) => self.not_the_guests(end),
+            None => match (&self.trouble, &self.check) {
+                (Some((kind, line)), _) => Health::Troubled(format!("{kind}: {line}")),
+                (None, Some(check)) => Health::Troubled(format!("the workload: {check}")),
+                (None, None) => Health::Alive,
+            },
         }
-        if let Some(shutdown) = event("SHUTDOWN") {
-            return match reason(shutdown).as_str() {
-                "guest-reset" => Health::Crashed("the guest reset itself".to_owned()),
-                "guest-shutdown" => Health::Off("by the guest".to_owned()),
-                "guest-panic" => Health::Crashed("the guest told QEMU that it panicked".to_owned()),
-                other => Health::Off(format!("by the host ({other})")),
-            };
+    }
+
+    /// What the host did to the guest.
+    fn not_the_guests(&self, end: End) -> Health {
+        if let Some(reason) = reason(self.named()) {
+            return Health::Off(format!("by the host ({reason})"));
         }
-        if event(EXCEPTION_STORM).is_some() {
-            return Health::Crashed(
-                "an exception storm: it takes one exception after the other and does nothing else".to_owned(),
-            );
+        if let Some((_, exit)) = self.named().find(|(name, _)| *name == EXIT) {
+            return Health::Infra(format!("QEMU died: {}", exit.as_str().unwrap_or("for no known reason")));
         }
-        if let Some(exit) = event("EXIT") {
-            return Health::Infra(format!(
-                "QEMU died: {}",
-                exit.data.as_str().unwrap_or("for no known reason")
-            ));
-        }
-        if let Some(status @ ("io-error" | "internal-error")) = self.status.as_deref() {
-            return Health::Infra(format!("QEMU stopped it with `{status}`; is the host's disk full?"));
-        }
-        match (&self.trouble, &self.check) {
-            (Some((kind, line)), _) => Health::Troubled(format!("{kind}: {line}")),
-            (None, Some(check)) => Health::Troubled(format!("the workload: {check}")),
-            (None, None) => Health::Alive,
+        match self.status.as_deref() {
+            Some(status @ ("io-error" | "internal-error")) => {
+                Health::Infra(format!("QEMU stopped it with `{status}`; is the host's disk full?"))
+            }
+            _ => Health::Infra(end.words().to_owned()),
         }
     }
 }
@@ -129,6 +134,7 @@ impl Evidence {
 mod tests {
     use super::*;
     use crate::console::marker;
+    use crate::target::EXCEPTION_STORM;
 
     fn evidence(lines: &[&str], events: &[(&str, &str)]) -> Health {
         let mut evidence = Evidence::default();

@@ -1,7 +1,7 @@
 //! The trials of a campaign as CSV and as JSON: one row a trial that has a result, in the order of the plan.
 //!
-//! Both have the same columns, which `docs/report.md` explains. Columns may be added at the end; none
-//! changes its meaning within a [`FORMAT`].
+//! Both have the same columns, which `docs/report.md` explains. Within a [`FORMAT`] columns may be added at the end;
+//! none changes its meaning.
 //!
 //! The cells are the csv crate's, but for one thing that it lacks: a cell with a blank at its end is quoted.
 //!
@@ -20,7 +20,7 @@ use crate::trial::{Outcome, Restore};
 use crate::units::Timing;
 
 /// The version of the columns.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// An export that was not finished.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,7 @@ struct Row<'a> {
     old: Option<String>,
     new: Option<String>,
     outcome: Option<Outcome>,
+    because: Option<String>,
     end_ns: Option<u64>,
     end: Option<String>,
     converged_ns: Option<u64>,
@@ -102,6 +103,7 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
         old: record.as_ref().map(|record| record.old.clone()),
         new: record.as_ref().map(|record| record.new.clone()),
         outcome: result.outcome,
+        because: record.as_ref().and_then(|record| Some(record.because.as_ref()?.to_string())),
         end_ns: result.end_ns,
         end: result.end,
         converged_ns: result.converged_ns,
@@ -250,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_columns_keep_their_names_and_their_order() {
-        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,at_ns,flip_ns,flipped,old,new,outcome,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times");
+        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times");
     }
 
     #[test]
@@ -259,7 +261,7 @@ mod tests {
             let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
             let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
             let end = ",,,,,,,,0,,,,,,,0,0,0\r\n";
-            line.strip_prefix("c,0,,,,,,,0,,true,,,,,,,,,,").unwrap().strip_suffix(end).unwrap().to_owned()
+            line.strip_prefix("c,0,,,,,,,0,,true,,,,,,,,,,,").unwrap().strip_suffix(end).unwrap().to_owned()
         };
         assert_eq!(of("plain"), "plain");
         assert_eq!(of("a b"), "a b");

@@ -328,6 +328,9 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     if let Some(error) = &record.error {
         add("not flipped", error.clone());
     }
+    if let Some(because) = &record.because {
+        add("because", because.to_string());
+    }
     let known: Vec<&str> = record.region.as_deref().into_iter().chain(record.symbol.as_deref()).collect();
     if !known.is_empty() {
         add("place", known.join(", "));

@@ -21,7 +21,7 @@ use crate::memory::RangeSet;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::Abilities;
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
+use crate::trial::{Because, Costs, FORMAT, Outcome, Restore, TrialRecord};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -179,6 +179,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         symbol: (in_ram && !symbol.is_multiple_of(4))
             .then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
         outcome,
+        because: outcome.map(|outcome| because(outcome, soon, function)),
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(end_ns),
         console_differs_ns: crashed.then_some(end_ns),
         detected_ns: (outcome == Some(Outcome::Detected)).then_some(soon),
@@ -201,6 +202,27 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
             compare_us: 300,
             total_us: run_us + 500,
         },
+    }
+}
+
+/// Why, with evidence that fits.
+fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
+    let end = BEGIN.0 + LENGTH.0;
+    match outcome {
+        Outcome::Masked => Because::Converged { checkpoint_ns: soon },
+        Outcome::Latent => Because::StateDiffers,
+        Outcome::Sdc => Because::OutputDiffers {
+            number: 2,
+            line: Some("result 41".to_owned()),
+            golden: Some("result 42".to_owned()),
+        },
+        Outcome::Detected => Because::Noticed { line: format!("WARNING: CPU: 0 PID: 1 at {function}") },
+        Outcome::Crash => Because::Ended {
+            end: End::Panic,
+            line: Some(format!("Kernel panic - not syncing: Fatal exception in {function}")),
+        },
+        Outcome::Hang => Because::NotDone { limit_ns: BEGIN.0 + 3 * LENGTH.0, last_checkpoint_ns: Some(end) },
+        Outcome::Infra => Because::Stopped { end: End::Other },
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 
 mod ability;
+mod because;
 mod causes;
 pub mod clone;
 pub mod golden;
@@ -15,9 +16,10 @@ pub mod template;
 mod worker;
 
 pub use ability::{Abilities, Restore};
+pub use because::Because;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Names, Step, TrialOptions};
 pub use outcome::Outcome;
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
-pub use runner::{Console, Got, MAX_CONSOLE, RunError, Runner, registers};
+pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

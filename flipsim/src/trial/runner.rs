@@ -59,7 +59,7 @@ pub enum RunError {
 
 /// What a console said since a moment.
 #[derive(Debug)]
-pub struct Console {
+pub struct ConsoleListener {
     path: PathBuf,
     file: File,
     said: Vec<u8>,
@@ -68,7 +68,7 @@ pub struct Console {
     done: bool,
 }
 
-impl Console {
+impl ConsoleListener {
     /// Listens from now on, to a guest that speaks by these signals.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Console {
     pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
         let file = File::options().read(true).write(true).open(path).map_err(error)?;
-        let mut console = Console {
+        let mut console = ConsoleListener {
             path: path.to_owned(),
             file,
             said: Vec::new(),
@@ -150,7 +150,7 @@ pub struct Runner {
     /// The clone.
     pub guest: CloneGuest,
     /// What it says.
-    pub console: Console,
+    pub console: ConsoleListener,
     abilities: Abilities,
     /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
     reckoned: VirtualNs,
@@ -173,7 +173,7 @@ impl Runner {
         if template.info().abilities.mark {
             guest.target().stop_at_storms()?;
         }
-        let console = Console::open(&guest.console(), &template.info().plan.signals)?;
+        let console = ConsoleListener::open(&guest.console(), &template.info().plan.signals)?;
         let abilities = template.info().abilities;
         Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
     }

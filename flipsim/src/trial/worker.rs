@@ -267,6 +267,7 @@ impl<'a> Worker<'a> {
             region: None,
             symbol: None,
             outcome: None,
+            because: None,
             converged_ns: None,
             console_differs_ns: None,
             detected_ns: None,

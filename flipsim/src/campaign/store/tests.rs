@@ -99,6 +99,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         region: Some("Kernel code".into()),
         symbol: Some("jiffies+0x4".into()),
         outcome,
+        because: None,
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(after + 2000),
         console_differs_ns: loud.then_some(after + 3000),
         detected_ns: None,

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{WORST_FIRST, letter, visible};
+use super::look::{letter, visible};
 use super::map::Spot;
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
@@ -208,15 +208,8 @@ pub fn place_of(fault: &Fault) -> String {
 }
 
 /// How bad an outcome is, 0 the worst; what has none comes before latent ones, as it says why.
-fn rank(outcome: Option<Outcome>) -> usize {
-    let quiet = |outcome: &Outcome| matches!(outcome, Outcome::Latent | Outcome::Masked);
-    match outcome {
-        Some(outcome) if outcome != Outcome::Infra => {
-            let place = WORST_FIRST.iter().position(|one| *one == outcome).unwrap_or(WORST_FIRST.len());
-            if quiet(&outcome) { place + 1 } else { place }
-        }
-        _ => WORST_FIRST.iter().filter(|outcome| !quiet(outcome)).count(),
-    }
+fn rank(outcome: Option<Outcome>) -> u8 {
+    outcome.unwrap_or(Outcome::Infra).row().rank
 }
 
 impl Trials {
@@ -230,12 +223,12 @@ impl Trials {
         let mut begin = None;
         let (mut ram, mut reg, mut registers) = (Vec::new(), Vec::new(), Words::default());
         // By rank and title; those of a title in the order of the plan.
-        let mut groups: BTreeMap<(usize, Option<String>), Vec<TrialId>> = BTreeMap::new();
+        let mut groups: BTreeMap<(u8, Option<String>), Vec<TrialId>> = BTreeMap::new();
         for row in store.results() {
             let row = row?;
             let plan = &row.trial.plan;
             begin = begin.or(row.flip_ns.and_then(|flip| flip.checked_sub(plan.after.0)));
-            if let Some(outcome) = row.outcome.filter(|outcome| *outcome != Outcome::Infra) {
+            if let Some(outcome) = row.outcome.filter(|outcome| outcome.is_counted()) {
                 match &plan.fault {
                     Fault::Ram { address, .. } => {
                         ram.push(Spot { at: plan.after.0, place: address.0, outcome });
@@ -274,7 +267,7 @@ impl Trials {
         &mut self,
         store: &Store,
         strata: &[String],
-        groups: BTreeMap<(usize, Option<String>), Vec<TrialId>>,
+        groups: BTreeMap<(u8, Option<String>), Vec<TrialId>>,
     ) -> Result<(), StoreError> {
         let mut chosen: Vec<TrialId> = Vec::new();
         let longest = groups.values().map(Vec::len).max().unwrap_or(0);
@@ -428,7 +421,7 @@ mod tests {
         }
         assert_eq!(trials.data["outcome"].as_str().unwrap().len(), results);
         assert!(trials.details.len() <= DETAILS);
-        let ranks: Vec<usize> = trials.details.iter().map(|detail| rank(detail.outcome)).collect();
+        let ranks: Vec<u8> = trials.details.iter().map(|detail| rank(detail.outcome)).collect();
         assert!(ranks.is_sorted(), "{ranks:?}");
         assert_eq!(trials.ram.len() + trials.reg.len(), sample.summary.totals.counted as usize);
         // Each title of a crash has at least one, with its console.

@@ -222,7 +222,7 @@ fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
             line: Some(format!("Kernel panic - not syncing: Fatal exception in {function}")),
         },
         Outcome::Hang => Because::NotDone { limit_ns: BEGIN.0 + 3 * LENGTH.0, last_checkpoint_ns: Some(end) },
-        Outcome::Infra => Because::Stopped { end: End::Other },
+        _ => Because::Stopped { end: End::Other },
     }
 }
 

@@ -19,7 +19,7 @@ pub use ability::{Abilities, Restore};
 pub use because::Because;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Names, Step, TrialOptions};
-pub use outcome::Outcome;
+pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

@@ -126,7 +126,7 @@ impl Counts {
     /// How many trials a rate is a part of: all that have an outcome, without `infra`.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        self.outcomes.iter().filter(|(outcome, _)| **outcome != Outcome::Infra).map(|(_, count)| count).sum()
+        self.outcomes.iter().filter(|(outcome, _)| outcome.is_counted()).map(|(_, count)| count).sum()
     }
 
     /// How many trials have a result of any kind.

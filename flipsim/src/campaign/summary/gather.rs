@@ -14,7 +14,7 @@ use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Options, StratumSummary, Summary,
     SurvivalCurve, TimeQuantile, Times, Totals,
 };
 use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
@@ -26,8 +26,8 @@ use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
-use crate::trial::Outcome;
 use crate::trial::golden::Golden;
+use crate::trial::{Class, Outcome};
 
 use crate::campaign::summary::gather;
 use crate::units::Timing;
@@ -181,7 +181,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
             Some(outcome) => {
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
-                if outcome != Outcome::Infra {
+                if outcome.is_counted() {
                     part.add(&row, outcome, golden_end);
                 }
             }
@@ -192,7 +192,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
         totals.counted += own.counted();
         totals.infra += own.of(Outcome::Infra);
         totals.not_flipped += own.not_flipped;
-        for (outcome, count) in own.outcomes.iter().filter(|(outcome, _)| **outcome != Outcome::Infra) {
+        for (outcome, count) in own.outcomes.iter().filter(|(outcome, _)| outcome.is_counted()) {
             *totals.outcomes.entry(*outcome).or_default() += count;
         }
     }
@@ -208,12 +208,12 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
     let mut rows: BTreeMap<String, Vec<OutcomeCount<Outcome>>> = tally
         .rows(options.confidence, size)
         .map(|row| {
-            let counted = row.outcomes.into_iter().filter(|entry| entry.outcome != Outcome::Infra);
+            let counted = row.outcomes.into_iter().filter(|entry| entry.outcome.is_counted());
             (row.key.clone(), counted.collect())
         })
         .collect();
     let empty = || {
-        let counted = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
+        let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
         counted.map(|outcome| OutcomeCount { outcome, count: 0, rate: None }).collect()
     };
     let whole = store.strata().iter().zip(&store.spec().strata).zip(parts.into_iter().zip(&counts));

@@ -33,11 +33,11 @@ use flipsim::target::Target;
 use flipsim::template::{BaseImage, TemplatePlan};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, parse_size};
 
-use crate::config::Config;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::GuestSpec;
 use crate::interrupt::{self, Interrupted};
-use crate::lab::Lab;
+use crate::lab::config::Config;
+use crate::lab::in_use::Lab;
 use crate::setup::qemu::{FIXED, STOP_AT};
 use crate::{paths, proc};
 

@@ -8,11 +8,11 @@ use clap::ValueEnum;
 use flipsim::arch::Arch;
 use serde::Serialize;
 
-use crate::cache;
-use crate::config::Config;
 use crate::host::{self, Found};
 use crate::kvm::{self, Kvm};
-use crate::lab::{Lab, Ready, arch_option};
+use crate::lab::cache;
+use crate::lab::config::Config;
+use crate::lab::in_use::{Lab, Ready, arch_option};
 use crate::{paths, progress};
 
 /// Say what this host has and lacks for building and running the lab.

@@ -143,7 +143,7 @@ pub enum FetchError {
         why: String,
     },
     /// Our own disk.
-    #[error("{}: {source}{}", path.display(), crate::cache::full_disk_hint(source))]
+    #[error("{}: {source}{}", path.display(), crate::lab::cache::full_disk_hint(source))]
     Disk {
         /// The file.
         path: PathBuf,
@@ -562,7 +562,7 @@ fn size_and_digest(path: &Path) -> Result<(u64, String), FetchError> {
         interrupt::check()?;
         let n = file.read(&mut buffer).map_err(disk(path))?;
         if n == 0 {
-            return Ok((size, crate::digest::hex(&hasher.finalize())));
+            return Ok((size, crate::lab::digest::hex(&hasher.finalize())));
         }
         hasher.update(&buffer[..n]);
         size += n as u64;
@@ -642,13 +642,13 @@ mod tests {
     }
 
     fn get_sized(server: &Server, dir: &Path, size: Option<u64>) -> Result<PathBuf, FetchError> {
-        let sha256 = crate::digest::of_bytes(FILE);
+        let sha256 = crate::lab::digest::of_bytes(FILE);
         let wanted = Wanted { url: &server.url, file_name: "file.tar.xz", sha256: &sha256, size };
         fetch(dir, &wanted, &policy())
     }
 
     fn leftovers(dir: &Path) -> Vec<String> {
-        let folder = dir.join(crate::digest::of_bytes(FILE));
+        let folder = dir.join(crate::lab::digest::of_bytes(FILE));
         let mut names: Vec<String> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -706,7 +706,7 @@ mod tests {
     #[test]
     fn a_complete_part_is_recognised_when_the_server_has_no_more_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join(crate::digest::of_bytes(FILE));
+        let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("file.tar.xz.part"), FILE).unwrap();
         let server =
@@ -717,7 +717,7 @@ mod tests {
     #[test]
     fn a_part_longer_than_the_file_is_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join(crate::digest::of_bytes(FILE));
+        let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("file.tar.xz.part"), [FILE, b"more"].concat()).unwrap();
         let server = serve(vec![
@@ -733,14 +733,14 @@ mod tests {
         let server = serve(vec![answer("200 OK", "", 4, b"evil")]);
         let error = get(&server, dir.path()).unwrap_err();
         assert!(matches!(error, FetchError::WrongDigest { .. }), "{error}");
-        assert!(error.to_string().contains(&crate::digest::of_bytes(b"evil")));
+        assert!(error.to_string().contains(&crate::lab::digest::of_bytes(b"evil")));
         assert_eq!(leftovers(dir.path()), ["file.tar.xz.bad"]);
     }
 
     #[test]
     fn a_wrong_digest_after_a_resumed_download_is_tried_once_from_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join(crate::digest::of_bytes(FILE));
+        let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("file.tar.xz.part"), b"an older v").unwrap();
         let server = serve(vec![

@@ -7,8 +7,9 @@ use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 use flipsim::machine::run::RunDir;
 
-use crate::lab::Lab;
-use crate::{boot, config, paths};
+use crate::lab::config;
+use crate::lab::in_use::Lab;
+use crate::{boot, paths};
 
 /// Where the lab stands.
 struct Standing {
@@ -46,7 +47,8 @@ pub fn run() -> Result<()> {
 
 fn lab(arch: Arch) -> Result<String, String> {
     let ready = Lab::load().and_then(|lab| lab.ready(arch)).map_err(|error| format!("{error:#}"))?;
-    let version = |origin: &crate::lab::Origin| origin.version.lines().next().unwrap_or_default().to_owned();
+    let version =
+        |origin: &crate::lab::in_use::Origin| origin.version.lines().next().unwrap_or_default().to_owned();
     let kernel = version(&ready.kernel.origin);
     Ok(format!("{}, kernel {kernel}, and an image", version(&ready.qemu.origin)))
 }

@@ -115,7 +115,7 @@ impl GuestSpec {
     pub fn with_defaults(mut self) -> Result<Self> {
         let wants_workload = self.workload.is_none() && self.speaks_as_ours();
         if self.arch.is_none() || wants_workload {
-            let defaults = crate::config::Config::load()?.guest;
+            let defaults = crate::lab::config::Config::load()?.guest;
             self.arch.get_or_insert(defaults.arch);
             if wants_workload {
                 self.workload = Some(defaults.workload);

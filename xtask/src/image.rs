@@ -10,9 +10,10 @@ use clap::Subcommand;
 use flipsim::units::format_size;
 use xshell::{Shell, cmd};
 
-use crate::cache::{self, Cache};
 use crate::exit::{Code, ExitWith};
-use crate::lab::Lab;
+use crate::lab::cache;
+use crate::lab::cache::Cache;
+use crate::lab::in_use::Lab;
 use crate::proc::{self, Runner};
 use crate::progress::Step;
 

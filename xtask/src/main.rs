@@ -30,12 +30,9 @@ macro_rules! eprint {
 mod apt;
 mod bench;
 mod boot;
-mod cache;
 mod campaign;
 mod check;
-mod config;
 mod determinism;
-mod digest;
 mod doctor;
 mod exit;
 mod fetch;

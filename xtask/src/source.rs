@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use xshell::{Shell, cmd};
 
-use crate::cache::{self, Cache, SourceRecord};
-use crate::config::Pinned;
+use crate::apt;
 use crate::fetch::{self, FetchError, Policy, Wanted};
 use crate::interrupt::Interrupted;
+use crate::lab::cache;
+use crate::lab::cache::{Cache, SourceRecord};
+use crate::lab::config::Pinned;
+use crate::lab::digest;
 use crate::proc::Runner;
 use crate::progress::Step;
 use crate::unpack::{self, Limits};
-use crate::{apt, digest};
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";
@@ -369,7 +371,7 @@ mod tests {
         header.set_cksum();
         builder.append_data(&mut header, "top/VERSION", &b"7\n"[..]).unwrap();
         builder.finish().unwrap();
-        let config = crate::config::Config::load().unwrap();
+        let config = crate::lab::config::Config::load().unwrap();
         let cache = Cache::at(&dir.path().join("cache"));
         let want = Want {
             name: "qemu",

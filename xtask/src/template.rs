@@ -11,9 +11,10 @@ use flipsim::machine::boot::BootError;
 use flipsim::template::{MakeOptions, Template, TemplateError};
 
 use crate::boot::GuestArgs;
-use crate::cache::{self, Cache};
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
+use crate::lab::cache;
+use crate::lab::cache::Cache;
 use crate::paths;
 use crate::progress::{Step, size};
 

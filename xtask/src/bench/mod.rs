@@ -22,7 +22,7 @@ use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupted;
-use crate::lab::Lab;
+use crate::lab::in_use::Lab;
 use crate::progress::Step;
 use original::Subject;
 use table::{Measured, Summary, markdown};
@@ -224,7 +224,7 @@ fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
         archs.push(*arch);
     }
     if archs.is_empty() {
-        archs.push(crate::config::Config::load()?.guest.arch);
+        archs.push(crate::lab::config::Config::load()?.guest.arch);
     }
     let lab = Lab::load()?;
     for arch in &archs {

@@ -118,7 +118,7 @@ pub fn manifest(prepared: &Prepared) -> Result<Manifest> {
     let mut inputs: BTreeMap<String, String> =
         info.inputs.iter().map(|(name, input)| (name.clone(), input.sha256.clone())).collect();
     let patches = crate::source::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
-    inputs.insert("patches".to_owned(), crate::digest::of_bytes(format!("{patches:?}").as_bytes()));
+    inputs.insert("patches".to_owned(), crate::lab::digest::of_bytes(format!("{patches:?}").as_bytes()));
     let mut versions = BTreeMap::new();
     versions.insert("qemu".to_owned(), info.plan.qemu_version.clone());
     versions.insert("flipsim".to_owned(), env!("CARGO_PKG_VERSION").to_owned());

@@ -183,7 +183,7 @@ impl Session {
         let arch = match (&run, choice.spec.arch) {
             (Some((_, record)), _) => record.arch,
             (None, Some(arch)) => arch,
-            (None, None) => crate::config::Config::load()?.guest.arch,
+            (None, None) => crate::lab::config::Config::load()?.guest.arch,
         };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
         // A guest that has ended since can be put back where a command that was killed has left a snapshot.

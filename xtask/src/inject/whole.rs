@@ -26,7 +26,7 @@ const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
 
 /// Sets up what is missing, boots a guest, flips, and says how the guest fared.
 pub fn run(args: &WholeArgs) -> Result<()> {
-    let config = crate::config::Config::load()?;
+    let config = crate::lab::config::Config::load()?;
     let arch = args.arch.unwrap_or(config.guest.arch);
     let workload = args.workload.clone().unwrap_or(config.guest.workload);
     // Checked before an hour's set-up, not after it.

@@ -17,10 +17,13 @@ use xshell::{Shell, cmd};
 
 use super::kernel::{not_taken, read_fragments};
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
-use crate::cache::{self, MadeFrom, Product, Request};
-use crate::lab::{self, Lab, Origin};
+use crate::lab::cache;
+use crate::lab::cache::{MadeFrom, Product, Request};
+use crate::lab::digest;
+use crate::lab::in_use;
+use crate::lab::in_use::{Lab, Origin};
 use crate::source::{self, Want};
-use crate::{digest, host, proc, progress};
+use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;
@@ -466,7 +469,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
     if lane.runner.is_dry() {
         return Ok(());
     }
-    let image = lab::Image { qcow2: product.dir.join("rootfs.qcow2"), origin };
+    let image = in_use::Image { qcow2: product.dir.join("rootfs.qcow2"), origin };
     Lab::update(lane.arch, |lab| lab.image = Some(image))
 }
 

@@ -16,11 +16,13 @@ use flipsim::kconfig::{self, Config, Dependencies, Dropped, Fragment};
 use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
-use crate::cache::{self, MadeFrom, Product, Request, SourceRecord};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::lab::{Kernel, Lab, Origin};
+use crate::lab::cache;
+use crate::lab::cache::{MadeFrom, Product, Request, SourceRecord};
+use crate::lab::digest;
+use crate::lab::in_use::{Kernel, Lab, Origin};
 use crate::source::{self, Want};
-use crate::{digest, host, proc, progress};
+use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;

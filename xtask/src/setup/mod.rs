@@ -18,10 +18,10 @@ use clap::ValueEnum;
 use flipsim::arch::Arch;
 use xshell::{Shell, cmd};
 
-use crate::cache::Cache;
-use crate::config::Config;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::lab::{ArchLab, Lab, Origin, Ready, arch_option};
+use crate::lab::cache::Cache;
+use crate::lab::config::Config;
+use crate::lab::in_use::{ArchLab, Lab, Origin, Ready, arch_option};
 use crate::proc::{self, Runner};
 use crate::{host, paths};
 

@@ -16,12 +16,14 @@ use flipsim::qmp::QmpClient;
 use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
-use crate::cache::{self, MadeFrom, Product, Request};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt::Interrupted;
-use crate::lab::{Lab, Origin, Qemu};
+use crate::lab::cache;
+use crate::lab::cache::{MadeFrom, Product, Request};
+use crate::lab::digest;
+use crate::lab::in_use::{Lab, Origin, Qemu};
 use crate::source::{self, Tree, Want};
-use crate::{digest, host, proc, progress};
+use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 2;

@@ -24,7 +24,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{digest, interrupt, paths, progress};
+use super::digest;
+use crate::{interrupt, paths, progress};
 
 /// The version of `manifest.json`.
 const FORMAT: u32 = 1;

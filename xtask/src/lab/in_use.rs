@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use serde::{Deserialize, Serialize};
 
-use crate::{cache, paths};
+use super::cache;
+use crate::paths;
 
 /// The version of the file.
 const FORMAT: u32 = 1;
@@ -91,7 +92,7 @@ pub struct Image {
 
 /// What a command line needs to be about this architecture: nothing where `lab.toml` names it.
 pub fn arch_option(arch: Arch) -> String {
-    let is_default = crate::config::Config::load().is_ok_and(|config| config.guest.arch == arch);
+    let is_default = crate::lab::config::Config::load().is_ok_and(|config| config.guest.arch == arch);
     if is_default { String::new() } else { format!(" --arch {arch}") }
 }
 

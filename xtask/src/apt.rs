@@ -14,11 +14,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
+use crate::host::proc;
+use crate::host::proc::Runner;
 use crate::interrupt;
 use crate::lab::cache;
 use crate::lab::cache::{Cache, SourceRecord};
 use crate::lab::digest;
-use crate::proc::{self, Runner};
 use crate::progress::Step;
 
 /// How many versions of a package are tried: a mirror may have dropped what its index still names.

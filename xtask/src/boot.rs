@@ -35,11 +35,12 @@ use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, pa
 
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::GuestSpec;
+use crate::host::proc;
 use crate::interrupt::{self, Interrupted};
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
+use crate::paths;
 use crate::setup::qemu::{FIXED, STOP_AT};
-use crate::{paths, proc};
 
 /// Boot a guest: console, monitor, gdb stub and a shared folder.
 ///

@@ -8,8 +8,10 @@ use clap::ValueEnum;
 use flipsim::arch::Arch;
 use serde::Serialize;
 
-use crate::host::{self, Found};
-use crate::kvm::{self, Kvm};
+use crate::host::kvm;
+use crate::host::kvm::Kvm;
+use crate::host::needs;
+use crate::host::needs::Found;
 use crate::lab::cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{Lab, Ready, arch_option};
@@ -104,10 +106,10 @@ fn coloured(color: Color) -> bool {
 }
 
 fn examine(arch: Arch, llvm: bool) -> Result<Report> {
-    let manager = host::manager();
+    let manager = needs::manager();
     let mut checks = Vec::new();
     let mut missing = Vec::new();
-    for need in host::needs(arch, llvm) {
+    for need in needs::needs(arch, llvm) {
         let found = need.find()?;
         let packages = manager.map(|manager| need.packages(manager)).unwrap_or_default();
         checks.push(Check {
@@ -145,7 +147,7 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
         ready: checks.iter().all(|check| check.ok),
         missing: missing.iter().map(|need| need.name.clone()).collect(),
         package_manager: manager.map(|manager| manager.name.to_owned()),
-        install: host::install_command(&missing),
+        install: needs::install_command(&missing),
         kvm: kvm::find(arch)?,
         lab: lab_state(arch),
         checks,

@@ -11,10 +11,11 @@ use flipsim::units::format_size;
 use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith};
+use crate::host::proc;
+use crate::host::proc::Runner;
 use crate::lab::cache;
 use crate::lab::cache::Cache;
 use crate::lab::in_use::Lab;
-use crate::proc::{self, Runner};
 use crate::progress::Step;
 
 /// Work with disk images.

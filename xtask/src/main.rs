@@ -42,10 +42,8 @@ mod host;
 mod image;
 mod inject;
 mod interrupt;
-mod kvm;
 mod lab;
 mod paths;
-mod proc;
 mod progress;
 mod report;
 mod setup;
@@ -58,6 +56,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+
+use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
 /// that guest's RAM and registers, and says what came of it.

@@ -13,12 +13,12 @@ use xshell::{Shell, cmd};
 
 use crate::apt;
 use crate::fetch::{self, FetchError, Policy, Wanted};
+use crate::host::proc::Runner;
 use crate::interrupt::Interrupted;
 use crate::lab::cache;
 use crate::lab::cache::{Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
-use crate::proc::Runner;
 use crate::progress::Step;
 use crate::unpack::{self, Limits};
 

@@ -18,8 +18,9 @@ use serde_json::Value;
 use super::ours::{missed, stood};
 use super::table::Measured;
 use super::{AUTO_FLIPS, Options, intervals};
+use crate::host::proc;
 use crate::inject::flips::{FAULTS, TIMES};
-use crate::{interrupt, proc};
+use crate::interrupt;
 
 /// What gdb carries out for `autoinject`.
 const GDB_COMMANDS: &str = include_str!("gdb_commands.py");

@@ -19,7 +19,8 @@ use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
-use super::{Flipping, Session};
+use super::Flipping;
+use super::session::Session;
 use crate::boot::{self, Answer};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::{interrupt, paths};

@@ -5,7 +5,8 @@ use flipsim::fault::{FlippableRegister, hex_value};
 use flipsim::memory::{MapSource, MemoryMap};
 use flipsim::units::format_size;
 
-use super::{ListWhat, Session};
+use super::ListWhat;
+use super::session::Session;
 
 impl Session {
     /// Shows the regions, the RAM or the registers.

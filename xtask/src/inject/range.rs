@@ -5,8 +5,9 @@ use flipsim::fault::{Units, fault_rng, random_seed};
 use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, VirtualNs, parse_number, parse_virtual};
 
+use super::Flipping;
 use super::flips::{Advance, Done, FAULTS, Logs, Watcher, open_csv, show};
-use super::{Flipping, Session};
+use super::session::Session;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 

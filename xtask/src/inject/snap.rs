@@ -21,9 +21,10 @@ use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
 use super::flips::{Advance, Draws, Pace, Watcher, open_csv};
+use super::session::Session;
 use super::session::hmp;
 use super::timed::Words;
-use super::{Flipping, Kind, RamPlace, Session};
+use super::{Flipping, Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 

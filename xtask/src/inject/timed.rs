@@ -5,7 +5,8 @@ use flipsim::schedule::{Intervals, Mission, UpsetRate, format_field_time, parse_
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
 use super::flips::Pace;
-use super::{Flipping, Kind, RamPlace, Session};
+use super::session::Session;
+use super::{Flipping, Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
 
 /// Flip bits at drawn times.

@@ -13,7 +13,8 @@ use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
 use flipsim::stats::Confidence;
 
-use super::{default_page, one_to_stdout, open, quoted, store_error, tell, write};
+use super::{default_page, one_to_stdout, open, quoted, tell, write};
+use crate::campaign::store_error;
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.
 ///

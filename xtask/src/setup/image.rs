@@ -17,13 +17,14 @@ use xshell::{Shell, cmd};
 
 use super::kernel::{not_taken, read_fragments};
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
+use crate::host::{needs, proc};
 use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use;
 use crate::lab::in_use::{Lab, Origin};
+use crate::progress;
 use crate::source::{self, Want};
-use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;
@@ -165,7 +166,7 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
         recipe: RECIPE,
         source: serde_json::json!({ "pinned": lane.config.busybox, "options": chosen }),
         flags: Vec::new(),
-        compiler: compiler_id_or_missing(&format!("{}gcc", host::tool_prefix(lane.arch))),
+        compiler: compiler_id_or_missing(&format!("{}gcc", needs::tool_prefix(lane.arch))),
         inputs,
     })
 }
@@ -238,8 +239,8 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
     let sh = Shell::new()?;
     let jobs = lane.jobs.to_string();
     let mut flags = vec![format!("ARCH={}", lane.arch.kernel_arch)];
-    if !host::is_native(lane.arch) {
-        flags.push(format!("CROSS_COMPILE={}", host::tool_prefix(lane.arch)));
+    if !needs::is_native(lane.arch) {
+        flags.push(format!("CROSS_COMPILE={}", needs::tool_prefix(lane.arch)));
     }
     let flags = &flags;
     let make = |target: &[&str]| -> Command {
@@ -302,7 +303,7 @@ fn symbol(line: &str) -> Option<&str> {
 
 fn build_workloads(lane: &Lane<'_>, recipe: &Recipe, images: &Path, work: &Path) -> Result<PathBuf> {
     let sh = Shell::new()?;
-    let compiler = format!("{}gcc", host::tool_prefix(lane.arch));
+    let compiler = format!("{}gcc", needs::tool_prefix(lane.arch));
     let Program { flags, sources, .. } = &recipe.workload_program;
     let output = work.join("workload-program");
     let mut command: Command = cmd!(sh, "{compiler} {flags...} -o {output} {sources...}").into();
@@ -441,7 +442,7 @@ fn tool(lane: &Lane<'_>, name: &str) -> Result<PathBuf> {
     if lane.runner.is_dry() {
         return Ok(proc::find_program(name).unwrap_or_else(|| name.into()));
     }
-    host::program(name)
+    needs::program(name)
 }
 
 /// The lab's own qemu-img; the host's will do where QEMU has not been set up.

@@ -17,12 +17,13 @@ use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::host::{needs, proc};
 use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
 use crate::lab::in_use::{Kernel, Lab, Origin};
+use crate::progress;
 use crate::source::{self, Want};
-use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;
@@ -99,7 +100,7 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         inputs.insert(name, digest::of_file(&path)?);
     }
-    let compiler = if llvm { "clang".to_owned() } else { format!("{}gcc", host::tool_prefix(lane.arch)) };
+    let compiler = if llvm { "clang".to_owned() } else { format!("{}gcc", needs::tool_prefix(lane.arch)) };
     Ok(Request {
         step: "kernel",
         arch: lane.arch.name,
@@ -116,8 +117,8 @@ fn make_flags(lane: &Lane<'_>, llvm: bool) -> Vec<String> {
     let mut flags = vec![format!("ARCH={}", lane.arch.kernel_arch)];
     if llvm {
         flags.push("LLVM=1".to_owned());
-    } else if !host::is_native(lane.arch) {
-        flags.push(format!("CROSS_COMPILE={}", host::tool_prefix(lane.arch)));
+    } else if !needs::is_native(lane.arch) {
+        flags.push(format!("CROSS_COMPILE={}", needs::tool_prefix(lane.arch)));
     }
     flags
 }

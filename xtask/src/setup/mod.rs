@@ -19,11 +19,13 @@ use flipsim::arch::Arch;
 use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::host::needs;
+use crate::host::proc;
+use crate::host::proc::Runner;
 use crate::lab::cache::Cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{ArchLab, Lab, Origin, Ready, arch_option};
-use crate::proc::{self, Runner};
-use crate::{host, paths};
+use crate::paths;
 
 /// Build what the lab is made of: QEMU, a guest kernel, and the guest's disk image.
 ///
@@ -335,15 +337,15 @@ impl Lane<'_> {
     /// Makes sure that the host has what the builds of these steps need, installing it where that was
     /// asked for.
     fn need_host(&self, steps: &[Step], llvm: bool) -> Result<()> {
-        let missing = host::missing(self.arch, steps, llvm)?;
+        let missing = needs::missing(self.arch, steps, llvm)?;
         if missing.is_empty() {
             return Ok(());
         }
         if self.args.install_deps {
-            return host::install(&self.runner, &missing, self.args.yes);
+            return needs::install(&self.runner, &missing, self.args.yes);
         }
         let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();
-        let advice = match host::install_command(&missing) {
+        let advice = match needs::install_command(&missing) {
             Some(command) => {
                 let option = arch_option(self.arch);
                 format!("{command}\nor let setup do it: `cargo xtask setup{option} --install-deps`")

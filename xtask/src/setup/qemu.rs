@@ -17,13 +17,14 @@ use xshell::{Shell, cmd};
 
 use super::{Chosen, Lane, Step, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::host::{needs, proc};
 use crate::interrupt::Interrupted;
 use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use::{Lab, Origin, Qemu};
+use crate::progress;
 use crate::source::{self, Tree, Want};
-use crate::{host, proc, progress};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 2;
@@ -221,7 +222,7 @@ fn boot_code(lane: &Lane<'_>, tree: &Tree, work: &Path) -> Result<()> {
     }
     let sh = Shell::new()?;
     let folder = work.join("pc-bios/optionrom");
-    let prefix = host::tool_prefix(lane.arch);
+    let prefix = needs::tool_prefix(lane.arch);
     // QEMU's configure writes this file only where it finds a whole compiler for 32 bits with its C library,
     // and the boot code needs none.
     let settings = format!(
@@ -277,7 +278,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
     let data = dir.join("share/qemu");
     fs::create_dir_all(&data).context("cannot make share/qemu")?;
     for name in lane.arch.firmware.iter().filter(|name| !data.join(name).is_file()) {
-        let Some(from) = host::firmware(name) else {
+        let Some(from) = needs::firmware(name) else {
             bail!(
                 "neither QEMU's source nor this host has {name}, without which no {} guest starts; \
                  `cargo xtask doctor --arch {0}` says what to install",

@@ -6,8 +6,8 @@ use flipsim::target::Target;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
-use super::super::Session;
 use super::words;
+use crate::inject::session::Session;
 
 /// How many names are offered at once.
 const MOST: usize = 60;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use serde::Serialize;
 
-use crate::proc;
+use super::proc;
 
 /// The name of the hidden command that runs the probe.
 pub const COMMAND: &str = "probe-kvm";

@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
-use crate::proc::{self, Runner};
+use super::proc;
+use super::proc::Runner;
 use crate::setup::Step;
 
 /// One thing that a step needs.

@@ -27,7 +27,6 @@ macro_rules! eprint {
     };
 }
 
-mod apt;
 mod bench;
 mod boot;
 mod campaign;
@@ -35,7 +34,6 @@ mod check;
 mod determinism;
 mod doctor;
 mod exit;
-mod fetch;
 mod greet;
 mod guest;
 mod host;
@@ -49,7 +47,6 @@ mod report;
 mod setup;
 mod source;
 mod template;
-mod unpack;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -117,7 +117,7 @@ pub fn manifest(prepared: &Prepared) -> Result<Manifest> {
     let info = prepared.template.info();
     let mut inputs: BTreeMap<String, String> =
         info.inputs.iter().map(|(name, input)| (name.clone(), input.sha256.clone())).collect();
-    let patches = crate::source::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
+    let patches = crate::source::tree::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
     inputs.insert("patches".to_owned(), crate::lab::digest::of_bytes(format!("{patches:?}").as_bytes()));
     let mut versions = BTreeMap::new();
     versions.insert("qemu".to_owned(), info.plan.qemu_version.clone());

@@ -24,7 +24,8 @@ use crate::lab::digest;
 use crate::lab::in_use;
 use crate::lab::in_use::{Lab, Origin};
 use crate::progress;
-use crate::source::{self, Want};
+use crate::source::tree;
+use crate::source::tree::Want;
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;
@@ -191,7 +192,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         patches: None,
         ways_out: WAYS_OUT,
     };
-    let tree = source::obtain(&lane.cache, &lane.runner, &want)?;
+    let tree = tree::obtain(&lane.cache, &lane.runner, &want)?;
     let work = lane.cache.work("image", &request.key()?);
     // All of it takes half a minute, so it is done afresh each time.
     if lane.runner.is_dry() {

@@ -23,7 +23,8 @@ use crate::lab::cache::{MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
 use crate::lab::in_use::{Kernel, Lab, Origin};
 use crate::progress;
-use crate::source::{self, Want};
+use crate::source::tree;
+use crate::source::tree::Want;
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;
@@ -170,7 +171,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
                 patches: None,
                 ways_out: WAYS_OUT,
             };
-            let tree = source::obtain(&lane.cache, &lane.runner, &want)?;
+            let tree = tree::obtain(&lane.cache, &lane.runner, &want)?;
             (tree.dir, tree.record)
         }
     };

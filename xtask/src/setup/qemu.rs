@@ -24,7 +24,8 @@ use crate::lab::cache::{MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use::{Lab, Origin, Qemu};
 use crate::progress;
-use crate::source::{self, Tree, Want};
+use crate::source::tree;
+use crate::source::tree::{Tree, Want};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 2;
@@ -79,7 +80,7 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
 
 fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     let pinned = &lane.config.qemu;
-    let mut inputs = source::series_digests(&lane.root.join("qemu-patches"))?;
+    let mut inputs = tree::series_digests(&lane.root.join("qemu-patches"))?;
     if let Some(tarball) = chosen.get("qemu-tarball") {
         inputs.insert("tarball".to_owned(), digest::of_file(Path::new(tarball))?);
     }
@@ -129,7 +130,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         patches: Some(&patches),
         ways_out: WAYS_OUT,
     };
-    let tree = source::obtain(&lane.cache, &lane.runner, &want)?;
+    let tree = tree::obtain(&lane.cache, &lane.runner, &want)?;
     let work = lane.cache.work("qemu", &request.key()?);
     configure(lane, &tree, &work, &request.flags)?;
     compile(lane, &work)?;

@@ -16,8 +16,10 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
 use sha2::{Digest, Sha256};
 
-use crate::interrupt::{self, Interrupted};
-use crate::progress::{self, Step};
+use crate::interrupt;
+use crate::interrupt::Interrupted;
+use crate::progress;
+use crate::progress::Step;
 
 /// What is to be downloaded.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use xshell::{Shell, cmd};
 
-use crate::apt;
-use crate::fetch::{self, FetchError, Policy, Wanted};
+use super::apt;
+use super::fetch;
+use super::fetch::{FetchError, Policy, Wanted};
+use super::unpack;
+use super::unpack::Limits;
 use crate::host::proc::Runner;
 use crate::interrupt::Interrupted;
 use crate::lab::cache;
@@ -20,7 +23,6 @@ use crate::lab::cache::{Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
 use crate::progress::Step;
-use crate::unpack::{self, Limits};
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";

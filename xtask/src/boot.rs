@@ -34,7 +34,7 @@ use flipsim::template::{BaseImage, TemplatePlan};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, parse_size};
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::GuestSpec;
+use crate::guest::spec::GuestSpec;
 use crate::host::proc;
 use crate::interrupt::{self, Interrupted};
 use crate::lab::config::Config;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
 use crate::boot::GuestArgs;
-use crate::guest::GuestSpec;
+use crate::guest::spec::GuestSpec;
 use crate::paths;
 
 /// Run the tests: the fast ones, then the slow suite that boots the real guest.
@@ -98,7 +98,7 @@ pub fn test(args: &TestArgs) -> Result<()> {
     for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
         let spec = GuestSpec { workload: Some(workload.to_owned()), ..GuestSpec::default() };
         let guest = GuestArgs { spec, ..GuestArgs::default() };
-        let template = crate::template::ensure(&guest, Duration::from_secs(120))?;
+        let template = crate::guest::template::ensure(&guest, Duration::from_secs(120))?;
         variables.push((variable, template.folder().to_owned()));
     }
     cargo_with(&slow(&["--package", "flipsim", "--test", "template", "--test", "take_back"]), &variables)

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::GuestSpec;
+use crate::guest::spec::GuestSpec;
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything

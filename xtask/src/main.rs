@@ -46,7 +46,6 @@ mod progress;
 mod report;
 mod setup;
 mod source;
-mod template;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

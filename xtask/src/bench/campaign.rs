@@ -22,11 +22,11 @@ use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::campaign::prepare::{GuestNames, Prepared};
 use crate::campaign::run::{default_workers, prepared_of};
 use crate::determinism::Load;
+use crate::guest::golden::{GuestNames, Prepared};
+use crate::guest::template::clones_dir;
 use crate::progress::Step;
-use crate::template::clones_dir;
 use crate::{interrupt, paths};
 
 /// Measure whole campaigns: side by side, one after the other, from the start, under load, killed

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::GuestSpec;
+use crate::guest::spec::GuestSpec;
 use crate::interrupt::Interrupted;
 use crate::lab::in_use::Lab;
 use crate::progress::Step;

@@ -18,8 +18,8 @@ use serde_json::Value;
 use super::ours::{missed, stood};
 use super::table::Measured;
 use super::{AUTO_FLIPS, Options, intervals};
+use crate::guest::flips::{FAULTS, TIMES};
 use crate::host::proc;
-use crate::inject::flips::{FAULTS, TIMES};
 use crate::interrupt;
 
 /// What gdb carries out for `autoinject`.

@@ -17,9 +17,9 @@ use flipsim::units::VirtualNs;
 
 use super::table::Measured;
 use super::{AUTO_FLIPS, Options, intervals};
+use crate::guest::flips::{Draws, FAULTS, Pace, TIMES, Watcher};
+use crate::guest::session::{GuestChoice, Session};
 use crate::host::proc;
-use crate::inject::flips::{Draws, FAULTS, Pace, TIMES, Watcher};
-use crate::inject::session::{GuestChoice, Session};
 use crate::interrupt;
 
 /// How long the guest runs between two measurements, on the host's clock.

@@ -18,12 +18,12 @@ use serde::Serialize;
 
 use super::table::Quantiles;
 use crate::campaign::places::registers;
-use crate::campaign::prepare::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
 use crate::determinism::Load;
 use crate::exit::{Code, exit_error};
-use crate::guest::GuestSpec;
+use crate::guest::golden::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
+use crate::guest::spec::GuestSpec;
+use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::template::clones_dir;
 
 /// How far a guest runs before it is put back, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);

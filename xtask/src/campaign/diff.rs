@@ -11,9 +11,9 @@ use flipsim::mark::StateDigest;
 use flipsim::report::look::visible;
 use flipsim::template::Template;
 
-use super::prepare::GuestNames;
+use crate::guest::golden::GuestNames;
+use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::template::clones_dir;
 
 /// How many pages and registers are listed.
 const LISTED: usize = 16;

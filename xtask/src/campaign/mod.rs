@@ -6,7 +6,6 @@ mod classify;
 mod diff;
 pub mod new;
 pub mod places;
-pub mod prepare;
 mod replay;
 pub mod run;
 pub mod show;

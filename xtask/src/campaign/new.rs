@@ -17,11 +17,11 @@ use flipsim::stats::{Confidence, Share};
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use super::places::spaces;
-use super::prepare::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::GuestSpec;
-use crate::template::clones_dir;
+use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use crate::guest::spec::GuestSpec;
+use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.

@@ -10,8 +10,8 @@ use flipsim::fault::{
 use flipsim::golden::Runner;
 use flipsim::memory::{PhysRange, RangeSet};
 
-use super::prepare::{GuestNames, Prepared};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::golden::{GuestNames, Prepared};
 
 /// The fault spaces of a campaign's strata, in their order.
 pub fn spaces(

@@ -9,13 +9,13 @@ use flipsim::campaign::{Store, TrialId};
 use flipsim::trial::{TrialRecord, Worker};
 
 use super::new::path_of;
-use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::run::prepared_of;
 use super::store_error;
 use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::template::clones_dir;
 
 /// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
 #[derive(clap::Args, Debug)]

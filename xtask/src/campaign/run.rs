@@ -19,11 +19,11 @@ use flipsim::trial::Outcome;
 use flipsim::units::{format_duration, format_size};
 
 use super::new::{guest_of, manifest, path_of};
-use super::prepare::{GuestNames, Prepared, note_missing, prepare};
 use super::store_error;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::template::clones_dir;
 
 /// Carry out the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]

@@ -16,11 +16,11 @@ use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_
 use serde::{Deserialize, Serialize};
 
 use super::diff::Diff;
-use super::prepare::{
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::golden::{
     GuestNames, Prepared, TrialGuest, is_infra, length_of, note_missing, prepare, run_error,
 };
-use crate::exit::{Code, ExitWith, exit_error};
-use crate::template::clones_dir;
+use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 
 /// How often a trial is begun anew when QEMU or the way to it is lost.
@@ -447,7 +447,7 @@ fn result(record: &TrialRecord) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::GuestSpec;
+    use crate::guest::spec::GuestSpec;
 
     #[test]
     fn a_place_has_a_bit_or_a_mask() {

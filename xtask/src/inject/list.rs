@@ -6,7 +6,7 @@ use flipsim::memory::{MapSource, MemoryMap};
 use flipsim::units::format_size;
 
 use super::ListWhat;
-use super::session::Session;
+use crate::guest::session::Session;
 
 impl Session {
     /// Shows the regions, the RAM or the registers.

@@ -4,12 +4,10 @@
 //! Invariant: this file decides on no fault; it turns flags into a fault space of `flipsim` and
 //! shows what came of each draw. What was drawn is recorded before the next one is.
 
-pub mod flips;
 mod list;
 mod range;
-pub mod session;
 mod shell;
-mod snap;
+pub mod snap;
 mod timed;
 mod whole;
 
@@ -22,8 +20,8 @@ use flipsim::fault::Pattern;
 use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, GuestPhys, parse_duration, parse_number};
 
-use flips::Pace;
-use session::{GuestChoice, Session};
+use crate::guest::flips::Pace;
+use crate::guest::session::{GuestChoice, Session};
 
 /// Flip bits in a guest's RAM and registers.
 ///

@@ -6,9 +6,9 @@ use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, VirtualNs, parse_number, parse_virtual};
 
 use super::Flipping;
-use super::flips::{Advance, Done, FAULTS, Logs, Watcher, open_csv, show};
-use super::session::Session;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flips::{Advance, Done, FAULTS, Logs, Watcher, open_csv, show};
+use crate::guest::session::Session;
 use crate::interrupt;
 
 /// Flip a bit in every unit of ranges of addresses, one after the other or a random choice of them.

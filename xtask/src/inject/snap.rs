@@ -20,12 +20,12 @@ use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
-use super::flips::{Advance, Draws, Pace, Watcher, open_csv};
-use super::session::Session;
-use super::session::hmp;
 use super::timed::Words;
 use super::{Flipping, Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flips::{Advance, Draws, Pace, Watcher, open_csv};
+use crate::guest::session::Session;
+use crate::guest::session::hmp;
 use crate::interrupt;
 
 /// Save the guest, flip bits, observe, go back; again and again, and count what came of it.

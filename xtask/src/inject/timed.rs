@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use flipsim::schedule::{Intervals, Mission, UpsetRate, format_field_time, parse_field_time};
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
-use super::flips::Pace;
-use super::session::Session;
 use super::{Flipping, Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flips::Pace;
+use crate::guest::session::Session;
 
 /// Flip bits at drawn times.
 #[derive(clap::Args, Debug)]

@@ -11,11 +11,11 @@ use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
 
 use super::WholeArgs;
-use super::flips::{Advance, Draws, Pace, Watcher};
-use super::session::{GuestChoice, Session};
 use crate::campaign::new::{self, path_of};
 use crate::campaign::run as campaign_run;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flips::{Advance, Draws, Pace, Watcher};
+use crate::guest::session::{GuestChoice, Session};
 use crate::{boot, interrupt, paths, report};
 
 /// How often the workload is run while bits flip.

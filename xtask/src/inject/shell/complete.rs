@@ -7,7 +7,7 @@ use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
 use super::words;
-use crate::inject::session::Session;
+use crate::guest::session::Session;
 
 /// How many names are offered at once.
 const MOST: usize = 60;

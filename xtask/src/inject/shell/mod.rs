@@ -22,11 +22,11 @@ use flipsim::schedule::Intervals;
 use flipsim::target::Target;
 use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 
-use super::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, Watcher, open_csv, show};
-use super::session::{GuestChoice, Session, hmp};
 use super::timed::Words;
 use super::{Kind, ListWhat, RamPlace, range, snap};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, Watcher, open_csv, show};
+use crate::guest::session::{GuestChoice, Session, hmp};
 use crate::{interrupt, paths};
 
 use complete::Completion;

@@ -17,11 +17,12 @@ use flipsim::trial::{Names, Restore};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
+use super::spec::GuestSpec;
+use super::template::clones_dir;
 use crate::boot::GuestArgs;
 use crate::exit::{Code, exit_error};
-use crate::guest::GuestSpec;
-use crate::interrupt::{self, Interrupted};
-use crate::template::clones_dir;
+use crate::interrupt;
+use crate::interrupt::Interrupted;
 use crate::{paths, progress};
 
 /// How long a guest may take to its quiescent point on the host's clock.
@@ -80,7 +81,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         return Err(exit_error(Code::Usage, "--window 0: a run has some length"));
     }
     let args = guest.args()?;
-    let template = crate::template::ensure(&args, BOOT_LIMIT)?;
+    let template = crate::guest::template::ensure(&args, BOOT_LIMIT)?;
     let window = match (guest.window, args.spec.workload.as_deref()) {
         (Some(length), _) => Window::Time(length),
         (None, Some("none") | None) if args.spec.done.is_none() => {

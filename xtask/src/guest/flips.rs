@@ -19,10 +19,11 @@ use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
-use super::Flipping;
 use super::session::Session;
-use crate::boot::{self, Answer};
+use crate::boot;
+use crate::boot::Answer;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::inject::Flipping;
 use crate::{interrupt, paths};
 
 /// When the faults strike.

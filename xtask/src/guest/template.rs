@@ -12,7 +12,8 @@ use flipsim::template::{MakeOptions, Template, TemplateError};
 
 use crate::boot::GuestArgs;
 use crate::exit::{Code, exit_error};
-use crate::interrupt::{self, Interrupted};
+use crate::interrupt;
+use crate::interrupt::Interrupted;
 use crate::lab::cache;
 use crate::lab::cache::Cache;
 use crate::paths;

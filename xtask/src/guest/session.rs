@@ -19,10 +19,11 @@ use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::{Target, TargetError};
 use flipsim::units::GuestPhys;
 
-use super::{Kind, RamPlace};
-use crate::boot::{self, ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
+use super::spec::GuestSpec;
+use crate::boot;
+use crate::boot::{ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::GuestSpec;
+use crate::inject::{Kind, RamPlace};
 use crate::interrupt;
 
 /// Which guest.
@@ -408,7 +409,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
     if let Some(tag) = &left.snapshot {
         // It may have been killed before there was one.
         let snapshots = target.monitor("info snapshots").exit_with(Code::GuestLost)?;
-        super::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
+        crate::inject::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())

@@ -152,7 +152,7 @@ mod text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
-    use super::{VirtualNs, parse_size, parse_virtual};
+    use crate::guest::spec::{VirtualNs, parse_size, parse_virtual};
 
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,0 +1,9 @@
+//! Guests: from flags to one that runs, to its template and golden run, and to a hold of it that flips its bits.
+//!
+//! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
+
+pub mod flips;
+pub mod golden;
+pub mod session;
+pub mod spec;
+pub mod template;

@@ -27,24 +27,14 @@ macro_rules! eprint {
     };
 }
 
-mod bench;
-mod boot;
-mod campaign;
-mod check;
-mod determinism;
-mod doctor;
+mod commands;
 mod exit;
-mod greet;
 mod guest;
 mod host;
-mod image;
-mod inject;
 mod interrupt;
 mod lab;
 mod paths;
 mod progress;
-mod report;
-mod setup;
 mod source;
 
 use std::path::PathBuf;
@@ -53,6 +43,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
+use commands::{bench, boot, campaign, doctor, greet, image, inject, report, setup, tidy};
 use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
@@ -87,9 +78,9 @@ enum Command {
     Campaign(campaign::Args),
     Report(report::Args),
     Bench(bench::Args),
-    Test(check::TestArgs),
-    Tidy(check::TidyArgs),
-    Ci(check::CiArgs),
+    Test(tidy::TestArgs),
+    Tidy(tidy::TidyArgs),
+    Ci(tidy::CiArgs),
     /// The parent of a headless guest; only `boot` starts it
     #[command(hide = true)]
     GuestWatch {
@@ -151,9 +142,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Campaign(args) => campaign::run(args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Bench(args) => bench::run(args)?,
-        Command::Test(args) => check::test(&args)?,
-        Command::Tidy(_) => check::tidy()?,
-        Command::Ci(args) => check::ci(&args)?,
+        Command::Test(args) => tidy::test(&args)?,
+        Command::Tidy(_) => tidy::tidy()?,
+        Command::Ci(args) => tidy::ci(&args)?,
         Command::GuestWatch { folder } => boot::watch_guest(&folder)?,
         Command::ProbeKvm => kvm::probe()?,
     }

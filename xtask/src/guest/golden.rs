@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::GuestSpec;
 use super::template::clones_dir;
-use crate::boot::GuestArgs;
+use crate::commands::boot::command::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
 use crate::interrupt::Interrupted;

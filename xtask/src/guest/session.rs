@@ -20,10 +20,10 @@ use flipsim::target::{Target, TargetError};
 use flipsim::units::GuestPhys;
 
 use super::spec::GuestSpec;
-use crate::boot;
-use crate::boot::{ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
+use crate::commands::boot::command;
+use crate::commands::boot::command::{ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
+use crate::commands::inject::command::{Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::inject::{Kind, RamPlace};
 use crate::interrupt;
 
 /// Which guest.
@@ -102,7 +102,7 @@ impl GuestChoice {
         let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,
-            None if boot::can_be_exact(arch)? => ClockArg::Exact,
+            None if command::can_be_exact(arch)? => ClockArg::Exact,
             None => {
                 eprintln!(
                     "warning: this QEMU lacks the lab's patches, so times are kept by the host's clock: approximate"
@@ -117,7 +117,7 @@ impl GuestChoice {
             no_share: clock == ClockArg::Exact,
             ..GuestArgs::default()
         };
-        boot::start_headless(&args, Duration::from_secs(120), false)
+        command::start_headless(&args, Duration::from_secs(120), false)
     }
 }
 
@@ -409,7 +409,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
     if let Some(tag) = &left.snapshot {
         // It may have been killed before there was one.
         let snapshots = target.monitor("info snapshots").exit_with(Code::GuestLost)?;
-        crate::inject::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
+        crate::commands::inject::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())

@@ -1,0 +1,17 @@
+//! `cargo xtask campaign`: trials, and their results.
+//!
+//! Invariant: **what an outcome is, `flipsim` decides.**
+
+pub mod classify;
+pub mod command;
+pub mod diff;
+pub mod new;
+pub mod replay;
+pub mod run;
+pub mod show;
+pub mod spaces;
+pub mod stats;
+pub mod status;
+pub mod trial;
+
+pub use command::{Args, run};

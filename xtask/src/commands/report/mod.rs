@@ -1,0 +1,8 @@
+//! `cargo xtask report`: what a campaign says, at the terminal, as a page, as CSV and JSON.
+//!
+//! Invariant: **this command reads.** It changes no campaign.
+
+pub mod command;
+pub mod compare;
+
+pub use command::{Args, run};

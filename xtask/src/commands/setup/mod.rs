@@ -1,0 +1,10 @@
+//! `cargo xtask setup`: QEMU, kernel and image, built where missing and left alone where up to date.
+//!
+//! Invariant: **a step that was interrupted leaves nothing that looks finished**.
+
+pub mod command;
+pub mod image;
+pub mod kernel;
+pub mod qemu;
+
+pub use command::{Args, ensure, run};

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::kconfig;
 use anyhow::{Context, Result, bail};
-use flipsim::kconfig;
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::kconfig::{self, Config, Dependencies, Dropped, Fragment};
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::kconfig::{self, Config, Dependencies, Dropped, Fragment};
 use xshell::{Shell, cmd};
 
 use super::command::{Chosen, Lane, Step, compiler_id_or_missing};

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod image;
+pub mod kconfig;
 pub mod kernel;
 pub mod qemu;
 

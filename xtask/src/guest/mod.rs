@@ -4,6 +4,7 @@
 
 pub mod flips;
 pub mod golden;
+pub mod image;
 pub mod session;
 pub mod spec;
 pub mod template;

@@ -13,7 +13,7 @@ use flipsim::arch::Arch;
 
 use super::proc;
 use super::proc::Runner;
-use crate::commands::setup::command::Step;
+use crate::lab::step::Step;
 
 /// One thing that a step needs.
 #[derive(Debug, Clone)]

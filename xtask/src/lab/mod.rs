@@ -3,6 +3,9 @@
 //! Invariant: **nothing here starts a program or asks the network**; it reads and writes files.
 
 pub mod cache;
+pub mod capabilities;
 pub mod config;
 pub mod digest;
 pub mod in_use;
+pub mod recipe;
+pub mod step;

@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
     let workloads: Vec<Option<String>> = match &guest.workload {
         Some(names) => names.split(',').map(|name| Some(name.trim().to_owned())).collect(),
         None if guest.speaks_as_ours() && guest.image.is_none() => {
-            let known = crate::commands::setup::image::workload_names(&paths::workspace_root()?)?;
+            let known = crate::lab::recipe::workload_names(&paths::workspace_root()?)?;
             known.into_iter().map(Some).collect()
         }
         None => vec![None],

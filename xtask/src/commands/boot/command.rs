@@ -33,12 +33,12 @@ use flipsim::target::Target;
 use flipsim::template::{BaseImage, TemplatePlan};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_duration, parse_size};
 
-use crate::commands::setup::qemu::{FIXED, STOP_AT};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::spec::GuestSpec;
 use crate::host::proc;
 use crate::interrupt;
 use crate::interrupt::Interrupted;
+use crate::lab::capabilities::{FIXED, STOP_AT};
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::paths;
@@ -424,7 +424,7 @@ fn is_exact(abilities: &[String]) -> bool {
 
 /// Refuses a workload that the lab's own image does not have.
 pub fn check_workload(name: &str) -> Result<()> {
-    let known = crate::commands::setup::image::workload_names(&paths::workspace_root()?)?;
+    let known = crate::lab::recipe::workload_names(&paths::workspace_root()?)?;
     if name == "none" || known.iter().any(|workload| workload == name) {
         return Ok(());
     }

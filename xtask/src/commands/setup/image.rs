@@ -12,17 +12,18 @@ use std::process::Command;
 
 use super::kconfig;
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::command::{Chosen, Lane, Step, compiler_id_or_missing};
-use super::kernel::{not_taken, read_fragments};
+use super::fragments::{not_taken, read_fragments};
+use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::host::{needs, proc};
 use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use;
 use crate::lab::in_use::{Lab, Origin};
+use crate::lab::recipe::{Busybox, Directory, FileSystem, Program, Recipe, read_recipe};
+use crate::lab::step::Step;
 use crate::progress;
 use crate::source::tree;
 use crate::source::tree::Want;
@@ -34,90 +35,6 @@ const RECIPE: u32 = 1;
 const SPACE: u64 = 1 << 30;
 
 const WAYS_OUT: &str = "a route to one of them";
-
-/// The version of `recipe.toml` that is understood.
-const RECIPE_FORMAT: u32 = 1;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Recipe {
-    version: u32,
-    image: FileSystem,
-    busybox: Busybox,
-    workload_program: Program,
-    #[serde(default)]
-    directory: Vec<Directory>,
-    #[serde(default)]
-    file: Vec<PlainFile>,
-    #[serde(default)]
-    workload: Vec<Workload>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct FileSystem {
-    size: String,
-    label: String,
-    uuid: String,
-    hash_seed: String,
-    timestamp: u32,
-    block_size: u32,
-    mke2fs_config: PathBuf,
-    extended_options: Vec<String>,
-    reserved_percent: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Busybox {
-    config: PathBuf,
-    destination: String,
-    mode: u32,
-    applet_directory: String,
-    applets: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Program {
-    sources: Vec<PathBuf>,
-    #[expect(dead_code, reason = "read by the test that every file of the recipe exists")]
-    headers: Vec<PathBuf>,
-    flags: Vec<String>,
-    destination: String,
-    mode: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Directory {
-    path: String,
-    mode: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PlainFile {
-    source: PathBuf,
-    destination: String,
-    mode: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Workload {
-    name: String,
-    #[expect(dead_code, reason = "for those who judge a run, not for those who build")]
-    digest: String,
-    #[expect(dead_code, reason = "for those who list workloads")]
-    about: String,
-}
-
-/// The workloads of the lab's own image.
-pub fn workload_names(root: &Path) -> Result<Vec<String>> {
-    let recipe = read_recipe(&root.join("images/recipe.toml"))?;
-    Ok(recipe.workload.into_iter().map(|workload| workload.name).collect())
-}
 
 /// Whether something is to be built.
 pub fn needs_build(lane: &Lane<'_>, chosen: &Chosen) -> Result<bool> {
@@ -172,16 +89,6 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     })
 }
 
-fn read_recipe(path: &Path) -> Result<Recipe> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let recipe: Recipe =
-        toml::from_str(&text).with_context(|| format!("{} is not a valid recipe", path.display()))?;
-    if recipe.version != RECIPE_FORMAT {
-        bail!("{} has version {}, and {RECIPE_FORMAT} is understood", path.display(), recipe.version);
-    }
-    Ok(recipe)
-}
-
 fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -> Result<Option<Product>> {
     let want = Want {
         name: "busybox",
@@ -216,7 +123,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         lane.runner.note("copy the image into the cache");
         return Ok(None);
     }
-    crate::commands::image::convert(&lane.runner, &img, &raw, &qcow2, true)?;
+    crate::guest::image::convert(&lane.runner, &img, &raw, &qcow2, true)?;
     let made_from = MadeFrom {
         source: tree.record.clone(),
         flags: recipe.workload_program.flags.clone(),

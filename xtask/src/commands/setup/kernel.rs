@@ -10,18 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::kconfig::{self, Config, Dependencies, Dropped, Fragment};
+use super::kconfig::{self, Config, Dependencies, Fragment};
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use xshell::{Shell, cmd};
 
-use super::command::{Chosen, Lane, Step, compiler_id_or_missing};
+use super::fragments::{not_taken, read, read_fragments};
+use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
 use crate::lab::in_use::{Kernel, Lab, Origin};
+use crate::lab::step::Step;
 use crate::progress;
 use crate::source::tree;
 use crate::source::tree::Want;
@@ -124,7 +126,7 @@ fn make_flags(lane: &Lane<'_>, llvm: bool) -> Vec<String> {
     flags
 }
 
-fn fragments(lane: &Lane<'_>, names: &[&str]) -> Result<Vec<PathBuf>> {
+pub(super) fn fragments(lane: &Lane<'_>, names: &[&str]) -> Result<Vec<PathBuf>> {
     let folder = lane.root.join("kernel-config");
     let mut paths = Vec::new();
     for name in names {
@@ -337,32 +339,6 @@ fn check(tree: &Path, arch: Arch, config: &Path, fragments: &[PathBuf]) -> Resul
     }
     Dependencies::read(tree, arch.kernel_arch).explain(&mut dropped, &settled);
     bail!(not_taken("this kernel", &dropped, config))
-}
-
-/// Reads config fragments; a line that is none is an error.
-pub fn read_fragments(paths: &[PathBuf]) -> Result<Vec<Fragment>> {
-    let mut fragments = Vec::new();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        fragments.push(Fragment::parse(&name, &read(path)?)?);
-    }
-    Ok(fragments)
-}
-
-/// The message for options that a source has not taken.
-pub fn not_taken(whose: &str, dropped: &[Dropped], config: &Path) -> String {
-    let lines: Vec<String> = dropped.iter().map(|dropped| format!("  {dropped}\n")).collect();
-    let count = dropped.len();
-    let options = if count == 1 { "option" } else { "options" };
-    format!(
-        "{whose} has not taken {count} {options}:\n{}They are missing from {}",
-        lines.concat(),
-        config.display()
-    )
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// `--config-only`: merges the options that a guest of the lab needs into a tree of the user's.

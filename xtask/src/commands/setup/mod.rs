@@ -3,9 +3,13 @@
 //! Invariant: **a step that was interrupted leaves nothing that looks finished**.
 
 pub mod command;
+pub mod fragments;
 pub mod image;
 pub mod kconfig;
 pub mod kernel;
+pub mod lane;
+pub mod probe;
 pub mod qemu;
 
-pub use command::{Args, ensure, run};
+pub use command::{ensure, run};
+pub use lane::Args;

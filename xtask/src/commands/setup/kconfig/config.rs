@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-
 /// The value of a symbol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {

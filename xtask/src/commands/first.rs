@@ -10,13 +10,13 @@ use flipsim::arch::Arch;
 use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
 
-use super::boot::command::check_workload;
 use super::campaign::new;
 use super::campaign::new::path_of;
 use super::campaign::run as campaign_run;
 use super::inject::command::WholeArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::flips::{Advance, Draws, Pace, Watcher};
+use crate::guest::plan::check_workload;
 use crate::guest::session::{GuestChoice, Session};
 use crate::{interrupt, paths};
 

@@ -7,7 +7,7 @@ use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 use flipsim::machine::run::RunDir;
 
-use super::boot::command;
+use crate::guest::{headless, plan};
 use crate::lab::config;
 use crate::lab::in_use::Lab;
 use crate::paths;
@@ -55,9 +55,9 @@ fn lab(arch: Arch) -> Result<String, String> {
 }
 
 fn guests() -> Result<Vec<String>> {
-    let all = RunDir::list(&command::runs_dir()?)?;
+    let all = RunDir::list(&plan::runs_dir()?)?;
     let running = all.into_iter().filter(|(_, record)| record.process.is_some_and(|it| it.is_alive()));
-    Ok(running.map(|(run, record)| format!("{} ({})", record.name, command::state_of(&run))).collect())
+    Ok(running.map(|(run, record)| format!("{} ({})", record.name, headless::state_of(&run))).collect())
 }
 
 fn campaigns() -> Result<(usize, Option<Campaign>)> {

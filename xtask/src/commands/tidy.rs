@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
-use super::boot::command::GuestArgs;
+use crate::guest::plan::GuestArgs;
 use crate::guest::spec::GuestSpec;
 use crate::paths;
 

@@ -19,9 +19,9 @@ use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
+use super::console;
+use super::console::Answer;
 use super::session::Session;
-use crate::commands::boot::command;
-use crate::commands::boot::command::Answer;
 use crate::commands::inject::command::Flipping;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::{interrupt, paths};
@@ -289,7 +289,7 @@ impl Session {
             std::thread::sleep(Duration::from_millis(10));
         }
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
-            .then(|| command::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
+            .then(|| console::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
         // Asked for the status anew: a panic may have come with the answer. The monitor serves one client
         // at a time, and that is still ours.
         if let Some(qmp) = self.target.qmp().filter(|_| alone) {

@@ -17,9 +17,9 @@ use flipsim::trial::{Names, Restore};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
+use super::plan::GuestArgs;
 use super::spec::GuestSpec;
 use super::template::clones_dir;
-use crate::commands::boot::command::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
 use crate::interrupt::Interrupted;

@@ -2,9 +2,12 @@
 //!
 //! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
 
+pub mod console;
 pub mod flips;
 pub mod golden;
+pub mod headless;
 pub mod image;
+pub mod plan;
 pub mod session;
 pub mod spec;
 pub mod template;

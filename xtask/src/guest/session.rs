@@ -19,9 +19,10 @@ use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::{Target, TargetError};
 use flipsim::units::GuestPhys;
 
+use super::headless::HeadlessGuest;
+use super::plan::{ClockArg, GuestArgs, run_error, runs_dir};
 use super::spec::GuestSpec;
-use crate::commands::boot::command;
-use crate::commands::boot::command::{ClockArg, GuestArgs, HeadlessGuest, run_error, runs_dir};
+use super::{headless, plan};
 use crate::commands::inject::command::{Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
@@ -102,7 +103,7 @@ impl GuestChoice {
         let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,
-            None if command::can_be_exact(arch)? => ClockArg::Exact,
+            None if plan::can_be_exact(arch)? => ClockArg::Exact,
             None => {
                 eprintln!(
                     "warning: this QEMU lacks the lab's patches, so times are kept by the host's clock: approximate"
@@ -117,7 +118,7 @@ impl GuestChoice {
             no_share: clock == ClockArg::Exact,
             ..GuestArgs::default()
         };
-        command::start_headless(&args, Duration::from_secs(120), false)
+        headless::start_headless(&args, Duration::from_secs(120), false)
     }
 }
 

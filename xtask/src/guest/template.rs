@@ -10,7 +10,7 @@ use flipsim::clone::CloneOptions;
 use flipsim::machine::boot::BootError;
 use flipsim::template::{MakeOptions, Template, TemplateError};
 
-use crate::commands::boot::command::GuestArgs;
+use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
 use crate::interrupt::Interrupted;

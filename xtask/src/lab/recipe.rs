@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-
 /// The version of `recipe.toml` that is understood.
 const RECIPE_FORMAT: u32 = 1;
 

@@ -4,7 +4,6 @@
 
 use clap::ValueEnum;
 
-
 /// A step of setup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Step {

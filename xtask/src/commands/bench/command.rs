@@ -15,9 +15,10 @@ use serde::Serialize;
 use super::original::Subject;
 use super::table::{Measured, Summary, markdown};
 use super::{campaign, ours, trials};
-use crate::commands::boot::command;
-use crate::commands::boot::command::{ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::headless;
+use crate::guest::headless::HeadlessGuest;
+use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::interrupt::Interrupted;
 use crate::lab::in_use::Lab;
@@ -175,7 +176,7 @@ pub fn run(args: Args) -> Result<()> {
             no_share: true,
             ..GuestArgs::default()
         };
-        let guest = command::start_headless(&guest_args, Duration::from_secs(120), false)?;
+        let guest = headless::start_headless(&guest_args, Duration::from_secs(120), false)?;
         let measured = measure(&guest, parts, &options);
         guests.push(BenchGuest {
             arch: arch.name,

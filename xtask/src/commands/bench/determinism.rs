@@ -21,10 +21,11 @@ use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_duration, pars
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::commands::boot::command;
-use crate::commands::boot::command::{ClockArg, GuestArgs, HeadlessGuest};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::headless::HeadlessGuest;
+use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
+use crate::guest::{headless, plan};
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     // Before the first is measured, not when its turn comes.
     for name in workloads.iter().flatten().filter(|_| guest.image.is_none()) {
-        command::check_workload(name)?;
+        plan::check_workload(name)?;
     }
     let _load = args.load.then(Load::start);
     let mut rows = Vec::new();
@@ -204,7 +205,7 @@ impl Subject {
             no_share: true,
             ..GuestArgs::default()
         };
-        let guest = command::start_headless(&guest_args, args.timeout, false)?;
+        let guest = headless::start_headless(&guest_args, args.timeout, false)?;
         let gdb = guest.run.gdb(&guest.record)?;
         let mut target = LiveTarget::attach(&gdb, Some(&guest.run.qmp()), Timeouts::default())?;
         target.interrupt_by(interrupt::raised);

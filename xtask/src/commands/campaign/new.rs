@@ -157,11 +157,7 @@ pub fn run(args: &Args) -> Result<()> {
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {
             let template = &prepared.template;
-            crate::commands::boot::command::lacks(
-                template.iomem().is_some(),
-                qmp,
-                &template.info().plan.spec.arch,
-            )?
+            crate::guest::headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
         }
         None => Vec::new(),
     };

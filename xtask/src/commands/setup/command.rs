@@ -3,7 +3,6 @@
 //! Invariants: what is up to date costs no network and no compiler; **a step that was interrupted
 //! leaves nothing that looks finished**; a dry run changes nothing.
 
-
 use anyhow::{Result, bail};
 use flipsim::arch::Arch;
 

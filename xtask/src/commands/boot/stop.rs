@@ -1,0 +1,33 @@
+//! `boot stop`: stops guests by name, or all.
+//!
+//! Invariant: **their logs and records stay.**
+
+use std::io::Write;
+
+use anyhow::Result;
+use flipsim::machine::run::{RunDir, RunRecord};
+
+use crate::guest::headless::stop_run;
+use crate::guest::plan::{run_error, runs_dir};
+use crate::paths;
+
+pub fn stop(names: &[String], all: bool) -> Result<()> {
+    let runs = runs_dir()?;
+    let targets: Vec<(RunDir, RunRecord)> = if all {
+        let running = RunDir::list(&runs)?.into_iter();
+        running.filter(|(_, record)| record.process.is_some_and(|p| p.is_alive())).collect()
+    } else if names.is_empty() {
+        vec![RunDir::find_running(&runs, None).map_err(run_error)?]
+    } else {
+        let find = |name: &String| RunDir::find_running(&runs, Some(name)).map_err(run_error);
+        names.iter().map(find).collect::<Result<_>>()?
+    };
+    for (run, record) in &targets {
+        stop_run(run, record)?;
+        outln!("stopped guest {}; its logs are in {}", record.name, paths::show(run.path()));
+    }
+    if targets.is_empty() {
+        outln!("no guest is running");
+    }
+    Ok(())
+}

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use commands::{bench, boot, campaign, doctor, greet, image, inject, report, setup, tidy};
+use commands::{bench, boot, campaign, doctor, first, greet, image, inject, report, setup, tidy};
 use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
@@ -138,7 +138,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Setup(args) => setup::run(&args)?,
         Command::Image(args) => image::run(&args)?,
         Command::Boot(args) => boot::run(*args)?,
-        Command::Inject(args) => inject::run(*args)?,
+        Command::Inject(args) => inject::run(*args, first::run)?,
         Command::Campaign(args) => campaign::run(args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Bench(args) => bench::run(args)?,

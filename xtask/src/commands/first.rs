@@ -11,13 +11,15 @@ use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
 
 use super::campaign::new;
-use super::campaign::new::path_of;
 use super::campaign::run as campaign_run;
-use super::inject::command::WholeArgs;
+use super::inject::args::WholeArgs;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flips::{Advance, Draws, Pace, Watcher};
+use crate::guest::choice::GuestChoice;
+use crate::guest::flips::{Advance, Draws, Pace};
 use crate::guest::plan::check_workload;
-use crate::guest::session::{GuestChoice, Session};
+use crate::guest::session::Session;
+use crate::guest::watcher::Watcher;
+use crate::lab::campaigns::files::path_of;
 use crate::{interrupt, paths};
 
 /// How often the workload is run while bits flip.
@@ -141,5 +143,5 @@ fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Resu
         }
     }
     step.done();
-    Ok(watcher.verdict(&done, WORKLOAD_WAIT))
+    Ok(watcher.verdict(&done.in_words(), WORKLOAD_WAIT))
 }

@@ -61,7 +61,7 @@ fn guests() -> Result<Vec<String>> {
 }
 
 fn campaigns() -> Result<(usize, Option<Campaign>)> {
-    let files = crate::commands::campaign::command::files_in(&paths::lab_dir()?.join("campaigns"));
+    let files = crate::lab::campaigns::files::files_in(&paths::lab_dir()?.join("campaigns"));
     let last = files.last().and_then(|path| {
         let status = Store::open_readonly(path).ok()?.status().ok()?;
         let name = path.file_stem()?.to_str()?.to_owned();

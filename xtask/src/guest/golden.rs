@@ -8,21 +8,21 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use flipsim::causes::{Cause, usual_causes};
 use flipsim::clone::CloneDisk;
-use flipsim::golden::{FORMAT, Golden, GoldenOptions, RunError, Runner, Window};
+use flipsim::fault::{FlipError, FlippableRegister, probe_registers};
+use flipsim::golden::{FORMAT, Golden, GoldenOptions, Runner, Window};
 use flipsim::memory::MemoryMap;
 use flipsim::symbols::{SymbolMap, Symbols};
-use flipsim::target::TargetError;
-use flipsim::template::{Template, TemplateError};
+use flipsim::template::Template;
 use flipsim::trial::{Names, Restore};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
+use super::errors::run_error;
 use super::plan::GuestArgs;
 use super::spec::GuestSpec;
 use super::template::clones_dir;
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
-use crate::interrupt::Interrupted;
 use crate::{paths, progress};
 
 /// How long a guest may take to its quiescent point on the host's clock.
@@ -213,29 +213,9 @@ impl GuestNames {
     }
 }
 
-/// An error of a run, with its exit code.
-pub fn run_error(error: RunError) -> anyhow::Error {
-    match error {
-        RunError::Target(TargetError::Interrupted) => Interrupted.into(),
-        RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
-        RunError::Template(error) if is_disk_full(&error) => {
-            anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
-        }
-        other => exit_error(Code::GuestLost, other.to_string()),
-    }
-}
-
-fn is_disk_full(error: &TemplateError) -> bool {
-    // It may be in the last words of a QEMU that found no room for its sockets.
-    let text = error.to_string();
-    ["No space left on device", "quota exceeded"].iter().any(|words| text.contains(words))
-}
-
-/// Whether it was ours, and another try may do.
-pub fn is_infra(error: &RunError) -> bool {
-    match error {
-        RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
-        RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
-        RunError::NoEnd(_) | RunError::Ended { .. } | RunError::NotRestored(_) => false,
-    }
+/// Every register that takes a flip.
+pub fn registers(prepared: &Prepared, runner: &mut Runner) -> Result<Vec<FlippableRegister>> {
+    let arch = prepared.template.info().plan.spec.arch;
+    let nothing_noted = |_: &[(String, Vec<u8>)]| -> Result<(), FlipError> { Ok(()) };
+    Ok(probe_registers(runner.guest.target(), &arch, |_| true, nothing_noted)?)
 }

@@ -2,12 +2,19 @@
 //!
 //! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
 
+pub mod choice;
 pub mod console;
+pub mod errors;
+pub mod flags;
 pub mod flips;
 pub mod golden;
 pub mod headless;
 pub mod image;
 pub mod plan;
+pub mod prepared;
 pub mod session;
+pub mod snapshot;
 pub mod spec;
 pub mod template;
+pub mod watcher;
+pub mod workers;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::machine::boot::{BOOT_REST, LONG_BOOT_REST};
 use flipsim::machine::process;
-use flipsim::machine::run::{FORMAT, RunDir, RunError, RunRecord, Starting};
+use flipsim::machine::run::{FORMAT, RunDir, RunRecord, Starting};
 use flipsim::machine::signals::Signals;
 use flipsim::machine::spec::{
     Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, kernel_command_line,
@@ -18,6 +18,7 @@ use flipsim::net::Endpoint;
 use flipsim::template::{BaseImage, TemplatePlan};
 use flipsim::units::{format_size, parse_size};
 
+use super::errors::lookup_error;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::capabilities::{FIXED, is_exact};
@@ -388,7 +389,7 @@ fn check_port_free(port: u16) -> Result<()> {
 impl Planned {
     /// Makes the guest's folder with everything in it that QEMU needs.
     pub fn prepare(mut self, name: Option<&str>) -> Result<(RunDir, MachineSpec, RunRecord, Starting)> {
-        let (run, starting) = RunDir::create(&runs_dir()?, name).map_err(run_error)?;
+        let (run, starting) = RunDir::create(&runs_dir()?, name).map_err(lookup_error)?;
         self.record.name = run.name();
         if self.spec.share.is_none() && !self.no_share {
             let share = run.file("share");
@@ -406,14 +407,4 @@ impl Planned {
         run.save(&self.record)?;
         Ok((run, self.spec, self.record, starting))
     }
-}
-
-/// Errors about guests that are asked for and not there get the exit code for that.
-pub fn run_error(error: RunError) -> anyhow::Error {
-    let code = match error {
-        RunError::Unknown { .. } | RunError::None => Code::Missing,
-        RunError::Several(_) | RunError::Taken(_) | RunError::BadName(_) | RunError::Held(_) => Code::Usage,
-        _ => return error.into(),
-    };
-    exit_error(code, error.to_string())
 }

@@ -3,7 +3,6 @@
 //! Invariant: a guest is left as it was found, whatever ends the command; a fresh one is stopped.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
@@ -13,114 +12,19 @@ use flipsim::fault::{
 use flipsim::live::{AttachError, LiveTarget};
 use flipsim::machine::run::{Hold, HoldNote, RunDir, RunRecord};
 use flipsim::memory::{MemoryMap, PhysRange, RangeSet};
-use flipsim::net::{Endpoint, Timeouts};
+use flipsim::net::Timeouts;
 use flipsim::record::Timing;
 use flipsim::symbols::{SymbolMap, Symbols};
 use flipsim::target::{Target, TargetError};
 use flipsim::units::GuestPhys;
 
+use super::choice::GuestChoice;
+use super::errors::lookup_error;
+use super::flags::{Kind, RamPlace};
 use super::headless::HeadlessGuest;
-use super::plan::{ClockArg, GuestArgs, run_error, runs_dir};
-use super::spec::GuestSpec;
-use super::{headless, plan};
-use crate::commands::inject::command::{Kind, RamPlace};
+use super::plan::runs_dir;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
-
-/// Which guest.
-#[derive(clap::Args, Debug, Clone, Default)]
-pub struct GuestChoice {
-    /// The guest's name; not needed when only one runs
-    #[arg(long, value_name = "NAME", conflicts_with = "socket")]
-    guest: Option<String>,
-    /// Boot a guest for this command alone, and stop it at the end: the same line then does the same again
-    #[arg(long, conflicts_with_all = ["guest", "socket"])]
-    fresh: bool,
-    /// What the fresh guest's clock follows [default: exact, where this QEMU has the lab's patches]
-    #[arg(long, value_enum, requires = "fresh")]
-    clock: Option<ClockArg>,
-    /// The gdb stub of a guest that was not started by `boot`: a socket's path, or tcp:HOST:PORT
-    #[arg(long, value_name = "ENDPOINT")]
-    socket: Option<Endpoint>,
-    /// The QMP monitor of that guest
-    #[arg(long, value_name = "ENDPOINT", requires = "socket")]
-    qmp: Option<Endpoint>,
-    /// A file with that guest's /proc/iomem, for regions and symbols
-    #[arg(long, value_name = "FILE", requires = "socket")]
-    iomem: Option<PathBuf>,
-    /// What the fresh guest is made of; of the one with the socket, its architecture and symbols
-    #[command(flatten)]
-    spec: GuestSpec,
-}
-
-impl GuestChoice {
-    /// A guest of this command's own, which runs this workload.
-    #[must_use]
-    pub fn fresh(arch: Arch, workload: &str, append: String) -> GuestChoice {
-        GuestChoice {
-            fresh: true,
-            spec: GuestSpec {
-                arch: Some(arch),
-                workload: Some(workload.to_owned()),
-                append,
-                ..GuestSpec::default()
-            },
-            ..GuestChoice::default()
-        }
-    }
-
-    /// The guest of this name.
-    #[must_use]
-    pub fn named(name: &str) -> GuestChoice {
-        GuestChoice { guest: Some(name.to_owned()), ..GuestChoice::default() }
-    }
-
-    /// What only a fresh guest can be made of is no word for another one.
-    fn check(&self) -> Result<()> {
-        let named = match self.socket {
-            Some(_) => {
-                GuestSpec { arch: self.spec.arch, vmlinux: self.spec.vmlinux.clone(), ..GuestSpec::default() }
-            }
-            None => GuestSpec::default(),
-        };
-        if self.fresh || self.spec == named {
-            return Ok(());
-        }
-        let words = serde_json::to_value(&self.spec)?;
-        let words: Vec<String> =
-            words.as_object().into_iter().flatten().map(|(word, _)| format!("--{word}")).collect();
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "{}: this guest is there already, and is what it is made of; add --fresh to boot one for this command",
-                words.join(", ")
-            )
-        ))
-    }
-
-    fn boot(&self) -> Result<HeadlessGuest> {
-        let spec = self.spec.clone().with_defaults()?;
-        let arch = spec.arch;
-        let clock = match self.clock {
-            Some(clock) => clock,
-            None if plan::can_be_exact(arch)? => ClockArg::Exact,
-            None => {
-                eprintln!(
-                    "warning: this QEMU lacks the lab's patches, so times are kept by the host's clock: approximate"
-                );
-                ClockArg::Real
-            }
-        };
-        let args = GuestArgs {
-            spec,
-            clock,
-            // A folder of the host's would bring the host's time into the guest's boot.
-            no_share: clock == ClockArg::Exact,
-            ..GuestArgs::default()
-        };
-        headless::start_headless(&args, Duration::from_secs(120), false)
-    }
-}
 
 /// A guest that this command has hold of.
 pub struct Session {
@@ -176,7 +80,9 @@ impl Session {
             None => {
                 let (run, record) = match &fresh {
                     Some(guest) => (RunDir::at(guest.run.path()), guest.record.clone()),
-                    None => RunDir::find_running(&runs_dir()?, choice.guest.as_deref()).map_err(run_error)?,
+                    None => {
+                        RunDir::find_running(&runs_dir()?, choice.guest.as_deref()).map_err(lookup_error)?
+                    }
                 };
                 let (gdb, qmp) = (run.gdb(&record)?, run.qmp());
                 (gdb, Some(qmp), run.iomem(), record.vmlinux.clone(), Some((run, record)))
@@ -187,7 +93,7 @@ impl Session {
             (None, Some(arch)) => arch,
             (None, None) => crate::lab::config::Config::load()?.guest.arch,
         };
-        let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(run_error)?;
+        let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(lookup_error)?;
         // A guest that has ended since can be put back where a command that was killed has left a snapshot.
         let left = hold.as_ref().and_then(Hold::left_behind);
         let attach = match left.is_some_and(|left| left.snapshot.is_some()) {
@@ -364,24 +270,6 @@ impl Session {
     }
 }
 
-/// A command of the human monitor that says nothing when it worked.
-pub fn hmp(target: &mut LiveTarget, line: &str) -> Result<()> {
-    let said = target.monitor(line).exit_with(Code::GuestLost)?;
-    let said = said.trim();
-    if said.is_empty() {
-        return Ok(());
-    }
-    if said.contains("mounted in the guest") {
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "the guest has a shared folder mounted, which cannot be saved; unmount it there (umount /mnt/shared) and try again. QEMU says: {said}"
-            )
-        ));
-    }
-    bail!(exit_error(Code::Usage, format!("`{line}`: {said}")))
-}
-
 /// Puts right what a killed command left: registers that it was probing, and whether the guest runs.
 fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
     let mut restored = 0;
@@ -410,7 +298,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
     if let Some(tag) = &left.snapshot {
         // It may have been killed before there was one.
         let snapshots = target.monitor("info snapshots").exit_with(Code::GuestLost)?;
-        crate::commands::inject::snap::restore(target, tag, snapshots.contains(tag.as_str()))?;
+        crate::guest::snapshot::restore(target, tag, snapshots.contains(tag.as_str()))?;
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())

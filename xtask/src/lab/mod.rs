@@ -3,9 +3,11 @@
 //! Invariant: **nothing here starts a program or asks the network**; it reads and writes files.
 
 pub mod cache;
+pub mod campaigns;
 pub mod capabilities;
 pub mod config;
 pub mod digest;
 pub mod in_use;
+pub mod patches;
 pub mod recipe;
 pub mod step;

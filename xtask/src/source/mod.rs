@@ -4,5 +4,6 @@
 
 mod apt;
 mod fetch;
+pub mod series;
 pub mod tree;
 mod unpack;

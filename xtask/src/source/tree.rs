@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use xshell::{Shell, cmd};
+use anyhow::{Context, Result, bail};
 
 use super::apt;
 use super::fetch;
 use super::fetch::{FetchError, Policy, Wanted};
+use super::series::apply_series;
 use super::unpack;
 use super::unpack::Limits;
 use crate::host::proc::Runner;
@@ -22,7 +22,7 @@ use crate::lab::cache;
 use crate::lab::cache::{Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
-use crate::progress::Step;
+use crate::lab::patches::series_digests;
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";
@@ -215,88 +215,6 @@ fn unpack_tree(
     }
     filled?;
     Ok(Tree { dir, record })
-}
-
-/// The patches that a `series` names, with the number of leading folders to strip.
-fn read_series(patches: &Path) -> Result<Vec<(String, String)>> {
-    let path = patches.join("series");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let mut series = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let Some(name) = words.next() else { continue };
-        let strip = words.next().unwrap_or("-p1");
-        let plain = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        if !plain || !strip.starts_with("-p") || words.next().is_some() {
-            bail!("{}, line {}: expected `NAME [-pN]`", path.display(), number + 1);
-        }
-        series.push((name.to_owned(), strip.to_owned()));
-    }
-    Ok(series)
-}
-
-/// The digests of a series and of its patches, by name.
-pub fn series_digests(patches: &Path) -> Result<BTreeMap<String, String>> {
-    let mut digests = BTreeMap::new();
-    let series = read_series(patches)?;
-    if !series.is_empty() {
-        digests.insert("patches/series".to_owned(), digest::of_file(&patches.join("series"))?);
-    }
-    for (name, _) in series {
-        let path = patches.join(&name);
-        if !path.is_file() {
-            bail!("{} names {name}, which is not there", patches.join("series").display());
-        }
-        digests.insert(format!("patches/{name}"), digest::of_file(&path)?);
-    }
-    Ok(digests)
-}
-
-/// Applies the patches of `patches/series` to the tree, in order. A folder without one has none.
-pub fn apply_series(runner: &Runner, human: &str, tree: &Path, patches: &Path) -> Result<()> {
-    let series = read_series(patches)?;
-    if series.is_empty() {
-        return Ok(());
-    }
-    let step = runner.step(|| Step::parts(format!("patching {human}"), series.len() as u64));
-    for (done, (name, strip)) in series.iter().enumerate() {
-        step.set(done as u64);
-        step.line(name);
-        let sh = Shell::new()?;
-        let patch = patches.join(name);
-        // --no-backup-if-mismatch: a patch that applies with an offset would leave a .orig file.
-        let command =
-            cmd!(sh, "patch {strip} --forward --batch --no-backup-if-mismatch -d {tree} -i {patch}");
-        runner
-            .run_quietly(&format!("applying {name}"), "patch.log", command.into())
-            .map_err(|error| explain_reject(error, name, human))?;
-    }
-    let count = series.len();
-    if runner.is_dry() {
-        drop(step);
-    } else {
-        step.done_with(&format!("{count} {}", if count == 1 { "patch" } else { "patches" }));
-    }
-    Ok(())
-}
-
-/// Puts the file that does not fit in front; patch's own output follows.
-fn explain_reject(error: anyhow::Error, patch: &str, human: &str) -> anyhow::Error {
-    if error.is::<Interrupted>() {
-        return error;
-    }
-    let text = format!("{error:#}");
-    let file = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("patching file "))
-        .next_back()
-        .unwrap_or("a file that is not there");
-    anyhow!("the patch {patch} does not fit this source of {human}: {file}\n{text}")
 }
 
 #[cfg(test)]

@@ -23,9 +23,10 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::determinism::Load;
-use crate::commands::campaign::run::{default_workers, prepared_of};
 use crate::guest::golden::{GuestNames, Prepared};
+use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
+use crate::guest::workers::default_workers;
 use crate::progress::Step;
 use crate::{interrupt, paths};
 

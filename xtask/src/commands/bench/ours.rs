@@ -17,8 +17,10 @@ use flipsim::units::VirtualNs;
 
 use super::command::{AUTO_FLIPS, Options, intervals};
 use super::table::Measured;
-use crate::guest::flips::{Draws, FAULTS, Pace, TIMES, Watcher};
-use crate::guest::session::{GuestChoice, Session};
+use crate::guest::choice::GuestChoice;
+use crate::guest::flips::{Draws, FAULTS, Pace, TIMES};
+use crate::guest::session::Session;
+use crate::guest::watcher::Watcher;
 use crate::host::proc;
 use crate::interrupt;
 

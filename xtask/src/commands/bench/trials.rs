@@ -18,9 +18,10 @@ use serde::Serialize;
 
 use super::determinism::Load;
 use super::table::Quantiles;
-use crate::commands::campaign::spaces::registers;
 use crate::exit::{Code, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, is_infra, length_of, prepare, run_error};
+use crate::guest::errors::{is_infra, run_error};
+use crate::guest::golden::registers;
+use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::interrupt;

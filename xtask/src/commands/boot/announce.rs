@@ -2,8 +2,6 @@
 //!
 //! Invariant: **every line is a command to copy, as it is.**
 
-use std::io::Write;
-
 use anyhow::Result;
 use flipsim::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET, HMP_SOCKET, QMP_SOCKET};
 use flipsim::net::Endpoint;

@@ -2,7 +2,6 @@
 //!
 //! Invariant: **it changes nothing.**
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //!
 //! Invariant: **a guest that somebody has hold of is left alone.**
 
-use std::io::Write;
-
 use anyhow::Result;
 use flipsim::machine::run::RunDir;
 use flipsim::units::format_size;

@@ -2,8 +2,6 @@
 //!
 //! Invariant: **a guest that runs, or that a command has hold of, keeps its folder.**
 
-use std::io::Write;
-
 use anyhow::{Context, Result};
 use flipsim::machine::run::RunDir;
 

@@ -2,13 +2,12 @@
 //!
 //! Invariant: **their logs and records stay.**
 
-use std::io::Write;
-
 use anyhow::Result;
 use flipsim::machine::run::{RunDir, RunRecord};
 
+use crate::guest::errors::lookup_error;
 use crate::guest::headless::stop_run;
-use crate::guest::plan::{run_error, runs_dir};
+use crate::guest::plan::runs_dir;
 use crate::paths;
 
 pub fn stop(names: &[String], all: bool) -> Result<()> {
@@ -17,9 +16,9 @@ pub fn stop(names: &[String], all: bool) -> Result<()> {
         let running = RunDir::list(&runs)?.into_iter();
         running.filter(|(_, record)| record.process.is_some_and(|p| p.is_alive())).collect()
     } else if names.is_empty() {
-        vec![RunDir::find_running(&runs, None).map_err(run_error)?]
+        vec![RunDir::find_running(&runs, None).map_err(lookup_error)?]
     } else {
-        let find = |name: &String| RunDir::find_running(&runs, Some(name)).map_err(run_error);
+        let find = |name: &String| RunDir::find_running(&runs, Some(name)).map_err(lookup_error);
         names.iter().map(find).collect::<Result<_>>()?
     };
     for (run, record) in &targets {

@@ -5,10 +5,11 @@
 pub mod classify;
 pub mod command;
 pub mod diff;
+pub mod export;
+pub mod merge;
 pub mod new;
 pub mod replay;
 pub mod run;
-pub mod show;
 pub mod spaces;
 pub mod stats;
 pub mod status;

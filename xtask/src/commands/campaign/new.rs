@@ -2,26 +2,27 @@
 //!
 //! Invariant: the plan is whole in the store before anything is carried out.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec, parse_pattern};
-use flipsim::campaign::store::golden_digest;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store, StoreError};
+use flipsim::campaign::{CampaignSpec, Plan, Store, StoreError};
 use flipsim::clone::CloneDisk;
 use flipsim::fault::{Pattern, random_seed};
 use flipsim::golden::{Runner, Window};
 use flipsim::stats::{Confidence, Share};
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
-use super::command::store_error;
 use super::spaces::spaces;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare, run_error};
+use crate::guest::errors::run_error;
+use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
+use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
+use crate::lab::campaigns::files::path_of;
+use crate::lab::campaigns::files::store_error;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.
@@ -78,63 +79,6 @@ enum SharingArg {
     Proportional,
     /// The same number each
     Equal,
-}
-
-/// Where campaigns are kept.
-pub fn path_of(name: &str) -> Result<PathBuf> {
-    if name.ends_with(".sqlite") {
-        return Ok(PathBuf::from(name));
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(plain) {
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "`{name}` is no campaign's name: letters, digits, - _ . only; or a file that ends in .sqlite"
-            )
-        ));
-    }
-    Ok(paths::lab_dir()?.join("campaigns").join(format!("{name}.sqlite")))
-}
-
-/// The guest as the specification keeps it.
-pub fn guest_of(spec: &CampaignSpec) -> Result<TrialGuest> {
-    let mut guest: TrialGuest = match &spec.guest {
-        serde_json::Value::Null => TrialGuest::default(),
-        value => serde_json::from_value(value.clone())
-            .context("the campaign's `guest` is not understood")
-            .exit_with(Code::Usage)?,
-    };
-    guest.window = match spec.window {
-        Window::Done => None,
-        Window::Time(length) => Some(length),
-    };
-    Ok(guest)
-}
-
-/// What a campaign's outcomes depend on, as it is now.
-pub fn manifest(prepared: &Prepared) -> Result<Manifest> {
-    let info = prepared.template.info();
-    let mut inputs: BTreeMap<String, String> =
-        info.inputs.iter().map(|(name, input)| (name.clone(), input.sha256.clone())).collect();
-    let patches = crate::source::tree::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
-    inputs.insert("patches".to_owned(), crate::lab::digest::of_bytes(format!("{patches:?}").as_bytes()));
-    let mut versions = BTreeMap::new();
-    versions.insert("qemu".to_owned(), info.plan.qemu_version.clone());
-    versions.insert("flipsim".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    let mut host = BTreeMap::new();
-    host.insert("architecture".to_owned(), std::env::consts::ARCH.to_owned());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    host.insert("cores".to_owned(), cores.to_string());
-    Ok(Manifest {
-        created: jiff::Timestamp::now(),
-        command: std::env::args().collect(),
-        host,
-        versions,
-        template: info.key.clone(),
-        golden: golden_digest(&prepared.golden),
-        inputs,
-    })
 }
 
 /// Runs the command.
@@ -196,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(difference) = &golden.difference {
         outln!("only outputs are compared: {difference}");
     }
-    let workers = crate::commands::campaign::run::default_workers(prepared.template.info().plan.spec.memory);
+    let workers = crate::guest::workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let each =
         golden.run_seconds / 2.0 + golden.compare_seconds * golden.checkpoints.len() as f64 / 2.0 + 0.02;

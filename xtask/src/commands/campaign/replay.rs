@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
 use flipsim::trial::{TrialRecord, Worker};
 
-use super::command::store_error;
-use super::new::path_of;
-use super::run::prepared_of;
 use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
+use crate::lab::campaigns::files::path_of;
+use crate::lab::campaigns::files::store_error;
 
 /// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
 #[derive(clap::Args, Debug)]

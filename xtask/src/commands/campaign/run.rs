@@ -7,23 +7,24 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use flipsim::campaign::Store;
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
 use flipsim::campaign::store::{Recorded, Shard};
 use flipsim::campaign::summary::Class;
-use flipsim::golden::Golden;
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;
-use flipsim::units::{format_duration, format_size};
+use flipsim::units::format_duration;
 
-use super::command::store_error;
-use super::new::{guest_of, manifest, path_of};
-use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::exit::{Code, exit_error};
+use crate::guest::golden::{GuestNames, note_missing};
+use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
+use crate::guest::workers::default_workers;
 use crate::interrupt;
+use crate::lab::campaigns::files::path_of;
+use crate::lab::campaigns::files::store_error;
 
 /// Carry out the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]
@@ -47,67 +48,6 @@ pub struct Args {
     /// Without the table at the end
     #[arg(long)]
     quiet: bool,
-}
-
-/// What a worker takes beside the RAM that its guest writes, in bytes: QEMU itself, and the code it translates.
-const WORKER: u64 = 160 << 20;
-
-/// One a core, and no more than the host has memory for should every guest write all of its RAM.
-pub fn default_workers(guest_ram: u64) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let Some(available) = available_memory() else { return cores };
-    let fit = fitting(available, guest_ram);
-    if fit < cores {
-        eprintln!(
-            "note: {fit} workers instead of {cores}: {} of memory are available, and a guest may take {}; \
-             --workers says otherwise",
-            format_size(available),
-            format_size(guest_ram + WORKER)
-        );
-    }
-    fit.min(cores)
-}
-
-fn fitting(available: u64, guest_ram: u64) -> usize {
-    usize::try_from(available / (guest_ram + WORKER)).unwrap_or(usize::MAX).max(1)
-}
-
-/// Memory that can be had without swapping, in bytes.
-///
-/// Source: Linux, `Documentation/filesystems/proc.rst`, `MemAvailable`.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
-}
-
-/// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed.
-pub fn prepared_of(store: &Store) -> Result<Prepared> {
-    let spec = store.spec();
-    let mut prepared = prepare(&guest_of(spec)?, spec.trial.spacing)?;
-    let kept = store.attachment("golden")?.map(|kept| {
-        serde_json::from_slice::<Golden>(&kept)
-            .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
-            .exit_with(Code::Usage)
-    });
-    let kept = kept.transpose()?.filter(|kept| kept.template == prepared.golden.template);
-    let check = |prepared: &Prepared| -> Result<()> {
-        store.check_unchanged(&manifest(prepared)?).exit_with(Code::Usage)
-    };
-    // Its checkpoints are the campaign's own: where they lie depends on the host that measured them. What is
-    // the same each time must be the same here, too.
-    match kept {
-        None => check(&prepared)?,
-        Some(kept) if kept.agrees() => {
-            check(&prepared)?;
-            prepared.golden = kept;
-        }
-        Some(kept) => {
-            prepared.golden = kept;
-            check(&prepared)?;
-        }
-    }
-    Ok(prepared)
 }
 
 /// Runs the command.
@@ -165,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.quiet {
         return Ok(());
     }
-    crate::commands::campaign::status::show(&store, crate::commands::campaign::show::Intervals::DEFAULT)
+    crate::lab::campaigns::tables::show(&store, crate::lab::campaigns::tables::Intervals::DEFAULT)
 }
 
 /// The live line.
@@ -264,14 +204,6 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn so_many_workers_as_the_host_has_memory_for_and_one_at_least() {
-        assert_eq!(fitting(4 << 30, 128 << 20), 14);
-        assert_eq!(fitting(4 << 30, 2 << 30), 1);
-        assert_eq!(fitting(0, 2 << 30), 1);
-        assert!(available_memory().is_some_and(|bytes| bytes > 16 << 20));
-    }
 
     #[test]
     fn the_live_line_has_the_rate_of_failures_with_its_interval() {

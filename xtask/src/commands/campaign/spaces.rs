@@ -5,13 +5,13 @@
 use anyhow::{Result, bail};
 use flipsim::campaign::spec::{CampaignSpec, Place, StratumSpec};
 use flipsim::fault::{
-    FaultSpace, FlipError, FlippableRegister, RamSpace, RegSpace, glob_matches, probe_registers,
+    FaultSpace, FlippableRegister, RamSpace, RegSpace, glob_matches,
 };
 use flipsim::golden::Runner;
 use flipsim::memory::{PhysRange, RangeSet};
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared};
+use crate::guest::golden::{GuestNames, Prepared, registers};
 
 /// The fault spaces of a campaign's strata, in their order.
 pub fn spaces(
@@ -26,13 +26,6 @@ pub fn spaces(
         false => Vec::new(),
     };
     spec.strata.iter().map(|stratum| space(spec, stratum, names, &registers)).collect()
-}
-
-/// Every register that takes a flip.
-pub fn registers(prepared: &Prepared, runner: &mut Runner) -> Result<Vec<FlippableRegister>> {
-    let arch = prepared.template.info().plan.spec.arch;
-    let nothing_noted = |_: &[(String, Vec<u8>)]| -> Result<(), FlipError> { Ok(()) };
-    Ok(probe_registers(runner.guest.target(), &arch, |_| true, nothing_noted)?)
 }
 
 fn space(

@@ -11,10 +11,10 @@ use flipsim::report::look::visible;
 use flipsim::schedule::{MONTH, Mission, UpsetRate};
 use flipsim::stats::fit::FitPerMbit;
 
-use super::command::store_error;
-use super::new::path_of;
-use super::show;
-use super::show::Intervals;
+use crate::lab::campaigns::files::path_of;
+use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::tables;
+use crate::lab::campaigns::tables::Intervals;
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -137,24 +137,24 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("{}", serde_json::to_string_pretty(&json)?);
         return Ok(());
     }
-    let mut text = show::overview(&summary, store.running(), method);
+    let mut text = tables::overview(&summary, store.running(), method);
     for stratum in &summary.strata {
         for by in &args.by {
-            text += &show::breakdown(stratum, (*by).into(), confidence, method);
+            text += &tables::breakdown(stratum, (*by).into(), confidence, method);
         }
-        text += &show::times(stratum);
+        text += &tables::times(stratum);
         if args.survival {
-            text += &show::survival(stratum, confidence);
+            text += &tables::survival(stratum, confidence);
         }
     }
     if let Some((raw, rows)) = &fit {
-        text += &show::fit(rows, *raw, confidence);
+        text += &tables::fit(rows, *raw, confidence);
     }
     if let Some((mission, seconds, rows)) = &mission {
-        text += &show::mission(rows, mission, *seconds, confidence);
+        text += &tables::mission(rows, mission, *seconds, confidence);
     }
     if let Some(costs) = &summary.costs {
-        text += &show::cost_table(costs);
+        text += &tables::cost_table(costs);
     }
     outln!("{}", visible(text.trim_end()));
     Ok(())

@@ -17,9 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::diff::Diff;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{
-    GuestNames, Prepared, TrialGuest, is_infra, length_of, note_missing, prepare, run_error,
-};
+use crate::guest::errors::{is_infra, run_error};
+use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, note_missing, prepare};
 use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 

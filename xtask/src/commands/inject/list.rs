@@ -5,7 +5,7 @@ use flipsim::fault::{FlippableRegister, hex_value};
 use flipsim::memory::{MapSource, MemoryMap};
 use flipsim::units::format_size;
 
-use super::command::ListWhat;
+use super::args::ListWhat;
 use crate::guest::session::Session;
 
 impl Session {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: **no fault is decided on here**: flags become a fault space of `flipsim`.
 
+pub mod args;
 pub mod command;
 pub mod list;
 pub mod range;

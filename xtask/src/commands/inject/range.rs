@@ -5,10 +5,11 @@ use flipsim::fault::{Units, fault_rng, random_seed};
 use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, VirtualNs, parse_number, parse_virtual};
 
-use super::command::Flipping;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flips::{Advance, Done, FAULTS, Logs, Watcher, open_csv, show};
+use crate::guest::flags::Flipping;
+use crate::guest::flips::{Advance, Done, FAULTS, Logs, open_csv, show};
 use crate::guest::session::Session;
+use crate::guest::watcher::Watcher;
 use crate::interrupt;
 
 /// Flip a bit in every unit of ranges of addresses, one after the other or a random choice of them.

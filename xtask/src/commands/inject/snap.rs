@@ -11,21 +11,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::fault::{FaultSpace, random_seed};
-use flipsim::live::LiveTarget;
 use flipsim::machine::health::Health;
 use flipsim::machine::run::HoldNote;
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::mark::EXCEPTION_STORM;
 use flipsim::schedule::Intervals;
-use flipsim::target::{Target, TargetError};
+use flipsim::target::Target;
 use flipsim::units::VirtualNs;
 
-use super::command::{Flipping, Kind, RamPlace};
 use super::timed::Words;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flips::{Advance, Draws, Pace, Watcher, open_csv};
+use crate::guest::flags::{Flipping, Kind, RamPlace};
+use crate::guest::flips::{Advance, Draws, Pace, open_csv};
 use crate::guest::session::Session;
-use crate::guest::session::hmp;
+use crate::guest::snapshot::{check_tag, hmp, keep_alive, load, restore};
+use crate::guest::watcher::Watcher;
 use crate::interrupt;
 
 /// Save the guest, flip bits, observe, go back; again and again, and count what came of it.
@@ -221,45 +221,6 @@ impl Tally {
     }
 }
 
-/// Refuses a name that could be more than a name to the monitor.
-pub fn check_tag(tag: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if tag.is_empty() || tag.len() > 100 || !tag.chars().all(plain) {
-        bail!(exit_error(Code::Usage, format!("`{tag}` is no snapshot's name: letters, digits, - _ . only")));
-    }
-    Ok(())
-}
-
-/// Deletes a snapshot that a killed command left. One that is not there is no error.
-pub fn delete(target: &mut LiveTarget, tag: &str) -> Result<()> {
-    check_tag(tag)?;
-    target.monitor(&format!("delvm {tag}")).exit_with(Code::GuestLost)?;
-    Ok(())
-}
-
-/// Goes back to a snapshot of this command's own where it could be made, and deletes it.
-pub fn restore(target: &mut LiveTarget, tag: &str, loadable: bool) -> Result<()> {
-    let loaded = if loadable { load(target, tag) } else { Ok(()) };
-    let deleted = delete(target, tag);
-    loaded.and(deleted).and(keep_alive(target, false))
-}
-
-/// Goes back to a snapshot, from whatever state the guest is in, and leaves it stopped.
-pub fn load(target: &mut LiveTarget, tag: &str) -> Result<()> {
-    target.load_snapshot(tag).map_err(|error| {
-        let code = if matches!(error, TargetError::Refused { .. }) { Code::Usage } else { Code::GuestLost };
-        exit_error(code, error.to_string())
-    })
-}
-
-/// Whether a guest that switches itself off or resets itself takes QEMU along.
-fn keep_alive(target: &mut LiveTarget, keep: bool) -> Result<()> {
-    let Some(qmp) = target.qmp() else { return Ok(()) };
-    let shutdown = if keep { "pause" } else { "poweroff" };
-    qmp.execute("set-action", serde_json::json!({ "shutdown": shutdown }))?;
-    Ok(())
-}
-
 /// What the console says from here on.
 struct Listener {
     log: Option<PathBuf>,
@@ -450,13 +411,5 @@ mod tests {
             host_time: String::new(),
         });
         assert_eq!(judge(&mut watcher, Some("crashed"), b"x", b"as ever", true), Outcome::Storm);
-    }
-
-    #[test]
-    fn a_snapshots_name_is_a_plain_word() {
-        assert!(check_tag("booted-1").is_ok());
-        for bad in ["", "a b", "a;quit", "../x"] {
-            assert!(check_tag(bad).is_err(), "{bad}");
-        }
     }
 }

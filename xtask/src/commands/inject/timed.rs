@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use flipsim::schedule::{Intervals, Mission, UpsetRate, format_field_time, parse_field_time};
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
-use super::command::{Flipping, Kind, RamPlace};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flags::{Flipping, Kind, RamPlace};
 use crate::guest::flips::Pace;
 use crate::guest::session::Session;
 

@@ -15,11 +15,11 @@ use flipsim::report::look::visible;
 use flipsim::report::{PageOptions, page};
 
 use super::compare;
-use crate::commands::campaign::command::store_error;
-use crate::commands::campaign::new::path_of;
-use crate::commands::campaign::show;
-use crate::commands::campaign::show::Intervals;
 use crate::exit::{Code, exit_error};
+use crate::lab::campaigns::files::path_of;
+use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::tables;
+use crate::lab::campaigns::tables::Intervals;
 use crate::paths;
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
@@ -85,9 +85,9 @@ fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {
 
 /// The report at the terminal. What a guest or a file says moves no cursor.
 fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
-    let mut text = show::overview(summary, store.running(), intervals.method());
+    let mut text = tables::overview(summary, store.running(), intervals.method());
     for stratum in &summary.strata {
-        text += &show::times(stratum);
+        text += &tables::times(stratum);
     }
     if summary.totals.done == 0 {
         text += &format!(

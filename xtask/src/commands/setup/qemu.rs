@@ -16,11 +16,11 @@ use super::probe::{abilities, ask, version};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::interrupt::Interrupted;
-use crate::lab::cache;
 use crate::lab::cache::{MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use::{Lab, Origin, Qemu};
 use crate::lab::step::Step;
+use crate::lab::{cache, patches};
 use crate::progress;
 use crate::source::tree;
 use crate::source::tree::{Tree, Want};
@@ -78,7 +78,7 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
 
 fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
     let pinned = &lane.config.qemu;
-    let mut inputs = tree::series_digests(&lane.root.join("qemu-patches"))?;
+    let mut inputs = patches::series_digests(&lane.root.join("qemu-patches"))?;
     if let Some(tarball) = chosen.get("qemu-tarball") {
         inputs.insert("tarball".to_owned(), digest::of_file(Path::new(tarball))?);
     }

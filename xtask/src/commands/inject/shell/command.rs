@@ -19,16 +19,21 @@ use flipsim::schedule::Intervals;
 use flipsim::target::Target;
 use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 
-use crate::commands::inject::command::{Kind, ListWhat, RamPlace};
+use crate::commands::inject::args::ListWhat;
 use crate::commands::inject::timed::Words;
 use crate::commands::inject::{range, snap};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, Watcher, open_csv, show};
-use crate::guest::session::{GuestChoice, Session, hmp};
+use crate::guest::choice::GuestChoice;
+use crate::guest::flags::{Kind, RamPlace};
+use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, open_csv, show};
+use crate::guest::session::Session;
+use crate::guest::snapshot::hmp;
+use crate::guest::watcher::Watcher;
 use crate::{interrupt, paths};
 
 use super::complete::Completion;
 use super::words::{Asked, Word, parse_line, parse_words};
+use crate::guest::snapshot;
 
 /// A prompt: every ability by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]
@@ -356,7 +361,7 @@ impl Shell {
         let (kind, count, intervals) = timed_words(timed)?;
         let observe = parse_virtual(&rest[0]).exit_with(Code::Usage)?;
         let tag = rest.get(1).cloned();
-        tag.as_deref().map(snap::check_tag).transpose()?;
+        tag.as_deref().map(snapshot::check_tag).transpose()?;
         self.halt()?;
         let space = self.session.space(kind, place, registers, Pattern::SINGLE)?;
         let seed = self.draw_seeds(loops);
@@ -442,7 +447,7 @@ impl Shell {
                 self.halt()?;
                 match text.split_whitespace().nth(1) {
                     // From whatever state it is in, one that has ended among them.
-                    Some(tag) => snap::load(&mut self.session.target, tag)?,
+                    Some(tag) => snapshot::load(&mut self.session.target, tag)?,
                     None => hmp(&mut self.session.target, text)?,
                 }
                 self.watcher = Watcher::new(self.session.run.as_ref());

@@ -5,3 +5,5 @@
 pub mod command;
 pub mod complete;
 pub mod words;
+
+pub use command::{Args, run};

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Parser;
 use flipsim::units::{VirtualNs, parse_number, parse_virtual};
 
-use crate::commands::inject::command::RamPlace;
 use crate::commands::inject::range::Mode;
 use crate::exit::{Code, exit_error};
+use crate::guest::flags::RamPlace;
 
 /// One line of the prompt.
 #[derive(Parser, Debug)]

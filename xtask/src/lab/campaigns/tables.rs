@@ -4,16 +4,19 @@
 
 use std::fmt::Write as _;
 
-use flipsim::campaign::Summary;
+use anyhow::Result;
 use flipsim::campaign::summary::{
     By, Class, CostSummary, FitRow, MissionRow, Options, Pooled, StratumSummary, Times,
 };
+use flipsim::campaign::{Store, Summary};
+use flipsim::report::look::visible;
 use flipsim::schedule::Mission;
 use flipsim::stats::fit::{FitPerMbit, MissionOutlook};
 use flipsim::stats::tally::Method;
 use flipsim::stats::{Confidence, Estimate, Interval};
 use flipsim::trial::Outcome;
 use flipsim::units::{VirtualNs, format_duration};
+
 
 /// With which intervals numbers are shown.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -343,4 +346,12 @@ pub fn mission(rows: &[MissionRow], mission: &Mission, seconds: f64, confidence:
         text += "  no stratum of single bits of RAM has trials\n";
     }
     text
+}
+
+/// The state of a campaign, for people.
+pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
+    let summary = Summary::new(store, &intervals.options())?;
+    let text = overview(&summary, store.running(), intervals.method());
+    outln!("{}", visible(text.trim_end()));
+    Ok(())
 }

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use commands::{bench, boot, campaign, doctor, first, greet, image, inject, report, setup, tidy};
+use commands::{bench, boot, campaign, ci, doctor, first, greet, image, inject, report, setup, test, tidy};
 use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
@@ -78,9 +78,9 @@ enum Command {
     Campaign(campaign::Args),
     Report(report::Args),
     Bench(bench::Args),
-    Test(tidy::TestArgs),
-    Tidy(tidy::TidyArgs),
-    Ci(tidy::CiArgs),
+    Test(test::Args),
+    Tidy(tidy::Args),
+    Ci(ci::Args),
     /// The parent of a headless guest; only `boot` starts it
     #[command(hide = true)]
     GuestWatch {
@@ -142,9 +142,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Campaign(args) => campaign::run(args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Bench(args) => bench::run(args)?,
-        Command::Test(args) => tidy::test(&args)?,
-        Command::Tidy(_) => tidy::tidy()?,
-        Command::Ci(args) => tidy::ci(&args)?,
+        Command::Test(args) => test::run(&args)?,
+        Command::Tidy(_) => tidy::run()?,
+        Command::Ci(args) => ci::run(&args)?,
         Command::GuestWatch { folder } => boot::watch_guest(&folder)?,
         Command::ProbeKvm => kvm::probe()?,
     }

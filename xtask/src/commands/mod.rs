@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod boot;
 pub mod campaign;
+pub mod ci;
 pub mod doctor;
 pub mod first;
 pub mod greet;
@@ -12,4 +13,5 @@ pub mod image;
 pub mod inject;
 pub mod report;
 pub mod setup;
+pub mod test;
 pub mod tidy;

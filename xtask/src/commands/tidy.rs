@@ -1,120 +1,22 @@
-//! `cargo xtask test`, `tidy` and `ci`: what a contributor runs.
+//! `cargo xtask tidy`: checks what the compiler does not: heads of files, the patch series, links, leftovers.
 //!
-//! Invariant: `ci` runs all that `test` and `tidy` run, so that what passes here passes there.
+//! Invariant: **it reads the tree and changes nothing**; every finding is reported before it fails.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flipsim::arch::Arch;
 
-use crate::guest::plan::GuestArgs;
-use crate::guest::spec::GuestSpec;
 use crate::paths;
-
-/// Run the tests: the fast ones, then the slow suite that boots the real guest.
-///
-/// The slow suite needs the lab; what is missing of it is set up first, host packages included.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask test
-  cargo xtask test --fast
-  cargo xtask test --yes      installs missing host packages without asking")]
-pub struct TestArgs {
-    /// Only the tests that boot nothing
-    #[arg(long)]
-    fast: bool,
-    /// Install host packages that setup needs without asking
-    #[arg(long)]
-    yes: bool,
-    /// Only tests whose name contains this
-    #[arg(value_name = "NAME")]
-    filter: Option<String>,
-}
 
 /// Check what the compiler does not: heads of files, the patch series, links, leftovers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  cargo xtask tidy")]
-pub struct TidyArgs {}
-
-/// Run everything that must pass before a change lands.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  cargo xtask ci --yes")]
-pub struct CiArgs {
-    /// Install host packages that setup needs without asking
-    #[arg(long)]
-    yes: bool,
-}
-
-fn cargo(arguments: &[&str]) -> Result<()> {
-    cargo_with(arguments, &[])
-}
-
-/// Runs cargo with more in its environment.
-fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) -> Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(paths::workspace_root()?);
-    // A warning in the docs is an error, as one in the code is.
-    command.env("RUSTDOCFLAGS", "-D warnings");
-    command.envs(variables.iter().map(|(name, value)| (name, value)));
-    eprintln!("+ cargo {}", arguments.join(" "));
-    let status = command.status().context("cannot run cargo")?;
-    crate::interrupt::check()?;
-    if !status.success() {
-        bail!("`cargo {}` failed; its output is above", arguments.join(" "));
-    }
-    Ok(())
-}
-
-/// Runs the tests.
-pub fn test(args: &TestArgs) -> Result<()> {
-    let filter: Vec<&str> = args.filter.as_deref().into_iter().collect();
-    let mut fast = vec!["test", "--quiet", "--workspace"];
-    fast.extend(&filter);
-    cargo(&fast)?;
-    if args.fast {
-        return Ok(());
-    }
-    for arch in Arch::all() {
-        super::setup::ensure(arch, args.yes)?;
-    }
-    // One guest at a time: a test that waits for a guest must not wait for the others' guests too.
-    let slow = |targets: &[&'static str]| {
-        let mut arguments = vec!["test"];
-        arguments.extend(targets);
-        arguments.extend(["--", "--ignored", "--test-threads=1"]);
-        arguments.extend(&filter);
-        arguments
-    };
-    cargo(&slow(&["--package", "xtask", "--test", "slow"]))?;
-    // The report in a browser; where none is installed this says so and passes.
-    let mut browser = slow(&["--package", "xtask", "--test", "browser"]);
-    browser.push("--nocapture");
-    cargo(&browser)?;
-    let mut variables = Vec::new();
-    for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
-        let spec = GuestSpec { workload: Some(workload.to_owned()), ..GuestSpec::default() };
-        let guest = GuestArgs { spec, ..GuestArgs::default() };
-        let template = crate::guest::template::ensure(&guest, Duration::from_secs(120))?;
-        variables.push((variable, template.folder().to_owned()));
-    }
-    cargo_with(&slow(&["--package", "flipsim", "--test", "template", "--test", "take_back"]), &variables)
-}
-
-/// Runs everything.
-pub fn ci(args: &CiArgs) -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])?;
-    tidy()?;
-    test(&TestArgs { fast: false, yes: args.yes, filter: None })
-}
+pub struct Args {}
 
 /// Checks the tree; every finding is told before it fails.
-pub fn tidy() -> Result<()> {
+pub fn run() -> Result<()> {
     let root = paths::workspace_root()?;
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

@@ -2,7 +2,6 @@
 //!
 //! Invariant: **an exit code is chosen here, at the edge of the library**, and nowhere below.
 
-
 use flipsim::golden::RunError;
 use flipsim::machine::run::RunError as RunDirError;
 use flipsim::target::TargetError;

@@ -2,9 +2,7 @@
 //!
 //! Invariant: **no more than there is memory for**, should every guest write all of its RAM.
 
-
 use flipsim::units::format_size;
-
 
 /// What a worker takes beside the RAM that its guest writes, in bytes: QEMU itself, and the code it translates.
 const WORKER: u64 = 160 << 20;

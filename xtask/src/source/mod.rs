@@ -4,6 +4,7 @@
 
 mod apt;
 mod fetch;
+pub mod http;
 pub mod series;
 pub mod tree;
 mod unpack;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt;
 use super::fetch;
-use super::fetch::{FetchError, Policy, Wanted};
+use super::http::{FetchError, Policy, Wanted};
 use super::series::apply_series;
 use super::unpack;
 use super::unpack::Limits;

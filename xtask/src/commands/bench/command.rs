@@ -2,26 +2,24 @@
 //!
 //! Invariant: nothing is asserted here; a slow host makes a slow table, not a failure.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use flipsim::arch::Arch;
+use anyhow::{Context, Result};
 use flipsim::machine::run::RunRecord;
 use flipsim::schedule::Intervals;
-use flipsim::units::{VirtualNs, format_size, parse_number};
+use flipsim::units::{VirtualNs, format_size};
 use serde::Serialize;
 
+use super::options::{AUTO, AUTO_FLIPS, Options, archs, intervals};
 use super::original::Subject;
 use super::table::{Measured, Summary, markdown};
 use super::{campaign, ours, trials};
-use crate::exit::{Code, ExitWith, exit_error};
+use crate::exit::{Code, ExitWith};
 use crate::guest::headless;
 use crate::guest::headless::HeadlessGuest;
 use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::interrupt::Interrupted;
-use crate::lab::in_use::Lab;
 use crate::progress::Step;
 
 /// Measure the lab beside the methods it replaces.
@@ -62,51 +60,8 @@ enum What {
     Campaign(campaign::Args),
 }
 
-/// How much is measured.
-#[derive(clap::Args, Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Options {
-    /// Flips, and stops, with the lab's own client
-    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) count: u32,
-    /// Runs of `auto 10 20ns 100ns ram` with the lab's own client
-    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) autos: u32,
-    /// Flips with one gdb process each, and with pygdbmi
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    pub(super) gdb_count: u32,
-    /// Runs of `auto 10 20ns 100ns ram` with gdb commands; one takes some 20 s
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub(super) gdb_autos: u32,
-    /// The seed of addresses and intervals
-    #[arg(long, default_value = "1", value_parser = parse_number)]
-    pub(super) seed: u64,
-    /// The guests' architectures, each in its turn [default: from lab.toml]
-    #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
-    #[serde(skip)]
-    arch: Vec<Arch>,
-    /// As JSON
-    #[arg(long)]
-    #[serde(skip)]
-    json: bool,
-    /// Write the JSON to this file, too
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    out: Option<PathBuf>,
-}
-
 /// The version of the JSON's keys.
 const FORMAT: u32 = 2;
-
-/// The command that is compared, in the original's words.
-const AUTO: &str = "auto 10 20ns 100ns ram";
-/// Its number of flips.
-pub(super) const AUTO_FLIPS: u32 = 10;
-
-/// Its intervals.
-pub(super) fn intervals() -> Intervals {
-    Intervals::Uniform { min: VirtualNs(20), max: VirtualNs(100) }
-}
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -211,25 +166,6 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// These architectures, or the one of `lab.toml`. One that is not set up is told before minutes of measuring.
-pub(super) fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
-    let mut archs: Vec<Arch> = Vec::new();
-    for arch in chosen {
-        if archs.contains(arch) {
-            bail!(exit_error(Code::Usage, format!("--arch: {arch} is there twice")));
-        }
-        archs.push(*arch);
-    }
-    if archs.is_empty() {
-        archs.push(crate::lab::config::Config::load()?.guest.arch);
-    }
-    let lab = Lab::load()?;
-    for arch in &archs {
-        lab.ready(*arch).exit_with(Code::Missing)?;
-    }
-    Ok(archs)
-}
-
 /// Each method in its turn, the lab's own first.
 fn measure(guest: &HeadlessGuest, parts: Parts, options: &Options) -> Result<Vec<Measured>> {
     let name = &guest.record.name;
@@ -316,7 +252,7 @@ fn processor(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-fn load() -> Option<f64> {
+pub(super) fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 

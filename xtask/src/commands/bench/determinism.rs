@@ -3,8 +3,6 @@
 //! Invariant: a difference is shown and makes the command fail; nothing is tolerated.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +19,7 @@ use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_duration, pars
 use rand::RngExt;
 use serde::Serialize;
 
+use super::load::Load;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::headless::HeadlessGuest;
 use crate::guest::plan::{ClockArg, GuestArgs};
@@ -389,34 +388,5 @@ fn flip_and_back(
     match compare(subject, &run, second_time, second)? {
         None => follow(subject, &run, &at[2..], &golden[2..]),
         found => Ok(found),
-    }
-}
-
-/// Keeps every core busy until it is dropped.
-pub struct Load(Arc<AtomicBool>);
-
-impl Load {
-    /// Starts one busy thread a core.
-    pub fn start() -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        for _ in 0..cores {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                let mut x = 1u64;
-                while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..100_000 {
-                        x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-                    }
-                }
-            });
-        }
-        Load(stop)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

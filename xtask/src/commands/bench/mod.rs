@@ -5,6 +5,8 @@
 pub mod campaign;
 pub mod command;
 pub mod determinism;
+pub mod load;
+pub mod options;
 pub mod original;
 pub mod ours;
 pub mod table;

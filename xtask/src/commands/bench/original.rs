@@ -15,7 +15,7 @@ use flipsim::qmp::QmpClient;
 use flipsim::units::VirtualNs;
 use serde_json::Value;
 
-use super::command::{AUTO_FLIPS, Options, intervals};
+use super::options::{AUTO_FLIPS, Options, intervals};
 use super::ours::{missed, stood};
 use super::table::Measured;
 use crate::guest::flips::{FAULTS, TIMES};

@@ -15,7 +15,7 @@ use flipsim::record::FlipRecord;
 use flipsim::target::Target;
 use flipsim::units::VirtualNs;
 
-use super::command::{AUTO_FLIPS, Options, intervals};
+use super::options::{AUTO_FLIPS, Options, intervals};
 use super::table::Measured;
 use crate::guest::choice::GuestChoice;
 use crate::guest::flips::{Draws, FAULTS, Pace, TIMES};

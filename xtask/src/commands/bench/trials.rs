@@ -16,7 +16,7 @@ use flipsim::units::{VirtualNs, format_duration, format_size, parse_number, pars
 use rand::RngExt;
 use serde::Serialize;
 
-use super::determinism::Load;
+use super::load::Load;
 use super::table::Quantiles;
 use crate::exit::{Code, exit_error};
 use crate::guest::errors::{is_infra, run_error};
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
     let _load = args.load.then(Load::start);
     let mut report = Report { format: 2, restores: Vec::new(), trials: Vec::new(), differences: Vec::new() };
     let parent = clones_dir()?;
-    for arch in crate::commands::bench::command::archs(&args.arch)? {
+    for arch in crate::commands::bench::options::archs(&args.arch)? {
         for workload in &args.workload {
             for (index, memory) in args.memory.iter().enumerate() {
                 measure(args, arch, workload, *memory, index == 0, &parent, &mut report)?;

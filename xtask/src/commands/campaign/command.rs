@@ -2,7 +2,6 @@
 //!
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 
-
 use anyhow::Result;
 
 use super::{classify, export, merge, new, replay, stats, status, trial};
@@ -34,8 +33,8 @@ enum Sub {
     Run(super::run::Args),
     Status(status::Args),
     Stats(stats::Args),
-    Export(export::ExportArgs),
-    Merge(merge::MergeArgs),
+    Export(export::Args),
+    Merge(merge::Args),
     Trial(Box<trial::Args>),
     Replay(replay::Args),
     Classify(classify::Args),
@@ -48,8 +47,8 @@ pub fn run(args: Args) -> Result<()> {
         Sub::Run(args) => super::run::run(&args),
         Sub::Status(args) => status::run(&args),
         Sub::Stats(args) => stats::run(&args),
-        Sub::Export(args) => export::export(&args),
-        Sub::Merge(args) => merge::merge(&args),
+        Sub::Export(args) => export::run(&args),
+        Sub::Merge(args) => merge::run(&args),
         Sub::Trial(args) => trial::run(&args),
         Sub::Replay(args) => replay::run(&args),
         Sub::Classify(args) => classify::run(&args),

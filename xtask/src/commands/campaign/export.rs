@@ -15,13 +15,13 @@ use crate::lab::campaigns::files::{path_of, store_error};
 
 Each line has the trial's number, its stratum, and its record with the console (docs/trials.md). One that the
 laboratory lost each time has no record: the line has `outcome` (infra), `attempts` and the last `error`.")]
-pub struct ExportArgs {
+pub struct Args {
     /// The campaign's name, or its file
     name: String,
 }
 
 /// Runs `campaign export`.
-pub fn export(args: &ExportArgs) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
     for row in store.results() {
         let row = row?;

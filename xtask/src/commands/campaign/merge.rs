@@ -19,7 +19,7 @@ use crate::paths;
 
 The parts are copies of one campaign. A part with another plan or template is refused, and so are two results
 of one trial that differ.")]
-pub struct MergeArgs {
+pub struct Args {
     /// The campaign that all parts go into; made from the first part when it is not there
     name: String,
     /// Names or files of parts
@@ -28,7 +28,7 @@ pub struct MergeArgs {
 }
 
 /// Runs `campaign merge`.
-pub fn merge(args: &MergeArgs) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
     let parts: Vec<PathBuf> = args.part.iter().map(|part| path_of(part)).collect::<Result<_>>()?;
     if !path.exists()

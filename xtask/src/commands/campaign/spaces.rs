@@ -4,9 +4,7 @@
 
 use anyhow::{Result, bail};
 use flipsim::campaign::spec::{CampaignSpec, Place, StratumSpec};
-use flipsim::fault::{
-    FaultSpace, FlippableRegister, RamSpace, RegSpace, glob_matches,
-};
+use flipsim::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, glob_matches};
 use flipsim::golden::Runner;
 use flipsim::memory::{PhysRange, RangeSet};
 

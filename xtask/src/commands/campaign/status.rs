@@ -1,7 +1,6 @@
-//! `campaign status` and `merge`: how a campaign stands, with rates and intervals.
+//! `campaign status`: how a campaign stands, with rates and intervals.
 //!
 //! Invariant: `infra` and flips that did not take are in no rate; both are shown beside them.
-
 
 use anyhow::Result;
 use flipsim::campaign::Store;

@@ -13,7 +13,7 @@ use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
 use flipsim::stats::Confidence;
 
-use super::command::{default_page, one_to_stdout, open, quoted, tell, write};
+use super::output::{default_page, one_to_stdout, open, quoted, tell, write};
 use crate::lab::campaigns::files::store_error;
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.

@@ -4,5 +4,6 @@
 
 pub mod command;
 pub mod compare;
+pub mod output;
 
 pub use command::{Args, run};

@@ -17,7 +17,6 @@ use flipsim::stats::{Confidence, Estimate, Interval};
 use flipsim::trial::Outcome;
 use flipsim::units::{VirtualNs, format_duration};
 
-
 /// With which intervals numbers are shown.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct Intervals {

@@ -8,10 +8,8 @@ use clap::ValueEnum;
 use flipsim::arch::Arch;
 use serde::Serialize;
 
-use crate::host::kvm;
-use crate::host::kvm::Kvm;
-use crate::host::needs;
-use crate::host::needs::Found;
+use crate::host::kvm::{self, Kvm};
+use crate::host::needs::{self, Found};
 use crate::lab::cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{Lab, Ready, arch_option};

@@ -10,8 +10,7 @@ use flipsim::arch::Arch;
 use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
 
-use super::campaign::new;
-use super::campaign::run as campaign_run;
+use super::campaign::{new, run as campaign_run};
 use super::inject::args::WholeArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;

@@ -10,8 +10,7 @@ use flipsim::units::format_size;
 
 use crate::exit::{Code, ExitWith};
 use crate::guest::image::{convert, kinds};
-use crate::host::proc;
-use crate::host::proc::Runner;
+use crate::host::proc::{self, Runner};
 use crate::lab::cache::Cache;
 use crate::lab::in_use::Lab;
 

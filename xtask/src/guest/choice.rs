@@ -9,10 +9,9 @@ use anyhow::{Result, bail};
 use flipsim::arch::Arch;
 use flipsim::net::Endpoint;
 
-use super::headless::HeadlessGuest;
-use super::plan::{ClockArg, GuestArgs};
+use super::headless::{self, HeadlessGuest};
+use super::plan::{self, ClockArg, GuestArgs};
 use super::spec::GuestSpec;
-use super::{headless, plan};
 use crate::exit::{Code, exit_error};
 
 /// Which guest.

@@ -15,8 +15,7 @@ use flipsim::schedule::Intervals;
 use flipsim::target::{Target, TargetError};
 use flipsim::units::VirtualNs;
 
-use super::console;
-use super::console::Answer;
+use super::console::{self, Answer};
 use super::flags::Flipping;
 use super::session::Session;
 use super::watcher::Watcher;

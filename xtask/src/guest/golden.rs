@@ -22,8 +22,7 @@ use super::plan::GuestArgs;
 use super::spec::GuestSpec;
 use super::template::clones_dir;
 use crate::exit::{Code, exit_error};
-use crate::interrupt;
-use crate::{paths, progress};
+use crate::{interrupt, paths, progress};
 
 /// How long a guest may take to its quiescent point on the host's clock.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);

@@ -23,8 +23,7 @@ use flipsim::units::{VirtualNs, format_duration};
 
 use super::plan::GuestArgs;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::interrupt;
-use crate::interrupt::Interrupted;
+use crate::interrupt::{self, Interrupted};
 
 /// A guest that is ready and still hangs on this command.
 pub struct HeadlessGuest {

@@ -12,10 +12,8 @@ use flipsim::template::{MakeOptions, Template, TemplateError};
 
 use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
-use crate::interrupt;
-use crate::interrupt::Interrupted;
-use crate::lab::cache;
-use crate::lab::cache::Cache;
+use crate::interrupt::{self, Interrupted};
+use crate::lab::cache::{self, Cache};
 use crate::paths;
 use crate::progress::{Step, size};
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
-use super::proc;
-use super::proc::Runner;
+use super::proc::{self, Runner};
 use crate::lab::step::Step;
 
 /// One thing that a step needs.

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
-use crate::interrupt;
-use crate::interrupt::{GroupGuard, Interrupted};
+use crate::interrupt::{self, GroupGuard, Interrupted};
 use crate::progress::Step;
 
 /// How many of the last lines an error quotes.

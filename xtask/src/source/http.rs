@@ -3,7 +3,7 @@
 //! Invariant: **no answer is waited for without a limit**, and Ctrl-C ends every wait.
 
 use std::io;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, HeaderMap};
-use sha2::Digest;
 
-use crate::interrupt;
-use crate::interrupt::Interrupted;
+use crate::interrupt::{self, Interrupted};
 
 /// What is to be downloaded.
 #[derive(Debug, Clone, Copy)]

@@ -10,16 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::apt;
-use super::fetch;
 use super::http::{FetchError, Policy, Wanted};
 use super::series::apply_series;
-use super::unpack;
-use super::unpack::Limits;
+use super::unpack::{self, Limits};
+use super::{apt, fetch};
 use crate::host::proc::Runner;
 use crate::interrupt::Interrupted;
-use crate::lab::cache;
-use crate::lab::cache::{Cache, SourceRecord};
+use crate::lab::cache::{self, Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
 use crate::lab::patches::series_digests;

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flipsim::machine::run::RunRecord;
-use flipsim::schedule::Intervals;
-use flipsim::units::{VirtualNs, format_size};
+use flipsim::units::format_size;
 use serde::Serialize;
 
-use super::options::{AUTO, AUTO_FLIPS, Options, archs, intervals};
+use super::options::{AUTO, Options, archs};
 use super::original::Subject;
 use super::table::{Measured, Summary, markdown};
 use super::{campaign, ours, trials};
 use crate::exit::{Code, ExitWith};
-use crate::guest::headless;
-use crate::guest::headless::HeadlessGuest;
+use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::interrupt::Interrupted;
@@ -259,12 +257,6 @@ pub(super) fn load() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_words_of_auto_are_what_is_measured() {
-        assert_eq!(AUTO, format!("auto {AUTO_FLIPS} 20ns 100ns ram"));
-        assert_eq!(intervals(), Intervals::uniform(VirtualNs(20), VirtualNs(100)).unwrap());
-    }
 
     #[test]
     fn a_processor_without_a_name_is_no_error() {

@@ -21,10 +21,9 @@ use serde::Serialize;
 
 use super::load::Load;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::headless::HeadlessGuest;
-use crate::guest::plan::{ClockArg, GuestArgs};
+use crate::guest::headless::{self, HeadlessGuest};
+use crate::guest::plan::{self, ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
-use crate::guest::{headless, plan};
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything

@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-
-
 /// Keeps every core busy until it is dropped.
 pub struct Load(Arc<AtomicBool>);
 

@@ -75,3 +75,14 @@ pub(super) fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
     }
     Ok(archs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_auto_are_what_is_measured() {
+        assert_eq!(AUTO, format!("auto {AUTO_FLIPS} 20ns 100ns ram"));
+        assert_eq!(intervals(), Intervals::uniform(VirtualNs(20), VirtualNs(100)).unwrap());
+    }
+}

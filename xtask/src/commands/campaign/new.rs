@@ -21,8 +21,7 @@ use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
-use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::files::{path_of, store_error};
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.

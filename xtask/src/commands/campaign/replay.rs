@@ -14,8 +14,7 @@ use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::files::{path_of, store_error};
 
 /// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
 #[derive(clap::Args, Debug)]

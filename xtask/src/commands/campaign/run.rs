@@ -23,8 +23,7 @@ use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
 use crate::interrupt;
-use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::files::{path_of, store_error};
 
 /// Carry out the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]

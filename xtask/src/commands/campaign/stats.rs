@@ -11,10 +11,8 @@ use flipsim::report::look::visible;
 use flipsim::schedule::{MONTH, Mission, UpsetRate};
 use flipsim::stats::fit::FitPerMbit;
 
-use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::files::store_error;
-use crate::lab::campaigns::tables;
-use crate::lab::campaigns::tables::Intervals;
+use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::tables::{self, Intervals};
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]

@@ -5,8 +5,7 @@
 use anyhow::Result;
 use flipsim::campaign::Store;
 
-use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::files::{path_of, store_error};
 use crate::lab::campaigns::tables::{Intervals, show};
 
 /// Show how a campaign stands, while it runs or not.

@@ -10,7 +10,6 @@ use anyhow::Result;
 use flipsim::units::parse_duration;
 
 use super::args::{ListWhat, WholeArgs};
-
 use super::{range, shell, snap, timed};
 use crate::guest::choice::GuestChoice;
 use crate::guest::flags::{Flipping, RamPlace};

@@ -3,7 +3,6 @@
 //! Invariant: this command reads. It changes no campaign, and a file that it writes is there whole or not
 //! at all.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -17,8 +16,7 @@ use super::compare;
 use super::output::{default_page, one_to_stdout, open, quoted, tell, write};
 use crate::exit::{Code, exit_error};
 use crate::lab::campaigns::files::store_error;
-use crate::lab::campaigns::tables;
-use crate::lab::campaigns::tables::Intervals;
+use crate::lab::campaigns::tables::{self, Intervals};
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
 ///

@@ -10,23 +10,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::kconfig;
-use anyhow::{Context, Result, bail};
-use xshell::{Shell, cmd};
-
 use super::fragments::{not_taken, read_fragments};
+use super::kconfig;
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::host::{needs, proc};
-use crate::lab::cache;
-use crate::lab::cache::{MadeFrom, Product, Request};
+use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::digest;
-use crate::lab::in_use;
-use crate::lab::in_use::{Lab, Origin};
+use crate::lab::in_use::{self, Lab, Origin};
 use crate::lab::recipe::{Busybox, Directory, FileSystem, Program, Recipe, read_recipe};
 use crate::lab::step::Step;
 use crate::progress;
-use crate::source::tree;
-use crate::source::tree::Want;
+use crate::source::tree::{self, Want};
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;

@@ -10,23 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::kconfig::{self, Config, Dependencies, Fragment};
-use anyhow::{Context, Result, bail};
-use flipsim::arch::Arch;
-use xshell::{Shell, cmd};
-
 use super::fragments::{not_taken, read, read_fragments};
+use super::kconfig::{self, Config, Dependencies, Fragment};
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
-use crate::lab::cache;
-use crate::lab::cache::{MadeFrom, Product, Request, SourceRecord};
+use crate::lab::cache::{self, MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
 use crate::lab::in_use::{Kernel, Lab, Origin};
 use crate::lab::step::Step;
 use crate::progress;
-use crate::source::tree;
-use crate::source::tree::Want;
+use crate::source::tree::{self, Want};
+use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use xshell::{Shell, cmd};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;

@@ -14,8 +14,8 @@ use flipsim::arch::Arch;
 use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::host::proc::Runner;
-use crate::host::{needs, proc};
+use crate::host::needs;
+use crate::host::proc::{self, Runner};
 use crate::lab::cache::Cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{ArchLab, Lab, Origin, arch_option};

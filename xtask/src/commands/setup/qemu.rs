@@ -16,14 +16,12 @@ use super::probe::{abilities, ask, version};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::interrupt::Interrupted;
-use crate::lab::cache::{MadeFrom, Product, Request};
-use crate::lab::digest;
+use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::in_use::{Lab, Origin, Qemu};
 use crate::lab::step::Step;
-use crate::lab::{cache, patches};
+use crate::lab::{digest, patches};
 use crate::progress;
-use crate::source::tree;
-use crate::source::tree::{Tree, Want};
+use crate::source::tree::{self, Tree, Want};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 2;

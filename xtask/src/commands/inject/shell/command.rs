@@ -19,6 +19,8 @@ use flipsim::schedule::Intervals;
 use flipsim::target::Target;
 use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 
+use super::complete::Completion;
+use super::words::{Asked, Word, parse_line, parse_words};
 use crate::commands::inject::args::ListWhat;
 use crate::commands::inject::timed::Words;
 use crate::commands::inject::{range, snap};
@@ -27,13 +29,9 @@ use crate::guest::choice::GuestChoice;
 use crate::guest::flags::{Kind, RamPlace};
 use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, open_csv, show};
 use crate::guest::session::Session;
-use crate::guest::snapshot::hmp;
+use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
 use crate::{interrupt, paths};
-
-use super::complete::Completion;
-use super::words::{Asked, Word, parse_line, parse_words};
-use crate::guest::snapshot;
 
 /// A prompt: every ability by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]

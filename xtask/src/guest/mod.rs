@@ -3,7 +3,7 @@
 //! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
 
 pub mod choice;
-pub mod console;
+mod console;
 pub mod errors;
 pub mod flags;
 pub mod flips;

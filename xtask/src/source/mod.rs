@@ -4,7 +4,7 @@
 
 mod apt;
 mod fetch;
-pub mod http;
-pub mod series;
+mod http;
+mod series;
 pub mod tree;
 mod unpack;

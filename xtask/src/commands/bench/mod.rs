@@ -2,14 +2,14 @@
 //!
 //! Invariant: **nothing is asserted here**; a slow host makes a slow table, not a failure.
 
-pub mod campaign;
-pub mod command;
-pub mod determinism;
-pub mod load;
-pub mod options;
-pub mod original;
-pub mod ours;
-pub mod table;
-pub mod trials;
+mod campaign;
+mod command;
+mod determinism;
+mod load;
+mod options;
+mod original;
+mod ours;
+mod table;
+mod trials;
 
 pub use command::{Args, run};

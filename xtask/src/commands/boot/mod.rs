@@ -2,14 +2,14 @@
 //!
 //! Invariant: **every QEMU has a living parent of ours.**
 
-pub mod announce;
-pub mod command;
-pub mod dry_run;
-pub mod interactive;
-pub mod list;
-pub mod prune;
-pub mod stop;
-pub mod watch;
+mod announce;
+mod command;
+mod dry_run;
+mod interactive;
+mod list;
+mod prune;
+mod stop;
+mod watch;
 
 pub use command::{Args, run};
 pub use watch::watch_guest;

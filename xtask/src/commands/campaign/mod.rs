@@ -2,17 +2,17 @@
 //!
 //! Invariant: **what an outcome is, `flipsim` decides.**
 
-pub mod classify;
-pub mod command;
-pub mod diff;
-pub mod export;
-pub mod merge;
+mod classify;
+mod command;
+mod diff;
+mod export;
+mod merge;
 pub mod new;
-pub mod replay;
+mod replay;
 pub mod run;
-pub mod spaces;
-pub mod stats;
-pub mod status;
-pub mod trial;
+mod spaces;
+mod stats;
+mod status;
+mod trial;
 
 pub use command::{Args, run};

@@ -3,11 +3,11 @@
 //! Invariant: **no fault is decided on here**: flags become a fault space of `flipsim`.
 
 pub mod args;
-pub mod command;
-pub mod list;
-pub mod range;
-pub mod shell;
-pub mod snap;
-pub mod timed;
+mod command;
+mod list;
+mod range;
+mod shell;
+mod snap;
+mod timed;
 
 pub use command::{Args, run};

@@ -2,8 +2,8 @@
 //!
 //! Invariant: **this command reads.** It changes no campaign.
 
-pub mod command;
-pub mod compare;
-pub mod output;
+mod command;
+mod compare;
+mod output;
 
 pub use command::{Args, run};

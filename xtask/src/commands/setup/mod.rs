@@ -2,14 +2,14 @@
 //!
 //! Invariant: **a step that was interrupted leaves nothing that looks finished**.
 
-pub mod command;
-pub mod fragments;
-pub mod image;
-pub mod kconfig;
-pub mod kernel;
-pub mod lane;
-pub mod probe;
-pub mod qemu;
+mod command;
+mod fragments;
+mod image;
+mod kconfig;
+mod kernel;
+mod lane;
+mod probe;
+mod qemu;
 
 pub use command::{ensure, run};
 pub use lane::Args;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: **a word does what the command of that name does.**
 
-pub mod command;
-pub mod complete;
-pub mod words;
+mod command;
+mod complete;
+mod words;
 
 pub use command::{Args, run};

@@ -19,6 +19,8 @@ use crate::guest::plan::check_workload;
 use crate::guest::session::Session;
 use crate::guest::watcher::Watcher;
 use crate::lab::campaigns::files::path_of;
+use crate::lab::config::Config;
+use crate::progress::Step;
 use crate::{interrupt, paths};
 
 /// How often the workload is run while bits flip.
@@ -29,7 +31,7 @@ const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
 
 /// Sets up what is missing, boots a guest, flips, and says how the guest fared.
 pub fn run(args: &WholeArgs) -> Result<()> {
-    let config = crate::lab::config::Config::load()?;
+    let config = Config::load()?;
     let arch = args.arch.unwrap_or(config.guest.arch);
     let workload = args.workload.clone().unwrap_or(config.guest.workload);
     // Checked before an hour's set-up, not after it.
@@ -128,7 +130,7 @@ fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Resu
     if let Some(end) = done.crash {
         return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
     }
-    let step = crate::progress::Step::spinner("Waiting for the workload's result");
+    let step = Step::spinner("Waiting for the workload's result");
     if session.is_exact() {
         let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
         if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {

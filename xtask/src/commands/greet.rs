@@ -8,8 +8,9 @@ use flipsim::campaign::Store;
 use flipsim::machine::run::RunDir;
 
 use crate::guest::{headless, plan};
+use crate::lab::campaigns::files;
 use crate::lab::config;
-use crate::lab::in_use::Lab;
+use crate::lab::in_use::{Lab, Origin};
 use crate::paths;
 
 /// Where the lab stands.
@@ -48,8 +49,7 @@ pub fn run() -> Result<()> {
 
 fn lab(arch: Arch) -> Result<String, String> {
     let ready = Lab::load().and_then(|lab| lab.ready(arch)).map_err(|error| format!("{error:#}"))?;
-    let version =
-        |origin: &crate::lab::in_use::Origin| origin.version.lines().next().unwrap_or_default().to_owned();
+    let version = |origin: &Origin| origin.version.lines().next().unwrap_or_default().to_owned();
     let kernel = version(&ready.kernel.origin);
     Ok(format!("{}, kernel {kernel}, and an image", version(&ready.qemu.origin)))
 }
@@ -61,7 +61,7 @@ fn guests() -> Result<Vec<String>> {
 }
 
 fn campaigns() -> Result<(usize, Option<Campaign>)> {
-    let files = crate::lab::campaigns::files::files_in(&paths::lab_dir()?.join("campaigns"));
+    let files = files::files_in(&paths::lab_dir()?.join("campaigns"));
     let last = files.last().and_then(|path| {
         let status = Store::open_readonly(path).ok()?.status().ok()?;
         let name = path.file_stem()?.to_str()?.to_owned();

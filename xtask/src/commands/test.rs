@@ -9,6 +9,7 @@ use flipsim::arch::Arch;
 
 use crate::guest::plan::GuestArgs;
 use crate::guest::spec::GuestSpec;
+use crate::guest::template;
 use crate::host::cargo::{cargo, cargo_with};
 
 /// Run the tests: the fast ones, then the slow suite that boots the real guest.
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
     for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
         let spec = GuestSpec { workload: Some(workload.to_owned()), ..GuestSpec::default() };
         let guest = GuestArgs { spec, ..GuestArgs::default() };
-        let template = crate::guest::template::ensure(&guest, Duration::from_secs(120))?;
+        let template = template::ensure(&guest, Duration::from_secs(120))?;
         variables.push((variable, template.folder().to_owned()));
     }
     cargo_with(&slow(&["--package", "flipsim", "--test", "template", "--test", "take_back"]), &variables)

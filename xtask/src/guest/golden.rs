@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::run_error;
 use super::plan::GuestArgs;
 use super::spec::GuestSpec;
-use super::template::clones_dir;
+use super::template::{self, clones_dir};
 use crate::exit::{Code, exit_error};
 use crate::{interrupt, paths, progress};
 
@@ -80,7 +80,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         return Err(exit_error(Code::Usage, "--window 0: a run has some length"));
     }
     let args = guest.args()?;
-    let template = crate::guest::template::ensure(&args, BOOT_LIMIT)?;
+    let template = template::ensure(&args, BOOT_LIMIT)?;
     let window = match (guest.window, args.spec.workload.as_deref()) {
         (Some(length), _) => Window::Time(length),
         (None, Some("none") | None) if args.spec.done.is_none() => {

@@ -24,6 +24,7 @@ use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::capabilities::{FIXED, is_exact};
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
+use crate::lab::recipe;
 use crate::paths;
 
 /// What a guest is made of, and what it gets from this host.
@@ -320,7 +321,7 @@ pub fn can_be_exact(arch: Option<Arch>) -> Result<bool> {
 
 /// Refuses a workload that the lab's own image does not have.
 pub fn check_workload(name: &str) -> Result<()> {
-    let known = crate::lab::recipe::workload_names(&paths::workspace_root()?)?;
+    let known = recipe::workload_names(&paths::workspace_root()?)?;
     if name == "none" || known.iter().any(|workload| workload == name) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use flipsim::golden::{Golden, Window};
 
 use super::golden::{Prepared, TrialGuest, prepare};
 use crate::exit::{Code, ExitWith};
+use crate::lab::{digest, patches};
 use crate::paths;
 
 /// The guest as the specification keeps it.
@@ -33,8 +34,8 @@ pub fn manifest(prepared: &Prepared) -> Result<Manifest> {
     let info = prepared.template.info();
     let mut inputs: BTreeMap<String, String> =
         info.inputs.iter().map(|(name, input)| (name.clone(), input.sha256.clone())).collect();
-    let patches = crate::lab::patches::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
-    inputs.insert("patches".to_owned(), crate::lab::digest::of_bytes(format!("{patches:?}").as_bytes()));
+    let patches = patches::series_digests(&paths::workspace_root()?.join("qemu-patches"))?;
+    inputs.insert("patches".to_owned(), digest::of_bytes(format!("{patches:?}").as_bytes()));
     let mut versions = BTreeMap::new();
     versions.insert("qemu".to_owned(), info.plan.qemu_version.clone());
     versions.insert("flipsim".to_owned(), env!("CARGO_PKG_VERSION").to_owned());

@@ -23,8 +23,10 @@ use super::errors::lookup_error;
 use super::flags::{Kind, RamPlace};
 use super::headless::HeadlessGuest;
 use super::plan::runs_dir;
+use super::snapshot;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
+use crate::lab::config::Config;
 
 /// A guest that this command has hold of.
 pub struct Session {
@@ -91,7 +93,7 @@ impl Session {
         let arch = match (&run, choice.spec.arch) {
             (Some((_, record)), _) => record.arch,
             (None, Some(arch)) => arch,
-            (None, None) => crate::lab::config::Config::load()?.guest.arch,
+            (None, None) => Config::load()?.guest.arch,
         };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(lookup_error)?;
         // A guest that has ended since can be put back where a command that was killed has left a snapshot.
@@ -298,7 +300,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
     if let Some(tag) = &left.snapshot {
         // It may have been killed before there was one.
         let snapshots = target.monitor("info snapshots").exit_with(Code::GuestLost)?;
-        crate::guest::snapshot::restore(target, tag, snapshots.contains(tag.as_str()))?;
+        snapshot::restore(target, tag, snapshots.contains(tag.as_str()))?;
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())

@@ -12,6 +12,7 @@ use flipsim::units::{VirtualNs, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, ExitWith};
+use crate::lab::config::Config;
 
 /// What a guest is made of, and how it speaks.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +116,7 @@ impl GuestSpec {
     pub fn with_defaults(mut self) -> Result<Self> {
         let wants_workload = self.workload.is_none() && self.speaks_as_ours();
         if self.arch.is_none() || wants_workload {
-            let defaults = crate::lab::config::Config::load()?.guest;
+            let defaults = Config::load()?.guest;
             self.arch.get_or_insert(defaults.arch);
             if wants_workload {
                 self.workload = Some(defaults.workload);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::paths;
+use crate::{interrupt, paths};
 
 pub fn cargo(arguments: &[&str]) -> Result<()> {
     cargo_with(arguments, &[])
@@ -23,7 +23,7 @@ pub fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) -> Result<(
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     eprintln!("+ cargo {}", arguments.join(" "));
     let status = command.status().context("cannot run cargo")?;
-    crate::interrupt::check()?;
+    interrupt::check()?;
     if !status.success() {
         bail!("`cargo {}` failed; its output is above", arguments.join(" "));
     }

@@ -12,6 +12,7 @@ use flipsim::arch::Arch;
 use serde::Serialize;
 
 use super::proc;
+use crate::interrupt::Interrupted;
 
 /// The name of the hidden command that runs the probe.
 pub const COMMAND: &str = "probe-kvm";
@@ -61,7 +62,7 @@ pub fn find(arch: Arch) -> Result<Kvm> {
             let why = String::from_utf8_lossy(&err).trim().to_owned();
             Ok(Kvm::Unusable(format!("/dev/kvm opens, but a probe guest failed: {why}; TCG is used")))
         }
-        Err(error) if error.is::<crate::interrupt::Interrupted>() => Err(error),
+        Err(error) if error.is::<Interrupted>() => Err(error),
         Err(_) => {
             let seconds = limit.as_secs();
             Ok(Kvm::Unusable(format!("/dev/kvm opens, but a probe guest hung for {seconds} s; TCG is used")))

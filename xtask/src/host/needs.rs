@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
 use super::proc::{self, Runner};
+use crate::interrupt::{self, Interrupted};
 use crate::lab::step::Step;
 
 /// One thing that a step needs.
@@ -316,7 +317,7 @@ fn find_program(names: &[String], option: &str, least: (u32, u32)) -> Result<Fou
     command.arg(option);
     let (out, err, _) = match proc::capture("asking for a version", &mut command, Duration::from_secs(10)) {
         Ok(answer) => answer,
-        Err(error) if error.is::<crate::interrupt::Interrupted>() => return Err(error),
+        Err(error) if error.is::<Interrupted>() => return Err(error),
         // It is there and does not run: as good as missing.
         Err(_) => return Ok(Found::No),
     };
@@ -351,7 +352,7 @@ fn try_output(mut command: Command) -> Result<Option<String>> {
     match proc::capture("a probe", &mut command, Duration::from_secs(20)) {
         Ok((out, _, status)) if status.success() => Ok(Some(String::from_utf8_lossy(&out).into_owned())),
         Ok(_) => Ok(None),
-        Err(error) if error.is::<crate::interrupt::Interrupted>() => Err(error),
+        Err(error) if error.is::<Interrupted>() => Err(error),
         Err(_) => Ok(None),
     }
 }
@@ -442,7 +443,7 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
         command.args(&words[1..]);
         match runner.run_on_terminal("installing packages", command) {
             // One broken source of the host's is no reason not to install from the others.
-            Err(error) if place < last && !error.is::<crate::interrupt::Interrupted>() => {
+            Err(error) if place < last && !error.is::<Interrupted>() => {
                 eprintln!("warning: {error:#}; going on with the lists that are there");
             }
             result => result?,
@@ -483,7 +484,7 @@ fn agreed() -> Result<bool> {
         let _heard = send.send(answer);
     });
     loop {
-        crate::interrupt::check()?;
+        interrupt::check()?;
         match receive.recv_timeout(Duration::from_millis(100)) {
             Ok(answer) => return Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes")),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}

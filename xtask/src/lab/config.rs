@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use flipsim::arch::Arch;
 use serde::{Deserialize, Serialize};
 
+use crate::paths;
+
 /// `lab.toml` as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -142,7 +144,7 @@ impl From<HttpsUrl> for String {
 impl Config {
     /// Reads `lab.toml` in the workspace's root.
     pub fn load() -> Result<Config> {
-        let path = crate::paths::workspace_root()?.join("lab.toml");
+        let path = paths::workspace_root()?.join("lab.toml");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}; it belongs to the source tree", path.display()))?;
         Config::parse(&text, &path)

@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use crate::interrupt;
+
 /// The digest of some bytes.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -24,7 +26,7 @@ pub fn of_file(path: &Path) -> Result<String> {
         if n == 0 {
             return Ok(hex(&hasher.finalize()));
         }
-        crate::interrupt::check()?;
+        interrupt::check()?;
         hasher.update(&buffer[..n]);
     }
 }

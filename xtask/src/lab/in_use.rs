@@ -11,6 +11,7 @@ use flipsim::arch::Arch;
 use serde::{Deserialize, Serialize};
 
 use super::cache;
+use super::config::Config;
 use crate::paths;
 
 /// The version of the file.
@@ -92,7 +93,7 @@ pub struct Image {
 
 /// What a command line needs to be about this architecture: nothing where `lab.toml` names it.
 pub fn arch_option(arch: Arch) -> String {
-    let is_default = crate::lab::config::Config::load().is_ok_and(|config| config.guest.arch == arch);
+    let is_default = Config::load().is_ok_and(|config| config.guest.arch == arch);
     if is_default { String::new() } else { format!(" --arch {arch}") }
 }
 

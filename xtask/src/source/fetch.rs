@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::http::{FetchError, Policy, Wanted, acceptable, client, content_range, start, wait_for};
 use crate::interrupt;
+use crate::lab::digest;
 use crate::progress::{self, Step};
 
 /// The file's place below `downloads`, whether it is there or not.
@@ -291,7 +292,7 @@ fn size_and_digest(path: &Path) -> Result<(u64, String), FetchError> {
         interrupt::check()?;
         let n = file.read(&mut buffer).map_err(disk(path))?;
         if n == 0 {
-            return Ok((size, crate::lab::digest::hex(&hasher.finalize())));
+            return Ok((size, digest::hex(&hasher.finalize())));
         }
         hasher.update(&buffer[..n]);
         size += n as u64;

@@ -13,6 +13,7 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, HeaderMap};
 
 use crate::interrupt::{self, Interrupted};
+use crate::lab::cache;
 
 /// What is to be downloaded.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +139,7 @@ pub enum FetchError {
         why: String,
     },
     /// Our own disk.
-    #[error("{}: {source}{}", path.display(), crate::lab::cache::full_disk_hint(source))]
+    #[error("{}: {source}{}", path.display(), cache::full_disk_hint(source))]
     Disk {
         /// The file.
         path: PathBuf,

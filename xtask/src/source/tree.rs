@@ -20,6 +20,7 @@ use crate::lab::cache::{self, Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
 use crate::lab::patches::series_digests;
+use crate::progress;
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";
@@ -143,7 +144,7 @@ fn from_pin(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<(Parts, S
         return Ok((Parts::Tarball(path), record));
     }
     if !path.exists() {
-        let size = pinned.size.map(|size| format!(", {}", crate::progress::size(size))).unwrap_or_default();
+        let size = pinned.size.map(|size| format!(", {}", progress::size(size))).unwrap_or_default();
         eprintln!("  {} {}: trying {}{size}", want.human, pinned.version, wanted.url);
     }
     Ok((Parts::Tarball(fetch::fetch(&downloads, &wanted, &Policy::default())?), record))

@@ -24,6 +24,7 @@ use anyhow::{Context, Result, bail};
 use tar::{Archive, Entry, EntryType};
 
 use crate::interrupt;
+use crate::lab::cache;
 use crate::progress::Step;
 
 /// What an archive may hold at most. A source tree is far below; a bomb is far above.
@@ -43,15 +44,15 @@ impl Default for Limits {
 
 /// Unpacks `archive` to `folder`, which must not exist yet, without the archive's own top folder.
 pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
-    let temporary = crate::lab::cache::beside(folder, ".tmp");
-    crate::lab::cache::remove_tree(&temporary)?;
+    let temporary = cache::beside(folder, ".tmp");
+    cache::remove_tree(&temporary)?;
     fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
     let unpacked = unpack_into(archive, &temporary, 1, Limits::default()).and_then(|()| {
         fs::rename(&temporary, folder).with_context(|| format!("cannot make {}", folder.display()))
     });
     if unpacked.is_err() {
         // The error that brought us here says more than one from cleaning up would.
-        let _left = crate::lab::cache::remove_tree(&temporary);
+        let _left = cache::remove_tree(&temporary);
     }
     unpacked
 }
@@ -168,7 +169,7 @@ impl Unpacker<'_> {
         let runnable = entry.header().mode().unwrap_or(0) & 0o100 != 0;
         let place = self.free_place(path)?;
         let failed = |error: io::Error| {
-            let hint = crate::lab::cache::full_disk_hint(&error);
+            let hint = cache::full_disk_hint(&error);
             anyhow::Error::new(error).context(format!("cannot write {}{hint}", place.display()))
         };
         // The set-user-id, group and sticky bits of the archive are dropped, as are odd permissions.

@@ -23,6 +23,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::load::Load;
+use super::options;
 use crate::guest::golden::{GuestNames, Prepared};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
@@ -129,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&folder)?;
     let mut report = Report { format: 2, rows: Vec::new() };
-    for arch in crate::commands::bench::options::archs(&args.arch)? {
+    for arch in options::archs(&args.arch)? {
         for workload in &args.workload {
             for stratum in &args.strata {
                 report.rows.extend(every_way(args, arch, workload, stratum, folder.path())?);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::options::{AUTO, Options, archs};
 use super::original::Subject;
 use super::table::{Measured, Summary, markdown};
-use super::{campaign, ours, trials};
+use super::{campaign, determinism, ours, trials};
 use crate::exit::{Code, ExitWith};
 use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{ClockArg, GuestArgs};
@@ -53,7 +53,7 @@ enum What {
     /// Only stops at virtual times, and `auto 10 20ns 100ns ram`
     #[command(after_help = "Example:\n  cargo xtask bench auto --autos 500")]
     Auto(Options),
-    Determinism(Box<crate::commands::bench::determinism::Args>),
+    Determinism(Box<determinism::Args>),
     Trials(trials::Args),
     Campaign(campaign::Args),
 }
@@ -101,7 +101,7 @@ struct Host {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let (parts, options) = match args.what {
-        Some(What::Determinism(args)) => return crate::commands::bench::determinism::run(&args),
+        Some(What::Determinism(args)) => return determinism::run(&args),
         Some(What::Trials(args)) => return trials::run(&args),
         Some(What::Campaign(args)) => return campaign::run(&args),
         Some(What::Flip(options)) => (Parts { flip: true, auto: false }, options),

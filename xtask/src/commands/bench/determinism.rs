@@ -24,6 +24,8 @@ use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{self, ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
+use crate::lab::recipe;
+use crate::progress::Step;
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything
@@ -106,7 +108,7 @@ pub fn run(args: &Args) -> Result<()> {
     let workloads: Vec<Option<String>> = match &guest.workload {
         Some(names) => names.split(',').map(|name| Some(name.trim().to_owned())).collect(),
         None if guest.speaks_as_ours() && guest.image.is_none() => {
-            let known = crate::lab::recipe::workload_names(&paths::workspace_root()?)?;
+            let known = recipe::workload_names(&paths::workspace_root()?)?;
             known.into_iter().map(Some).collect()
         }
         None => vec![None],
@@ -119,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for workload in &workloads {
         let name = workload.as_deref().unwrap_or("this guest");
-        let step = crate::progress::Step::spinner(format!("{name}: {} runs and two more", args.runs));
+        let step = Step::spinner(format!("{name}: {} runs and two more", args.runs));
         let row = measure(args, workload.as_deref(), &at)?;
         step.done();
         rows.push(row);

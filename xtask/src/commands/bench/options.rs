@@ -11,6 +11,7 @@ use flipsim::units::{VirtualNs, parse_number};
 use serde::Serialize;
 
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 
 /// How much is measured.
@@ -67,7 +68,7 @@ pub(super) fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
         archs.push(*arch);
     }
     if archs.is_empty() {
-        archs.push(crate::lab::config::Config::load()?.guest.arch);
+        archs.push(Config::load()?.guest.arch);
     }
     let lab = Lab::load()?;
     for arch in &archs {

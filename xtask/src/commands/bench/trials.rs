@@ -17,6 +17,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::load::Load;
+use super::options;
 use super::table::Quantiles;
 use crate::exit::{Code, exit_error};
 use crate::guest::errors::{is_infra, run_error};
@@ -24,6 +25,7 @@ use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare,
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
+use crate::progress::Step;
 
 /// How far a guest runs before it is put back, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);
@@ -121,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
     let _load = args.load.then(Load::start);
     let mut report = Report { format: 2, restores: Vec::new(), trials: Vec::new(), differences: Vec::new() };
     let parent = clones_dir()?;
-    for arch in crate::commands::bench::options::archs(&args.arch)? {
+    for arch in options::archs(&args.arch)? {
         for workload in &args.workload {
             for (index, memory) in args.memory.iter().enumerate() {
                 measure(args, arch, workload, *memory, index == 0, &parent, &mut report)?;
@@ -277,10 +279,7 @@ fn trials(
         for (way, early_stop) in
             all.into_iter().filter(|(way, _)| !args.rewind_only || *way == Restore::Rewind)
         {
-            let step = crate::progress::Step::spinner(format!(
-                "{workload}: {} trials in {kind}, {way:?}",
-                plans.len()
-            ));
+            let step = Step::spinner(format!("{workload}: {} trials in {kind}, {way:?}", plans.len()));
             let mut worker = new(way, early_stop);
             let began = Instant::now();
             let mut records = Vec::with_capacity(plans.len());

@@ -21,7 +21,9 @@ use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
+use crate::guest::{headless, workers};
 use crate::lab::campaigns::files::{path_of, store_error};
+use crate::progress::Step;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.
@@ -100,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {
             let template = &prepared.template;
-            crate::guest::headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
+            headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
         }
         None => Vec::new(),
     };
@@ -111,7 +113,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = crate::progress::Step::spinner(format!("drawing {} trials", plan.len()));
+    let step = Step::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
         .map_err(|error| match error {
             StoreError::Full { path, cause } => anyhow!(
@@ -139,7 +141,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(difference) = &golden.difference {
         outln!("only outputs are compared: {difference}");
     }
-    let workers = crate::guest::workers::default_workers(prepared.template.info().plan.spec.memory);
+    let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let each =
         golden.run_seconds / 2.0 + golden.compare_seconds * golden.checkpoints.len() as f64 / 2.0 + 0.02;

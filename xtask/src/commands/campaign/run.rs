@@ -24,6 +24,7 @@ use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::tables::{self, Intervals};
 
 /// Carry out the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]
@@ -104,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.quiet {
         return Ok(());
     }
-    crate::lab::campaigns::tables::show(&store, crate::lab::campaigns::tables::Intervals::DEFAULT)
+    tables::show(&store, Intervals::DEFAULT)
 }
 
 /// The live line.

@@ -13,6 +13,7 @@ use std::process::Command;
 use super::fragments::{not_taken, read_fragments};
 use super::kconfig;
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
+use crate::guest::image;
 use crate::host::{needs, proc};
 use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::digest;
@@ -119,7 +120,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         lane.runner.note("copy the image into the cache");
         return Ok(None);
     }
-    crate::guest::image::convert(&lane.runner, &img, &raw, &qcow2, true)?;
+    image::convert(&lane.runner, &img, &raw, &qcow2, true)?;
     let made_from = MadeFrom {
         source: tree.record.clone(),
         flags: recipe.workload_program.flags.clone(),

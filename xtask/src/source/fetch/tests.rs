@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::lab::digest;
 
 const FILE: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -56,13 +57,13 @@ fn get(server: &Server, dir: &Path) -> Result<PathBuf, FetchError> {
 }
 
 fn get_sized(server: &Server, dir: &Path, size: Option<u64>) -> Result<PathBuf, FetchError> {
-    let sha256 = crate::lab::digest::of_bytes(FILE);
+    let sha256 = digest::of_bytes(FILE);
     let wanted = Wanted { url: &server.url, file_name: "file.tar.xz", sha256: &sha256, size };
     fetch(dir, &wanted, &policy())
 }
 
 fn leftovers(dir: &Path) -> Vec<String> {
-    let folder = dir.join(crate::lab::digest::of_bytes(FILE));
+    let folder = dir.join(digest::of_bytes(FILE));
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -118,7 +119,7 @@ fn a_range_that_starts_elsewhere_is_not_glued_on() {
 #[test]
 fn a_complete_part_is_recognised_when_the_server_has_no_more_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
+    let folder = dir.path().join(digest::of_bytes(FILE));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("file.tar.xz.part"), FILE).unwrap();
     let server = serve(vec![answer("416 Range Not Satisfiable", "Content-Range: bytes */36\r\n", 0, b"")]);
@@ -128,7 +129,7 @@ fn a_complete_part_is_recognised_when_the_server_has_no_more_of_it() {
 #[test]
 fn a_part_longer_than_the_file_is_thrown_away() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
+    let folder = dir.path().join(digest::of_bytes(FILE));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("file.tar.xz.part"), [FILE, b"more"].concat()).unwrap();
     let server = serve(vec![
@@ -144,14 +145,14 @@ fn a_wrong_digest_is_an_error_and_the_file_is_put_aside() {
     let server = serve(vec![answer("200 OK", "", 4, b"evil")]);
     let error = get(&server, dir.path()).unwrap_err();
     assert!(matches!(error, FetchError::WrongDigest { .. }), "{error}");
-    assert!(error.to_string().contains(&crate::lab::digest::of_bytes(b"evil")));
+    assert!(error.to_string().contains(&digest::of_bytes(b"evil")));
     assert_eq!(leftovers(dir.path()), ["file.tar.xz.bad"]);
 }
 
 #[test]
 fn a_wrong_digest_after_a_resumed_download_is_tried_once_from_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join(crate::lab::digest::of_bytes(FILE));
+    let folder = dir.path().join(digest::of_bytes(FILE));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("file.tar.xz.part"), b"an older v").unwrap();
     let server = serve(vec![

@@ -1,6 +1,6 @@
 //! The wishes of fragments that a final `.config` does not fulfil, and what to do about each.
 //!
-//! Invariant: **[`check`] is exact**, whatever the explanation is worth.
+//! Invariant: **[`check()`] is exact**, whatever the explanation is worth.
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ pub struct Dropped {
     pub fragment: String,
     /// The line of the fragment, from 1.
     pub line: usize,
-    /// Dependencies that are not met, where [`Dependencies`] could tell: `INET` is not set,
-    /// `!MODULES` is set and must not be, `FSCACHE=y` has another value.
+    /// Dependencies that are not met, where [`Dependencies`](super::depends::Dependencies) could tell: `INET` is not
+    /// set, `!MODULES` is set and must not be, `FSCACHE=y` has another value.
     pub unmet: Vec<String>,
     /// Whether the Kconfig files that were read define the symbol; `None` when none were read.
     pub defined: Option<bool>,

@@ -4,7 +4,7 @@
 //! fragment is compared with the final `.config`, and the kernel's Kconfig files are asked which dependency was
 //! missing, where that can be told by reading them line by line.
 //!
-//! Invariant: [`check`] is exact, whatever the explanation is worth; and **no input, however broken, makes
+//! Invariant: [`check()`] is exact, whatever the explanation is worth; and **no input, however broken, makes
 //! anything here panic or run without bound**.
 
 mod check;

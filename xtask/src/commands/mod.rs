@@ -1,6 +1,7 @@
 //! The commands, one file or folder each, by its name on the command line.
 //!
-//! Invariant: **no command uses another one**; what two share stands in a layer below.
+//! Invariant: **no command uses another one**; what two share stands in a layer below. Only those do whose very work
+//! it is to run others: `first`, which goes the whole way, `test`, which sets up what is missing, and `ci`.
 
 pub mod bench;
 pub mod boot;

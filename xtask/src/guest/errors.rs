@@ -1,6 +1,6 @@
 //! What a failure with a guest means for the one who asked: its exit code, and whether another try may do.
 //!
-//! Invariant: **an exit code is chosen here, at the edge of the library**, and nowhere below.
+//! Invariant: **the library's words are kept**; what is added is the exit code, and for a full disk the way out.
 
 use flipsim::golden::RunError;
 use flipsim::machine::run::RunError as RunDirError;

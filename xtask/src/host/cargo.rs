@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{interrupt, paths};
 
+/// Runs cargo; an error when it fails.
 pub fn cargo(arguments: &[&str]) -> Result<()> {
     cargo_with(arguments, &[])
 }

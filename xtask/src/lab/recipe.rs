@@ -11,6 +11,7 @@ use serde::Deserialize;
 /// The version of `recipe.toml` that is understood.
 const RECIPE_FORMAT: u32 = 1;
 
+/// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {

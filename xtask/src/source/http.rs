@@ -2,8 +2,7 @@
 //!
 //! Invariant: **no answer is waited for without a limit**, and Ctrl-C ends every wait.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! How to reach a headless guest, for people and as JSON.
 //!
-//! Invariant: **every line is a command to copy, as it is.**
+//! Invariant: **what it prints is all that it takes**: each command can be copied as it is.
 
 use anyhow::Result;
 use flipsim::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET, HMP_SOCKET, QMP_SOCKET};

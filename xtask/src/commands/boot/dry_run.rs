@@ -12,6 +12,7 @@ use flipsim::machine::spec::Console;
 use crate::guest::plan::{GuestArgs, Planned};
 use crate::host::proc;
 
+/// Prints what `boot` would run for these flags.
 pub(super) fn dry_run(args: &GuestArgs, headless: bool) -> Result<()> {
     let console = if headless { Console::Socket } else { Console::Terminal };
     let Planned { mut spec, base: (base, format, qemu_img), no_share, .. } = args.plan(console)?;

@@ -15,6 +15,7 @@ use flipsim::machine::watch::{RELEASE, watch};
 use crate::guest::plan::GuestArgs;
 use crate::{interrupt, paths};
 
+/// Starts a guest on this terminal, and returns when it has ended.
 pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
     let planned = args.plan(Console::Terminal)?;
     let signals = planned.signals.clone();

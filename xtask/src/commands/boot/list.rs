@@ -10,6 +10,7 @@ use crate::guest::headless::state_of;
 use crate::guest::plan::runs_dir;
 use crate::paths;
 
+/// Lists guests, with `all` the ended ones too.
 pub(super) fn list(all: bool, json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for (run, record) in RunDir::list(&runs_dir()?)? {

@@ -7,6 +7,7 @@ use flipsim::machine::run::RunDir;
 
 use crate::guest::plan::runs_dir;
 
+/// Deletes the folders of ended guests.
 pub(super) fn prune() -> Result<()> {
     let mut count = 0;
     for (run, record) in RunDir::list(&runs_dir()?)? {

@@ -10,6 +10,7 @@ use crate::guest::headless::stop_run;
 use crate::guest::plan::runs_dir;
 use crate::paths;
 
+/// Stops the guests of these names, the only one that runs, or `all`.
 pub fn stop(names: &[String], all: bool) -> Result<()> {
     let runs = runs_dir()?;
     let targets: Vec<(RunDir, RunRecord)> = if all {

@@ -1,4 +1,4 @@
-//! `cargo xtask campaign`: trials, and what came of them.
+//! `cargo xtask campaign`: its words, and the file that runs each.
 //!
 //! Invariant: this file only dispatches. What an outcome is, `flipsim` decides.
 

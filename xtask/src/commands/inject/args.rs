@@ -7,6 +7,7 @@ use std::time::Duration;
 use flipsim::arch::Arch;
 use flipsim::units::{parse_duration, parse_number};
 
+/// What the whole way is to be, from nothing to the first report.
 #[derive(clap::Args, Debug)]
 pub struct WholeArgs {
     /// Install host packages that setup needs without asking

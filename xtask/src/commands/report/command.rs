@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use flipsim::campaign::Store;
 use flipsim::campaign::Summary;
-use flipsim::report::export::{self};
+use flipsim::report::export;
 use flipsim::report::look::visible;
 use flipsim::report::{PageOptions, page};
 

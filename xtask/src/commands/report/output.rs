@@ -2,8 +2,7 @@
 //!
 //! Invariant: **a file that is written is there whole or not at all.**
 
-use std::io;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

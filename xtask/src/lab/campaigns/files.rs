@@ -1,6 +1,6 @@
 //! The files of campaigns: where they are, and what is wrong with one.
 //!
-//! Invariant: **a name is never a way out of the lab's folder.**
+//! Invariant: **a name is never a way out of the lab's folder**; a file that ends in .sqlite is taken as it is.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

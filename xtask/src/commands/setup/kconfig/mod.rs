@@ -2,7 +2,7 @@
 //!
 //! `olddefconfig` drops a symbol whose dependencies are not met, and says nothing. Here every symbol of every
 //! fragment is compared with the final `.config`, and the kernel's Kconfig files are asked which dependency was
-//! missing, where that can be told by reading them line by line.
+//! missing, where reading them line by line shows it.
 //!
 //! Invariant: [`check()`] is exact, whatever the explanation is worth; and **no input, however broken, makes
 //! anything here panic or run without bound**.

@@ -29,7 +29,6 @@
 //! A guest, and the ways to it:
 //!
 //! - [`arch`]: what is different between guest architectures: one table
-//! - [`kconfig`]: the options of the guest's kernel, and what became of them
 //! - [`machine`]: from a guest's specification to a process that is ready
 //! - [`net`]: sockets with time-outs
 //! - [`gdb`], [`qmp`]: clients of QEMU's gdb stub and of its monitor
@@ -69,7 +68,6 @@ pub mod campaign;
 pub mod console;
 pub mod fault;
 pub mod files;
-pub mod kconfig;
 pub mod machine;
 pub mod memory;
 pub mod report;

@@ -168,7 +168,8 @@ impl Reader<'_> {
                     self.at += 3;
                 }
                 "struct" | "enum" | "fn" | "trait" | "type" | "const" | "static" | "union"
-                    if is_name(&next) =>
+                    if is_name(&next)
+                        && !matches!(next.as_str(), "fn" | "unsafe" | "async" | "extern" | "mut") =>
                 {
                     self.define(next);
                     self.at += 2;

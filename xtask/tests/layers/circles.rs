@@ -9,36 +9,42 @@ use super::house::House;
 /// For each file those that it imports, with the line of the first import.
 type Graph = BTreeMap<usize, BTreeMap<usize, usize>>;
 
-/// The circles, each with the imports that make it.
+/// How many circles of one knot are shown; the others are seen when these are gone.
+const SHOWN: usize = 6;
+
+/// The knots of files that lead to one another, each with the shortest circles in it.
 pub fn findings(house: &House) -> Vec<String> {
     let graph = graph(house);
+    let ahead: BTreeMap<usize, BTreeSet<usize>> =
+        graph.keys().map(|file| (*file, reachable(&graph, *file))).collect();
     let mut done = BTreeSet::new();
     let mut found = Vec::new();
     for start in graph.keys() {
-        if done.contains(start) {
+        if done.contains(start) || !ahead[start].contains(start) {
             continue;
         }
-        let Some(circle) = shortest(&graph, *start) else { continue };
-        let ahead = reachable(&graph, *start);
-        let tied: Vec<usize> =
-            ahead.into_iter().filter(|file| reachable(&graph, *file).contains(start)).collect();
-        let names: BTreeSet<&str> = tied.iter().map(|file| house.files[*file].path.as_str()).collect();
-        let mut text = format!("a circle of {} files", names.len());
-        if names.len() > circle.len() {
-            let names: Vec<&str> = names.into_iter().collect();
-            text += &format!(" ({}); the shortest way round", names.join(", "));
+        let knot: Vec<usize> =
+            ahead[start].iter().copied().filter(|file| ahead[file].contains(start)).collect();
+        let circles: BTreeSet<Vec<usize>> = knot.iter().filter_map(|file| shortest(&graph, *file)).collect();
+        let mut circles: Vec<Vec<usize>> = circles.into_iter().collect();
+        circles.sort_by_key(Vec::len);
+        let names: Vec<&str> = knot.iter().map(|file| house.files[*file].path.as_str()).collect();
+        let mut text = format!("{} files import one another: {}", names.len(), names.join(", "));
+        for circle in circles.iter().take(SHOWN) {
+            text += "\n  a circle:";
+            for (at, file) in circle.iter().enumerate() {
+                let next = circle[(at + 1) % circle.len()];
+                let import = house.files[*file].quote(graph[file][&next]);
+                text += &format!("\n    {import}\n        → {}", house.files[next].path);
+            }
         }
-        text += ":\n";
-        for (at, file) in circle.iter().enumerate() {
-            let next = circle[(at + 1) % circle.len()];
-            let line = graph[file][&next];
-            text +=
-                &format!("    {}\n        → {}\n", house.files[*file].quote(line), house.files[next].path);
+        if circles.len() > SHOWN {
+            text += &format!("\n  and {} circles more", circles.len() - SHOWN);
         }
-        text += "    Remedy: import the file that holds the name, not the folder's head; or move what both need into a file \
+        text += "\n  Remedy: import the file that holds the name, not the folder's head; or move what both need into a file \
                  below both";
         found.push(text);
-        done.extend(tied);
+        done.extend(knot);
     }
     found
 }
@@ -81,7 +87,7 @@ fn reachable(graph: &Graph, start: usize) -> BTreeSet<usize> {
     found
 }
 
-/// The shortest way from a file back to it.
+/// The shortest way from a file back to it, written from its first file on.
 fn shortest(graph: &Graph, start: usize) -> Option<Vec<usize>> {
     let mut came_from = BTreeMap::new();
     let mut open = VecDeque::from([start]);
@@ -93,6 +99,8 @@ fn shortest(graph: &Graph, start: usize) -> Option<Vec<usize>> {
                     circle.push(came_from[&circle[circle.len() - 1]]);
                 }
                 circle.reverse();
+                let first = (0..circle.len()).min_by_key(|at| circle[*at]).unwrap_or(0);
+                circle.rotate_left(first);
                 return Some(circle);
             }
             if let std::collections::btree_map::Entry::Vacant(entry) = came_from.entry(*next) {
@@ -131,10 +139,10 @@ mod tests {
         ]);
         assert_eq!(
             findings(&house),
-            ["a circle of 3 files:\n    \
+            ["3 files import one another: toy/src/a.rs, toy/src/b.rs, toy/src/c.rs\n  a circle:\n    \
               toy/src/a.rs:1: use crate::b::B;\n        → toy/src/b.rs\n    \
               toy/src/b.rs:2: fn f() { crate::c::g() }\n        → toy/src/c.rs\n    \
-              toy/src/c.rs:1: use crate::a::A;\n        → toy/src/a.rs\n    \
+              toy/src/c.rs:1: use crate::a::A;\n        → toy/src/a.rs\n  \
               Remedy: import the file that holds the name, not the folder's head; or move what both need into a file \
               below both"]
         );
@@ -175,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn two_circles_of_one_knot_are_reported_once() {
+    fn two_circles_of_one_knot_are_one_finding() {
         let house = made_up(&[
             ("lib.rs", "pub mod a;\npub mod b;\npub mod c;\n"),
             ("a.rs", "use crate::{b::B, c::C};\n"),
@@ -184,7 +192,7 @@ mod tests {
         ]);
         let found = findings(&house);
         assert_eq!(found.len(), 1);
-        let first = "a circle of 3 files (toy/src/a.rs, toy/src/b.rs, toy/src/c.rs); the shortest way round:";
-        assert!(found[0].starts_with(first), "{}", found[0]);
+        assert!(found[0].starts_with("3 files import one another: "), "{}", found[0]);
+        assert_eq!(found[0].matches("a circle:").count(), 2, "{}", found[0]);
     }
 }

@@ -41,8 +41,8 @@ pub fn findings(house: &House) -> Vec<String> {
         if circles.len() > SHOWN {
             text += &format!("\n  and {} circles more", circles.len() - SHOWN);
         }
-        text += "\n  Remedy: import the file that holds the name, not the folder's head; or move what both need into a file \
-                 below both";
+        text += "\n  Remedy: import the file that holds the name, not the folder's head; or move what both need into \
+                 a file below both";
         found.push(text);
         done.extend(knot);
     }

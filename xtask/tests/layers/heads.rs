@@ -1,4 +1,4 @@
-//! A folder's head is `mod.rs`, and holds no logic: docs, `mod`, `use`, and nothing else.
+//! A folder's head is `mod.rs`, a library's is `lib.rs`. **They hold no logic**: docs, `mod`, `use`, and nothing else.
 
 use super::code::{Token, after_visibility, attribute, item_length};
 use super::house::House;
@@ -6,11 +6,11 @@ use super::house::House;
 /// Heads with logic, and heads with another name.
 pub fn findings(house: &House) -> Vec<String> {
     let mut found = Vec::new();
-    for file in house.files.iter().filter(|file| file.path.ends_with("/mod.rs")) {
+    for file in house.files.iter().filter(|file| file.is_head() && !file.path.ends_with("/main.rs")) {
         if let Some(line) = first_logic(&file.code.tokens) {
             found.push(format!(
-                "{}\n    A folder's head holds no logic: only `//!`, `mod` and `use`.\n    Remedy: move it to a file of the \
-                 folder, and hand it out with `pub use`",
+                "{}\n    A folder's head holds no logic: only `//!`, `mod` and `use`.\n    Remedy: move it to a file \
+                 of the folder, and hand it out with `pub use`",
                 file.quote(line)
             ));
         }
@@ -21,8 +21,8 @@ pub fn findings(house: &House) -> Vec<String> {
             house.all.iter().filter(|(other, _)| other.starts_with(&folder) && other.ends_with(".rs"));
         if let Some((child, _)) = below.into_iter().find(|(other, _)| !house.is_test(other)) {
             found.push(format!(
-                "{path}: stands beside its own folder, which holds {child}.\n    Remedy: `git mv {path} {folder}mod.rs` and \
-                 move its logic to files of the folder; only `tests.rs` stands in a folder beside its file"
+                "{path}: stands beside its own folder, which holds {child}.\n    Remedy: `git mv {path} {folder}mod.rs` \
+                 and move its logic to files of the folder; only `tests.rs` stands in a folder beside its file"
             ));
         }
     }
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn a_head_of_declarations_passes() {
-        let head = "//! Docs.\n#![expect(x, reason = \"y\")]\n\npub mod one;\n#[cfg(feature = \"x\")]\npub(crate) mod two;\n\
-                    #[cfg(test)]\nmod tests;\n\npub use one::{One, Other};\nuse two::*;\n\
+        let head = "//! Docs.\n#![expect(x, reason = \"y\")]\n\npub mod one;\n#[cfg(feature = \"x\")]\n\
+                    pub(crate) mod two;\n#[cfg(test)]\nmod tests;\n\npub use one::{One, Other};\nuse two::*;\n\
                     #[cfg(test)]\nfn f() {}\n";
         let house = made_up(&[
             ("lib.rs", "pub mod a;\n"),
@@ -89,6 +89,13 @@ mod tests {
             assert_eq!(found.len(), 1, "{logic}");
             assert!(found[0].starts_with(&format!("toy/src/a/mod.rs:6: {logic}\n")), "{}", found[0]);
         }
+    }
+
+    #[test]
+    fn a_librarys_head_is_one_too_and_a_programs_is_not() {
+        let house = made_up(&[("lib.rs", "pub mod a;\npub fn f() {}\n"), ("a.rs", "")]);
+        assert!(findings(&house)[0].starts_with("toy/src/lib.rs:2: pub fn f() {}\n"));
+        assert_eq!(findings(&made_up(&[("main.rs", "mod a;\nfn main() {}\n"), ("a.rs", "")])), [""; 0]);
     }
 
     #[test]

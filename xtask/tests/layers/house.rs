@@ -172,7 +172,7 @@ impl House {
                 continue;
             }
             let Some(holder) = self.modules.get(&module) else { break };
-            // The crate's root hands on to everybody.
+            // What the crate's root hands on is no detour: every module may ask it.
             let own =
                 !module.is_empty() && from.module.len() > module.len() && from.module.starts_with(&module);
             if own || patience == 0 || holder.defined.contains(word) {

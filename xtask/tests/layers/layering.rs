@@ -51,8 +51,8 @@ fn rows(house: &House, table: &Table) -> Vec<String> {
     let rows: BTreeSet<&str> = table.rows.iter().map(|(folder, _)| *folder).collect();
     let without_row = folders.difference(&rows).map(|folder| {
         format!(
-            "{}/src/{folder}: has no row in the table. Remedy: put it into the folder where it belongs, or add a row to \
-             xtask/tests/layers/table.rs",
+            "{}/src/{folder}: has no row in the table. Remedy: put it into the folder where it belongs, or add a row \
+             to xtask/tests/layers/table.rs",
             table.name
         )
     });

@@ -14,7 +14,7 @@ pub fn findings(house: &House) -> Vec<String> {
     for (path, lines) in house.all.iter().filter(|(path, _)| !house.is_test(path)) {
         if *lines > LONGEST {
             found.push(format!(
-                "{path}: {lines} lines, more than {LONGEST}. Remedy: give one of its concerns a file of its own name"
+                "{path}: {lines} lines, more than {LONGEST}. Remedy: move one of its concerns to a separate file"
             ));
         }
     }
@@ -23,7 +23,8 @@ pub fn findings(house: &House) -> Vec<String> {
             let beside =
                 format!("{}/{}.rs", file.path.trim_end_matches(".rs").trim_end_matches("/mod"), tests.name);
             found.push(format!(
-                "{}\n    {} lines of tests in the file, more than {LONGEST_INLINE_TESTS}.\n    Remedy: move them to {beside}",
+                "{}\n    {} lines of tests in the file, more than {LONGEST_INLINE_TESTS}.\n    Remedy: move them \
+                 to {beside}",
                 file.quote(tests.line),
                 tests.lines
             ));
@@ -59,9 +60,7 @@ mod tests {
         let house = made_up(&[("lib.rs", "pub mod a;\n"), ("a.rs", &lines(LONGEST + 1))]);
         assert_eq!(
             findings(&house),
-            [
-                "toy/src/a.rs: 601 lines, more than 600. Remedy: give one of its concerns a file of its own name"
-            ]
+            ["toy/src/a.rs: 601 lines, more than 600. Remedy: move one of its concerns to a separate file"]
         );
     }
 

@@ -54,7 +54,7 @@ pub const FLIPSIM: Table = Table {
         ("fault", &["target", "arch", "memory", "stats", "files", "units", "text"]),
         ("machine", &["target", "arch", "memory", "console", "files", "wire", "units", "text"]),
         ("target", &["arch", "memory", "files", "wire", "units", "text"]),
-        // One floor: none of these five uses another.
+        // One floor: none of these six uses another.
         ("arch", &["units", "text"]),
         ("memory", &["units", "text"]),
         ("stats", &["units", "text"]),
@@ -73,18 +73,29 @@ pub const XTASK: Table = Table {
     name: "xtask",
     rows: &[
         ("main", &["commands", "guest", "host", "lab", "paths", "progress", "interrupt", "exit"]),
+        // One file or folder a command; none uses another, but for the exceptions.
         ("commands", &["source", "guest", "host", "lab", "paths", "progress", "interrupt", "exit"]),
+        // Sources know no guest.
         ("source", &["host", "lab", "paths", "progress", "interrupt", "exit"]),
         ("guest", &["host", "lab", "paths", "progress", "interrupt", "exit"]),
         ("host", &["lab", "paths", "progress", "interrupt", "exit"]),
         ("lab", &["paths", "progress", "interrupt", "exit"]),
-        ("paths", &["exit"]),
-        ("progress", &["interrupt", "exit"]),
-        ("interrupt", &["exit"]),
+        // One floor: none of these four uses another.
+        ("paths", &[]),
+        ("progress", &[]),
+        ("interrupt", &[]),
         ("exit", &[]),
     ],
     apart: Some("commands"),
-    exceptions: &[],
+    exceptions: &[
+        ("first", "setup", "`inject` alone goes the whole way: it sets up what is missing,"),
+        ("first", "inject", "takes the flags of `inject`,"),
+        ("first", "campaign", "draws and runs a small campaign,"),
+        ("first", "report", "and ends with its report"),
+        ("test", "setup", "the slow suite sets up what is missing of the lab"),
+        ("ci", "test", "`ci` runs all that `test` runs"),
+        ("ci", "tidy", "`ci` runs all that `tidy` checks"),
+    ],
 };
 
 #[cfg(test)]

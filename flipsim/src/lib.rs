@@ -73,6 +73,7 @@ pub mod memory;
 pub mod report;
 pub mod stats;
 pub mod target;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod trial;

@@ -27,40 +27,24 @@ macro_rules! eprint {
     };
 }
 
-mod apt;
-mod bench;
-mod boot;
-mod cache;
-mod campaign;
-mod check;
-mod config;
-mod determinism;
-mod digest;
-mod doctor;
+mod commands;
 mod exit;
-mod fetch;
-mod greet;
 mod guest;
 mod host;
-mod image;
-mod inject;
 mod interrupt;
-mod kvm;
 mod lab;
 mod paths;
-mod proc;
 mod progress;
-mod report;
-mod setup;
 mod source;
-mod template;
-mod unpack;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+
+use commands::{bench, boot, campaign, ci, doctor, first, greet, image, inject, report, setup, test, tidy};
+use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
 /// that guest's RAM and registers, and says what came of it.
@@ -94,9 +78,9 @@ enum Command {
     Campaign(campaign::Args),
     Report(report::Args),
     Bench(bench::Args),
-    Test(check::TestArgs),
-    Tidy(check::TidyArgs),
-    Ci(check::CiArgs),
+    Test(test::Args),
+    Tidy(tidy::Args),
+    Ci(ci::Args),
     /// The parent of a headless guest; only `boot` starts it
     #[command(hide = true)]
     GuestWatch {
@@ -154,13 +138,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Setup(args) => setup::run(&args)?,
         Command::Image(args) => image::run(&args)?,
         Command::Boot(args) => boot::run(*args)?,
-        Command::Inject(args) => inject::run(*args)?,
+        Command::Inject(args) => inject::run(*args, first::run)?,
         Command::Campaign(args) => campaign::run(args)?,
         Command::Report(args) => report::run(&args)?,
         Command::Bench(args) => bench::run(args)?,
-        Command::Test(args) => check::test(&args)?,
-        Command::Tidy(_) => check::tidy()?,
-        Command::Ci(args) => check::ci(&args)?,
+        Command::Test(args) => test::run(&args)?,
+        Command::Tidy(_) => tidy::run()?,
+        Command::Ci(args) => ci::run(&args)?,
         Command::GuestWatch { folder } => boot::watch_guest(&folder)?,
         Command::ProbeKvm => kvm::probe()?,
     }

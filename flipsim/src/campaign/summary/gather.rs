@@ -29,7 +29,6 @@ use crate::stats::{Confidence, Observed, Share};
 use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
 
-use crate::campaign::summary::gather;
 use crate::units::Timing;
 use crate::units::VirtualNs;
 

@@ -1,0 +1,18 @@
+//! `cargo xtask campaign`: trials, and their results.
+//!
+//! Invariant: **what an outcome is, `flipsim` decides.**
+
+mod classify;
+mod command;
+mod diff;
+mod export;
+mod merge;
+pub mod new;
+mod replay;
+pub mod run;
+mod spaces;
+mod stats;
+mod status;
+mod trial;
+
+pub use command::{Args, run};

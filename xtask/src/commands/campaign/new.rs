@@ -1,0 +1,213 @@
+//! `campaign new`: draws the plan of a campaign and stores it.
+//!
+//! Invariant: the plan is whole in the store before anything is carried out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use flipsim::campaign::size::Size;
+use flipsim::campaign::spec::{Sharing, StratumSpec};
+use flipsim::campaign::{CampaignSpec, Plan, Store, StoreError};
+use flipsim::fault::parse_pattern;
+use flipsim::fault::{Pattern, random_seed};
+use flipsim::stats::{Confidence, Share};
+use flipsim::trial::Runner;
+use flipsim::trial::clone::CloneDisk;
+use flipsim::trial::golden::Window;
+use flipsim::units::{VirtualNs, format_duration, parse_number};
+
+use super::spaces::spaces;
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::errors::run_error;
+use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
+use crate::guest::prepared::{guest_of, manifest};
+use crate::guest::spec::GuestSpec;
+use crate::guest::template::clones_dir;
+use crate::guest::{headless, workers};
+use crate::host::proc::quote;
+use crate::lab::campaigns::files::{path_of, store_error};
+use crate::progress::Step;
+use crate::{interrupt, paths};
+
+/// Draw the plan of a campaign, whole, and store it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign new second --trials 200
+  cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
+  cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
+  cargo xtask campaign new mine --spec campaign.toml
+
+A stratum is NAME=TARGET[,TARGET…]: ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, reg:GLOB,
+class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md has the TOML file's keys.")]
+pub struct Args {
+    /// Its name; the file is .lab/campaigns/NAME.sqlite
+    name: String,
+    /// A TOML file that says what the campaign is to be; flags that are given as well win
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// How many trials
+    #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative"], value_parser = clap::value_parser!(u64).range(1..))]
+    trials: Option<u64>,
+    /// So many trials that any rate is known to within this, as in 1%
+    #[arg(long, value_name = "SHARE", conflicts_with = "relative")]
+    margin: Option<Share>,
+    /// So many trials that a rate of --rate is known to within this part of itself, as in 20%
+    #[arg(long, value_name = "SHARE", requires = "rate")]
+    relative: Option<Share>,
+    /// The rate of the rare outcome that --relative is about
+    #[arg(long, value_name = "SHARE", requires = "relative")]
+    rate: Option<Share>,
+    /// How surely
+    #[arg(long, value_name = "SHARE", default_value = "95%")]
+    confidence: Confidence,
+    /// A part of the fault space that is sampled by itself [default: ram]
+    #[arg(long, value_name = "NAME=TARGET")]
+    stratum: Vec<StratumSpec>,
+    /// How strata share the trials: by the number of their faults, or equally
+    #[arg(long, value_enum)]
+    sharing: Option<SharingArg>,
+    /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
+    #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
+    pattern: Option<Pattern>,
+    /// What everything is drawn from [default: a new one, which is printed]
+    #[arg(long, value_parser = parse_number)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    guest: TrialGuest,
+}
+
+/// How strata share the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SharingArg {
+    /// By the number of their faults
+    Proportional,
+    /// The same number each
+    Equal,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let path = path_of(&args.name)?;
+    if path.exists() {
+        bail!(exit_error(
+            Code::Usage,
+            format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name)
+        ));
+    }
+    let spec = specification(args)?;
+    let guest = guest_of(&spec)?;
+    let prepared = prepare(&guest, spec.trial.spacing)?;
+    let parent = clones_dir()?;
+    let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
+        .map_err(run_error)?;
+    let names = GuestNames::read(&prepared.template, &mut runner)?;
+    let spaces = spaces(&spec, &prepared, &names, &mut runner)?;
+    let lacks = match runner.guest.target().qmp() {
+        Some(qmp) => {
+            let template = &prepared.template;
+            headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
+        }
+        None => Vec::new(),
+    };
+    drop(runner);
+    let golden = &prepared.golden;
+    let length = VirtualNs(golden.end().0 - golden.begin().0);
+    let plan = Plan::new(&spec, length, spaces).exit_with(Code::Usage)?;
+    let folder = path.parent().context("a campaign's file is in a folder")?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let kept = serde_json::to_vec(golden)?;
+    let step = Step::spinner(format!("drawing {} trials", plan.len()));
+    let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
+        .map_err(|error| match error {
+            StoreError::Full { path, cause } => anyhow!(
+                "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
+                paths::show(&path)
+            ),
+            other => store_error(other),
+        })?;
+    step.done();
+    outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
+    for stratum in plan.strata() {
+        outln!(
+            "  {:16} {:>8} trials of {} faults × {} ns  ({})",
+            stratum.name,
+            stratum.trials,
+            stratum.faults,
+            stratum.times,
+            stratum.targets
+        );
+    }
+    outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
+    for line in &lacks {
+        outln!("note: {line}");
+    }
+    if let Some(difference) = &golden.difference {
+        outln!("only outputs are compared: {difference}");
+    }
+    let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let each =
+        golden.run_seconds / 2.0 + golden.compare_seconds * golden.checkpoints.len() as f64 / 2.0 + 0.02;
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let whole = each * plan.len() as f64 / workers as f64;
+    outln!(
+        "with {workers} workers it takes about {} or less; it can be interrupted and resumed at any time",
+        format_duration(std::time::Duration::from_secs_f64(whole.min(1e9)))
+    );
+    outln!("plan: {} (sha256 {})", paths::show(store.path()), &store.plan_digest()[..16]);
+    outln!("next: cargo xtask campaign run {}", quote(&args.name));
+    Ok(())
+}
+
+/// What the file and the flags say together.
+fn specification(args: &Args) -> Result<CampaignSpec> {
+    let mut spec = match &args.spec {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))
+                .exit_with(Code::Usage)?;
+            CampaignSpec::from_toml(&text)
+                .with_context(|| path.display().to_string())
+                .exit_with(Code::Usage)?
+        }
+        None => CampaignSpec { seed: args.seed.unwrap_or_else(random_seed), ..CampaignSpec::default() },
+    };
+    spec.name.clone_from(&args.name);
+    if let Some(seed) = args.seed {
+        spec.seed = seed;
+    }
+    let confidence = args.confidence;
+    spec.size = match (args.trials, args.margin, args.relative, args.rate) {
+        (Some(trials), ..) => Some(Size::Trials(trials)),
+        (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
+        (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
+        _ => spec.size,
+    };
+    if !args.stratum.is_empty() {
+        spec.strata.clone_from(&args.stratum);
+    }
+    match args.sharing {
+        Some(SharingArg::Equal) => spec.sharing = Sharing::Equal,
+        Some(SharingArg::Proportional) => spec.sharing = Sharing::Proportional,
+        None => {}
+    }
+    if let Some(pattern) = args.pattern {
+        spec.pattern = pattern;
+    }
+    if let Some(window) = args.guest.window {
+        spec.window = Window::Time(window);
+    }
+    let file: GuestSpec = match &spec.guest {
+        serde_json::Value::Null => GuestSpec::default(),
+        value => serde_json::from_value(value.clone())
+            .context("the file's table [guest]")
+            .exit_with(Code::Usage)?,
+    };
+    let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    let flags = args.guest.spec.clone().rooted(Path::new("."))?;
+    // What is stored says what it is, whatever the default is later.
+    let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
+    spec.guest = serde_json::to_value(guest)?;
+    spec.check().exit_with(Code::Usage)?;
+    Ok(spec)
+}

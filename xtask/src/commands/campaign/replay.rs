@@ -1,0 +1,179 @@
+//! `campaign replay`: trials that were carried out before, once more.
+//!
+//! Invariant: it fails where anything but the host's part of a record comes out differently.
+
+use std::io::BufRead;
+
+use anyhow::{Context, Result, bail};
+use flipsim::campaign::{Store, TrialId};
+use flipsim::trial::{TrialRecord, Worker};
+
+use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::prepared::prepared_of;
+use crate::guest::template::clones_dir;
+use crate::host::proc::quote;
+use crate::interrupt;
+use crate::lab::campaigns::files::{path_of, store_error};
+
+/// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign replay first --trial 17
+  cargo xtask campaign replay first --trial 17 --trial 40 --diff
+  cargo xtask campaign replay trial.json
+  cargo xtask campaign replay - --diff
+
+Exits with 0 when everything is as it was, and with 1 when anything differs.")]
+pub struct Args {
+    /// With --trial a campaign, by name or file; else JSON lines of `campaign trial --json`, - is standard input
+    #[arg(value_name = "CAMPAIGN|FILE")]
+    from: String,
+    /// The number of a trial of the campaign
+    #[arg(long, value_name = "N")]
+    trial: Vec<u64>,
+    /// Show how the fault has spread, at each checkpoint and while the guest is late
+    #[arg(long)]
+    diff: bool,
+    /// How the guest is put back [default: as in the campaign, and rewind for a file]
+    #[arg(long, value_enum)]
+    restore: Option<RestoreArg>,
+}
+
+/// How many came out, and how many of them as before.
+#[derive(Default)]
+struct Count {
+    all: u64,
+    different: u64,
+}
+
+/// Runs `campaign replay`.
+pub fn run(args: &Args) -> Result<()> {
+    let count = if args.trial.is_empty() { of_lines(args)? } else { of_campaign(args)? };
+    if count.different > 0 {
+        bail!("{} of {} trials came out differently", count.different, count.all);
+    }
+    Ok(())
+}
+
+/// Trials of a campaign, with its own golden run.
+fn of_campaign(args: &Args) -> Result<Count> {
+    let store = Store::open_readonly(&path_of(&args.from)?).map_err(store_error)?;
+    let mut records = Vec::with_capacity(args.trial.len());
+    for id in args.trial.iter().copied().map(TrialId) {
+        store.planned(id).exit_with(Code::Usage)?;
+        let Some(record) = store.record_of(id).map_err(store_error)? else {
+            let text = format!(
+                "trial {id} has no record to compare with: it is pending, or the laboratory lost it too often; \
+                 `cargo xtask campaign status {}` tells",
+                quote(&args.from)
+            );
+            bail!(exit_error(Code::Usage, text));
+        };
+        records.push((id, record));
+    }
+    let prepared = prepared_of(&store)?;
+    let mut options = store.spec().trial.options(interrupt::raised);
+    if let Some(restore) = args.restore {
+        options.restore = restore.into();
+    }
+    note_missing(&prepared.template, options.restore);
+    let parent = clones_dir()?;
+    let mut worker = Worker::new(&prepared.template, &prepared.golden, &parent, options);
+    let names = names(&mut worker)?;
+    let mut count = Count::default();
+    for (id, record) in &records {
+        interrupt::check()?;
+        outln!("trial {id} of {}:", store.spec().name);
+        again(&mut worker, record, &names, args.diff, &mut count)?;
+    }
+    Ok(count)
+}
+
+/// Trials that say themselves of which guest they are.
+fn of_lines(args: &Args) -> Result<Count> {
+    let input: Box<dyn BufRead> = if args.from == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(&args.from).map_err(|cause| {
+            exit_error(
+                Code::Usage,
+                format!("cannot read a file {0}: {cause}; if {0} is a campaign, add --trial N", args.from),
+            )
+        });
+        Box::new(std::io::BufReader::new(file?))
+    };
+    let mut count = Count::default();
+    for (number, line) in input.lines().enumerate() {
+        interrupt::check()?;
+        let line = line.context("cannot read the trials").exit_with(Code::Usage)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let what = format!("line {} of {}", number + 1, args.from);
+        let Line { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
+            .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
+            .exit_with(Code::Usage)?;
+        let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
+        if trial.template != golden.template {
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "{what} is of another guest: its template was {}, here it is {}; QEMU, kernel, image or \
+                     command line have changed",
+                    trial.template, golden.template
+                )
+            ));
+        }
+        trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
+        let restore = args.restore.unwrap_or(RestoreArg::Rewind);
+        let how = How { restore, hang_factor, no_early_stop: !early_stop };
+        let options = how.options()?;
+        note_missing(&template, options.restore);
+        let parent = clones_dir()?;
+        let mut worker = Worker::new(&template, &golden, &parent, options);
+        let names = names(&mut worker)?;
+        again(&mut worker, &trial, &names, args.diff, &mut count)?;
+    }
+    if count.all == 0 {
+        bail!(exit_error(Code::Usage, format!("{} has no trial in it", args.from)));
+    }
+    Ok(count)
+}
+
+/// One trial, compared with what it was.
+fn again(
+    worker: &mut Worker<'_>,
+    before: &TrialRecord,
+    names: &GuestNames,
+    diff: bool,
+    count: &mut Count,
+) -> Result<()> {
+    let watch = Watch { verbose: true, diff, gdb: false, plan: &before.plan };
+    let Some(now) = carry_out(worker, &before.plan, names, &watch)? else { return Ok(()) };
+    show(&now, worker.golden().begin());
+    count.all += 1;
+    if now.is_same(before) {
+        outln!("the same as before");
+    } else {
+        count.different += 1;
+        outln!("NOT the same as before: {}", what_differs(before, &now)?);
+    }
+    Ok(())
+}
+
+/// The keys in which two records differ.
+fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
+    let object = |record: &TrialRecord| -> Result<serde_json::Map<String, serde_json::Value>> {
+        match serde_json::to_value(record)? {
+            serde_json::Value::Object(map) => Ok(map),
+            _ => Ok(serde_json::Map::new()),
+        }
+    };
+    let (before, after) = (object(before)?, object(after)?);
+    let how = ["restore", "attempts", "costs"];
+    let keys =
+        before.iter().filter(|(key, value)| !how.contains(&key.as_str()) && after.get(*key) != Some(value));
+    Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))
+}

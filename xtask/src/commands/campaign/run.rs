@@ -1,0 +1,208 @@
+//! `campaign run` and `resume`: carries out what is pending.
+//!
+//! Invariant: what was finished is in the store; Ctrl-C once lets the trials under way end, twice ends
+//! them, and nothing that was finished is lost either way.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use flipsim::campaign::Shard;
+use flipsim::campaign::Store;
+use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
+use flipsim::campaign::store::Recorded;
+use flipsim::campaign::summary::Class;
+use flipsim::stats::proportion::wilson;
+use flipsim::stats::{Confidence, Observed};
+use flipsim::trial::Outcome;
+use flipsim::units::format_duration;
+
+use crate::exit::{Code, exit_error};
+use crate::guest::golden::{GuestNames, note_missing};
+use crate::guest::prepared::prepared_of;
+use crate::guest::template::clones_dir;
+use crate::guest::workers::default_workers;
+use crate::host::proc::quote;
+use crate::interrupt;
+use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::tables::{self, Intervals};
+use crate::progress::LiveLine;
+
+/// Carry out the trials of a campaign that have no result yet.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask campaign run second
+  cargo xtask campaign resume second
+  cargo xtask campaign run second --workers 1
+  cargo xtask campaign run second --shard 1/4
+
+Every trial is stored before its worker takes the next one, so that it can be interrupted, killed and resumed at
+any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]
+pub struct Args {
+    /// The campaign's name, or its file
+    name: String,
+    /// How many guests run side by side [default: one a core, if memory suffices]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    workers: Option<u64>,
+    /// Only this part of the plan
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Without the table at the end
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let path = path_of(&args.name)?;
+    let mut store = Store::open(&path).map_err(store_error)?;
+    let spec = store.spec().clone();
+    let prepared = prepared_of(&store)?;
+    let parent = clones_dir()?;
+    let names = GuestNames::of(&prepared.template)?;
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let pending = store.pending(shard)?.len();
+    if pending == 0 {
+        outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", quote(&args.name));
+        return Ok(());
+    }
+    note_missing(&prepared.template, spec.trial.restore);
+    let workers = args
+        .workers
+        .and_then(|workers| usize::try_from(workers).ok())
+        .unwrap_or_else(|| default_workers(prepared.template.info().plan.spec.memory));
+    let options = RunOptions {
+        workers,
+        shard,
+        // A first Ctrl-C lets the trials under way end.
+        trial: spec.trial.options(|| false),
+        stop: interrupt::raised,
+    };
+    eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
+    let mut line = Line::new(pending);
+    let summary = carry_out(
+        &mut store,
+        &prepared.template,
+        &prepared.golden,
+        names.names(),
+        &parent,
+        &options,
+        &mut |progress| line.tell(&progress),
+    );
+    line.shown.end();
+    let summary = summary.map_err(|error| match error {
+        CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
+        other => exit_error(Code::GuestLost, other.to_string()),
+    })?;
+    outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);
+    if line.given_up > 0 {
+        outln!("{} were lost each time they were begun: they are `infra`, and in no rate", line.given_up);
+    }
+    if summary.stopped {
+        return Err(interrupt::Interrupted.into());
+    }
+    if summary.left > 0 {
+        bail!("{} trials could not be carried out", summary.left);
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    tables::show(&store, Intervals::DEFAULT)
+}
+
+/// The live line.
+struct Line {
+    began: Instant,
+    pending: usize,
+    done: u64,
+    given_up: u64,
+    counts: BTreeMap<&'static str, u64>,
+    shown: LiveLine,
+}
+
+impl Line {
+    fn new(pending: usize) -> Line {
+        let (began, shown) = (Instant::now(), LiveLine::new());
+        Line { began, pending, done: 0, given_up: 0, counts: BTreeMap::new(), shown }
+    }
+
+    fn tell(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Done(_, record) => {
+                self.done += 1;
+                *self.counts.entry(record.outcome.map_or("not flipped", Outcome::name)).or_default() += 1;
+            }
+            Progress::Lost(id, why, recorded) => {
+                let next = match recorded {
+                    Recorded::GivenUp => "given up",
+                    _ => "begun anew",
+                };
+                self.given_up += u64::from(*recorded == Recorded::GivenUp);
+                self.shown.above(&format!("note: trial {id} was lost and is {next}: {why}"));
+            }
+            Progress::TakenBack(count, why) => {
+                self.done = self.done.saturating_sub(*count as u64);
+                let text =
+                    format!("warning: {why}; {count} trials since the last check are carried out again");
+                self.shown.above(&text);
+            }
+            Progress::Unchecked(0, _) | Progress::Tick => {}
+            Progress::Unchecked(count, why) => {
+                let text = format!("warning: the last {count} trials of a worker were not checked: {why}");
+                self.shown.above(&text);
+            }
+        }
+        self.shown.show(|| self.text());
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn text(&self) -> String {
+        let rate = self.done as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
+        let left = (self.pending as u64).saturating_sub(self.done) as f64 / rate.max(1e-3);
+        let counts: Vec<String> = self.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        format!(
+            "{}/{}  {rate:.1}/s  {} left  {}{}",
+            self.done,
+            self.pending,
+            format_duration(Duration::from_secs_f64(left.min(1e8))),
+            self.failures(),
+            counts.join("  ")
+        )
+    }
+
+    /// The rate of failures in what was just carried out, with its interval.
+    fn failures(&self) -> String {
+        let count = |outcome: &Outcome| self.counts.get(outcome.name()).copied().unwrap_or(0);
+        let failed: u64 =
+            Outcome::ALL.iter().filter(|outcome| Class::Failure.has(**outcome)).map(count).sum();
+        let all: u64 = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Infra).map(count).sum();
+        let Ok(observed) = Observed::new(failed, all) else { return String::new() };
+        let interval = wilson(observed, Confidence::P95);
+        let percent = |share: f64| share * 100.0;
+        format!(
+            "failures {:.1} % ({:.1} to {:.1})  ",
+            percent(observed.rate()),
+            percent(interval.lower),
+            percent(interval.upper)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_has_the_rate_of_failures_with_its_interval() {
+        let mut line = Line::new(200);
+        assert!(!line.text().contains("failures"), "{}", line.text());
+        line.done = 104;
+        for (name, count) in [("masked", 50), ("latent", 46), ("sdc", 3), ("crash", 1), ("not flipped", 4)] {
+            line.counts.insert(name, count);
+        }
+        let text = line.text();
+        assert!(text.starts_with("104/200  "), "{text}");
+        // 4 of 100: what did not take is in no rate.
+        assert!(text.contains("failures 4.0 % (1.6 to 9.8)  crash 1  latent 46"), "{text}");
+    }
+}

@@ -1,0 +1,149 @@
+//! From an empty machine to the first flips, and to the report of a first campaign.
+//!
+//! Invariant: the campaign is carried out by the very commands that are shown.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use flipsim::arch::Arch;
+use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
+use flipsim::machine::spec::CONSOLE_LOG;
+
+use super::campaign::{new, run as campaign_run};
+use super::inject::args::WholeArgs;
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::choice::GuestChoice;
+use crate::guest::flips::{Advance, Draws, Pace};
+use crate::guest::plan::check_workload;
+use crate::guest::session::Session;
+use crate::guest::watcher::Watcher;
+use crate::host::proc::quote;
+use crate::lab::campaigns::files::path_of;
+use crate::lab::config::Config;
+use crate::progress::Step;
+use crate::{interrupt, paths};
+
+/// How often the workload is run while bits flip.
+const REPEAT: u32 = 24;
+
+/// How long a workload may take once all bits have flipped: on the guest's clock where that is exact.
+const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
+
+/// Sets up what is missing, boots a guest, flips, and says how the guest fared.
+pub fn run(args: &WholeArgs) -> Result<()> {
+    let config = Config::load()?;
+    let arch = args.arch.unwrap_or(config.guest.arch);
+    let workload = args.workload.clone().unwrap_or(config.guest.workload);
+    // Checked before an hour's set-up, not after it.
+    check_workload(&workload)?;
+    if workload == "none" {
+        bail!(exit_error(Code::Usage, "--workload none: a verdict needs a workload whose result is known"));
+    }
+    super::setup::ensure(arch, args.yes)?;
+    let seed = args.seed.unwrap_or_else(random_seed);
+    // The workload is run over and over, so that it is long enough for the flips to hit it.
+    let choice = GuestChoice::fresh(arch, &workload, format!("flipsim.repeat={REPEAT}"));
+    let mut session = Session::attach(&choice)?;
+    let folder = session.run.as_ref().map(|(run, _)| run.path().to_owned());
+    let name = session.run.as_ref().map(|(_, record)| record.name.clone()).unwrap_or_default();
+    eprintln!(
+        "guest {name} runs workload {workload} {REPEAT} times; flipping {} single bits in its RAM",
+        args.count
+    );
+    let outcome = flips_and_verdict(&mut session, args, seed);
+    session.release().exit_with(Code::GuestLost)?;
+    if let Some(folder) = folder {
+        eprintln!("records: {}", paths::show(&folder.join("flips.jsonl")));
+        eprintln!("console: {}", paths::show(&folder.join(CONSOLE_LOG)));
+    }
+    let health = outcome?;
+    eprintln!("");
+    eprintln!("How the guest fared: {health}");
+    eprintln!(
+        "The same faults at the same instants again: cargo xtask inject --seed {seed} --count {} --interval {}ns \
+         --workload {workload} --arch {arch}",
+        args.count,
+        args.interval.as_nanos()
+    );
+    if args.trials > 0 && !args.json {
+        campaign(args, &workload, arch, seed)?;
+    }
+    eprintln!("Next: README.md is the tour; `cargo xtask` alone says where the lab stands");
+    Ok(())
+}
+
+/// Lets clap read words as one command's arguments.
+#[derive(clap::Parser)]
+struct Words<A: clap::Args> {
+    #[command(flatten)]
+    args: A,
+}
+
+/// Shows a command, and reads its words as it would.
+fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
+    let quoted: Vec<String> = words.iter().map(quote).collect();
+    eprintln!("");
+    eprintln!("$ cargo xtask {name} {}", quoted.join(" "));
+    Ok(Words::try_parse_from([&[name], words].concat())?.args)
+}
+
+/// Carries out a small campaign and reports what came of it.
+fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<()> {
+    // An earlier one is somebody's result.
+    let names = (1..).map(|number: u32| if number == 1 { "first".into() } else { format!("first-{number}") });
+    let mut free = names.filter(|name: &String| path_of(name).is_ok_and(|path| !path.exists()));
+    let Some(name) = free.next() else { return Ok(()) };
+    eprintln!("");
+    eprintln!(
+        "What share of faults does harm? A campaign of {} trials: each one fault in a guest of its own, compared \
+         with a run without a fault. Ctrl-C ends it, and nothing that was finished is lost.",
+        args.trials
+    );
+    let (trials, seed) = (args.trials.to_string(), seed.to_string());
+    let words = [
+        &[&*name, "--trials", &trials, "--seed", &seed, "--workload", workload, "--arch", arch.name][..],
+        &["--stratum", "ram=ram", "--stratum", "core=class:core", "--sharing", "equal"],
+    ];
+    new::run(&command("campaign new", &words.concat())?)?;
+    campaign_run::run(&command("campaign run", &[&name, "--quiet"])?)?;
+    super::report::run(&command("report", &[&name])?)
+}
+
+fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
+    let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
+    let mut watcher = Watcher::new(session.run.as_ref());
+    watcher.read_from_start();
+    let draws = Draws {
+        space: &space,
+        count: args.count,
+        pace: Pace::Every(args.interval),
+        seed,
+        json: args.json,
+        quiet: false,
+        csv: None,
+        until_done: true,
+    };
+    let done = session.flips(draws, &mut watcher)?;
+    if done.interrupted || done.refused > 0 {
+        done.result(None)?;
+    }
+    if let Some(end) = done.crash {
+        return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
+    }
+    let step = Step::spinner("Waiting for the workload's result");
+    if session.is_exact() {
+        let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
+        if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {
+            return Err(interrupt::Interrupted.into());
+        }
+    } else {
+        session.let_run().map_err(|error| watcher.lost(done.drawn, done.drawn, &error))?;
+        let end = Instant::now() + WORKLOAD_WAIT;
+        while Instant::now() < end && !watcher.look().is_over() && watcher.evidence.done.is_none() {
+            interrupt::sleep(Duration::from_millis(20))?;
+        }
+    }
+    step.done();
+    Ok(watcher.verdict(&done.in_words(), WORKLOAD_WAIT))
+}

@@ -1,0 +1,9 @@
+//! `inject shell`: a prompt with all abilities by their short names.
+//!
+//! Invariant: **a word does what the command of that name does.**
+
+mod command;
+mod complete;
+mod words;
+
+pub use command::{Args, run};

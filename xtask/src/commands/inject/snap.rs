@@ -1,0 +1,415 @@
+//! `inject snap`: save the guest, flip, observe, go back, count.
+//!
+//! Invariant: a snapshot of this command's own is deleted on every exit; were the command killed, the
+//! next one deletes it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flipsim::fault::schedule::Intervals;
+use flipsim::fault::{FaultSpace, random_seed};
+use flipsim::machine::HoldNote;
+use flipsim::machine::health::Health;
+use flipsim::machine::spec::CONSOLE_LOG;
+use flipsim::target::EXCEPTION_STORM;
+use flipsim::target::Target;
+use flipsim::units::VirtualNs;
+
+use super::timed::Words;
+use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::flags::{Flipping, Kind, RamPlace};
+use crate::guest::flips::{Advance, Draws, Pace, open_csv};
+use crate::guest::session::Session;
+use crate::guest::snapshot::{check_tag, hmp, keep_alive, load, restore};
+use crate::guest::watcher::Watcher;
+use crate::interrupt;
+
+/// Save the guest, flip bits, observe, go back; again and again, and count what came of it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask inject snap 1 1ms 2ms ram --observe 400ms --loop 20 --fresh --workload sha256
+  cargo xtask inject snap 5 345ms 345ms ram --observe 2s --guest g1
+  cargo xtask inject snap 1 1us 1ms reg --observe 50ms --snapshot booted --loop 10
+
+A run without a flip goes before the others and shows what the guest says then. Every run ends at the
+same virtual time, COUNT × MAX + TIME after the snapshot. With --snapshot the guest starts each run
+from that snapshot, nothing is saved or deleted, and it is left where the last run ended.")]
+pub struct Args {
+    /// How many flips, the shortest and the longest interval, and what to flip
+    #[arg(num_args = 4, required = true, value_names = ["COUNT", "MIN", "MAX", "ram|reg"])]
+    what: Vec<String>,
+    /// A snapshot that exists; without one the guest is saved as it is now
+    #[arg(long, value_name = "TAG")]
+    snapshot: Option<String>,
+    /// How often
+    #[arg(long = "loop", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    loops: u64,
+    #[command(flatten)]
+    place: RamPlace,
+    /// Registers, by name or glob; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    register: Vec<String>,
+    #[command(flatten)]
+    flip: Flipping,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let words = Words::parse(&args.what)?;
+    let (Some(count), Some((min, max))) = (words.count, words.bounds) else {
+        bail!(exit_error(Code::Usage, "the order is COUNT MIN MAX ram|reg"));
+    };
+    let intervals = Intervals::uniform(min, max).exit_with(Code::Usage)?;
+    let Some(observe) = args.flip.observe else {
+        bail!(exit_error(Code::Usage, "say how long to observe the guest after its flips: --observe 100ms"));
+    };
+    if let Some(tag) = &args.snapshot {
+        check_tag(tag)?;
+    }
+    if words.kind == Kind::Ram && !args.register.is_empty() {
+        bail!(exit_error(Code::Usage, "--register goes with `reg`, not with `ram`"));
+    }
+    let mut session = Session::attach(&args.flip.guest)?;
+    let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
+    let mut plan = Plan {
+        count,
+        intervals,
+        observe,
+        tag: args.snapshot.clone(),
+        loops: args.loops,
+        seed: args.flip.seed.unwrap_or_else(random_seed),
+        json: args.flip.json,
+        csv: args.flip.csv.as_deref().map(open_csv).transpose()?,
+    };
+    let tally = session.snap(&space, &mut plan);
+    let released = session.release();
+    let tally = tally?;
+    released.exit_with(Code::GuestLost)?;
+    tally.finish(args.flip.json)
+}
+
+/// What `snap` is to do.
+pub struct Plan {
+    /// Flips a run.
+    pub count: u64,
+    /// When.
+    pub intervals: Intervals,
+    /// How long a guest is observed after its flips.
+    pub observe: Duration,
+    /// The snapshot to start from; without one the guest is saved as it is now.
+    pub tag: Option<String>,
+    /// How many runs.
+    pub loops: u64,
+    /// The seed; each run has the next one.
+    pub seed: u64,
+    /// Print JSON lines.
+    pub json: bool,
+    /// Where rows go besides.
+    pub csv: Option<BufWriter<File>>,
+}
+
+/// What came of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// The console says the same as without flips.
+    Same,
+    /// It says something else.
+    Different,
+    /// The guest noticed, and went on.
+    Noticed,
+    /// It says nothing where it says something without flips.
+    Silent,
+    /// It panicked.
+    Panic,
+    /// It took one exception after the other.
+    Storm,
+    /// It reset itself.
+    Reset,
+    /// It switched itself off.
+    Off,
+    /// QEMU stopped for a reason of the host's.
+    Infra,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Same => "same",
+            Outcome::Different => "different",
+            Outcome::Noticed => "noticed",
+            Outcome::Silent => "silent",
+            Outcome::Panic => "panic",
+            Outcome::Storm => "storm",
+            Outcome::Reset => "reset",
+            Outcome::Off => "off",
+            Outcome::Infra => "infra",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Outcome::Same => "the console says what it says without flips",
+            Outcome::Different => "the console says something else",
+            Outcome::Noticed => "the kernel or the workload noticed, and went on",
+            Outcome::Silent => "nothing on the console, where there is something without flips",
+            Outcome::Panic => "the kernel panicked",
+            Outcome::Storm => "it took one exception after the other, and did nothing else",
+            Outcome::Reset => "the guest reset itself",
+            Outcome::Off => "the guest switched itself off",
+            Outcome::Infra => "QEMU stopped for a reason of the host's; no verdict",
+        }
+    }
+}
+
+/// The counts of all runs.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: BTreeMap<Outcome, u64>,
+    runs: u64,
+    refused: u64,
+    interrupted: bool,
+    exact: bool,
+    /// Whether the guest says anything in this time without flips.
+    quiet: bool,
+}
+
+impl Tally {
+    /// Shows the counts; an error when they are not all that was asked for.
+    pub fn finish(&self, json: bool) -> Result<()> {
+        self.show(json);
+        if self.interrupted {
+            return Err(interrupt::Interrupted.into());
+        }
+        if self.refused > 0 {
+            bail!(exit_error(
+                Code::NotFlipped,
+                format!("{} flips did not take; the records say which", self.refused)
+            ));
+        }
+        Ok(())
+    }
+
+    fn show(&self, json: bool) {
+        if json {
+            let counts: serde_json::Map<_, _> = self
+                .counts
+                .iter()
+                .map(|(outcome, count)| (outcome.name().to_owned(), (*count).into()))
+                .collect();
+            outln!(
+                "{}",
+                serde_json::json!({ "runs": self.runs, "outcomes": counts, "refused": self.refused })
+            );
+            return;
+        }
+        outln!("{} runs:", self.runs);
+        for (outcome, count) in &self.counts {
+            outln!("  {count:>6}  {:9}  {}", outcome.name(), outcome.about());
+        }
+        if self.quiet {
+            eprintln!(
+                "note: without flips the guest says nothing in this time, so silence proves nothing here"
+            );
+        }
+        if !self.exact {
+            eprintln!("note: the clock is not exact, so what the console says differs between any two runs");
+        }
+    }
+}
+
+/// What the console says from here on.
+struct Listener {
+    log: Option<PathBuf>,
+    from: u64,
+}
+
+impl Listener {
+    fn new(folder: Option<&Path>) -> Listener {
+        let log = folder.map(|folder| folder.join(CONSOLE_LOG));
+        let from = log.as_ref().and_then(|log| std::fs::metadata(log).ok()).map_or(0, |meta| meta.len());
+        Listener { log, from }
+    }
+
+    fn heard(&self) -> Result<Vec<u8>> {
+        let mut said = Vec::new();
+        if let Some(log) = &self.log {
+            let mut file = File::open(log).context("cannot read the guest's console")?;
+            file.seek(SeekFrom::Start(self.from))?;
+            file.take(16 << 20).read_to_end(&mut said)?;
+        }
+        Ok(said)
+    }
+}
+
+impl Session {
+    /// Carries out a plan of `snap`. The guest is back at its snapshot afterwards when that was its own.
+    pub fn snap(&mut self, space: &FaultSpace, plan: &mut Plan) -> Result<Tally> {
+        self.target.stop().exit_with(Code::GuestLost)?;
+        let own = plan.tag.is_none();
+        let tag = plan.tag.clone().unwrap_or_else(|| format!("flipsim-{}", std::process::id()));
+        if own {
+            let was_running = self.target.was_running();
+            self.note(HoldNote { was_running, snapshot: Some(tag.clone()), ..HoldNote::default() })?;
+            if !plan.json {
+                eprintln!("saving the guest as {tag}");
+            }
+        }
+        let saved = own.then(|| hmp(&mut self.target, &format!("savevm {tag}"))).transpose();
+        // A snapshot that could not be made need not be loaded; one that was is, whatever came after it.
+        let loadable = saved.is_ok();
+        let tally = saved.and_then(|_| self.runs(space, plan, &tag));
+        let put_back = match own {
+            true => self.put_back(&tag, loadable),
+            false => keep_alive(&mut self.target, false),
+        };
+        let tally = tally?;
+        put_back?;
+        Ok(tally)
+    }
+
+    /// Back to the guest's own snapshot, which is then deleted.
+    fn put_back(&mut self, tag: &str, loadable: bool) -> Result<()> {
+        let back = restore(&mut self.target, tag, loadable);
+        let was_running = self.target.was_running();
+        self.note(HoldNote { was_running, ..HoldNote::default() })?;
+        back
+    }
+
+    fn runs(&mut self, space: &FaultSpace, plan: &mut Plan, tag: &str) -> Result<Tally> {
+        let folder = self.run.as_ref().map(|(run, _)| run.path().to_owned());
+        let observe = u64::try_from(plan.observe.as_nanos()).unwrap_or(u64::MAX);
+        let longest = plan.intervals.longest().unwrap_or(VirtualNs(0)).0;
+        let length = longest.saturating_mul(plan.count).saturating_add(observe);
+        let mut tally = Tally { exact: self.is_exact(), ..Tally::default() };
+        keep_alive(&mut self.target, true)?;
+        // Without a flip, to know what the guest says by itself.
+        load(&mut self.target, tag)?;
+        let mut watcher = Watcher::new(self.run.as_ref());
+        let listener = Listener::new(folder.as_deref());
+        match self
+            .advance(VirtualNs(length), &mut watcher)
+            .map_err(|error| watcher.lost(0, plan.loops, &error))?
+        {
+            Advance::There => {}
+            Advance::Interrupted => return Ok(Tally { interrupted: true, ..tally }),
+            Advance::Over(end) => bail!(exit_error(
+                Code::GuestLost,
+                format!("the guest does not live that long without any flip: {end}; observe it for less")
+            )),
+        }
+        let reference = listener.heard()?;
+        tally.quiet = reference.is_empty();
+        for run in 1..=plan.loops {
+            load(&mut self.target, tag)?;
+            let mut watcher = Watcher::new(self.run.as_ref());
+            let listener = Listener::new(folder.as_deref());
+            let start = self.target.virtual_time().exit_with(Code::GuestLost)?;
+            let draws = Draws {
+                space,
+                count: plan.count,
+                pace: Pace::Drawn(plan.intervals),
+                seed: plan.seed.wrapping_add(run - 1),
+                json: plan.json,
+                quiet: false,
+                csv: plan.csv.take(),
+                until_done: false,
+            };
+            let mut done = self.flips(draws, &mut watcher)?;
+            plan.csv = done.csv.take();
+            tally.refused += done.refused;
+            if done.crash.is_none() && !done.interrupted {
+                let now = self.target.virtual_time().exit_with(Code::GuestLost)?;
+                let left = match (start, now) {
+                    (Some(start), Some(now)) => length.saturating_sub(now.0 - start.0),
+                    _ => observe,
+                };
+                match self
+                    .advance(VirtualNs(left), &mut watcher)
+                    .map_err(|error| watcher.lost(run, plan.loops, &error))?
+                {
+                    Advance::There => {}
+                    Advance::Over(end) => done.crash = Some(end),
+                    Advance::Interrupted => done.interrupted = true,
+                }
+            }
+            if done.interrupted {
+                tally.interrupted = true;
+                break;
+            }
+            let outcome =
+                judge(&mut watcher, done.crash.as_deref(), &listener.heard()?, &reference, tally.exact);
+            *tally.counts.entry(outcome).or_default() += 1;
+            tally.runs += 1;
+            if !plan.json {
+                let end = done.crash.map(|end| format!(": {end}")).unwrap_or_default();
+                outln!("run {run}/{}: {}{end}", plan.loops, outcome.name());
+            }
+        }
+        Ok(tally)
+    }
+}
+
+fn judge(watcher: &mut Watcher, end: Option<&str>, heard: &[u8], reference: &[u8], exact: bool) -> Outcome {
+    let health = watcher.look();
+    let reset = watcher.evidence.events.iter().any(|event| {
+        event.event == "SHUTDOWN" && event.data.get("reason").and_then(|r| r.as_str()) == Some("guest-reset")
+    });
+    let storm = watcher.evidence.events.iter().any(|event| event.event == EXCEPTION_STORM);
+    match health {
+        Health::Crashed(_) if reset && watcher.evidence.panic.is_none() => Outcome::Reset,
+        Health::Crashed(_) if storm && watcher.evidence.panic.is_none() => Outcome::Storm,
+        Health::Crashed(_) => Outcome::Panic,
+        Health::Off(_) => Outcome::Off,
+        Health::Infra(_) => Outcome::Infra,
+        _ if end.is_some() => Outcome::Infra,
+        Health::Troubled(_) => Outcome::Noticed,
+        Health::Alive if heard.is_empty() && !reference.is_empty() => Outcome::Silent,
+        Health::Alive if exact && heard != reference => Outcome::Different,
+        Health::Alive => Outcome::Same,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flipsim::console::marker;
+    use flipsim::machine::watch::LoggedEvent;
+
+    fn judged(lines: &[&str], reason: Option<&str>, heard: &str) -> Outcome {
+        let mut watcher = Watcher::new(None);
+        for line in lines {
+            if let Some(marker) = marker(line) {
+                watcher.evidence.line(marker);
+            }
+        }
+        watcher.evidence.events.extend(reason.map(|reason| LoggedEvent {
+            event: "SHUTDOWN".to_owned(),
+            data: serde_json::json!({ "reason": reason }),
+            host_time: String::new(),
+        }));
+        judge(&mut watcher, None, heard.as_bytes(), b"as ever", true)
+    }
+
+    #[test]
+    fn each_outcome_has_its_evidence() {
+        let panic = "Kernel panic - not syncing: Fatal exception";
+        assert_eq!(judged(&[], None, "as ever"), Outcome::Same);
+        assert_eq!(judged(&[], None, "else"), Outcome::Different);
+        assert_eq!(judged(&[], None, ""), Outcome::Silent);
+        assert_eq!(judged(&["FLIPSIM CHECK bad order"], None, "x"), Outcome::Noticed);
+        assert_eq!(judged(&[panic], Some("guest-reset"), "x"), Outcome::Panic);
+        assert_eq!(judged(&[], Some("guest-reset"), "x"), Outcome::Reset);
+        assert_eq!(judged(&[], Some("guest-shutdown"), "x"), Outcome::Off);
+        let mut watcher = Watcher::new(None);
+        watcher.evidence.events.push(LoggedEvent {
+            event: EXCEPTION_STORM.to_owned(),
+            data: serde_json::Value::Null,
+            host_time: String::new(),
+        });
+        assert_eq!(judge(&mut watcher, Some("crashed"), b"x", b"as ever", true), Outcome::Storm);
+    }
+}

@@ -1,0 +1,127 @@
+//! `cargo xtask report`: what a campaign says, at the terminal, as a page, as CSV and JSON.
+//!
+//! Invariant: this command reads. It changes no campaign, and a file that it writes is there whole or not
+//! at all.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use flipsim::campaign::Store;
+use flipsim::campaign::Summary;
+use flipsim::report::export;
+use flipsim::report::look::visible;
+use flipsim::report::{PageOptions, page};
+
+use super::compare;
+use super::output::{default_page, one_to_stdout, open, tell, write};
+use crate::exit::{Code, exit_error};
+use crate::host::proc::quote;
+use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::tables::{self, Intervals};
+
+/// Report what a campaign says: a table here, and a page that opens anywhere.
+///
+/// The page is one file, readable offline and without script, with everything that it takes to repeat the
+/// campaign.
+#[derive(clap::Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  cargo xtask report first
+  cargo xtask report first --html report.html --confidence 99%
+  cargo xtask report first --csv first.csv --json first.json
+  cargo xtask report first --csv - | head
+  cargo xtask report compare first second
+
+The page is .lab/reports/NAME.html unless --html says otherwise; with --csv or --json alone none is written.
+docs/report.md explains every column, with examples for pandas and R."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    sub: Option<Sub>,
+    /// The campaign's name, or its file
+    #[arg(required = true)]
+    campaign: Option<String>,
+    #[command(flatten)]
+    out: Out,
+}
+
+/// What is written, and where to.
+#[derive(clap::Args, Debug)]
+struct Out {
+    /// Write the page to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the trials as CSV; - is standard output
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write summary and trials as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    intervals: Intervals,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    Compare(compare::Args),
+}
+
+fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {
+    Summary::new(store, &intervals.options()).map_err(store_error)
+}
+
+/// The report at the terminal. What a guest or a file says moves no cursor.
+fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
+    let mut text = tables::overview(summary, store.running(), intervals.method());
+    for stratum in &summary.strata {
+        text += &tables::times(stratum);
+    }
+    if summary.totals.done == 0 {
+        text += &format!(
+            "no trial has a result yet; `cargo xtask campaign run {}` carries them out\n",
+            quote(&summary.name)
+        );
+    }
+    outln!("{}", visible(text.trim_end()));
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    if let Some(Sub::Compare(args)) = &args.sub {
+        return compare::run(args);
+    }
+    let Some(name) = &args.campaign else {
+        bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));
+    };
+    let Out { html, csv, json, intervals } = &args.out;
+    let piped = one_to_stdout(&[("--html", html), ("--csv", csv), ("--json", json)])?;
+    let store = open(name)?;
+    let summary = summary_of(&store, *intervals)?;
+    let page_to = match html {
+        Some(path) => Some(path.clone()),
+        None if csv.is_some() || json.is_some() => None,
+        None => Some(default_page(&[&store])?),
+    };
+    if !piped {
+        at_the_terminal(&summary, &store, *intervals);
+    }
+    let mut written = Vec::new();
+    if let Some(path) = page_to {
+        let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now() };
+        let text = page(&store, &summary, &options).map_err(store_error)?;
+        write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
+        written.push(("page", path));
+    }
+    if let Some(path) = csv {
+        write(path, &mut |out| export::csv(&store, out))?;
+        written.push(("csv", path.clone()));
+    }
+    if let Some(path) = json {
+        write(path, &mut |out| export::json(&store, &summary, out))?;
+        written.push(("json", path.clone()));
+    }
+    tell(&written, piped);
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask test`: the fast tests, then the slow suite that boots the real guest.
+//!
+//! Invariant: **one guest at a time**: a test that waits for a guest must not wait for the others' guests too.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use flipsim::arch::Arch;
+
+use crate::guest::plan::GuestArgs;
+use crate::guest::spec::GuestSpec;
+use crate::guest::template;
+use crate::host::cargo::{cargo, cargo_with};
+
+/// Run the tests: the fast ones, then the slow suite that boots the real guest.
+///
+/// The slow suite needs the lab; what is missing of it is set up first, host packages included.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask test
+  cargo xtask test --fast
+  cargo xtask test --yes      installs missing host packages without asking")]
+pub struct Args {
+    /// Only the tests that boot nothing
+    #[arg(long)]
+    pub(super) fast: bool,
+    /// Install host packages that setup needs without asking
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Only tests whose name contains this
+    #[arg(value_name = "NAME")]
+    pub(super) filter: Option<String>,
+}
+
+/// Runs the tests.
+pub fn run(args: &Args) -> Result<()> {
+    let filter: Vec<&str> = args.filter.as_deref().into_iter().collect();
+    let mut fast = vec!["test", "--quiet", "--workspace"];
+    fast.extend(&filter);
+    cargo(&fast)?;
+    if args.fast {
+        return Ok(());
+    }
+    for arch in Arch::all() {
+        super::setup::ensure(arch, args.yes)?;
+    }
+    // One guest at a time: a test that waits for a guest must not wait for the others' guests too.
+    let slow = |targets: &[&'static str]| {
+        let mut arguments = vec!["test"];
+        arguments.extend(targets);
+        arguments.extend(["--", "--ignored", "--test-threads=1"]);
+        arguments.extend(&filter);
+        arguments
+    };
+    cargo(&slow(&["--package", "xtask", "--test", "slow"]))?;
+    // The report in a browser; where none is installed this says so and passes.
+    let mut browser = slow(&["--package", "xtask", "--test", "browser"]);
+    browser.push("--nocapture");
+    cargo(&browser)?;
+    let mut variables = Vec::new();
+    for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
+        let spec = GuestSpec { workload: Some(workload.to_owned()), ..GuestSpec::default() };
+        let guest = GuestArgs { spec, ..GuestArgs::default() };
+        let template = template::ensure(&guest, Duration::from_secs(120))?;
+        variables.push((variable, template.folder().to_owned()));
+    }
+    cargo_with(&slow(&["--package", "flipsim", "--test", "template", "--test", "take_back"]), &variables)
+}

@@ -1,0 +1,50 @@
+//! What a failure with a guest means for the one who asked: its exit code, and whether another try may do.
+//!
+//! Invariant: **the library's words are kept**; what is added is the exit code, and for a full disk the way out.
+
+use flipsim::machine::RunError as RunDirError;
+use flipsim::target::TargetError;
+use flipsim::trial::RunError;
+use flipsim::trial::template::TemplateError;
+
+use crate::exit::{Code, exit_error};
+use crate::interrupt::Interrupted;
+
+/// Errors about guests that are asked for and not there get the exit code for that.
+pub fn lookup_error(error: RunDirError) -> anyhow::Error {
+    let code = match error {
+        RunDirError::Unknown { .. } | RunDirError::None => Code::Missing,
+        RunDirError::Several(_) | RunDirError::Taken(_) | RunDirError::BadName(_) | RunDirError::Held(_) => {
+            Code::Usage
+        }
+        _ => return error.into(),
+    };
+    exit_error(code, error.to_string())
+}
+
+/// An error of a run, with its exit code.
+pub fn run_error(error: RunError) -> anyhow::Error {
+    match error {
+        RunError::Target(TargetError::Interrupted) => Interrupted.into(),
+        RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::Template(error) if is_disk_full(&error) => {
+            anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
+        }
+        other => exit_error(Code::GuestLost, other.to_string()),
+    }
+}
+
+fn is_disk_full(error: &TemplateError) -> bool {
+    // It may be in the last words of a QEMU that found no room for its sockets.
+    let text = error.to_string();
+    ["No space left on device", "quota exceeded"].iter().any(|words| text.contains(words))
+}
+
+/// Whether it was ours, and another try may do.
+pub fn is_infra(error: &RunError) -> bool {
+    match error {
+        RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
+        RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
+        RunError::NoEnd(_) | RunError::Ended { .. } | RunError::NotRestored(_) => false,
+    }
+}

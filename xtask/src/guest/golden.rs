@@ -1,0 +1,221 @@
+//! What every trial needs before it: the template, the golden run, and the guest's names.
+//!
+//! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use flipsim::fault::symbols::{SymbolMap, Symbols};
+use flipsim::fault::{FlipError, FlippableRegister, probe_registers};
+use flipsim::memory::MemoryMap;
+use flipsim::trial::Runner;
+use flipsim::trial::clone::CloneDisk;
+use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, Window};
+use flipsim::trial::template::Template;
+use flipsim::trial::{Cause, usual_causes};
+use flipsim::trial::{Names, Restore};
+use flipsim::units::{VirtualNs, format_duration, parse_virtual};
+use serde::{Deserialize, Serialize};
+
+use super::errors::run_error;
+use super::plan::GuestArgs;
+use super::spec::GuestSpec;
+use super::template::{self, clones_dir};
+use crate::exit::{Code, exit_error};
+use crate::{interrupt, paths, progress};
+
+/// How long a guest may take to its quiescent point on the host's clock.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+
+/// The guest of trials, on the command line and in what is stored of them.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
+pub struct TrialGuest {
+    /// How long a run is, from the quiescent point on [default: until the workload is done]
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
+    pub window: Option<VirtualNs>,
+    #[command(flatten)]
+    pub spec: GuestSpec,
+}
+
+/// One table, with the window as one more key.
+impl From<TrialGuest> for serde_json::Value {
+    fn from(guest: TrialGuest) -> serde_json::Value {
+        // A guest's keys are text, and so it always has a form in JSON.
+        let mut value = serde_json::to_value(&guest.spec).unwrap_or_default();
+        if let (Some(table), Some(window)) = (value.as_object_mut(), guest.window) {
+            table.insert("window".to_owned(), window.0.into());
+        }
+        value
+    }
+}
+
+impl TryFrom<serde_json::Value> for TrialGuest {
+    type Error = serde_json::Error;
+
+    fn try_from(mut value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let window = value.as_object_mut().and_then(|table| table.remove("window"));
+        let window = window.map(serde_json::from_value).transpose()?.flatten();
+        Ok(TrialGuest { window, spec: serde_json::from_value(value)? })
+    }
+}
+
+impl TrialGuest {
+    fn args(&self) -> Result<GuestArgs> {
+        Ok(GuestArgs { spec: self.spec.clone().with_defaults()?, ..GuestArgs::default() })
+    }
+}
+
+/// The template of a guest and its golden run.
+pub struct Prepared {
+    /// The template.
+    pub template: Template,
+    /// Its golden run.
+    pub golden: Golden,
+}
+
+/// Brings both up to date. The golden run's checkpoints are `spacing` apart, or as it costs least.
+pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepared> {
+    if guest.window == Some(VirtualNs(0)) {
+        return Err(exit_error(Code::Usage, "--window 0: a run has some length"));
+    }
+    let args = guest.args()?;
+    let template = template::ensure(&args, BOOT_LIMIT)?;
+    let window = match (guest.window, args.spec.workload.as_deref()) {
+        (Some(length), _) => Window::Time(length),
+        (None, Some("none") | None) if args.spec.done.is_none() => {
+            let text = "without a workload nothing says when a run is over; say how long it is (--window 100ms), or \
+                        by which line it is done (--done PATTERN)";
+            return Err(exit_error(Code::Usage, text));
+        }
+        (None, _) => Window::Done,
+    };
+    let folder = paths::lab_dir()?.join("golden");
+    let length = match window {
+        Window::Done => "done".to_owned(),
+        Window::Time(length) => length.0.to_string(),
+    };
+    let apart = spacing.map(|spacing| format!("-{}", spacing.0)).unwrap_or_default();
+    let path = folder.join(format!("{}-{length}{apart}.json", template.info().key));
+    let kept = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Golden>(&text).ok());
+    let fits = |golden: &Golden| golden.format == FORMAT && golden.template == template.info().key;
+    if let Some(golden) = kept.filter(fits) {
+        return Ok(Prepared { template, golden });
+    }
+    let step = progress::Step::spinner("the golden run, four times".to_owned());
+    let options =
+        GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
+    let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
+    step.done_with(&format!(
+        "{}, {} checkpoints, {}",
+        length_of(&golden),
+        golden.checkpoints.len(),
+        match (golden.agrees(), golden.abilities.mark) {
+            (true, _) => "identical",
+            (false, true) => "NOT identical",
+            (false, false) => "their output compared",
+        }
+    ));
+    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
+        eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
+        let names = GuestNames::of(&template)?;
+        for offset in &golden.pages_apart {
+            let Some(address) = names.map.address_of(None, *offset) else { continue };
+            let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
+            let region = names.map.region_at(address).map(|region| region.name.as_str());
+            let known: Vec<&str> = region.into_iter().chain(symbol.as_deref()).collect();
+            eprintln!("  page {address} ({})", known.join(", "));
+        }
+        say_causes(&usual_causes(&template.info().plan.boot_spec(), difference));
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let text = serde_json::to_vec(&golden)?;
+    let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut file| {
+        file.write_all(&text)?;
+        Ok(file.persist(&path)?)
+    });
+    // Without it, it is only measured again.
+    if let Err(error) = kept {
+        eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
+    }
+    Ok(Prepared { template, golden })
+}
+
+/// Says what is usually why runs differ.
+pub fn say_causes(causes: &[Cause]) {
+    for cause in causes {
+        eprintln!("  the usual cause is {cause}");
+    }
+    if causes.is_empty() {
+        eprintln!(
+            "  nothing that this guest is made of is a usual cause; `cargo xtask bench determinism` compares further"
+        );
+    }
+}
+
+/// Says which way of going back is taken in the place of the one asked for, and what else is missing.
+pub fn note_missing(template: &Template, wanted: Restore) {
+    let abilities = template.info().abilities;
+    let Some(missing) = abilities.missing() else { return };
+    let taken = abilities.restore(wanted);
+    let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
+    eprintln!(
+        "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \
+         can do more)"
+    );
+}
+
+/// How long a golden run is.
+pub fn length_of(golden: &Golden) -> String {
+    format_duration(Duration::from_nanos(golden.end().0 - golden.begin().0))
+}
+
+/// The guest's own names for places.
+pub struct GuestNames {
+    /// Its memory map.
+    pub map: MemoryMap,
+    /// Its kernel's symbols.
+    pub symbols: Option<SymbolMap>,
+    /// Why there are none.
+    pub symbols_missing: Option<String>,
+}
+
+impl GuestNames {
+    /// Reads them off a guest that is started for it.
+    pub fn of(template: &Template) -> Result<GuestNames> {
+        let mut runner = Runner::start(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
+        GuestNames::read(template, &mut runner)
+    }
+
+    /// Reads them off a guest at its quiescent point.
+    pub fn read(template: &Template, runner: &mut Runner) -> Result<GuestNames> {
+        let target = runner.guest.target();
+        let map = target.memory_map(template.iomem().as_deref())?;
+        let plan = &template.info().plan;
+        let anchored = match &plan.vmlinux {
+            None => Err("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned()),
+            Some(path) => Symbols::load(path)
+                .and_then(|symbols| SymbolMap::anchor(symbols, &plan.spec.arch, &map, target))
+                .map_err(|error| error.to_string()),
+        };
+        let (symbols, symbols_missing) = match anchored {
+            Ok(symbols) => (Some(symbols), None),
+            Err(why) => (None, Some(why)),
+        };
+        Ok(GuestNames { map, symbols, symbols_missing })
+    }
+
+    /// For records.
+    pub fn names(&self) -> Names<'_> {
+        Names { map: Some(&self.map), symbols: self.symbols.as_ref() }
+    }
+}
+
+/// Every register that takes a flip.
+pub fn registers(prepared: &Prepared, runner: &mut Runner) -> Result<Vec<FlippableRegister>> {
+    let arch = prepared.template.info().plan.spec.arch;
+    let nothing_noted = |_: &[(String, Vec<u8>)]| -> Result<(), FlipError> { Ok(()) };
+    Ok(probe_registers(runner.guest.target(), &arch, |_| true, nothing_noted)?)
+}

@@ -1,0 +1,20 @@
+//! Guests: from flags to one that runs, to its template and golden run, and to a hold of it that flips its bits.
+//!
+//! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
+
+pub mod choice;
+mod console;
+pub mod errors;
+pub mod flags;
+pub mod flips;
+pub mod golden;
+pub mod headless;
+pub mod image;
+pub mod plan;
+pub mod prepared;
+pub mod session;
+pub mod snapshot;
+pub mod spec;
+pub mod template;
+pub mod watcher;
+pub mod workers;

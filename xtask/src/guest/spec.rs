@@ -1,0 +1,221 @@
+//! What a guest is made of: the flags that `boot`, `campaign` and `bench` share, and the `[guest]` table of a
+//! campaign's file, which has the same words.
+//!
+//! Invariant: flags and file say the same things by the same names; what is stored has whole paths.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use flipsim::arch::Arch;
+use flipsim::console::signals::{Exchange, Pattern, Signals};
+use flipsim::units::{VirtualNs, parse_size, parse_virtual};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Code, ExitWith};
+use crate::lab::config::Config;
+
+/// What a guest is made of, and how it speaks.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct GuestSpec {
+    /// The guest's architecture [default: from lab.toml]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs; `none` is a shell
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// RAM, as in 128M or 2G [default: from lab.toml]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::size")]
+    pub memory: Option<u64>,
+    /// Virtual CPUs [default: from lab.toml]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// More for the kernel's command line
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub append: String,
+    /// The kernel's whole command line, in place of the lab's (`boot --dry-run` shows that one)
+    #[arg(long, value_name = "TEXT", conflicts_with = "append", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// A kernel of your own, in place of the lab's
+    #[arg(long, value_name = "FILE", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<PathBuf>,
+    /// Its initial RAM disk
+    #[arg(long, value_name = "FILE", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+    /// Its symbols: a vmlinux, a System.map, or what its /proc/kallsyms shows to root
+    #[arg(long, value_name = "FILE", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmlinux: Option<PathBuf>,
+    /// A disk image of your own, raw or qcow2; it is never written, the guest gets a layer on top
+    #[arg(long, value_name = "FILE", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<PathBuf>,
+    /// The CPU, as QEMU names it [default: the architecture's]
+    #[arg(long, value_name = "MODEL", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// The machine with its properties, as QEMU names it [default: the architecture's]
+    #[arg(long, value_name = "MACHINE", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// An argument for QEMU, as it is; may be given more than once
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, help_heading = "A guest of your own")]
+    #[serde(rename = "qemu-args", skip_serializing_if = "Vec::is_empty")]
+    pub qemu_arg: Vec<String>,
+    /// What is typed at the guest's console, once it prints the pattern; may be given more than once. What is
+    /// typed last is the workload
+    #[arg(long, value_name = "PATTERN => TEXT", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dialogue: Vec<Exchange>,
+    /// The line by which the guest is ready (a regular expression) [default: FLIPSIM READY]
+    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Pattern>,
+    /// How long it is left alone after that; without --ready and --dialogue, after power-on
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::time")]
+    pub ready_after: Option<VirtualNs>,
+    /// The line by which its workload is done (a regular expression) [default: FLIPSIM DONE]
+    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<Pattern>,
+    /// The lines that are its output, or the part of them in the pattern's first group [default: all it prints]
+    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Pattern>,
+}
+
+impl GuestSpec {
+    /// How the guest speaks.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        Signals {
+            dialogue: self.dialogue.clone(),
+            ready: self.ready.clone(),
+            ready_after: self.ready_after,
+            done: self.done.clone(),
+            output: self.output.clone(),
+        }
+    }
+
+    /// Whether it speaks as the lab's guests do, and so can be asked for one of the lab's workloads.
+    #[must_use]
+    pub fn speaks_as_ours(&self) -> bool {
+        self.signals().waits_for_marker()
+    }
+
+    /// The same with the default architecture and workload, where it says none and could be asked for one.
+    pub fn with_defaults(mut self) -> Result<Self> {
+        let wants_workload = self.workload.is_none() && self.speaks_as_ours();
+        if self.arch.is_none() || wants_workload {
+            let defaults = Config::load()?.guest;
+            self.arch.get_or_insert(defaults.arch);
+            if wants_workload {
+                self.workload = Some(defaults.workload);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same with whole paths: those in a file are meant from the file's folder.
+    pub fn rooted(mut self, folder: &Path) -> Result<Self> {
+        let paths = [&mut self.kernel, &mut self.initrd, &mut self.vmlinux, &mut self.image];
+        for path in paths.into_iter().flatten() {
+            *path = std::path::absolute(folder.join(&*path))
+                .with_context(|| format!("cannot find {}", path.display()))
+                .exit_with(Code::Usage)?;
+        }
+        Ok(self)
+    }
+
+    /// The same with what `over` says in the place of its own.
+    pub fn overlaid(&self, over: &GuestSpec) -> Result<Self> {
+        let mut merged = serde_json::to_value(self)?;
+        if let (Some(merged), serde_json::Value::Object(over)) =
+            (merged.as_object_mut(), serde_json::to_value(over)?)
+        {
+            merged.extend(over);
+        }
+        Ok(serde_json::from_value(merged)?)
+    }
+}
+
+/// Sizes and times in a file may have their units, as on the command line.
+mod text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    use crate::guest::spec::{VirtualNs, parse_size, parse_virtual};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Number(u64),
+        Text(String),
+    }
+
+    pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(match Option::<Raw>::deserialize(deserializer)? {
+            None => None,
+            Some(Raw::Number(bytes)) => Some(bytes),
+            Some(Raw::Text(text)) => Some(parse_size(&text).map_err(D::Error::custom)?),
+        })
+    }
+
+    pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<VirtualNs>, D::Error> {
+        Ok(match Option::<Raw>::deserialize(deserializer)? {
+            None => None,
+            Some(Raw::Number(ns)) => Some(VirtualNs(ns)),
+            Some(Raw::Text(text)) => Some(parse_virtual(&text).map_err(D::Error::custom)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = r##"
+kernel = "vmlinuz"
+image = "/images/debian.img"
+cmdline = "console=ttyS0 root=/dev/vda"
+memory = "512M"
+ready-after = "1s"
+done = "^BYE$"
+dialogue = [{ wait = "login:", send = "root" }, { wait = "# $", send = "work; echo BYE" }]
+"##;
+
+    #[test]
+    fn a_table_of_a_file_says_what_flags_say_and_survives_json() {
+        let guest: GuestSpec = toml::from_str(TABLE).unwrap();
+        assert_eq!((guest.memory, guest.ready_after), (Some(512 << 20), Some(VirtualNs(1_000_000_000))));
+        assert!(!guest.speaks_as_ours() && guest.signals().types());
+        let json = serde_json::to_string(&guest).unwrap();
+        assert_eq!(serde_json::from_str::<GuestSpec>(&json).unwrap(), guest);
+        assert!(!json.contains("workload") && !json.contains("append"), "{json}");
+        assert!(toml::from_str::<GuestSpec>("kernal = 'x'").is_err());
+    }
+
+    #[test]
+    fn paths_of_a_file_are_meant_from_its_folder() {
+        let guest = toml::from_str::<GuestSpec>(TABLE).unwrap().rooted(Path::new("/lab/mine")).unwrap();
+        assert_eq!(guest.kernel.unwrap(), Path::new("/lab/mine/vmlinuz"));
+        assert_eq!(guest.image.unwrap(), Path::new("/images/debian.img"));
+    }
+
+    #[test]
+    fn flags_win_over_a_file_and_leave_the_rest() {
+        let file: GuestSpec = toml::from_str(TABLE).unwrap();
+        let flags = GuestSpec { memory: Some(1 << 30), ..GuestSpec::default() };
+        let both = file.overlaid(&flags).unwrap();
+        assert_eq!((both.memory, both.done), (Some(1 << 30), file.done));
+    }
+}

@@ -1,0 +1,83 @@
+//! The template of a guest: found in the cache, or booted and saved there.
+//!
+//! Invariant: what is returned was compared with a clone of it, in this process or an earlier one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use flipsim::machine::boot::BootError;
+use flipsim::trial::clone::CloneOptions;
+use flipsim::trial::template::{MakeOptions, Template, TemplateError};
+
+use super::plan::GuestArgs;
+use crate::exit::{Code, exit_error};
+use crate::interrupt::{self, Interrupted};
+use crate::lab::cache::{self, Cache};
+use crate::paths;
+use crate::progress::{Step, size};
+
+/// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
+const BESIDES_RAM: u64 = 64 << 20;
+
+/// The folder that clones have their own folders in.
+pub fn clones_dir() -> Result<PathBuf> {
+    Ok(paths::lab_dir()?.join("clones"))
+}
+
+/// The template of the guest that the arguments describe, with the exact clock where QEMU has what that
+/// takes. It is made when there is
+/// none, and another one is made when anything that it depends on has changed. Its boot may take
+/// `timeout` on the host's clock.
+pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
+    let options = MakeOptions { timeout, interrupted: interrupt::raised };
+    let plan = args.template_plan()?;
+    let cache = Cache::open()?;
+    let key = plan.key()?;
+    let arch = plan.spec.arch.name;
+    let folder = cache.template(arch, &key);
+    if let Ok(template) = Template::open(&folder)
+        && template.is_verified()
+    {
+        return Ok(template);
+    }
+    let human = format!("the template for {}", plan.workload.as_deref().unwrap_or("a shell"));
+    // Another process may make it meanwhile; then it is there.
+    let _lock = cache.lock(&format!("template-{arch}-{key}"), &human)?;
+    let template = match Template::open(&folder) {
+        Ok(template) => template,
+        Err(error) => {
+            if folder.exists() {
+                eprintln!("  {error}");
+                cache::remove_tree(&folder)?;
+            }
+            // RAM once in the template, and once more while its digest is taken.
+            cache.need_space(2 * plan.spec.memory + BESIDES_RAM, &human)?;
+            let step = Step::spinner(format!("{human}: boot, save"));
+            let template = Template::make(&plan, &folder, options, |line| step.line(line));
+            let template = template.map_err(with_code)?;
+            let at = match template.info().clock {
+                Some(_) => format!(", at {} of virtual time", template.virtual_time()),
+                None => String::new(),
+            };
+            step.done_with(&format!("{} of RAM{at}", size(plan.spec.memory)));
+            template
+        }
+    };
+    if !template.is_verified() {
+        let step = Step::spinner(format!("{human}: compare a clone with it"));
+        template.verify(&CloneOptions::below(&clones_dir()?)).map_err(with_code)?;
+        step.done();
+    }
+    interrupt::check()?;
+    Ok(template)
+}
+
+fn with_code(error: TemplateError) -> anyhow::Error {
+    match error {
+        TemplateError::Boot(BootError::Interrupted) => Interrupted.into(),
+        TemplateError::NotExact => exit_error(Code::Usage, error.to_string()),
+        TemplateError::Boot(_) | TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Gathers evidence of how a guest fares, and says it in words.
+//!
+//! Invariant: **our own end of a guest is no evidence.**
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flipsim::console::{ConsoleTail, marker};
+use flipsim::machine::folder::{RunDir, RunRecord};
+use flipsim::machine::health::{Evidence, Health};
+use flipsim::machine::spec::CONSOLE_LOG;
+use flipsim::machine::watch::{EVENTS, LoggedEvent, parse_events};
+use flipsim::target::LiveTarget;
+
+use crate::exit::{Code, exit_error};
+use crate::paths;
+
+/// Gathers evidence of how a guest fares, from the moment of the first flip.
+pub struct Watcher {
+    /// What it has seen.
+    pub evidence: Evidence,
+    console: Option<ConsoleTail>,
+    events: Option<ConsoleTail>,
+    folder: Option<PathBuf>,
+}
+
+impl Watcher {
+    /// Watches from now on.
+    pub fn new(run: Option<&(RunDir, RunRecord)>) -> Watcher {
+        let tail = |name: &str| run.map(|(run, _)| ConsoleTail::from_end(&run.file(name)));
+        Watcher {
+            evidence: Evidence::default(),
+            console: tail(CONSOLE_LOG),
+            events: tail(EVENTS),
+            folder: run.map(|(run, _)| run.path().to_owned()),
+        }
+    }
+
+    /// Takes in all that the guest has said since its start, too: a short workload may have said
+    /// something before the first flip.
+    pub fn read_from_start(&mut self) {
+        self.console = self.folder.as_ref().map(|folder| ConsoleTail::from_start(&folder.join(CONSOLE_LOG)));
+    }
+
+    /// What the evidence says, with nothing new taken in: our own end of a guest is none of it.
+    #[must_use]
+    pub fn last_health(&self) -> Health {
+        self.evidence.verdict()
+    }
+
+    /// How the guest ended, if it did, by its console and events alone.
+    pub(super) fn over(&mut self) -> Option<String> {
+        let health = self.look();
+        health.is_over().then(|| health.to_string())
+    }
+
+    /// Takes in what is new, and judges.
+    pub fn look(&mut self) -> Health {
+        if let Some(console) = &mut self.console {
+            for marker in console.poll().unwrap_or_default().iter().filter_map(|line| marker(line)) {
+                self.evidence.line(marker);
+            }
+        }
+        if let Some(events) = &mut self.events {
+            self.evidence.events.extend(parse_events(&events.poll().unwrap_or_default()));
+        }
+        self.evidence.verdict()
+    }
+
+    /// Why no more flips make sense, if so.
+    pub fn end(&mut self, target: &mut LiveTarget) -> Option<String> {
+        if let Some(qmp) = target.qmp() {
+            self.evidence.status = qmp.status().ok().map(|status| status.status);
+            let host_time = jiff::Timestamp::now().to_string();
+            let events = qmp.take_events().unwrap_or_default().into_iter();
+            self.evidence.events.extend(events.map(|event| LoggedEvent {
+                event: event.name,
+                data: event.data,
+                host_time: host_time.clone(),
+            }));
+        }
+        self.over()
+    }
+
+    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words.
+    pub fn verdict(&mut self, flips: &str, limit: Duration) -> String {
+        let health = self.look();
+        match (&health, &self.evidence.done) {
+            (Health::Alive, None) => {
+                format!("hang: no result within {} s after {flips}", limit.as_secs_f64())
+            }
+            (Health::Alive, Some(end)) if end.status == "ok" => {
+                format!(
+                    "masked or latent: {flips}, and the workload's result is right (digest {})",
+                    end.digest
+                )
+            }
+            (Health::Alive, Some(end)) => format!(
+                "silent data corruption: {flips}, nothing was noticed, and the workload's result is {} (digest {})",
+                end.status, end.digest
+            ),
+            (Health::Troubled(why), Some(end)) => {
+                format!("detected after {flips}: {why}; the workload's result is {}", end.status)
+            }
+            (other, _) => format!("{other} (after {flips})"),
+        }
+    }
+
+    /// The error for a guest that was lost on the way, with what became of it.
+    pub fn lost(&mut self, index: u64, count: u64, error: &dyn std::fmt::Display) -> anyhow::Error {
+        let words = self.last_words();
+        exit_error(Code::GuestLost, format!("flip {index} of {count}: {error}; {words}"))
+    }
+
+    /// What became of a guest that was lost.
+    pub fn last_words(&mut self) -> String {
+        let Some(folder) = self.folder.clone() else { return "start the guest again".to_owned() };
+        // The watcher needs a moment to write the end down.
+        for _ in 0..50 {
+            if self.look().is_over() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        format!("{}; the guest's folder is {}", self.look(), paths::show(&folder))
+    }
+}

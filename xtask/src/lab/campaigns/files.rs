@@ -1,0 +1,71 @@
+//! The files of campaigns: where they are, and what is wrong with one.
+//!
+//! Invariant: **a name is never a way out of the lab's folder**; a file that ends in .sqlite is taken as it is.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use flipsim::campaign::StoreError;
+
+use crate::exit::{Code, exit_error};
+use crate::paths;
+
+/// Where campaigns are kept.
+pub fn path_of(name: &str) -> Result<PathBuf> {
+    if name.ends_with(".sqlite") {
+        return Ok(PathBuf::from(name));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(plain) {
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "`{name}` is no campaign's name: letters, digits, - _ . only; or a file that ends in .sqlite"
+            )
+        ));
+    }
+    Ok(paths::lab_dir()?.join("campaigns").join(format!("{name}.sqlite")))
+}
+
+/// An error of a campaign's file, with its exit code: a disk that is full is no error of the command line's.
+pub fn store_error(error: StoreError) -> anyhow::Error {
+    use StoreError::{Full, Gone, Io, Locked, ReadOnly, Sqlite};
+    match error {
+        Full { .. } | Gone(_) | Io { .. } | Locked { .. } | ReadOnly(_) | Sqlite { .. } => error.into(),
+        StoreError::Missing(path) => {
+            exit_error(Code::Usage, format!("there is no campaign {}{}", paths::show(&path), known(&path)))
+        }
+        other => exit_error(Code::Usage, other.to_string()),
+    }
+}
+
+/// The files of campaigns in a folder, the one that was written to last at the end. A folder that cannot be read
+/// has none.
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, PathBuf)> = entries
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "sqlite"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The campaigns that there are beside one that is not, for who has misremembered a name.
+fn known(path: &Path) -> String {
+    // Elsewhere a campaign is named by its file.
+    let by_name = paths::lab_dir().is_ok_and(|lab| path.parent() == Some(&lab.join("campaigns")));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = files_in(folder);
+    let name = |path: &PathBuf| match by_name {
+        true => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        false => path.display().to_string(),
+    };
+    let names: Vec<String> = files.iter().rev().take(8).map(name).collect();
+    match (names.as_slice(), files.len()) {
+        ([], _) => "; `cargo xtask campaign new` makes one".to_owned(),
+        (names, all) if all > names.len() => format!("; the last ones are: {}", names.join(", ")),
+        (names, _) => format!("; there are: {}", names.join(", ")),
+    }
+}

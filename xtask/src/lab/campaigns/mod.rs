@@ -1,0 +1,6 @@
+//! The campaigns of a lab: their files, and what they say in a terminal's tables.
+//!
+//! Invariant: **nothing here changes a campaign.**
+
+pub mod files;
+pub mod tables;

@@ -229,7 +229,7 @@ impl<'a> Observation<'a> {
         let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
-        let evidence = judge::Evidence {
+        let evidence = judge::Compared {
             record: &self.record,
             golden,
             said: &said,

@@ -1,8 +1,10 @@
-//! How a guest fares: alive, crashed, or gone, from QEMU's run state, its events and the console.
+//! How a guest fares that is not compared with a golden run: alive, crashed, or gone, from QEMU's run state, its events
+//! and the console.
 //!
-//! Invariant: a verdict carries its evidence.
+//! Invariant: **a verdict carries its evidence**, and is never `masked`, `latent` or `sdc`: those take a comparison.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::console::classify::Kind;
 use crate::console::{Done, Marker};
@@ -17,7 +19,7 @@ pub enum Health {
     Alive,
     /// It goes on, and its kernel or its workload has noticed something.
     Troubled(String),
-    /// It panicked, or reset itself.
+    /// It panicked, reset itself, or is in an exception storm.
     Crashed(String),
     /// It was switched off in order, by the guest or by us.
     Off(String),
@@ -70,7 +72,7 @@ impl Evidence {
             Marker::Trouble(kind, line) if kind.is_panic() => {
                 self.panic.get_or_insert(line);
             }
-            // A reset and a power-off are QEMU's to tell.
+            // A reset and a power-off are QEMU's to report.
             Marker::Trouble(kind, _) if kind.is_end() => {}
             Marker::Trouble(kind, line) => {
                 self.trouble.get_or_insert((kind, line));
@@ -113,6 +115,47 @@ impl Evidence {
         }
     }
 
+    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words. It was watched for
+    /// `limit` at most.
+    #[must_use]
+    pub fn workload_verdict(&self, flips: &str, limit: Duration) -> String {
+        match (self.verdict(), &self.done) {
+            (Health::Alive, None) => {
+                format!("no result within {} s after {flips}: a hang, perhaps", limit.as_secs_f64())
+            }
+            (Health::Alive, Some(end)) if end.status == "ok" => format!(
+                "nothing was noticed: {flips}, and the workload's result is right (digest {})",
+                end.digest
+            ),
+            (Health::Alive, Some(end)) => format!(
+                "wrong result: {flips}, nothing was noticed, and the workload's result is {} (digest {})",
+                end.status, end.digest
+            ),
+            (Health::Troubled(why), Some(end)) => {
+                format!("noticed after {flips}: {why}; the workload's result is {}", end.status)
+            }
+            (other, _) => format!("{other} (after {flips})"),
+        }
+    }
+
+    /// The verdict on a run of a guest that `ended` before its time or not, by what its console said in it and in a
+    /// run without flips. Only with an `exact` clock do two runs say the same.
+    #[must_use]
+    pub fn run_verdict(&self, ended: bool, heard: &[u8], reference: &[u8], exact: bool) -> RunVerdict {
+        match (self.verdict(), self.end()) {
+            (Health::Crashed(_), Some(End::Reset)) if self.panic.is_none() => RunVerdict::Reset,
+            (Health::Crashed(_), Some(End::ExceptionStorm)) if self.panic.is_none() => RunVerdict::Storm,
+            (Health::Crashed(_), _) => RunVerdict::Panic,
+            (Health::Off(_), Some(End::PowerOff)) => RunVerdict::Off,
+            (Health::Off(_) | Health::Infra(_), _) => RunVerdict::Infra,
+            _ if ended => RunVerdict::Infra,
+            (Health::Troubled(_), _) => RunVerdict::Noticed,
+            (Health::Alive, _) if heard.is_empty() && !reference.is_empty() => RunVerdict::Silent,
+            (Health::Alive, _) if exact && heard != reference => RunVerdict::Different,
+            (Health::Alive, _) => RunVerdict::Same,
+        }
+    }
+
     /// What the host did to the guest.
     fn not_the_guests(&self, end: End) -> Health {
         if let Some(reason) = reason(self.named()) {
@@ -130,78 +173,70 @@ impl Evidence {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::console::marker;
-    use crate::target::EXCEPTION_STORM;
+/// The verdict on a run of a guest beside one without flips. Consoles are compared, states are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RunVerdict {
+    /// The console says the same as without flips.
+    Same,
+    /// It says something else.
+    Different,
+    /// The guest noticed, and went on.
+    Noticed,
+    /// It says nothing where it says something without flips.
+    Silent,
+    /// It panicked.
+    Panic,
+    /// It took one exception after the other.
+    Storm,
+    /// It reset itself.
+    Reset,
+    /// It switched itself off.
+    Off,
+    /// QEMU stopped for a reason of the host's.
+    Infra,
+}
 
-    fn evidence(lines: &[&str], events: &[(&str, &str)]) -> Health {
-        let mut evidence = Evidence::default();
-        for line in lines {
-            if let Some(marker) = marker(line) {
-                evidence.line(marker);
+impl RunVerdict {
+    /// The word in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            RunVerdict::Same => ("same", "the console says what it says without flips"),
+            RunVerdict::Different => ("different", "the console says something else"),
+            RunVerdict::Noticed => ("noticed", "the kernel or the workload noticed, and went on"),
+            RunVerdict::Silent => {
+                ("silent", "nothing on the console, where there is something without flips")
             }
+            RunVerdict::Panic => ("panic", "the kernel panicked"),
+            RunVerdict::Storm => ("storm", "it took one exception after the other, and did nothing else"),
+            RunVerdict::Reset => ("reset", "the guest reset itself"),
+            RunVerdict::Off => ("off", "the guest switched itself off"),
+            RunVerdict::Infra => ("infra", "QEMU stopped for a reason of the host's; no verdict"),
         }
-        evidence.events = events
-            .iter()
-            .map(|(name, data)| LoggedEvent {
-                event: (*name).into(),
-                data: serde_json::from_str(data).unwrap(),
-                host_time: String::new(),
-            })
-            .collect();
-        evidence.verdict()
-    }
-
-    #[test]
-    fn a_guest_that_says_nothing_bad_is_alive() {
-        assert_eq!(evidence(&["hello"], &[("STOP", "{}"), ("RESUME", "{}")]), Health::Alive);
-    }
-
-    #[test]
-    fn a_panic_is_a_crash_whatever_came_before() {
-        let oops = "Internal error: Oops: 96000004 [#1] SMP";
-        let panic = "Kernel panic - not syncing: Fatal exception";
-        assert_eq!(evidence(&[oops, panic], &[]), Health::Crashed(panic.into()));
-        assert_eq!(evidence(&[oops], &[]), Health::Troubled(format!("oops: {oops}")));
-        assert!(matches!(evidence(&[], &[("GUEST_PANICKED", "{}")]), Health::Crashed(_)));
-    }
-
-    #[test]
-    fn a_reset_is_a_crash_and_a_power_off_is_none() {
-        let shutdown = |reason: &str| evidence(&[], &[("SHUTDOWN", &format!("{{\"reason\":\"{reason}\"}}"))]);
-        assert!(matches!(shutdown("guest-reset"), Health::Crashed(_)));
-        assert_eq!(shutdown("guest-shutdown"), Health::Off("by the guest".into()));
-        assert_eq!(shutdown("host-qmp-quit"), Health::Off("by the host (host-qmp-quit)".into()));
-    }
-
-    #[test]
-    fn a_storm_is_a_crash_and_no_fault_of_the_hosts() {
-        let stormy = LoggedEvent {
-            event: EXCEPTION_STORM.to_owned(),
-            data: serde_json::json!({ "virtual-ns": 5, "exceptions": 10000 }),
-            host_time: String::new(),
-        };
-        let evidence =
-            Evidence { status: Some("internal-error".into()), events: vec![stormy], ..Evidence::default() };
-        let health = evidence.verdict();
-        assert!(matches!(&health, Health::Crashed(why) if why.contains("exception storm")), "{health}");
-    }
-
-    #[test]
-    fn a_qemu_that_was_killed_is_no_crash_of_the_guest() {
-        assert_eq!(
-            evidence(&[], &[("EXIT", "\"signal: 9 (SIGKILL)\"")]),
-            Health::Infra("QEMU died: signal: 9 (SIGKILL)".into())
-        );
-        let evidence = Evidence { status: Some("io-error".into()), ..Evidence::default() };
-        assert!(matches!(evidence.verdict(), Health::Infra(_)));
-    }
-
-    #[test]
-    fn damage_that_the_workload_noticed_is_told() {
-        let health = evidence(&["FLIPSIM CHECK bad order at 7"], &[]);
-        assert_eq!(health.to_string(), "alive, and noticed something: the workload: bad order at 7");
     }
 }
+
+/// How a guest fares by QEMU's run state alone, in a word.
+#[must_use]
+pub fn state_word(status: &str) -> &'static str {
+    match End::of(Some(status), None, &[]) {
+        None if status == "running" => "running",
+        None => "stopped",
+        Some(End::Panic) => "panicked",
+        Some(End::PowerOff | End::Reset) => "off",
+        Some(End::ExceptionStorm | End::WallTime | End::Other) => "broken",
+    }
+}
+
+#[cfg(test)]
+mod tests;

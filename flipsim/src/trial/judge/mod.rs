@@ -6,4 +6,4 @@
 pub mod alone;
 mod trial;
 
-pub(in crate::trial) use trial::{Evidence, hang_limit, news, notices};
+pub(in crate::trial) use trial::{Compared, hang_limit, news, notices};

@@ -46,7 +46,7 @@ pub(in crate::trial) fn hang_limit(golden: &Golden, factor: f64) -> VirtualNs {
 }
 
 /// All that the outcome of a trial follows from.
-pub(in crate::trial) struct Evidence<'a> {
+pub(in crate::trial) struct Compared<'a> {
     /// What was recorded of it so far.
     pub record: &'a TrialRecord,
     /// What it is compared with.
@@ -65,7 +65,7 @@ pub(in crate::trial) struct Evidence<'a> {
     pub wall: Duration,
 }
 
-impl<'a> Evidence<'a> {
+impl<'a> Compared<'a> {
     /// The report that decided on the console, if the golden run does not have it.
     pub fn deciding(&self) -> Option<&'a Finding> {
         self.found.deciding().filter(|deciding| news(self.found, self.expected).any(|new| new == *deciding))

@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 3;
   cargo xtask campaign trial --at 100ms --reg pc:40 --gdb
 
 Times count from the quiescent point (READY). A bit is counted from the lowest of the byte at the address,
-or of the register. Outcomes: masked, latent, sdc, detected, crash, hang, infra (docs/trials.md).")]
+or of the register. The outcomes are in docs/trials.md.")]
 pub struct Args {
     /// When, from the quiescent point on
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
@@ -421,6 +421,9 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     }
     let why = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
     outln!("{}{why}", outcome.name());
+    if let Some(because) = &record.because {
+        outln!("because {}", visible(&because.to_string()));
+    }
     let micros = |us: u64| format_duration(std::time::Duration::from_micros(us));
     let costs = record.costs;
     eprintln!(

@@ -100,7 +100,7 @@ fn judged_by(golden: &Golden, said: &str, end: Option<End>, converged: bool) -> 
 
 fn because(golden: &Golden, record: &TrialRecord, said: &str, converged: bool) -> Because {
     let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
-    let evidence = Evidence {
+    let evidence = Compared {
         record,
         golden,
         said: said.as_bytes(),

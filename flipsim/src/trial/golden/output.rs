@@ -72,7 +72,9 @@ impl Golden {
         let (here, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
         let (here, golden) = (without_stamps(&here), without_stamps(&golden));
         let lines = |text: &[u8]| -> Vec<Vec<u8>> {
-            text.split_inclusive(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec()).collect()
+            text.split_inclusive(|byte| *byte == b'\n')
+                .map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec())
+                .collect()
         };
         let (here, golden) = (lines(&here), lines(&golden));
         let same = here.iter().zip(&golden).take_while(|(here, golden)| here == golden).count();

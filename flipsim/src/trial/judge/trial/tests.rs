@@ -203,7 +203,7 @@ fn what_the_guest_noticed_is_quoted_without_its_time() {
 
 #[test]
 fn a_crash_names_what_qemu_reported_or_else_the_consoles_line() {
-    let panic = "[    0.3] Kernel panic - not syncing: Fatal exception\n";
+    let panic = "[    0.300000] Kernel panic - not syncing: Fatal exception\n";
     assert_eq!(
         why(&record(Some(End::Panic)), panic, false),
         (

@@ -1,4 +1,4 @@
-//! A fault: where, which bits, when; how it is drawn, and how it is made.
+//! A fault: where, which bits, what is done to them, when; how it is drawn, and how it is made.
 //!
 //! Invariants: **every possible fault is equally likely; every flip is read back**.
 
@@ -7,6 +7,7 @@ mod draw;
 mod error;
 mod flip;
 pub(crate) mod model;
+mod operation;
 pub(crate) mod place;
 pub mod record;
 mod registers;
@@ -21,6 +22,7 @@ pub use draw::{FaultRng, fault_rng, random_seed};
 pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip};
 pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
+pub use operation::{Operation, OperationError};
 pub use place::{Place, PlaceError};
 pub use registers::{FlippableRegister, probe_registers};
 pub use space::{FaultSpace, RamSpace, RegSpace};

@@ -44,7 +44,7 @@ impl FaultSpace {
             FaultSpace::Ram(space) => space.nth(number),
             FaultSpace::Reg(space) => {
                 let (register, mask) = space.faults.get(usize::try_from(number).ok()?)?;
-                Some(Fault::Reg { register: space.names[*register].clone(), mask: mask.clone() })
+                Some(Fault::in_register(space.names[*register].clone(), mask.clone()))
             }
         }
     }
@@ -149,7 +149,7 @@ impl RamSpace {
         };
         let wide = (u128::from(bits) << bit).to_le_bytes();
         let used = (128 - (u128::from(bits) << bit).leading_zeros()).div_ceil(8) as usize;
-        Some(Fault::Ram { address: GuestPhys(range.first.0 + byte), mask: wide[..used].to_vec() })
+        Some(Fault::in_ram(GuestPhys(range.first.0 + byte), wide[..used].to_vec()))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
 use crate::fault::Place;
-use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
 use crate::target::{Digest128, StateDigest};
@@ -163,7 +163,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     };
     let crashed = outcome == Some(Outcome::Crash);
     let function = ["do_idle", "schedule", "vfs_read"][rng.random_range(0..3)];
-    let in_ram = matches!(trial.plan.fault, Fault::Ram { .. });
+    let in_ram = trial.plan.fault.address().is_some();
     let symbol: u32 = rng.random_range(0..3000);
     let run_us = rng.random_range(500..2000);
     TrialRecord {

@@ -12,7 +12,7 @@ use crate::trial::outcome::Outcome;
 use crate::units::{Timing, VirtualNs};
 
 /// The version of a trial's record.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub const FORMAT: u32 = 1;
 pub struct TrialPlan {
     /// When, from the quiescent point on.
     pub after: VirtualNs,
-    /// What flips.
+    /// What happens, and where.
     pub fault: Fault,
     /// When it flips back, from the quiescent point on; a check of the lab itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,12 +164,13 @@ impl TrialPlan {
 }
 
 impl TrialRecord {
-    /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
-    /// how long; and the disk, where one of them knows nothing of it.
+    /// Whether two records say the same of the guest: all but the version of their keys, how it was put back, how
+    /// often it took, and how long; and the disk, where one of them knows nothing of it.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
-        let (restore, attempts, costs) = (self.restore, self.attempts, self.costs);
-        let mut other = TrialRecord { restore, attempts, costs, ..other.clone() };
+        let (format, restore) = (self.format, self.restore);
+        let (attempts, costs) = (self.attempts, self.costs);
+        let mut other = TrialRecord { format, restore, attempts, costs, ..other.clone() };
         let disk = self.state.as_ref().and_then(|state| state.disk);
         if let Some(state) = other.state.as_mut()
             && (disk.is_none() || state.disk.is_none())

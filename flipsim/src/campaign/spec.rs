@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::size::Size;
 
 use crate::fault::Pattern;
-use crate::fault::place::{Place, PlaceError};
+use crate::fault::target::{Place, PlaceError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
 use crate::trial::{Restore, TrialOptions};

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::size::Size;
 
 use crate::fault::Pattern;
-use crate::fault::target::{Place, PlaceError};
+use crate::fault::target::{FaultTarget, FaultTargetError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
 use crate::trial::{Restore, TrialOptions};
@@ -56,7 +56,7 @@ impl Default for CampaignSpec {
             window: Window::Done,
             times: Times::Within { from: VirtualNs(0), to: None },
             pattern: Pattern::SINGLE,
-            strata: vec![StratumSpec::new("ram", vec![Place::Ram])],
+            strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
         }
@@ -96,7 +96,7 @@ pub struct StratumSpec {
     /// Its name, different from those of the others.
     pub name: String,
     /// Where faults strike: RAM, or registers, of all of these together.
-    pub targets: Vec<Place>,
+    pub targets: Vec<FaultTarget>,
     /// Which bits flip together.
     #[serde(with = "pattern_text::option")]
     pub pattern: Option<Pattern>,
@@ -109,16 +109,16 @@ pub struct StratumSpec {
 impl StratumSpec {
     /// A stratum that shares the trials with the others.
     #[must_use]
-    pub fn new(name: &str, targets: Vec<Place>) -> Self {
+    pub fn new(name: &str, targets: Vec<FaultTarget>) -> Self {
         StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None }
     }
 }
 
 /// `NAME=TARGET[,TARGET…]`, or the targets alone, which are the name then.
 impl FromStr for StratumSpec {
-    type Err = PlaceError;
+    type Err = FaultTargetError;
 
-    fn from_str(text: &str) -> Result<Self, PlaceError> {
+    fn from_str(text: &str) -> Result<Self, FaultTargetError> {
         let (name, targets) = text.split_once('=').unwrap_or((text, text));
         let targets = targets.split(',').map(str::parse).collect::<Result<_, _>>()?;
         Ok(StratumSpec::new(name.trim(), targets))
@@ -259,7 +259,9 @@ impl CampaignSpec {
         if stratum.targets.is_empty() {
             return Some(format!("stratum `{name}` has no target"));
         }
-        if stratum.targets.iter().any(Place::is_register) && !stratum.targets.iter().all(Place::is_register) {
+        if stratum.targets.iter().any(FaultTarget::is_register)
+            && !stratum.targets.iter().all(FaultTarget::is_register)
+        {
             return Some(format!("stratum `{name}` mixes RAM and registers; make two strata of it"));
         }
         if stratum.trials == Some(0) {

@@ -7,7 +7,7 @@ use toml::Spanned;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{DurationText, PatternText, Text, TimeText, WindowText};
-use crate::fault::Place;
+use crate::fault::FaultTarget;
 use crate::fault::{Pattern, random_seed};
 use crate::stats::{Confidence, Share};
 use crate::trial::Restore;
@@ -96,7 +96,7 @@ struct RawSpec {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct RawStratum {
     name: Option<String>,
-    targets: Vec<Place>,
+    targets: Vec<FaultTarget>,
     pattern: Option<Text<PatternText>>,
     trials: Option<u64>,
     share: Option<Text<Share>>,

@@ -8,12 +8,12 @@ mod error;
 mod flip;
 pub(crate) mod model;
 mod operation;
-pub(crate) mod target;
 pub mod record;
 mod registers;
 pub mod schedule;
 mod space;
 pub mod symbols;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +23,6 @@ pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip};
 pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
 pub use operation::{Operation, OperationError};
-pub use target::{Place, PlaceError};
 pub use registers::{FlippableRegister, probe_registers};
 pub use space::{FaultSpace, RamSpace, RegSpace};
+pub use target::{FaultTarget, FaultTargetError};

@@ -9,7 +9,7 @@ use crate::memory::PhysRange;
 
 /// Where faults strike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FaultTarget {
     /// All of the RAM: `ram`.
     Ram,
     /// A region of `/proc/iomem`, by name or path: `region:Kernel code`.
@@ -28,7 +28,7 @@ pub enum Place {
 
 /// Text that is no target of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlaceError {
+pub enum FaultTargetError {
     /// Of no form.
     #[error(
         "`{0}` is no target; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
@@ -40,22 +40,22 @@ pub enum PlaceError {
     Range(#[from] crate::memory::RangeError),
 }
 
-impl Place {
+impl FaultTarget {
     /// Whether faults are in registers.
     #[must_use]
     pub fn is_register(&self) -> bool {
-        matches!(self, Place::Register(_) | Place::Class(_))
+        matches!(self, FaultTarget::Register(_) | FaultTarget::Class(_))
     }
 }
 
-impl FromStr for Place {
-    type Err = PlaceError;
+impl FromStr for FaultTarget {
+    type Err = FaultTargetError;
 
-    fn from_str(text: &str) -> Result<Self, PlaceError> {
-        let bad = || PlaceError::Form(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, FaultTargetError> {
+        let bad = || FaultTargetError::Form(text.to_owned());
         let text = text.trim();
         if text == "ram" {
-            return Ok(Place::Ram);
+            return Ok(FaultTarget::Ram);
         }
         let (kind, what) = text.split_once(':').ok_or_else(bad)?;
         let what = what.trim();
@@ -64,38 +64,38 @@ impl FromStr for Place {
         }
         let name = what.to_owned();
         Ok(match kind {
-            "region" => Place::Region(name),
-            "symbol" => Place::Symbol(name),
-            "section" => Place::Section(name),
-            "range" => Place::Range(what.parse()?),
-            "reg" => Place::Register(name),
-            "class" => Place::Class(name),
+            "region" => FaultTarget::Region(name),
+            "symbol" => FaultTarget::Symbol(name),
+            "section" => FaultTarget::Section(name),
+            "range" => FaultTarget::Range(what.parse()?),
+            "reg" => FaultTarget::Register(name),
+            "class" => FaultTarget::Class(name),
             _ => return Err(bad()),
         })
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FaultTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Ram => f.write_str("ram"),
-            Place::Region(name) => write!(f, "region:{name}"),
-            Place::Symbol(name) => write!(f, "symbol:{name}"),
-            Place::Section(name) => write!(f, "section:{name}"),
-            Place::Range(range) => write!(f, "range:{range}"),
-            Place::Register(name) => write!(f, "reg:{name}"),
-            Place::Class(name) => write!(f, "class:{name}"),
+            FaultTarget::Ram => f.write_str("ram"),
+            FaultTarget::Region(name) => write!(f, "region:{name}"),
+            FaultTarget::Symbol(name) => write!(f, "symbol:{name}"),
+            FaultTarget::Section(name) => write!(f, "section:{name}"),
+            FaultTarget::Range(range) => write!(f, "range:{range}"),
+            FaultTarget::Register(name) => write!(f, "reg:{name}"),
+            FaultTarget::Class(name) => write!(f, "class:{name}"),
         }
     }
 }
 
-impl Serialize for Place {
+impl Serialize for FaultTarget {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Place {
+impl<'de> Deserialize<'de> for FaultTarget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 use crate::campaign::spec::StratumSpec;
-use crate::fault::Place;
+use crate::fault::FaultTarget;
 use crate::fault::{FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
@@ -31,7 +31,7 @@ fn registers(count: u8) -> FaultSpace {
 
 /// A specification with so many strata.
 fn spec(size: Option<Size>, strata: usize) -> CampaignSpec {
-    let strata = (0..strata).map(|number| StratumSpec::new(&format!("s{number}"), vec![Place::Ram]));
+    let strata = (0..strata).map(|number| StratumSpec::new(&format!("s{number}"), vec![FaultTarget::Ram]));
     CampaignSpec { seed: 1, size, strata: strata.collect(), ..CampaignSpec::default() }
 }
 

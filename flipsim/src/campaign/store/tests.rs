@@ -17,7 +17,7 @@ use crate::campaign::spec::CampaignSpec;
 use crate::campaign::spec::{StratumSpec, Times};
 use crate::campaign::store::open::immutable;
 use crate::campaign::store::write::{insert_result, row_of};
-use crate::fault::Place;
+use crate::fault::FaultTarget;
 use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::TrialRecord;
@@ -45,10 +45,10 @@ fn spec(trials: u64) -> CampaignSpec {
         seed: 42,
         size: Some(Size::Trials(trials)),
         strata: vec![
-            StratumSpec::new("ram", vec![Place::Ram]),
+            StratumSpec::new("ram", vec![FaultTarget::Ram]),
             StratumSpec {
                 trials: Some(trials / 4),
-                ..StratumSpec::new("regs", vec![Place::Class("core".into())])
+                ..StratumSpec::new("regs", vec![FaultTarget::Class("core".into())])
             },
         ],
         ..CampaignSpec::default()

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 use flipsim::campaign::spec::{CampaignSpec, StratumSpec};
-use flipsim::fault::Place;
+use flipsim::fault::FaultTarget;
 use flipsim::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::text::glob_matches;
@@ -20,7 +20,7 @@ pub fn spaces(
     names: &GuestNames,
     runner: &mut Runner,
 ) -> Result<Vec<FaultSpace>> {
-    let needs_registers = |stratum: &StratumSpec| stratum.targets.iter().any(Place::is_register);
+    let needs_registers = |stratum: &StratumSpec| stratum.targets.iter().any(FaultTarget::is_register);
     let registers = match spec.strata.iter().any(needs_registers) {
         true => registers(prepared, runner)?,
         false => Vec::new(),
@@ -36,12 +36,12 @@ fn space(
 ) -> Result<FaultSpace> {
     let usage = |text: String| exit_error(Code::Usage, format!("stratum {}: {text}", stratum.name));
     let pattern = spec.pattern_of(stratum);
-    if stratum.targets.iter().any(Place::is_register) {
+    if stratum.targets.iter().any(FaultTarget::is_register) {
         let mut chosen: Vec<FlippableRegister> = Vec::new();
         for place in &stratum.targets {
             let fits = |register: &&FlippableRegister| match place {
-                Place::Register(glob) => glob_matches(glob, &register.name),
-                Place::Class(class) => register.class == *class,
+                FaultTarget::Register(glob) => glob_matches(glob, &register.name),
+                FaultTarget::Class(class) => register.class == *class,
                 _ => false,
             };
             let before = chosen.len();
@@ -63,11 +63,13 @@ fn space(
             names.symbols.as_ref().ok_or_else(|| usage(format!("{place}: {why}")))
         };
         match place {
-            Place::Ram => ranges.extend(names.map.system_ram().ranges()),
-            Place::Region(name) => ranges.extend(names.map.region(name).exit_with(Code::Usage)?.ranges()),
-            Place::Section(name) => ranges.push(symbols()?.section(name).exit_with(Code::Usage)?),
-            Place::Range(range) => ranges.push(*range),
-            Place::Symbol(glob) => {
+            FaultTarget::Ram => ranges.extend(names.map.system_ram().ranges()),
+            FaultTarget::Region(name) => {
+                ranges.extend(names.map.region(name).exit_with(Code::Usage)?.ranges())
+            }
+            FaultTarget::Section(name) => ranges.push(symbols()?.section(name).exit_with(Code::Usage)?),
+            FaultTarget::Range(range) => ranges.push(*range),
+            FaultTarget::Symbol(glob) => {
                 let map = symbols()?;
                 let all = map.symbols().all().iter().filter(|symbol| symbol.size > 0);
                 let found: Vec<PhysRange> = all
@@ -79,7 +81,7 @@ fn space(
                 }
                 ranges.extend(found);
             }
-            Place::Register(_) | Place::Class(_) => {}
+            FaultTarget::Register(_) | FaultTarget::Class(_) => {}
         }
     }
     for range in &ranges {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::size::Size;
 
 use crate::fault::Pattern;
-use crate::fault::target::{FaultTarget, FaultTargetError};
+use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
 use crate::trial::{Restore, TrialOptions};
@@ -112,13 +112,19 @@ impl StratumSpec {
     pub fn new(name: &str, targets: Vec<FaultTarget>) -> Self {
         StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None }
     }
+
+    /// Whether its faults are in registers.
+    #[must_use]
+    pub fn is_register(&self) -> bool {
+        self.targets.iter().any(FaultTarget::is_register)
+    }
 }
 
 /// `NAME=TARGET[,TARGET…]`, or the targets alone, which are the name then.
 impl FromStr for StratumSpec {
-    type Err = FaultTargetError;
+    type Err = FaultTargetTextError;
 
-    fn from_str(text: &str) -> Result<Self, FaultTargetError> {
+    fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
         let (name, targets) = text.split_once('=').unwrap_or((text, text));
         let targets = targets.split(',').map(str::parse).collect::<Result<_, _>>()?;
         Ok(StratumSpec::new(name.trim(), targets))
@@ -259,9 +265,7 @@ impl CampaignSpec {
         if stratum.targets.is_empty() {
             return Some(format!("stratum `{name}` has no target"));
         }
-        if stratum.targets.iter().any(FaultTarget::is_register)
-            && !stratum.targets.iter().all(FaultTarget::is_register)
-        {
+        if stratum.is_register() && !stratum.targets.iter().all(FaultTarget::is_register) {
             return Some(format!("stratum `{name}` mixes RAM and registers; make two strata of it"));
         }
         if stratum.trials == Some(0) {

@@ -25,4 +25,4 @@ pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
 pub use operation::{Operation, OperationError};
 pub use registers::{FlippableRegister, probe_registers};
 pub use space::{FaultSpace, RamSpace, RegSpace};
-pub use target::{FaultTarget, FaultTargetError};
+pub use target::{Borders, FaultTarget, FaultTargetError, FaultTargetTextError, TargetGuest};

@@ -41,6 +41,19 @@ impl Pattern {
         }
     }
 
+    /// How many bytes it spans at most when the lowest of its bits is in the first, at least 1; an invalid one no
+    /// more than 16.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
+            Pattern::AdjacentAt { count, bit } => {
+                (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
+            }
+            Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
+        }
+    }
+
     /// The lowest bit that is asked for, and the bits from there on.
     pub(super) fn fixed(self) -> Option<(u32, u64)> {
         match self {

@@ -123,14 +123,8 @@ impl RamSpace {
             Pattern::Adjacent(count) => {
                 Some(range.len().checked_mul(8)?.saturating_sub(u64::from(count) - 1))
             }
-            _ => Some(range.len().saturating_sub(Self::fixed_bytes(pattern) - 1)),
+            _ => Some(range.len().saturating_sub(pattern.bytes() - 1)),
         }
-    }
-
-    /// How many bytes a pattern with fixed bits spans.
-    pub(super) fn fixed_bytes(pattern: Pattern) -> u64 {
-        let (bit, bits) = pattern.fixed().unwrap_or((0, 1));
-        u64::from(bit + 64 - bits.leading_zeros()).div_ceil(8)
     }
 
     pub(super) fn nth(&self, number: u64) -> Option<Fault> {

@@ -73,7 +73,7 @@ pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::er
 
 fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {
     let pattern = spec.pattern_of(stratum);
-    if stratum.targets.iter().any(FaultTarget::is_register) {
+    if stratum.is_register() {
         let register = |number: u8| FlippableRegister {
             name: format!("x{number}"),
             bits: 64,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, Store, StoreError};
+use flipsim::campaign::{CampaignSpec, Plan, Store, StoreError, spaces};
 use flipsim::fault::parse_pattern;
 use flipsim::fault::{Pattern, random_seed};
 use flipsim::stats::{Confidence, Share};
@@ -16,10 +16,9 @@ use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
-use super::spaces::spaces;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::run_error;
-use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
+use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
@@ -101,7 +100,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
         .map_err(run_error)?;
     let names = GuestNames::read(&prepared.template, &mut runner)?;
-    let spaces = spaces(&spec, &prepared, &names, &mut runner)?;
+    let registers = match spec.strata.iter().any(StratumSpec::is_register) {
+        true => registers(&prepared, &mut runner)?,
+        false => Vec::new(),
+    };
+    let spaces = spaces(&spec, &names.targets(&registers)).exit_with(Code::Usage)?;
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {
             let template = &prepared.template;

@@ -32,3 +32,4 @@ pub use spaces::{StratumError, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;
+pub use toml::{RawSpec, SpecFlags};

@@ -293,16 +293,16 @@ impl CampaignSpec {
 
 /// Patterns as text, in every stored form.
 mod pattern_text {
-    use crate::campaign::text::{PatternText, Text};
-    use crate::fault::{Pattern, format_pattern};
+    use crate::campaign::text::PatternText;
+    use crate::fault::Pattern;
     use serde::{Deserialize, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_pattern(*pattern))
+        PatternText(*pattern).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
-        Text::<PatternText>::deserialize(deserializer).map(|text| text.0.0)
+        PatternText::deserialize(deserializer).map(|text| text.0)
     }
 
     pub mod option {
@@ -310,14 +310,14 @@ mod pattern_text {
 
         #[expect(clippy::ref_option, reason = "serde's form")]
         pub fn serialize<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S::Ok, S::Error> {
-            pattern.map(format_pattern).serialize(serializer)
+            pattern.map(PatternText).serialize(serializer)
         }
 
         pub fn deserialize<'de, D: serde::Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<Pattern>, D::Error> {
-            let text = Option::<Text<PatternText>>::deserialize(deserializer)?;
-            Ok(text.map(|text| text.0.0))
+            let text = Option::<PatternText>::deserialize(deserializer)?;
+            Ok(text.map(|text| text.0))
         }
     }
 }

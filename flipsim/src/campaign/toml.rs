@@ -384,7 +384,28 @@ mod tests {
         let file = "name = 'b'\nseed = 2\nmargin = '1%'\nfrom = '10ms'\n[guest]\nworkload = 'fs'\n\
                     [[stratum]]\nname = 'text'\ntargets = ['region:Kernel code', 'symbol:tcp_*']\nshare = '7%'\n";
         let written = CampaignSpec::from_toml(file).unwrap().to_toml();
-        insta::assert_snapshot!(written, @"");
+        insta::assert_snapshot!(written, @r#"
+        name = "b"
+        seed = 2
+        margin = "0.01"
+        confidence = "0.95"
+        sharing = "proportional"
+        window = "done"
+        from = "10ms"
+        pattern = "single"
+        hang-factor = 3.0
+        wall = "60s"
+        restore = "rewind"
+        attempts = 3
+
+        [guest]
+        workload = "fs"
+
+        [[stratum]]
+        name = "text"
+        targets = ["region:Kernel code", "symbol:tcp_*"]
+        share = "0.07"
+        "#);
     }
 
     #[test]

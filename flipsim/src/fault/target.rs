@@ -104,7 +104,7 @@ pub struct TargetGuest<'a> {
     pub registers: &'a [FlippableRegister],
 }
 
-/// What becomes of ranges that touch.
+/// What happens to ranges that touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Borders {
     /// They are one: a pattern may reach from one into the next.

@@ -490,7 +490,7 @@ fn a_file_of_the_first_version_is_read_as_it_is_and_stays_so() {
 }
 
 #[test]
-fn a_file_of_the_first_version_is_gone_on_with() {
+fn a_file_of_the_first_version_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (_, old) = with_an_older_one(folder.path());
     let mut store = Store::open(&old).unwrap();

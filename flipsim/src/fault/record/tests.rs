@@ -93,7 +93,7 @@ fn a_record_of_an_older_format_is_a_flip() {
 }
 
 #[test]
-fn rows_of_an_older_version_are_kept_in_a_file_of_their_own_columns() {
+fn rows_of_an_older_version_are_kept_in_another_file() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let older = "format,index,kind\n2,1,ram\n";

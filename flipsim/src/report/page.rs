@@ -10,10 +10,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::figures;
 use super::look::{legend, letter, mark, patterns, style, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, repeat};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
 use crate::trial::{OUTCOMES, Outcome};
@@ -368,7 +368,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
         h2 id="how" { "How it was done" }
         p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
             "The plan's digest must come out the same; so must every trial." }
-        pre { (visible(&repeat::toml_of(spec))) }
+        pre { (visible(&spec.to_toml())) }
         pre {
             "cargo xtask campaign new again --spec campaign.toml\n"
             "cargo xtask campaign run again\n"

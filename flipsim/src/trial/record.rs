@@ -12,7 +12,7 @@ use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
 use crate::units::{Timing, VirtualNs};
 
-/// The version of a trial's record. Version 1 has no `because`, and is still read.
+/// The version of a trial's record. Version 1 has no `because` and no `operation`, and is still read.
 pub const FORMAT: u32 = 2;
 
 /// What is to be done.
@@ -21,7 +21,7 @@ pub const FORMAT: u32 = 2;
 pub struct TrialPlan {
     /// When, from the quiescent point on.
     pub after: VirtualNs,
-    /// What flips.
+    /// What happens, and where.
     pub fault: Fault,
     /// When it flips back, from the quiescent point on; a check of the lab itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::fault::{Fault, FlipError, flip};
+use crate::fault::{FlipError, flip};
 use crate::target::TargetError;
 use crate::target::describe;
 use crate::text::hex_value;
@@ -284,10 +284,10 @@ impl<'a> Worker<'a> {
             attempts: 1,
             costs,
         };
-        if let Fault::Ram { address, .. } = &plan.fault {
+        if let Some(address) = plan.fault.address() {
             record.region =
-                names.map.and_then(|map| map.region_at(*address)).map(|region| region.name.clone());
-            record.symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+                names.map.and_then(|map| map.region_at(address)).map(|region| region.name.clone());
+            record.symbol = names.symbols.and_then(|symbols| symbols.name_at(address));
         }
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flipsim::fault::symbols::{SymbolMap, Symbols};
-use flipsim::fault::{FlipError, FlippableRegister, probe_registers};
+use flipsim::fault::{FlipError, FlippableRegister, TargetGuest, probe_registers};
 use flipsim::memory::MemoryMap;
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -205,6 +205,12 @@ impl GuestNames {
             Err(why) => (None, Some(why)),
         };
         Ok(GuestNames { map, symbols, symbols_missing })
+    }
+
+    /// What targets of faults name, with registers where they are needed.
+    pub fn targets<'a>(&'a self, registers: &'a [FlippableRegister]) -> TargetGuest<'a> {
+        let why = self.symbols_missing.as_deref().unwrap_or_default();
+        TargetGuest { map: &self.map, symbols: self.symbols.as_ref().ok_or(why), registers }
     }
 
     /// For records.

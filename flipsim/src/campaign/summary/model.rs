@@ -362,7 +362,7 @@ pub(super) fn of_class(outcomes: &BTreeMap<Outcome, u64>, class: Class) -> u64 {
 
 pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
     // A specification that was checked mixes no kinds.
-    let is_register = stratum.targets.iter().any(crate::fault::Place::is_register);
+    let is_register = stratum.is_register();
     if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
 }
 

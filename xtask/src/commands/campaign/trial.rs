@@ -231,7 +231,7 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
     let address = GuestPhys(first.0.saturating_add(from as u64));
     let last = GuestPhys(first.0.saturating_add(mask.len() as u64 - 1));
     names.map.check_ram(PhysRange { first: address, last }).exit_with(Code::Usage)?;
-    Ok(Fault::Ram { address, mask: mask[from..].to_vec() })
+    Ok(Fault::in_ram(address, mask[from..].to_vec()))
 }
 
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
@@ -258,7 +258,7 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
             format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
         bail!(exit_error(Code::Usage, text));
     }
-    Ok(Fault::Reg { register: register.name, mask })
+    Ok(Fault::in_register(register.name, mask))
 }
 
 /// How much is shown.
@@ -350,14 +350,15 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
             false => outln!("at about {}", since(*at, begin)),
         },
         Step::Flipped(result) => {
-            let place = match &plan.fault {
-                Fault::Ram { address, mask } => {
-                    let region = names.map.and_then(|map| map.region_at(*address)).map(|r| r.name.clone());
-                    let symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+            let (place, mask) = (plan.fault.place(), hex_value(plan.fault.mask()));
+            let place = match plan.fault.address() {
+                Some(address) => {
+                    let region = names.map.and_then(|map| map.region_at(address)).map(|r| r.name.clone());
+                    let symbol = names.symbols.and_then(|symbols| symbols.name_at(address));
                     let known: Vec<String> = region.into_iter().chain(symbol).collect();
-                    format!("ram {address} mask {} ({})", hex_value(mask), known.join(", "))
+                    format!("ram {place} mask {mask} ({})", known.join(", "))
                 }
-                Fault::Reg { register, mask } => format!("register {register} mask {}", hex_value(mask)),
+                None => format!("register {place} mask {mask}"),
             };
             match result {
                 Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),

@@ -58,7 +58,7 @@ fn golden() -> Golden {
 }
 
 fn record(end: Option<End>) -> TrialRecord {
-    let fault = Fault::Ram { address: GuestPhys(0x4000_0000), mask: vec![1] };
+    let fault = Fault::in_ram(GuestPhys(0x4000_0000), vec![1]);
     TrialRecord {
         format: FORMAT,
         template: "t".into(),

@@ -10,7 +10,7 @@ use crate::campaign::text::{DurationText, PatternText, Text, TimeText, WindowTex
 use crate::fault::Place;
 use crate::fault::{Pattern, random_seed};
 use crate::stats::{Confidence, Share};
-use crate::trial::Restore;
+use crate::trial::RestoreMethod;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
@@ -84,7 +84,7 @@ struct RawSpec {
     wall: Option<Text<DurationText>>,
     spacing: Option<Text<TimeText>>,
     #[serde(default)]
-    restore: Restore,
+    restore: RestoreMethod,
     attempts: Option<u32>,
     #[serde(default)]
     guest: Value,

@@ -10,7 +10,6 @@ use crate::campaign::CampaignSpec;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{Sharing, Times};
 use crate::fault::format_pattern;
-use crate::trial::Restore;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
@@ -91,12 +90,7 @@ pub fn toml_of(spec: &CampaignSpec) -> String {
     if let Some(spacing) = spec.trial.spacing {
         line("spacing", virtual_time(spacing));
     }
-    let restore = match spec.trial.restore {
-        Restore::Rewind => "\"rewind\"",
-        Restore::Clone => "\"clone\"",
-        Restore::Loadvm => "\"loadvm\"",
-    };
-    line("restore", restore.to_owned());
+    line("restore", text(spec.trial.restore.name()));
     line("attempts", spec.trial.attempts.to_string());
     if let Some(guest) = without_nulls(&spec.guest).and_then(|guest| toml::to_string(&guest).ok()) {
         let _ = write!(out, "\n[guest]\n{guest}");

@@ -21,7 +21,7 @@ use crate::memory::RangeSet;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::Abilities;
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Costs, FORMAT, Outcome, Restore, TrialRecord};
+use crate::trial::{Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -191,7 +191,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: Timing::Exact,
         state: None,
         console: None,
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs {
             restore_us: 20,

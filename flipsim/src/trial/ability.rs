@@ -53,12 +53,6 @@ impl Abilities {
         if self.stop_at { Timing::Exact } else { Timing::Approximate }
     }
 
-    /// The way of going back that is left of the one asked for.
-    #[must_use]
-    pub fn restore(&self, wanted: Restore) -> Restore {
-        if wanted == Restore::Rewind && !self.mark { Restore::Clone } else { wanted }
-    }
-
     /// What is missing and what that means, in words; `None` where nothing is.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
@@ -75,30 +69,9 @@ impl Abilities {
     }
 }
 
-/// How the guest is put back before a trial.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Restore {
-    /// In the same process, to a mark.
-    #[default]
-    Rewind,
-    /// A new process a trial.
-    Clone,
-    /// In the same process, by QEMU's own snapshots.
-    Loadvm,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guest_that_cannot_be_rewound_is_put_back_by_a_new_process_unless_snapshots_are_wanted() {
-        let partly = Abilities { stop_at: true, mark: false };
-        assert_eq!(partly.restore(Restore::Rewind), Restore::Clone);
-        assert_eq!(partly.restore(Restore::Loadvm), Restore::Loadvm);
-        assert_eq!(Abilities::ALL.restore(Restore::Rewind), Restore::Rewind);
-    }
 
     #[test]
     fn what_is_missing_is_told_and_only_then() {

@@ -10,14 +10,16 @@ mod judge;
 mod observe;
 mod outcome;
 mod record;
+mod restore;
 mod runner;
 pub mod template;
 mod worker;
 
-pub use ability::{Abilities, Restore};
+pub use ability::Abilities;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Names, Step, TrialOptions};
 pub use outcome::Outcome;
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
+pub use restore::{RestoreMethod, WentBack};
 pub use runner::{Console, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

@@ -14,7 +14,7 @@ use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
 use flipsim::trial::{Cause, usual_causes};
-use flipsim::trial::{Names, Restore};
+use flipsim::trial::{Names, RestoreMethod};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -155,10 +155,10 @@ pub fn say_causes(causes: &[Cause]) {
 }
 
 /// Says which way of going back is taken in the place of the one asked for, and what else is missing.
-pub fn note_missing(template: &Template, wanted: Restore) {
+pub fn note_missing(template: &Template, wanted: RestoreMethod) {
     let abilities = template.info().abilities;
     let Some(missing) = abilities.missing() else { return };
-    let taken = abilities.restore(wanted);
+    let taken = wanted.possible(abilities);
     let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
     eprintln!(
         "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \

@@ -22,7 +22,7 @@ use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::TrialRecord;
 use crate::trial::golden::Golden;
-use crate::trial::{Costs, Restore};
+use crate::trial::{Costs, RestoreMethod};
 use crate::units::VirtualNs;
 
 fn manifest() -> Manifest {
@@ -111,7 +111,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: crate::units::Timing::Exact,
         state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs { walk_us: 300, total_us: 1000, ..Costs::default() },
     }

@@ -5,13 +5,13 @@ use crate::fault::Fault;
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::ability::Abilities;
-use crate::trial::ability::Restore;
 use crate::trial::golden::model::Checkpoint;
 use crate::trial::golden::model::{FORMAT as GOLDEN, Window};
 use crate::trial::outcome::Outcome;
 use crate::trial::record::EndState;
 use crate::trial::record::FORMAT;
 use crate::trial::record::{Costs, TrialPlan};
+use crate::trial::restore::RestoreMethod;
 use crate::units::GuestPhys;
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -81,7 +81,7 @@ fn record(end: Option<End>) -> TrialRecord {
         timing: Timing::Exact,
         state: None,
         console: None,
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs::default(),
     }
@@ -146,7 +146,7 @@ fn records_are_the_same_whatever_the_way_back_cost() {
     let one =
         TrialRecord { state: Some(EndState { disk: Some(true), ..EndState::default() }), ..record(None) };
     let mut other = TrialRecord {
-        restore: Restore::Loadvm,
+        restore: RestoreMethod::Loadvm,
         attempts: 3,
         costs: Costs { total_us: 7, ..Costs::default() },
         state: Some(EndState { disk: None, ..EndState::default() }),

@@ -17,7 +17,7 @@ use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
 use flipsim::fault::fault_rng;
-use flipsim::trial::{Restore, TrialRecord};
+use flipsim::trial::{RestoreMethod, TrialRecord};
 use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
@@ -225,7 +225,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };
     let mut trial = spec.trial.options(interrupt::raised);
     if way == Way::Start {
-        trial.restore = Restore::Clone;
+        trial.restore = RestoreMethod::Clone;
     }
     let options = RunOptions { workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
     let load = (way == Way::Loaded).then(Load::start);

@@ -6,6 +6,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flipsim::fault::Fault;
 use flipsim::memory::PhysRange;
 use flipsim::report::look::visible;
@@ -13,7 +14,7 @@ use flipsim::target::TargetError;
 use flipsim::target::describe;
 use flipsim::text::hex_value;
 use flipsim::trial::golden::Golden;
-use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::trial::{Names, Outcome, RestoreMethod, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::trial::{RunError, Runner};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
@@ -74,8 +75,8 @@ pub struct Args {
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub struct How {
     /// How the guest is put back
-    #[arg(long, value_enum, default_value = "rewind")]
-    pub restore: RestoreArg,
+    #[arg(long, value_parser = restore_methods(), default_value = "rewind")]
+    pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length
     #[arg(long, default_value_t = 3.0, value_name = "N")]
     pub hang_factor: f64,
@@ -84,25 +85,11 @@ pub struct How {
     pub no_early_stop: bool,
 }
 
-/// How the guest is put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum RestoreArg {
-    /// Within the process, to a mark
-    Rewind,
-    /// A new process a trial
-    Clone,
-    /// Within the process, by QEMU's own snapshots
-    Loadvm,
-}
-
-impl From<RestoreArg> for Restore {
-    fn from(way: RestoreArg) -> Restore {
-        match way {
-            RestoreArg::Rewind => Restore::Rewind,
-            RestoreArg::Clone => Restore::Clone,
-            RestoreArg::Loadvm => Restore::Loadvm,
-        }
-    }
+/// The methods as the values of a flag.
+pub fn restore_methods() -> impl TypedValueParser<Value = RestoreMethod> {
+    let value = |method: RestoreMethod| PossibleValue::new(method.name()).help(method.summary());
+    PossibleValuesParser::new(RestoreMethod::ALL.map(value))
+        .try_map(|name| RestoreMethod::named(&name).ok_or("no such method"))
 }
 
 impl How {
@@ -111,7 +98,7 @@ impl How {
         if !(1.0..=1000.0).contains(&self.hang_factor) {
             bail!(exit_error(Code::Usage, format!("--hang-factor {}: from 1 to 1000", self.hang_factor)));
         }
-        let restore = self.restore.into();
+        let restore = self.restore;
         Ok(TrialOptions {
             restore,
             hang_factor: self.hang_factor,

@@ -2,6 +2,7 @@
 //!
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
 
+mod capabilities;
 pub(crate) mod digest;
 mod error;
 mod fake;
@@ -10,6 +11,7 @@ mod live;
 mod marks;
 pub mod state;
 
+pub use capabilities::Abilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,
 };

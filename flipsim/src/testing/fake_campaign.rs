@@ -18,8 +18,8 @@ use crate::fault::Place;
 use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
+use crate::target::Abilities;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::Abilities;
 use crate::trial::golden::{Checkpoint, Golden, Window};
 use crate::trial::{Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
 

@@ -2,7 +2,6 @@
 //!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 
-mod ability;
 mod causes;
 pub mod clone;
 pub mod golden;
@@ -15,7 +14,6 @@ mod runner;
 pub mod template;
 mod worker;
 
-pub use ability::Abilities;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Names, Step, TrialOptions};
 pub use outcome::Outcome;

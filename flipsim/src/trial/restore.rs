@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::target::Abilities;
 use crate::target::{StateChange, StateDigest};
-use crate::trial::ability::Abilities;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::runner::{RunError, Runner};
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::machine::End;
+use crate::target::Abilities;
 use crate::target::WALL_TIME;
 use crate::target::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
-use crate::trial::ability::Abilities;
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 
 use crate::trial::template::error::TemplateError;

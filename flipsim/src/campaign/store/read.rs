@@ -12,7 +12,7 @@ use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::fault::Fault;
-use crate::trial::Abilities;
+use crate::target::Abilities;
 use crate::trial::Costs;
 use crate::trial::Outcome;
 use crate::trial::{TrialPlan, TrialRecord};

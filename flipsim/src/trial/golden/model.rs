@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
+use crate::target::Abilities;
 use crate::target::StateDigest;
-use crate::trial::ability::Abilities;
 use crate::units::VirtualNs;
 
 /// The version of a stored golden run.

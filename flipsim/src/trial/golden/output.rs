@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::console::classify::without_stamps;
-use crate::trial::ability::Abilities;
+use crate::target::Abilities;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::measure::{Pass, pass};
 use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, Window};

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::console::signals::Signals;
+use crate::target::Abilities;
 use crate::target::{ChangedPage, DeviceSection, Digest128};
 use crate::target::{StateDigest, describe, devices_between, pages_between};
-use crate::trial::ability::Abilities;
 use crate::trial::golden::measure::{Pass, choose_spacing, difference};
 use crate::trial::runner::Console;
 use crate::units::VirtualNs;

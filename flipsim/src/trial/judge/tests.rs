@@ -3,8 +3,8 @@
 use super::*;
 use crate::fault::Fault;
 use crate::machine::End;
+use crate::target::Abilities;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::ability::Abilities;
 use crate::trial::golden::model::Checkpoint;
 use crate::trial::golden::model::{FORMAT as GOLDEN, Window};
 use crate::trial::outcome::Outcome;

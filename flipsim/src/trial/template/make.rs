@@ -16,9 +16,9 @@ use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
 use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
+use crate::target::Abilities;
 use crate::target::LiveTarget;
 use crate::target::state::{State, StateError};
-use crate::trial::ability::Abilities;
 use crate::trial::template::error::{TemplateError, io_error};
 use crate::trial::template::saved::{
     DEVICE_STATE, DISK, FORMAT, FileStamp, INFO, Input, RAM, SAVE_LIMIT, Template, TemplateInfo,

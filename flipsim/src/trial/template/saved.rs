@@ -29,8 +29,8 @@ use crate::console::signals::Signals;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile};
 use crate::memory::RangeSet;
+use crate::target::Abilities;
 use crate::target::VirtualClock;
-use crate::trial::ability::Abilities;
 
 use crate::text::hex;
 use crate::trial::template::error::{TemplateError, io_error};

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::LiveTarget;
-use crate::target::MarkError;
-use crate::target::Target;
+use crate::target::error::MarkError;
+use crate::target::interface::Target;
+use crate::target::live::LiveTarget;
 
 use crate::units::Timing;
 

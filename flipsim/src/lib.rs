@@ -45,7 +45,7 @@
 //!
 //! The same guest again and again:
 //!
-//! - [`ability`]: what this QEMU can do of all this
+//! - [`target`]: what this QEMU can do of all this
 //! - [`template`]: a guest saved when it was ready
 //! - [`clone`](mod@clone): processes that go on from there, copy-on-write
 //! - [`mark`]: a state inside QEMU, to go back to

@@ -11,7 +11,7 @@ mod live;
 mod marks;
 pub mod state;
 
-pub use capabilities::Abilities;
+pub use capabilities::Capabilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,
 };
@@ -19,4 +19,4 @@ pub use error::{AttachError, MarkError, TargetError};
 pub use fake::FakeTarget;
 pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
-pub use marks::{COMMANDS, EXCEPTION_STORM};
+pub use marks::EXCEPTION_STORM;

@@ -18,7 +18,7 @@ use crate::fault::Place;
 use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::golden::{Checkpoint, Golden, Window};
 use crate::trial::{Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
@@ -121,7 +121,7 @@ pub fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         signals: Signals::default(),
         run_seconds: 0.4,
         compare_seconds: 0.01,

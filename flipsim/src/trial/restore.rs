@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::target::{StateChange, StateDigest};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::runner::{RunError, Runner};
@@ -70,8 +70,8 @@ impl RestoreMethod {
 
     /// The method that is left of this one with such a QEMU.
     #[must_use]
-    pub fn possible(self, abilities: Abilities) -> Self {
-        if self == RestoreMethod::Rewind && !abilities.mark { RestoreMethod::Clone } else { self }
+    pub fn possible(self, capabilities: Capabilities) -> Self {
+        if self == RestoreMethod::Rewind && !capabilities.mark { RestoreMethod::Clone } else { self }
     }
 
     /// Where its guests write what they write to their disk: a snapshot takes a file.
@@ -99,8 +99,8 @@ impl RestoreMethod {
 
     /// Whether the state right before a fault is marked; a snapshot of it is saved and loaded otherwise.
     #[must_use]
-    pub fn marks(self, abilities: Abilities) -> bool {
-        abilities.mark && !self.by_snapshot()
+    pub fn marks(self, capabilities: Capabilities) -> bool {
+        capabilities.mark && !self.by_snapshot()
     }
 
     /// Saves, where the method needs it, what a guest that has just started is restored from.
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn a_guest_that_cannot_be_rewound_is_restored_by_a_new_process_unless_snapshots_are_wanted() {
-        let partly = Abilities { stop_at: true, mark: false };
+        let partly = Capabilities { stop_at: true, mark: false };
         assert_eq!(RestoreMethod::Rewind.possible(partly), RestoreMethod::Clone);
         assert_eq!(RestoreMethod::Loadvm.possible(partly), RestoreMethod::Loadvm);
-        assert_eq!(RestoreMethod::Rewind.possible(Abilities::ALL), RestoreMethod::Rewind);
+        assert_eq!(RestoreMethod::Rewind.possible(Capabilities::ALL), RestoreMethod::Rewind);
     }
 
     #[test]
@@ -186,8 +186,8 @@ mod tests {
             assert_eq!(method.is_same(&other_disk, &golden), !method.knows_disk(), "{method}");
             assert_eq!(method.disk() == CloneDisk::Memory, method.knows_disk(), "{method}");
             assert!(method.is_same(&golden, &golden) && !method.is_same(&other_ram, &golden), "{method}");
-            assert_eq!(method.marks(Abilities::ALL), method.knows_disk(), "{method}");
-            assert!(!method.marks(Abilities { stop_at: true, mark: false }), "{method}");
+            assert_eq!(method.marks(Capabilities::ALL), method.knows_disk(), "{method}");
+            assert!(!method.marks(Capabilities { stop_at: true, mark: false }), "{method}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::machine::End;
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::target::WALL_TIME;
 use crate::target::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
@@ -152,7 +152,7 @@ pub struct Runner {
     pub guest: CloneGuest,
     /// What it says.
     pub console: Console,
-    abilities: Abilities,
+    capabilities: Capabilities,
     /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
     reckoned: VirtualNs,
 }
@@ -171,12 +171,12 @@ impl Runner {
         let options = CloneOptions { disk, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
         guest.target().interrupt_by(interrupted);
-        if template.info().abilities.mark {
+        if template.info().capabilities.mark {
             guest.target().stop_at_storms()?;
         }
         let console = Console::open(&guest.console(), &template.info().plan.signals)?;
-        let abilities = template.info().abilities;
-        Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
+        let capabilities = template.info().capabilities;
+        Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
     }
 
     /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
@@ -185,7 +185,7 @@ impl Runner {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state(&mut self, detailed: bool) -> Result<Option<StateDigest>, RunError> {
-        if !self.abilities.mark {
+        if !self.capabilities.mark {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest(detailed)?))
@@ -196,7 +196,7 @@ impl Runner {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
-        if !self.abilities.mark {
+        if !self.capabilities.mark {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest_if(ram)?))

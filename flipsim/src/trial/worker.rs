@@ -66,7 +66,7 @@ impl<'a> Worker<'a> {
     /// Where QEMU cannot go back to a mark, guests are put back by [`RestoreMethod::Clone`] in its place.
     #[must_use]
     pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, mut options: TrialOptions) -> Self {
-        options.restore = options.restore.possible(template.info().abilities);
+        options.restore = options.restore.possible(template.info().capabilities);
         Worker { template, golden, parent: parent.to_owned(), options, process: None, checks: 0 }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Worker<'a> {
         let began = Instant::now();
         // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
         // page-table entry acts must not depend on the way.
-        if !self.options.restore.marks(self.template.info().abilities) {
+        if !self.options.restore.marks(self.template.info().capabilities) {
             save_snapshot(&mut process.runner, FLIP_TAG)?;
             process.runner.guest.target().load_snapshot(FLIP_TAG)?;
         } else {
@@ -271,7 +271,7 @@ impl<'a> Worker<'a> {
             title: None,
             output_only: !golden.agrees(),
             output_only_because: golden.difference.clone(),
-            timing: golden.abilities.timing(),
+            timing: golden.capabilities.timing(),
             state: None,
             console: None,
             restore: options.restore,

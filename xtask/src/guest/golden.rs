@@ -111,13 +111,13 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         "{}, {} checkpoints, {}",
         length_of(&golden),
         golden.checkpoints.len(),
-        match (golden.agrees(), golden.abilities.mark) {
+        match (golden.agrees(), golden.capabilities.mark) {
             (true, _) => "identical",
             (false, true) => "NOT identical",
             (false, false) => "their output compared",
         }
     ));
-    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
+    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.capabilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
         let names = GuestNames::of(&template)?;
         for offset in &golden.pages_apart {
@@ -156,9 +156,9 @@ pub fn say_causes(causes: &[Cause]) {
 
 /// Says which way of going back is taken in the place of the one asked for, and what else is missing.
 pub fn note_missing(template: &Template, wanted: RestoreMethod) {
-    let abilities = template.info().abilities;
-    let Some(missing) = abilities.missing() else { return };
-    let taken = wanted.possible(abilities);
+    let capabilities = template.info().capabilities;
+    let Some(missing) = capabilities.missing() else { return };
+    let taken = wanted.possible(capabilities);
     let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
     eprintln!(
         "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \

@@ -11,6 +11,7 @@ use flipsim::arch::Arch;
 use serde::{Deserialize, Serialize};
 
 use super::cache;
+use super::capabilities::QemuOffer;
 use super::config::Config;
 use crate::paths;
 
@@ -64,7 +65,8 @@ pub struct Qemu {
     /// The folder with `qemu-plugin.h`, where there is one.
     pub plugin_include: Option<PathBuf>,
     /// What a probe has found: `machine:virt`, `device:virtio-9p-pci`, `accel:kvm`, …
-    pub abilities: Vec<String>,
+    #[serde(rename = "abilities")]
+    pub offer: QemuOffer,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -198,7 +200,7 @@ mod tests {
             system: file("qemu"),
             img: file("img"),
             plugin_include: None,
-            abilities: vec![],
+            offer: QemuOffer::default(),
             origin: origin(),
         };
         let kernel = Kernel { image: file("Image"), vmlinux: None, config: None, origin: origin() };

@@ -12,7 +12,7 @@ use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::fault::Fault;
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::trial::Costs;
 use crate::trial::Outcome;
 use crate::trial::{TrialPlan, TrialRecord};
@@ -209,8 +209,8 @@ pub struct Status {
 #[derive(Default, Deserialize)]
 struct GoldenHead {
     difference: Option<String>,
-    #[serde(default)]
-    abilities: Abilities,
+    #[serde(rename = "abilities", default)]
+    capabilities: Capabilities,
 }
 
 impl Store {
@@ -395,7 +395,7 @@ impl Store {
             done: counts.done(),
             lost: lost.cast_unsigned(),
             output_only: golden.difference,
-            timing: golden.abilities.timing(),
+            timing: golden.capabilities.timing(),
             strata: strata.collect(),
             counts,
         })

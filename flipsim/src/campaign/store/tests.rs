@@ -162,7 +162,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: crate::target::Abilities::ALL,
+        capabilities: crate::target::Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::target::StateDigest;
 use crate::units::VirtualNs;
 
@@ -97,8 +97,8 @@ pub struct Golden {
     #[serde(default)]
     pub pages_apart: Vec<u64>,
     /// What the QEMU that it was measured with can do.
-    #[serde(default, skip_serializing_if = "Abilities::is_all")]
-    pub abilities: Abilities,
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    pub capabilities: Capabilities,
     /// How the guest speaks.
     #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
     pub signals: Signals,

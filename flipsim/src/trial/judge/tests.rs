@@ -3,7 +3,7 @@
 use super::*;
 use crate::fault::Fault;
 use crate::machine::End;
-use crate::target::Abilities;
+use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::golden::model::Checkpoint;
 use crate::trial::golden::model::{FORMAT as GOLDEN, Window};
@@ -48,7 +48,7 @@ fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.0,

@@ -16,7 +16,6 @@ use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
 use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
-use crate::target::Abilities;
 use crate::target::LiveTarget;
 use crate::target::state::{State, StateError};
 use crate::trial::template::error::{TemplateError, io_error};
@@ -187,7 +186,7 @@ fn fill(
     let mut guest = boot(plan, folder, options, on_line)?;
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
-    let abilities = Abilities::of(&mut guest.target)?;
+    let capabilities = guest.target.capabilities();
     save(&mut guest, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
     end(guest)?;
@@ -215,7 +214,7 @@ fn fill(
         command,
         inputs,
         clock: state.clock,
-        abilities,
+        capabilities,
         ram,
         ram_digest: state.ram_digest(),
         registers: state.registers,

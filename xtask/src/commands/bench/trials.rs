@@ -158,7 +158,7 @@ fn measure(
         },
     };
     let prepared = prepare(&guest, None)?;
-    if let Some(missing) = prepared.template.info().abilities.missing() {
+    if let Some(missing) = prepared.template.info().capabilities.missing() {
         bail!(exit_error(Code::Usage, format!("{missing}; there is nothing to compare")));
     }
     if !args.json {

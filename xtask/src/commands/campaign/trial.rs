@@ -330,7 +330,7 @@ fn since(time: VirtualNs, begin: VirtualNs) -> String {
 
 /// One step as a line.
 fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
-    let (begin, exact) = (golden.begin(), golden.abilities.stop_at);
+    let (begin, exact) = (golden.begin(), golden.capabilities.stop_at);
     match step {
         Step::Arrived(at) => match exact {
             true => outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0),

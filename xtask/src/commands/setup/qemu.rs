@@ -12,11 +12,12 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
-use super::probe::{abilities, ask, version};
+use super::probe::{ask, offer, version};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::interrupt::Interrupted;
 use crate::lab::cache::{self, MadeFrom, Product, Request};
+use crate::lab::capabilities::QemuOffer;
 use crate::lab::in_use::{Lab, Origin, Qemu};
 use crate::lab::step::Step;
 use crate::lab::{digest, patches};
@@ -288,7 +289,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
     let system = dir.join("bin").join(lane.arch.qemu_binary);
     notes.insert("version".to_owned(), version(&system)?);
     notes.insert("qemu-img".to_owned(), version(&dir.join("bin/qemu-img"))?);
-    notes.insert("abilities".to_owned(), abilities(lane.arch, &system)?.join(" "));
+    notes.insert("abilities".to_owned(), offer(lane.arch, &system)?.line());
     Ok(notes)
 }
 
@@ -312,7 +313,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         system: product.dir.join("bin").join(lane.arch.qemu_binary),
         img: product.dir.join("bin/qemu-img"),
         plugin_include: Some(product.dir.join("include")),
-        abilities: note("abilities").split_whitespace().map(str::to_owned).collect(),
+        offer: QemuOffer::of_line(&note("abilities")),
         origin,
     };
     Lab::update(lane.arch, |lab| lab.qemu = Some(qemu))
@@ -324,18 +325,18 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         Err(error) if !error.is::<Interrupted>() => return Err(error).exit_with(Code::Usage),
         other => other?,
     };
-    let abilities = abilities(lane.arch, program)?;
+    let offer = offer(lane.arch, program)?;
     let machine = format!("machine:{}", lane.arch.machine);
-    for (ability, why) in [
+    for (word, why) in [
         (machine.as_str(), "it is for another architecture"),
         ("accel:tcg", "it cannot emulate"),
         ("device:virtio-9p-pci", "it was built without virtfs, so no folder can be shared"),
         ("device:virtio-blk-pci", "it cannot give the guest a disk"),
     ] {
-        if !abilities.iter().any(|found| found == ability) {
+        if !offer.has(word) {
             bail!(exit_error(
                 Code::Usage,
-                format!("{} does not offer {ability}: {why}; give another --qemu-bin", program.display())
+                format!("{} does not offer {word}: {why}; give another --qemu-bin", program.display())
             ));
         }
     }
@@ -357,7 +358,7 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         bail!("no qemu-img beside {} nor in PATH; install it, or build QEMU here", program.display());
     };
     for missing in ["plugins", "device:pvpanic-pci", "icount"] {
-        if !abilities.iter().any(|found| found == missing) {
+        if !offer.has(missing) {
             eprintln!("  note: {} does not offer {missing}", program.display());
         }
     }
@@ -366,7 +367,7 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
     if lane.runner.is_dry() {
         return Ok(());
     }
-    let qemu = Qemu { system: program.to_owned(), img, plugin_include: None, abilities, origin };
+    let qemu = Qemu { system: program.to_owned(), img, plugin_include: None, offer, origin };
     Lab::update(lane.arch, |lab| lab.qemu = Some(qemu))
 }
 

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::flip::{Flip, FlipError};
 use crate::fault::model::Fault;
-use crate::fault::symbols::anchor::SymbolMap;
-use crate::memory::MemoryMap;
+use crate::fault::names::GuestNames;
 use crate::text::hex_value;
 use crate::units::Timing;
 use crate::units::{GuestPhys, VirtualNs};
@@ -97,10 +96,8 @@ pub struct Moment {
 /// What all records of one command share.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
-    /// The guest's memory map, for `region`.
-    pub map: &'a MemoryMap,
-    /// The kernel's symbols, for `symbol`.
-    pub symbols: Option<&'a SymbolMap>,
+    /// The guest's names, for `region` and `symbol`.
+    pub names: &'a GuestNames,
     /// The seed of the draws.
     pub seed: u64,
     /// How exactly the time of the flips is kept.
@@ -140,8 +137,8 @@ impl RecordContext<'_> {
             new,
             flipped: result.is_ok(),
             error,
-            region: address.and_then(|a| self.map.region_at(a)).map(|region| region.name.clone()),
-            symbol: address.and_then(|a| self.symbols?.name_at(a)),
+            region: address.and_then(|a| self.names.region_at(a)),
+            symbol: address.and_then(|a| self.names.symbol_at(a)),
             virtual_ns: moment.at.map(|time| time.0),
             wanted_ns: moment.wanted.map(|time| time.0),
             instructions: moment.instructions,
@@ -239,13 +236,15 @@ impl RecordLog {
 mod tests {
     use super::*;
     use crate::fault::flip;
+    use crate::memory::MemoryMap;
     use crate::target::FakeTarget;
 
     fn records() -> Vec<FlipRecord> {
         let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel, \"code\"\n";
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let map = MemoryMap::new(Some(iomem), mtree).unwrap();
-        let context = RecordContext { map: &map, symbols: None, seed: 42, timing: Timing::Approximate };
+        let names = GuestNames { map, symbols: None, symbols_missing: None };
+        let context = RecordContext { names: &names, seed: 42, timing: Timing::Approximate };
         let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap())
             .with_register("x0", 64, "core", &[0xff; 8])
             .with_stuck_bits(GuestPhys(0x4000_0000), 0xff);

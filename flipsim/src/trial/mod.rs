@@ -15,7 +15,7 @@ pub mod template;
 mod worker;
 
 pub use causes::{Cause, usual_causes};
-pub use observe::{Names, Step, TrialOptions};
+pub use observe::{Step, TrialOptions};
 pub use outcome::Outcome;
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
 pub use restore::{RestoreMethod, WentBack};

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::console::classify;
-use crate::fault::symbols::SymbolMap;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
-use crate::memory::MemoryMap;
 use crate::target::StateDigest;
 use crate::target::{devices_between, pages_between};
 use crate::trial::golden::model::{Checkpoint, Golden};
@@ -72,15 +70,6 @@ pub enum Step<'a> {
     },
     /// Past the golden run's end, and not done yet.
     Late(VirtualNs),
-}
-
-/// What the names in a record are taken from.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Names<'a> {
-    /// The guest's memory map.
-    pub map: Option<&'a MemoryMap>,
-    /// The kernel's symbols.
-    pub symbols: Option<&'a SymbolMap>,
 }
 
 /// A trial after its flip.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::console::LineSplitter;
 use crate::console::signals::Signals;
+use crate::fault::GuestNames;
 use crate::machine::End;
 use crate::target::Capabilities;
 use crate::target::WALL_TIME;
-use crate::target::{Digest128, EXCEPTION_STORM, MarkError, StateDigest};
+use crate::target::{AttachError, Digest128, EXCEPTION_STORM, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 
@@ -177,6 +178,17 @@ impl Runner {
         let console = Console::open(&guest.console(), &template.info().plan.signals)?;
         let capabilities = template.info().capabilities;
         Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
+    }
+
+    /// The guest's own names for places, read off it at its quiescent point.
+    ///
+    /// # Errors
+    /// QEMU is lost, or its memory map cannot be read. A kernel without symbols is no error.
+    pub fn names(&mut self, template: &Template) -> Result<GuestNames, AttachError> {
+        let target = self.guest.target();
+        let map = target.memory_map(template.iomem().as_deref())?;
+        let plan = &template.info().plan;
+        Ok(GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, target))
     }
 
     /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.

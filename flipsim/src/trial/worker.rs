@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::fault::{Fault, FlipError, flip};
+use crate::fault::{Fault, FlipError, GuestNames, flip};
 use crate::target::TargetError;
 use crate::target::describe;
 use crate::text::hex_value;
@@ -21,7 +21,7 @@ use crate::trial::golden::model::Golden;
 use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::template::saved::Template;
 
-use crate::trial::observe::{LISTED, Names, Observation, Step, TrialOptions, micros};
+use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
 use crate::trial::record::{Costs, FORMAT, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::units::VirtualNs;
@@ -239,7 +239,7 @@ impl<'a> Worker<'a> {
     pub fn trial(
         &mut self,
         plan: &TrialPlan,
-        names: Names<'_>,
+        names: Option<&GuestNames>,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<TrialRecord, RunError> {
         let began = Instant::now();
@@ -279,9 +279,8 @@ impl<'a> Worker<'a> {
             costs,
         };
         if let Fault::Ram { address, .. } = &plan.fault {
-            record.region =
-                names.map.and_then(|map| map.region_at(*address)).map(|region| region.name.clone());
-            record.symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+            record.region = names.and_then(|names| names.region_at(*address));
+            record.symbol = names.and_then(|names| names.symbol_at(*address));
         }
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);

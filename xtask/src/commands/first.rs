@@ -111,7 +111,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
 }
 
 fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
-    let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
+    let space = FaultSpace::Ram(RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?);
     let mut watcher = Watcher::new(session.run.as_ref());
     watcher.read_from_start();
     let draws = Draws {

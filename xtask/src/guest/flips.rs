@@ -157,7 +157,7 @@ impl Session {
             instructions: now.and_then(|clock| clock.instructions),
         };
         let timing = self.target.timing();
-        let context = RecordContext { map: &self.map, symbols: self.symbols.as_ref(), seed, timing };
+        let context = RecordContext { names: &self.names, seed, timing };
         let record = context.record(index, fault, &result, moment);
         logs.append(&record)?;
         Ok(Attempt { result, record, clock: clock.map(|_| ()) })

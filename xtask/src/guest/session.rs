@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{SymbolMap, Symbols};
-use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, probe_registers};
+use flipsim::fault::{
+    FaultSpace, FlippableRegister, GuestNames, Pattern, RamSpace, RegSpace, probe_registers,
+};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::{MemoryMap, PhysRange, RangeSet};
+use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::target::{AttachError, LiveTarget};
 use flipsim::target::{Target, TargetError};
 use flipsim::text::{glob_matches, hex_value};
@@ -35,9 +36,7 @@ pub struct Session {
     /// An exception storm stops the guest for as long as it is held.
     watches_storms: bool,
     pub hold: Option<Hold>,
-    pub map: MemoryMap,
-    pub symbols: Option<SymbolMap>,
-    symbols_missing: Option<String>,
+    pub names: GuestNames,
     pub run: Option<(RunDir, RunRecord)>,
     /// The guest that was booted for this command.
     fresh: Option<HeadlessGuest>,
@@ -123,21 +122,11 @@ impl Session {
             target.stop_at_storms().exit_with(Code::GuestLost)?;
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
-        let (symbols, symbols_missing) = match vmlinux {
-            None => (None, Some("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned())),
-            Some(path) => {
-                let anchored = Symbols::load(&path)
-                    .and_then(|symbols| SymbolMap::anchor(symbols, &arch, &map, &mut target));
-                match anchored {
-                    Ok(symbols) => (Some(symbols), None),
-                    Err(error) => (None, Some(error.to_string())),
-                }
-            }
-        };
-        for line in map.disagreements() {
+        let names = GuestNames::read(map, vmlinux.as_deref(), &arch, &mut target);
+        for line in names.map.disagreements() {
             eprintln!("warning: {line}");
         }
-        Ok(Session { arch, target, watches_storms, hold, map, symbols, symbols_missing, run, fresh })
+        Ok(Session { arch, target, watches_storms, hold, names, run, fresh })
     }
 
     /// Whether times are exact.
@@ -207,18 +196,14 @@ impl Session {
 
     /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
     pub fn symbol(&self, name: &str) -> Result<PhysRange> {
-        let Some(symbols) = &self.symbols else {
-            let why = self.symbols_missing.clone().unwrap_or_default();
-            bail!(exit_error(Code::Usage, format!("symbol {name}: {why}")));
-        };
-        symbols.resolve(name).exit_with(Code::Usage)
+        self.names.symbol(name).exit_with(Code::Usage)
     }
 
     /// The faults at a place in RAM.
     pub fn ram_space(&mut self, args: &RamPlace, pattern: Pattern) -> Result<FaultSpace> {
         let mut ranges: Vec<PhysRange> = Vec::new();
         for name in &args.region {
-            ranges.extend(self.map.region(name).exit_with(Code::Usage)?.ranges());
+            ranges.extend(self.names.map.region(name).exit_with(Code::Usage)?.ranges());
         }
         for name in &args.symbol {
             ranges.push(self.symbol(name)?);
@@ -231,10 +216,10 @@ impl Session {
         }
         ranges.extend(&args.range);
         for range in &ranges {
-            self.map.check_ram(*range).exit_with(Code::Usage)?;
+            self.names.map.check_ram(*range).exit_with(Code::Usage)?;
         }
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
-        let bytes = if ranges.is_empty() { self.map.system_ram() } else { RangeSet::apart(ranges) };
+        let bytes = if ranges.is_empty() { self.names.map.system_ram() } else { RangeSet::apart(ranges) };
         let space = RamSpace::new(&bytes, pattern).exit_with(Code::Usage)?;
         Ok(FaultSpace::Ram(space))
     }

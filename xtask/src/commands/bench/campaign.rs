@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use super::load::Load;
 use super::options;
-use crate::guest::golden::{GuestNames, Prepared};
+use crate::guest::golden::{Prepared, names_of};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
@@ -221,7 +221,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let spec = store.spec().clone();
     let Prepared { template, golden } = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = GuestNames::of(&template)?;
+    let names = names_of(&template)?;
     let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };
     let mut trial = spec.trial.options(interrupt::raised);
     if way == Way::Start {
@@ -232,7 +232,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
-        carry_out(&mut store, &template, &golden, names.names(), &parent, &options, &mut |progress| {
+        carry_out(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
             if let Progress::Lost(id, why, _) = progress {
                 eprintln!("note: trial {id} was lost: {why}");
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::{FaultSpace, Pattern, RamSpace, RegSpace, fault_rng};
+use flipsim::fault::{FaultSpace, GuestNames, Pattern, RamSpace, RegSpace, fault_rng};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::{RestoreMethod, TrialOptions, TrialPlan, TrialRecord, WentBack, Worker};
@@ -21,7 +21,7 @@ use super::options;
 use super::table::Quantiles;
 use crate::exit::{Code, exit_error};
 use crate::guest::errors::{is_infra, run_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare, registers};
+use crate::guest::golden::{Prepared, TrialGuest, length_of, prepare, registers};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
@@ -241,7 +241,7 @@ fn trials(
     let (names, spaces) = {
         let mut runner = Runner::start(&prepared.template, parent, CloneDisk::Memory, interrupt::raised)
             .map_err(run_error)?;
-        let names = GuestNames::read(&prepared.template, &mut runner)?;
+        let names = runner.names(&prepared.template)?;
         let registers = registers(prepared, &mut runner)?;
         let ram = FaultSpace::Ram(RamSpace::new(&names.map.system_ram(), Pattern::SINGLE)?);
         let reg = FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE)?);
@@ -303,7 +303,7 @@ fn trials(
 /// One trial; a QEMU that is lost gets a second and a third chance.
 fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> Result<TrialRecord> {
     for _ in 0..3 {
-        match worker.trial(plan, names.names(), &mut |_, _| Ok(())) {
+        match worker.trial(plan, Some(names), &mut |_, _| Ok(())) {
             Ok(record) => return Ok(record),
             Err(error) if is_infra(&error) => {
                 eprintln!("note: {}: {error}; begun anew", serde_json::to_string(plan)?);

@@ -19,7 +19,7 @@ use flipsim::units::{VirtualNs, format_duration, parse_number};
 use super::spaces::spaces;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::run_error;
-use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
+use crate::guest::golden::{TrialGuest, length_of, prepare};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
         .map_err(run_error)?;
-    let names = GuestNames::read(&prepared.template, &mut runner)?;
+    let names = runner.names(&prepared.template)?;
     let spaces = spaces(&spec, &prepared, &names, &mut runner)?;
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {

@@ -6,11 +6,12 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
+use flipsim::fault::GuestNames;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
 use super::trial::{How, Line, Watch, carry_out, names, restore_methods, show};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::host::proc::quote;

@@ -18,7 +18,7 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use crate::exit::{Code, exit_error};
-use crate::guest::golden::{GuestNames, note_missing};
+use crate::guest::golden::{names_of, note_missing};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = GuestNames::of(&prepared.template)?;
+    let names = names_of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let pending = store.pending(shard)?.len();
     if pending == 0 {
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         &mut store,
         &prepared.template,
         &prepared.golden,
-        names.names(),
+        Some(&names),
         &parent,
         &options,
         &mut |progress| line.tell(&progress),

@@ -5,13 +5,13 @@
 use anyhow::{Result, bail};
 use flipsim::campaign::spec::{CampaignSpec, StratumSpec};
 use flipsim::fault::Place;
-use flipsim::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace};
+use flipsim::fault::{FaultSpace, FlippableRegister, GuestNames, RamSpace, RegSpace};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::text::glob_matches;
 use flipsim::trial::Runner;
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, registers};
+use crate::guest::golden::{Prepared, registers};
 
 /// The fault spaces of a campaign's strata, in their order.
 pub fn spaces(

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use flipsim::fault::Fault;
+use flipsim::fault::{Fault, GuestNames};
 use flipsim::memory::PhysRange;
 use flipsim::report::look::visible;
 use flipsim::target::TargetError;
 use flipsim::target::describe;
 use flipsim::text::hex_value;
 use flipsim::trial::golden::Golden;
-use flipsim::trial::{Names, Outcome, RestoreMethod, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::trial::{Outcome, RestoreMethod, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::trial::{RunError, Runner};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::diff::Diff;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::{is_infra, run_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, note_missing, prepare};
+use crate::guest::golden::{Prepared, TrialGuest, length_of, note_missing, prepare};
 use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 
@@ -167,7 +167,8 @@ pub fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
     let template = worker.template();
     let mut attempt = 1;
     loop {
-        let read = worker.stand_by().map_err(run_error).and_then(|runner| GuestNames::read(template, runner));
+        let standing = worker.stand_by().map_err(run_error);
+        let read = standing.and_then(|runner| Ok(runner.names(template)?));
         match read {
             Err(error) if attempt < ATTEMPTS && !interrupt::raised() => {
                 eprintln!("note: {error:#}; the guest is started anew");
@@ -205,13 +206,7 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
     let (place, mask) = split_bit(text, mask)?;
     let first = match parse_number(place) {
         Ok(address) => GuestPhys(address),
-        Err(_) => {
-            let Some(symbols) = &names.symbols else {
-                let why = names.symbols_missing.clone().unwrap_or_default();
-                bail!(exit_error(Code::Usage, format!("symbol {place}: {why}")));
-            };
-            symbols.resolve(place).exit_with(Code::Usage)?.first
-        }
+        Err(_) => names.symbol(place).exit_with(Code::Usage)?.first,
     };
     // The first byte that flips is the fault's address.
     let from = mask.iter().position(|byte| *byte != 0).unwrap_or(0);
@@ -268,9 +263,9 @@ pub fn carry_out(
         let mut debugged = false;
         let (template, golden) = (worker.template(), worker.golden());
         let mut diff = Diff::new(template, golden, names);
-        let result = worker.trial(plan, names.names(), &mut |step, runner| {
+        let result = worker.trial(plan, Some(names), &mut |step, runner| {
             if watch.verbose {
-                tell(&step, golden, watch.plan, names.names());
+                tell(&step, golden, watch.plan, names);
             }
             match step {
                 Step::Flipped(Ok(_)) if watch.gdb => {
@@ -329,7 +324,7 @@ fn since(time: VirtualNs, begin: VirtualNs) -> String {
 }
 
 /// One step as a line.
-fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
+fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) {
     let (begin, exact) = (golden.begin(), golden.capabilities.stop_at);
     match step {
         Step::Arrived(at) => match exact {
@@ -339,10 +334,7 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
         Step::Flipped(result) => {
             let place = match &plan.fault {
                 Fault::Ram { address, mask } => {
-                    let region = names.map.and_then(|map| map.region_at(*address)).map(|r| r.name.clone());
-                    let symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
-                    let known: Vec<String> = region.into_iter().chain(symbol).collect();
-                    format!("ram {address} mask {} ({})", hex_value(mask), known.join(", "))
+                    format!("ram {address} mask {} ({})", hex_value(mask), names.describe(*address))
                 }
                 Fault::Reg { register, mask } => format!("register {register} mask {}", hex_value(mask)),
             };

@@ -119,7 +119,7 @@ impl Session {
     pub fn range(&mut self, plan: &Plan, logs: &mut Logs, watcher: &mut Watcher) -> Result<Done> {
         let units = Units::new(&plan.ranges, plan.width).exit_with(Code::Usage)?;
         for range in &plan.ranges {
-            self.map.check_ram(*range).exit_with(Code::Usage)?;
+            self.names.map.check_ram(*range).exit_with(Code::Usage)?;
         }
         let mut rng = fault_rng(plan.seed, FAULTS);
         let drawn = plan.count.map(|count| units.draw(count, &mut rng)).transpose().exit_with(Code::Usage)?;

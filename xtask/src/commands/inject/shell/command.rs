@@ -264,7 +264,7 @@ impl Shell {
                 let first = self.address(text)?;
                 let last = GuestPhys(first.0.saturating_add(width.max(1) - 1));
                 let range = PhysRange { first, last };
-                self.session.map.check_ram(range).exit_with(Code::Usage)?;
+                self.session.names.map.check_ram(range).exit_with(Code::Usage)?;
                 let units = Units::new(&[range], width).exit_with(Code::Usage)?;
                 units.fault(0, bit.map(BitIndex), &mut rng).exit_with(Code::Usage)?
             }

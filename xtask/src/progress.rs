@@ -157,11 +157,6 @@ pub fn seconds(time: Duration) -> String {
     }
 }
 
-/// A size as people say it: `512 B`, `1.4 MiB`.
-pub fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -230,11 +225,5 @@ mod tests {
     #[test]
     fn without_a_terminal_a_live_line_is_not_even_worded() {
         LiveLine::on(ProgressDrawTarget::hidden()).show(|| panic!("asked for a text"));
-    }
-
-    #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(size(512), "512 B");
-        assert_eq!(size(3 << 30), "3.00 GiB");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use crate::testing::fake_guest::FakeGuest;
 use crate::testing::server::{Next, lock};
+use crate::text::hex;
 
 /// What the guest does when it has been resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -471,11 +472,7 @@ fn two_numbers(text: &str) -> Option<(u64, u64)> {
     Some((u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(second, 16).ok()?))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// What a client sent in hexadecimal: letters that are not digits stand for nothing.
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().filter_map(|digit| digit.to_digit(16)).map(|it| it as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    crate::text::unhex(text).unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use flipsim::arch::Arch;
+use flipsim::units::format_size;
 use serde::Serialize;
 
 use crate::host::kvm::{self, Kvm};
@@ -13,7 +14,7 @@ use crate::host::needs::{self, Found};
 use crate::lab::cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{Lab, Ready, arch_option};
-use crate::{paths, progress};
+use crate::paths;
 
 /// Say what this host has and lacks for building and running the lab.
 ///
@@ -127,14 +128,14 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
     }
     let cache_dir = paths::cache_dir()?;
     let free = cache::free_space(&cache_dir)?;
-    let shown = format!("{} free in {}", progress::size(free), paths::show(&cache_dir));
+    let shown = format!("{} free in {}", format_size(free), paths::show(&cache_dir));
     checks.push(Check {
         name: "disk space".to_owned(),
         ok: free >= SPACE,
         found: Some(if free >= SPACE {
             shown
         } else {
-            format!("{shown}; {} are needed, FLIPSIM_CACHE names another disk", progress::size(SPACE))
+            format!("{shown}; {} are needed, FLIPSIM_CACHE names another disk", format_size(SPACE))
         }),
         needed_by: "all".to_owned(),
         packages: Vec::new(),

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flipsim::fault::{FlipError, FlippableRegister, GuestNames, probe_registers};
+use flipsim::files;
 use flipsim::trial::RestoreMethod;
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -126,12 +126,8 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let text = serde_json::to_vec(&golden)?;
-    let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut file| {
-        file.write_all(&text)?;
-        Ok(file.persist(&path)?)
-    });
     // Without it, it is only measured again.
-    if let Err(error) = kept {
+    if let Err(error) = files::write_atomically(&path, &text) {
         eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
     }
     Ok(Prepared { template, golden })

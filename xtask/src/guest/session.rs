@@ -14,7 +14,7 @@ use flipsim::machine::{Hold, HoldNote};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::target::{AttachError, LiveTarget};
 use flipsim::target::{Target, TargetError};
-use flipsim::text::{glob_matches, hex_value};
+use flipsim::text::{glob_matches, hex_value, unhex_value};
 use flipsim::units::GuestPhys;
 use flipsim::units::Timing;
 use flipsim::wire::net::Timeouts;
@@ -264,12 +264,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         let Some(index) = target.registers().iter().position(|register| register.name == *name) else {
             continue;
         };
-        let digits = value.trim_start_matches("0x").as_bytes();
-        let bytes: Option<Vec<u8>> = digits
-            .rchunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let Some(bytes) = bytes else { continue };
+        let Some(bytes) = unhex_value(value) else { continue };
         if target.read_register(index).exit_with(Code::GuestLost)? != bytes {
             target.write_register(index, &bytes).exit_with(Code::GuestLost)?;
             restored += 1;

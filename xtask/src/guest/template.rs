@@ -9,13 +9,14 @@ use anyhow::Result;
 use flipsim::machine::boot::BootError;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
+use flipsim::units::format_size;
 
 use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
 use crate::lab::cache::{self, Cache};
 use crate::paths;
-use crate::progress::{Step, size};
+use crate::progress::Step;
 
 /// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
 const BESIDES_RAM: u64 = 64 << 20;
@@ -60,7 +61,7 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
                 Some(_) => format!(", at {} of virtual time", template.virtual_time()),
                 None => String::new(),
             };
-            step.done_with(&format!("{} of RAM{at}", size(plan.spec.memory)));
+            step.done_with(&format!("{} of RAM{at}", format_size(plan.spec.memory)));
             template
         }
     };

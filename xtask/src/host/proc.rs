@@ -14,6 +14,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::text::shell_quote;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::interrupt::{self, GroupGuard, Interrupted};
@@ -354,9 +355,7 @@ pub fn shell_line(command: &Command) -> String {
 
 /// A word for a shell.
 pub fn quote(word: impl AsRef<OsStr>) -> String {
-    let word = word.as_ref().to_string_lossy();
-    // No argument of a program has the zero byte that shlex refuses.
-    shlex::try_quote(&word).map_or_else(|_| word.to_string(), Into::into)
+    shell_quote(&word.as_ref().to_string_lossy())
 }
 
 /// The path of a program in PATH, or the path itself where `name` holds a slash.

@@ -5,20 +5,20 @@
 //! because another source may be next.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use flipsim::files::stream_digest;
+use flipsim::units::format_size;
 use reqwest::StatusCode;
 use reqwest::blocking::Client;
 use reqwest::header::{ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
-use sha2::{Digest, Sha256};
 
 use super::http::{FetchError, Policy, Wanted, acceptable, client, content_range, start, wait_for};
 use crate::interrupt;
-use crate::lab::digest;
 use crate::progress::{self, Step};
 
 /// The file's place below `downloads`, whether it is there or not.
@@ -237,7 +237,7 @@ impl Download<'_> {
             return Err(self.broken(got, "the connection was closed early"));
         }
         file.sync_all().map_err(disk(&path))?;
-        step.done_with(&progress::size(got));
+        step.done_with(&format_size(got));
         Ok(Try::Complete)
     }
 
@@ -267,7 +267,7 @@ impl Download<'_> {
     }
 
     fn broken(&self, got: u64, why: &str) -> FetchError {
-        FetchError::Broken { url: self.wanted.url.to_owned(), got: progress::size(got), why: why.to_owned() }
+        FetchError::Broken { url: self.wanted.url.to_owned(), got: format_size(got), why: why.to_owned() }
     }
 
     /// The thread that talks to the server does not know which address it is about.
@@ -284,19 +284,9 @@ impl Download<'_> {
 }
 
 fn size_and_digest(path: &Path) -> Result<(u64, String), FetchError> {
-    let mut file = File::open(path).map_err(disk(path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        interrupt::check()?;
-        let n = file.read(&mut buffer).map_err(disk(path))?;
-        if n == 0 {
-            return Ok((size, digest::hex(&hasher.finalize())));
-        }
-        hasher.update(&buffer[..n]);
-        size += n as u64;
-    }
+    let file = File::open(path).map_err(disk(path))?;
+    let (digest, size) = stream_digest(file, disk(path), || Ok(interrupt::check()?))?;
+    Ok((size, digest))
 }
 
 fn part_size(path: &Path) -> u64 {

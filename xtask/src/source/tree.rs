@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use flipsim::units::format_size;
 
 use super::http::{FetchError, Policy, Wanted};
 use super::series::apply_series;
@@ -20,7 +21,6 @@ use crate::lab::cache::{self, Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
 use crate::lab::patches::series_digests;
-use crate::progress;
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";
@@ -144,7 +144,7 @@ fn from_pin(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<(Parts, S
         return Ok((Parts::Tarball(path), record));
     }
     if !path.exists() {
-        let size = pinned.size.map(|size| format!(", {}", progress::size(size))).unwrap_or_default();
+        let size = pinned.size.map(|size| format!(", {}", format_size(size))).unwrap_or_default();
         eprintln!("  {} {}: trying {}{size}", want.human, pinned.version, wanted.url);
     }
     Ok((Parts::Tarball(fetch::fetch(&downloads, &wanted, &Policy::default())?), record))

@@ -13,6 +13,7 @@ use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::fault::Fault;
 use crate::target::Capabilities;
+use crate::text::unhex_value;
 use crate::trial::Costs;
 use crate::trial::Outcome;
 use crate::trial::{TrialPlan, TrialRecord};
@@ -435,7 +436,7 @@ fn unreadable(index: usize, what: String) -> rusqlite::Error {
 fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let text: String = row.get(5)?;
-    let mask = mask(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
+    let mask = unhex_value(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
     let fault = match row.get::<_, Option<String>>(4)? {
         Some(register) => Fault::Reg { register, mask },
         None => Fault::Ram { address: GuestPhys(number(3)?), mask },
@@ -443,13 +444,6 @@ fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let back_after = row.get::<_, Option<i64>>(6)?.map(|back| VirtualNs(back.cast_unsigned()));
     let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
-}
-
-/// The bytes that [`crate::text::hex_value`] wrote.
-fn mask(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.is_ascii() && digits.len() % 2 == 0)?;
-    let bytes = (0..digits.len()).step_by(2).rev();
-    bytes.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {

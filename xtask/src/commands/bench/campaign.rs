@@ -17,6 +17,7 @@ use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
 use flipsim::fault::fault_rng;
+use flipsim::machine::ProcessStat;
 use flipsim::trial::{RestoreMethod, TrialRecord};
 use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
@@ -360,10 +361,7 @@ impl Drop for MemoryWatch {
 /// Source: Linux, `Documentation/filesystems/proc.rst`, `smaps_rollup`.
 fn memory_of_family() -> u64 {
     let me = std::process::id();
-    let parent_of = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
+    let parent_of = |pid: u32| ProcessStat::of(pid).map(|stat| stat.parent);
     let size_of = |pid: u32| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;

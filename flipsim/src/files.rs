@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -153,6 +153,25 @@ pub fn stream_digest<E>(
     }
 }
 
+/// A path with something added to its name.
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a folder with all that is in it; one that is not there is no error.
 ///
 /// # Errors
@@ -198,6 +217,19 @@ mod tests {
         assert_eq!(LockFile::locked_by(&path), None);
         other.lock().unwrap();
         assert_eq!(other.read().unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_removed_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = beside(&folder.path().join("a"), ".part");
+        assert_eq!(file.file_name().unwrap(), "a.part");
+        fs::write(&file, "x").unwrap();
+        for _ in 0..2 {
+            remove_file(&file).unwrap();
+            remove_tree(folder.path()).unwrap();
+        }
+        assert!(!folder.path().exists());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use crate::host::proc::Runner;
@@ -91,7 +92,7 @@ pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
 /// Makes `dst` from `src`.
 pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
     let (from, to) = kinds(src, dst, force)?;
-    let temporary = cache::beside(dst, &format!(".{}.tmp", std::process::id()));
+    let temporary = files::beside(dst, &format!(".{}.tmp", std::process::id()));
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
         if runner.is_dry() {
             runner.note(&format!("rename {} to {}", temporary.display(), dst.display()));

@@ -212,7 +212,7 @@ impl Cache {
         let key = digest::of_bytes(&serde_json::to_vec(&made_from)?);
         let name = format!("{}-{}-{}", request.step, request.arch, &key[..16]);
         let dir = self.root.join("store").join(&name);
-        let temporary = beside(&dir, ".tmp");
+        let temporary = files::beside(&dir, ".tmp");
         remove_tree(&temporary)?;
         fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
         let filled = fill(&temporary).and_then(|notes| {
@@ -384,13 +384,6 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     })
 }
 
-/// `path` with something added to its name.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Removes a folder and all in it; one that is not there is no error.
 pub fn remove_tree(path: &Path) -> Result<()> {
     files::remove_tree(path).with_context(|| format!("cannot remove {}", path.display()))
@@ -398,12 +391,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 
 /// Removes a file; one that is not there is no error.
 pub fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    files::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use flipsim::files::stream_digest;
+use flipsim::files::{beside, remove_file, stream_digest};
 use flipsim::units::format_size;
 use reqwest::StatusCode;
 use reqwest::blocking::Client;
@@ -117,20 +117,17 @@ impl Download<'_> {
     }
 
     fn part(&self) -> PathBuf {
-        with_suffix(&self.place, ".part")
+        beside(&self.place, ".part")
     }
 
     /// What the server called the version that `.part` is the beginning of.
     fn validator(&self) -> PathBuf {
-        with_suffix(&self.place, ".part.version")
+        beside(&self.place, ".part.version")
     }
 
     fn forget(&self) -> Result<(), FetchError> {
         for path in [self.part(), self.validator()] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(&path)(error)),
-                _ => {}
-            }
+            remove_file(&path).map_err(disk(&path))?;
         }
         Ok(())
     }
@@ -250,7 +247,7 @@ impl Download<'_> {
             self.check_size(Some(size))?;
         }
         if found != self.wanted.sha256 {
-            let aside = with_suffix(&self.place, ".bad");
+            let aside = beside(&self.place, ".bad");
             fs::rename(&part, &aside).map_err(disk(&aside))?;
             self.forget()?;
             return Err(FetchError::WrongDigest {
@@ -291,12 +288,6 @@ fn size_and_digest(path: &Path) -> Result<(u64, String), FetchError> {
 
 fn part_size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn disk(path: &Path) -> impl Fn(io::Error) -> FetchError + '_ {

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 use flipsim::units::format_size;
 
 use super::http::{FetchError, Policy, Wanted};
@@ -167,7 +168,7 @@ fn unpack_tree(
     {
         return Ok(Tree { dir, record });
     }
-    let temporary = cache::beside(&dir, ".tmp");
+    let temporary = files::beside(&dir, ".tmp");
     if runner.is_dry() {
         match &parts {
             Parts::Tarball(path) => {

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 use tar::{Archive, Entry, EntryType};
 
 use crate::interrupt;
@@ -44,7 +45,7 @@ impl Default for Limits {
 
 /// Unpacks `archive` to `folder`, which must not exist yet, without the archive's own top folder.
 pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
-    let temporary = cache::beside(folder, ".tmp");
+    let temporary = files::beside(folder, ".tmp");
     cache::remove_tree(&temporary)?;
     fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
     let unpacked = unpack_into(archive, &temporary, 1, Limits::default()).and_then(|()| {

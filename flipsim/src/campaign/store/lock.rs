@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, system};
 
-use crate::files::LockFile;
+use crate::files::{self, LockFile};
 
 /// The lock, while it is held.
 #[derive(Debug)]
@@ -60,10 +60,7 @@ impl Drop for Lock {
 
 /// A campaign's file with another ending behind its own.
 pub fn beside(campaign: &Path, ending: &str) -> PathBuf {
-    let mut name = campaign.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
+    files::beside(campaign, &format!(".{ending}"))
 }
 
 /// Which file a path leads to: device and inode.

@@ -16,6 +16,7 @@ use crate::campaign::spec::CampaignSpec;
 
 use crate::campaign::store::encode::{json, pack, signed};
 use crate::fault::Fault;
+use crate::files;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;
 
@@ -109,10 +110,6 @@ pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
 }
 
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Io { action: "remove", path: path.to_owned(), cause })
-        }
-        _ => Ok(()),
-    }
+    let error = |cause| StoreError::Io { action: "remove", path: path.to_owned(), cause };
+    files::remove_file(path).map_err(error)
 }

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::files::{file_digest, remove_tree};
+use crate::files::{beside, file_digest, remove_tree};
 use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
@@ -54,9 +54,7 @@ impl Template {
         options: MakeOptions,
         on_line: impl FnMut(&str),
     ) -> Result<Self, TemplateError> {
-        let mut temporary = folder.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
+        let temporary = beside(folder, ".tmp");
         remove_tree(&temporary).map_err(io_error("remove", &temporary))?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&temporary);
         made.map_err(io_error("create", &temporary))?;

@@ -4,6 +4,7 @@
 //! Invariant: the recipe in `images/recipe.toml` says all that is in the image; owners, modes and
 //! times come from it and not from whoever builds.
 
+use flipsim::files;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -312,7 +313,7 @@ fn fill_file_system(lane: &Lane<'_>, script: &str, recipe: &Recipe, raw: &Path) 
     let sh = Shell::new()?;
     let images = lane.root.join("images");
     let (debugfs, e2fsck) = (tool(lane, "debugfs")?, tool(lane, "e2fsck")?);
-    let script_file = cache::beside(raw, ".debugfs");
+    let script_file = files::beside(raw, ".debugfs");
     if lane.runner.is_dry() {
         lane.runner.note(&format!("write the commands for debugfs to {}", script_file.display()));
     } else {

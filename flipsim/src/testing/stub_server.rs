@@ -50,7 +50,7 @@ pub(super) type OnResume = Box<dyn FnMut(&mut FakeGuest) -> AfterResume + Send>;
 pub(super) type OnMonitor = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum StubLine {
     Idle,
     Content,
     Escape,
@@ -58,7 +58,7 @@ pub(super) enum Line {
     Low(u8),
 }
 
-pub(super) struct State {
+pub(super) struct StubState {
     pub(super) guest: FakeGuest,
     pub(super) packet_size: usize,
     pub(super) running: bool,
@@ -67,7 +67,7 @@ pub(super) struct State {
     pub(super) multiprocess: bool,
     pub(super) has_xml: bool,
     pub(super) physical: bool,
-    pub(super) line: Line,
+    pub(super) line: StubLine,
     pub(super) content: Vec<u8>,
     pub(super) sum: u32,
     /// The last packet sent, until it is acknowledged.
@@ -83,7 +83,7 @@ pub(super) struct State {
     pub(super) dead: bool,
 }
 
-pub(super) fn serve(state: &Mutex<State>, mut stream: UnixStream) -> Next {
+pub(super) fn serve(state: &Mutex<StubState>, mut stream: UnixStream) -> Next {
     {
         let mut state = lock(state);
         state.client = stream.try_clone().ok();
@@ -109,7 +109,7 @@ pub(super) fn serve(state: &Mutex<State>, mut stream: UnixStream) -> Next {
     if state.dead { Next::Die } else { Next::Listen }
 }
 
-impl State {
+impl StubState {
     fn take(&mut self, byte: u8) {
         if !self.last_packet.is_empty() {
             match byte {
@@ -127,40 +127,40 @@ impl State {
             return;
         }
         match (self.line, byte) {
-            (Line::Idle, b'$') => {
-                self.line = Line::Content;
+            (StubLine::Idle, b'$') => {
+                self.line = StubLine::Content;
                 self.content.clear();
                 self.sum = 0;
             }
-            (Line::Idle, _) => {}
-            (Line::Content | Line::Escape, b'#') => self.line = Line::High,
-            (Line::Content, b'}') => {
+            (StubLine::Idle, _) => {}
+            (StubLine::Content | StubLine::Escape, b'#') => self.line = StubLine::High,
+            (StubLine::Content, b'}') => {
                 self.sum += u32::from(byte);
-                self.line = Line::Escape;
+                self.line = StubLine::Escape;
             }
             // A packet that does not fit is forgotten, without a word.
-            (Line::Content | Line::Escape, _) if self.content.len() >= self.packet_size - 1 => {
-                self.line = Line::Idle;
+            (StubLine::Content | StubLine::Escape, _) if self.content.len() >= self.packet_size - 1 => {
+                self.line = StubLine::Idle;
             }
-            (Line::Content, _) => {
+            (StubLine::Content, _) => {
                 self.sum += u32::from(byte);
                 self.content.push(byte);
             }
-            (Line::Escape, _) => {
+            (StubLine::Escape, _) => {
                 self.sum += u32::from(byte);
                 self.content.push(byte ^ 0x20);
-                self.line = Line::Content;
+                self.line = StubLine::Content;
             }
-            (Line::High, _) => match char::from(byte).to_digit(16) {
-                Some(digit) => self.line = Line::Low(digit as u8),
-                None => self.line = Line::Content,
+            (StubLine::High, _) => match char::from(byte).to_digit(16) {
+                Some(digit) => self.line = StubLine::Low(digit as u8),
+                None => self.line = StubLine::Content,
             },
-            (Line::Low(high), _) => match char::from(byte).to_digit(16) {
+            (StubLine::Low(high), _) => match char::from(byte).to_digit(16) {
                 Some(low) => {
-                    self.line = Line::Idle;
+                    self.line = StubLine::Idle;
                     self.end_of_line(u32::from(high) << 4 | low);
                 }
-                None => self.line = Line::Content,
+                None => self.line = StubLine::Content,
             },
         }
     }

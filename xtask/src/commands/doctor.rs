@@ -13,7 +13,7 @@ use crate::host::kvm::{self, Kvm};
 use crate::host::needs::{self, Found};
 use crate::lab::cache;
 use crate::lab::config::Config;
-use crate::lab::in_use::{Lab, Ready, arch_option};
+use crate::lab::in_use::{Lab, ReadyLab, arch_option};
 use crate::paths;
 
 /// Say what this host has and lacks for building and running the lab.
@@ -155,7 +155,7 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
 
 fn lab_state(arch: Arch) -> String {
     match Lab::load().and_then(|lab| lab.ready(arch)) {
-        Ok(Ready { arch, qemu, kernel, image }) => format!(
+        Ok(ReadyLab { arch, qemu, kernel, image }) => format!(
             "set up for {arch}: {}; {}; {}",
             qemu.origin.version, kernel.origin.version, image.origin.version
         ),

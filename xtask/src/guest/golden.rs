@@ -101,7 +101,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     if let Some(golden) = kept.filter(fits) {
         return Ok(Prepared { template, golden });
     }
-    let step = progress::Step::spinner("the golden run, four times".to_owned());
+    let step = progress::ProgressStep::spinner("the golden run, four times".to_owned());
     let options =
         GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
     let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;

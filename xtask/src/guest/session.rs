@@ -21,7 +21,7 @@ use flipsim::wire::net::Timeouts;
 
 use super::choice::GuestChoice;
 use super::errors::lookup_error;
-use super::flags::{Kind, RamPlace};
+use super::flags::{KindArg, RamPlace};
 use super::headless::HeadlessGuest;
 use super::plan::runs_dir;
 use super::snapshot;
@@ -183,14 +183,14 @@ impl Session {
     /// The faults in RAM or in registers, as the place says; the globs are for registers.
     pub fn space(
         &mut self,
-        kind: Kind,
+        kind: KindArg,
         place: &RamPlace,
         globs: &[String],
         pattern: Pattern,
     ) -> Result<FaultSpace> {
         match kind {
-            Kind::Ram => self.ram_space(place, pattern),
-            Kind::Reg => self.reg_space(globs, pattern),
+            KindArg::Ram => self.ram_space(place, pattern),
+            KindArg::Reg => self.reg_space(globs, pattern),
         }
     }
 

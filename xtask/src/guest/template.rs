@@ -16,7 +16,7 @@ use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
 use crate::lab::cache::{self, Cache};
 use crate::paths;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
 const BESIDES_RAM: u64 = 64 << 20;
@@ -54,7 +54,7 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
             }
             // RAM once in the template, and once more while its digest is taken.
             cache.need_space(2 * plan.spec.memory + BESIDES_RAM, &human)?;
-            let step = Step::spinner(format!("{human}: boot, save"));
+            let step = ProgressStep::spinner(format!("{human}: boot, save"));
             let template = Template::make(&plan, &folder, options, |line| step.line(line));
             let template = template.map_err(with_code)?;
             let at = match template.info().clock {
@@ -66,7 +66,7 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
         }
     };
     if !template.is_verified() {
-        let step = Step::spinner(format!("{human}: compare a clone with it"));
+        let step = ProgressStep::spinner(format!("{human}: compare a clone with it"));
         template.verify(&CloneOptions::below(&clones_dir()?)).map_err(with_code)?;
         step.done();
     }

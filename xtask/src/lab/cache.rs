@@ -92,7 +92,7 @@ pub struct MadeFrom {
 
 /// `manifest.json` beside a product.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct ProductManifest {
     /// The version of this format.
     pub format: u32,
     /// `qemu`, `kernel` or `image`.
@@ -126,7 +126,7 @@ pub struct Product {
     /// Its folder.
     pub dir: PathBuf,
     /// What it says of itself.
-    pub manifest: Manifest,
+    pub manifest: ProductManifest,
 }
 
 impl Cache {
@@ -217,7 +217,7 @@ impl Cache {
         fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
         let filled = fill(&temporary).and_then(|notes| {
             interrupt::check()?;
-            let manifest = Manifest {
+            let manifest = ProductManifest {
                 format: FORMAT,
                 step: request.step.to_owned(),
                 arch: request.arch.to_owned(),
@@ -328,7 +328,7 @@ pub fn load_product(dir: &Path) -> Result<Product> {
     if head.format != FORMAT {
         bail!("{} has format {}, and this program knows {FORMAT}", path.display(), head.format);
     }
-    let manifest: Manifest =
+    let manifest: ProductManifest =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     for (name, record) in &manifest.files {
         let size = fs::metadata(dir.join(name)).map(|meta| meta.len()).ok();

@@ -101,7 +101,7 @@ pub fn arch_option(arch: Arch) -> String {
 
 /// A complete lab for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ready {
+pub struct ReadyLab {
     /// Which one.
     pub arch: Arch,
     /// QEMU.
@@ -152,7 +152,7 @@ impl Lab {
     }
 
     /// All that a guest needs, or an error that says what to run.
-    pub fn ready(&self, arch: Arch) -> Result<Ready> {
+    pub fn ready(&self, arch: Arch) -> Result<ReadyLab> {
         let ArchLab { qemu, kernel, image } = self.arch(arch);
         let (Some(qemu), Some(kernel), Some(image)) = (&qemu, &kernel, &image) else {
             let missing: Vec<&str> =
@@ -174,7 +174,7 @@ impl Lab {
                 bail!("{what} for {arch} is gone: {path}; run `cargo xtask setup {step}{option}`");
             }
         }
-        Ok(Ready { arch, qemu: qemu.clone(), kernel: kernel.clone(), image: image.clone() })
+        Ok(ReadyLab { arch, qemu: qemu.clone(), kernel: kernel.clone(), image: image.clone() })
     }
 }
 

@@ -19,7 +19,7 @@ use reqwest::header::{ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use super::http::{FetchError, Policy, Wanted, acceptable, client, content_range, start, wait_for};
 use crate::interrupt;
-use crate::progress::{self, Step};
+use crate::progress::{self, ProgressStep};
 
 /// The file's place below `downloads`, whether it is there or not.
 pub fn place(downloads: &Path, wanted: &Wanted<'_>) -> PathBuf {
@@ -209,7 +209,7 @@ impl Download<'_> {
         let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(disk(&path))?;
         let end = self.wanted.size.or(total);
         let verb = if start_at > 0 { "downloading the rest of" } else { "downloading" };
-        let step = Step::bytes(format!("{verb} {}", self.wanted.file_name), end);
+        let step = ProgressStep::bytes(format!("{verb} {}", self.wanted.file_name), end);
         let mut got = start_at;
         let limit = end.unwrap_or(self.policy.largest);
         loop {

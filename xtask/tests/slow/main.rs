@@ -53,7 +53,7 @@ fn json_lines(output: &Output) -> Vec<Value> {
 }
 
 fn stat_of(pid: u64) -> Option<ProcessStat> {
-    ProcessStat::of(u32::try_from(pid).unwrap())
+    ProcessStat::of(u32::try_from(pid).ok()?)
 }
 
 fn alive(pid: u64) -> bool {

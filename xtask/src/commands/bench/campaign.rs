@@ -29,7 +29,7 @@ use crate::guest::golden::{Prepared, names_of};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Measure whole campaigns: side by side, one after the other, from the start, under load, killed
@@ -162,7 +162,8 @@ fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Pa
         let own = tempfile::tempdir_in(folder)?;
         let file = own.path().join("way.sqlite");
         std::fs::copy(&plan, &file).context("cannot copy the plan")?;
-        let step = Step::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
+        let step =
+            ProgressStep::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
         let went = match way {
             Way::Killed => killed(args, &file)?,
             _ => whole(*way, &file)?,

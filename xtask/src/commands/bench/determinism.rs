@@ -25,7 +25,7 @@ use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{self, ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::lab::recipe;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for workload in &workloads {
         let name = workload.as_deref().unwrap_or("this guest");
-        let step = Step::spinner(format!("{name}: {} runs and two more", args.runs));
+        let step = ProgressStep::spinner(format!("{name}: {} runs and two more", args.runs));
         let row = measure(args, workload.as_deref(), &at)?;
         step.done();
         rows.push(row);

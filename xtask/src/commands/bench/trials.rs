@@ -25,7 +25,7 @@ use crate::guest::golden::{Prepared, TrialGuest, length_of, prepare, registers};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// How far a guest runs before it is put back, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);
@@ -268,7 +268,8 @@ fn trials(
         for (way, early_stop) in
             all.into_iter().filter(|(way, _)| !args.rewind_only || *way == RestoreMethod::Rewind)
         {
-            let step = Step::spinner(format!("{workload}: {} trials in {kind}, {way:?}", plans.len()));
+            let step =
+                ProgressStep::spinner(format!("{workload}: {} trials in {kind}, {way:?}", plans.len()));
             let mut worker = new(way, early_stop);
             let began = Instant::now();
             let mut records = Vec::with_capacity(plans.len());

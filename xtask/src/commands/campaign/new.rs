@@ -26,7 +26,7 @@ use crate::guest::template::clones_dir;
 use crate::guest::{headless, workers};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = Step::spinner(format!("drawing {} trials", plan.len()));
+    let step = ProgressStep::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
         .map_err(|error| match error {
             StoreError::Full { path, cause } => anyhow!(

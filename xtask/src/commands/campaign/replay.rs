@@ -9,7 +9,7 @@ use flipsim::campaign::{Store, TrialId};
 use flipsim::fault::GuestNames;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
-use super::trial::{How, Line, Watch, carry_out, names, restore_methods, show};
+use super::trial::{How, TrialLine, Watch, carry_out, names, restore_methods, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
@@ -113,7 +113,7 @@ fn of_lines(args: &Args) -> Result<Count> {
             continue;
         }
         let what = format!("line {} of {}", number + 1, args.from);
-        let Line { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
+        let TrialLine { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
         let Prepared { template, golden } = prepare(&guest, Some(spacing))?;

@@ -25,7 +25,7 @@ use crate::guest::workers::default_workers;
 use crate::host::proc::quote;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::lab::campaigns::tables::{self, Intervals};
+use crate::lab::campaigns::tables::{self, IntervalMethods};
 use crate::progress::LiveLine;
 
 /// Carry out the trials of a campaign that have no result yet.
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.quiet {
         return Ok(());
     }
-    tables::show(&store, Intervals::DEFAULT)
+    tables::show(&store, IntervalMethods::DEFAULT)
 }
 
 /// The live line.

@@ -112,7 +112,7 @@ impl How {
 /// A trial with its guest, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct TrialLine {
     pub guest: TrialGuest,
     /// How the trial was carried out, as far as its record depends on it.
     pub hang_factor: f64,
@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
     let record = carry_out(&mut worker, &plan, &names, &watch);
     let Some(record) = record? else { return Ok(()) };
     if args.json {
-        let line = Line {
+        let line = TrialLine {
             guest: TrialGuest { spec: args.guest.spec.clone().rooted(Path::new("."))?, ..args.guest.clone() },
             hang_factor: args.how.hang_factor,
             early_stop: !args.how.no_early_stop,

@@ -19,7 +19,7 @@ use crate::interrupt::Interrupted;
 use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::capabilities::QemuOffer;
 use crate::lab::in_use::{Lab, Origin, Qemu};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 use crate::lab::{digest, patches};
 use crate::progress;
 use crate::source::tree::{self, Tree, Want};
@@ -143,7 +143,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         recipe: RECIPE,
         inputs: request.inputs.clone(),
     };
-    let step = progress::Step::spinner("checking what was built");
+    let step = progress::ProgressStep::spinner("checking what was built");
     let product = lane.cache.publish(request, made_from, |dir| fill(lane, &tree, &work, dir))?;
     step.done();
     // Only now: until the product is there, the build can be continued.
@@ -169,7 +169,7 @@ fn configure(lane: &Lane<'_>, tree: &Tree, work: &Path, flags: &[String]) -> Res
     let configure = tree.dir.join("configure");
     let mut command: Command = cmd!(sh, "{configure} {flags...}").into();
     command.current_dir(work);
-    let step = lane.runner.step(|| progress::Step::spinner("configuring QEMU"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("configuring QEMU"));
     lane.runner.run("configuring QEMU", "qemu-configure.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
         return Ok(());
@@ -185,7 +185,7 @@ fn compile(lane: &Lane<'_>, work: &Path) -> Result<()> {
     let system = lane.arch.qemu_binary;
     let mut command: Command = cmd!(sh, "ninja -j {jobs} {system} qemu-img").into();
     command.current_dir(work).env("NINJA_STATUS", "[%f/%t] ");
-    let step = lane.runner.step(|| progress::Step::parts("building QEMU", 1));
+    let step = lane.runner.step(|| progress::ProgressStep::parts("building QEMU", 1));
     lane.runner.run("building QEMU", "qemu-build.log", command, &mut |line| {
         if let Some((done, total, what)) = ninja_status(line) {
             step.set_total(total);
@@ -302,7 +302,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         options: chosen.clone(),
     };
     if up_to_date {
-        lane.up_to_date(Step::Qemu, &origin);
+        lane.up_to_date(SetupStep::Qemu, &origin);
     } else {
         eprintln!("  {} in {}", origin.version, product.dir.display());
     }
@@ -363,7 +363,7 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         }
     }
     let origin = Origin { from: format!("your own {}", program.display()), version, options: chosen.clone() };
-    lane.up_to_date(Step::Qemu, &origin);
+    lane.up_to_date(SetupStep::Qemu, &origin);
     if lane.runner.is_dry() {
         return Ok(());
     }

@@ -20,48 +20,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`FakeTarget`](target::FakeTarget) stands where [`LiveTarget`](live::LiveTarget), a guest under QEMU, stands in
+//! [`FakeTarget`](target::FakeTarget) stands where [`LiveTarget`](target::LiveTarget), a guest under QEMU, stands in
 //! earnest. Many such flips, each in a guest that goes on from the same state, compared with one that had no
 //! fault, and judged: that is a [`campaign`].
 //!
-//! # The modules, as the data flows
+//! # The layers
 //!
-//! A guest, and the ways to it:
+//! A folder is a layer, and uses only what stands below it; files that lie beside the folders are layers of one file.
+//! From the top:
 //!
-//! - [`arch`]: what is different between guest architectures: one table
-//! - [`machine`]: from a guest's specification to a process that is ready
-//! - [`net`]: sockets with time-outs
-//! - [`gdb`], [`qmp`]: clients of QEMU's gdb stub and of its monitor
-//! - [`target`]: the narrow trait: read, write, stop, run; and its fake
-//! - [`live`]: a guest under QEMU as a target
+//! - [`report`]: the page, CSV, JSON, two campaigns side by side; `testing` (behind the feature of that name): scripted
+//!   QEMUs and made-up campaigns
+//! - [`campaign`]: specification, plan, store, workers, and what the results say in numbers
+//! - [`trial`]: one fault in one guest, from the template to the outcome
+//! - [`fault`]: what a fault is, where it is drawn from, how it is made; [`machine`]: a guest as a process of the host
+//! - [`target`]: a machine that can be read, written, stopped and run; a guest under QEMU as one
+//! - [`memory`]: which addresses are RAM; [`mod@arch`]: the table of architectures; [`stats`]: rates, intervals, survival,
+//!   FIT; [`console`]: what a guest says; [`files`]: files that are whole or not there
+//! - [`wire`]: sockets with time-outs, clients of the gdb stub and of the monitor; [`units`]: values that cannot be
+//!   mixed up; [`text`]: how values are written
 //!
-//! A fault:
-//!
-//! - [`memory`]: which addresses are RAM, and what the guest calls them
-//! - [`symbols`]: the addresses of the running kernel's symbols
-//! - [`fault`]: fault spaces, draws, and the flip
-//! - [`schedule`]: the times between faults
-//! - [`record`]: what is written down of a flip
-//!
-//! The same guest again and again:
-//!
-//! - [`target`]: what this QEMU can do of all this
-//! - [`template`]: a guest saved when it was ready
-//! - [`clone`](mod@clone): processes that go on from there, copy-on-write
-//! - [`mark`]: a state inside QEMU, to go back to
-//! - [`state`]: a stopped guest as digests, and where two differ
-//! - [`golden`]: what a guest does without a fault
-//!
-//! Trials, and what they say:
-//!
-//! - [`trial`]: one fault, carried out and observed
-//! - [`classify`]: what the guest's console says, and which outcome that is
-//! - [`campaign`]: specification, plan, store, workers; what came of it in numbers
-//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
-//! - [`report`]: the page, CSV, JSON, two campaigns side by side
-//!
-//! And for all of them [`units`], values that cannot be mixed up, and [`testing`], scripted QEMUs and made-up
-//! campaigns.
+//! `ARCHITECTURE.md` has the picture, and the walks of a fault, a guest and a byte through it.
 
 pub mod arch;
 pub mod campaign;
@@ -73,6 +52,7 @@ pub mod memory;
 pub mod report;
 pub mod stats;
 pub mod target;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod trial;

@@ -10,6 +10,7 @@ mod client;
 pub mod codec;
 mod description;
 mod error;
+mod link;
 mod stop;
 
 pub use crate::wire::net::Timeouts;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 use crate::testing::fake_guest::FakeGuest;
-use crate::testing::server::{Next, lock};
+use crate::testing::server::{AfterClient, lock};
 use crate::text::hex;
 
 /// What the guest does when it has been resumed.
@@ -83,7 +83,7 @@ pub(super) struct StubState {
     pub(super) dead: bool,
 }
 
-pub(super) fn serve(state: &Mutex<StubState>, mut stream: UnixStream) -> Next {
+pub(super) fn serve(state: &Mutex<StubState>, mut stream: UnixStream) -> AfterClient {
     {
         let mut state = lock(state);
         state.client = stream.try_clone().ok();
@@ -100,13 +100,13 @@ pub(super) fn serve(state: &Mutex<StubState>, mut stream: UnixStream) -> Next {
             state.take(byte);
             if state.dead {
                 state.client = None;
-                return Next::Die;
+                return AfterClient::Die;
             }
         }
     }
     let mut state = lock(state);
     state.client = None;
-    if state.dead { Next::Die } else { Next::Listen }
+    if state.dead { AfterClient::Die } else { AfterClient::Listen }
 }
 
 impl StubState {

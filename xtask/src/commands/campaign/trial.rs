@@ -448,6 +448,24 @@ mod tests {
     }
 
     #[test]
+    fn each_restore_method_is_a_value_of_its_flag() {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            how: How,
+        }
+        let parse = |words: &[&str]| {
+            <Flags as clap::Parser>::try_parse_from([&["x"], words].concat()).map(|flags| flags.how.restore)
+        };
+        assert_eq!(parse(&[]).unwrap(), RestoreMethod::Rewind);
+        for method in RestoreMethod::ALL {
+            assert_eq!(parse(&["--restore", method.name()]).unwrap(), method);
+        }
+        let error = parse(&["--restore", "reboot"]).unwrap_err().to_string();
+        assert!(error.contains("[possible values: rewind, clone, loadvm]"), "{error}");
+    }
+
+    #[test]
     fn a_guest_survives_its_line() {
         let guest = TrialGuest {
             window: Some(VirtualNs(5)),

@@ -21,7 +21,7 @@ use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RegSpace};
 use flipsim::machine::ProcessId;
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Names, TrialOptions, TrialRecord};
+use flipsim::trial::{TrialOptions, TrialRecord};
 use flipsim::units::VirtualNs;
 
 /// A page that the guest never touches, by its offset in RAM.
@@ -161,7 +161,7 @@ impl Setting {
             trial: TrialOptions { check_every, ..TrialOptions::default() },
             stop: || false,
         };
-        run(store, &self.template, &self.golden, Names::default(), &self.clones(), &options, watch).unwrap()
+        run(store, &self.template, &self.golden, None, &self.clones(), &options, watch).unwrap()
     }
 }
 

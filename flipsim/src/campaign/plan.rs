@@ -19,7 +19,7 @@ use super::spec::{CampaignSpec, Sharing, SpecError, Times};
 use crate::campaign::permutation::Permutation;
 use crate::fault::{FaultSpace, Operation};
 use crate::stats::StatsError;
-use crate::text::hex_value;
+use crate::text::{hex, hex_value};
 use crate::trial::TrialPlan;
 use crate::units::VirtualNs;
 
@@ -336,7 +336,7 @@ impl PlanDigest {
     /// In hex.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.finalize())
     }
 }
 

@@ -21,10 +21,11 @@ use crate::campaign::shard::Shard;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
+use crate::fault::GuestNames;
 use crate::trial::RunError;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
+use crate::trial::{TrialOptions, TrialRecord, Worker};
 
 /// How a campaign is carried out.
 #[derive(Clone, Debug)]
@@ -128,7 +129,7 @@ pub fn run(
     store: &mut Store,
     template: &Template,
     golden: &Golden,
-    names: Names<'_>,
+    names: Option<&GuestNames>,
     parent: &Path,
     options: &RunOptions,
     watch: &mut dyn FnMut(Progress<'_>),
@@ -177,7 +178,7 @@ pub fn run(
 fn work(
     number: usize,
     mut worker: Worker<'_>,
-    names: Names<'_>,
+    names: Option<&GuestNames>,
     reports: &Sender<Report>,
     orders: &Receiver<Order>,
 ) {

@@ -15,7 +15,7 @@ use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
-use crate::trial::{Restore, TrialOptions};
+use crate::trial::{RestoreMethod, TrialOptions};
 use crate::units::VirtualNs;
 
 /// What a campaign is to be.
@@ -142,7 +142,7 @@ pub struct TrialSpec {
     /// The time between two checkpoints; chosen by cost without.
     pub spacing: Option<VirtualNs>,
     /// How the guest is put back.
-    pub restore: Restore,
+    pub restore: RestoreMethod,
     /// How often a trial is begun that the laboratory itself lost, before it is given up.
     pub attempts: u32,
 }

@@ -18,7 +18,7 @@ use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText
 use crate::fault::FaultTarget;
 use crate::fault::{Pattern, random_seed};
 use crate::stats::Confidence;
-use crate::trial::Restore;
+use crate::trial::RestoreMethod;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
@@ -97,7 +97,7 @@ pub struct RawSpec {
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
     spacing: Option<TimeText>,
-    restore: Option<Restore>,
+    restore: Option<RestoreMethod>,
     attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     guest: Value,

@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::flip::{Flip, FlipError};
 use crate::fault::model::Fault;
+use crate::fault::names::GuestNames;
 use crate::fault::operation::Operation;
-use crate::fault::symbols::anchor::SymbolMap;
-use crate::memory::MemoryMap;
 use crate::text::hex_value;
 use crate::units::Timing;
 use crate::units::{GuestPhys, VirtualNs};
@@ -101,10 +100,8 @@ pub struct Moment {
 /// What all records of one command share.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
-    /// The guest's memory map, for `region`.
-    pub map: &'a MemoryMap,
-    /// The kernel's symbols, for `symbol`.
-    pub symbols: Option<&'a SymbolMap>,
+    /// The guest's names, for `region` and `symbol`.
+    pub names: &'a GuestNames,
     /// The seed of the draws.
     pub seed: u64,
     /// How exactly the time of the flips is kept.
@@ -142,8 +139,8 @@ impl RecordContext<'_> {
             new,
             flipped: result.is_ok(),
             error,
-            region: address.and_then(|a| self.map.region_at(a)).map(|region| region.name.clone()),
-            symbol: address.and_then(|a| self.symbols?.name_at(a)),
+            region: address.and_then(|a| self.names.region_at(a)),
+            symbol: address.and_then(|a| self.names.symbol_at(a)),
             virtual_ns: moment.at.map(|time| time.0),
             wanted_ns: moment.wanted.map(|time| time.0),
             instructions: moment.instructions,

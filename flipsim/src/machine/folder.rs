@@ -7,7 +7,7 @@
 //! signalled when its start time is the recorded one.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::files::{lock_soon, write_atomically};
+use crate::files::{LockFile, lock_soon, write_atomically};
 use crate::machine::error::{RunError, io_error, private_folder};
 use crate::machine::hold::Hold;
 use crate::machine::pid::ProcessId;
@@ -277,16 +277,13 @@ impl RunDir {
     /// Another process holds it, or the system said no.
     pub fn hold(&self) -> Result<Hold, RunError> {
         let path = self.file("held.json");
-        let mut options = fs::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(io_error("open", &path))?;
-        match lock_soon(&file) {
+        let mut file = LockFile::open(&path).map_err(io_error("open", &path))?;
+        match file.lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(RunError::Held(self.name())),
             Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io_error("read", &path))?;
+        let text = file.read().map_err(io_error("read", &path))?;
         // A note that was cut by a full disk says no more than that somebody was here.
         let left = (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap_or_default());
         Ok(Hold { file, path, left })

@@ -2,12 +2,11 @@
 //!
 //! Invariant: **a guest is left as it was found**, also by the next command after a kill.
 
-use std::fs;
-use std::io::{self, Seek, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::LockFile;
 use crate::machine::error::{RunError, io_error};
 
 /// What a process that holds a guest will have to put right at its end.
@@ -32,7 +31,7 @@ impl Default for HoldNote {
 /// next one can put right what it left.
 #[derive(Debug)]
 pub struct Hold {
-    pub(super) file: fs::File,
+    pub(super) file: LockFile,
     pub(super) path: PathBuf,
     pub(super) left: Option<HoldNote>,
 }
@@ -50,7 +49,7 @@ impl Hold {
     /// The system said no.
     pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
         let text = serde_json::to_string(note).expect("a note has only text keys");
-        self.write(text.as_bytes())
+        self.write(&text)
     }
 
     /// Everything is put right.
@@ -58,15 +57,10 @@ impl Hold {
     /// # Errors
     /// The system said no.
     pub fn clear(&mut self) -> Result<(), RunError> {
-        self.write(b"")
+        self.write("")
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), RunError> {
-        let written = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.seek(io::SeekFrom::Start(0)))
-            .and_then(|_| self.file.write_all(bytes));
-        written.map_err(io_error("write", &self.path))
+    fn write(&mut self, text: &str) -> Result<(), RunError> {
+        self.file.write(text).map_err(io_error("write", &self.path))
     }
 }

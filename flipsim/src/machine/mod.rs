@@ -17,4 +17,4 @@ pub mod watch;
 pub use end::End;
 pub use error::RunError;
 pub use hold::{Hold, HoldNote};
-pub use pid::ProcessId;
+pub use pid::{ProcessId, ProcessStat};

@@ -16,7 +16,7 @@ use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary};
 use crate::fault::Operation;
 use crate::text::hex_value;
-use crate::trial::{Outcome, Restore};
+use crate::trial::{Outcome, RestoreMethod};
 use crate::units::Timing;
 
 /// The version of the columns.
@@ -65,7 +65,7 @@ struct Row<'a> {
     error: Option<String>,
     output_only: Option<bool>,
     timing: Option<Timing>,
-    restore: Option<Restore>,
+    restore: Option<RestoreMethod>,
     attempts: u32,
     restore_us: Option<u64>,
     walk_us: Option<u64>,
@@ -309,7 +309,7 @@ mod tests {
         ) {
             let row = Row {
                 campaign: &campaign, title, flipped, output_only, at_ns, recorded_ms,
-                outcome: Some(Outcome::Sdc), timing: Some(Timing::Exact), restore: Some(Restore::Loadvm),
+                outcome: Some(Outcome::Sdc), timing: Some(Timing::Exact), restore: Some(RestoreMethod::Loadvm),
                 ..Row::default()
             };
             prop_assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));

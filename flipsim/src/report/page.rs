@@ -16,6 +16,7 @@ use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
+use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
 
 const STYLE: &str = include_str!("style.css");
@@ -393,8 +394,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
 fn command_line(command: &[String]) -> String {
     let mut words = command.iter().map(String::as_str);
     let program = words.next().map(|_| ["cargo", "xtask"]).into_iter().flatten();
-    // Only the zero byte is refused otherwise, and a stored command is any text.
-    shlex::Quoter::new().allow_nul(true).join(program.chain(words)).unwrap_or_default()
+    shell_line(program.chain(words))
 }
 
 /// What the outcomes and their classes mean.

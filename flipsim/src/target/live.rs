@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::MemoryMap;
+use crate::target::capabilities::Capabilities;
 use crate::target::error::MarkError;
 use crate::target::error::TargetError;
 use crate::target::interface::{Arrival, Register, Target};
@@ -52,8 +53,8 @@ pub struct LiveTarget {
     registers: Vec<Register>,
     numbers: Vec<u32>,
     has_clock: bool,
-    /// QEMU has the patch that stops it at a virtual time.
-    has_stop_at: bool,
+    /// What QEMU can do, where the clock counts instructions.
+    can: Capabilities,
     /// QEMU has the patch that stops it at an exception storm.
     has_exception_limit: bool,
     /// QEMU has the patch by which the stub's own monitor takes QMP commands.
@@ -100,16 +101,16 @@ impl LiveTarget {
     ) -> Result<Self, AttachError> {
         // The state is asked for first: the stub stops the guest as soon as it is connected.
         let mut qmp = qmp.map(|endpoint| QmpClient::connect(endpoint, timeouts)).transpose()?;
-        let (mut was_running, mut has_clock, mut has_stop_at, mut has_exception_limit) =
-            (true, false, false, false);
+        let (mut was_running, mut has_clock, mut has_exception_limit, mut can) =
+            (true, false, false, Capabilities::NONE);
         if let Some(qmp) = &mut qmp {
             let status = qmp.status()?;
             was_running = status.running;
             let commands = qmp.query_commands()?;
             let has = |name: &str| commands.iter().any(|command| command == name);
             has_clock = has("query-virtual-clock");
-            has_stop_at = has_clock && has("stop-at");
             has_exception_limit = has("set-exception-limit");
+            can = Capabilities::of_commands(commands);
             let ended = ["guest-panicked", "shutdown", "internal-error", "io-error"];
             if !even_ended && ended.contains(&status.status.as_str()) {
                 return Err(AttachError::Dead { status: status.status });
@@ -146,7 +147,7 @@ impl LiveTarget {
             registers,
             numbers,
             has_clock,
-            has_stop_at,
+            can,
             has_bridge,
             has_exception_limit,
             icount: false,
@@ -199,6 +200,13 @@ impl LiveTarget {
         let clock: VirtualClock = serde_json::from_value(answer).map_err(|error| lost(doing, error))?;
         self.standing = Some(clock).filter(|_| self.is_stopped());
         Ok(Some(clock))
+    }
+
+    /// What can be asked of this guest, as its QEMU said when it was attached to. Without a clock that counts
+    /// instructions, neither exact stops nor marks are to be had of any QEMU.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        if self.icount { self.can } else { Capabilities::NONE }
     }
 
     /// Whatever is done next may move the clock.
@@ -526,11 +534,11 @@ impl Target for LiveTarget {
     }
 
     fn run_for(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
-        if self.has_stop_at && time.0 > 0 { self.run_by_timer(time) } else { self.run_by_host(time) }
+        if self.can.stop_at && time.0 > 0 { self.run_by_timer(time) } else { self.run_by_host(time) }
     }
 
     fn timing(&self) -> Timing {
-        if self.has_stop_at && self.icount { Timing::Exact } else { Timing::Approximate }
+        self.capabilities().timing()
     }
 }
 

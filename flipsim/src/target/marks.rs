@@ -9,9 +9,6 @@ use crate::target::digest::{Digest128, StateChange, StateDigest};
 use crate::target::error::MarkError;
 use crate::target::live::LiveTarget;
 
-/// The commands that a QEMU must have for all of this.
-pub const COMMANDS: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "set-exception-limit"];
-
 /// How many exceptions in a row, with hardly an instruction between one and the next, are a storm. A guest
 /// that works needs more instructions than that for each.
 const STORM: u32 = 10_000;
@@ -27,20 +24,6 @@ impl LiveTarget {
     ) -> Result<T, MarkError> {
         let answer = self.execute(command, arguments)?;
         serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
-    }
-
-    /// Whether this QEMU can mark and rewind.
-    ///
-    /// # Errors
-    /// QEMU is lost.
-    pub fn can_rewind(&mut self) -> Result<bool, MarkError> {
-        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
-        for command in COMMANDS {
-            if !qmp.has_command(command)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Marks the state that the guest is in. It must be stopped.

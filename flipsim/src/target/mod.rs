@@ -2,6 +2,7 @@
 //!
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
 
+mod capabilities;
 pub(crate) mod digest;
 mod error;
 mod fake;
@@ -10,6 +11,7 @@ mod live;
 mod marks;
 pub mod state;
 
+pub use capabilities::Capabilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,
 };
@@ -17,4 +19,4 @@ pub use error::{AttachError, MarkError, TargetError};
 pub use fake::FakeTarget;
 pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
-pub use marks::{COMMANDS, EXCEPTION_STORM};
+pub use marks::EXCEPTION_STORM;

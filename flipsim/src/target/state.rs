@@ -14,7 +14,7 @@ use crate::memory::{PhysRange, RangeSet};
 use crate::target::error::TargetError;
 use crate::target::interface::Target;
 use crate::target::live::{LiveTarget, VirtualClock};
-use crate::text::hex_value;
+use crate::text::{hex, hex_value};
 use crate::units::GuestPhys;
 
 /// The size of the pages that are compared, in bytes.
@@ -129,7 +129,7 @@ impl State {
         for page in self.ram.iter().flat_map(|(_, pages)| pages) {
             all.update(page);
         }
-        all.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&all.finalize()[..8])
     }
 
     /// The first bytes of the pages in which two states differ, in ascending order. A range that only

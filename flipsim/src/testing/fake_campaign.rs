@@ -18,10 +18,10 @@ use crate::fault::FaultTarget;
 use crate::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
+use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::Abilities;
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Because, Costs, FORMAT, Outcome, Restore, TrialRecord};
+use crate::trial::{Because, Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -121,7 +121,7 @@ pub fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         signals: Signals::default(),
         run_seconds: 0.4,
         compare_seconds: 0.01,
@@ -192,7 +192,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: Timing::Exact,
         state: None,
         console: None,
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs {
             restore_us: 20,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::server::{Server, lock};
 use crate::testing::fake_guest::{FakeGuest, FakeRegister};
-use crate::testing::stub_server::{AfterResume, Line, OnMonitor, OnResume, State, StubFault, serve};
+use crate::testing::stub_server::{AfterResume, OnMonitor, OnResume, StubFault, StubLine, StubState, serve};
 use crate::wire::net::Endpoint;
 
 /// What a fake stub will be. [`FakeStub::builder`] has a guest like a small AArch64 machine.
@@ -145,7 +145,7 @@ impl FakeStubBuilder {
     #[must_use]
     pub fn spawn(self) -> FakeStub {
         let half_packet = b"M40000000,4:de";
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(StubState {
             guest: self.guest,
             packet_size: self.packet_size,
             running: self.running,
@@ -154,7 +154,7 @@ impl FakeStubBuilder {
             multiprocess: self.multiprocess,
             has_xml: false,
             physical: self.physical,
-            line: if self.half_packet { Line::Content } else { Line::Idle },
+            line: if self.half_packet { StubLine::Content } else { StubLine::Idle },
             content: if self.half_packet { half_packet.to_vec() } else { Vec::new() },
             sum: if self.half_packet {
                 half_packet.iter().fold(0, |sum, it| sum + u32::from(*it))
@@ -249,7 +249,7 @@ impl std::ops::Deref for FakeStub {
 /// Looks into a fake stub and acts on it, beside its client.
 #[derive(Clone)]
 pub struct StubHandle {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StubState>>,
 }
 
 impl StubHandle {

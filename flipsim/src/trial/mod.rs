@@ -2,7 +2,6 @@
 //!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 
-mod ability;
 mod because;
 mod causes;
 pub mod clone;
@@ -11,15 +10,16 @@ pub mod judge;
 mod observe;
 mod outcome;
 mod record;
+mod restore;
 mod runner;
 pub mod template;
 mod worker;
 
-pub use ability::{Abilities, Restore};
 pub use because::Because;
 pub use causes::{Cause, usual_causes};
-pub use observe::{Names, Step, TrialOptions};
+pub use observe::{Step, TrialOptions};
 pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
+pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

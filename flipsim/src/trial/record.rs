@@ -6,10 +6,10 @@ use crate::console::classify::Kind;
 use crate::fault::Fault;
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::ability::Restore;
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
+use crate::trial::restore::RestoreMethod;
 use crate::units::{Timing, VirtualNs};
 
 /// The version of a trial's record. Version 1 has no `because` and no `operation`, and is still read.
@@ -137,7 +137,7 @@ pub struct TrialRecord {
     /// What the console said, where it is not what it said in the golden run.
     pub console: Option<String>,
     /// How the guest was put back.
-    pub restore: Restore,
+    pub restore: RestoreMethod,
     /// How often it was begun.
     pub attempts: u32,
     /// Where the time went.

@@ -21,7 +21,7 @@ use crate::guest::watcher::Watcher;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::path_of;
 use crate::lab::config::Config;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// How often the workload is run while bits flip.
@@ -111,7 +111,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
 }
 
 fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
-    let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
+    let space = FaultSpace::Ram(RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?);
     let mut watcher = Watcher::new(session.run.as_ref());
     watcher.read_from_start();
     let draws = Draws {
@@ -131,7 +131,7 @@ fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Resu
     if let Some(end) = done.crash {
         return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
     }
-    let step = Step::spinner("Waiting for the workload's result");
+    let step = ProgressStep::spinner("Waiting for the workload's result");
     if session.is_exact() {
         let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
         if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {

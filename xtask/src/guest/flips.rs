@@ -157,18 +157,18 @@ impl Session {
             instructions: now.and_then(|clock| clock.instructions),
         };
         let timing = self.target.timing();
-        let context = RecordContext { map: &self.map, symbols: self.symbols.as_ref(), seed, timing };
+        let context = RecordContext { names: &self.names, seed, timing };
         let record = context.record(index, fault, &result, moment);
         logs.append(&record)?;
         Ok(Attempt { result, record, clock: clock.map(|_| ()) })
     }
 
     /// The loop of draws. Time passes for the guest only as the pace says.
-    pub fn flips(&mut self, mut draws: Draws<'_>, watcher: &mut Watcher) -> Result<Done> {
+    pub fn flips(&mut self, mut draws: Draws<'_>, watcher: &mut Watcher) -> Result<FlipsDone> {
         let mut logs = Logs::open(self, draws.csv.take())?;
         let (count, seed) = (draws.count, draws.seed);
         let (mut faults, mut times) = (fault_rng(seed, FAULTS), fault_rng(seed, TIMES));
-        let mut done = Done { seed, drawn: count, ..Done::default() };
+        let mut done = FlipsDone { seed, drawn: count, ..FlipsDone::default() };
         if !draws.json && !draws.quiet {
             let plural = if draws.space.len() == 1 { "" } else { "s" };
             outln!("seed {seed}, {} possible fault{plural}", draws.space.len());
@@ -247,7 +247,12 @@ impl Session {
     }
 
     /// Watches the guest after the last flip, lets go of it, and says how it fares.
-    pub fn finish(mut self, mut done: Done, observe: Option<Duration>, mut watcher: Watcher) -> Result<()> {
+    pub fn finish(
+        mut self,
+        mut done: FlipsDone,
+        observe: Option<Duration>,
+        mut watcher: Watcher,
+    ) -> Result<()> {
         let was_running = self.target.was_running();
         let (exact, fresh) = (self.is_exact(), self.is_fresh());
         let limit = observe.or(match (fresh, was_running) {
@@ -341,7 +346,7 @@ pub fn open_csv(path: &Path) -> Result<BufWriter<std::fs::File>> {
 
 /// What came of a command's draws.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct FlipsDone {
     /// The seed.
     pub seed: u64,
     /// How many were to be drawn.
@@ -360,7 +365,7 @@ pub struct Done {
     pub csv: Option<BufWriter<std::fs::File>>,
 }
 
-impl Done {
+impl FlipsDone {
     /// Counts one attempt; an error when it was the guest's end.
     pub fn count(&mut self, attempt: &Attempt, index: u64, watcher: &mut Watcher) -> Result<()> {
         match &attempt.result {

@@ -25,7 +25,7 @@ use flipsim::wire::qmp::QmpClient;
 use super::plan::GuestArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt::{self, Interrupted};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// A guest that is ready and still hangs on this command.
 pub struct HeadlessGuest {
@@ -78,7 +78,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
         let (ready, stands_at, disagreements, lacks) = (None, None, Vec::new(), Vec::new());
         return Ok(HeadlessGuest { run, record, ready, stands_at, disagreements, lacks, watcher, leash });
     }
-    let step = Step::spinner(format!("Booting guest {}", run.name()));
+    let step = ProgressStep::spinner(format!("Booting guest {}", run.name()));
     let mut stepped = match spec.start_stopped {
         true => attach_new(&run, timeout, &mut alive)?,
         false => None,

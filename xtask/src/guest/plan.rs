@@ -21,7 +21,6 @@ use flipsim::wire::net::Endpoint;
 use super::errors::lookup_error;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::lab::capabilities::{FIXED, is_exact};
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::lab::recipe;
@@ -199,12 +198,11 @@ impl GuestArgs {
         {
             append = format!("{append} flipsim.delay={rest}");
         }
-        let fixed = |ability: &String| ability.strip_prefix(FIXED).map(str::to_owned);
         let fixed = match clock {
-            Clock::Exact => lab.qemu.abilities.iter().filter_map(fixed).collect(),
+            Clock::Exact => lab.qemu.offer.fixed(),
             Clock::Real | Clock::Kvm => Vec::new(),
         };
-        if clock == Clock::Exact && !is_exact(&lab.qemu.abilities) {
+        if clock == Clock::Exact && !lab.qemu.offer.is_exact() {
             bail!(exit_error(
                 Code::Usage,
                 "--clock exact: this QEMU lacks the lab's patches; use --clock real, or let the lab build its own \
@@ -316,7 +314,7 @@ pub fn can_be_exact(arch: Option<Arch>) -> Result<bool> {
         None => Config::load()?.guest.arch,
     };
     let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
-    Ok(is_exact(&lab.qemu.abilities))
+    Ok(lab.qemu.offer.is_exact())
 }
 
 /// Refuses a workload that the lab's own image does not have.

@@ -6,23 +6,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{SymbolMap, Symbols};
 use flipsim::fault::{
-    Borders, FaultSpace, FaultTarget, FlippableRegister, Pattern, RegSpace, TargetGuest, probe_registers,
+    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, probe_registers,
 };
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::{MemoryMap, PhysRange};
+use flipsim::memory::PhysRange;
 use flipsim::target::{AttachError, LiveTarget};
 use flipsim::target::{Target, TargetError};
-use flipsim::text::{glob_matches, hex_value};
+use flipsim::text::{glob_matches, hex_value, unhex_value};
 use flipsim::units::GuestPhys;
 use flipsim::units::Timing;
 use flipsim::wire::net::Timeouts;
 
 use super::choice::GuestChoice;
 use super::errors::lookup_error;
-use super::flags::{Kind, RamPlace};
+use super::flags::{KindArg, RamPlace};
 use super::headless::HeadlessGuest;
 use super::plan::runs_dir;
 use super::snapshot;
@@ -37,9 +36,7 @@ pub struct Session {
     /// An exception storm stops the guest for as long as it is held.
     watches_storms: bool,
     pub hold: Option<Hold>,
-    pub map: MemoryMap,
-    pub symbols: Option<SymbolMap>,
-    symbols_missing: Option<String>,
+    pub names: GuestNames,
     pub run: Option<(RunDir, RunRecord)>,
     /// The guest that was booted for this command.
     fresh: Option<HeadlessGuest>,
@@ -125,21 +122,11 @@ impl Session {
             target.stop_at_storms().exit_with(Code::GuestLost)?;
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
-        let (symbols, symbols_missing) = match vmlinux {
-            None => (None, Some("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned())),
-            Some(path) => {
-                let anchored = Symbols::load(&path)
-                    .and_then(|symbols| SymbolMap::anchor(symbols, &arch, &map, &mut target));
-                match anchored {
-                    Ok(symbols) => (Some(symbols), None),
-                    Err(error) => (None, Some(error.to_string())),
-                }
-            }
-        };
-        for line in map.disagreements() {
+        let names = GuestNames::read(map, vmlinux.as_deref(), &arch, &mut target);
+        for line in names.map.disagreements() {
             eprintln!("warning: {line}");
         }
-        Ok(Session { arch, target, watches_storms, hold, map, symbols, symbols_missing, run, fresh })
+        Ok(Session { arch, target, watches_storms, hold, names, run, fresh })
     }
 
     /// Whether times are exact.
@@ -196,24 +183,20 @@ impl Session {
     /// The faults in RAM or in registers, as the place says; the globs are for registers.
     pub fn space(
         &mut self,
-        kind: Kind,
+        kind: KindArg,
         place: &RamPlace,
         globs: &[String],
         pattern: Pattern,
     ) -> Result<FaultSpace> {
         match kind {
-            Kind::Ram => self.ram_space(place, pattern),
-            Kind::Reg => self.reg_space(globs, pattern),
+            KindArg::Ram => self.ram_space(place, pattern),
+            KindArg::Reg => self.reg_space(globs, pattern),
         }
     }
 
     /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
     pub fn symbol(&self, name: &str) -> Result<PhysRange> {
-        let Some(symbols) = &self.symbols else {
-            let why = self.symbols_missing.clone().unwrap_or_default();
-            bail!(exit_error(Code::Usage, format!("symbol {name}: {why}")));
-        };
-        symbols.resolve(name).exit_with(Code::Usage)
+        self.names.symbol(name).exit_with(Code::Usage)
     }
 
     /// The faults at a place in RAM.
@@ -231,8 +214,7 @@ impl Session {
         if targets.is_empty() {
             targets.push(FaultTarget::Ram);
         }
-        let why = self.symbols_missing.as_deref().unwrap_or_default();
-        let guest = TargetGuest { map: &self.map, symbols: self.symbols.as_ref().ok_or(why), registers: &[] };
+        let guest = self.names.targets(&[]);
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
         FaultSpace::of(&targets, pattern, &guest, Borders::Kept).exit_with(Code::Usage)
     }
@@ -277,12 +259,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         let Some(index) = target.registers().iter().position(|register| register.name == *name) else {
             continue;
         };
-        let digits = value.trim_start_matches("0x").as_bytes();
-        let bytes: Option<Vec<u8>> = digits
-            .rchunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let Some(bytes) = bytes else { continue };
+        let Some(bytes) = unhex_value(value) else { continue };
         if target.read_register(index).exit_with(Code::GuestLost)? != bytes {
             target.write_register(index, &bytes).exit_with(Code::GuestLost)?;
             restored += 1;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
-use super::proc::{self, Runner};
+use super::proc::{self, CommandRunner};
 use crate::interrupt::{self, Interrupted};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 
 /// One thing that a step needs.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Need {
     /// What it is.
     pub name: String,
     /// Who needs it.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SetupStep>,
     probe: Probe,
     /// Package names for apt, dnf, pacman and zypper; an empty one is not known.
     packages: [String; 4],
@@ -129,25 +129,27 @@ pub fn is_native(arch: Arch) -> bool {
 
 /// Everything that the three steps need for a guest of this kind.
 pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
-    use Step::{Image, Kernel, Qemu};
-    let program = |name: &str, names: &[&str], option, least, steps: &[Step], packages: [&str; 4]| Need {
-        name: name.to_owned(),
-        steps: steps.to_vec(),
-        probe: Probe::Program { names: names.iter().map(|n| (*n).to_owned()).collect(), option, least },
-        packages: packages.map(str::to_owned),
-    };
-    let module = |name: &'static str, least, steps: &[Step], packages: [&str; 4]| Need {
+    use SetupStep::{Image, Kernel, Qemu};
+    let program =
+        |name: &str, names: &[&str], option, least, steps: &[SetupStep], packages: [&str; 4]| Need {
+            name: name.to_owned(),
+            steps: steps.to_vec(),
+            probe: Probe::Program { names: names.iter().map(|n| (*n).to_owned()).collect(), option, least },
+            packages: packages.map(str::to_owned),
+        };
+    let module = |name: &'static str, least, steps: &[SetupStep], packages: [&str; 4]| Need {
         name: name.to_owned(),
         steps: steps.to_vec(),
         probe: Probe::Module { name, least },
         packages: packages.map(str::to_owned),
     };
-    let compiles = |name: &str, compiler: &str, source, options, steps: &[Step], packages: [&str; 4]| Need {
-        name: name.to_owned(),
-        steps: steps.to_vec(),
-        probe: Probe::Compiles { compiler: compiler.to_owned(), source, options },
-        packages: packages.map(str::to_owned),
-    };
+    let compiles =
+        |name: &str, compiler: &str, source, options, steps: &[SetupStep], packages: [&str; 4]| Need {
+            name: name.to_owned(),
+            steps: steps.to_vec(),
+            probe: Probe::Compiles { compiler: compiler.to_owned(), source, options },
+            packages: packages.map(str::to_owned),
+        };
     let version = "--version";
     let all = &[Qemu, Kernel, Image];
     let mut needs = vec![
@@ -254,7 +256,7 @@ pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
         None => ([""; 4], [""; 4]),
     };
     let compiler = format!("{}gcc", tool_prefix(arch));
-    let steps: &[Step] = if llvm { &[Image] } else { &[Kernel, Image] };
+    let steps: &[SetupStep] = if llvm { &[Image] } else { &[Kernel, Image] };
     let name = format!("C compiler for {arch}");
     needs.push(program(&name, &[compiler.as_str()], version, (5, 1), steps, gcc));
     let name = format!("static C library for {arch}");
@@ -269,7 +271,7 @@ pub fn firmware(name: &str) -> Option<PathBuf> {
 }
 
 /// What of it is not there, for these steps.
-pub fn missing(arch: Arch, steps: &[Step], llvm: bool) -> Result<Vec<Need>> {
+pub fn missing(arch: Arch, steps: &[SetupStep], llvm: bool) -> Result<Vec<Need>> {
     let mut missing = Vec::new();
     for need in needs(arch, llvm) {
         if need.steps.iter().any(|step| steps.contains(step)) && !matches!(need.find()?, Found::Yes(_)) {
@@ -400,7 +402,7 @@ fn commands(manager: Manager, missing: &[Need], yes: bool) -> Vec<Vec<String>> {
 }
 
 /// Installs what is missing: asks first on a terminal, and refuses to act unasked elsewhere.
-pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
+pub fn install(runner: &CommandRunner, missing: &[Need], yes: bool) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();
     let Some(manager) = manager() else {
         bail!(

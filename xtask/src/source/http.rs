@@ -163,7 +163,7 @@ impl FetchError {
 }
 
 /// The head of the server's answer.
-pub struct Answer {
+pub struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) length: Option<u64>,
@@ -175,7 +175,7 @@ type Body = Receiver<Result<Vec<u8>, String>>;
 /// clock, neither of which reaches a blocking read.
 pub(super) fn start(
     request: reqwest::blocking::RequestBuilder,
-) -> (Receiver<Result<Answer, FetchError>>, Body) {
+) -> (Receiver<Result<HttpAnswer, FetchError>>, Body) {
     let (answer_to, answer) = sync_channel(1);
     let (body_to, body) = sync_channel(16);
     std::thread::spawn(move || {
@@ -196,7 +196,7 @@ pub(super) fn start(
                 return;
             }
         };
-        let head = Answer {
+        let head = HttpAnswer {
             status: response.status(),
             headers: response.headers().clone(),
             length: response.content_length(),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use flipsim::machine::ProcessStat;
 use serde_json::Value;
 
 mod accidents;
@@ -51,10 +52,12 @@ fn json_lines(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }
 
+fn stat_of(pid: u64) -> Option<ProcessStat> {
+    ProcessStat::of(u32::try_from(pid).ok()?)
+}
+
 fn alive(pid: u64) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next().unwrap_or('X'));
-    !matches!(state, None | Some('Z' | 'X'))
+    stat_of(pid).is_some_and(|stat| stat.is_alive)
 }
 
 fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
@@ -398,8 +401,7 @@ fn no_qemu_survives_a_killed_boot_or_a_killed_watcher() {
     wait_until("QEMU to end with the boot that was killed", || !qemu_with(&name));
 
     let guest = Guest::boot("watched", &[]);
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", guest.pid())).unwrap();
-    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
+    let parent = stat_of(guest.pid()).unwrap().parent.to_string();
     Command::new("kill").args(["-9", &parent]).status().unwrap();
     wait_until("QEMU to end with its watcher", || !alive(guest.pid()));
 }

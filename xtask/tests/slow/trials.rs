@@ -21,11 +21,7 @@ fn processes_with(texts: &[&str]) -> Vec<u64> {
 
 /// The QEMUs that a process has started.
 pub fn clones_of(parent: u32) -> Vec<u64> {
-    let mine = |pid: &u64| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
-        ppid == Some(parent)
-    };
+    let mine = |pid: &u64| stat_of(*pid).is_some_and(|stat| stat.parent == parent);
     processes_with(&["qemu-system", "-incoming"]).into_iter().filter(mine).collect()
 }
 
@@ -197,11 +193,8 @@ fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
 
 /// How much of a processor's time a process has had.
 fn processor_time(pid: u64) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let words: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     // In hundredths of a second (`man 5 proc`: utime and stime).
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    Duration::from_millis(10 * stat_of(pid).map_or(0, |stat| stat.ticks))
 }
 
 /// Carries out a command and kills every QEMU of its own, but for the first `spared`, until it ends. It has

@@ -67,7 +67,7 @@ fn a_file_says_all_there_is_to_say() {
             hang_factor: 2.5,
             wall: Duration::from_secs(30),
             spacing: Some(VirtualNs(5_000_000)),
-            restore: Restore::Clone,
+            restore: RestoreMethod::Clone,
             attempts: 5,
         },
         guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),

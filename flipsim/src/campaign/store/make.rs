@@ -15,6 +15,7 @@ use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
 
 use crate::campaign::store::encode::{json, pack, signed};
+use crate::files;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;
 
@@ -106,10 +107,6 @@ pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
 }
 
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Io { action: "remove", path: path.to_owned(), cause })
-        }
-        _ => Ok(()),
-    }
+    let error = |cause| StoreError::Io { action: "remove", path: path.to_owned(), cause };
+    files::remove_file(path).map_err(error)
 }

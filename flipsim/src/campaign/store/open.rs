@@ -16,6 +16,7 @@ use crate::campaign::store::lock::identity;
 use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove, write_plan};
 use crate::campaign::store::schema;
+use crate::files;
 
 /// How long to wait for another process that writes or tidies up.
 const BUSY: Duration = Duration::from_secs(20);
@@ -283,9 +284,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
 
 /// A file that SQLite keeps beside its own.
 fn beside_sqlite(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
+    files::beside(path, ending)
 }
 
 /// The address of a file that nobody changes, as SQLite wants it.

@@ -12,7 +12,8 @@ use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::fault::{Fault, OperationError};
-use crate::trial::Abilities;
+use crate::target::Capabilities;
+use crate::text::unhex_value;
 use crate::trial::Costs;
 use crate::trial::Outcome;
 use crate::trial::{TrialPlan, TrialRecord};
@@ -209,8 +210,8 @@ pub struct Status {
 #[derive(Default, Deserialize)]
 struct GoldenHead {
     difference: Option<String>,
-    #[serde(default)]
-    abilities: Abilities,
+    #[serde(rename = "abilities", default)]
+    capabilities: Capabilities,
 }
 
 impl Store {
@@ -395,7 +396,7 @@ impl Store {
             done: counts.done(),
             lost: lost.cast_unsigned(),
             output_only: golden.difference,
-            timing: golden.abilities.timing(),
+            timing: golden.capabilities.timing(),
             strata: strata.collect(),
             counts,
         })
@@ -435,7 +436,7 @@ fn unreadable(index: usize, what: String) -> rusqlite::Error {
 fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let text: String = row.get(5)?;
-    let mask = mask(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
+    let mask = unhex_value(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
     let fault = match row.get::<_, Option<String>>(4)? {
         Some(register) => Fault::in_register(register, mask),
         None => Fault::in_ram(GuestPhys(number(3)?), mask),
@@ -446,13 +447,6 @@ fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let back_after = row.get::<_, Option<i64>>(6)?.map(|back| VirtualNs(back.cast_unsigned()));
     let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
-}
-
-/// The bytes that [`crate::text::hex_value`] wrote.
-fn mask(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.is_ascii() && digits.len() % 2 == 0)?;
-    let bytes = (0..digits.len()).step_by(2).rev();
-    bytes.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {

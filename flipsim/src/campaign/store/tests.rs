@@ -22,7 +22,7 @@ use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::TrialRecord;
 use crate::trial::golden::Golden;
-use crate::trial::{Costs, Restore};
+use crate::trial::{Costs, RestoreMethod};
 use crate::units::VirtualNs;
 
 fn manifest() -> Manifest {
@@ -112,7 +112,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: crate::units::Timing::Exact,
         state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs { walk_us: 300, total_us: 1000, ..Costs::default() },
     }
@@ -163,7 +163,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: crate::trial::Abilities::ALL,
+        capabilities: crate::target::Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,

@@ -190,7 +190,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
             *totals.outcomes.entry(*outcome).or_default() += count;
         }
     }
-    if golden.as_ref().is_some_and(|golden| golden.abilities.timing() == Timing::Approximate) {
+    if golden.as_ref().is_some_and(|golden| golden.capabilities.timing() == Timing::Approximate) {
         totals.timing = totals.timing.map(|_| Timing::Approximate);
     }
     totals.pending = totals.planned.saturating_sub(totals.done);
@@ -218,7 +218,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
         })
         .collect();
     let pooled = pooled(store, &strata, &tally, options.confidence);
-    let difference = golden.and_then(|golden| match golden.abilities.is_all() {
+    let difference = golden.and_then(|golden| match golden.capabilities.is_all() {
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });

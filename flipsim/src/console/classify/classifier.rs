@@ -12,7 +12,7 @@ use crate::console::classify::{signs, text};
 use crate::console::lines::{LineSplitter, MAX_LINE};
 use crate::console::marker::{Done, Marker, flipsim_marker};
 use signs::{Heading, Wants};
-use text::{Detail, Prefix};
+use text::{MessageDetail, Prefix};
 
 /// So many findings are kept; of those beyond, the first of each further kind.
 pub const MAX_FINDINGS: usize = 256;
@@ -357,35 +357,37 @@ impl Classifier {
         }
     }
 
-    fn detail(&mut self, detail: Detail, caller: Option<(u8, u32)>) {
+    fn detail(&mut self, detail: MessageDetail, caller: Option<(u8, u32)>) {
         // The oldest report that can use it: reports of several CPUs mostly keep their order.
         let mut at =
             self.open.iter().enumerate().filter(|(_, r)| r.is_of(caller)).filter(|(_, r)| match &detail {
-                Detail::Pc(_) | Detail::Lr(_) | Detail::Trace => r.wants == Wants::Function,
-                Detail::Frame(_) => r.wants == Wants::Function && r.in_trace,
-                Detail::Access(_) => r.wants == Wants::Access,
-                Detail::Program(_) => r.wants == Wants::Program,
+                MessageDetail::Pc(_) | MessageDetail::Lr(_) | MessageDetail::Trace => {
+                    r.wants == Wants::Function
+                }
+                MessageDetail::Frame(_) => r.wants == Wants::Function && r.in_trace,
+                MessageDetail::Access(_) => r.wants == Wants::Access,
+                MessageDetail::Program(_) => r.wants == Wants::Program,
             });
         let Some(at) = at.next().map(|(at, _)| at) else { return };
         let report = &mut self.open[at];
         match detail {
-            Detail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
+            MessageDetail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
                 self.close_at(at, Some(function));
             }
-            Detail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
-            Detail::Pc(None) => {}
-            Detail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
-            Detail::Trace => report.in_trace = true,
-            Detail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
+            MessageDetail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
+            MessageDetail::Pc(None) => {}
+            MessageDetail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
+            MessageDetail::Trace => report.in_trace = true,
+            MessageDetail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
                 self.close_at(at, Some(function));
             }
-            Detail::Frame(_) => {}
-            Detail::Access(access) => {
+            MessageDetail::Frame(_) => {}
+            MessageDetail::Access(access) => {
                 report.title.push(' ');
                 report.title.push_str(access);
                 self.close_at(at, None);
             }
-            Detail::Program(name) => {
+            MessageDetail::Program(name) => {
                 report.title = format!("user fault in {name}: {}", report.title);
                 self.close_at(at, None);
             }

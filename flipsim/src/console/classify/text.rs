@@ -163,7 +163,7 @@ pub fn function_in(text: &str) -> Option<String> {
 
 /// A line that belongs to a report which another line began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Detail {
+pub enum MessageDetail {
     /// The function at the program counter; `None` where there is no symbol.
     Pc(Option<String>),
     /// The function that the link register points to.
@@ -179,37 +179,37 @@ pub enum Detail {
 }
 
 /// Reads a message as a detail of a report.
-pub fn detail(message: &str) -> Option<Detail> {
+pub fn detail(message: &str) -> Option<MessageDetail> {
     let text = message.trim_start();
     for start in ["pc : ", "PC is at ", "RIP: ", "EIP: "] {
         if let Some(rest) = text.strip_prefix(start) {
             // Of user space, there are no names.
             let user = rest.starts_with("0033:") || rest.starts_with("0023:");
-            return (!user).then(|| Detail::Pc(function_in(rest)));
+            return (!user).then(|| MessageDetail::Pc(function_in(rest)));
         }
     }
     if let Some(rest) = text.strip_prefix("lr : ").or_else(|| text.strip_prefix("LR is at ")) {
-        return function_in(rest).map(Detail::Lr);
+        return function_in(rest).map(MessageDetail::Lr);
     }
     if text.starts_with("Call trace:") || text.starts_with("Call Trace:") {
-        return Some(Detail::Trace);
+        return Some(MessageDetail::Trace);
     }
     for (start, access) in
         [("Read of size", "Read"), ("Write of size", "Write"), ("Read at", "Read"), ("Write at", "Write")]
     {
         if text.starts_with(start) {
-            return Some(Detail::Access(access));
+            return Some(MessageDetail::Access(access));
         }
     }
     if let Some((_, rest)) = text.split_once(" Comm: ").filter(|_| text.starts_with("CPU: ")) {
         let end = [" Not tainted", " Tainted: ", " Kdump: "].iter().filter_map(|mark| rest.find(mark)).min();
-        return Some(Detail::Program(shorten(rest[..end.unwrap_or(rest.len())].trim_end(), 32)));
+        return Some(MessageDetail::Program(shorten(rest[..end.unwrap_or(rest.len())].trim_end(), 32)));
     }
     // `[<ffff…>] func+0x1/0x2` before 4.10; a `?` marks a guess.
     let frame =
         text.strip_prefix("[<").and_then(|rest| rest.split_once(">] ")).map_or(text, |(_, frame)| frame);
     let word = frame.split_ascii_whitespace().next()?;
-    (word.contains("+0x")).then(|| function_in(word)).flatten().map(Detail::Frame)
+    (word.contains("+0x")).then(|| function_in(word)).flatten().map(MessageDetail::Frame)
 }
 
 /// Whether a function says nothing about where the trouble is, in a report of this kind.

@@ -165,7 +165,7 @@ impl CloneGuest {
 /// A clone's command line: its template's, but for the files that must not be written.
 fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
     let writes = match options.disk {
-        CloneDisk::Memory if template.info().abilities.mark => DiskWrites::Memory,
+        CloneDisk::Memory if template.info().capabilities.mark => DiskWrites::Memory,
         CloneDisk::Memory | CloneDisk::Layer => DiskWrites::Discard,
     };
     MachineSpec {

@@ -145,8 +145,8 @@ impl Golden {
     /// # Errors
     /// The guest does not run, or its workload does not end.
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
-        let abilities = template.info().abilities;
-        if let Some(missing) = abilities.missing().filter(|_| !abilities.mark) {
+        let capabilities = template.info().capabilities;
+        if let Some(missing) = capabilities.missing().filter(|_| !capabilities.mark) {
             return Golden::measure_output(template, parent, options, missing);
         }
         let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
@@ -192,7 +192,7 @@ impl Golden {
             registers,
             difference,
             pages_apart,
-            abilities,
+            capabilities,
             signals: template.info().plan.signals.clone(),
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),

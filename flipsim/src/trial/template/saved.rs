@@ -29,8 +29,8 @@ use crate::console::signals::Signals;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile};
 use crate::memory::RangeSet;
+use crate::target::Capabilities;
 use crate::target::VirtualClock;
-use crate::trial::ability::Abilities;
 
 use crate::text::hex;
 use crate::trial::template::error::{TemplateError, io_error};
@@ -176,8 +176,8 @@ pub struct TemplateInfo {
     /// Virtual time and instruction count at the quiescent point; nothing where QEMU cannot be asked.
     pub clock: Option<VirtualClock>,
     /// What the QEMU that made it can do.
-    #[serde(default, skip_serializing_if = "Abilities::is_all")]
-    pub abilities: Abilities,
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    pub capabilities: Capabilities,
     /// The guest's RAM, as QEMU sees it.
     pub ram: RangeSet,
     /// [`State::ram_digest`] at the quiescent point.

@@ -36,7 +36,7 @@ const COMMANDS: u32 = 10;
 /// Takes hold of the guest, and says what can be flipped in it.
 pub fn attach(name: &str) -> Result<(Session, FaultSpace)> {
     let session = Session::attach(&GuestChoice::named(name))?;
-    let space = RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?;
+    let space = RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?;
     Ok((session, FaultSpace::Ram(space)))
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use flipsim::fault::GuestNames;
 use flipsim::report::look::visible;
 use flipsim::target::StateDigest;
 use flipsim::target::{devices_between, pages_between};
@@ -13,7 +14,6 @@ use flipsim::trial::golden::{Checkpoint, Golden};
 use flipsim::trial::template::Template;
 use flipsim::trial::{RunError, Runner, registers};
 
-use crate::guest::golden::GuestNames;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
 
@@ -106,7 +106,7 @@ impl<'a> Diff<'a> {
                 outln!("    page {offset:#x} of {block}, which the guest does not see there");
                 continue;
             };
-            let symbol = self.names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
+            let symbol = self.names.symbol_at(address);
             let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
             outln!("    page {address} of {block}{symbol}");
         }

@@ -17,14 +17,14 @@ use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::run_error;
-use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare, registers};
+use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::guest::{headless, workers};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
         .map_err(run_error)?;
-    let names = GuestNames::read(&prepared.template, &mut runner)?;
+    let names = runner.names(&prepared.template)?;
     let registers = match spec.strata.iter().any(StratumSpec::is_register) {
         true => registers(&prepared, &mut runner)?,
         false => Vec::new(),
@@ -127,7 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = Step::spinner(format!("drawing {} trials", plan.len()));
+    let step = ProgressStep::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
         .map_err(|error| match error {
             StoreError::Full { path, cause } => anyhow!(

@@ -18,14 +18,14 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use crate::exit::{Code, exit_error};
-use crate::guest::golden::{GuestNames, note_missing};
+use crate::guest::golden::{names_of, note_missing};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
 use crate::host::proc::quote;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::lab::campaigns::tables::{self, Intervals};
+use crate::lab::campaigns::tables::{self, IntervalMethods};
 use crate::progress::LiveLine;
 
 /// Carry out the trials of a campaign that have no result yet.
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = GuestNames::of(&prepared.template)?;
+    let names = names_of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let pending = store.pending(shard)?.len();
     if pending == 0 {
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         &mut store,
         &prepared.template,
         &prepared.golden,
-        names.names(),
+        Some(&names),
         &parent,
         &options,
         &mut |progress| line.tell(&progress),
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.quiet {
         return Ok(());
     }
-    tables::show(&store, Intervals::DEFAULT)
+    tables::show(&store, IntervalMethods::DEFAULT)
 }
 
 /// The live line.

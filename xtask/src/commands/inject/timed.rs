@@ -6,7 +6,7 @@ use flipsim::stats::mission::{Mission, UpsetRate, format_field_time, parse_field
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flags::{Flipping, Kind, RamPlace};
+use crate::guest::flags::{Flipping, KindArg, RamPlace};
 use crate::guest::flips::Pace;
 use crate::guest::session::Session;
 
@@ -70,7 +70,7 @@ pub struct Words {
     /// The shortest and the longest interval, where they are said.
     pub bounds: Option<(VirtualNs, VirtualNs)>,
     /// RAM or registers.
-    pub kind: Kind,
+    pub kind: KindArg,
 }
 
 impl Words {
@@ -81,8 +81,8 @@ impl Words {
             bail!(usage("what to flip is not said".to_owned()))
         };
         let kind = match kind.as_str() {
-            "ram" => Kind::Ram,
-            "reg" => Kind::Reg,
+            "ram" => KindArg::Ram,
+            "reg" => KindArg::Reg,
             other => bail!(usage(format!(
                 "`{other}` is neither `ram` nor `reg`; it stands last, as in 10 20ns 100ns ram"
             ))),
@@ -108,7 +108,7 @@ impl Words {
 /// Runs the command.
 pub fn run(args: &AutoArgs) -> Result<()> {
     let words = Words::parse(&args.what)?;
-    if words.kind == Kind::Ram && !args.register.is_empty() {
+    if words.kind == KindArg::Ram && !args.register.is_empty() {
         bail!(exit_error(Code::Usage, "--register goes with `reg`, not with `ram`"));
     }
     // All that can be wrong without a guest is said before one is booted.
@@ -217,8 +217,8 @@ mod tests {
     fn the_words_are_read_in_the_originals_order() {
         let parsed = words("10 20ns 100 ram").unwrap();
         assert_eq!(parsed.bounds, Some((VirtualNs(20), VirtualNs(100))));
-        assert_eq!((parsed.count, parsed.kind), (Some(10), Kind::Ram));
-        assert_eq!(words("7 reg").unwrap(), Words { count: Some(7), bounds: None, kind: Kind::Reg });
+        assert_eq!((parsed.count, parsed.kind), (Some(10), KindArg::Ram));
+        assert_eq!(words("7 reg").unwrap(), Words { count: Some(7), bounds: None, kind: KindArg::Reg });
         assert_eq!(words("ram").unwrap().count, None);
     }
 

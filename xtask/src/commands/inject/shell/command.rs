@@ -26,8 +26,8 @@ use crate::commands::inject::timed::Words;
 use crate::commands::inject::{range, snap};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;
-use crate::guest::flags::{Kind, RamPlace};
-use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, open_csv, show};
+use crate::guest::flags::{KindArg, RamPlace};
+use crate::guest::flips::{Advance, Draws, FAULTS, FlipsDone, Logs, Pace, open_csv, show};
 use crate::guest::session::Session;
 use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
@@ -264,7 +264,7 @@ impl Shell {
                 let first = self.address(text)?;
                 let last = GuestPhys(first.0.saturating_add(width.max(1) - 1));
                 let range = PhysRange { first, last };
-                self.session.map.check_ram(range).exit_with(Code::Usage)?;
+                self.session.names.map.check_ram(range).exit_with(Code::Usage)?;
                 let units = Units::new(&[range], width).exit_with(Code::Usage)?;
                 units.fault(0, bit.map(BitIndex), &mut rng).exit_with(Code::Usage)?
             }
@@ -299,7 +299,7 @@ impl Shell {
         let attempt = self.session.attempt(1, fault, None, seed, &mut logs)?;
         self.csv = logs.into_csv();
         show(&attempt.record, 1, self.json);
-        let mut done = Done { seed, drawn: 1, ..Done::default() };
+        let mut done = FlipsDone { seed, drawn: 1, ..FlipsDone::default() };
         done.count(&attempt, 1, &mut self.watcher)?;
         done.result(None)
     }
@@ -314,7 +314,7 @@ impl Shell {
         let was_free = self.free;
         self.halt()?;
         let seed = self.draw_seeds(1);
-        let plan = range::Plan { ranges, width, count, bit: None, interval, seed, json: self.json };
+        let plan = range::RangePlan { ranges, width, count, bit: None, interval, seed, json: self.json };
         let mut logs = Logs::open(&self.session, self.csv.take())?;
         let done = self.session.range(&plan, &mut logs, &mut self.watcher);
         self.csv = logs.into_csv();
@@ -363,7 +363,7 @@ impl Shell {
         self.halt()?;
         let space = self.session.space(kind, place, registers, Pattern::SINGLE)?;
         let seed = self.draw_seeds(loops);
-        let mut plan = snap::Plan {
+        let mut plan = snap::SnapPlan {
             count,
             intervals,
             observe: Duration::from_nanos(observe.0),
@@ -462,7 +462,7 @@ impl Shell {
 }
 
 /// `COUNT MIN MAX ram|reg`.
-fn timed_words(what: &[String]) -> Result<(Kind, u64, Intervals)> {
+fn timed_words(what: &[String]) -> Result<(KindArg, u64, Intervals)> {
     let words = Words::parse(what)?;
     let (Some(count), Some((min, max))) = (words.count, words.bounds) else {
         bail!(exit_error(Code::Usage, "the order is COUNT MIN MAX ram|reg"));

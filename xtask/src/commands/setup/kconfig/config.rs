@@ -181,22 +181,22 @@ fn shorten(text: &str) -> String {
 
 /// A kernel's final `.config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config {
+pub struct KernelConfig {
     pub(super) values: BTreeMap<String, Value>,
 }
 
-impl Config {
+impl KernelConfig {
     /// Reads a `.config`. Lines that say nothing about a symbol are skipped; of two lines about
     /// one symbol the last counts, as it does for the kernel's build.
     #[must_use]
-    pub fn parse(text: &str) -> Config {
+    pub fn parse(text: &str) -> KernelConfig {
         let mut values = BTreeMap::new();
         for line in text.lines() {
             if let Line::Symbol(symbol, value) = parse_line(line) {
                 values.insert(symbol.to_owned(), value);
             }
         }
-        Config { values }
+        KernelConfig { values }
     }
 
     /// The value of a symbol (without `CONFIG_`); [`Value::No`] when there is no line about it.

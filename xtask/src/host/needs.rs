@@ -417,7 +417,7 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
     if !unknown.is_empty() {
         bail!("{}: no package of that is known for {}; install it by hand", unknown.join(", "), manager.name);
     }
-    // Whoever answers our question need not answer the package manager's as well.
+    // A user who answers our question need not answer the package manager's as well.
     let commands = commands(manager, missing, true);
     let lines: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
     let root = rustix::process::geteuid().is_root();
@@ -432,7 +432,7 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
     }
     let last = commands.len().saturating_sub(1);
     for (place, mut words) in commands.into_iter().enumerate() {
-        // Packages that ask questions of their own would wait for ever where nobody sits. sudo drops
+        // Packages that ask questions would wait for ever where no user is there to answer. sudo drops
         // the environment, so the variables go behind it.
         if yes && manager.name == "apt-get" {
             let at = usize::from(words[0] == "sudo");
@@ -479,7 +479,7 @@ fn agreed() -> Result<bool> {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();
-        // An unreadable answer is an empty one, which is a no; nobody listens after a signal.
+        // An unreadable answer is an empty one, which is a no; after a signal it is not read.
         let _read = std::io::stdin().lock().read_line(&mut answer);
         let _heard = send.send(answer);
     });
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_nobody_has_is_missing() {
+    fn a_library_that_no_host_has_is_missing() {
         let found = compiles("cc", "#include <no-such-header.h>\n", &[]).unwrap();
         assert_eq!(found, Found::No);
         let found = compiles("no-such-compiler", MAIN, &[]).unwrap();

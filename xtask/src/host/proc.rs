@@ -66,7 +66,7 @@ impl Runner {
         run_logged(what, &self.logs.join(log), command, on_line)
     }
 
-    /// Like [`Runner::run`], for programs whose lines interest nobody while all goes well.
+    /// Like [`Runner::run`], for programs whose lines are of no interest while all goes well.
     pub fn run_quietly(&self, what: &str, log: &str, command: Command) -> Result<()> {
         self.run(what, log, command, &mut |_| {})
     }
@@ -279,7 +279,7 @@ fn wait(
 }
 
 /// Ends a group: asked first, because ninja and make then take their own children along, which
-/// ninja puts into groups of their own; forced after three seconds.
+/// ninja puts into separate groups; forced after three seconds.
 fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     group.signal(Signal::TERM);
     let asked = Instant::now();
@@ -298,7 +298,7 @@ fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// Puts the program into a process group of its own, which is ended as a whole, and binds its life
+/// Puts the program into a separate process group, which is ended as a whole, and binds its life
 /// to ours.
 fn own_group(command: &mut Command) {
     command.process_group(0);

@@ -256,15 +256,15 @@ impl Cache {
             .write(true)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let mut told = false;
+        let mut reported = false;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
-                    if !told {
+                    if !reported {
                         let pid = fs::read_to_string(&path).unwrap_or_default();
                         eprintln!("  another command is building {human} (pid {}); waiting", pid.trim());
-                        told = true;
+                        reported = true;
                     }
                     interrupt::sleep(Duration::from_millis(200))?;
                 }
@@ -273,10 +273,10 @@ impl Cache {
                 }
             }
         }
-        // For the message of who waits; the lock itself is the kernel's, and goes with the process.
-        let told_others = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        told_others.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(StepLock { _file: file, waited: told })
+        // For the message of a process that waits; the lock itself is the kernel's, and goes with the process.
+        let noted = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        noted.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(StepLock { _file: file, waited: reported })
     }
 
     /// An error where the disk of the cache has less than `bytes` left.
@@ -307,7 +307,7 @@ pub struct StepLock {
 pub fn free_space(path: &Path) -> Result<u64> {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(there)
-        .with_context(|| format!("cannot tell the free space of {}", there.display()))?;
+        .with_context(|| format!("cannot find out the free space of {}", there.display()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 

@@ -79,7 +79,7 @@ fn has_stop_at(program: &Path) -> Result<bool> {
     answer.with_context(|| format!("cannot ask {} for its commands", program.display()))
 }
 
-/// The property that keeps chance out of the guest, as an ability.
+/// The property that keeps nondeterminism out of the guest, as a capability.
 pub(super) fn read_properties(arch: Arch, properties: &str) -> Option<String> {
     let names: Vec<&str> = properties.lines().filter_map(|line| line.trim().split('=').next()).collect();
     let known = arch.chance.iter().find(|property| names.contains(property))?;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn abilities_are_read_from_qemu_s_own_help() {
+    fn capabilities_are_read_from_qemu_s_own_help() {
         let machines = "Supported machines are:\nnone  empty machine\nvirt   QEMU 7.1 ARM Virtual Machine\n";
         let devices = "Storage devices:\nname \"virtio-9p-pci\", bus PCI\nname \"nvme\", bus PCI\nname \"pvpanic-pci\"\n";
         let accels = "Accelerators supported in QEMU binary:\ntcg\nkvm\n";

@@ -1,4 +1,4 @@
-//! What the host must have: programs and libraries, who needs them, how they are found, and what
+//! What the host must have: programs and libraries, what needs them, how they are found, and what
 //! they are called in each package manager.
 //!
 //! Invariant: one table, read by `doctor`, by `setup` before it builds, and by `--install-deps`.
@@ -20,7 +20,7 @@ use crate::lab::step::Step;
 pub struct Need {
     /// What it is.
     pub name: String,
-    /// Who needs it.
+    /// The steps that need it.
     pub steps: Vec<Step>,
     probe: Probe,
     /// Package names for apt, dnf, pacman and zypper; an empty one is not known.

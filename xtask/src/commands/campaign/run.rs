@@ -36,7 +36,7 @@ use crate::progress::LiveLine;
   cargo xtask campaign run second --workers 1
   cargo xtask campaign run second --shard 1/4
 
-Every trial is stored before its worker takes the next one, so that it can be interrupted, killed and resumed at
+Every trial is stored before its worker takes the next one, so that a run can be interrupted, killed and resumed at
 any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]
 pub struct Args {
     /// The campaign's name, or its file

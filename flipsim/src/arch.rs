@@ -30,7 +30,7 @@ pub struct ArchRow {
     /// The value of `-cpu` under TCG.
     pub cpu: &'static str,
     /// Files of firmware and boot code without which this machine does not start a kernel, as QEMU names
-    /// them in its data folder. A missing one is a guest that never says a word.
+    /// them in its data folder. Without one of them a guest prints nothing at all.
     pub firmware: &'static [&'static str],
     /// The console's device as the kernel's command line names it.
     pub console: &'static str,
@@ -104,7 +104,7 @@ pub static ARCHS: &[ArchRow] = &[
         machine: "q35",
         // Without a HPET the guest reads time from the TSC, which is the count of instructions.
         machine_options: &["hpet=off"],
-        // It rewrites instructions of old Windows guests, and is mapped anew at each load of a state.
+        // It rewrites instructions of old Windows guests, and is mapped again at each load of a state.
         globals: &["apic-common.vapic=off"],
         chance: &[],
         cpu: "qemu64",

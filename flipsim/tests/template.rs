@@ -318,13 +318,13 @@ fn a_killed_process_takes_its_clone_along_and_the_next_start_removes_the_folder(
         .stdout(Stdio::null())
         .spawn();
     let holder = Killed(holder.unwrap());
-    let told = temporary.path().join("pid");
-    wait_until("the clone's start", || fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
-    let pid = fs::read_to_string(&told).unwrap().trim().parse().unwrap();
+    let pid_file = temporary.path().join("pid");
+    wait_until("the clone's start", || fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n')));
+    let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert!(alive(pid));
     drop(holder);
     wait_until("the end of the clone", || !alive(pid));
-    fs::remove_file(told).unwrap();
+    fs::remove_file(pid_file).unwrap();
     let left = entries(temporary.path());
     assert_eq!(left.len(), 1);
     let clone = start(&sha256(), temporary.path());

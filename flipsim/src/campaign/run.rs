@@ -26,14 +26,14 @@ use crate::trial::golden::Golden;
 use crate::trial::template::Template;
 use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
 
-/// How a campaign is carried out.
+/// How a campaign is run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// How many workers.
     pub workers: usize,
     /// Which part of the plan.
     pub shard: Shard,
-    /// How trials are carried out.
+    /// How trials are run.
     pub trial: TrialOptions,
     /// Asked often; when it says yes, no new trial is begun.
     pub stop: fn() -> bool,
@@ -61,12 +61,12 @@ pub enum CampaignError {
     NotRestored(String),
 }
 
-/// What happens, for who watches.
+/// What happens, for callers that watch.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// A trial has its result.
     Done(&'a PlannedTrial, &'a TrialRecord),
-    /// The laboratory lost a trial; it is begun anew, or was given up.
+    /// The laboratory lost a trial; it is begun again, or was given up.
     Lost(TrialId, &'a str, Recorded),
     /// Results of a worker that could not go back rightly were taken back.
     TakenBack(usize, &'a str),
@@ -83,7 +83,7 @@ pub struct RunSummary {
     pub done: u64,
     /// Trials of this part that have none yet.
     pub left: u64,
-    /// Somebody wanted it to stop.
+    /// It was asked to stop.
     pub stopped: bool,
     /// How long the coordinator took to store results and to read the plan.
     pub storing: Duration,
@@ -120,7 +120,7 @@ struct Report {
     checked: bool,
 }
 
-/// Carries out what is pending.
+/// Runs what is pending.
 ///
 /// # Errors
 /// The store cannot be written. What was finished is kept.
@@ -234,7 +234,7 @@ impl Coordinator<'_, '_> {
             let report = match report {
                 Ok(report) => report,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
-                // Every worker has ended, and not because it was told to.
+                // Every worker has ended, and not because it was asked to.
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(CampaignError::WorkerLost);
                 }
@@ -333,7 +333,7 @@ impl Coordinator<'_, '_> {
         Ok(())
     }
 
-    /// Says how many trials of a process that is gone were carried out since its way back was last checked.
+    /// Says how many trials of a process that is gone were run since its way back was last checked.
     fn never_checked(&mut self, worker: usize, why: &str) {
         let unchecked = std::mem::take(&mut self.unchecked[worker]).len();
         if unchecked > 0 {

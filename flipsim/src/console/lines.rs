@@ -23,7 +23,7 @@ enum Escape {
     Sequence(u8),
 }
 
-/// A sequence with more parameters than these is none, but garbage.
+/// A sequence with more parameters than these is garbage.
 const MAX_PARAMETERS: u8 = 32;
 
 impl LineSplitter {
@@ -56,7 +56,7 @@ impl LineSplitter {
                 let (escape, taken) = self.escape.next(*byte);
                 self.escape = escape;
                 if !taken {
-                    // It ended a sequence that was none, and is read again by itself.
+                    // It ended an invalid sequence, and is read again by itself.
                     continue;
                 }
                 if *byte == b'\n' {

@@ -56,7 +56,7 @@ impl Units {
     /// Cuts ranges into units of `width` bytes, in the order given.
     ///
     /// # Errors
-    /// The width is none, a range is no multiple of it, or two ranges overlap.
+    /// The width is invalid, a range is no multiple of it, or two ranges overlap.
     pub fn new(ranges: &[PhysRange], width: u64) -> Result<Self, UnitsError> {
         if !(1..=4096).contains(&width) {
             return Err(UnitsError::Width(width));

@@ -85,7 +85,7 @@ fn probe_register(
         Err(TargetError::Refused { .. }) => vec![0; old.len()],
         Err(lost) => return Err(lost.into()),
     };
-    // Bits past the register's width belong to nobody.
+    // Bits past the register's width belong to no register.
     for bit in register.bits..u32::try_from(writable.len() * 8).unwrap_or(u32::MAX) {
         writable[(bit / 8) as usize] &= !(1 << (bit % 8));
     }

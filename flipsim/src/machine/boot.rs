@@ -73,7 +73,7 @@ pub enum BootError {
     /// The guest could not be let run for the next step of its boot.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The caller wants no more.
+    /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
 }
@@ -106,7 +106,7 @@ pub struct Ready {
 /// guest's clock or about as much on the host's.
 ///
 /// # Errors
-/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller wants no more.
+/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller asks to stop.
 #[expect(clippy::too_many_arguments, reason = "each is one thing to ask the caller for")]
 pub fn wait_ready(
     run: &RunDir,

@@ -47,7 +47,7 @@ impl Hold {
     /// Writes down what is to be put right.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
         let text = serde_json::to_string(note).expect("a note has only text keys");
         self.write(text.as_bytes())
@@ -56,7 +56,7 @@ impl Hold {
     /// Everything is put right.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn clear(&mut self) -> Result<(), RunError> {
         self.write(b"")
     }

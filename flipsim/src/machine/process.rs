@@ -83,7 +83,7 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
         let (orders, inbox) = mpsc::channel::<Order>();
         let serve = move || {
             for (mut command, answer) in inbox {
-                // Whoever asked waits for the answer.
+                // The caller waits for the answer.
                 let _ = answer.send(command.spawn());
             }
         };
@@ -99,7 +99,7 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
 }
 
 /// Starts QEMU in its run folder. With a console in the terminal it takes our standard input and
-/// output; otherwise it gets none, and a session of its own, so that a Ctrl-C for us is none for it.
+/// output; otherwise it gets none, and a separate session, so that a Ctrl-C for us does not reach it.
 ///
 /// # Errors
 /// The program cannot be executed, or its log cannot be made.
@@ -127,7 +127,7 @@ pub fn spawn_with_input(
     command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
     if spec.console != Console::Terminal {
         command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null());
-        // A process group of its own keeps the terminal's signals away from it.
+        // Its own process group keeps the terminal's signals away from it.
         command.process_group(0);
     }
     spawn_tied(command).map_err(|cause| ProcessError::Spawn { program: spec.qemu.clone(), cause })

@@ -21,7 +21,7 @@ pub const WATCH_SOCKET: &str = "qmp-watch.sock";
 pub const HMP_SOCKET: &str = "monitor.sock";
 /// The socket of the gdb stub.
 pub const GDB_SOCKET: &str = "gdb.sock";
-/// The socket of the console, where nobody sits at it.
+/// The socket of the console, where it is not in a terminal.
 pub const CONSOLE_SOCKET: &str = "console.sock";
 /// All that the console said.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -59,7 +59,7 @@ pub enum Console {
     Terminal,
     /// To a socket in the run folder.
     Socket,
-    /// Nowhere else: nobody can type into it.
+    /// Nowhere else: nothing can be typed into it.
     Log,
 }
 
@@ -80,11 +80,11 @@ pub struct Disk {
     pub path: PathBuf,
     /// Its format, as QEMU names it.
     pub format: String,
-    /// What becomes of what the guest writes.
+    /// Where the guest's writes go.
     pub writes: DiskWrites,
 }
 
-/// What becomes of what a guest writes to its disk.
+/// Where a guest's writes to its disk go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskWrites {
@@ -151,7 +151,7 @@ pub struct MachineSpec {
     pub stay_at_end: bool,
     /// Where the console goes.
     pub console: Console,
-    /// Execute nothing until somebody says so: a debugger, or a lab that lets it run step by step.
+    /// Execute nothing until asked to, by a debugger, or a lab that lets it run step by step.
     pub start_stopped: bool,
     /// A second socket for the human monitor, at a path of the user's.
     pub monitor: Option<PathBuf>,
@@ -221,7 +221,7 @@ impl MachineSpec {
                 format!("memory-backend-file,id=ram0,size={}M,share={share},mem-path=", self.memory >> 20);
             args.keyed("-object", &options, path.as_os_str());
         }
-        // A clock that starts where the host is would make every run another one.
+        // A clock that starts where the host is would make every run a different one.
         args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
         args.path("-kernel", &self.kernel);
         if let Some(initrd) = &self.initrd {
@@ -244,7 +244,7 @@ impl MachineSpec {
                 let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
                 args.keyed("-drive", &options, disk.path.as_os_str());
             }
-            // A request is carried out in the vCPU's thread, so that it can end within one instruction.
+            // A request is served in the vCPU's thread, so that it can end within one instruction.
             let kick = if exact { ",ioeventfd=off" } else { "" };
             args.option("-device", &format!("virtio-blk-pci,drive=disk0{kick}"));
         }

@@ -90,7 +90,7 @@ pub fn watch(
         }
         if monitor_open {
             let wait = if released { Duration::from_millis(500) } else { Duration::from_millis(1) };
-            // All that has come: each flip brings two events, and one that tells must not wait behind them.
+            // All that has come: each flip brings two events, and one that says more must not wait behind them.
             let mut next = qmp.wait_event(&[], wait);
             while let Ok(Some(event)) = next {
                 write(&event.name, event.data);

@@ -24,7 +24,7 @@ pub struct Region {
 /// A memory map that cannot be read, or a region that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// A line of `/proc/iomem` that is none.
+    /// An invalid line of `/proc/iomem`.
     #[error("line {line} of /proc/iomem is not `FIRST-LAST : NAME`: `{text}`")]
     IomemLine {
         /// Counted from 1.
@@ -32,7 +32,7 @@ pub enum MemoryError {
         /// What stands there.
         text: String,
     },
-    /// All addresses are 0, as the kernel shows them to those who are not root.
+    /// All addresses are 0, as the kernel shows them to users other than root.
     #[error("/proc/iomem shows only zeros: it was read without root's rights; read it as root in the guest")]
     IomemHidden,
     /// `info mtree -f` has no view of the address space "memory".
@@ -240,7 +240,7 @@ impl MemoryMap {
         })
     }
 
-    /// Who named the regions.
+    /// Where the names of the regions come from.
     #[must_use]
     pub fn source(&self) -> MapSource {
         self.source

@@ -91,7 +91,7 @@ pub enum MissionError {
     /// Upsets further apart than the virtual clock can show.
     #[error("two upsets are {0} days of virtual time apart; accelerate more")]
     TooSlow(u64),
-    /// An acceleration that is none.
+    /// An invalid acceleration.
     #[error("an acceleration is a number above 0")]
     NoAcceleration,
 }
@@ -136,7 +136,7 @@ impl Mission {
 
     /// How long it takes in the field until so many upsets are expected, in seconds.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "nobody draws 2^53 faults")]
+    #[expect(clippy::cast_precision_loss, reason = "2^53 faults are never drawn")]
     pub fn field_seconds(&self, upsets: u64) -> f64 {
         upsets as f64 * self.mean_in_field()
     }

@@ -57,7 +57,7 @@ pub enum StatsError {
         /// What is wrong.
         why: String,
     },
-    /// A raw rate that is none.
+    /// An invalid raw rate.
     #[error("`{0}` is not a raw rate; write a number of FIT/Mbit above 0")]
     RawFit(String),
 }
@@ -68,7 +68,7 @@ pub enum StatsError {
 pub struct Confidence(pub(super) f64);
 
 impl Confidence {
-    /// 95 %, what reports show unless they are told otherwise.
+    /// 95 %, what reports show unless another one is asked for.
     pub const P95: Confidence = Confidence(0.95);
 
     /// A confidence from its level.

@@ -91,9 +91,9 @@ pub fn trials_for_relative(
 /// The hits after which the margin is at most the share `relative` of the rate, however rare the
 /// outcome is: t² / r², 97 for 20 % at 95 %.
 ///
-/// For planning. **Who stops a campaign at this number of hits has made the number of trials a part
-/// of the result, and the plain rate k/n is too high on the average:** use
-/// [`after_fixed_hits`] then, or fix the number of trials beforehand.
+/// For planning. **A campaign that is stopped at this number of hits has made the number of trials a
+/// part of the result, and its plain rate k/n is too high on the average:** use [`after_fixed_hits`]
+/// then, or fix the number of trials beforehand.
 ///
 /// # Errors
 /// The precision is 0.

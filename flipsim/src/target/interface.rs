@@ -36,7 +36,7 @@ pub struct Arrival {
     pub at: Option<VirtualNs>,
     /// How exactly that was the time asked for.
     pub timing: Timing,
-    /// It stopped for a reason of its own before that time (a panic, a power-off): QEMU's word for it.
+    /// It stopped for its own reason before that time (a panic, a power-off): QEMU's word for it.
     pub early: Option<String>,
 }
 

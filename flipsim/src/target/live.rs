@@ -72,7 +72,7 @@ pub struct LiveTarget {
 }
 
 impl LiveTarget {
-    /// Takes hold of a guest, and stops it. Without a monitor the guest is taken to have been running.
+    /// Attaches to a guest, and stops it. Without a monitor the guest is taken to have been running.
     ///
     /// # Errors
     /// The stub or the monitor cannot be reached, or the guest is dead.
@@ -80,7 +80,7 @@ impl LiveTarget {
         LiveTarget::attach_to(gdb, qmp, timeouts, false)
     }
 
-    /// As [`attach`](Self::attach), and of a guest that has ended as well, for who can put it back.
+    /// As [`attach`](Self::attach), and to a guest that has ended as well, for callers that can restore it.
     ///
     /// # Errors
     /// The stub or the monitor cannot be reached.
@@ -158,7 +158,7 @@ impl LiveTarget {
         };
         if let Ok(Some(clock)) = target.clock() {
             target.icount = clock.icount;
-            // Left by a command that was killed: nobody waits for that stop any more.
+            // Left by a command that was killed: nothing waits for that stop any more.
             target.armed = clock.stop_at.is_some();
         }
         target.disarm();
@@ -229,7 +229,7 @@ impl LiveTarget {
         Ok(crate::wire::qmp::result_of(command, &said)?)
     }
 
-    /// Forgets the time of a stop that nobody waits for.
+    /// Forgets the time of a stop that nothing waits for.
     fn disarm(&mut self) {
         if let Some(qmp) = self.qmp.as_mut().filter(|_| self.armed) {
             self.armed = qmp.execute("cancel-stop-at", serde_json::Value::Null).is_err();
@@ -259,14 +259,14 @@ impl LiveTarget {
         }
     }
 
-    /// A machine that needs a reset stands where it is told to go on, and the stub acknowledges that all the same
-    /// (QEMU, `gdb_continue()`): whoever waits for its next stop waits for ever.
+    /// A machine that needs a reset stays stopped when it is resumed, and the stub acknowledges the resume all the
+    /// same (QEMU, `gdb_continue()`): a wait for its next stop would never end.
     fn can_go_on(&mut self) -> Result<(), TargetError> {
         let ended = matches!(
             self.stub().run_state(),
             Ok(RunState::Stopped(StopReason::InternalError | StopReason::Shutdown))
         );
-        // It may have been put back since.
+        // It may have been restored since.
         let Some(qmp) = self.qmp.as_mut().filter(|_| ended) else { return Ok(()) };
         let doing = "let it run";
         let status = qmp.status().map_err(|error| lost(doing, error))?.status;
@@ -380,11 +380,11 @@ impl LiveTarget {
             };
             if is_over(qmp)? {
                 // The lab's guests end where they would reset, and to QEMU this is a reset like any other.
-                let tell = |qmp: &mut QmpClient, command: &str, arguments: serde_json::Value| {
+                let execute = |qmp: &mut QmpClient, command: &str, arguments: serde_json::Value| {
                     qmp.execute(command, arguments).map_err(|error| lost(&doing(), error))
                 };
-                tell(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
-                tell(qmp, "system_reset", serde_json::Value::Null)?;
+                execute(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
+                execute(qmp, "system_reset", serde_json::Value::Null)?;
                 let end = Instant::now() + RESET_LIMIT;
                 while is_over(qmp)? {
                     if Instant::now() > end {
@@ -392,7 +392,7 @@ impl LiveTarget {
                     }
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                tell(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;
+                execute(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;
             }
         }
         let said = self.monitor(&format!("loadvm {tag}")).map_err(|error| lost(&doing(), error))?;
@@ -411,7 +411,7 @@ impl LiveTarget {
         Ok(MemoryMap::new(iomem, &mtree)?)
     }
 
-    /// Lets go of the guest, which runs on if it ran before we came. Nothing else may be called after.
+    /// Releases the guest, which runs on if it ran before we came. Nothing else may be called after.
     ///
     /// # Errors
     /// QEMU is lost.
@@ -442,7 +442,7 @@ impl LiveTarget {
 
 impl Drop for LiveTarget {
     fn drop(&mut self) {
-        // Whoever drops the target without `release` is on the way out with an error of his own.
+        // A target is dropped without `release` because of another error, and that is the one to report.
         let _ = self.release();
     }
 }
@@ -463,7 +463,7 @@ fn lost(doing: &str, error: impl std::fmt::Display) -> TargetError {
     TargetError::Lost { doing: doing.to_owned(), cause: error.to_string() }
 }
 
-/// What a protocol error means for the one who asked.
+/// What a protocol error means for the caller.
 fn gdb_error(doing: impl Fn() -> String) -> impl Fn(GdbError) -> TargetError {
     move |error| match error {
         GdbError::Running => TargetError::Running { doing: doing() },

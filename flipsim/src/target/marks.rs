@@ -55,7 +55,7 @@ impl LiveTarget {
     /// Goes back to the mark, from whatever state the guest is stopped in.
     ///
     /// # Errors
-    /// There is no mark; or QEMU could not put everything back, and is then of no more use.
+    /// There is no mark; or QEMU could not restore everything, and is then no longer usable.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
         self.forget_clock();
         self.ask("rewind-state", Value::Null)

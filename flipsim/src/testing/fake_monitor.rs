@@ -64,7 +64,7 @@ impl FakeMonitorBuilder {
         self
     }
 
-    /// Takes connections and greets nobody, as when another client holds the monitor.
+    /// Takes connections and sends no greeting, as when another client holds the monitor.
     #[must_use]
     pub fn no_greeting(mut self) -> Self {
         self.greets = false;

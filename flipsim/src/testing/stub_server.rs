@@ -11,7 +11,7 @@ use crate::testing::server::{Next, lock};
 /// What the guest does when it has been resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterResume {
-    /// It runs until somebody stops it.
+    /// It runs until it is stopped.
     RunsOn,
     /// It stops at once, with this signal in its stop reply.
     Stops(u8),
@@ -32,9 +32,9 @@ pub enum StubFault {
     Reject(u32),
     /// Sends every answer byte by byte.
     SplitEveryByte,
-    /// Sends a stop reply that nobody asked for before it takes the next packet.
+    /// Sends an unrequested stop reply before it takes the next packet.
     StopReplyBefore(u8),
-    /// Sends a stop reply that nobody asked for after the next answer.
+    /// Sends an unrequested stop reply after the next answer.
     StopReplyAfter(u8),
     /// Says "OK" to writes that touch these guest physical addresses, and drops them.
     DropWrites(Range<u64>),
@@ -389,7 +389,7 @@ impl State {
                 register.bytes[..width].copy_from_slice(&bytes[..width]);
             }
         }
-        // QEMU says so whatever became of it.
+        // QEMU says so whatever the result was.
         self.reply(b"OK");
     }
 

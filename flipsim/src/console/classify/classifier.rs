@@ -209,7 +209,7 @@ impl Classifier {
         }
     }
 
-    /// The end of a line that was cut, or another line without a time stamp: nobody knows.
+    /// The end of a line that was cut, or another line without a time stamp: which of the two is not known.
     fn rejoined(&mut self, at: Place, held: &str, place: Place, piece: &str) {
         let joined = format!("{held}{piece}");
         if let Some(cut) = text::cut(&joined) {

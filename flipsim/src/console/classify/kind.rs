@@ -12,7 +12,7 @@ pub enum Kind {
     Panic,
     /// Process 1 died, and the kernel gave up.
     InitDeath,
-    /// The machine started anew.
+    /// The machine started again.
     Reboot,
     /// The machine was switched off, or halted.
     PowerOff,

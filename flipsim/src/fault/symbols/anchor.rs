@@ -37,7 +37,7 @@ impl SymbolMap {
     /// the file's. The machine must be stopped.
     ///
     /// # Errors
-    /// The kernel is not found or is another one, or the guest is lost.
+    /// The kernel is not found or is a different one, or the guest is lost.
     pub fn anchor(
         symbols: Symbols,
         arch: &ArchRow,
@@ -148,7 +148,7 @@ impl SymbolMap {
         if self.is_given_back(start) {
             return Err(SymbolError::GivenBack { name: text.to_owned() });
         }
-        // Another name for the same place, such as `jiffies`, may have no size of its own.
+        // Another name for the same place, such as `jiffies`, may have no size.
         let all = &self.symbols.by_address;
         let first = all.partition_point(|other| other.address < symbol.address);
         let same = all[first..].iter().take_while(|other| other.address == symbol.address);

@@ -284,10 +284,10 @@ fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_describe
 #[test]
 fn a_storm_stops_a_guest_where_qemu_can_count() {
     let limits = Arc::new(Mutex::new(Vec::new()));
-    let told = limits.clone();
+    let seen = limits.clone();
     let machine = Machine::with(Clock::default(), true, |monitor| {
         monitor.on("set-exception-limit", move |arguments| {
-            told.lock().unwrap().push(arguments["exceptions"].as_u64());
+            seen.lock().unwrap().push(arguments["exceptions"].as_u64());
             Ok(json!({}))
         })
     });

@@ -70,13 +70,13 @@ impl CloneOptions {
 
 /// A guest that started at a template's quiescent point. Dropping it kills QEMU and removes its folder.
 ///
-/// Nobody watches over it: whoever owns it reads its [`events`](Self::events) (`GUEST_PANICKED`,
+/// It has no watcher: its owner reads its [`events`](Self::events) (`GUEST_PANICKED`,
 /// `SHUTDOWN` with its reason, `STOP`, `RESUME`). A guest that panics, resets or switches itself off
-/// leaves QEMU there, stopped; from then on it must not be told to run.
+/// leaves QEMU there, stopped; from then on it must not be resumed.
 #[derive(Debug)]
 pub struct CloneGuest {
     // In this order they are dropped: QEMU is killed, for there is nothing in it to be kept and a stuck
-    // one would not answer; the target then finds nobody; at last the folder goes.
+    // one would not answer; the target then finds no QEMU; at last the folder goes.
     qemu: OwnedQemu,
     target: LiveTarget,
     run: Folder,
@@ -187,17 +187,17 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
 /// Has QEMU read the device state from its standard input.
 fn restore(mut qmp: QmpClient, qemu: &mut OwnedQemu, run: &RunDir) -> Result<(), String> {
     // QEMU ends itself when it cannot read the state, and says why in its log.
-    let told = |error: QmpError, qemu: &mut OwnedQemu| {
+    let explained = |error: QmpError, qemu: &mut OwnedQemu| {
         qemu.kill();
         format!("{error}; QEMU's last words: {}", run.qemu_log_tail())
     };
     let asked = qmp
         .execute("migrate-set-capabilities", ignore_shared())
         .and_then(|_| qmp.execute("migrate-incoming", json!({ "uri": "fd:0" })));
-    asked.map_err(|error| told(error, qemu))?;
+    asked.map_err(|error| explained(error, qemu))?;
     let end = Instant::now() + RESTORE_LIMIT;
     loop {
-        let status = qmp.status().map_err(|error| told(error, qemu))?;
+        let status = qmp.status().map_err(|error| explained(error, qemu))?;
         match status.status.as_str() {
             "inmigrate" if Instant::now() < end => std::thread::sleep(Duration::from_micros(500)),
             "inmigrate" => return Err(format!("not done after {} s", RESTORE_LIMIT.as_secs())),
@@ -230,7 +230,7 @@ impl Drop for Folder {
 /// Makes a private folder whose name says which process it belongs to: `NAME-PID-START-NUMBER`.
 fn make_folder(options: &CloneOptions) -> Result<PathBuf, TemplateError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    // QEMU works in the folder, and is told of it by name as well.
+    // QEMU works in the folder, and gets its name as well.
     let parent = std::path::absolute(&options.parent).map_err(io_error("find", &options.parent))?;
     let private = |recursive: bool, path: &Path| {
         let made = fs::DirBuilder::new().recursive(recursive).mode(0o700).create(path);
@@ -251,7 +251,7 @@ pub fn sweep(parent: &Path) {
     for entry in entries.flatten() {
         let owner = entry.file_name().to_str().and_then(owner);
         if owner.is_some_and(|owner| !owner.is_alive()) {
-            // Another process may be sweeping too, and nobody waits for this.
+            // Another process may be sweeping too, and nothing depends on this.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

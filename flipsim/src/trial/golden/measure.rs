@@ -80,7 +80,7 @@ pub(super) fn pass(
             at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
         let state = runner.state(false)?;
         compare += began.elapsed();
-        // In detail, so that a difference between two runs can be told in detail.
+        // In detail, so that a difference between two runs can be reported in detail.
         let state = if detailed || over { runner.state(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if detailed {
@@ -90,7 +90,7 @@ pub(super) fn pass(
             break;
         }
     }
-    // One that is not done where another run was is told as a difference.
+    // One that is not done where another run was is reported as a difference.
     if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
         return Err(RunError::NoEnd(options.limit));
     }

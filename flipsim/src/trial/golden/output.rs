@@ -17,7 +17,7 @@ use crate::units::VirtualNs;
 const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
 
 impl Golden {
-    /// The same by a QEMU that cannot tell a guest's state: the outputs of three clones.
+    /// The same by a QEMU that cannot report a guest's state: the outputs of three clones.
     pub(super) fn measure_output(
         template: &Template,
         parent: &Path,

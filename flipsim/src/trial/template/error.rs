@@ -16,7 +16,7 @@ use crate::wire::qmp::QmpError;
 /// A template that cannot be made, opened or believed.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The system said no.
+    /// The system refused.
     #[error("cannot {doing} {path}: {cause}")]
     Io {
         /// What was under way.
@@ -46,7 +46,7 @@ pub enum TemplateError {
     /// The guest did not become ready.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The guest cannot be taken hold of.
+    /// The guest cannot be attached to.
     #[error(transparent)]
     Attach(#[from] AttachError),
     /// The guest was lost.
@@ -58,7 +58,7 @@ pub enum TemplateError {
     /// Its monitor.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// What its QEMU can do is not to be had.
+    /// Its QEMU does not say what it can do.
     #[error(transparent)]
     Mark(#[from] MarkError),
     /// A file in its folder.

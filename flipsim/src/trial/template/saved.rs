@@ -48,7 +48,7 @@ pub(super) const VERIFIED: &str = "verified";
 /// How long QEMU may take to write its device state, some hundred kilobytes.
 pub(super) const SAVE_LIMIT: Duration = Duration::from_secs(60);
 
-/// What tells a file from one that was changed, without reading it.
+/// What distinguishes a file from one that was changed, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileStamp {
@@ -138,7 +138,7 @@ impl TemplatePlan {
         fixed.into_iter().chain(others)
     }
 
-    /// The guest as it is booted, in a folder of its own.
+    /// The guest as it is booted, in a separate folder.
     #[must_use]
     pub fn boot_spec(&self) -> MachineSpec {
         MachineSpec {
@@ -201,7 +201,7 @@ impl Template {
     /// Opens a template; its files are looked at and not read, which takes well under a millisecond.
     ///
     /// # Errors
-    /// There is none, it is of another version, or a file of it, or one that it stands on, is missing or
+    /// There is no template, it is of another version, or a file of it, or one that it stands on, is missing or
     /// was written.
     pub fn open(folder: &Path) -> Result<Self, TemplateError> {
         // A clone has another working folder.

@@ -48,7 +48,7 @@ const MIN_PACKET_SIZE: usize = 400;
 /// [`leave_stopped`](Self::leave_stopped) does not. **Dropping** the client only closes the socket:
 /// the guest stays as it is, running or stopped, and the physical memory mode stays as it was set,
 /// because the stub keeps it; the next [`connect`](Self::connect) turns it off. A drop sends nothing
-/// on purpose: on the way out of an error nobody knows whether the guest should run.
+/// on purpose: after an error it is not known whether the guest should run.
 pub struct GdbClient {
     stream: Stream,
     endpoint: Endpoint,
@@ -58,7 +58,7 @@ pub struct GdbClient {
     received_at: usize,
     received_end: usize,
     sending: Vec<u8>,
-    /// The stub was told to do without acknowledgements.
+    /// The stub was asked to do without acknowledgements.
     no_ack: bool,
     /// A packet came in and was not acknowledged. The ack goes out with our next packet: it saves a
     /// write, and the stub takes a `+` beyond the ones it waits for as a wish to stop a running guest.
@@ -86,7 +86,7 @@ enum Expect {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Resend {
     OnDemand,
-    /// Of two packets under way there is no telling which one a `-` means.
+    /// With two packets under way it is not known which one a `-` means.
     Never,
 }
 
@@ -94,7 +94,7 @@ impl GdbClient {
     /// Connects, stops the guest, reads the target description, and turns physical memory mode off.
     ///
     /// # Errors
-    /// [`GdbError::Connect`], [`GdbError::NoAnswer`] when the stub serves somebody else,
+    /// [`GdbError::Connect`], [`GdbError::NoAnswer`] when the stub serves another client,
     /// [`GdbError::Description`], and those of any command.
     pub fn connect(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Self, GdbError> {
         let stream = endpoint.connect(timeouts.connect)?;
@@ -205,7 +205,7 @@ impl GdbClient {
         self.unasked_stops
     }
 
-    /// Tells the client that the guest was resumed by other means, as with `cont` over QMP.
+    /// Notes that the guest was resumed by other means, as with `cont` over QMP.
     ///
     /// Without this the next command would stop the guest and be dropped ([`GdbError::Dropped`]).
     /// Call it before the resume itself, so that a stop reply that follows is not taken for an older one.
@@ -443,7 +443,7 @@ impl GdbClient {
         }
     }
 
-    /// Carries out one instruction, with interrupts and timers held off, and waits for its end.
+    /// Executes one instruction, with interrupts and timers held off, and waits for its end.
     ///
     /// # Errors
     /// [`GdbError::Running`], and those of any command.
@@ -457,7 +457,7 @@ impl GdbClient {
         }
     }
 
-    /// Carries out a command of the human monitor, and returns what it printed.
+    /// Runs a command of the human monitor, and returns what it printed.
     ///
     /// After a command that resumes the guest, call [`note_resumed`](Self::note_resumed).
     ///

@@ -61,12 +61,12 @@ pub enum GdbError {
         /// What was sent.
         packet: String,
     },
-    /// An answer that cannot be one.
+    /// An answer that makes no sense there.
     #[error("the stub answered `{packet}` with `{answer}`, which makes no sense; connect again")]
     Nonsense {
         /// What was sent.
         packet: String,
-        /// What came back.
+        /// What the stub answered.
         answer: String,
     },
     /// Packets arrived damaged again and again.
@@ -87,7 +87,7 @@ pub enum GdbError {
         /// How often it was sent.
         attempts: u32,
     },
-    /// An answer longer than any could be.
+    /// An answer longer than any valid one.
     #[error("the answer to `{packet}` is longer than {limit} bytes; is this QEMU's gdb stub?")]
     TooLong {
         /// What was sent.
@@ -115,7 +115,7 @@ pub enum GdbError {
     /// A target description that cannot be used.
     #[error(transparent)]
     Description(#[from] DescriptionError),
-    /// The stub took the order, and did not follow it.
+    /// The stub accepted the command, and did not follow it.
     #[error("the stub did not switch its physical memory mode; flipsim needs QEMU 4.1 or newer")]
     PhysicalMode,
 }

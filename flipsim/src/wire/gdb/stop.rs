@@ -15,13 +15,13 @@ pub enum StopReason {
     Debug,
     /// A watchpoint, and the guest virtual address that it watches.
     Watchpoint(u64),
-    /// The guest shut down, and QEMU was told to stay.
+    /// The guest shut down, and QEMU stays, as its command line asks for.
     Shutdown,
     /// A disk error.
     IoError,
     /// The watchdog went off.
     Watchdog,
-    /// QEMU found itself in a state that cannot be.
+    /// QEMU found itself in an impossible state.
     InternalError,
     /// A migration, or a snapshot through one, has stopped the guest.
     Migrated,

@@ -220,7 +220,7 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
 
 #[test]
 #[ignore = "boots the real guest"]
-fn trials_since_the_last_good_check_are_taken_back_and_carried_out_again() {
+fn trials_since_the_last_good_check_are_taken_back_and_run_again() {
     // Checked before the second trial and before the fifth; spoiled after the sixth, found before the eighth.
     assert_eq!(spoil(10, 3, 6), 3);
 }

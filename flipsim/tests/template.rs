@@ -195,7 +195,7 @@ fn clones_of_a_guest_that_uses_its_disk_repeat_its_run_from_power_on() {
 
 #[test]
 #[ignore = "boots the real guest"]
-fn a_template_made_anew_is_the_same_guest_and_leaves_nothing_beside_it() {
+fn a_template_made_again_is_the_same_guest_and_leaves_nothing_beside_it() {
     let template = sha256();
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("again");

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_and_exchanges_are_told() {
+    fn bad_patterns_and_exchanges_are_reported() {
         let bad = |text: &str| text.parse::<Exchange>().unwrap_err().to_string();
         assert_eq!(bad("login:"), "`login:` is no exchange; write PATTERN => TEXT, as in 'login: => root'");
         let text = bad("log(in => root");

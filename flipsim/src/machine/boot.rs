@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_qemu_is_told_with_its_last_words() {
+    fn the_end_of_qemu_is_reported_with_its_last_words() {
         let (_lab, run) = run("booting\n");
         std::fs::write(run.file("qemu.log"), "qemu: could not load kernel\n").unwrap();
         let text = wait(&run, None, false).unwrap_err().to_string();

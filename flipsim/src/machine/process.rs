@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_exist_is_told_to_the_one_who_asked() {
+    fn a_program_that_does_not_exist_is_reported_to_the_caller() {
         let error = spawn_tied(Command::new("/nonexistent/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -151,7 +151,7 @@ mod tests {
         assert!(!state.is_same(&other));
     }
     #[test]
-    fn where_ram_is_another_one_nothing_else_is_told() {
+    fn where_ram_differs_nothing_else_is_reported() {
         let answer = json!({
             "ram": "3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11", "virtual-ns": 2, "instructions": 2,
             "pages-differing": 4, "pages-hashed": 3, "clusters": 0, "left-out": [], "pages-us": 9,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_pages_that_is_none_is_refused() {
+    fn an_invalid_list_of_pages_is_refused() {
         for pages in
             ["0", "zz000002000000000000000000000000000000b0", "ü00000200000000000000000000000000000000"]
         {

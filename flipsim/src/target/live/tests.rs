@@ -150,7 +150,7 @@ fn a_guest_does_not_run_when_its_stop_was_refused() {
 }
 
 #[test]
-fn a_guest_that_stops_by_itself_is_told_and_its_stop_forgotten() {
+fn a_guest_that_stops_by_itself_is_reported_and_its_stop_forgotten() {
     let machine = Machine::with(Clock { panics_at: Some(40), ..Clock::default() }, true, |monitor| {
         let answer = json!({ "running": false, "singlestep": false, "status": "guest-panicked" });
         let mut calls = 0;

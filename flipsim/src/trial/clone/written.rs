@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_tells_whether_its_page_was_written() {
+    fn an_entry_shows_whether_its_page_was_written() {
         assert!(!is_written(0), "never touched");
         assert!(!is_written(PRESENT | OF_A_FILE), "read only");
         assert!(is_written(PRESENT));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_does_not_map_the_file_is_told() {
+    fn a_process_that_does_not_map_the_file_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = differing(std::process::id(), file.path()).unwrap_err();
         assert!(error.to_string().contains("does not map"), "{error}");

@@ -46,7 +46,9 @@ pub enum CampaignError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A worker broke off in a way that it must not.
-    #[error("a worker ended without a word; this is an error of the lab's own. What was finished is kept")]
+    #[error(
+        "a worker ended without saying why; this is an error of the lab itself. What was finished is kept"
+    )]
     WorkerLost,
     /// No clone starts any more: the disk is full, QEMU is gone.
     #[error(

@@ -55,7 +55,7 @@ const BY_WORD: &[(&[&str], Cause)] = &[
         &["-drive", "-blockdev", "-hda", "-cdrom", "nvme", "ahci", "ide-", "scsi", "sdhci"],
         Cause {
             what: "a disk of another kind than the lab's",
-            why: "its requests are carried out while the guest runs on, and end when the host pleases",
+            why: "its requests are served while the guest runs on, and end when the host pleases",
             remedy: "attach it as virtio-blk-pci,…,ioeventfd=off, whose requests the lab's QEMU ends within one \
                      instruction",
         },

@@ -34,7 +34,7 @@ pub enum GdbError {
     },
     /// The guest ran without this client knowing it, so the stub stopped it and dropped the packet.
     #[error(
-        "the stub dropped `{packet}`: the guest was running, resumed by somebody else, and is stopped now; \
+        "the stub dropped `{packet}`: the guest was running, resumed by other means, and is stopped now; \
          connect again, and say so with note_resumed() after a resume over QMP"
     )]
     Dropped {

@@ -1,6 +1,6 @@
 //! Bit flips in the RAM and registers of a Linux guest under QEMU.
 //!
-//! The library carries out the injection; it knows no command line. A fault is drawn from a space in which
+//! The library does the injection; it knows no command line. A fault is drawn from a space in which
 //! every possible one is equally likely, flipped in a stopped machine, and read back:
 //!
 //! ```
@@ -20,48 +20,50 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`FakeTarget`](target::FakeTarget) stands where [`LiveTarget`](live::LiveTarget), a guest under QEMU, stands in
+//! [`FakeTarget`](target::FakeTarget) stands where [`LiveTarget`](target::LiveTarget), a guest under QEMU, stands in
 //! earnest. Many such flips, each in a guest that goes on from the same state, compared with one that had no
 //! fault, and judged: that is a [`campaign`].
 //!
-//! # The modules, as the data flows
+//! # The folders, from the top down
 //!
-//! A guest, and the ways to it:
+//! A folder is a layer. Invariant: **a folder uses only what stands below it.**
 //!
-//! - [`arch`]: what is different between guest architectures: one table
-//! - [`machine`]: from a guest's specification to a process that is ready
-//! - [`net`]: sockets with time-outs
-//! - [`gdb`], [`qmp`]: clients of QEMU's gdb stub and of its monitor
-//! - [`target`]: the narrow trait: read, write, stop, run; and its fake
-//! - [`live`]: a guest under QEMU as a target
+//! ```text
+//! report   testing          what people read; stand-ins for tests
+//!     campaign              specification, plan, store, workers, summary
+//!      trial                template, clone, golden run, one fault, its outcome
+//!  fault   machine          which bits, how they flip; a guest as a process of the host
+//!      target               read, write, stop, run
+//! memory   arch   stats   console   files
+//!  wire   units   text
+//! ```
 //!
-//! A fault:
+//! What people read:
 //!
-//! - [`memory`]: which addresses are RAM, and what the guest calls them
-//! - [`symbols`]: the addresses of the running kernel's symbols
-//! - [`fault`]: fault spaces, draws, and the flip
-//! - [`schedule`]: the times between faults
-//! - [`record`]: what is written down of a flip
-//!
-//! The same guest again and again:
-//!
-//! - [`ability`]: what this QEMU can do of all this
-//! - [`template`]: a guest saved when it was ready
-//! - [`clone`](mod@clone): processes that go on from there, copy-on-write
-//! - [`mark`]: a state inside QEMU, to go back to
-//! - [`state`]: a stopped guest as digests, and where two differ
-//! - [`golden`]: what a guest does without a fault
-//!
-//! Trials, and what they say:
-//!
-//! - [`trial`]: one fault, carried out and observed
-//! - [`classify`]: what the guest's console says, and which outcome that is
-//! - [`campaign`]: specification, plan, store, workers; what came of it in numbers
-//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
 //! - [`report`]: the page, CSV, JSON, two campaigns side by side
 //!
-//! And for all of them [`units`], values that cannot be mixed up, and [`testing`], scripted QEMUs and made-up
-//! campaigns.
+//! Many trials, and one:
+//!
+//! - [`campaign`]: specification, plan, store, workers, and what the results say in numbers
+//! - [`trial`]: one fault at its time, in a clone of a template, compared with the golden run and judged
+//!
+//! A fault, and the guest that it strikes:
+//!
+//! - [`fault`]: fault spaces, draws, the flip and its record; the times between faults; the kernel's symbols
+//! - [`machine`]: from a guest's specification to a process that is ready, and to its end
+//! - [`target`]: the narrow trait; a guest under QEMU, a fake; the state of a stopped guest, and going back to it
+//!
+//! What these stand on:
+//!
+//! - [`memory`]: which addresses are RAM, and what the guest calls them
+//! - [`arch`]: what is different between guest architectures: one table
+//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
+//! - [`console`]: lines, markers, and what the guest's kernel reports
+//! - [`files`]: whole files, locks, digests
+//! - [`wire`]: sockets with time-outs, and clients of QEMU's gdb stub and of its monitor
+//! - [`units`] and [`text`]: values that cannot be mixed up, hexadecimal and globs
+//!
+//! And for tests `testing`: scripted QEMUs and made-up campaigns.
 
 pub mod arch;
 pub mod campaign;

@@ -1,4 +1,4 @@
-//! Carrying out a campaign: workers side by side, one coordinator.
+//! Running a campaign: workers side by side, one coordinator.
 //!
 //! ```text
 //! coordinator (store, order, signals) ──trial──→ worker: walk to t, mark, flip, observe, rewind
@@ -7,7 +7,7 @@
 //!
 //! Invariants: **a trial is in the store before its worker is given the next one**. The coordinator alone
 //! touches the store. A worker is a QEMU process that may die at any moment; what it was doing is begun
-//! anew. Trials are handed out in the order of their time, a batch after the other, so that every worker
+//! again. Trials are handed out in the order of their time, a batch after the other, so that every worker
 //! walks forward. **A worker ends with its way back checked**: what it did since the check before is taken
 //! back where that fails.
 

@@ -1,4 +1,6 @@
 //! Values that a specification writes as text, for serde.
+//!
+//! Invariant: the error of such a value points at its text in the file.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,6 @@
-//! A specification as its file says it.
+//! A specification as its TOML file writes it, key by key.
+//!
+//! Invariant: a key that is not known is a mistake, and a mistake is reported with its line.
 
 use serde::Deserialize;
 use serde_json::Value;

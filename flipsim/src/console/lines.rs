@@ -1,6 +1,6 @@
 //! Lines out of the bytes of a console, without its colours.
 //!
-//! Invariant: **no line is unbounded**.
+//! Invariant: **no line is unbounded**: one that does not end comes in pieces of [`MAX_LINE`] bytes.
 
 /// The longest line that is kept whole; a longer one comes in pieces.
 pub const MAX_LINE: usize = 4096;

@@ -1,4 +1,6 @@
-//! A part of a fault space in cells of equal size, for a sweep.
+//! Ranges of RAM in cells of equal size, for a sweep: every cell once, or some that are drawn.
+//!
+//! Invariant: no byte is in two cells, and none of the ranges is left out.
 
 use rand::{Rng, RngExt};
 

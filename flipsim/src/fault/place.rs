@@ -1,4 +1,6 @@
 //! Where faults are drawn from: an address range, a region, a symbol, a register.
+//!
+//! Invariant: the text of a target, as a specification has it, reads back as the same target.
 
 use std::fmt;
 use std::str::FromStr;

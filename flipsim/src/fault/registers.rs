@@ -1,4 +1,7 @@
-//! Which registers take a flip, found by trying.
+//! Which bits of which registers take a flip, found by trying.
+//!
+//! Invariant: **the machine is left as it was found**; the values are handed out before the first write, so that the
+//! caller can keep them for the case of a kill.
 
 use crate::arch::ArchRow;
 use crate::fault::flip::{FlipError, xor};

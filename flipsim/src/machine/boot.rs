@@ -1,6 +1,7 @@
 //! Following a guest from its start to the quiescent point.
 //!
-//! Invariant: a guest counts as ready only when it said so itself, or when it was told not to.
+//! Invariant: a guest counts as ready only when it said so itself, or when its signals
+//! ([`Signals`]) ask for no such line.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;

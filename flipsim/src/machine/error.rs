@@ -1,4 +1,4 @@
-//! Why a guest's folder cannot be used.
+//! Why a guest's folder cannot be made, found or read, and what to do about it.
 
 use std::fs;
 use std::io::{self};

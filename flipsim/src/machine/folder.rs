@@ -3,8 +3,8 @@
 //! `run.json` is written before QEMU starts and again with its process id, so that a guest can
 //! always be found and stopped, whatever happened to the command that started it.
 //!
-//! Invariant: a run folder belongs to its user alone (mode 0700), and a process is only ever
-//! signalled when its start time is the recorded one.
+//! Invariant: a run folder belongs to its user alone (mode 0700), and a guest that is being started or is running keeps
+//! its name.
 
 use std::fs;
 use std::io::{self, Read};

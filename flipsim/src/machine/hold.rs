@@ -1,4 +1,4 @@
-//! Who holds a guest, and how it is to be left.
+//! Which process holds a guest, and how the guest is to be left.
 //!
 //! Invariant: **a guest is left as it was found**, also by the next command after a kill.
 

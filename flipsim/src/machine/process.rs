@@ -1,4 +1,6 @@
 //! Starting QEMU so that it cannot be left behind, and ending it in order.
+//!
+//! Invariant: **every QEMU has a death signal tied to its parent**, set before it executes anything.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -99,7 +101,7 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
 }
 
 /// Starts QEMU in its run folder. With a console in the terminal it takes our standard input and
-/// output; otherwise it gets none, and a separate session, so that a Ctrl-C for us does not reach it.
+/// output; otherwise it gets none, and its own process group, so that a Ctrl-C for us does not reach it.
 ///
 /// # Errors
 /// The program cannot be executed, or its log cannot be made.

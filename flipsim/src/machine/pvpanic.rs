@@ -1,6 +1,8 @@
-//! Whether a guest can tell QEMU that it panics: whether a driver has taken its pvpanic device.
+//! Whether a guest can report to QEMU that it panics: whether a driver has taken its pvpanic device.
 //!
 //! Source: QEMU, `docs/specs/pvpanic.txt` (the device's ids), `hw/pci/pci.c` (`PCI_BAR_UNMAPPED`).
+//!
+//! Invariant: what cannot be seen from outside is `None`, never a guess.
 
 use serde_json::Value;
 

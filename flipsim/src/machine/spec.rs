@@ -1,4 +1,4 @@
-//! What a guest is made of, and the QEMU command line that comes of it.
+//! What a guest is made of, and the QEMU command line that results from it.
 //!
 //! Sockets are named relative to the guest's run folder, which is QEMU's working folder: no socket
 //! path can be too long, and none lies in a folder of other users.

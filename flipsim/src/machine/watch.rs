@@ -1,4 +1,4 @@
-//! Watching over a guest that nobody sits at: its events are written down (all but `STOP` and
+//! Watching a guest that runs without a terminal: its events are written down (all but `STOP` and
 //! `RESUME`), and it ends with its watcher.
 //!
 //! Invariant: the watcher is QEMU's parent, so QEMU ends when the watcher does. Until the guest is

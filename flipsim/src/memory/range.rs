@@ -1,4 +1,6 @@
 //! Ranges of physical addresses, and sets of them.
+//!
+//! Invariant: a range holds at least one byte; the ranges of a set are in ascending order and do not overlap.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,10 @@
 //! Upset rates and missions: from so many flips a month in a memory of some size to times on a virtual clock.
+//!
+//! A rate of upsets is usually given for a machine's memory in the field ("10 flips a GiB and month").
+//! [`Mission`] turns it into the mean time between two upsets of this memory, and shortens that for
+//! the laboratory.
+//!
+//! Invariant: a mission whose upsets the virtual clock cannot show, less than 1 ns apart or too far, is an error.
 
 use std::str::FromStr;
 use std::time::Duration;

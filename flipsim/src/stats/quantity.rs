@@ -1,4 +1,7 @@
 //! Shares, counts and estimates: the values that all of statistics is about.
+//!
+//! Invariant: no impossible value can be made: a share lies in [0, 1], a confidence inside (0, 1), and what was
+//! observed has at least one trial, and no more hits than trials.
 
 use std::fmt;
 use std::str::FromStr;

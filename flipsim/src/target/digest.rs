@@ -1,6 +1,13 @@
-//! Digests of a state, as QEMU makes them.
+//! The state of a stopped guest in few bytes, as a patched QEMU digests it (QMP `query-state-digest`, `mark-state`,
+//! `rewind-state`), and where two such states differ.
 //!
-//! Invariant: **a digest depends on the state alone**.
+//! ```text
+//! "pages": [{ "block": "ram0", "page-size": 4096, "pages": "0000000a3d3b…8a11 0000000b…" }, …]
+//!                                                           number  digest    the next page, without the blank
+//!                                                           8       32 hexadecimal digits
+//! ```
+//!
+//! Invariant: **a digest depends on the state alone**, not on the way that led to it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Why a guest cannot be attached to, or marked.
+//! Why a guest cannot be attached to, marked, read, written or run, and what to do about it.
 
 use crate::memory::MemoryError;
 use crate::units::VirtualNs;

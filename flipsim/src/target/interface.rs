@@ -1,7 +1,7 @@
 //! The one narrow view of a machine that faults need: read, write, stop, run.
 //!
-//! Implementations: [`crate::target::live::LiveTarget`], a QEMU guest, and [`FakeTarget`], a few kilobytes
-//! of memory for tests and examples.
+//! Implementations: [`LiveTarget`](crate::target::LiveTarget), a QEMU guest, and
+//! [`FakeTarget`](crate::target::FakeTarget), a few kilobytes of memory for tests and examples.
 //!
 //! Invariant: memory and registers are only touched while the machine is stopped; an
 //! implementation refuses otherwise.

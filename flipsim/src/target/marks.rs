@@ -1,4 +1,4 @@
-//! Marking a state inside a running QEMU, going back to it, and telling which state a guest is in
+//! Marking a state inside a running QEMU, going back to it, and asking which state a guest is in
 //! (`qemu-patches/`, QMP `mark-state`, `rewind-state`, `query-state-digest`).
 //!
 //! Invariant: a digest depends on the state alone, not on the way that led to it.

@@ -1,9 +1,8 @@
-//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does.
+//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does: how a test makes one, and looks into it.
 //!
 //! Source of the behaviour: QEMU's `gdb_read_byte`, `gdb_handle_packet` and `gdb_vm_state_change`.
-//! It reads packets with code of its own, so that an error in the client's codec shows.
 //!
-//! Invariant: its traps are QEMU's. Stop replies nobody asked for; `p` empty until the description
+//! Invariant: its traps are QEMU's. Stop replies that were not asked for; `p` empty until the description
 //! was read; bytes that stop a running guest and are lost; a physical mode that outlives its client.
 
 use std::fmt;

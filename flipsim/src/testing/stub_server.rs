@@ -1,4 +1,8 @@
-//! What the fake stub answers.
+//! What the fake stub does with each byte, and what it answers.
+//!
+//! It reads packets with its own code, so that an error in the client's codec shows.
+//!
+//! Invariant: an answer goes out as QEMU sends it, but for the [`StubFault`] that a test has armed.
 
 use std::io::{Read, Write};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Why two runs of a guest are usually not one: what in its command line, and which device that differs, lets the
+//! Why two runs of a guest are usually not equal: what in its command line, and which device that differs, lets the
 //! host's time or chance in.
 //!
 //! Invariant: each entry was the cause somewhere, in this lab or in QEMU's sources, and says what to do; where none

@@ -1,4 +1,4 @@
-//! What a guest's console says became of it: kinds, stable titles, one cause, one outcome.
+//! What a guest's console says of its run: kinds, stable titles, one cause, one outcome.
 //!
 //! Invariant: the answer depends on the bytes alone, not on the pieces they come in; memory stays bounded
 //! and nothing panics, whatever a guest that was hit prints. No other module knows a kernel's message.

@@ -1,4 +1,6 @@
-//! Kinds of reports, and how bad each is.
+//! The kinds of reports, and how strongly each speaks for being the cause.
+//!
+//! Invariant: every kind has one grade, by which the classifier finds the cause.
 
 use std::fmt;
 

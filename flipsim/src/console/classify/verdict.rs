@@ -1,4 +1,6 @@
-//! What was found in a console.
+//! What was found in a console: the findings, the one that decided, and the outcome as far as a console shows it.
+//!
+//! Invariant: what only a comparison with a golden run can show is not claimed here.
 
 use std::fmt;
 

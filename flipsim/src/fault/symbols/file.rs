@@ -1,4 +1,7 @@
-//! Symbols from a file: ELF, System.map or kallsyms.
+//! Kernel symbols as a file has them: a `vmlinux` (ELF), a `System.map` or `/proc/kallsyms`.
+//!
+//! Invariant: another file, a stub, or a list whose addresses are hidden is refused with its remedy, and never
+//! taken for a kernel with few symbols.
 
 use std::path::{Path, PathBuf};
 

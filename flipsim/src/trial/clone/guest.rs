@@ -3,7 +3,7 @@
 //! It maps the template's RAM copy-on-write, so that its start takes the same time for every size of
 //! guest, and takes in the device state. One trial, one clone.
 //!
-//! Invariants: **a clone writes nothing of its template's**. It has a private folder of its own, and both
+//! Invariants: **a clone writes nothing of its template's**. It has its own private folder, and both
 //! end with it: QEMU dies with this process, whatever ends it, and a folder that a killed process left is
 //! removed by the next start. **What its console says is kept in memory**: QEMU drops in silence what a full
 //! disk does not take, and a guest that finished would look like one that hangs.

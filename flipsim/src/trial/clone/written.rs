@@ -2,6 +2,8 @@
 //!
 //! Source: Linux, `Documentation/admin-guide/mm/pagemap.rst`. A page of a private mapping that was written
 //! is no longer the file's: bit 61 of its entry is clear. A copy may still have the file's content.
+//!
+//! Invariant: the process is looked at from outside; QEMU's own word on its state is not used.
 
 use std::fs::File;
 use std::io;

@@ -1,8 +1,8 @@
-//! Golden runs: what a guest does without a fault, from its quiescent point to the end of its window.
+//! Measuring a golden run: passes over the window in one process and in a fresh clone, compared with each other.
 //!
 //! Invariant: **a golden run is believed only when it was seen four times and was the same each time**:
 //! in one process, twice again there after going back, and in a fresh clone. Where they differ, the first
-//! difference is kept, and trials compare output only. So they do where QEMU cannot tell a guest's state; the
+//! difference is kept, and trials compare output only. So they do where QEMU cannot report a guest's state; the
 //! reason is kept in the place of the difference.
 
 use std::path::Path;

@@ -1,4 +1,6 @@
-//! A golden run as it is kept.
+//! A golden run as it is kept with a campaign: its checkpoints, its console, and where its repetitions differed.
+//!
+//! Invariant: the keys stay within a [`FORMAT`]; a campaign keeps its golden run for as long as it lives.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Golden runs by their output alone, for a QEMU that cannot tell which state a guest is in.
+//! Golden runs by their output alone, for a QEMU that cannot report which state a guest is in.
 //!
 //! Invariant: what is claimed of such a run is what its console said; why no more is known is kept with it.
 

@@ -1,4 +1,4 @@
-//! Why there is no template, or no clone of one.
+//! Why there is no template, or no clone of one, and what to do about it.
 
 use std::io::{self};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! How a template is made: a guest is booted to its quiescent point, and saved.
 //!
-//! Invariant: **a template is complete or not there**.
+//! Invariant: **a template is complete or not there**: it is made beside its place and renamed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};

@@ -1,5 +1,5 @@
-//! A template: a guest at its quiescent point, saved once, from which any number of clones start
-//! ([`crate::trial::clone`]).
+//! A template on disk: what it depends on, what its folder holds, and whether it may be used. Clones of it are
+//! [`crate::trial::clone`]'s.
 //!
 //! ```text
 //! ram            the guest's RAM, with holes where it is zero     disk.qcow2  its disk, a layer on the image
@@ -11,8 +11,7 @@
 //! not be read to start a clone: a clone maps it copy-on-write (QEMU, `docs/devel/migration.rst`,
 //! and the capability `x-ignore-shared`).
 //!
-//! Invariants: **a template is complete or not there**: it is made beside its place and renamed.
-//! **It is never written** once it is there; [`Template::open`] refuses one that was.
+//! Invariant: **a template is never written** once it is there; [`Template::open`] refuses one that was.
 
 use std::collections::BTreeMap;
 use std::fs::{self};
@@ -180,7 +179,7 @@ pub struct TemplateInfo {
     pub abilities: Abilities,
     /// The guest's RAM, as QEMU sees it.
     pub ram: RangeSet,
-    /// [`State::ram_digest`] at the quiescent point.
+    /// [`State::ram_digest`](crate::target::state::State::ram_digest) at the quiescent point.
     pub ram_digest: String,
     /// Every register with its value in hex, at the quiescent point.
     pub registers: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! Why the stub cannot be used.
+//! What can go wrong between the client and the stub, and what to do about it.
 
 use std::io::{self};
 use std::time::Duration;

@@ -1,4 +1,8 @@
-//! Why a guest stands.
+//! Why a guest is stopped: stop replies, and what the client knows of the guest's run state.
+//!
+//! Source: QEMU's `gdb_vm_state_change`.
+//!
+//! Invariant: a packet that is not a stop reply is never read as one.
 
 use std::fmt;
 
@@ -92,7 +96,8 @@ impl fmt::Display for StopReason {
 /// What the client knows of the guest, as of the last bytes that it read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
-    /// The guest runs: only [`GdbClient::stop`] and [`GdbClient::wait_stop`] make sense.
+    /// The guest runs: only [`stop`](crate::wire::gdb::GdbClient::stop) and
+    /// [`wait_stop`](crate::wire::gdb::GdbClient::wait_stop) make sense.
     Running,
     /// The guest stands still.
     Stopped(StopReason),

@@ -86,7 +86,7 @@ fn guests(parent: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Flips a bit in a guest's RAM by way of the host's kernel: QEMU learns nothing of it.
+/// Flips a bit in a guest's RAM by way of the host's kernel: QEMU does not notice it.
 fn flip_behind_its_back(pid: u32, template: &Template) {
     let inode = fs::metadata(template.ram_file()).unwrap().ino().to_string();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();

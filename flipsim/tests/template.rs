@@ -346,7 +346,7 @@ fn panic_and_reset_are_events_and_leave_qemu_there() {
     let names: Vec<_> = clone.events().unwrap().into_iter().map(|event| event.name).collect();
     assert!(names.iter().any(|name| name == "GUEST_PANICKED"), "{names:?}");
     assert!(fs::read_to_string(clone.console()).unwrap().contains("Kernel panic"));
-    // Let go on, it resets itself.
+    // Resumed, it resets itself.
     let arrival = clone.target().run_for(VirtualNs(1000 * MS)).unwrap();
     assert_eq!(arrival.early.as_deref(), Some("shutdown"));
     let events = clone.events().unwrap();

@@ -252,7 +252,7 @@ impl Coordinator<'_, '_> {
                 // A check that failed, or another worker, may have left something to do after all.
                 Some(id) => Order::Trial(self.store.planned(id)?),
                 None if is_done => {
-                    // It is sent home.
+                    // A worker without orders ends.
                     orders[worker] = None;
                     busy -= 1;
                     continue;

@@ -34,7 +34,7 @@ impl LineSplitter {
         lines
     }
 
-    /// Takes bytes, hands on the lines that they complete, and whether each ends there: it does not, when
+    /// Takes bytes, passes on the lines that they complete, and whether each ends there: it does not, when
     /// it is a piece of [`MAX_LINE`] bytes of a longer one.
     pub fn each(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str, bool)) {
         let mut rest = bytes;
@@ -96,5 +96,5 @@ impl Escape {
     }
 }
 
-/// So much of a piece of an endless line comes again in the next piece, so that no word is cut.
+/// How much of a piece of an endless line comes again in the next piece, so that no word is cut.
 pub(super) const OVERLAP: usize = 256;

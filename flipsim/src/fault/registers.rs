@@ -30,12 +30,12 @@ impl FlippableRegister {
 }
 
 /// Finds which bits of which registers really take a write: each is written inverted, read back,
-/// and put right again. The machine must be stopped; it is left as it was. Only registers that `wanted`
+/// and restored. The machine must be stopped; it is left as it was. Only registers that `wanted`
 /// takes are touched; `before` gets their names and values (least significant byte first) ahead of the
 /// first write. Bits that the architecture holds back are never written.
 ///
 /// # Errors
-/// The machine is lost, or a register could not be put right again, or `before` fails.
+/// The machine is lost, or a register could not be restored, or `before` fails.
 pub fn probe_registers<E: From<FlipError>>(
     target: &mut dyn Target,
     arch: &ArchRow,

@@ -42,7 +42,7 @@ pub enum BootError {
     },
     /// Nothing came in time.
     #[error(
-        "the guest was not ready after {} s: it was waited for {waits_for}, and {said}; its console is in {log}; \
+        "the guest was not ready after {} s: the lab waited for {waits_for}, and {said}; its console is in {log}; \
          give it longer (`boot --timeout`), see that --ready and --dialogue are what it prints, or that the kernel \
          has the fragments of kernel-config/",
         after.as_secs()
@@ -200,8 +200,8 @@ pub fn wait_ready(
         }
         if start.elapsed() > timeout {
             let said = match (partial.trim(), last.trim()) {
-                ("", "") => "it said nothing".to_owned(),
-                ("", line) | (line, _) => format!("it said last: `{line}`"),
+                ("", "") => "the guest said nothing".to_owned(),
+                ("", line) | (line, _) => format!("the guest said last: `{line}`"),
             };
             return Err(BootError::Late { after: timeout, waits_for: approach.waits_for(), said, log });
         }
@@ -341,7 +341,7 @@ mod tests {
     fn a_silent_guest_is_given_up_in_time() {
         let (_lab, run) = run("");
         let late = wait(&run, None, true).unwrap_err().to_string();
-        assert!(late.contains("it was waited for FLIPSIM READY, and it said nothing;"), "{late}");
+        assert!(late.contains("the lab waited for FLIPSIM READY, and the guest said nothing;"), "{late}");
         let lab = Signals::default();
         let interrupted =
             wait_ready(&run, None, &lab, Duration::from_secs(9), || true, || true, |_| {}, rest);

@@ -59,7 +59,7 @@ pub struct RunRecord {
     pub kernel: PathBuf,
     /// The kernel with its symbols.
     pub vmlinux: Option<PathBuf>,
-    /// The image that the guest's disk stands on.
+    /// The image below the guest's disk.
     pub image: Option<PathBuf>,
     /// The shared folder.
     pub share: Option<PathBuf>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::error::{RunError, io_error};
 
-/// What a process that holds a guest will have to put right at its end.
+/// What a process that holds a guest has to restore at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldNote {
     /// Whether the guest ran before it was taken.
@@ -29,7 +29,7 @@ impl Default for HoldNote {
 }
 
 /// A guest that this process holds alone. The note outlives a process that is killed, so that the
-/// next one can put right what it left.
+/// next one can restore what it left.
 #[derive(Debug)]
 pub struct Hold {
     pub(super) file: fs::File,
@@ -44,7 +44,7 @@ impl Hold {
         self.left.as_ref()
     }
 
-    /// Writes down what is to be put right.
+    /// Writes down what is to be restored.
     ///
     /// # Errors
     /// The system refused.
@@ -53,7 +53,7 @@ impl Hold {
         self.write(text.as_bytes())
     }
 
-    /// Everything is put right.
+    /// Everything is restored.
     ///
     /// # Errors
     /// The system refused.

@@ -90,7 +90,7 @@ pub struct Disk {
 pub enum DiskWrites {
     /// They go into the file.
     Keep,
-    /// They go into a layer of QEMU's own, a qcow2 file without a name that ends with QEMU.
+    /// They go into QEMU's own layer, a qcow2 file without a name that ends with QEMU.
     Discard,
     /// They stay in QEMU's memory, in a block filter that takes a patched QEMU, and end with it.
     Memory,
@@ -153,11 +153,11 @@ pub struct MachineSpec {
     pub console: Console,
     /// Execute nothing until asked to, by a debugger, or a lab that lets it run step by step.
     pub start_stopped: bool,
-    /// A second socket for the human monitor, at a path of the user's.
+    /// A second socket for the human monitor, at a path that the user chose.
     pub monitor: Option<PathBuf>,
     /// Where the gdb stub listens.
     pub gdb: GdbPort,
-    /// Arguments of the user's, at the end.
+    /// The user's arguments, at the end.
     pub extra: Vec<String>,
 }
 

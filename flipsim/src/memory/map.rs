@@ -8,7 +8,7 @@
 use crate::memory::range::{PhysRange, RangeSet};
 use crate::units::{GuestPhys, format_size};
 
-/// A line of `/proc/iomem`, or a RAM block of QEMU's where the guest's own map is not known.
+/// A line of `/proc/iomem`, or one of QEMU's RAM blocks where the guest's own map is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The name, as the guest's kernel (or QEMU) writes it.
@@ -29,7 +29,7 @@ pub enum MemoryError {
     IomemLine {
         /// Counted from 1.
         line: usize,
-        /// What stands there.
+        /// The text of that line.
         text: String,
     },
     /// All addresses are 0, as the kernel shows them to users other than root.
@@ -109,7 +109,7 @@ pub fn parse_iomem(text: &str) -> Result<Vec<Region>, MemoryError> {
     Ok(regions)
 }
 
-/// A stretch of a block of QEMU's RAM, where the guest sees it. A machine may show a block in parts, with
+/// A part of one of QEMU's RAM blocks, where the guest sees it. A machine may show a block in parts, with
 /// holes between them that belong to devices and firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RamBlock {

@@ -59,7 +59,7 @@ pub enum AttachError {
 /// What QEMU's word for a run state means, where the word alone does not say it.
 fn meaning(status: &str) -> &'static str {
     match status {
-        "internal-error" => ", which is an exception storm, or an error of the host's",
+        "internal-error" => ", which is an exception storm, or an error of the host",
         "io-error" => ", which is a disk that cannot be written, as a full one",
         _ => "",
     }

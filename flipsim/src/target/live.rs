@@ -60,7 +60,7 @@ pub struct LiveTarget {
     has_bridge: bool,
     /// The clock counts instructions.
     icount: bool,
-    /// The clock as it stands, while the guest is stopped and nothing was done that could move it.
+    /// What the clock shows, while the guest is stopped and nothing was done that could move it.
     standing: Option<VirtualClock>,
     /// A stop is asked for and was not reached.
     armed: bool,
@@ -72,7 +72,7 @@ pub struct LiveTarget {
 }
 
 impl LiveTarget {
-    /// Attaches to a guest, and stops it. Without a monitor the guest is taken to have been running.
+    /// Attaches to a guest, and stops it. Without a monitor the guest is assumed to have been running.
     ///
     /// # Errors
     /// The stub or the monitor cannot be reached, or the guest is dead.
@@ -298,7 +298,7 @@ impl LiveTarget {
             cause: "that is later than QEMU's clock can show".to_owned(),
         })?;
         // Over the stub, and not as `stop-at` over QMP: that hands each command from thread to thread, and
-        // takes ten times as long. The clock stands, so a delay from now is a time.
+        // takes ten times as long. The clock is stopped, so a delay from now is a time.
         let said = self.stub().monitor(&format!("stop_delayed {}", time.0)).map_err(gdb_error(doing))?;
         if !said.trim().is_empty() {
             return Err(TargetError::Refused { doing: doing(), cause: said.trim().to_owned() });
@@ -363,7 +363,7 @@ impl LiveTarget {
         }
     }
 
-    /// Goes back to a snapshot of QEMU's own (`savevm`), from whatever state the guest is in, and leaves it
+    /// Goes back to one of QEMU's own snapshots (`savevm`), from whatever state the guest is in, and leaves it
     /// stopped.
     ///
     /// # Errors
@@ -420,7 +420,7 @@ impl LiveTarget {
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
         let Err(error) = result else { return Ok(()) };
-        // A stub that does not answer is no reason to leave the guest standing: the monitor may.
+        // A stub that does not answer is no reason to leave the guest stopped: the monitor may answer.
         let doing = "let go of it";
         match self.qmp.as_mut().filter(|_| self.was_running) {
             Some(qmp) => {

@@ -73,7 +73,7 @@ impl FakeStubBuilder {
         self
     }
 
-    /// The guest stands until a client resumes it, as with `-S`. Else it runs.
+    /// The guest is stopped until a client resumes it, as with `-S`. Otherwise it runs.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.running = false;
@@ -252,13 +252,13 @@ pub struct StubHandle {
 }
 
 impl StubHandle {
-    /// The guest's RAM of now, from the first piece on.
+    /// The guest's present RAM, from the first piece on.
     #[must_use]
     pub fn ram(&self) -> Vec<u8> {
         lock(&self.state).guest.ram.first().map(|(_, bytes)| bytes.clone()).unwrap_or_default()
     }
 
-    /// A copy of the guest of now.
+    /// A copy of the guest as it is now.
     #[must_use]
     pub fn guest(&self) -> FakeGuest {
         lock(&self.state).guest.clone()

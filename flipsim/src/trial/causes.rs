@@ -98,7 +98,7 @@ const BY_WORD: &[(&[&str], Cause)] = &[
             "virtio-balloon",
         ],
         Cause {
-            what: "a device with timers of the host's",
+            what: "a device with timers of the host",
             why: "USB, sound, displays and balloons are served by the host's clock",
             remedy: "leave it out",
         },

@@ -172,7 +172,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Why no connection came about.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// The socket's file does not exist.
@@ -308,7 +308,7 @@ impl Stream {
     /// # Errors
     /// Those of read(2), without "would block" and "interrupted".
     pub fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
-        // An answer of QEMU's takes some tens of microseconds, and so does waking up. Others go first.
+        // QEMU answers within some tens of microseconds, and waking up takes as long. Other threads go first.
         let patience = Instant::now() + SPIN.min(deadline.saturating_duration_since(Instant::now()));
         while Instant::now() < patience {
             if let Some(count) = self.read_ready(buffer)? {

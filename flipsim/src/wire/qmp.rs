@@ -95,7 +95,7 @@ pub enum QmpError {
         /// QEMU's words.
         desc: String,
     },
-    /// No result in time. It is thrown away when it comes after all.
+    /// No result in time. A late result is discarded.
     #[error("no result of `{command}` within {after:?}; QEMU is stuck or the host overloaded")]
     TimedOut {
         /// The command.
@@ -125,7 +125,7 @@ pub enum QmpError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A result of another shape than this version of QEMU's should have.
+    /// A result of another shape than expected from this version of QEMU.
     #[error("the result of `{command}` has another shape than expected: {reason}")]
     Shape {
         /// The command.

@@ -1,7 +1,7 @@
 //! A clone: a QEMU process that starts at a template's quiescent point.
 //!
 //! It maps the template's RAM copy-on-write, so that its start takes the same time for every size of
-//! guest, and takes in the device state. One trial, one clone.
+//! guest, and loads the device state. One trial, one clone.
 //!
 //! Invariants: **a clone writes nothing of its template's**. It has its own private folder, and both
 //! end with it: QEMU dies with this process, whatever ends it, and a folder that a killed process left is
@@ -35,7 +35,7 @@ use crate::trial::template::saved::ignore_shared;
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::{Event, QmpClient, QmpError};
 
-/// How long QEMU may take to take in the device state, some hundred kilobytes.
+/// How long QEMU may take to load the device state, some hundred kilobytes.
 const RESTORE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a clone's disk writes go. The template's disk is only read in either case.
@@ -86,10 +86,10 @@ pub struct CloneGuest {
 }
 
 impl CloneGuest {
-    /// Starts a clone; it stands at the template's virtual time. May be called from any thread.
+    /// Starts a clone; it is stopped at the template's virtual time. May be called from any thread.
     ///
     /// # Errors
-    /// QEMU does not start or does not take the state in.
+    /// QEMU does not start or does not load the state.
     pub fn start(template: &Template, options: &CloneOptions) -> Result<Self, TemplateError> {
         sweep(&options.parent);
         let run = Folder(RunDir::at(&make_folder(options)?));
@@ -300,7 +300,7 @@ mod tests {
         qemu.write_all(b"one").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(rustix::fs::fstatfs(&qemu).unwrap().f_type, 0x0102_1994, "TMPFS_MAGIC");
-        // What is said after it was emptied stands at its beginning.
+        // What is said after it was emptied is at its beginning.
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         qemu.write_all(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

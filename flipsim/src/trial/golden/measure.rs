@@ -48,7 +48,7 @@ impl PassDifference {
     }
 }
 
-/// One run from where the guest stands, to `end` or to where the window says.
+/// One run from where the guest is, to `end` or to where the window says.
 pub(super) fn pass(
     runner: &mut Runner,
     options: &GoldenOptions,

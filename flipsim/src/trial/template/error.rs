@@ -67,7 +67,7 @@ pub enum TemplateError {
     /// QEMU did not write the device state.
     #[error("QEMU cannot save the guest's device state: {0}")]
     Save(String),
-    /// QEMU did not take the device state in.
+    /// QEMU did not load the device state.
     #[error("QEMU cannot start a clone of the template {folder}: {cause}")]
     Restore {
         /// The template.

@@ -78,7 +78,7 @@ impl Template {
     }
 }
 
-/// A guest that was booted from power-on and stands at its quiescent point.
+/// A guest that was booted from power-on and is stopped at its quiescent point.
 ///
 /// Dropping it ends QEMU; its folder is the caller's.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ pub struct BaseImage {
 #[serde(deny_unknown_fields)]
 pub struct TemplatePlan {
     /// The guest. Its share, disk, console, sockets and RAM file are not those given here: a template has
-    /// nothing of the host's in it.
+    /// nothing of the host in it.
     pub spec: MachineSpec,
     /// The image below its disk.
     pub base: BaseImage,
@@ -200,7 +200,7 @@ impl Template {
     /// Opens a template; its files are looked at and not read, which takes well under a millisecond.
     ///
     /// # Errors
-    /// There is no template, it is of another version, or a file of it, or one that it stands on, is missing or
+    /// There is no template, it is of another version, or a file of it, or one that it depends on, is missing or
     /// was written.
     pub fn open(folder: &Path) -> Result<Self, TemplateError> {
         // A clone has another working folder.

@@ -403,7 +403,7 @@ impl GdbClient {
         Ok(())
     }
 
-    /// Stops the guest and says why it stands. A guest that stands already is left alone.
+    /// Stops the guest and says why it is stopped. A guest that is stopped already is left alone.
     ///
     /// # Errors
     /// [`GdbError::TimedOut`]: the stop is still to come, [`wait_stop`](Self::wait_stop) can wait for it.

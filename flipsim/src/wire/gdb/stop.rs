@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::wire::gdb::codec;
 
-/// Why the guest stands still, from a stop reply.
+/// Why the guest is stopped, from a stop reply.
 ///
 /// The signals are those that QEMU makes of its run states (`gdb_vm_state_change`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,6 @@ pub enum RunState {
     /// The guest runs: only [`stop`](crate::wire::gdb::GdbClient::stop) and
     /// [`wait_stop`](crate::wire::gdb::GdbClient::wait_stop) make sense.
     Running,
-    /// The guest stands still.
+    /// The guest is stopped.
     Stopped(StopReason),
 }

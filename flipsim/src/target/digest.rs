@@ -2,9 +2,9 @@
 //! `rewind-state`), and where two such states differ.
 //!
 //! ```text
-//! "pages": [{ "block": "ram0", "page-size": 4096, "pages": "0000000a3d3b…8a11 0000000b…" }, …]
-//!                                                           number  digest    the next page, without the blank
-//!                                                           8       32 hexadecimal digits
+//! { "block": "ram0", "page-size": 4096, "pages": "…" }     all pages of a block in one string, 40 digits for each:
+//!
+//!   0000000a 3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11              without the blank: its number in the block, its digest
 //! ```
 //!
 //! Invariant: **a digest depends on the state alone**, not on the way that led to it.

@@ -24,46 +24,23 @@
 //! earnest. Many such flips, each in a guest that goes on from the same state, compared with one that had no
 //! fault, and judged: that is a [`campaign`].
 //!
-//! # The folders, from the top down
+//! # The layers
 //!
-//! A folder is a layer. Invariant: **a folder uses only what stands below it.**
+//! A folder is a layer, and uses only what stands below it; files that lie beside the folders are layers of one file.
+//! From the top:
 //!
-//! ```text
-//! report   testing          what people read; stand-ins for tests
-//!     campaign              specification, plan, store, workers, summary
-//!      trial                template, clone, golden run, one fault, its outcome
-//!  fault   machine          which bits, how they flip; a guest as a process of the host
-//!      target               read, write, stop, run
-//! memory   arch   stats   console   files
-//!  wire   units   text
-//! ```
-//!
-//! What people read:
-//!
-//! - [`report`]: the page, CSV, JSON, two campaigns side by side
-//!
-//! Many trials, and one:
-//!
+//! - [`report`]: the page, CSV, JSON, two campaigns side by side; `testing` (behind the feature of that name): scripted
+//!   QEMUs and made-up campaigns
 //! - [`campaign`]: specification, plan, store, workers, and what the results say in numbers
-//! - [`trial`]: one fault at its time, in a clone of a template, compared with the golden run and judged
+//! - [`trial`]: one fault in one guest, from the template to the outcome
+//! - [`fault`]: what a fault is, where it is drawn from, how it is made; [`machine`]: a guest as a process of the host
+//! - [`target`]: a machine that can be read, written, stopped and run; a guest under QEMU as one
+//! - [`memory`]: which addresses are RAM; [`mod@arch`]: the table of architectures; [`stats`]: rates, intervals, survival,
+//!   FIT; [`console`]: what a guest says; [`files`]: files that are whole or not there
+//! - [`wire`]: sockets with time-outs, clients of the gdb stub and of the monitor; [`units`]: values that cannot be
+//!   mixed up; [`text`]: how values are written
 //!
-//! A fault, and the guest that it strikes:
-//!
-//! - [`fault`]: fault spaces, draws, the flip and its record; the times between faults; the kernel's symbols
-//! - [`machine`]: from a guest's specification to a process that is ready, and to its end
-//! - [`target`]: the narrow trait; a guest under QEMU, a fake; the state of a stopped guest, and going back to it
-//!
-//! What these stand on:
-//!
-//! - [`memory`]: which addresses are RAM, and what the guest calls them
-//! - [`arch`]: what is different between guest architectures: one table
-//! - [`stats`]: rates, intervals, strata, survival, FIT: pure functions
-//! - [`console`]: lines, markers, and what the guest's kernel reports
-//! - [`files`]: whole files, locks, digests
-//! - [`wire`]: sockets with time-outs, and clients of QEMU's gdb stub and of its monitor
-//! - [`units`] and [`text`]: values that cannot be mixed up, hexadecimal and globs
-//!
-//! And for tests `testing`: scripted QEMUs and made-up campaigns.
+//! `ARCHITECTURE.md` has the picture, and the walks of a fault, a guest and a byte through it.
 
 pub mod arch;
 pub mod campaign;
@@ -75,6 +52,7 @@ pub mod memory;
 pub mod report;
 pub mod stats;
 pub mod target;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod trial;

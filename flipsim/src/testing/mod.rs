@@ -1,6 +1,6 @@
 //! Scripted stand-ins for QEMU, on real unix sockets, and made-up campaigns, for tests that boot nothing.
 //!
-//! No part of the library proper: it is public so that the tests of every crate here can use it.
+//! No part of the library proper: it is behind the cargo feature `testing`, for the tests of every crate here.
 //!
 //! Invariant: **a fake has the same traps as QEMU 7.1 and 7.2**, so a client that works
 //! against it by luck does not.

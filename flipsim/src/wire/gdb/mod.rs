@@ -4,7 +4,7 @@
 //! `gdbstub/gdbstub.c` (7.2).
 //!
 //! Invariant: **an answer belongs to the question that was asked**. Stop replies that were not asked for are set
-//! aside, and a client that lost count of its answers refuses to go on.
+//! aside, and a link that lost count of its answers refuses to go on.
 //!
 //! It hands out [`GdbClient`] with its errors, the stub's registers ([`RegisterInfo`]), the reasons of a stop
 //! ([`StopReason`]), and the packets themselves ([`codec`]).
@@ -13,6 +13,7 @@ mod client;
 pub mod codec;
 mod description;
 mod error;
+mod link;
 mod stop;
 
 pub use crate::wire::net::Timeouts;

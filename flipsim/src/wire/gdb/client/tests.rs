@@ -21,7 +21,7 @@ fn connect(stub: &FakeStub) -> GdbClient {
 }
 
 fn hurry(client: &mut GdbClient) {
-    client.timeouts.reply = QUICK;
+    client.link.timeouts.reply = QUICK;
 }
 
 fn physical(stub: &FakeStub) -> GdbClient {
@@ -115,7 +115,7 @@ fn a_stub_refuses_more_than_half_a_packet_in_one_read() {
     // What the client avoids, asked of the fake without it.
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);
-    let error = client.ask(|packet| {
+    let error = client.link.ask(|packet| {
         packet.text("m40000000,801");
     });
     insta::assert_snapshot!(error.unwrap_err(), @"the stub refused `m40000000,801` with E22: it does not take such an argument, or not so much data in one packet");
@@ -231,7 +231,7 @@ fn a_write_and_its_check_travel_together() {
     let mut back = [0; 2];
     client.write_memory_read_back(RAM + 1, &[7, 8], &mut back).unwrap();
     assert_eq!(back, [7, 8]);
-    insta::assert_snapshot!(client.sending.escape_ascii(), @"$m40000001,2#50");
+    insta::assert_snapshot!(client.link.sending.escape_ascii(), @"$m40000001,2#50");
     assert_eq!(stub.log(), ["M40000001,2:0708", "m40000001,2"]);
     client.write_memory_read_back(RAM, &[1, 2], &mut back).unwrap();
     assert_eq!(back, [0, 7], "the stub has dropped it");
@@ -750,7 +750,7 @@ fn one_packet_is_one_write_with_the_ack_before_it() {
     let mut client = physical(&stub);
     client.read_memory(RAM, 1).unwrap();
     client.write_memory(RAM, &[0x2a]).unwrap();
-    insta::assert_snapshot!(client.sending.escape_ascii(), @"+$M40000000,1:2a#fb");
+    insta::assert_snapshot!(client.link.sending.escape_ascii(), @"+$M40000000,1:2a#fb");
 }
 
 proptest! {

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::proportion::{lower_limit, wilson};
+use super::proportion::lower_limit;
 use super::special::beta_quantile;
 
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};
@@ -88,24 +88,6 @@ pub fn trials_for_relative(
     trials_for(relative.value() * rate.value(), confidence, rate, population)
 }
 
-/// The hits after which the margin is at most the share `relative` of the rate, however rare the
-/// outcome is: t² / r², 97 for 20 % at 95 %.
-///
-/// For planning. **A campaign that is stopped at this number of hits has made the number of trials a
-/// part of the result, and its plain rate k/n is too high on the average:** use [`after_fixed_hits`]
-/// then, or fix the number of trials beforehand.
-///
-/// # Errors
-/// The precision is 0.
-pub fn hits_for_relative(relative: Share, confidence: Confidence) -> Result<u64, StatsError> {
-    let r = relative.value();
-    if r > 0.0 {
-        Ok(round_up((confidence.z() / r).powi(2)))
-    } else {
-        Err(StatsError::Precision { margin: r, rate: 0.0 })
-    }
-}
-
 /// The rate after sampling that was to stop at the k-th hit, which the last trial was: the unbiased
 /// (k − 1)/(n − 1), and the exact interval of the negative binomial distribution, from quantile α/2 of
 /// Beta(k, n − k + 1) to quantile 1 − α/2 of Beta(k, n − k).
@@ -172,14 +154,6 @@ pub fn convergence(
         rows.push(row(seen));
     }
     rows
-}
-
-/// The width of the [`wilson`] interval, relative to the rate, halved: what `--relative` asks for;
-/// `None` without a hit, when there is nothing to be relative to.
-#[must_use]
-pub fn relative_half_width(observed: Observed, confidence: Confidence) -> Option<f64> {
-    let Interval { lower, upper } = wilson(observed, confidence);
-    (observed.hits() > 0).then(|| (upper - lower) / 2.0 / observed.rate())
 }
 
 #[cfg(test)]

@@ -160,12 +160,6 @@ impl CloneGuest {
     pub fn written_pages(&self, template: &Template) -> io::Result<Vec<(u64, PageDigest)>> {
         written::differing(self.pid(), &template.ram_file())
     }
-
-    /// The last lines of what QEMU itself said.
-    #[must_use]
-    pub fn qemu_log(&self) -> String {
-        self.run.0.qemu_log_tail()
-    }
 }
 
 /// A clone's command line: its template's, but for the files that must not be written.

@@ -312,20 +312,6 @@ impl GdbClient {
         })
     }
 
-    /// Reads the stub's general register block (`g`), without a division into registers.
-    ///
-    /// # Errors
-    /// [`GdbError::Running`].
-    pub fn read_all_registers(&mut self) -> Result<Vec<u8>, GdbError> {
-        let answer = self.link.ask(|packet| {
-            packet.text("g");
-        })?;
-        match codec::decode_hex(answer) {
-            Some(bytes) => Ok(bytes),
-            None => Err(self.link.nonsense(self.link.parser.data())),
-        }
-    }
-
     /// Lets the guest run. A guest that runs already is left alone.
     ///
     /// # Errors

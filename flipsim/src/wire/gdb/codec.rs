@@ -94,12 +94,6 @@ impl Parser {
         if self.finished { &self.data } else { &[] }
     }
 
-    /// Whether a packet has begun and not ended.
-    #[must_use]
-    pub fn in_packet(&self) -> bool {
-        self.state != State::Outside
-    }
-
     /// Takes bytes off the front of `input` until something was found. `None`: the input is used up.
     pub fn next_event(&mut self, input: &mut &[u8]) -> Option<Event> {
         while let Some((&byte, rest)) = input.split_first() {

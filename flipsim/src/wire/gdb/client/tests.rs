@@ -293,12 +293,6 @@ fn a_register_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn the_register_block_is_read_whole() {
-    let stub = FakeStub::builder().spawn();
-    assert_eq!(connect(&stub).read_all_registers().unwrap().len(), 6 * 8 + 4);
-}
-
-#[test]
 fn a_flip_goes_its_whole_way() {
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);

@@ -119,7 +119,7 @@ fn a_parser_keeps_no_more_than_its_limit() {
     let mut parser = Parser::new(100);
     let junk = [b'$', b'x'].into_iter().chain(std::iter::repeat_n(b'y', 1 << 20)).collect::<Vec<_>>();
     assert_eq!(parser.next_event(&mut junk.as_slice()), None);
-    assert!(parser.in_packet());
+    assert!(parser.state != State::Outside);
     assert!(parser.data.len() <= 100 && parser.data.capacity() <= 1024);
 }
 

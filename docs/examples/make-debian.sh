@@ -3,7 +3,7 @@
 # its modules, systemd, a login (root, password root) on the terminal that console= names.
 #
 # Writes vmlinuz, initrd.img and root.ext4 (no partition table: root=/dev/vda) into .lab/debian-ARCH.
-# Needs: apt install mmdebstrap fakeroot e2fsprogs, and for another architecture than the host's also
+# Needs: apt install mmdebstrap fakeroot e2fsprogs, and for an architecture other than the host's also
 # arch-test qemu-user-static binfmt-support, which run the packages' own scripts.
 set -eu
 arch=$1
@@ -17,7 +17,7 @@ sources=${2:-/etc/apt/sources.list.d/debian.sources}
 mkdir -p ".lab/debian-$arch"
 cd ".lab/debian-$arch"
 
-# An initrd with few modules: to pack all of them takes ten minutes and more under an emulator.
+# An initrd with few modules: packing all of them takes ten minutes and more under an emulator.
 mmdebstrap --architectures="$arch" --variant=minbase \
   --include="$kernel",initramfs-tools,zstd,systemd-sysv,udev,kmod,dbus \
   --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"' \
@@ -28,7 +28,7 @@ mmdebstrap --architectures="$arch" --variant=minbase \
   --customize-hook='echo "/dev/vda / ext4 defaults 0 1" >"$1/etc/fstab"' \
   bookworm root.tar "$sources"
 
-# fakeroot keeps the owners and the modes that the tar file tells.
+# fakeroot keeps the owners and the modes that the tar file records.
 fakeroot sh -euc '
   mkdir tree
   tar -C tree -xf root.tar

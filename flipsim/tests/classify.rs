@@ -8,14 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flipsim::console::classify::{
-    Classification, Classifier, Kind, MAX_FINDINGS, Outcome, STORM, classify, classify_reader,
+    Classification, Classifier, ConsoleVerdict, Kind, MAX_FINDINGS, STORM, classify, classify_reader,
 };
 use proptest::prelude::*;
 
+use ConsoleVerdict::{Clean, Crash, Detected, Incomplete, Sdc};
 use Kind::*;
-use Outcome::{Clean, Crash, Detected, Incomplete, Sdc};
 
-type Row = (&'static str, Outcome, Kind, &'static str, u64);
+type Row = (&'static str, ConsoleVerdict, Kind, &'static str, u64);
 
 const AARCH64: &[Row] = &[
     ("oops-paging", Detected, Oops, "Unable to handle kernel paging request in ext4_file_write_iter", 1),
@@ -120,7 +120,7 @@ const X86_64: &[Row] = &[
 ];
 
 /// Consoles on which nothing was noticed.
-const QUIET: &[(&str, Outcome)] = &[
+const QUIET: &[(&str, ConsoleVerdict)] = &[
     ("aarch64/clean", Clean),
     ("aarch64/incomplete", Incomplete),
     ("aarch64/harmless", Incomplete),

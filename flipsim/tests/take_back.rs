@@ -16,7 +16,7 @@ use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
-use flipsim::fault::Place;
+use flipsim::fault::FaultTarget;
 use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RegSpace};
 use flipsim::machine::ProcessId;
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
@@ -119,7 +119,7 @@ impl Setting {
         let spec = CampaignSpec {
             seed: 5,
             size: Some(Size::Trials(trials)),
-            strata: vec![StratumSpec::new("core", vec![Place::Class("core".into())])],
+            strata: vec![StratumSpec::new("core", vec![FaultTarget::Class("core".into())])],
             ..CampaignSpec::default()
         };
         Setting { template, golden, folder, spec }

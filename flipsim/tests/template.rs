@@ -243,7 +243,7 @@ fn clones_that_run_flip_and_write_their_disk_change_no_file_of_the_template() {
     let mut clones: Vec<_> = (0..3).map(|_| start(&template, temporary.path())).collect();
     for (number, clone) in clones.iter_mut().enumerate() {
         let address = GuestPhys(ram.last.0 - 4096 * number as u64);
-        flip(clone.target(), &Fault::Ram { address, mask: vec![1] }).unwrap();
+        flip(clone.target(), &Fault::in_ram(address, vec![1])).unwrap();
         run_to(clone.target(), after(&template, 300 * MS));
         assert!(untouched.pages_apart(&clone.state().unwrap()).len() > 100);
     }

@@ -122,7 +122,7 @@ impl Units {
             None => rng.random_range(0..bits),
         };
         let unit = self.nth(number).ok_or_else(|| SpaceError::Empty("no such unit".to_owned()))?;
-        Ok(Fault::Ram { address: GuestPhys(unit.0 + bit / 8), mask: vec![1 << (bit % 8)] })
+        Ok(Fault::in_ram(GuestPhys(unit.0 + bit / 8), vec![1 << (bit % 8)]))
     }
 
     /// Draws the numbers of `count` different units, every choice as likely as every other. Costs

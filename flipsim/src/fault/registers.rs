@@ -1,7 +1,8 @@
 //! Which registers take a flip, found by trying.
 
 use crate::arch::ArchRow;
-use crate::fault::flip::{FlipError, xor};
+use crate::fault::flip::FlipError;
+use crate::fault::operation::Operation;
 use crate::target::{Register, Target, TargetError};
 use crate::text::hex_value;
 
@@ -81,7 +82,7 @@ fn probe_register(
     let held = held.to_le_bytes().into_iter().chain(std::iter::repeat(0));
     let inverted: Vec<u8> = old.iter().zip(held).map(|(byte, held)| byte ^ !held).collect();
     let mut writable = match target.write_register(index, &inverted) {
-        Ok(()) => xor(&target.read_register(index)?, old),
+        Ok(()) => Operation::Flip.apply(&target.read_register(index)?, old),
         Err(TargetError::Refused { .. }) => vec![0; old.len()],
         Err(lost) => return Err(lost.into()),
     };

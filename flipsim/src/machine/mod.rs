@@ -4,10 +4,9 @@
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
 pub mod boot;
-mod end;
+pub(crate) mod end;
 mod error;
 pub mod folder;
-pub mod health;
 mod hold;
 mod pid;
 pub mod process;

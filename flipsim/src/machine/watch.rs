@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::machine::end::EXIT;
 use crate::machine::folder::RunDir;
 use crate::wire::qmp::QmpClient;
 
@@ -27,7 +28,7 @@ pub const RELEASE: u8 = b'r';
 /// One event of the machine, as kept in [`EVENTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEvent {
-    /// QEMU's name of the event, or `EXIT` for the end of QEMU itself.
+    /// QEMU's name of the event, or [`EXIT`] for the end of QEMU itself.
     pub event: String,
     /// QEMU's details.
     pub data: serde_json::Value,
@@ -104,7 +105,7 @@ pub fn watch(
             while let Ok(Some(event)) = qmp.wait_event(&[], Duration::ZERO) {
                 write(&event.name, event.data);
             }
-            write("EXIT", serde_json::Value::String(status.to_string()));
+            write(EXIT, serde_json::Value::String(status.to_string()));
             break WatchEnd::QemuEnded;
         }
     };

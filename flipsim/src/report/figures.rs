@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::charts::{
     Across, Column, Dot, Group, LINES, Labels, Line, Range, Stack, columns, curves, dots, ranges, stacks,
 };
-use super::look::{WORST_FIRST, legend, visible};
+use super::look::{legend, visible};
 use super::map::{Places, Spot, map};
 use super::svg::{count, large, percent, time};
 use super::trials::Trials;
@@ -27,9 +27,6 @@ const OWN: usize = 6;
 const ROWS: usize = 24;
 /// So many columns a chart by bit has.
 const COLUMNS: usize = 128;
-
-/// The outcomes that are failures, from the bottom of a column up.
-const FAILURES: [Outcome; 4] = [Outcome::Crash, Outcome::Hang, Outcome::Sdc, Outcome::Detected];
 
 /// A chart with heading, words, and numbers below.
 pub(super) fn figure(title: &str, words: &str, chart: &Markup, numbers: &Markup, left_out: &str) -> Markup {
@@ -87,21 +84,23 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
         .map(|stratum| Stack {
             label: visible(&stratum.name),
             note: trials_of(stratum.counted),
-            parts: WORST_FIRST.iter().map(|outcome| (*outcome, hits(stratum, *outcome))).collect(),
+            parts: Outcome::WORST_FIRST.iter().map(|outcome| (*outcome, hits(stratum, *outcome))).collect(),
         })
         .collect();
     let groups: Vec<Group> = strata
         .iter()
         .map(|stratum| Group {
             title: visible(&stratum.name),
-            dots: WORST_FIRST.iter().filter_map(|outcome| dot_of(stratum, *outcome)).collect(),
+            dots: Outcome::WORST_FIRST.iter().filter_map(|outcome| dot_of(stratum, *outcome)).collect(),
         })
         .filter(|group| !group.dots.is_empty())
         .collect();
     let mut words = String::new();
     for stratum in strata {
-        let parts: Vec<String> =
-            WORST_FIRST.iter().map(|o| format!("{} {}", o.name(), count(hits(stratum, *o)))).collect();
+        let parts: Vec<String> = Outcome::WORST_FIRST
+            .iter()
+            .map(|o| format!("{} {}", o.name(), count(hits(stratum, *o))))
+            .collect();
         words += &format!("{}: {}. ", visible(&stratum.name), parts.join(", "));
     }
     let left_out = more("strata", STRATA, summary.strata.len());
@@ -111,14 +110,14 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             (figure(
                 "Outcomes by stratum",
                 "Trials, in parts of one bar a stratum.",
-                &html! { (legend(&WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) (tables) },
+                &html! { (legend(&Outcome::WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) (tables) },
                 &html! {},
                 &left_out,
             ))
             (figure(
                 &rates_title,
                 "Wilson intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
-                &html! { (legend(&WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
+                &html! { (legend(&Outcome::WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,
             ))
@@ -173,7 +172,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                 th { "outcome" } th.n { "trials" } th.n { "rate" } th.n { "Wilson" } th.n { "exact" } th.n { "extrapolated count" }
             } }
             tbody {
-                @for outcome in WORST_FIRST {
+                @for outcome in Outcome::WORST_FIRST {
                     @if let Some(entry) = stratum.outcome(outcome) { (row(outcome.name(), entry)) }
                 }
                 @for class in Class::ALL {
@@ -207,11 +206,13 @@ pub(super) fn places(summary: &Summary, trials: &Trials) -> Markup {
 
 fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
     let of = |outcome: Outcome| spots.iter().filter(|spot| spot.outcome == outcome).count() as u64;
-    let parts: Vec<String> =
-        WORST_FIRST.iter().map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome)))).collect();
+    let parts: Vec<String> = Outcome::WORST_FIRST
+        .iter()
+        .map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome))))
+        .collect();
     let words = format!("{} faults by place and time: {}.", count(spots.len() as u64), parts.join(", "));
     let chart = html! {
-        (legend(&WORST_FIRST, true))
+        (legend(&Outcome::WORST_FIRST, true))
         (map(id, title, &words, places, 0, spots))
     };
     figure(title, &words, &chart, &html! {}, "")
@@ -233,7 +234,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
         .map(|bit| Column {
             label: bit.to_string(),
             trials: of(bit).map_or(0, |row| row.trials),
-            parts: FAILURES
+            parts: Outcome::FAILURES
                 .iter()
                 .map(|outcome| {
                     (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0))
@@ -257,7 +258,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
         )
     });
     let id = format!("f-bit{index}");
-    let chart = html! { (legend(&FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
+    let chart = html! { (legend(&Outcome::FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
     figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
 }
 
@@ -312,7 +313,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
 /// A breakdown as a table, with what it leaves out.
 fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
     let counts = |outcomes: &std::collections::BTreeMap<Outcome, u64>| {
-        let parts = WORST_FIRST.iter().filter_map(|outcome| {
+        let parts = Outcome::WORST_FIRST.iter().filter_map(|outcome| {
             outcomes
                 .get(outcome)
                 .filter(|hits| **hits > 0)

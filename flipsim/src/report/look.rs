@@ -1,80 +1,82 @@
 //! How an outcome looks: a letter, a hatching for areas, a mark for points, a colour.
 //!
 //! Invariant: no two outcomes have the same hatching or the same mark, so that colour is never needed to
-//! tell them apart. Colours are those of the style sheet, after Okabe and Ito.
+//! tell them apart. Colours are those of the style sheet, after Okabe and Ito. All of it is in the table of
+//! outcomes ([`OUTCOMES`]); this draws it.
 
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
-use crate::trial::Outcome;
-
-/// What a chart shows of trials, from the worst on: outcomes, as they are stacked and listed.
-pub const WORST_FIRST: [Outcome; 6] =
-    [Outcome::Crash, Outcome::Hang, Outcome::Sdc, Outcome::Detected, Outcome::Latent, Outcome::Masked];
+use crate::trial::{OUTCOMES, Outcome, OutcomeRow};
 
 /// The letter in the page's data; `-` is a flip that did not take.
 #[must_use]
 pub fn letter(outcome: Option<Outcome>) -> char {
-    outcome.and_then(|outcome| outcome.name().chars().next()).unwrap_or('-')
+    outcome.map_or('-', |outcome| outcome.row().letter)
 }
 
 /// A mark of an outcome around a point, as the data of a path.
 #[must_use]
 pub fn mark(outcome: Outcome, x: f64, y: f64, r: f64) -> String {
-    let mut path = String::new();
-    let (left, right, top, bottom) = (x - r, x + r, y - r, y + r);
-    // Writing to a string does not fail.
-    let _ = match outcome {
-        Outcome::Masked => {
-            let h = r * 0.45;
-            write!(path, "M{:.1} {:.1}h{:.1}v{:.1}h-{:.1}z", x - h, y - h, 2.0 * h, 2.0 * h, 2.0 * h)
-        }
-        Outcome::Latent => {
-            write!(
-                path,
-                "M{left:.1} {y:.1}a{r:.1} {r:.1} 0 1 0 {d:.1} 0a{r:.1} {r:.1} 0 1 0-{d:.1} 0z",
-                d = 2.0 * r
-            )
-        }
-        Outcome::Sdc => {
-            write!(path, "M{x:.1} {top:.1}L{right:.1} {y:.1}L{x:.1} {bottom:.1}L{left:.1} {y:.1}z")
-        }
-        Outcome::Detected => write!(path, "M{x:.1} {top:.1}L{right:.1} {bottom:.1}H{left:.1}z"),
-        Outcome::Crash => {
-            write!(
-                path,
-                "M{left:.1} {top:.1}L{right:.1} {bottom:.1}M{left:.1} {bottom:.1}L{right:.1} {top:.1}"
-            )
-        }
-        Outcome::Hang => write!(path, "M{left:.1} {top:.1}H{right:.1}V{bottom:.1}H{left:.1}z"),
-        Outcome::Infra => write!(path, "M{left:.1} {y:.1}H{right:.1}"),
+    let inner = r * 0.45;
+    let value = |name: &str| match name {
+        "x" => x,
+        "y" => y,
+        "r" => r,
+        "d" => 2.0 * r,
+        "left" => x - r,
+        "right" => x + r,
+        "top" => y - r,
+        "bottom" => y + r,
+        "inner-x" => x - inner,
+        "inner-y" => y - inner,
+        "inner" => 2.0 * inner,
+        // A test draws every mark.
+        _ => f64::NAN,
     };
+    let mut path = String::new();
+    let mut parts = outcome.row().mark.path.split(['{', '}']);
+    while let Some(plain) = parts.next() {
+        path.push_str(plain);
+        if let Some(name) = parts.next() {
+            // Writing to a string does not fail.
+            let _ = write!(path, "{:.1}", value(name));
+        }
+    }
     path
+}
+
+/// The style of areas (`a-`), hatchings' grounds (`o-`) and marks (`m-`) of each outcome.
+#[must_use]
+pub fn style() -> String {
+    let mut style = String::new();
+    for OutcomeRow { name, mark, hatch, colour, counted, .. } in OUTCOMES {
+        // Writing to a string does not fail.
+        let _ = writeln!(style, ".m-{name} {{ {} }}", mark.style);
+        if !counted {
+            continue;
+        }
+        let area = if hatch.is_empty() { format!("var({colour})") } else { format!("url(#hatch-{name})") };
+        let _ = writeln!(style, ".o-{name} {{ fill: var({colour}); }}");
+        let _ = writeln!(style, ".a-{name} {{ fill: {area}; stroke: var(--fg); stroke-width: .5; }}");
+    }
+    style
 }
 
 /// The hatchings, once a page; charts point to them.
 #[must_use]
 pub fn patterns() -> Markup {
-    // An even tile of 6 by 6 with an outcome's colour below and its lines above.
-    let tile = |outcome: Outcome, lines: &str| {
-        let name = outcome.name();
-        html! {
-            pattern id={ "hatch-" (name) } width="6" height="6" patternUnits="userSpaceOnUse" {
-                rect width="6" height="6" class={ "o-" (name) } {}
-                @if !lines.is_empty() { path class="hatch" d=(lines) {} }
-            }
-        }
-    };
     html! {
         svg.defs width="0" height="0" aria-hidden="true" focusable="false" {
             defs {
-                (tile(Outcome::Masked, ""))
-                (tile(Outcome::Latent, "M2 3h2M5 0h1M0 0h1M5 6h1M0 6h1"))
-                (tile(Outcome::Sdc, "M-1 1L1 -1M0 6L6 0M5 7L7 5"))
-                (tile(Outcome::Detected, "M0 3H6"))
-                (tile(Outcome::Crash, ""))
-                (tile(Outcome::Hang, "M3 0V6M0 3H6"))
+                // A tile of 6 by 6 with an outcome's colour below and its lines above.
+                @for OutcomeRow { name, hatch, .. } in OUTCOMES.iter().filter(|row| row.counted) {
+                    pattern id={ "hatch-" (name) } width="6" height="6" patternUnits="userSpaceOnUse" {
+                        rect width="6" height="6" class={ "o-" (name) } {}
+                        @if !hatch.is_empty() { path class="hatch" d=(hatch) {} }
+                    }
+                }
             }
         }
     }
@@ -139,9 +141,37 @@ mod tests {
         let letters: BTreeSet<char> = Outcome::ALL.iter().map(|o| letter(Some(*o))).collect();
         assert_eq!(letters.len(), Outcome::ALL.len());
         assert!(!letters.contains(&letter(None)));
-        for outcome in WORST_FIRST {
+        for outcome in Outcome::WORST_FIRST {
             assert!(patterns().0.contains(&format!("hatch-{}", outcome.name())));
         }
+    }
+
+    #[test]
+    fn the_style_sheet_has_the_colour_of_each_outcome() {
+        let sheet = include_str!("style.css");
+        for row in OUTCOMES {
+            // In light, in dark and on paper.
+            let times = sheet.matches(&format!("{}: #", row.colour)).count();
+            assert!(times >= 2, "{} {times}", row.colour);
+        }
+        assert!(style().contains(".a-hang { fill: url(#hatch-hang); stroke"), "{}", style());
+    }
+
+    #[test]
+    fn marks_are_drawn_around_their_point() {
+        let all = Outcome::ALL.map(|outcome| mark(outcome, 8.0, 7.0, 4.0));
+        assert_eq!(
+            all,
+            [
+                "M6.2 5.2h3.6v3.6h-3.6z",
+                "M4.0 7.0a4.0 4.0 0 1 0 8.0 0a4.0 4.0 0 1 0-8.0 0z",
+                "M8.0 3.0L12.0 7.0L8.0 11.0L4.0 7.0z",
+                "M8.0 3.0L12.0 11.0H4.0z",
+                "M4.0 3.0L12.0 11.0M4.0 11.0L12.0 3.0",
+                "M4.0 3.0H12.0V11.0H4.0z",
+                "M4.0 7.0H12.0",
+            ]
+        );
     }
 
     #[test]

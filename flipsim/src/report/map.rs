@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
-use super::look::{WORST_FIRST, mark};
+use super::look::mark;
 use super::svg::{Scale, WIDTH, chart, number, place, time_unit, x_axis};
-use crate::trial::Outcome;
+use crate::trial::{Class, Outcome};
 
 /// Up to so many trials without a failure are drawn one by one; more of them as shades.
 const SINGLE: usize = 3000;
@@ -66,7 +66,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
             Scale::linear((0.0, last), (TOP + 6.5, bottom - 6.5 + if names.len() < 2 { 13.0 } else { 0.0 }))
         }
     };
-    let quiet = |outcome: Outcome| matches!(outcome, Outcome::Masked | Outcome::Latent);
+    let quiet = |outcome: Outcome| !Class::Failure.has(outcome);
     let quiet_count = spots.iter().filter(|spot| quiet(spot.outcome)).count();
     let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses);
     let (unit, size) = time_unit(latest as f64);
@@ -91,7 +91,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
         }
         line.axis x1=(place(LEFT)) x2=(place(LEFT)) y1=(place(TOP)) y2=(place(bottom)) {}
         @if shaded { (shades(spots.iter().filter(|spot| quiet(spot.outcome)), &x, &y, (LEFT + 2.5, TOP + 3.0), (5.0, 5.0)).0) }
-        @for outcome in WORST_FIRST.into_iter().rev().filter(|outcome| !(shaded && quiet(*outcome))) {
+        @for outcome in Outcome::WORST_FIRST.into_iter().rev().filter(|outcome| !(shaded && quiet(*outcome))) {
             @let path = marks(spots.iter().filter(|spot| spot.outcome == outcome), outcome, &x, &y);
             @if !path.is_empty() { path class={ "m-" (outcome.name()) } d=(path) {} }
         }
@@ -115,11 +115,7 @@ fn addresses(first: u64, last: u64) -> Vec<u64> {
 fn marks<'a>(spots: impl Iterator<Item = &'a Spot>, outcome: Outcome, x: &Scale, y: &Scale) -> String {
     let grid = 1.5;
     let cells: BTreeSet<(i32, i32)> = spots.map(|spot| cell(spot, x, y, (0.0, 0.0), (grid, grid))).collect();
-    let r = match outcome {
-        Outcome::Masked => 2.4,
-        Outcome::Latent => 1.8,
-        _ => 3.2,
-    };
+    let r = outcome.row().mark.radius;
     cells.into_iter().map(|(cx, cy)| mark(outcome, f64::from(cx) * grid, f64::from(cy) * grid, r)).collect()
 }
 
@@ -154,8 +150,10 @@ fn small_maps(
         Places::Addresses => (name(last), name(first)),
         Places::Rows(_) => (name(first), name(last)),
     };
-    let shown: Vec<Outcome> =
-        WORST_FIRST.into_iter().filter(|outcome| spots.iter().any(|spot| spot.outcome == *outcome)).collect();
+    let shown: Vec<Outcome> = Outcome::WORST_FIRST
+        .into_iter()
+        .filter(|outcome| spots.iter().any(|spot| spot.outcome == *outcome))
+        .collect();
     let height = shown.len().div_ceil(2) as f64 * (high + gap) + 8.0;
     let cell_height = match places {
         Places::Addresses => 4.0,

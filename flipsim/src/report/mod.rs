@@ -18,7 +18,6 @@ mod figures;
 pub mod look;
 pub mod map;
 mod page;
-mod repeat;
 #[cfg(test)]
 mod sample;
 pub mod svg;

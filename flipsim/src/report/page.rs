@@ -10,14 +10,14 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::look::{WORST_FIRST, legend, letter, mark, patterns, visible};
+use super::figures;
+use super::look::{legend, letter, mark, patterns, style, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, repeat};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
 use crate::text::shell_line;
-use crate::trial::Outcome;
+use crate::trial::{OUTCOMES, Outcome};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -85,7 +85,7 @@ pub(super) fn document(title: &str, body: &Markup, policy: &str, scripts: &Marku
                 meta name="generator" content={ "flipsim " (env!("CARGO_PKG_VERSION")) };
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(style())) }
             }
             body {
                 (patterns())
@@ -104,12 +104,19 @@ fn digest(script: &str) -> String {
 
 /// What the script works on. No `<` is in it, so that it can neither end its element nor begin a comment.
 fn data(trials: &Trials, replay: &str) -> String {
-    let marks: serde_json::Map<String, serde_json::Value> = Outcome::ALL
-        .iter()
-        .map(|outcome| (letter(Some(*outcome)).to_string(), mark(*outcome, 8.0, 7.0, 4.0).into()))
-        .collect();
+    // From the worst on; a flip that did not take stands before what says as little.
+    let mut rows: Vec<_> = OUTCOMES.iter().collect();
+    rows.sort_by_key(|row| row.rank);
+    let mut outcomes = Vec::new();
+    for row in rows {
+        if !row.counted {
+            outcomes.push(json!({ "letter": letter(None), "name": "not flipped" }));
+        }
+        let mark = mark(row.outcome, 8.0, 7.0, 4.0);
+        outcomes.push(json!({ "letter": row.letter, "name": row.name, "mark": mark }));
+    }
     let data = json!({
-        "trials": trials.data, "details": trials.details, "marks": marks, "replay": replay,
+        "trials": trials.data, "details": trials.details, "outcomes": outcomes, "replay": replay,
     });
     data.to_string().replace('<', "\\u003c")
 }
@@ -146,7 +153,7 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
         (warnings(summary.warnings.iter().map(ToString::to_string)))
         @if totals.done > 0 {
             ul.tiles {
-                @for outcome in WORST_FIRST {
+                @for outcome in Outcome::WORST_FIRST {
                     li { (small_mark(outcome)) (outcome.name()) b { (count(totals.outcomes.get(&outcome).copied().unwrap_or(0))) } }
                 }
                 @for (what, number) in others.into_iter().filter(|(_, number)| *number > 0) {
@@ -275,7 +282,7 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
         ("symbol", "symbol or region"),
         ("report", "report"),
     ];
-    let choices = WORST_FIRST.map(|outcome| (letter(Some(outcome)), outcome.name()));
+    let choices = Outcome::WORST_FIRST.map(|outcome| (letter(Some(outcome)), outcome.name()));
     html! {
         h2 id="all-trials" { "The trials" }
         p.note {
@@ -285,7 +292,7 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
             "Left out are the other details and consoles; " code { "cargo xtask campaign export" } " prints them all, and "
             "the command at each trial carries it out again."
         }
-        (legend(&WORST_FIRST, true))
+        (legend(&Outcome::WORST_FIRST, true))
         div.controls.scripted hidden {
             fieldset id="outcomes" {
                 legend { "outcomes" }
@@ -362,7 +369,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
         h2 id="how" { "How it was done" }
         p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
             "The plan's digest must come out the same; so must every trial." }
-        pre { (visible(&repeat::toml_of(spec))) }
+        pre { (visible(&spec.to_toml())) }
         pre {
             "cargo xtask campaign new again --spec campaign.toml\n"
             "cargo xtask campaign run again\n"
@@ -392,14 +399,11 @@ fn command_line(command: &[String]) -> String {
 
 /// What the outcomes and their classes mean.
 pub(super) fn outcome_words() -> Markup {
+    let uncounted = Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted());
     html! {
-        dt { "crash" } dd { "panic, reset, power-off, exception storm" }
-        dt { "hang" } dd { "not done long after the golden run was" }
-        dt { "sdc" } dd { "silent data corruption: the output is wrong, and nothing was noticed" }
-        dt { "detected" } dd { "the guest noticed, and went on" }
-        dt { "latent" } dd { "the output is right, the state at the end is not the golden run's" }
-        dt { "masked" } dd { "the state is the golden run's" }
-        dt { "infra" } dd { "ours, not the guest's: in no rate" }
+        @for outcome in Outcome::WORST_FIRST.into_iter().chain(uncounted) {
+            dt { (outcome.name()) } dd { (outcome.row().sentence) }
+        }
         dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
         dt { "failure" } dd { "crash, hang, sdc or detected" }
         dt { "unmasked" } dd { "failures, and latent ones" }

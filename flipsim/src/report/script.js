@@ -5,8 +5,9 @@
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
   const t = data.trials, words = t.words, rows = t.outcome.length, size = 50;
-  const names = { c: "crash", h: "hang", s: "sdc", d: "detected", l: "latent", m: "masked", i: "infra", "-": "not flipped" };
-  const order = "chsd-ilm";
+  // From the worst on.
+  const outcomes = new Map(data.outcomes.map((outcome) => [outcome.letter, outcome]));
+  const order = [...outcomes.keys()].join("");
   const rank = new Uint8Array(rows);
   for (let i = 0; i < rows; i++) rank[i] = order.indexOf(t.outcome[i]);
   const details = new Map(data.details.map((detail) => [detail.id, detail]));
@@ -75,8 +76,8 @@
   function mark(letter) {
     const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg"), path = document.createElementNS(space, "path");
     for (const [name, value] of [["width", 16], ["height", 14], ["viewBox", "0 0 16 14"], ["aria-hidden", "true"]]) svg.setAttribute(name, value);
-    path.setAttribute("class", "m-" + names[letter]);
-    path.setAttribute("d", data.marks[letter]);
+    path.setAttribute("class", "m-" + outcomes.get(letter).name);
+    path.setAttribute("d", outcomes.get(letter).mark);
     svg.append(path);
     return svg;
   }
@@ -115,8 +116,8 @@
       button.setAttribute("aria-expanded", is);
       const first = h("td", { className: "id" }, button);
       first.dataset.label = "trial";
-      const letter = t.outcome[i], outcome = cell("outcome", names[letter], "outcome");
-      if (data.marks[letter]) outcome.prepend(mark(letter));
+      const letter = t.outcome[i], outcome = cell("outcome", outcomes.get(letter).name, "outcome");
+      if (outcomes.get(letter).mark) outcome.prepend(mark(letter));
       list.push(h("tr", {}, first, outcome, cell("stratum", t.strata[t.stratum[i]]), cell("time", time(t.at[i]), "n"),
         cell("fault", where(i), "code"), cell("symbol or region", symbol(i) || region(i)), cell("report", title(i))));
       if (is) list.push(h("tr", { className: "more" }, h("td", { colSpan: 7 }, evidence(i))));

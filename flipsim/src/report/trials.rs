@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{WORST_FIRST, letter, visible};
+use super::look::{letter, visible};
 use super::map::Spot;
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
@@ -121,12 +121,11 @@ impl Columns {
         self.outcome.push(letter(row.outcome));
         self.stratum.push(row.trial.stratum);
         self.at.push(plan.after.0);
-        let place = match &plan.fault {
-            Fault::Ram { address, .. } => json!(address.0),
-            // Small numbers only.
-            Fault::Reg { register, .. } => {
-                json!(-1 - i64::try_from(self.words.number(register)).unwrap_or(i64::MAX - 1))
-            }
+        // Small numbers only.
+        let word = |number: usize| -1 - i64::try_from(number).unwrap_or(i64::MAX - 1);
+        let place = match plan.fault.register() {
+            Some(register) => json!(word(self.words.number(register))),
+            None => json!(plan.fault.address().map(|address| address.0)),
         };
         self.place.push(place);
         match plan.fault.single_bit() {
@@ -197,10 +196,7 @@ fn in_order(names: Vec<String>, spots: &mut [Spot]) -> Vec<String> {
 /// Where a fault strikes, as `campaign trial` takes it.
 #[must_use]
 pub fn place_of(fault: &Fault) -> String {
-    let place = match fault {
-        Fault::Ram { address, .. } => address.to_string(),
-        Fault::Reg { register, .. } => register.clone(),
-    };
+    let place = fault.place();
     match fault.single_bit() {
         Some(bit) => format!("{place}:{bit}"),
         None => format!("{place} mask {}", hex_value(fault.mask())),
@@ -208,15 +204,8 @@ pub fn place_of(fault: &Fault) -> String {
 }
 
 /// How bad an outcome is, 0 the worst; what has none comes before latent ones, as it says why.
-fn rank(outcome: Option<Outcome>) -> usize {
-    let quiet = |outcome: &Outcome| matches!(outcome, Outcome::Latent | Outcome::Masked);
-    match outcome {
-        Some(outcome) if outcome != Outcome::Infra => {
-            let place = WORST_FIRST.iter().position(|one| *one == outcome).unwrap_or(WORST_FIRST.len());
-            if quiet(&outcome) { place + 1 } else { place }
-        }
-        _ => WORST_FIRST.iter().filter(|outcome| !quiet(outcome)).count(),
-    }
+fn rank(outcome: Option<Outcome>) -> u8 {
+    outcome.unwrap_or(Outcome::Infra).row().rank
 }
 
 impl Trials {
@@ -230,20 +219,18 @@ impl Trials {
         let mut begin = None;
         let (mut ram, mut reg, mut registers) = (Vec::new(), Vec::new(), Words::default());
         // By rank and title; those of a title in the order of the plan.
-        let mut groups: BTreeMap<(usize, Option<String>), Vec<TrialId>> = BTreeMap::new();
+        let mut groups: BTreeMap<(u8, Option<String>), Vec<TrialId>> = BTreeMap::new();
         for row in store.results() {
             let row = row?;
             let plan = &row.trial.plan;
             begin = begin.or(row.flip_ns.and_then(|flip| flip.checked_sub(plan.after.0)));
-            if let Some(outcome) = row.outcome.filter(|outcome| *outcome != Outcome::Infra) {
-                match &plan.fault {
-                    Fault::Ram { address, .. } => {
-                        ram.push(Spot { at: plan.after.0, place: address.0, outcome });
-                    }
-                    Fault::Reg { register, .. } => {
-                        let place = registers.number(register) as u64;
-                        reg.push(Spot { at: plan.after.0, place, outcome });
-                    }
+            if let Some(outcome) = row.outcome.filter(|outcome| outcome.is_counted()) {
+                let at = plan.after.0;
+                if let Some(address) = plan.fault.address() {
+                    ram.push(Spot { at, place: address.0, outcome });
+                }
+                if let Some(register) = plan.fault.register() {
+                    reg.push(Spot { at, place: registers.number(register) as u64, outcome });
                 }
             }
             let rank = rank(row.outcome);
@@ -274,7 +261,7 @@ impl Trials {
         &mut self,
         store: &Store,
         strata: &[String],
-        groups: BTreeMap<(usize, Option<String>), Vec<TrialId>>,
+        groups: BTreeMap<(u8, Option<String>), Vec<TrialId>>,
     ) -> Result<(), StoreError> {
         let mut chosen: Vec<TrialId> = Vec::new();
         let longest = groups.values().map(Vec::len).max().unwrap_or(0);
@@ -327,6 +314,9 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     add("value", format!("{} → {}", record.old, record.new));
     if let Some(error) = &record.error {
         add("not flipped", error.clone());
+    }
+    if let Some(because) = &record.because {
+        add("because", because.to_string());
     }
     let known: Vec<&str> = record.region.as_deref().into_iter().chain(record.symbol.as_deref()).collect();
     if !known.is_empty() {
@@ -425,7 +415,7 @@ mod tests {
         }
         assert_eq!(trials.data["outcome"].as_str().unwrap().len(), results);
         assert!(trials.details.len() <= DETAILS);
-        let ranks: Vec<usize> = trials.details.iter().map(|detail| rank(detail.outcome)).collect();
+        let ranks: Vec<u8> = trials.details.iter().map(|detail| rank(detail.outcome)).collect();
         assert!(ranks.is_sorted(), "{ranks:?}");
         assert_eq!(trials.ram.len() + trials.reg.len(), sample.summary.totals.counted as usize);
         // Each title of a crash has at least one, with its console.

@@ -14,14 +14,14 @@ use crate::campaign::store::StoreError;
 use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
-use crate::fault::Place;
-use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::fault::FaultTarget;
+use crate::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
 use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
+use crate::trial::{Because, Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -38,7 +38,7 @@ const TEMPLATE: &str = "template-of-a-fake";
 #[must_use]
 pub fn spec(trials: u64, targets: &[&str]) -> CampaignSpec {
     let stratum = |target: &&str| {
-        let places: Vec<Place> = target.parse().into_iter().collect();
+        let places: Vec<FaultTarget> = target.parse().into_iter().collect();
         StratumSpec::new(target.split([':', '+']).next_back().unwrap_or(target), places)
     };
     CampaignSpec {
@@ -73,7 +73,7 @@ pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::er
 
 fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {
     let pattern = spec.pattern_of(stratum);
-    if stratum.targets.iter().any(Place::is_register) {
+    if stratum.is_register() {
         let register = |number: u8| FlippableRegister {
             name: format!("x{number}"),
             bits: 64,
@@ -84,7 +84,7 @@ fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate
         return RegSpace::new(&registers, pattern).map(FaultSpace::Reg);
     }
     let ranges = stratum.targets.iter().filter_map(|place| match place {
-        Place::Range(range) => Some(*range),
+        FaultTarget::Range(range) => Some(*range),
         _ => None,
     });
     let bytes: RangeSet = ranges.collect();
@@ -163,7 +163,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     };
     let crashed = outcome == Some(Outcome::Crash);
     let function = ["do_idle", "schedule", "vfs_read"][rng.random_range(0..3)];
-    let in_ram = matches!(trial.plan.fault, Fault::Ram { .. });
+    let in_ram = trial.plan.fault.address().is_some();
     let symbol: u32 = rng.random_range(0..3000);
     let run_us = rng.random_range(500..2000);
     TrialRecord {
@@ -179,6 +179,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         symbol: (in_ram && !symbol.is_multiple_of(4))
             .then(|| format!("symbol_{}+{symbol:#x}", symbol.isqrt())),
         outcome,
+        because: outcome.map(|outcome| because(outcome, soon, function)),
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(end_ns),
         console_differs_ns: crashed.then_some(end_ns),
         detected_ns: (outcome == Some(Outcome::Detected)).then_some(soon),
@@ -201,6 +202,27 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
             compare_us: 300,
             total_us: run_us + 500,
         },
+    }
+}
+
+/// Why, with evidence that fits.
+fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
+    let end = BEGIN.0 + LENGTH.0;
+    match outcome {
+        Outcome::Masked => Because::Converged { checkpoint_ns: soon },
+        Outcome::Latent => Because::StateDiffers,
+        Outcome::Sdc => Because::OutputDiffers {
+            number: 2,
+            line: Some("result 41".to_owned()),
+            golden: Some("result 42".to_owned()),
+        },
+        Outcome::Detected => Because::Noticed { line: format!("WARNING: CPU: 0 PID: 1 at {function}") },
+        Outcome::Crash => Because::Ended {
+            end: End::Panic,
+            line: Some(format!("Kernel panic - not syncing: Fatal exception in {function}")),
+        },
+        Outcome::Hang => Because::NotDone { limit_ns: BEGIN.0 + 3 * LENGTH.0, last_checkpoint_ns: Some(end) },
+        _ => Because::Stopped { end: End::Other },
     }
 }
 

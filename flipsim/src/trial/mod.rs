@@ -2,10 +2,11 @@
 //!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 
+mod because;
 mod causes;
 pub mod clone;
 pub mod golden;
-mod judge;
+pub mod judge;
 mod observe;
 mod outcome;
 mod record;
@@ -14,10 +15,11 @@ mod runner;
 pub mod template;
 mod worker;
 
+pub use because::Because;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Step, TrialOptions};
-pub use outcome::Outcome;
+pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
 pub use restore::{RestoreMethod, WentBack};
-pub use runner::{Console, Got, MAX_CONSOLE, RunError, Runner, registers};
+pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

@@ -186,14 +186,7 @@ impl<'a> Observation<'a> {
         if golden.window != crate::trial::golden::model::Window::Done || runner.console.is_done() {
             return Ok(());
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a factor of a few; a cast saturates"
-        )]
-        let length = ((golden.end().0 - golden.begin().0) as f64 * self.options.hang_factor.max(1.0)) as u64;
-        let limit = golden.begin().0.saturating_add(length);
+        let limit = judge::hang_limit(golden, self.options.hang_factor).0;
         // In larger steps than the checkpoints: there is nothing to compare with.
         let step = golden.spacing.0.max(50_000_000);
         let mut at = golden.end().0.max(flip_ns);
@@ -225,19 +218,22 @@ impl<'a> Observation<'a> {
         let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
-        self.record.outcome = Some(judge::outcome(
-            &self.record,
-            &said,
-            [&found, &expected],
-            same_output,
-            self.converged,
+        let evidence = judge::Compared {
+            record: &self.record,
             golden,
-        ));
-        let deciding =
-            found.deciding().filter(|deciding| news(&found, &expected).any(|new| new == *deciding));
-        if let Some(finding) = deciding {
-            self.record.kind = Some(finding.kind);
-            self.record.title = Some(finding.title.clone());
+            said: &said,
+            found: &found,
+            expected: &expected,
+            converged: self.converged,
+            limit: judge::hang_limit(golden, self.options.hang_factor),
+            wall: self.options.wall,
+        };
+        let because = evidence.judge();
+        let deciding = evidence.deciding().map(|finding| (finding.kind, finding.title.clone()));
+        self.record.outcome = Some(because.outcome());
+        self.record.because = Some(because);
+        if let Some((kind, title)) = deciding {
+            (self.record.kind, self.record.title) = (Some(kind), Some(title));
         }
         if !same_output {
             self.record.console = Some(String::from_utf8_lossy(&said).into_owned());

@@ -6,13 +6,14 @@ use crate::console::classify::Kind;
 use crate::fault::Fault;
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
+use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
 use crate::trial::restore::RestoreMethod;
 use crate::units::{Timing, VirtualNs};
 
-/// The version of a trial's record.
-pub const FORMAT: u32 = 1;
+/// The version of a trial's record. Version 1 has no `because` and no `operation`, and is still read.
+pub const FORMAT: u32 = 2;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub const FORMAT: u32 = 1;
 pub struct TrialPlan {
     /// When, from the quiescent point on.
     pub after: VirtualNs,
-    /// What flips.
+    /// What happens, and where.
     pub fault: Fault,
     /// When it flips back, from the quiescent point on; a check of the lab itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +107,9 @@ pub struct TrialRecord {
     pub symbol: Option<String>,
     /// What came of it.
     pub outcome: Option<Outcome>,
+    /// Why; absent in records of version 1, and where there is no outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Because>,
     /// The checkpoint at which the state was the golden run's again.
     pub converged_ns: Option<u64>,
     /// The checkpoint at which the console first said something else.
@@ -164,17 +168,20 @@ impl TrialPlan {
 }
 
 impl TrialRecord {
-    /// Whether two records say the same of the guest: all but how it was put back, how often it took, and
-    /// how long; and the disk, where one of them knows nothing of it.
+    /// Whether two records say the same of the guest: all but how it was restored, how often it was tried, and
+    /// how long it took; the disk and the reason, where one of them knows nothing of it; and not the version.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
-        let (restore, attempts, costs) = (self.restore, self.attempts, self.costs);
-        let mut other = TrialRecord { restore, attempts, costs, ..other.clone() };
+        let (format, restore, attempts, costs) = (self.format, self.restore, self.attempts, self.costs);
+        let mut other = TrialRecord { format, restore, attempts, costs, ..other.clone() };
         let disk = self.state.as_ref().and_then(|state| state.disk);
         if let Some(state) = other.state.as_mut()
             && (disk.is_none() || state.disk.is_none())
         {
             state.disk = disk;
+        }
+        if self.because.is_none() || other.because.is_none() {
+            other.because.clone_from(&self.because);
         }
         *self == other
     }
@@ -182,14 +189,8 @@ impl TrialRecord {
     /// Why a trial with the outcome `infra` says nothing of the guest.
     #[must_use]
     pub fn lost_because(&self) -> String {
-        match self.end {
-            Some(End::WallTime) => {
-                "the guest did not get on for a long time on the host's clock; is the host \
-                                    overloaded, or was it paused?"
-                    .to_owned()
-            }
-            end => format!("QEMU stopped the guest for a reason of its own ({end:?})"),
-        }
+        let unknown = || "the laboratory lost the guest".to_owned();
+        self.because.as_ref().map_or_else(unknown, ToString::to_string)
     }
 
     /// Whether the state was the golden run's before the end.

@@ -9,9 +9,7 @@ use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::fault::GuestNames;
 use crate::machine::End;
-use crate::target::Capabilities;
-use crate::target::WALL_TIME;
-use crate::target::{AttachError, Digest128, EXCEPTION_STORM, MarkError, StateDigest};
+use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 
@@ -61,7 +59,7 @@ pub enum RunError {
 
 /// What a console said since a moment.
 #[derive(Debug)]
-pub struct Console {
+pub struct ConsoleListener {
     path: PathBuf,
     file: File,
     said: Vec<u8>,
@@ -70,7 +68,7 @@ pub struct Console {
     done: bool,
 }
 
-impl Console {
+impl ConsoleListener {
     /// Listens from now on, to a guest that speaks by these signals.
     ///
     /// # Errors
@@ -78,7 +76,7 @@ impl Console {
     pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
         let file = File::options().read(true).write(true).open(path).map_err(error)?;
-        let mut console = Console {
+        let mut console = ConsoleListener {
             path: path.to_owned(),
             file,
             said: Vec::new(),
@@ -152,7 +150,7 @@ pub struct Runner {
     /// The clone.
     pub guest: CloneGuest,
     /// What it says.
-    pub console: Console,
+    pub console: ConsoleListener,
     capabilities: Capabilities,
     /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
     reckoned: VirtualNs,
@@ -175,7 +173,7 @@ impl Runner {
         if template.info().capabilities.mark {
             guest.target().stop_at_storms()?;
         }
-        let console = Console::open(&guest.console(), &template.info().plan.signals)?;
+        let console = ConsoleListener::open(&guest.console(), &template.info().plan.signals)?;
         let capabilities = template.info().capabilities;
         Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
     }
@@ -262,16 +260,9 @@ impl Runner {
         self.console.poll()?;
         let Some(status) = early else { return Ok(Got::There) };
         let events = self.guest.events()?;
-        let shut = events.iter().rev().find(|event| event.name == "SHUTDOWN");
-        let reason = shut.and_then(|event| event.data.get("reason")?.as_str()).unwrap_or_default();
-        let end = match (status.as_str(), reason) {
-            ("guest-panicked", _) | (_, "guest-panic") => End::Panic,
-            ("shutdown", "guest-reset" | "subsystem-reset") => End::Reset,
-            ("shutdown", _) => End::PowerOff,
-            (WALL_TIME, _) => End::WallTime,
-            _ if events.iter().any(|event| event.name == EXCEPTION_STORM) => End::ExceptionStorm,
-            _ => End::Other,
-        };
+        let events = events.iter().map(|event| (event.name.as_str(), &event.data));
+        // It did not get to its time: what ended it and is not the guest's is the host's.
+        let end = End::from_events(Some(&status), events).unwrap_or(End::Other);
         Ok(Got::Ended(end, at))
     }
 }

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::fault::{Fault, FlipError, GuestNames, flip};
+use crate::fault::{FlipError, GuestNames, flip};
 use crate::target::TargetError;
 use crate::target::describe;
 use crate::text::hex_value;
@@ -262,6 +262,7 @@ impl<'a> Worker<'a> {
             region: None,
             symbol: None,
             outcome: None,
+            because: None,
             converged_ns: None,
             console_differs_ns: None,
             detected_ns: None,
@@ -278,9 +279,9 @@ impl<'a> Worker<'a> {
             attempts: 1,
             costs,
         };
-        if let Fault::Ram { address, .. } = &plan.fault {
-            record.region = names.and_then(|names| names.region_at(*address));
-            record.symbol = names.and_then(|names| names.symbol_at(*address));
+        if let Some(address) = plan.fault.address() {
+            record.region = names.and_then(|names| names.region_at(address));
+            record.symbol = names.and_then(|names| names.symbol_at(address));
         }
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);

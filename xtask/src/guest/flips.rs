@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use flipsim::fault::record::{FlipRecord, Moment, RecordContext, RecordLog};
 use flipsim::fault::schedule::Intervals;
 use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random_seed};
-use flipsim::machine::health::Health;
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
+use flipsim::trial::judge::alone::Health;
 use flipsim::units::Timing;
 use flipsim::units::VirtualNs;
 

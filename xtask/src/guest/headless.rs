@@ -16,6 +16,7 @@ use flipsim::machine::{process, pvpanic};
 use flipsim::memory::MemoryMap;
 use flipsim::target::LiveTarget;
 use flipsim::target::Target;
+use flipsim::trial::judge::alone::state_word;
 use flipsim::units::Timing;
 use flipsim::units::{VirtualNs, format_duration};
 use flipsim::wire::net::Timeouts;
@@ -184,12 +185,8 @@ pub fn state_of(run: &RunDir) -> &'static str {
     // Whoever has hold of it has its monitor, which serves one at a time and would not answer us.
     let patience = Timeouts { connect: Duration::from_millis(500), reply: Duration::from_millis(500) };
     let status = QmpClient::connect(&run.qmp(), patience).and_then(|mut qmp| qmp.status());
-    match status.as_ref().map(|status| status.status.as_str()) {
-        Ok("running") => "running",
-        Ok("guest-panicked") => "panicked",
-        Ok("internal-error" | "io-error") => "broken",
-        Ok("shutdown") => "off",
-        Ok(_) => "stopped",
+    match status {
+        Ok(status) => state_word(&status.status),
         // The lock is given back at once.
         Err(_) if run.hold().is_err() => "in use",
         Err(_) => "no answer",

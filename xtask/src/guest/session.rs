@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    FaultSpace, FlippableRegister, GuestNames, Pattern, RamSpace, RegSpace, probe_registers,
+    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
+    probe_registers,
 };
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::{PhysRange, RangeSet};
+use flipsim::memory::PhysRange;
 use flipsim::target::{AttachError, LiveTarget};
 use flipsim::target::{Target, TargetError};
 use flipsim::text::{glob_matches, hex_value, unhex_value};
@@ -201,27 +202,22 @@ impl Session {
 
     /// The faults at a place in RAM.
     pub fn ram_space(&mut self, args: &RamPlace, pattern: Pattern) -> Result<FaultSpace> {
-        let mut ranges: Vec<PhysRange> = Vec::new();
-        for name in &args.region {
-            ranges.extend(self.names.map.region(name).exit_with(Code::Usage)?.ranges());
-        }
+        let mut targets: Vec<FaultTarget> = args.region.iter().cloned().map(FaultTarget::Region).collect();
         for name in &args.symbol {
-            ranges.push(self.symbol(name)?);
+            targets.push(FaultTarget::Range(self.symbol(name)?));
         }
         for address in &args.address {
             // A pattern wider than a byte needs the bytes behind the address as well.
-            let bytes = pattern_bytes(pattern);
-            let last = GuestPhys(address.0.saturating_add(bytes - 1));
-            ranges.push(PhysRange { first: *address, last });
+            let last = GuestPhys(address.0.saturating_add(pattern.bytes() - 1));
+            targets.push(FaultTarget::Range(PhysRange { first: *address, last }));
         }
-        ranges.extend(&args.range);
-        for range in &ranges {
-            self.names.map.check_ram(*range).exit_with(Code::Usage)?;
+        targets.extend(args.range.iter().copied().map(FaultTarget::Range));
+        if targets.is_empty() {
+            targets.push(FaultTarget::Ram);
         }
+        let guest = TargetGuest { names: &self.names, registers: &[] };
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
-        let bytes = if ranges.is_empty() { self.names.map.system_ram() } else { RangeSet::apart(ranges) };
-        let space = RamSpace::new(&bytes, pattern).exit_with(Code::Usage)?;
-        Ok(FaultSpace::Ram(space))
+        FaultSpace::of(&targets, pattern, &guest, Borders::Kept).exit_with(Code::Usage)
     }
 
     /// The faults in registers.
@@ -284,15 +280,4 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())
-}
-
-/// How many bytes a pattern may touch when its first byte is given.
-fn pattern_bytes(pattern: Pattern) -> u64 {
-    match pattern {
-        Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
-        Pattern::AdjacentAt { count, bit } => {
-            (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
-        }
-        Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
-    }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use flipsim::console::{ConsoleTail, marker};
 use flipsim::machine::folder::{RunDir, RunRecord};
-use flipsim::machine::health::{Evidence, Health};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::machine::watch::{EVENTS, LoggedEvent, parse_events};
 use flipsim::target::LiveTarget;
+use flipsim::trial::judge::alone::{Evidence, Health};
 
 use crate::exit::{Code, exit_error};
 use crate::paths;
@@ -84,26 +84,8 @@ impl Watcher {
 
     /// The verdict on a guest with a workload after all `flips` (how many, in words), in words.
     pub fn verdict(&mut self, flips: &str, limit: Duration) -> String {
-        let health = self.look();
-        match (&health, &self.evidence.done) {
-            (Health::Alive, None) => {
-                format!("hang: no result within {} s after {flips}", limit.as_secs_f64())
-            }
-            (Health::Alive, Some(end)) if end.status == "ok" => {
-                format!(
-                    "masked or latent: {flips}, and the workload's result is right (digest {})",
-                    end.digest
-                )
-            }
-            (Health::Alive, Some(end)) => format!(
-                "silent data corruption: {flips}, nothing was noticed, and the workload's result is {} (digest {})",
-                end.status, end.digest
-            ),
-            (Health::Troubled(why), Some(end)) => {
-                format!("detected after {flips}: {why}; the workload's result is {}", end.status)
-            }
-            (other, _) => format!("{other} (after {flips})"),
-        }
+        self.look();
+        self.evidence.workload_verdict(flips, limit)
     }
 
     /// The error for a guest that was lost on the way, with what became of it.

@@ -26,6 +26,8 @@ const BUSY: Duration = Duration::from_secs(20);
 pub struct Store {
     pub(super) conn: Connection,
     pub(super) path: PathBuf,
+    /// The version of the file.
+    pub(super) format: i64,
     pub(super) manifest: Manifest,
     pub(super) spec: CampaignSpec,
     pub(super) strata: Vec<Stratum>,
@@ -101,13 +103,14 @@ impl Store {
         conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
-        Store::load(conn, path)
+        Store::load(conn, path, schema::VERSION)
     }
 
-    /// Opens a campaign to read it, while another process works on it or not.
+    /// Opens a campaign to read it, while another process works on it or not. A file of an older version stays as
+    /// it is, and is read as if it were of the newest.
     ///
     /// # Errors
-    /// It is no campaign of this version.
+    /// It is no campaign of a version that is known.
     pub fn open_readonly(path: &Path) -> Result<Store, StoreError> {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
@@ -128,13 +131,11 @@ impl Store {
         });
         let conn = conn.map_err(sqlite("read", path))?;
         let found = check_version(&conn, path)?;
-        if found < schema::VERSION {
-            return Err(StoreError::Older { path: path.to_owned(), found, known: schema::VERSION });
-        }
-        Store::load(conn, path)
+        schema::read_older(&conn, found).map_err(sqlite("read", path))?;
+        Store::load(conn, path, found)
     }
 
-    fn load(conn: Connection, path: &Path) -> Result<Store, StoreError> {
+    fn load(conn: Connection, path: &Path, format: i64) -> Result<Store, StoreError> {
         let error = sqlite("read", path);
         let meta = |key: &str| -> Result<String, StoreError> {
             conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(&error)
@@ -166,7 +167,7 @@ impl Store {
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
         let file = identity(path);
         let path = path.to_owned();
-        Ok(Store { path, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
+        Ok(Store { path, format, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
     }
 
     /// The campaign's file.

@@ -11,7 +11,7 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
-use crate::fault::Fault;
+use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
 use crate::trial::Costs;
@@ -30,7 +30,7 @@ const BATCH: i64 = 1000;
 const PAGE: usize = 1000;
 
 /// The columns of a planned trial, for [`planned`].
-const PLANNED: &str = "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns";
+const PLANNED: &str = "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation";
 
 /// A result as it is counted and listed; [`Store::record_of`] has all of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,7 +127,7 @@ impl Counts {
     /// How many trials a rate is a part of: all that have an outcome, without `infra`.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        self.outcomes.iter().filter(|(outcome, _)| **outcome != Outcome::Infra).map(|(_, count)| count).sum()
+        self.outcomes.iter().filter(|(outcome, _)| outcome.is_counted()).map(|(_, count)| count).sum()
     }
 
     /// How many trials have a result of any kind.
@@ -384,7 +384,7 @@ impl Store {
         });
         Ok(Status {
             name: self.spec.name.clone(),
-            format: super::schema::VERSION,
+            format: self.format,
             plan: self.digest.clone(),
             template: self.manifest.template.clone(),
             seed: self.spec.seed,
@@ -438,9 +438,12 @@ fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let text: String = row.get(5)?;
     let mask = unhex_value(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
     let fault = match row.get::<_, Option<String>>(4)? {
-        Some(register) => Fault::Reg { register, mask },
-        None => Fault::Ram { address: GuestPhys(number(3)?), mask },
+        Some(register) => Fault::in_register(register, mask),
+        None => Fault::in_ram(GuestPhys(number(3)?), mask),
     };
+    let text: String = row.get(7)?;
+    let operation = text.parse().map_err(|error: OperationError| unreadable(7, error.to_string()))?;
+    let fault = fault.with(operation);
     let back_after = row.get::<_, Option<i64>>(6)?.map(|back| VirtualNs(back.cast_unsigned()));
     let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
@@ -448,27 +451,27 @@ fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
 
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
-    let costs: Option<String> = row.get(22)?;
+    let costs: Option<String> = row.get(23)?;
     Ok(ResultRow {
         trial: planned(row)?,
-        outcome: outcome(row, 7)?,
-        region: row.get(8)?,
-        symbol: row.get(9)?,
-        flip_ns: number(10)?,
-        end_ns: number(11)?,
-        end: row.get(12)?,
-        converged_ns: number(13)?,
-        detected_ns: number(14)?,
-        console_differs_ns: number(15)?,
-        report: row.get(16)?,
-        title: row.get(17)?,
-        error: row.get(18)?,
-        attempts: row.get(19)?,
-        output_only: row.get(20)?,
-        recorded_ms: row.get(21)?,
+        outcome: outcome(row, 8)?,
+        region: row.get(9)?,
+        symbol: row.get(10)?,
+        flip_ns: number(11)?,
+        end_ns: number(12)?,
+        end: row.get(13)?,
+        converged_ns: number(14)?,
+        detected_ns: number(15)?,
+        console_differs_ns: number(16)?,
+        report: row.get(17)?,
+        title: row.get(18)?,
+        error: row.get(19)?,
+        attempts: row.get(20)?,
+        output_only: row.get(21)?,
+        recorded_ms: row.get(22)?,
         costs: costs
             .map(|text| serde_json::from_str(&text))
             .transpose()
-            .map_err(|cause| unreadable(22, format!("the costs are not understood: {cause}")))?,
+            .map_err(|cause| unreadable(23, format!("the costs are not understood: {cause}")))?,
     })
 }

@@ -4,12 +4,12 @@
 
 use serde::Serialize;
 
-use crate::campaign::summary::model::{Class, SpaceKind, Summary};
+use crate::campaign::summary::model::{SpaceKind, Summary};
 use crate::stats::Estimate;
 use crate::stats::fit::{Bits, FitPerMbit, MissionOutlook, fit_of_class, mission_outlook};
 use crate::stats::mission::Mission;
 use crate::stats::tally::Method;
-use crate::trial::Outcome;
+use crate::trial::{Class, Outcome};
 
 /// The FIT of a part of the fault space.
 #[derive(Clone, Debug, PartialEq, Serialize)]

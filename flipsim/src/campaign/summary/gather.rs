@@ -14,20 +14,19 @@ use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, StratumSummary, Summary,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Options, StratumSummary, Summary,
     SurvivalCurve, TimeQuantile, Times, Totals,
 };
 use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::warning::Warning;
-use crate::fault::Fault;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
-use crate::trial::Outcome;
 use crate::trial::golden::Golden;
+use crate::trial::{Class, Outcome};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -61,15 +60,11 @@ impl Part {
     /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
     fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>) {
         let bit = row.trial.plan.fault.single_bit().map(|bit| bit.0.to_string());
-        let register = match &row.trial.plan.fault {
-            Fault::Reg { register, .. } => Some(register),
-            Fault::Ram { .. } => None,
-        };
         let symbol =
             row.symbol.as_deref().map(|symbol| symbol.split_once('+').map_or(symbol, |(name, _)| name));
         let keys = [
             bit.as_deref(),
-            register.map(String::as_str),
+            row.trial.plan.fault.register(),
             row.region.as_deref(),
             symbol,
             row.title.as_deref(),
@@ -180,7 +175,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
             Some(outcome) => {
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
-                if outcome != Outcome::Infra {
+                if outcome.is_counted() {
                     part.add(&row, outcome, golden_end);
                 }
             }
@@ -191,7 +186,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
         totals.counted += own.counted();
         totals.infra += own.of(Outcome::Infra);
         totals.not_flipped += own.not_flipped;
-        for (outcome, count) in own.outcomes.iter().filter(|(outcome, _)| **outcome != Outcome::Infra) {
+        for (outcome, count) in own.outcomes.iter().filter(|(outcome, _)| outcome.is_counted()) {
             *totals.outcomes.entry(*outcome).or_default() += count;
         }
     }
@@ -207,12 +202,12 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
     let mut rows: BTreeMap<String, Vec<OutcomeCount<Outcome>>> = tally
         .rows(options.confidence, size)
         .map(|row| {
-            let counted = row.outcomes.into_iter().filter(|entry| entry.outcome != Outcome::Infra);
+            let counted = row.outcomes.into_iter().filter(|entry| entry.outcome.is_counted());
             (row.key.clone(), counted.collect())
         })
         .collect();
     let empty = || {
-        let counted = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
+        let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
         counted.map(|outcome| OutcomeCount { outcome, count: 0, rate: None }).collect()
     };
     let whole = store.strata().iter().zip(&store.spec().strata).zip(parts.into_iter().zip(&counts));

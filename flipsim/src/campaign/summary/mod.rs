@@ -19,7 +19,9 @@ mod warning;
 pub use costs::{CostPart, CostSummary};
 pub use field::{FitRow, MissionRow};
 pub use model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, Class, FORMAT, Options, Pooled, PooledRate,
-    SpaceKind, StratumSummary, Summary, SurvivalCurve, TimeQuantile, Times, Totals,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Options, Pooled, PooledRate, SpaceKind,
+    StratumSummary, Summary, SurvivalCurve, TimeQuantile, Times, Totals,
 };
 pub use warning::Warning;
+
+pub use crate::trial::Class;

@@ -17,7 +17,7 @@ use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{Step, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Confidence, Estimate, Share, SpaceSize};
-use crate::trial::Outcome;
+use crate::trial::{Class, Outcome};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -39,41 +39,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options { confidence: Confidence::P95, top: 20, points: 200 }
-    }
-}
-
-/// Outcomes that count together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// Sdc, detected, crash, hang: what somebody outside of the guest could have seen. The literature's
-    /// "manifested" or "effective" errors.
-    Failure,
-    /// All but masked, with latent ones: at the end the flip, or what became of it, was still there.
-    Unmasked,
-}
-
-impl Class {
-    /// All of them.
-    pub const ALL: [Class; 2] = [Class::Failure, Class::Unmasked];
-
-    /// The word in outputs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Class::Failure => "failure",
-            Class::Unmasked => "unmasked",
-        }
-    }
-
-    /// Whether an outcome belongs to it. `infra` belongs to none.
-    #[must_use]
-    pub fn has(self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Masked | Outcome::Infra => false,
-            Outcome::Latent => self == Class::Unmasked,
-            Outcome::Sdc | Outcome::Detected | Outcome::Crash | Outcome::Hang => true,
-        }
     }
 }
 
@@ -397,7 +362,7 @@ pub(super) fn of_class(outcomes: &BTreeMap<Outcome, u64>, class: Class) -> u64 {
 
 pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
     // A specification that was checked mixes no kinds.
-    let is_register = stratum.targets.iter().any(crate::fault::Place::is_register);
+    let is_register = stratum.is_register();
     if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
 }
 

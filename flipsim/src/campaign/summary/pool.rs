@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
 use crate::campaign::summary::model::space_of;
-use crate::campaign::summary::model::{Class, SpaceKind, StratumSummary};
 use crate::campaign::summary::model::{Pooled, PooledRate};
+use crate::campaign::summary::model::{SpaceKind, StratumSummary};
 use crate::stats::strata::Drawing;
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};
-use crate::trial::Outcome;
+use crate::trial::{Class, Outcome};
 
 /// Pools the strata of each kind and pattern of which there are several.
 pub(super) fn pooled(
@@ -74,7 +74,7 @@ fn rates(
         let rate = strata.estimate(confidence);
         Ok((rate, rate.failures(strata.space())))
     };
-    let counted = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
+    let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
     let outcomes = counted.map(|outcome| {
         let (rate, failures) = estimate(&|one| *one == outcome)?;
         Ok(PooledRate { outcome, rate, failures })

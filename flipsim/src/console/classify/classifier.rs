@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use crate::console::classify::kind::{Grade, Kind};
-use crate::console::classify::verdict::{Classification, Finding, Outcome};
+use crate::console::classify::verdict::{Classification, ConsoleVerdict, Finding};
 use crate::console::classify::{signs, text};
 use crate::console::lines::{LineSplitter, MAX_LINE};
 use crate::console::marker::{Done, Marker, flipsim_marker};
@@ -465,14 +465,14 @@ impl Classifier {
         };
         let noticed = findings.iter().any(|f| !f.kind.is_end() && f.kind != Kind::WrongResult);
         let outcome = if end.is_some() || (self.oopses >= STORM && done.is_none()) {
-            Outcome::Crash
+            ConsoleVerdict::Crash
         } else if noticed {
-            Outcome::Detected
+            ConsoleVerdict::Detected
         } else {
             match done {
-                Some((_, done)) if done.status == "ok" => Outcome::Clean,
-                Some(_) => Outcome::Sdc,
-                None => Outcome::Incomplete,
+                Some((_, done)) if done.status == "ok" => ConsoleVerdict::Clean,
+                Some(_) => ConsoleVerdict::Sdc,
+                None => ConsoleVerdict::Incomplete,
             }
         };
         Classification {

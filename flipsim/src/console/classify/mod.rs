@@ -10,4 +10,4 @@ pub(super) mod verdict;
 
 pub use classifier::{Classifier, MAX_FINDINGS, STORM, classify, classify_reader, kind_of, without_stamps};
 pub use kind::Kind;
-pub use verdict::{Classification, Finding, Outcome};
+pub use verdict::{Classification, ConsoleVerdict, Finding};

@@ -10,7 +10,7 @@ use crate::console::marker::Done;
 /// What came of the run, as far as its console can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ConsoleVerdict {
     /// Panic, reset, power-off before the workload ended, exception storm.
     Crash,
     /// The guest noticed something and went on.
@@ -23,7 +23,7 @@ pub enum Outcome {
     Incomplete,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ConsoleVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -46,7 +46,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Classification {
     /// What came of the run.
-    pub outcome: Outcome,
+    pub outcome: ConsoleVerdict,
     /// The place in `findings` of what decided, if anything was found.
     pub cause: Option<usize>,
     /// The reports in the console's order.

@@ -66,6 +66,21 @@ impl Golden {
         same_output(&self.signals.output_of(said), &self.signals.output_of(&self.console), cut)
     }
 
+    /// The first line in which an output differs: its number, from 1, the line here, and the golden run's, each
+    /// absent where the output ends before it. When a message of the kernel came is no difference.
+    pub(crate) fn first_difference(&self, said: &[u8]) -> (u64, Option<Vec<u8>>, Option<Vec<u8>>) {
+        let (here, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
+        let (here, golden) = (without_stamps(&here), without_stamps(&golden));
+        let lines = |text: &[u8]| -> Vec<Vec<u8>> {
+            text.split_inclusive(|byte| *byte == b'\n')
+                .map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec())
+                .collect()
+        };
+        let (here, golden) = (lines(&here), lines(&golden));
+        let same = here.iter().zip(&golden).take_while(|(here, golden)| here == golden).count();
+        (same as u64 + 1, here.get(same).cloned(), golden.get(same).cloned())
+    }
+
     /// Whether two consoles have said the same so far, as far as that is the workload's output.
     pub(crate) fn same_so_far(&self, said: &[u8], golden: &[u8]) -> bool {
         same_output(&self.signals.output_of(said), &self.signals.output_of(golden), false)

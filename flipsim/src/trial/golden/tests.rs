@@ -6,7 +6,7 @@ use crate::target::Capabilities;
 use crate::target::{ChangedPage, DeviceSection, Digest128};
 use crate::target::{StateDigest, describe, devices_between, pages_between};
 use crate::trial::golden::measure::{Pass, choose_spacing, difference};
-use crate::trial::runner::Console;
+use crate::trial::runner::ConsoleListener;
 use crate::units::VirtualNs;
 use std::fs::File;
 use std::io::Write;
@@ -95,7 +95,7 @@ fn a_console_is_heard_from_a_moment_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("console.log");
     std::fs::write(&path, "before\n").unwrap();
-    let mut console = Console::open(&path, &Signals::default()).unwrap();
+    let mut console = ConsoleListener::open(&path, &Signals::default()).unwrap();
     let mut file = File::options().append(true).open(&path).unwrap();
     write!(file, "FLIPSIM DONE workload=x dig").unwrap();
     console.poll().unwrap();

@@ -368,7 +368,7 @@ fn flip_and_back(
             break GuestPhys(page.0 + rng.random_range(0..PAGE as u64));
         }
     };
-    let fault = Fault::Ram { address, mask: vec![1 << rng.random_range(0..8u32)] };
+    let fault = Fault::in_ram(address, vec![1 << rng.random_range(0..8u32)]);
     subject.back()?;
     subject.run_to(first_time)?;
     flip(&mut subject.target, &fault)?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use flipsim::fault::{Fault, FaultSpace, fault_rng};
+use flipsim::fault::{FaultSpace, fault_rng};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::target::VirtualClock;
 use flipsim::units::VirtualNs;
@@ -215,9 +215,9 @@ fn plan(space: &FaultSpace, seed: u64, count: u32) -> Result<Vec<Planned>> {
     let mut plan = Vec::new();
     for _ in 0..count.div_ceil(2) {
         let fault = space.draw(&mut faults);
-        let Fault::Ram { address, mask } = &fault else { bail!("only flips in RAM are measured") };
+        let Some(address) = fault.address() else { bail!("only flips in RAM are measured") };
         for _ in 0..2 {
-            plan.push((address.0, mask[0], intervals().draw(&mut times).0));
+            plan.push((address.0, fault.mask()[0], intervals().draw(&mut times).0));
         }
     }
     Ok(plan)

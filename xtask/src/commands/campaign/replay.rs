@@ -173,7 +173,7 @@ fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
         }
     };
     let (before, after) = (object(before)?, object(after)?);
-    let how = ["restore", "attempts", "costs"];
+    let how = ["format", "restore", "attempts", "costs"];
     let keys =
         before.iter().filter(|(key, value)| !how.contains(&key.as_str()) && after.get(*key) != Some(value));
     Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))

@@ -39,7 +39,7 @@ const ATTEMPTS: u32 = 3;
   cargo xtask campaign trial --at 100ms --reg pc:40 --gdb
 
 Times count from the quiescent point (READY). A bit is counted from the lowest of the byte at the address,
-or of the register. Outcomes: masked, latent, sdc, detected, crash, hang, infra (docs/trials.md).")]
+or of the register. The outcomes are in docs/trials.md.")]
 pub struct Args {
     /// When, from the quiescent point on
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
@@ -213,7 +213,7 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
     let address = GuestPhys(first.0.saturating_add(from as u64));
     let last = GuestPhys(first.0.saturating_add(mask.len() as u64 - 1));
     names.map.check_ram(PhysRange { first: address, last }).exit_with(Code::Usage)?;
-    Ok(Fault::Ram { address, mask: mask[from..].to_vec() })
+    Ok(Fault::in_ram(address, mask[from..].to_vec()))
 }
 
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
@@ -240,7 +240,7 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
             format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
         bail!(exit_error(Code::Usage, text));
     }
-    Ok(Fault::Reg { register: register.name, mask })
+    Ok(Fault::in_register(register.name, mask))
 }
 
 /// How much is shown.
@@ -332,11 +332,12 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
             false => outln!("at about {}", since(*at, begin)),
         },
         Step::Flipped(result) => {
-            let place = match &plan.fault {
-                Fault::Ram { address, mask } => {
-                    format!("ram {address} mask {} ({})", hex_value(mask), names.describe(*address))
+            let (place, mask) = (plan.fault.place(), hex_value(plan.fault.mask()));
+            let place = match plan.fault.address() {
+                Some(address) => {
+                    format!("ram {place} mask {mask} ({})", names.describe(address))
                 }
-                Fault::Reg { register, mask } => format!("register {register} mask {}", hex_value(mask)),
+                None => format!("register {place} mask {mask}"),
             };
             match result {
                 Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),
@@ -400,6 +401,9 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     }
     let why = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
     outln!("{}{why}", outcome.name());
+    if let Some(because) = &record.because {
+        outln!("because {}", visible(&because.to_string()));
+    }
     let micros = |us: u64| format_duration(std::time::Duration::from_micros(us));
     let costs = record.costs;
     eprintln!(

@@ -13,10 +13,9 @@ use anyhow::{Context, Result, bail};
 use flipsim::fault::schedule::Intervals;
 use flipsim::fault::{FaultSpace, random_seed};
 use flipsim::machine::HoldNote;
-use flipsim::machine::health::Health;
 use flipsim::machine::spec::CONSOLE_LOG;
-use flipsim::target::EXCEPTION_STORM;
 use flipsim::target::Target;
+use flipsim::trial::judge::alone::RunVerdict;
 use flipsim::units::VirtualNs;
 
 use super::timed::Words;
@@ -112,63 +111,10 @@ pub struct SnapPlan {
     pub csv: Option<BufWriter<File>>,
 }
 
-/// What came of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    /// The console says the same as without flips.
-    Same,
-    /// It says something else.
-    Different,
-    /// The guest noticed, and went on.
-    Noticed,
-    /// It says nothing where it says something without flips.
-    Silent,
-    /// It panicked.
-    Panic,
-    /// It took one exception after the other.
-    Storm,
-    /// It reset itself.
-    Reset,
-    /// It switched itself off.
-    Off,
-    /// QEMU stopped for a reason of the host's.
-    Infra,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Outcome::Same => "same",
-            Outcome::Different => "different",
-            Outcome::Noticed => "noticed",
-            Outcome::Silent => "silent",
-            Outcome::Panic => "panic",
-            Outcome::Storm => "storm",
-            Outcome::Reset => "reset",
-            Outcome::Off => "off",
-            Outcome::Infra => "infra",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Outcome::Same => "the console says what it says without flips",
-            Outcome::Different => "the console says something else",
-            Outcome::Noticed => "the kernel or the workload noticed, and went on",
-            Outcome::Silent => "nothing on the console, where there is something without flips",
-            Outcome::Panic => "the kernel panicked",
-            Outcome::Storm => "it took one exception after the other, and did nothing else",
-            Outcome::Reset => "the guest reset itself",
-            Outcome::Off => "the guest switched itself off",
-            Outcome::Infra => "QEMU stopped for a reason of the host's; no verdict",
-        }
-    }
-}
-
 /// The counts of all runs.
 #[derive(Debug, Default)]
 pub struct SnapTally {
-    counts: BTreeMap<Outcome, u64>,
+    counts: BTreeMap<RunVerdict, u64>,
     runs: u64,
     refused: u64,
     interrupted: bool,
@@ -198,7 +144,7 @@ impl SnapTally {
             let counts: serde_json::Map<_, _> = self
                 .counts
                 .iter()
-                .map(|(outcome, count)| (outcome.name().to_owned(), (*count).into()))
+                .map(|(verdict, count)| (verdict.name().to_owned(), (*count).into()))
                 .collect();
             outln!(
                 "{}",
@@ -207,8 +153,8 @@ impl SnapTally {
             return;
         }
         outln!("{} runs:", self.runs);
-        for (outcome, count) in &self.counts {
-            outln!("  {count:>6}  {:9}  {}", outcome.name(), outcome.about());
+        for (verdict, count) in &self.counts {
+            outln!("  {count:>6}  {:9}  {}", verdict.name(), verdict.about());
         }
         if self.quiet {
             eprintln!(
@@ -340,76 +286,16 @@ impl Session {
                 tally.interrupted = true;
                 break;
             }
-            let outcome =
-                judge(&mut watcher, done.crash.as_deref(), &listener.heard()?, &reference, tally.exact);
-            *tally.counts.entry(outcome).or_default() += 1;
+            watcher.look();
+            let (ended, heard) = (done.crash.is_some(), listener.heard()?);
+            let verdict = watcher.evidence.run_verdict(ended, &heard, &reference, tally.exact);
+            *tally.counts.entry(verdict).or_default() += 1;
             tally.runs += 1;
             if !plan.json {
                 let end = done.crash.map(|end| format!(": {end}")).unwrap_or_default();
-                outln!("run {run}/{}: {}{end}", plan.loops, outcome.name());
+                outln!("run {run}/{}: {}{end}", plan.loops, verdict.name());
             }
         }
         Ok(tally)
-    }
-}
-
-fn judge(watcher: &mut Watcher, end: Option<&str>, heard: &[u8], reference: &[u8], exact: bool) -> Outcome {
-    let health = watcher.look();
-    let reset = watcher.evidence.events.iter().any(|event| {
-        event.event == "SHUTDOWN" && event.data.get("reason").and_then(|r| r.as_str()) == Some("guest-reset")
-    });
-    let storm = watcher.evidence.events.iter().any(|event| event.event == EXCEPTION_STORM);
-    match health {
-        Health::Crashed(_) if reset && watcher.evidence.panic.is_none() => Outcome::Reset,
-        Health::Crashed(_) if storm && watcher.evidence.panic.is_none() => Outcome::Storm,
-        Health::Crashed(_) => Outcome::Panic,
-        Health::Off(_) => Outcome::Off,
-        Health::Infra(_) => Outcome::Infra,
-        _ if end.is_some() => Outcome::Infra,
-        Health::Troubled(_) => Outcome::Noticed,
-        Health::Alive if heard.is_empty() && !reference.is_empty() => Outcome::Silent,
-        Health::Alive if exact && heard != reference => Outcome::Different,
-        Health::Alive => Outcome::Same,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use flipsim::console::marker;
-    use flipsim::machine::watch::LoggedEvent;
-
-    fn judged(lines: &[&str], reason: Option<&str>, heard: &str) -> Outcome {
-        let mut watcher = Watcher::new(None);
-        for line in lines {
-            if let Some(marker) = marker(line) {
-                watcher.evidence.line(marker);
-            }
-        }
-        watcher.evidence.events.extend(reason.map(|reason| LoggedEvent {
-            event: "SHUTDOWN".to_owned(),
-            data: serde_json::json!({ "reason": reason }),
-            host_time: String::new(),
-        }));
-        judge(&mut watcher, None, heard.as_bytes(), b"as ever", true)
-    }
-
-    #[test]
-    fn each_outcome_has_its_evidence() {
-        let panic = "Kernel panic - not syncing: Fatal exception";
-        assert_eq!(judged(&[], None, "as ever"), Outcome::Same);
-        assert_eq!(judged(&[], None, "else"), Outcome::Different);
-        assert_eq!(judged(&[], None, ""), Outcome::Silent);
-        assert_eq!(judged(&["FLIPSIM CHECK bad order"], None, "x"), Outcome::Noticed);
-        assert_eq!(judged(&[panic], Some("guest-reset"), "x"), Outcome::Panic);
-        assert_eq!(judged(&[], Some("guest-reset"), "x"), Outcome::Reset);
-        assert_eq!(judged(&[], Some("guest-shutdown"), "x"), Outcome::Off);
-        let mut watcher = Watcher::new(None);
-        watcher.evidence.events.push(LoggedEvent {
-            event: EXCEPTION_STORM.to_owned(),
-            data: serde_json::Value::Null,
-            host_time: String::new(),
-        });
-        assert_eq!(judge(&mut watcher, Some("crashed"), b"x", b"as ever", true), Outcome::Storm);
     }
 }

@@ -13,9 +13,9 @@ use anyhow::{Context, Result, bail};
 use flipsim::fault::schedule::Intervals;
 use flipsim::fault::{Fault, Pattern, Units, fault_rng, random_seed};
 use flipsim::machine::HoldNote;
-use flipsim::machine::health::Health;
 use flipsim::memory::PhysRange;
 use flipsim::target::Target;
+use flipsim::trial::judge::alone::Health;
 use flipsim::units::Timing;
 use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 

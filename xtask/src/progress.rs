@@ -88,7 +88,7 @@ impl ProgressStep {
         self.finish(&line);
     }
 
-    /// The step has succeeded, and `note` says what came of it.
+    /// The step has succeeded, and `note` says what the result is.
     pub fn done_with(self, note: &str) {
         let time = seconds(self.started.elapsed());
         let line = format!("  {}: {note} ({time})", self.what);

@@ -1,4 +1,6 @@
-//! What a campaign was made from.
+//! What a campaign was made from: command line, host, versions, template, golden run, and the digests of its files.
+//!
+//! Invariant: all on which outcomes depend, besides the specification, is in it, by digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The plan of a campaign: every trial, drawn from the seed before the first one is carried out.
+//! The plan of a campaign: every trial, drawn from the seed before the first one is run.
 //!
 //! Trial `i` of `n` is number `order(i)` of all, which says its stratum and its place there; that place,
 //! sent through the stratum's own permutation, is the number of a (fault, time) pair. Both are seeded

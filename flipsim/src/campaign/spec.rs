@@ -1,4 +1,4 @@
-//! What a campaign is to be: read from TOML, or put together from flags.
+//! What a campaign is to be, with every default resolved; it is read from TOML, or put together from flags.
 //!
 //! Invariant: a [`CampaignSpec`] that passed [`CampaignSpec::check`] names every choice that a trial's
 //! outcome depends on; its JSON ([`CampaignSpec::json`]) is the same for the same choices.

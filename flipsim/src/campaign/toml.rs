@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariant: **what [`CampaignSpec::from_toml`] reads of [`CampaignSpec::to_toml`] is the same specification**, but for
-//! nulls in the guest's part, which TOML does not have.
+//! nulls in the guest's part, which TOML does not have. A key that is not known is a mistake,
+//! and a mistake is reported with its line.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

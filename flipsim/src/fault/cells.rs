@@ -1,4 +1,6 @@
-//! A part of a fault space in cells of equal size, for a sweep.
+//! Ranges of RAM in cells of equal size, for a sweep: every cell once, or some that are drawn.
+//!
+//! Invariant: no byte is in two cells, and none of the ranges is left out.
 
 use rand::{Rng, RngExt};
 
@@ -56,7 +58,7 @@ impl Units {
     /// Cuts ranges into units of `width` bytes, in the order given.
     ///
     /// # Errors
-    /// The width is none, a range is no multiple of it, or two ranges overlap.
+    /// The width is invalid, a range is no multiple of it, or two ranges overlap.
     pub fn new(ranges: &[PhysRange], width: u64) -> Result<Self, UnitsError> {
         if !(1..=4096).contains(&width) {
             return Err(UnitsError::Width(width));

@@ -1,6 +1,7 @@
-//! The flip itself.
+//! The flip itself: read, change, write, read back.
 //!
-//! Invariant: **every flip is read back**; one that did not take is an error.
+//! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
+//! never a flip.
 
 use crate::fault::model::{Fault, Place};
 use crate::target::{Target, TargetError};

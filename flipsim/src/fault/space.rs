@@ -1,11 +1,10 @@
-//! Faults: where a bit flips, which bits, how they are drawn, and the flip itself.
+//! Fault spaces: every fault that can be drawn from some RAM or some registers, numbered.
 //!
 //! A [`FaultSpace`] is a numbered list of every fault that can be drawn; a uniform draw is a uniform
 //! number below its length, so there is no modulo bias, no favoured edge, and nothing that crosses
 //! the end of a region.
 //!
-//! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
-//! never a flip.
+//! Invariant: **every fault of a space is equally likely**, and a space is never empty.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Who holds a guest, and how it is to be left.
+//! Which process holds a guest, and how the guest is to be left.
 //!
 //! Invariant: **a guest is left as it was found**, also by the next command after a kill.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::LockFile;
 use crate::machine::error::{RunError, io_error};
 
-/// What a process that holds a guest will have to put right at its end.
+/// What a process that holds a guest has to restore at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldNote {
     /// Whether the guest ran before it was taken.
@@ -28,7 +28,7 @@ impl Default for HoldNote {
 }
 
 /// A guest that this process holds alone. The note outlives a process that is killed, so that the
-/// next one can put right what it left.
+/// next one can restore what it left.
 #[derive(Debug)]
 pub struct Hold {
     pub(super) file: LockFile,
@@ -43,19 +43,19 @@ impl Hold {
         self.left.as_ref()
     }
 
-    /// Writes down what is to be put right.
+    /// Writes down what is to be restored.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
         let text = serde_json::to_string(note).expect("a note has only text keys");
         self.write(&text)
     }
 
-    /// Everything is put right.
+    /// Everything is restored.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn clear(&mut self) -> Result<(), RunError> {
         self.write("")
     }

@@ -1,4 +1,4 @@
-//! Marking a state inside a running QEMU, going back to it, and telling which state a guest is in
+//! Marking a state inside a running QEMU, going back to it, and asking which state a guest is in
 //! (`qemu-patches/`, QMP `mark-state`, `rewind-state`, `query-state-digest`).
 //!
 //! Invariant: a digest depends on the state alone, not on the way that led to it.
@@ -38,7 +38,7 @@ impl LiveTarget {
     /// Goes back to the mark, from whatever state the guest is stopped in.
     ///
     /// # Errors
-    /// There is no mark; or QEMU could not put everything back, and is then of no more use.
+    /// There is no mark; or QEMU could not restore everything, and is then no longer usable.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
         self.forget_clock();
         self.ask("rewind-state", Value::Null)
@@ -134,7 +134,7 @@ mod tests {
         assert!(!state.is_same(&other));
     }
     #[test]
-    fn where_ram_is_another_one_nothing_else_is_told() {
+    fn where_ram_differs_nothing_else_is_reported() {
         let answer = json!({
             "ram": "3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11", "virtual-ns": 2, "instructions": 2,
             "pages-differing": 4, "pages-hashed": 3, "clusters": 0, "left-out": [], "pages-us": 9,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_pages_that_is_none_is_refused() {
+    fn an_invalid_list_of_pages_is_refused() {
         for pages in
             ["0", "zz000002000000000000000000000000000000b0", "ü00000200000000000000000000000000000000"]
         {

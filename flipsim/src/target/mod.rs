@@ -1,6 +1,9 @@
 //! A machine that can be read, written, stopped and run: the trait, a guest under QEMU, and a fake.
 //!
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
+//!
+//! It hands out the trait [`Target`], its implementations [`LiveTarget`] and [`FakeTarget`], and the state of a stopped
+//! guest as digests: by a patched QEMU ([`StateDigest`]), or by any ([`state`]).
 
 mod capabilities;
 pub(crate) mod digest;

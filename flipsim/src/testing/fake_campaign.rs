@@ -128,7 +128,7 @@ pub fn golden() -> Golden {
     }
 }
 
-/// What came of a trial: six of ten are masked, about one in 200 did not take.
+/// The result of a trial: six of ten are masked, about one in 200 did not take.
 #[must_use]
 pub fn record(trial: &PlannedTrial) -> TrialRecord {
     let mut rng = fault_rng(7, trial.id.0);
@@ -226,7 +226,7 @@ fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
     }
 }
 
-/// Records what came of the first so many trials of the plan that have no result.
+/// Records results for the first so many trials of the plan that have none.
 ///
 /// # Errors
 /// The store cannot be written.

@@ -64,14 +64,14 @@ impl FakeMonitorBuilder {
         self
     }
 
-    /// Takes connections and greets nobody, as when another client holds the monitor.
+    /// Takes connections and sends no greeting, as when another client holds the monitor.
     #[must_use]
     pub fn no_greeting(mut self) -> Self {
         self.greets = false;
         self
     }
 
-    /// The guest stands at first, as with `-S`. Else it runs.
+    /// The guest is stopped at first, as with `-S`. Otherwise it runs.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.running = false;
@@ -185,7 +185,7 @@ impl FakeMonitor {
         self.server.endpoint()
     }
 
-    /// Sends an event to the client of now, if there is one.
+    /// Sends an event to the present client, if there is one.
     pub fn send_event(&self, name: &str, data: Value) {
         lock(&self.state).send_event(name, data);
     }

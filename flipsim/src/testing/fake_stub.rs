@@ -1,9 +1,8 @@
-//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does.
+//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does: how a test makes one, and looks into it.
 //!
 //! Source of the behaviour: QEMU's `gdb_read_byte`, `gdb_handle_packet` and `gdb_vm_state_change`.
-//! It reads packets with code of its own, so that an error in the client's codec shows.
 //!
-//! Invariant: its traps are QEMU's. Stop replies nobody asked for; `p` empty until the description
+//! Invariant: its traps are QEMU's. Stop replies that were not asked for; `p` empty until the description
 //! was read; bytes that stop a running guest and are lost; a physical mode that outlives its client.
 
 use std::fmt;
@@ -74,7 +73,7 @@ impl FakeStubBuilder {
         self
     }
 
-    /// The guest stands until a client resumes it, as with `-S`. Else it runs.
+    /// The guest is stopped until a client resumes it, as with `-S`. Otherwise it runs.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.running = false;
@@ -253,13 +252,13 @@ pub struct StubHandle {
 }
 
 impl StubHandle {
-    /// The guest's RAM of now, from the first piece on.
+    /// The guest's present RAM, from the first piece on.
     #[must_use]
     pub fn ram(&self) -> Vec<u8> {
         lock(&self.state).guest.ram.first().map(|(_, bytes)| bytes.clone()).unwrap_or_default()
     }
 
-    /// A copy of the guest of now.
+    /// A copy of the guest as it is now.
     #[must_use]
     pub fn guest(&self) -> FakeGuest {
         lock(&self.state).guest.clone()

@@ -72,7 +72,7 @@ impl Drop for Server {
         if let Some(stream) = lock(&self.client).take() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the thread when it waits for a client; when it has died there is nobody to wake.
+        // Wakes the thread when it waits for a client; when it has ended there is nothing to wake.
         let _ = UnixStream::connect(&self.path);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

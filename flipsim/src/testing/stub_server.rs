@@ -1,4 +1,8 @@
-//! What the fake stub answers.
+//! What the fake stub does with each byte, and what it answers.
+//!
+//! It reads packets with its own code, so that an error in the client's codec shows.
+//!
+//! Invariant: an answer goes out as QEMU sends it, but for the [`StubFault`] that a test has armed.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -12,7 +16,7 @@ use crate::text::hex;
 /// What the guest does when it has been resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterResume {
-    /// It runs until somebody stops it.
+    /// It runs until it is stopped.
     RunsOn,
     /// It stops at once, with this signal in its stop reply.
     Stops(u8),
@@ -33,9 +37,9 @@ pub enum StubFault {
     Reject(u32),
     /// Sends every answer byte by byte.
     SplitEveryByte,
-    /// Sends a stop reply that nobody asked for before it takes the next packet.
+    /// Sends an unrequested stop reply before it takes the next packet.
     StopReplyBefore(u8),
-    /// Sends a stop reply that nobody asked for after the next answer.
+    /// Sends an unrequested stop reply after the next answer.
     StopReplyAfter(u8),
     /// Says "OK" to writes that touch these guest physical addresses, and drops them.
     DropWrites(Range<u64>),
@@ -390,7 +394,7 @@ impl StubState {
                 register.bytes[..width].copy_from_slice(&bytes[..width]);
             }
         }
-        // QEMU says so whatever became of it.
+        // QEMU says so whatever the result was.
         self.reply(b"OK");
     }
 

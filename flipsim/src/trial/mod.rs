@@ -1,6 +1,14 @@
 //! A trial: one fault, at its time, in a guest that starts from a template; compared with the golden run, and judged.
 //!
+//! ```text
+//! template ─→ clones ─→ golden run (no fault) ───────────────┐
+//!                  └──→ worker: run to t, flip, observe ──────┴→ judge ─→ record
+//! ```
+//!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
+//!
+//! It hands out [`Worker`], which runs trials ([`TrialPlan`] → [`TrialRecord`]), the [`Outcome`]s, and what they stand
+//! on: [`template`], [`clone`](mod@clone) and [`golden`].
 
 mod because;
 mod causes;

@@ -1,4 +1,6 @@
-//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared.
+//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared with the golden run at each.
+//!
+//! Invariant: a trial that still runs is ended early only where its state is equal to the golden run's.
 
 use std::time::{Duration, Instant};
 

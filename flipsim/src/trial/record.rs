@@ -1,4 +1,6 @@
 //! What a trial is to be, and its record.
+//!
+//! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes its meaning.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! A clone that runs to a time, and what its console said on the way.
+//!
+//! Invariant: **every wait for a guest has an end on the host's clock**.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};

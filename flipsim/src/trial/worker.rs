@@ -1,4 +1,4 @@
-//! A trial: one fault, carried out at its time, compared with the golden run, and judged by evidence.
+//! The worker: one process of QEMU after the other, in which trials are run one by one.
 //!
 //! ```text
 //! restore ─→ run to t ─→ flip, read back ─→ checkpoint ─→ checkpoint ─→ … ─→ end, or hang limit
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Invariants: **a trial's outcome depends on the template, the fault and the QEMU build alone**, not on
-//! the way in which the guest was put back. **Every flip is read back**; one that did not take has no
+//! the way in which the guest was restored. **Every flip is read back**; one that did not take has no
 //! outcome.
 
 use std::path::{Path, PathBuf};

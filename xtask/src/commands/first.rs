@@ -1,6 +1,6 @@
 //! From an empty machine to the first flips, and to the report of a first campaign.
 //!
-//! Invariant: the campaign is carried out by the very commands that are shown.
+//! Invariant: the campaign is run by the very commands that are shown.
 
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,7 @@ fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
     Ok(Words::try_parse_from([&[name], words].concat())?.args)
 }
 
-/// Carries out a small campaign and reports what came of it.
+/// Runs a small campaign and reports its results.
 fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<()> {
     // An earlier one is somebody's result.
     let names = (1..).map(|number: u32| if number == 1 { "first".into() } else { format!("first-{number}") });
@@ -96,7 +96,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
     let Some(name) = free.next() else { return Ok(()) };
     eprintln!("");
     eprintln!(
-        "What share of faults does harm? A campaign of {} trials: each one fault in a guest of its own, compared \
+        "What share of faults does harm? A campaign of {} trials: each one fault in a separate guest, compared \
          with a run without a fault. Ctrl-C ends it, and nothing that was finished is lost.",
         args.trials
     );

@@ -100,9 +100,9 @@ impl Logs {
     }
 }
 
-/// One fault that was to be carried out, and its record.
+/// One fault that was to be injected, and its record.
 pub struct Attempt {
-    /// What came of it.
+    /// Its result.
     pub result: Result<Flip, FlipError>,
     /// What was recorded.
     pub record: FlipRecord,
@@ -117,7 +117,7 @@ impl Attempt {
 }
 
 impl Session {
-    /// Draws and carries out the faults, then watches the guest for a while.
+    /// Draws and injects the faults, then watches the guest for a while.
     pub fn inject(mut self, space: &FaultSpace, count: u64, pace: Pace, how: &Flipping) -> Result<()> {
         let mut watcher = Watcher::new(self.run.as_ref());
         if self.is_fresh() {
@@ -137,7 +137,7 @@ impl Session {
         self.finish(done, how.observe, watcher)
     }
 
-    /// Carries out one fault and records it.
+    /// Injects one fault and records it.
     pub fn attempt(
         &mut self,
         index: u64,
@@ -148,7 +148,7 @@ impl Session {
     ) -> Result<Attempt> {
         let result = flip(&mut self.target, fault);
         let lost = matches!(&result, Err(FlipError::Target(TargetError::Lost { .. })));
-        // A flip that took place is recorded, whatever becomes of the guest right after.
+        // A flip that took place is recorded, whatever happens to the guest right after.
         let clock = if lost { Ok(None) } else { self.target.clock() };
         let now = clock.as_ref().ok().copied().flatten();
         let moment = Moment {
@@ -214,7 +214,7 @@ impl Session {
             Err(TargetError::Interrupted) => return Ok(Advance::Interrupted),
             other => other?,
         };
-        // A guest that reached an exact time runs still: nobody need be asked.
+        // A guest that reached an exact time still runs: there is nothing to ask.
         let asked = arrival.early.is_some() || arrival.timing == Timing::Approximate;
         let end = if asked { watcher.end(&mut self.target) } else { watcher.over() };
         Ok(match (end, arrival.early) {
@@ -280,7 +280,7 @@ impl Session {
         }
         let Some((run, record)) = self.run.take() else {
             eprintln!(
-                "{} of {} flips carried out; this guest was not started by `boot`, so its console is not watched",
+                "{} of {} flips made; this guest was not started by `boot`, so its console is not watched",
                 done.flipped, done.drawn
             );
             return done.result(None);
@@ -292,7 +292,7 @@ impl Session {
         }
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
             .then(|| console::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
-        // Asked for the status anew: a panic may have come with the answer. The monitor serves one client
+        // Asked for the status again: a panic may have come with the answer. The monitor serves one client
         // at a time, and that is still ours.
         if let Some(qmp) = self.target.qmp().filter(|_| alone) {
             watcher.evidence.status = qmp.status().ok().map(|status| status.status);
@@ -312,7 +312,7 @@ impl Session {
             (other, _, _) => other.to_string(),
         };
         eprintln!(
-            "{} of {} flips carried out and read back; guest {}: {life}",
+            "{} of {} flips made and read back; guest {}: {life}",
             done.flipped, done.drawn, record.name
         );
         eprintln!("records: {}", paths::show(&run.file("flips.jsonl")));
@@ -344,7 +344,7 @@ pub fn open_csv(path: &Path) -> Result<BufWriter<std::fs::File>> {
     Ok(file)
 }
 
-/// What came of a command's draws.
+/// The results of a command's draws.
 #[derive(Debug, Default)]
 pub struct FlipsDone {
     /// The seed.
@@ -400,7 +400,7 @@ impl FlipsDone {
                     self.flipped, self.drawn, self.seed
                 ),
                 left => eprintln!(
-                    "interrupted: {left} of {} flips were not carried out (seed {})",
+                    "interrupted: {left} of {} flips were not made (seed {})",
                     self.drawn, self.seed
                 ),
             }
@@ -410,7 +410,7 @@ impl FlipsDone {
             bail!(exit_error(
                 Code::GuestLost,
                 format!(
-                    "the guest did not survive {} flips, {left} were not carried out: {end}",
+                    "the guest did not survive {} flips, {left} were not made: {end}",
                     self.flipped + self.refused
                 )
             ));

@@ -43,7 +43,7 @@ pub struct GuestArgs {
     /// No shared folder: the guest prints its memory map, and nothing of the host's enters its boot
     #[arg(long, conflicts_with = "share")]
     pub no_share: bool,
-    /// Share this folder with the guest, which mounts it as host0 over 9p [default: a folder of its own]
+    /// Share this folder with the guest, which mounts it as host0 over 9p [default: its own folder]
     #[arg(long, value_name = "DIR")]
     pub share: Option<PathBuf>,
     /// A second monitor socket at a path of yours
@@ -157,7 +157,7 @@ impl GuestArgs {
             bail!(exit_error(
                 Code::Usage,
                 format!(
-                    "--workload {name}: this guest becomes ready by words of its own, so its workload is what they \
+                    "--workload {name}: this guest becomes ready by its own words, so its workload is what they \
                      start; leave --workload out"
                 )
             ));
@@ -329,7 +329,7 @@ pub fn check_workload(name: &str) -> Result<()> {
     ))
 }
 
-/// What `qemu-img` calls the format, told by the file's first bytes: a name proves nothing, and a
+/// What `qemu-img` calls the format, by the file's first bytes: a name proves nothing, and a
 /// guest that can write the header of a raw image must not choose how it is read next time.
 fn image_format(path: &Path) -> Result<String> {
     let mut magic = [0; 4];

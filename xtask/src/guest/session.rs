@@ -45,7 +45,7 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // On the way out with an error of its own. The note stays where the guest could not be let go,
+        // On the way out of a command that failed. The note stays where the guest could not be let go,
         // and the next command puts it right.
         let _ = self.release();
     }
@@ -96,7 +96,7 @@ impl Session {
             (None, None) => Config::load()?.guest.arch,
         };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(lookup_error)?;
-        // A guest that has ended since can be put back where a command that was killed has left a snapshot.
+        // A guest that has ended since can be restored where a command that was killed has left a snapshot.
         let left = hold.as_ref().and_then(Hold::left_behind);
         let attach = match left.is_some_and(|left| left.snapshot.is_some()) {
             true => LiveTarget::attach_even_ended,
@@ -164,12 +164,12 @@ impl Session {
     pub fn release(&mut self) -> Result<(), TargetError> {
         if self.watches_storms && self.fresh.is_none() {
             self.watches_storms = false;
-            // A guest that cannot be told any more is lost, which is said below.
+            // A guest that takes no command any more is lost, which is said below.
             let _ = self.target.let_storms_be();
         }
         let released = self.target.release();
         if let Some(guest) = self.fresh.take() {
-            // Nobody else knows of it, and its watcher ends with us in any case.
+            // No other command knows of it, and its watcher ends with us in any case.
             let _ = guest.stop();
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What the host must have: programs and libraries, who needs them, how they are found, and what
+//! What the host must have: programs and libraries, what needs them, how they are found, and what
 //! they are called in each package manager.
 //!
 //! Invariant: one table, read by `doctor`, by `setup` before it builds, and by `--install-deps`.
@@ -20,7 +20,7 @@ use crate::lab::step::SetupStep;
 pub struct Need {
     /// What it is.
     pub name: String,
-    /// Who needs it.
+    /// The steps that need it.
     pub steps: Vec<SetupStep>,
     probe: Probe,
     /// Package names for apt, dnf, pacman and zypper; an empty one is not known.
@@ -419,7 +419,7 @@ pub fn install(runner: &CommandRunner, missing: &[Need], yes: bool) -> Result<()
     if !unknown.is_empty() {
         bail!("{}: no package of that is known for {}; install it by hand", unknown.join(", "), manager.name);
     }
-    // Whoever answers our question need not answer the package manager's as well.
+    // A user who answers our question need not answer the package manager's as well.
     let commands = commands(manager, missing, true);
     let lines: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
     let root = rustix::process::geteuid().is_root();
@@ -434,7 +434,7 @@ pub fn install(runner: &CommandRunner, missing: &[Need], yes: bool) -> Result<()
     }
     let last = commands.len().saturating_sub(1);
     for (place, mut words) in commands.into_iter().enumerate() {
-        // Packages that ask questions of their own would wait for ever where nobody sits. sudo drops
+        // Packages that ask questions would wait for ever where no user is there to answer. sudo drops
         // the environment, so the variables go behind it.
         if yes && manager.name == "apt-get" {
             let at = usize::from(words[0] == "sudo");
@@ -481,7 +481,7 @@ fn agreed() -> Result<bool> {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();
-        // An unreadable answer is an empty one, which is a no; nobody listens after a signal.
+        // An unreadable answer is an empty one, which is a no; after a signal it is not read.
         let _read = std::io::stdin().lock().read_line(&mut answer);
         let _heard = send.send(answer);
     });
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_nobody_has_is_missing() {
+    fn a_library_that_no_host_has_is_missing() {
         let found = compiles("cc", "#include <no-such-header.h>\n", &[]).unwrap();
         assert_eq!(found, Found::No);
         let found = compiles("no-such-compiler", MAIN, &[]).unwrap();

@@ -67,7 +67,7 @@ impl CommandRunner {
         run_logged(what, &self.logs.join(log), command, on_line)
     }
 
-    /// Like [`CommandRunner::run`], for programs whose lines interest nobody while all goes well.
+    /// Like [`CommandRunner::run`], for programs whose lines are of no interest while all goes well.
     pub fn run_quietly(&self, what: &str, log: &str, command: Command) -> Result<()> {
         self.run(what, log, command, &mut |_| {})
     }
@@ -280,7 +280,7 @@ fn wait(
 }
 
 /// Ends a group: asked first, because ninja and make then take their own children along, which
-/// ninja puts into groups of their own; forced after three seconds.
+/// ninja puts into separate groups; forced after three seconds.
 fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     group.signal(Signal::TERM);
     let asked = Instant::now();
@@ -299,7 +299,7 @@ fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// Puts the program into a process group of its own, which is ended as a whole, and binds its life
+/// Puts the program into a separate process group, which is ended as a whole, and binds its life
 /// to ours.
 fn own_group(command: &mut Command) {
     command.process_group(0);

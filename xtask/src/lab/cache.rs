@@ -301,7 +301,7 @@ pub struct StepLock {
 pub fn free_space(path: &Path) -> Result<u64> {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(there)
-        .with_context(|| format!("cannot tell the free space of {}", there.display()))?;
+        .with_context(|| format!("cannot find out the free space of {}", there.display()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 

@@ -254,7 +254,7 @@ fn own_suites(release: &str) -> Vec<String> {
 }
 
 /// Whether a source is the distribution's own. Others may serve a suite of the same name, but they
-/// name a keyring of their own.
+/// name their own keyring.
 fn is_own(suite: &str, components: &str, signed_by: Option<&str>, own: &[String]) -> bool {
     let base = ["-updates", "-security", "/updates", "-backports", "-proposed-updates", "-proposed"]
         .iter()

@@ -171,7 +171,7 @@ pub struct HttpAnswer {
 
 type Body = Receiver<Result<Vec<u8>, String>>;
 
-/// Sends the request from a thread of its own: so waiting can be ended by a signal or by the stall
+/// Sends the request from a separate thread: so waiting can be ended by a signal or by the stall
 /// clock, neither of which reaches a blocking read.
 pub(super) fn start(
     request: reqwest::blocking::RequestBuilder,
@@ -191,7 +191,7 @@ pub(super) fn start(
                 } else {
                     FetchError::Broken { url, got, why }
                 };
-                // Nobody listens any more once the download was given up.
+                // There is no receiver any more once the download was given up.
                 let _given_up = answer_to.send(Err(error));
                 return;
             }
@@ -233,7 +233,7 @@ pub(super) fn wait_for<T>(from: &Receiver<T>, deadline: Instant) -> Result<Optio
 }
 
 pub(super) fn client(policy: &Policy) -> Result<Client, FetchError> {
-    // rustls comes without a provider of its own here. A second call finds it installed: no error.
+    // rustls comes without a provider here. A second call finds it installed: no error.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let policy_for_redirects = *policy;
     let mut builder = Client::builder()

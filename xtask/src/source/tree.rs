@@ -2,7 +2,7 @@
 //! patched, and named after all that went in.
 //!
 //! Invariant: a tree under its final name is complete. The sources are tried in order, and each try
-//! is told in one line.
+//! is reported in one line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,7 +69,7 @@ pub fn obtain(cache: &Cache, runner: &CommandRunner, want: &Want<'_>) -> Result<
         if !is_pinned && name == want.pinned.url.file_name() {
             bail!(
                 "{} has the name of the pinned archive and not its sha256 (it is {found}, lab.toml pins {}): it is \
-                 damaged or another one; get it again, or give it a name of its own if it is meant to differ",
+                 damaged or another one; get it again, or give it another name if it is meant to differ",
                 tarball.display(),
                 want.pinned.sha256.as_str()
             );

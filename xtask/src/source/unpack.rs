@@ -203,7 +203,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// A link that leads outside is left out, and told: release archives carry such links in parts
+    /// A link that leads outside is left out, and reported: release archives carry such links in parts
     /// that no build looks at, and what was never made cannot be written through.
     fn symlink(&mut self, path: &Path, target: &[u8]) -> Result<()> {
         if let Err(why) = self.check_target(path, target) {

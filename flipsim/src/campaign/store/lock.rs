@@ -1,4 +1,4 @@
-//! Who works on a campaign: a lock on a file beside it.
+//! Which process works on a campaign: a lock on a file beside it.
 //!
 //! Not on the campaign's own file: closing any descriptor of a file drops the POSIX locks that SQLite
 //! holds on it in the same process.

@@ -1,6 +1,6 @@
-//! Joining the parts of one campaign that several machines carried out.
+//! Joining the parts of one campaign that several machines ran.
 //!
-//! Invariant: all of it is joined, or nothing; a trial that two parts have must have come out the same.
+//! Invariant: all of it is joined, or nothing; a trial that two parts have must have the same result in both.
 
 use std::path::{Path, PathBuf};
 

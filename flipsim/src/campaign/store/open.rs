@@ -1,4 +1,6 @@
-//! A store that is open: its file, and what is written into it.
+//! A store that is open: made, opened for reading or for writing, and what it says of the campaign as a whole.
+//!
+//! Invariant: **a file that is only read is not changed**; one that is written is locked by this process alone.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
-//! What is asked of a store.
+//! What is asked of a store: trials that are pending, results, counts.
+//!
+//! Invariant: pending trials come in the order of their time, a batch after the other; results come in the order
+//! of the plan.
 
 use std::collections::{BTreeMap, VecDeque};
 

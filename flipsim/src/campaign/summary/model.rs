@@ -1,4 +1,6 @@
 //! What a summary holds.
+//!
+//! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes its unit.
 
 use std::collections::BTreeMap;
 use std::fmt;

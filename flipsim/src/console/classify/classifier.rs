@@ -1,4 +1,4 @@
-//! What a guest's console says became of it: kinds, stable titles, one cause, one outcome.
+//! What a guest's console says of its run: kinds, stable titles, one cause, one outcome.
 //!
 //! Invariant: the answer depends on the bytes alone, not on the pieces they come in; memory stays bounded
 //! and nothing panics, whatever a guest that was hit prints. No other module knows a kernel's message.
@@ -14,15 +14,15 @@ use crate::console::marker::{Done, Marker, flipsim_marker};
 use signs::{Heading, Wants};
 use text::{MessageDetail, Prefix};
 
-/// So many findings are kept; of those beyond, the first of each further kind.
+/// How many findings are kept; of those beyond, the first of each further kind.
 pub const MAX_FINDINGS: usize = 256;
-/// So many oopses without an end are an exception storm, and a crash.
+/// How many oopses without an end are an exception storm, and a crash.
 pub const STORM: u64 = 32;
-/// So many bytes of a finding's line are kept.
+/// How many bytes of a finding's line are kept.
 const MAX_TEXT: usize = 512;
-/// So many reports can wait for their function at once.
+/// How many reports can wait for their function at once.
 const MAX_OPEN: usize = 8;
-/// After so many lines, a report waits no longer.
+/// After how many lines a report waits no longer.
 const PATIENCE: u64 = 150;
 /// The same for an OOM report, which lists all tasks first.
 const OOM_PATIENCE: u64 = 5000;
@@ -209,7 +209,7 @@ impl Classifier {
         }
     }
 
-    /// The end of a line that was cut, or another line without a time stamp: nobody knows.
+    /// The end of a line that was cut, or another line without a time stamp: which of the two is not known.
     fn rejoined(&mut self, at: Place, held: &str, place: Place, piece: &str) {
         let joined = format!("{held}{piece}");
         if let Some(cut) = text::cut(&joined) {
@@ -257,7 +257,7 @@ impl Classifier {
         }
     }
 
-    /// A line of the lab's own. Whether it was one.
+    /// Takes in a line of the lab's guests. Whether it was one.
     fn marker(&mut self, place: Place, line: &str) -> bool {
         match flipsim_marker(line) {
             Some(Marker::Check(text)) => {
@@ -485,7 +485,7 @@ impl Classifier {
     }
 }
 
-/// Where a sign stands in a message: of trouble, or of the lab's own.
+/// Where a sign is in a message: of trouble, or one of the lab's.
 fn sign_in(message: &str, stamped: bool) -> Option<usize> {
     let trouble = signs::find(message, stamped).map(|(at, _)| at);
     let own = message.find("FLIPSIM ");

@@ -93,7 +93,7 @@ pub fn clean(message: &str) -> String {
             }
             rest = &rest[end..];
         } else {
-            // Garbage is not part of a title, and runs of spaces are one.
+            // Garbage is not part of a title, and a run of spaces becomes a single one.
             let space = first.is_whitespace();
             if space && !out.ends_with(' ') {
                 out.push(' ');
@@ -124,7 +124,7 @@ fn offset(text: &str) -> Option<usize> {
     Some(if size > 0 { first + 3 + size } else { first })
 }
 
-/// The source file of `FILE:LINE` in a text, without the folders of whoever built the kernel.
+/// The source file of `FILE:LINE` in a text, without the folders of the machine that built the kernel.
 pub fn source_file(text: &str) -> Option<String> {
     let word = text.split_ascii_whitespace().find(|word| {
         word.split_once(':').is_some_and(|(file, line)| {
@@ -170,7 +170,7 @@ pub enum MessageDetail {
     Lr(String),
     /// A trace begins.
     Trace,
-    /// A frame of a trace that is no guess.
+    /// A frame of a trace that is not a guess.
     Frame(String),
     /// KASAN: `Read` or `Write`.
     Access(&'static str),
@@ -214,13 +214,13 @@ pub fn detail(message: &str) -> Option<MessageDetail> {
 
 /// Whether a function says nothing about where the trouble is, in a report of this kind.
 pub fn is_boring(function: &str, kind: Kind, is_pc: bool) -> bool {
-    // Where a fault struck is told by the program counter, even inside of what else only reports.
+    // The program counter says where a fault struck, even in a function that otherwise only reports.
     let struck = matches!(kind, Kind::Oops | Kind::UnhandledFault | Kind::Serror | Kind::StackOverflow);
     let starts = |list: &[&str]| list.iter().any(|start| function.starts_with(start));
     starts(HELPERS) || (!(struck && is_pc) && (starts(MACHINERY) || EXACTLY.contains(&function)))
 }
 
-/// What everybody calls: the caller is of interest. Beginnings of names.
+/// What is called from everywhere: the caller is of interest. Beginnings of names.
 const HELPERS: &[&str] = &[
     "__arch_copy_",
     "__memcpy",

@@ -1,4 +1,6 @@
-//! A golden run as it is kept.
+//! A golden run as it is kept with a campaign: its checkpoints, its console, and where its repetitions differed.
+//!
+//! Invariant: the keys stay within a [`FORMAT`]; a campaign keeps its golden run for as long as it lives.
 
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub enum Window {
 pub struct Checkpoint {
     /// On the virtual clock.
     pub at: VirtualNs,
-    /// RAM, devices, disks; nothing where QEMU cannot tell.
+    /// RAM, devices, disks; nothing where QEMU cannot report them.
     pub state: Option<StateDigest>,
     /// How many bytes the console had said.
     pub console: usize,
@@ -91,9 +93,9 @@ pub struct Golden {
     pub console: Vec<u8>,
     /// The registers at the end, with their values in hex.
     pub registers: Vec<(String, String)>,
-    /// The first difference between the runs, if they were not one, or why that cannot be told.
+    /// The first difference between the runs, if they were not equal, or why that is not known.
     pub difference: Option<String>,
-    /// The first pages that differed there, by their offset in RAM, for who can name them.
+    /// The first pages that differed there, by their offset in RAM, for callers that can name them.
     #[serde(default)]
     pub pages_apart: Vec<u64>,
     /// What the QEMU that it was measured with can do.

@@ -1,4 +1,4 @@
-//! Golden runs by their output alone, for a QEMU that cannot tell which state a guest is in.
+//! Golden runs by their output alone, for a QEMU that cannot report which state a guest is in.
 //!
 //! Invariant: what is claimed of such a run is what its console said; why no more is known is kept with it.
 
@@ -17,7 +17,7 @@ use crate::units::VirtualNs;
 const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
 
 impl Golden {
-    /// The same by a QEMU that cannot tell a guest's state: the outputs of three clones.
+    /// The same by a QEMU that cannot report a guest's state: the outputs of three clones.
     pub(super) fn measure_output(
         template: &Template,
         parent: &Path,

@@ -1,6 +1,6 @@
 //! How a template is made: a guest is booted to its quiescent point, and saved.
 //!
-//! Invariant: **a template is complete or not there**.
+//! Invariant: **a template is complete or not there**: it is made beside its place and renamed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -75,7 +75,7 @@ impl Template {
     }
 }
 
-/// A guest that was booted from power-on and stands at its quiescent point.
+/// A guest that was booted from power-on and is stopped at its quiescent point.
 ///
 /// Dropping it ends QEMU; its folder is the caller's.
 #[derive(Debug)]

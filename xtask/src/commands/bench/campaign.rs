@@ -1,4 +1,4 @@
-//! `cargo xtask bench campaign`: whole campaigns, by each way of carrying them out.
+//! `cargo xtask bench campaign`: whole campaigns, by each way of running them.
 //!
 //! Invariant: every way has the same plan, and the ways are compared trial by trial; a difference is shown
 //! and makes the command fail.
@@ -39,7 +39,7 @@ use crate::{interrupt, paths};
   cargo xtask bench campaign --workload fs --strata core=class:core --count 100 --ways walk,start
   cargo xtask bench campaign --count 1000 --ways walk,one,start,loaded,killed --json
 
-Each stratum is a campaign of its own, so that its rate is its own. Every way carries out the same plan and must
+Each stratum is a separate campaign, so that its rate is its own. Every way runs the same plan and must
 come to the same results, trial by trial.")]
 pub struct Args {
     /// These workloads
@@ -74,7 +74,7 @@ pub struct Args {
     json: bool,
 }
 
-/// A way of carrying out a campaign.
+/// A way of running a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Way {
@@ -149,7 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// One plan, carried out by every way.
+/// One plan, run by every way.
 fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Path) -> Result<Vec<Row>> {
     let drawn = tempfile::tempdir_in(folder)?;
     let plan = drawn.path().join("plan.sqlite");
@@ -245,7 +245,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     Ok(Went { workers, seconds, storing: summary.storing, peak_mib: Some(memory.peak() >> 20) })
 }
 
-/// Runs a campaign in a process of its own, which is killed again and again until it is done.
+/// Runs a campaign in a separate process, which is killed again and again until it is done.
 fn killed(args: &Args, file: &Path) -> Result<Went> {
     let name = file.display().to_string();
     let mut rng = fault_rng(args.seed, u64::MAX);

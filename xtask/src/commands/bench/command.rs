@@ -68,7 +68,7 @@ struct Parts {
     auto: bool,
 }
 
-/// Everything that a run has to tell.
+/// Everything that a run has to report.
 #[derive(Serialize)]
 struct Report<'a> {
     format: u32,
@@ -206,7 +206,7 @@ fn measure(guest: &HeadlessGuest, parts: Parts, options: &Options) -> Result<Vec
     Ok(methods)
 }
 
-/// What does not work with the original's methods is told, and costs none of the other figures.
+/// What does not work with the original's methods is reported, and costs none of the other figures.
 fn or_missing(name: &str, result: Result<Measured>) -> Result<Measured> {
     match result {
         Err(error) if !error.is::<Interrupted>() => {

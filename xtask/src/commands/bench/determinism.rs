@@ -37,7 +37,7 @@ use crate::{interrupt, paths};
   cargo xtask bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'
 
 At each checkpoint RAM, registers, virtual time, instruction count and console are compared with those
-of the first run. One more run flips a bit in a page that nobody uses, and flips it back later. Without a workload
+of the first run. One more run flips a bit in a page that is not used, and flips it back later. Without a workload
 and a guest of your own, all workloads of the lab's image are run. Where runs differ, the first difference is shown
 with the devices and options that usually cause it.")]
 pub struct Args {
@@ -66,7 +66,7 @@ pub struct Args {
     guest: GuestSpec,
 }
 
-/// What came of one workload.
+/// The result of one workload.
 #[derive(Debug, Serialize)]
 struct Row {
     arch: &'static str,
@@ -286,23 +286,23 @@ fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row>
     let arch = subject.guest.record.arch.name;
     subject.guest.stop()?;
     // The same from power-on: nothing of the first guest is left but the files that it was made of.
-    let mut anew = Subject::boot(args, workload)?;
+    let mut second = Subject::boot(args, workload)?;
     if found.is_none() {
-        found = if anew.start == subject.start {
-            follow(&mut anew, "the run of a second guest, from power-on,", at, &golden)?
+        found = if second.start == subject.start {
+            follow(&mut second, "the run of a second guest, from power-on,", at, &golden)?
         } else {
             Some(Found {
                 run: "the boot of a second guest".to_owned(),
                 checkpoint: "READY".to_owned(),
                 difference: Difference {
-                    clock: Some((format!("{} ns", subject.start.0), format!("{} ns", anew.start.0))),
+                    clock: Some((format!("{} ns", subject.start.0), format!("{} ns", second.start.0))),
                     ..Difference::default()
                 },
                 places: Vec::new(),
             })
         };
     }
-    anew.guest.stop()?;
+    second.guest.stop()?;
     let last = golden.last().context("no checkpoint")?;
     Ok(Row {
         arch,

@@ -1,6 +1,6 @@
-//! `cargo xtask bench trials`: going back, and whole trials, by each way of putting a guest back.
+//! `cargo xtask bench trials`: restoring a guest, and whole trials, by each restore method.
 //!
-//! Invariant: the ways are compared trial by trial; a difference is shown and makes the command fail.
+//! Invariant: the restore methods are compared trial by trial; a difference is shown and makes the command fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,10 +27,10 @@ use crate::guest::template::clones_dir;
 use crate::interrupt;
 use crate::progress::ProgressStep;
 
-/// How far a guest runs before it is put back, when only that is measured.
+/// How far a guest runs before it is restored, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);
 
-/// Measure going back and whole trials, by rewind, by clone and by loadvm
+/// Measure restoring a guest and whole trials, by rewind, by clone and by loadvm
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask bench trials
@@ -38,7 +38,7 @@ const STRETCH: VirtualNs = VirtualNs(20_000_000);
   cargo xtask bench trials --count 500 --window 50ms --load --json
 
 Half of the trials flip a bit of RAM, half one of a register, uniformly over all of them and over the window.
-Each is carried out by every way of putting the guest back, and must come out the same.")]
+Each is run by every restore method, and must have the same result.")]
 pub struct Args {
     /// These workloads
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "sha256,fs")]
@@ -46,10 +46,10 @@ pub struct Args {
     /// The guests' architectures, each in its turn [default: from lab.toml]
     #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
     arch: Vec<Arch>,
-    /// Going back is measured at these sizes of the guest; trials are carried out at the first
+    /// Restoring is measured at these sizes of the guest; trials are run at the first
     #[arg(long, value_delimiter = ',', default_value = "128M,2G", value_parser = parse_size, value_name = "SIZE,…")]
     memory: Vec<u64>,
-    /// How often each way of going back is measured
+    /// How often each restore method is measured
     #[arg(long, default_value_t = 100, value_name = "N")]
     restores: u32,
     /// How many trials a workload
@@ -72,7 +72,7 @@ pub struct Args {
     json: bool,
 }
 
-/// How long it takes to put a guest back.
+/// How long it takes to restore a guest.
 #[derive(Debug, Serialize)]
 struct RestoreRow {
     arch: &'static str,
@@ -80,7 +80,7 @@ struct RestoreRow {
     memory: u64,
     way: RestoreMethod,
     times: Quantiles,
-    /// Of a rewind: pages put back, at the median.
+    /// Of a rewind: pages restored, at the median.
     pages: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ struct TrialsRow {
     converged: u64,
     seconds: f64,
     per_second: f64,
-    /// Mean milliseconds a trial: put back, run to the flip, mark, run on, compare.
+    /// Mean milliseconds a trial: restore, run to the flip, mark, run on, compare.
     restore_ms: f64,
     walk_ms: f64,
     mark_ms: f64,
@@ -111,7 +111,7 @@ struct Report {
     format: u32,
     restores: Vec<RestoreRow>,
     trials: Vec<TrialsRow>,
-    /// Trials that came out differently by another way.
+    /// Trials that came out differently by another restore method.
     differences: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     match report.differences.len() {
         0 => Ok(()),
-        count => bail!("{count} trials came out differently by another way of putting the guest back"),
+        count => bail!("{count} trials came out differently by another restore method"),
     }
 }
 
@@ -307,7 +307,7 @@ fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> R
         match worker.trial(plan, Some(names), &mut |_, _| Ok(())) {
             Ok(record) => return Ok(record),
             Err(error) if is_infra(&error) => {
-                eprintln!("note: {}: {error}; begun anew", serde_json::to_string(plan)?);
+                eprintln!("note: {}: {error}; run again", serde_json::to_string(plan)?);
                 worker.restart();
             }
             // One that could not go back rightly among them: nothing before it can be believed.
@@ -353,7 +353,7 @@ fn row(
 }
 
 fn show(report: &Report) {
-    outln!("| guest put back | workload | RAM | way | n | min | median | p99 | pages |");
+    outln!("| guest restored | workload | RAM | way | n | min | median | p99 | pages |");
     outln!("|---|---|---:|---|---:|---:|---:|---:|---:|");
     for row in &report.restores {
         let q = row.times;
@@ -372,7 +372,7 @@ fn show(report: &Report) {
     }
     if !report.trials.is_empty() {
         outln!(
-            "\n| trials on | workload | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | mark | run on | compare |"
+            "\n| trials on | workload | in | way | early stop | n | outcomes | converged | trials/s | restore | run to the flip | mark | run on | compare |"
         );
         outln!("|---|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|");
     }

@@ -47,7 +47,7 @@ impl<'a> Diff<'a> {
 
     /// Shows what differs at a checkpoint.
     pub fn at_checkpoint(&mut self, runner: &mut Runner, checkpoint: &Checkpoint) -> Result<(), RunError> {
-        // Where nobody can tell a state, two guests are not at one time either.
+        // Where a state cannot be read, two guests are not at one time either.
         if checkpoint.state.is_none() {
             let console = self.golden.console_at(checkpoint);
             return self.show(&Beside { state: None, registers: &[], console }, runner);
@@ -56,7 +56,7 @@ impl<'a> Diff<'a> {
             Some(twin) => twin,
             None => Runner::start(
                 self.template,
-                // Where the folder cannot be told, the start says why.
+                // Where the folder is not known, the start says why.
                 &clones_dir().unwrap_or_default(),
                 CloneDisk::Memory,
                 interrupt::raised,

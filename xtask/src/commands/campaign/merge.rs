@@ -12,7 +12,7 @@ use crate::lab::campaigns::files::path_of;
 use crate::lab::campaigns::tables::{IntervalMethods, show};
 use crate::paths;
 
-/// Join the parts of a campaign that several machines carried out.
+/// Join the parts of a campaign that several machines ran.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign merge whole part1.sqlite part2.sqlite part3.sqlite

@@ -71,7 +71,7 @@ pub fn parse_what(mode: Mode, words: &[String]) -> Result<(Vec<PhysRange>, Optio
 pub fn run(args: &Args) -> Result<()> {
     let (ranges, count) = parse_what(args.mode, &args.what)?;
     if args.flip.bits.mask.is_some() || args.flip.bits.bits.is_some_and(|bits| bits != 1) {
-        bail!(exit_error(Code::Usage, "range flips single bits: leave --mask and --bits away"));
+        bail!(exit_error(Code::Usage, "range flips single bits: leave out --mask and --bits"));
     }
     // All that can be wrong without a guest is said before one is booted.
     Units::new(&ranges, args.width).exit_with(Code::Usage)?;
@@ -115,7 +115,7 @@ pub struct RangePlan {
 }
 
 impl Session {
-    /// Carries out a plan of `range`.
+    /// Runs a plan of `range`.
     pub fn range(&mut self, plan: &RangePlan, logs: &mut Logs, watcher: &mut Watcher) -> Result<FlipsDone> {
         let units = Units::new(&plan.ranges, plan.width).exit_with(Code::Usage)?;
         for range in &plan.ranges {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn what_is_missing_is_reported() {
         assert!(parse(Mode::Random, "0x1000-0x1fff").unwrap_err().to_string().contains("no number of flips"));
         assert!(parse(Mode::Random, "5").unwrap_err().to_string().contains("no range is given"));
         assert!(parse(Mode::Sequential, "0x1000").is_err());

@@ -133,7 +133,7 @@ fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u
     let geometric = args.distribution == Some(Distribution::Geometric);
     if let Some(rate) = args.rate {
         if args.distribution == Some(Distribution::Uniform) || words.bounds.is_some() {
-            bail!(usage("--rate gives the intervals; leave MIN, MAX and --distribution uniform away"));
+            bail!(usage("--rate gives the intervals; leave out MIN, MAX and --distribution uniform"));
         }
         let mission = Mission { rate, bytes: args.exposed.unwrap_or(bytes), accelerate: args.accelerate };
         let mean = mission.mean().exit_with(Code::Usage)?;
@@ -141,14 +141,14 @@ fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u
             (Some(count), None) => count,
             (None, Some(length)) => expected(mission.upsets_in(length))?,
             (None, None) => bail!(usage("say how many flips, or how long the mission is: --mission 5years")),
-            (Some(_), Some(_)) => bail!(usage("--mission gives the number of flips; leave COUNT away")),
+            (Some(_), Some(_)) => bail!(usage("--mission gives the number of flips; leave out COUNT")),
         };
         outln_mission(&mission, mean, count);
         return Ok((Intervals::geometric(mean).exit_with(Code::Usage)?, count));
     }
     let Some(count) = words.count else { bail!(usage("say how many flips: COUNT MIN MAX ram|reg")) };
     let intervals = match (args.mtbf, words.bounds) {
-        (Some(_), Some(_)) => bail!(usage("--mtbf gives the intervals; leave MIN and MAX away")),
+        (Some(_), Some(_)) => bail!(usage("--mtbf gives the intervals; leave out MIN and MAX")),
         (Some(_), None) if args.distribution == Some(Distribution::Uniform) => {
             bail!(usage("--mtbf is the mean of a Poisson process; for uniform intervals give MIN and MAX"))
         }
@@ -173,7 +173,7 @@ fn expected(upsets: f64) -> Result<u64> {
         bail!(exit_error(
             Code::Usage,
             format!(
-                "in such a mission {upsets:.3} upsets are expected; from 1 to 999,999,999 can be carried out"
+                "in such a mission {upsets:.3} upsets are expected; from 1 to 999,999,999 can be injected"
             )
         ));
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_are_told() {
+    fn wrong_words_are_reported() {
         for (text, part) in [
             ("10 20ns 100ns", "neither `ram` nor `reg`"),
             ("0 1ns 2ns ram", "no number of flips"),

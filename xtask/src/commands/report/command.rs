@@ -80,7 +80,7 @@ fn at_the_terminal(summary: &Summary, store: &Store, intervals: IntervalMethods)
     }
     if summary.totals.done == 0 {
         text += &format!(
-            "no trial has a result yet; `cargo xtask campaign run {}` carries them out\n",
+            "no trial has a result yet; `cargo xtask campaign run {}` runs them\n",
             quote(&summary.name)
         );
     }

@@ -37,8 +37,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.config_only {
         return kernel::config_only(&ctx);
     }
-    // Asked for once, before the first build: nobody sits there for a second question. And what a
-    // product was made with can only be told once the compiler is there.
+    // Asked for once, before the first build: a second question would wait for an answer in vain. And what a
+    // product was made with is only known once the compiler is there.
     let mut to_build = Vec::new();
     let mut llvm = false;
     for step in &steps {

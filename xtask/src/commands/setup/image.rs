@@ -2,7 +2,7 @@
 //! qcow2, then checked.
 //!
 //! Invariant: the recipe in `images/recipe.toml` says all that is in the image; owners, modes and
-//! times come from it and not from whoever builds.
+//! times come from it and not from the user who builds.
 
 use flipsim::files;
 use std::collections::BTreeMap;
@@ -185,7 +185,7 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
     Ok(out.join("busybox"))
 }
 
-/// `config` with the settings of `over` in place of its own.
+/// `config` with the settings of `over` in place of those it has.
 fn override_settings(config: &str, over: &str) -> String {
     let named: Vec<&str> = over.lines().filter_map(symbol).collect();
     let mut text = String::new();
@@ -249,7 +249,7 @@ fn make_file_system(lane: &Lane<'_>, recipe: &Recipe, images: &Path, raw: &Path)
 
 /// The script for debugfs that fills the file system.
 ///
-/// `mke2fs -d` would take owners from whoever builds and the order of entries from the host's file
+/// `mke2fs -d` would take owners from the user who builds and the order of entries from the host's file
 /// system; here both are fixed, and no root is needed either.
 fn populate(recipe: &Recipe, images: &Path, busybox: &Path, program: &Path) -> Result<String> {
     let mut script = String::new();

@@ -217,7 +217,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     Ok(Some(product))
 }
 
-/// A tree of the user's has no digest of its own: what it came to stands for it.
+/// A tree of the user's has no digest: that of its product stands for it.
 fn with_image_digest(lane: &Lane<'_>, request: &Request, work: &Path) -> Result<BTreeMap<String, String>> {
     let mut inputs = request.inputs.clone();
     inputs.insert("result".to_owned(), digest::of_file(&work.join(lane.arch.kernel_image))?);
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_a_console_is_told() {
+    fn a_configuration_without_a_console_is_reported() {
         let own = Fragment::parse(
             "x",
             "CONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_HZ=250\nCONFIG_IPV6=n\nCONFIG_TTY=y\n",

@@ -86,7 +86,7 @@ pub struct Args {
     /// Parallel jobs of the builds; one for each processor when not given
     #[arg(long, short, value_name = "N")]
     pub jobs: Option<u32>,
-    /// Forget the options of earlier runs and what they built, and build anew; downloads are kept
+    /// Forget the options of earlier runs and what they built, and build again; downloads are kept
     #[arg(long)]
     pub reset: bool,
 }

@@ -80,7 +80,7 @@ fn capabilities(program: &Path) -> Result<Capabilities> {
     answer.with_context(|| format!("cannot ask {} for its commands", program.display()))
 }
 
-/// The property that keeps chance out of the guest.
+/// The property that keeps nondeterminism out of the guest.
 pub(super) fn read_properties(arch: Arch, properties: &str) -> Option<String> {
     let names: Vec<&str> = properties.lines().filter_map(|line| line.trim().split('=').next()).collect();
     let known = arch.chance.iter().find(|property| names.contains(property))?;

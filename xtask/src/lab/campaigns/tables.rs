@@ -68,7 +68,7 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
         text += &pooled_table(pooled, summary.confidence);
     }
     if totals.lost > 0 {
-        text += &format!("the laboratory lost {} attempts; they were begun anew\n", totals.lost);
+        text += &format!("the laboratory lost {} attempts; they were run again\n", totals.lost);
     }
     if let Some(costs) = &summary.costs {
         text += &cost_line(costs);

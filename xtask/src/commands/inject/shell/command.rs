@@ -33,7 +33,7 @@ use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
 use crate::{interrupt, paths};
 
-/// A prompt: every ability by its short name, and scripts from standard input
+/// A prompt: every command by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]
 #[command(
     // The last form is a shell's: what stands behind `<` is a file with these words, one a line.
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     eprintln!("seed {}", shell.seed);
     let result = if std::io::stdin().is_terminal() { shell.prompt() } else { shell.script() };
     let released = shell.session.release();
-    // A guest that is gone cannot be let go; why it is gone has been told.
+    // A guest that is gone cannot be let go; why it is gone has been reported.
     result.and(released.exit_with(Code::GuestLost))
 }
 
@@ -111,7 +111,7 @@ impl Shell {
         loop {
             match editor.readline(&prompt) {
                 Ok(line) => {
-                    // A line that cannot be kept can still be carried out.
+                    // A line that cannot be kept can still be run.
                     let _ = editor.add_history_entry(&line);
                     match self.line(&line) {
                         Ok(Next::Line) => {}
@@ -132,7 +132,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Carries out the lines of standard input, up to the first that fails.
+    /// Runs the lines of standard input, up to the first that fails.
     fn script(&mut self) -> Result<()> {
         for (number, line) in std::io::stdin().lock().lines().enumerate() {
             let line = line.context("cannot read standard input")?;

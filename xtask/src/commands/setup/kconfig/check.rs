@@ -19,7 +19,7 @@ pub struct Dropped {
     pub fragment: String,
     /// The line of the fragment, from 1.
     pub line: usize,
-    /// Dependencies that are not met, where [`Dependencies`](super::depends::Dependencies) could tell: `INET` is not
+    /// Dependencies that are not met, where [`Dependencies`](super::depends::Dependencies) knows them: `INET` is not
     /// set, `!MODULES` is set and must not be, `FSCACHE=y` has another value.
     pub unmet: Vec<String>,
     /// Whether the Kconfig files that were read define the symbol; `None` when none were read.

@@ -151,7 +151,7 @@ impl Fragment {
     ///
     /// # Errors
     /// [`BadLine`] for the first line that is neither a symbol nor a comment: a misspelt line
-    /// would otherwise be a wish that nobody checks.
+    /// would otherwise be a wish that is never checked.
     pub fn parse(name: &str, text: &str) -> Result<Fragment, BadLine> {
         let mut wishes = Vec::new();
         for (index, text) in text.lines().enumerate() {

@@ -180,6 +180,8 @@ fn seconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// One of each.
@@ -219,6 +221,12 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn each_outcome_has_a_rule() {
+        let outcomes: BTreeSet<Outcome> = all().iter().map(Because::outcome).collect();
+        assert_eq!(outcomes, Outcome::ALL.into_iter().collect());
     }
 
     #[test]

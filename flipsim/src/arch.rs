@@ -30,7 +30,7 @@ pub struct ArchRow {
     /// The value of `-cpu` under TCG.
     pub cpu: &'static str,
     /// Files of firmware and boot code without which this machine does not start a kernel, as QEMU names
-    /// them in its data folder. A missing one is a guest that never says a word.
+    /// them in its data folder. Without one of them a guest prints nothing at all.
     pub firmware: &'static [&'static str],
     /// The console's device as the kernel's command line names it.
     pub console: &'static str,
@@ -50,7 +50,7 @@ pub struct ArchRow {
     pub code_start_symbol: &'static str,
     /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
     pub data_start_symbol: &'static str,
-    /// Registers of the system's that the gdb stub lists among those of programs, as globs.
+    /// System registers that the gdb stub lists among those of programs, as globs.
     pub system_registers: &'static [&'static str],
     /// Bits of registers that the gdb stub takes and that no fault may flip: the processor has no such bit,
     /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
@@ -65,7 +65,7 @@ impl ArchRow {
         self.held_bits.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
     }
 
-    /// Whether a register is one of the system's, whatever the gdb stub says of it.
+    /// Whether a register is a system register, whatever the gdb stub says of it.
     #[must_use]
     pub fn is_system(&self, register: &str) -> bool {
         self.system_registers.iter().any(|glob| glob_matches(glob, register))
@@ -104,7 +104,7 @@ pub static ARCHS: &[ArchRow] = &[
         machine: "q35",
         // Without a HPET the guest reads time from the TSC, which is the count of instructions.
         machine_options: &["hpet=off"],
-        // It rewrites instructions of old Windows guests, and is mapped anew at each load of a state.
+        // It rewrites instructions of old Windows guests, and is mapped again at each load of a state.
         globals: &["apic-common.vapic=off"],
         chance: &[],
         cpu: "qemu64",

@@ -1,6 +1,6 @@
 //! Bit flips in the RAM and registers of a Linux guest under QEMU.
 //!
-//! The library carries out the injection; it knows no command line. A fault is drawn from a space in which
+//! The library does the injection; it knows no command line. A fault is drawn from a space in which
 //! every possible one is equally likely, flipped in a stopped machine, and read back:
 //!
 //! ```

@@ -1,4 +1,6 @@
-//! Texts that several folders write and read: hexadecimal and globs.
+//! Texts that several folders write and read: hexadecimal, globs, and words for a shell.
+//!
+//! Invariant: **what is written here is read back here**.
 
 /// A value, given least significant byte first, as one hex number.
 #[must_use]
@@ -8,6 +10,14 @@ pub fn hex_value(bytes: &[u8]) -> String {
         text.push_str(&format!("{byte:02x}"));
     }
     text
+}
+
+/// The bytes that [`hex_value`] wrote.
+#[must_use]
+pub fn unhex_value(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = unhex(text.strip_prefix("0x")?)?;
+    bytes.reverse();
+    Some(bytes)
 }
 
 /// Whether a name matches a glob of `*`, `?` and plain characters; upper and lower case are the same.
@@ -40,4 +50,66 @@ pub fn glob_matches(glob: &str, name: &str) -> bool {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that [`hex`] wrote; `None` for other letters, and for half a byte.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+/// Bytes that are stored as hexadecimal digits: `#[serde(with = "hex_bytes")]`.
+pub(crate) mod hex_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::hex(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::unhex(&text).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+    }
+}
+
+/// A word as it is written for a shell.
+#[must_use]
+pub fn shell_quote(word: &str) -> String {
+    shell_line([word])
+}
+
+/// Words as one line for a shell.
+#[must_use]
+pub fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    // Only the zero byte is refused otherwise: no argument of a program has it, and a stored command is any text.
+    shlex::Quoter::new().allow_nul(true).join(words).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_their_text_forms() {
+        for bytes in [&[][..], &[0], &[0x0f, 0xf0, 0x12], &[0xff; 9]] {
+            assert_eq!(unhex(&hex(bytes)).as_deref(), Some(bytes));
+            assert_eq!(unhex_value(&hex_value(bytes)).as_deref(), Some(bytes));
+        }
+        assert_eq!((hex(&[1, 0xab]), hex_value(&[1, 0xab])), ("01ab".to_owned(), "0xab01".to_owned()));
+        for bad in ["0", "012", "0g", "+1", " 1", "é"] {
+            assert_eq!((unhex(bad), unhex_value(&format!("0x{bad}"))), (None, None), "{bad}");
+        }
+        assert_eq!(unhex_value("01"), None);
+    }
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_was_meant() {
+        for word in ["plain/path", "", "it's", "a b", "$(id)", "two\nlines", "é"] {
+            assert_eq!(shlex::split(&shell_quote(word)), Some(vec![word.to_owned()]), "{word}");
+        }
+        assert_eq!(shell_line(["cargo", "it's", ""]), "cargo \"it's\" ''");
+        assert_eq!(shell_quote("a\0b").matches('\0').count(), 1);
+    }
 }

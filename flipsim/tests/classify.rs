@@ -112,7 +112,7 @@ const X86_64: &[Row] = &[
     ("reboot", Crash, Reboot, "Restarting system", 2),
     ("power-off", Crash, PowerOff, "Power down", 3),
     // Of the lab's own guest, a flip each: SCE of efer, TS of cr0, bit 16 of rip.
-    // The first panicked while it told of the oops, which only QEMU's device could say: of these bytes nobody can.
+    // The first panicked while it reported the oops, which only QEMU's device could say: these bytes do not show it.
     ("double-fault-in-page-fault", Detected, Oops, "double fault in exc_page_fault", 1),
     ("warning-device-not-available", Detected, Warning, "WARNING in fpu__drop", 3),
     ("invalid-opcode-in-idle", Crash, Oops, "invalid opcode in topology_update_package_map", 1),

@@ -16,12 +16,12 @@ use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
-use flipsim::fault::Place;
+use flipsim::fault::FaultTarget;
 use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RegSpace};
 use flipsim::machine::ProcessId;
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Names, TrialOptions, TrialRecord};
+use flipsim::trial::{TrialOptions, TrialRecord};
 use flipsim::units::VirtualNs;
 
 /// A page that the guest never touches, by its offset in RAM.
@@ -66,7 +66,7 @@ impl Devices {
         self.write(&altered);
     }
 
-    fn put_back(&self) {
+    fn restore(&self) {
         self.write(&self.right);
     }
 
@@ -86,7 +86,7 @@ fn guests(parent: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Flips a bit in a guest's RAM by way of the host's kernel: QEMU learns nothing of it.
+/// Flips a bit in a guest's RAM by way of the host's kernel: QEMU does not notice it.
 fn flip_behind_its_back(pid: u32, template: &Template) {
     let inode = fs::metadata(template.ram_file()).unwrap().ino().to_string();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -119,7 +119,7 @@ impl Setting {
         let spec = CampaignSpec {
             seed: 5,
             size: Some(Size::Trials(trials)),
-            strata: vec![StratumSpec::new("core", vec![Place::Class("core".into())])],
+            strata: vec![StratumSpec::new("core", vec![FaultTarget::Class("core".into())])],
             ..CampaignSpec::default()
         };
         Setting { template, golden, folder, spec }
@@ -161,7 +161,7 @@ impl Setting {
             trial: TrialOptions { check_every, ..TrialOptions::default() },
             stop: || false,
         };
-        run(store, &self.template, &self.golden, Names::default(), &self.clones(), &options, watch).unwrap()
+        run(store, &self.template, &self.golden, None, &self.clones(), &options, watch).unwrap()
     }
 }
 
@@ -170,7 +170,7 @@ fn records(store: &Store) -> Vec<TrialRecord> {
     rows.collect()
 }
 
-/// Carries out `trials` trials, spoils the worker's guest after the trial number `spoiled`, and says how many
+/// Runs `trials` trials, spoils the worker's guest after the trial number `spoiled`, and says how many
 /// trials were taken back.
 fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
     let setting = Setting::new(trials);
@@ -195,7 +195,7 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
             }
         }
         Progress::TakenBack(count, why) => {
-            devices.put_back();
+            devices.restore();
             assert!(why.contains("pages at 0x6000000; "), "{why}");
             assert!(why.contains("devices (pl011)"), "{why}");
             let worker = worker.unwrap();
@@ -207,7 +207,7 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
     });
     assert_eq!(taken.len(), 1, "{taken:?}");
     assert_eq!((summary.done, summary.left), (trials, 0));
-    assert_eq!(done, trials + taken[0] as u64, "what was taken back was carried out again");
+    assert_eq!(done, trials + taken[0] as u64, "what was taken back was run again");
     let (calm, store) = (records(&calm), records(&store));
     assert_eq!(calm.len(), store.len());
     for (one, other) in calm.iter().zip(&store) {
@@ -220,7 +220,7 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
 
 #[test]
 #[ignore = "boots the real guest"]
-fn trials_since_the_last_good_check_are_taken_back_and_carried_out_again() {
+fn trials_since_the_last_good_check_are_taken_back_and_run_again() {
     // Checked before the second trial and before the fifth; spoiled after the sixth, found before the eighth.
     assert_eq!(spoil(10, 3, 6), 3);
 }

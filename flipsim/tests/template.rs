@@ -195,7 +195,7 @@ fn clones_of_a_guest_that_uses_its_disk_repeat_its_run_from_power_on() {
 
 #[test]
 #[ignore = "boots the real guest"]
-fn a_template_made_anew_is_the_same_guest_and_leaves_nothing_beside_it() {
+fn a_template_made_again_is_the_same_guest_and_leaves_nothing_beside_it() {
     let template = sha256();
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("again");
@@ -243,7 +243,7 @@ fn clones_that_run_flip_and_write_their_disk_change_no_file_of_the_template() {
     let mut clones: Vec<_> = (0..3).map(|_| start(&template, temporary.path())).collect();
     for (number, clone) in clones.iter_mut().enumerate() {
         let address = GuestPhys(ram.last.0 - 4096 * number as u64);
-        flip(clone.target(), &Fault::Ram { address, mask: vec![1] }).unwrap();
+        flip(clone.target(), &Fault::in_ram(address, vec![1])).unwrap();
         run_to(clone.target(), after(&template, 300 * MS));
         assert!(untouched.pages_apart(&clone.state().unwrap()).len() > 100);
     }
@@ -318,13 +318,13 @@ fn a_killed_process_takes_its_clone_along_and_the_next_start_removes_the_folder(
         .stdout(Stdio::null())
         .spawn();
     let holder = Killed(holder.unwrap());
-    let told = temporary.path().join("pid");
-    wait_until("the clone's start", || fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
-    let pid = fs::read_to_string(&told).unwrap().trim().parse().unwrap();
+    let pid_file = temporary.path().join("pid");
+    wait_until("the clone's start", || fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n')));
+    let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert!(alive(pid));
     drop(holder);
     wait_until("the end of the clone", || !alive(pid));
-    fs::remove_file(told).unwrap();
+    fs::remove_file(pid_file).unwrap();
     let left = entries(temporary.path());
     assert_eq!(left.len(), 1);
     let clone = start(&sha256(), temporary.path());
@@ -346,7 +346,7 @@ fn panic_and_reset_are_events_and_leave_qemu_there() {
     let names: Vec<_> = clone.events().unwrap().into_iter().map(|event| event.name).collect();
     assert!(names.iter().any(|name| name == "GUEST_PANICKED"), "{names:?}");
     assert!(fs::read_to_string(clone.console()).unwrap().contains("Kernel panic"));
-    // Let go on, it resets itself.
+    // Resumed, it resets itself.
     let arrival = clone.target().run_for(VirtualNs(1000 * MS)).unwrap();
     assert_eq!(arrival.early.as_deref(), Some("shutdown"));
     let events = clone.events().unwrap();

@@ -1,6 +1,6 @@
 //! Exit codes: each means one thing, for all commands.
 //!
-//! Invariant: an error without a code of its own exits with 1; nothing else maps errors to codes, but
+//! Invariant: an error without its own code exits with 1; nothing else maps errors to codes, but
 //! for `main`, which turns an interruption into 130.
 
 use std::fmt;
@@ -58,7 +58,7 @@ impl<T, E: Into<anyhow::Error>> ExitWith<T> for Result<T, E> {
     }
 }
 
-/// An error with a text of its own and an exit code.
+/// An error with its own text and exit code.
 pub fn exit_error(code: Code, text: impl Into<String>) -> anyhow::Error {
     Exit { code, source: anyhow::anyhow!(text.into()) }.into()
 }

@@ -30,7 +30,7 @@ pub struct Interrupted;
 /// Installs the handler for SIGINT, SIGTERM and SIGHUP. To be called once, by `main`.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
-        // ctrlc calls this in a thread of its own, not in the signal handler: locks are fine.
+        // ctrlc calls this in a separate thread, not in the signal handler: locks are fine.
         let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
         let since = first.get_or_insert_with(Instant::now).elapsed();
         if RAISED.swap(true, Ordering::SeqCst) && since > SAME_WISH {

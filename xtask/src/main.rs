@@ -1,6 +1,6 @@
 //! The command line of the lab: parses, dispatches, and turns an error into an exit code.
 //!
-//! Invariant: nothing is decided here. Each command is a file of its own.
+//! Invariant: nothing is decided here. Each command has its own file.
 
 /// Prints a line on standard output. A reader that has gone away (`| head`) is no reason to end, least
 /// of all while a guest hangs on this process.
@@ -12,7 +12,7 @@ macro_rules! outln {
     }};
 }
 
-/// As the standard one, which panics where nobody reads any more: a closed terminal, or `2>&1 | head`. What is
+/// As the standard one, which panics where its reader has gone away: a closed terminal, or `2>&1 | head`. What is
 /// under way must end in order then, too.
 macro_rules! eprintln {
     ($($text:tt)*) => {
@@ -47,7 +47,7 @@ use commands::{bench, boot, campaign, ci, doctor, first, greet, image, inject, r
 use host::kvm;
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
-/// that guest's RAM and registers, and says what came of it.
+/// that guest's RAM and registers, and reports the outcome.
 #[derive(Parser, Debug)]
 #[command(
     name = "cargo xtask",
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes on standard error, whoever reads it.
+/// Writes on standard error, with or without a reader.
 fn tell(text: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     if cfg!(test) {

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// One step on display.
 #[derive(Debug)]
-pub struct Step {
+pub struct ProgressStep {
     bar: ProgressBar,
     what: String,
     started: Instant,
@@ -19,30 +19,34 @@ pub struct Step {
 
 const SPINNER: &str = "  {spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}";
 
-impl Step {
-    /// A step whose length is not known; [`Step::line`] shows what it is at.
-    pub fn spinner(what: impl Into<String>) -> Step {
-        Step::new(what.into(), None, SPINNER)
+impl ProgressStep {
+    /// A step whose length is not known; [`ProgressStep::line`] shows what it is at.
+    pub fn spinner(what: impl Into<String>) -> ProgressStep {
+        ProgressStep::new(what.into(), None, SPINNER)
     }
 
     /// A step over bytes: bar, rate and time left. Without a total it counts up.
-    pub fn bytes(what: impl Into<String>, total: Option<u64>) -> Step {
+    pub fn bytes(what: impl Into<String>, total: Option<u64>) -> ProgressStep {
         let with_end = "  {prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
         let without = "  {spinner} {prefix} {bytes} {bytes_per_sec}";
-        Step::new(what.into(), total, if total.is_some() { with_end } else { without })
+        ProgressStep::new(what.into(), total, if total.is_some() { with_end } else { without })
     }
 
     /// A step of countable parts, shown as `n/m`.
-    pub fn parts(what: impl Into<String>, total: u64) -> Step {
-        Step::new(what.into(), Some(total), "  {prefix} [{bar:30}] {pos}/{len}, {eta} left {wide_msg:.dim}")
+    pub fn parts(what: impl Into<String>, total: u64) -> ProgressStep {
+        ProgressStep::new(
+            what.into(),
+            Some(total),
+            "  {prefix} [{bar:30}] {pos}/{len}, {eta} left {wide_msg:.dim}",
+        )
     }
 
     /// A step that shows nothing: in a dry run nothing happens that would take time.
-    pub fn silent() -> Step {
-        Step { bar: ProgressBar::hidden(), what: String::new(), started: Instant::now(), ended: true }
+    pub fn silent() -> ProgressStep {
+        ProgressStep { bar: ProgressBar::hidden(), what: String::new(), started: Instant::now(), ended: true }
     }
 
-    fn new(what: String, total: Option<u64>, style: &str) -> Step {
+    fn new(what: String, total: Option<u64>, style: &str) -> ProgressStep {
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
         } else {
@@ -55,7 +59,7 @@ impl Step {
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        Step { bar, what, started: Instant::now(), ended: false }
+        ProgressStep { bar, what, started: Instant::now(), ended: false }
     }
 
     /// How far it is.
@@ -84,7 +88,7 @@ impl Step {
         self.finish(&line);
     }
 
-    /// The step has succeeded, and `note` says what came of it.
+    /// The step has succeeded, and `note` says what the result is.
     pub fn done_with(self, note: &str) {
         let time = seconds(self.started.elapsed());
         let line = format!("  {}: {note} ({time})", self.what);
@@ -98,7 +102,7 @@ impl Step {
     }
 }
 
-impl Drop for Step {
+impl Drop for ProgressStep {
     fn drop(&mut self) {
         // A step that failed leaves no line: the error that follows says it better.
         if !self.ended {
@@ -155,11 +159,6 @@ pub fn seconds(time: Duration) -> String {
         whole @ 10..=119 => format!("{whole} s"),
         whole => format!("{} min {} s", whole / 60, whole % 60),
     }
-}
-
-/// A size as people say it: `512 B`, `1.4 MiB`.
-pub fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 #[cfg(test)]
@@ -230,11 +229,5 @@ mod tests {
     #[test]
     fn without_a_terminal_a_live_line_is_not_even_worded() {
         LiveLine::on(ProgressDrawTarget::hidden()).show(|| panic!("asked for a text"));
-    }
-
-    #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(size(512), "512 B");
-        assert_eq!(size(3 << 30), "3.00 GiB");
     }
 }

@@ -9,7 +9,7 @@ fn classify(args: &[&str], input: Stdio) -> Output {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_and_the_others_are_printed() {
+fn a_file_that_cannot_be_read_is_reported_and_the_others_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

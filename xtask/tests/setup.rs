@@ -123,7 +123,7 @@ fn a_file_that_is_no_qemu_is_refused() {
 }
 
 #[test]
-fn input_that_cannot_be_is_told_with_exit_code_2() {
+fn invalid_input_is_reported_with_exit_code_2() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().to_str().unwrap();
     let file = dir.path().join("disk.img");

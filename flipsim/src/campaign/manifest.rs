@@ -1,4 +1,6 @@
-//! What a campaign was made from.
+//! What a campaign was made from: command line, host, versions, template, golden run, and the digests of its files.
+//!
+//! Invariant: all on which outcomes depend, besides the specification, is in it, by digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::store::error::Change;
+use crate::text::hex;
 use crate::trial::golden::Golden;
 
 /// What a campaign was made with, where, and by whom.
@@ -62,5 +65,5 @@ pub fn golden_digest(golden: &Golden) -> String {
     }
     hash.update(format!("{} {:?} {:?}\n", golden.template, golden.window, golden.difference));
     hash.update(&golden.console);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

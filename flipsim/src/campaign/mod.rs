@@ -1,12 +1,13 @@
-//! Campaigns: many trials, drawn beforehand, carried out in any order by anyone, and kept.
+//! Campaigns: many trials, drawn beforehand, run in any order on any machine, and kept.
 //!
 //! ```text
-//! TOML or flags ─→ spec ─→ plan (every fault explicit) ─→ store ─→ pending trials ─→ records
+//! TOML or flags ─→ spec ─→ plan (every fault explicit) ─→ store ─→ pending trials ─→ run ─→ records ─→ summary
 //! ```
 //!
 //! [`spec`] says what a campaign is to be, [`size`] how many trials a wanted precision takes, [`plan`]
 //! draws every one of them from the seed, [`store`] keeps plan and results in one SQLite file, and
-//! joins the parts that several machines carried out. What runs the trials is the caller's.
+//! joins the parts that several machines ran. [`run`] gives the pending trials to workers, [`manifest`] says what
+//! the campaign was made from, and [`summary`] what its results say.
 //!
 //! Invariants: **the plan is in the store before the first trial**, and depends on nothing but the
 //! specification, the fault spaces and the length of the golden run. **What was recorded is never
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod run;
 mod shard;
 pub mod size;
+mod spaces;
 pub mod spec;
 pub mod store;
 pub mod summary;
@@ -27,6 +29,8 @@ mod toml;
 pub use manifest::Manifest;
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
+pub use spaces::{StratumError, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;
+pub use toml::{RawSpec, SpecFlags};

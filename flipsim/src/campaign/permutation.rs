@@ -1,4 +1,6 @@
 //! A permutation of a large number of things, without a table.
+//!
+//! Invariant: it depends on seed, number and length alone, and sends no two things to the same place.
 
 use rand::{Rng, SeedableRng};
 

@@ -1,4 +1,4 @@
-//! The plan of a campaign: every trial, drawn from the seed before the first one is carried out.
+//! The plan of a campaign: every trial, drawn from the seed before the first one is run.
 //!
 //! Trial `i` of `n` is number `order(i)` of all, which says its stratum and its place there; that place,
 //! sent through the stratum's own permutation, is the number of a (fault, time) pair. Both are seeded
@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 use super::size::Size;
 use super::spec::{CampaignSpec, Sharing, SpecError, Times};
 use crate::campaign::permutation::Permutation;
-use crate::fault::{Fault, FaultSpace};
+use crate::fault::{FaultSpace, Operation};
 use crate::stats::StatsError;
-use crate::text::hex_value;
+use crate::text::{hex, hex_value};
 use crate::trial::TrialPlan;
 use crate::units::VirtualNs;
 
@@ -50,12 +50,12 @@ impl PlannedTrial {
     fn line(&self) -> String {
         let (id, stratum, after) = (self.id, self.stratum, self.plan.after.0);
         let mask = hex_value(self.plan.fault.mask());
-        let place = match &self.plan.fault {
-            Fault::Ram { address, .. } => format!("ram {address}"),
-            Fault::Reg { register, .. } => format!("reg {register}"),
-        };
+        let (kind, place) = (self.plan.fault.kind(), self.plan.fault.place());
+        // Plans that were drawn when there was nothing but flips keep their digests.
+        let operation = self.plan.fault.operation();
+        let operation = if operation == Operation::Flip { String::new() } else { format!(" {operation}") };
         let back = self.plan.back_after.map(|back| format!(" back {}", back.0)).unwrap_or_default();
-        format!("{id} {stratum} {after} {place} {mask}{back}\n")
+        format!("{id} {stratum} {after} {kind} {place} {mask}{operation}{back}\n")
     }
 }
 
@@ -336,7 +336,7 @@ impl PlanDigest {
     /// In hex.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.finalize())
     }
 }
 

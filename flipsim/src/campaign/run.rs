@@ -1,4 +1,4 @@
-//! Carrying out a campaign: workers side by side, one coordinator.
+//! Running a campaign: workers side by side, one coordinator.
 //!
 //! ```text
 //! coordinator (store, order, signals) ──trial──→ worker: walk to t, mark, flip, observe, rewind
@@ -7,7 +7,7 @@
 //!
 //! Invariants: **a trial is in the store before its worker is given the next one**. The coordinator alone
 //! touches the store. A worker is a QEMU process that may die at any moment; what it was doing is begun
-//! anew. Trials are handed out in the order of their time, a batch after the other, so that every worker
+//! again. Trials are handed out in the order of their time, a batch after the other, so that every worker
 //! walks forward. **A worker ends with its way back checked**: what it did since the check before is taken
 //! back where that fails.
 
@@ -21,19 +21,20 @@ use crate::campaign::shard::Shard;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
+use crate::fault::GuestNames;
 use crate::trial::RunError;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{Names, TrialOptions, TrialRecord, Worker};
+use crate::trial::{TrialOptions, TrialRecord, Worker};
 
-/// How a campaign is carried out.
+/// How a campaign is run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// How many workers.
     pub workers: usize,
     /// Which part of the plan.
     pub shard: Shard,
-    /// How trials are carried out.
+    /// How trials are run.
     pub trial: TrialOptions,
     /// Asked often; when it says yes, no new trial is begun.
     pub stop: fn() -> bool,
@@ -46,7 +47,9 @@ pub enum CampaignError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A worker broke off in a way that it must not.
-    #[error("a worker ended without a word; this is an error of the lab's own. What was finished is kept")]
+    #[error(
+        "a worker ended without saying why; this is an error of the lab itself. What was finished is kept"
+    )]
     WorkerLost,
     /// No clone starts any more: the disk is full, QEMU is gone.
     #[error(
@@ -61,12 +64,12 @@ pub enum CampaignError {
     NotRestored(String),
 }
 
-/// What happens, for who watches.
+/// What happens, for callers that watch.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// A trial has its result.
     Done(&'a PlannedTrial, &'a TrialRecord),
-    /// The laboratory lost a trial; it is begun anew, or was given up.
+    /// The laboratory lost a trial; it is begun again, or was given up.
     Lost(TrialId, &'a str, Recorded),
     /// Results of a worker that could not go back rightly were taken back.
     TakenBack(usize, &'a str),
@@ -83,7 +86,7 @@ pub struct RunSummary {
     pub done: u64,
     /// Trials of this part that have none yet.
     pub left: u64,
-    /// Somebody wanted it to stop.
+    /// It was asked to stop.
     pub stopped: bool,
     /// How long the coordinator took to store results and to read the plan.
     pub storing: Duration,
@@ -120,7 +123,7 @@ struct Report {
     checked: bool,
 }
 
-/// Carries out what is pending.
+/// Runs what is pending.
 ///
 /// # Errors
 /// The store cannot be written. What was finished is kept.
@@ -128,7 +131,7 @@ pub fn run(
     store: &mut Store,
     template: &Template,
     golden: &Golden,
-    names: Names<'_>,
+    names: Option<&GuestNames>,
     parent: &Path,
     options: &RunOptions,
     watch: &mut dyn FnMut(Progress<'_>),
@@ -177,7 +180,7 @@ pub fn run(
 fn work(
     number: usize,
     mut worker: Worker<'_>,
-    names: Names<'_>,
+    names: Option<&GuestNames>,
     reports: &Sender<Report>,
     orders: &Receiver<Order>,
 ) {
@@ -234,7 +237,7 @@ impl Coordinator<'_, '_> {
             let report = match report {
                 Ok(report) => report,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
-                // Every worker has ended, and not because it was told to.
+                // Every worker has ended, and not because it was asked to.
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(CampaignError::WorkerLost);
                 }
@@ -250,7 +253,7 @@ impl Coordinator<'_, '_> {
                 // A check that failed, or another worker, may have left something to do after all.
                 Some(id) => Order::Trial(self.store.planned(id)?),
                 None if is_done => {
-                    // It is sent home.
+                    // A worker without orders ends.
                     orders[worker] = None;
                     busy -= 1;
                     continue;
@@ -333,7 +336,7 @@ impl Coordinator<'_, '_> {
         Ok(())
     }
 
-    /// Says how many trials of a process that is gone were carried out since its way back was last checked.
+    /// Says how many trials of a process that is gone were run since its way back was last checked.
     fn never_checked(&mut self, worker: usize, why: &str) {
         let unchecked = std::mem::take(&mut self.unchecked[worker]).len();
         if unchecked > 0 {

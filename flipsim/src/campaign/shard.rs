@@ -1,4 +1,6 @@
 //! A part of a plan, for one of several machines.
+//!
+//! Invariant: the parts 1/N to N/N have every trial exactly once.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What a campaign is to be: read from TOML, or put together from flags.
+//! What a campaign is to be, with every default resolved; it is read from TOML, or put together from flags.
 //!
 //! Invariant: a [`CampaignSpec`] that passed [`CampaignSpec::check`] names every choice that a trial's
 //! outcome depends on; its JSON ([`CampaignSpec::json`]) is the same for the same choices.
@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::size::Size;
 
 use crate::fault::Pattern;
-use crate::fault::place::{Place, PlaceError};
+use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
 use crate::trial::golden::Window;
-use crate::trial::{Restore, TrialOptions};
+use crate::trial::{RestoreMethod, TrialOptions};
 use crate::units::VirtualNs;
 
 /// What a campaign is to be.
@@ -56,7 +56,7 @@ impl Default for CampaignSpec {
             window: Window::Done,
             times: Times::Within { from: VirtualNs(0), to: None },
             pattern: Pattern::SINGLE,
-            strata: vec![StratumSpec::new("ram", vec![Place::Ram])],
+            strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
         }
@@ -96,7 +96,7 @@ pub struct StratumSpec {
     /// Its name, different from those of the others.
     pub name: String,
     /// Where faults strike: RAM, or registers, of all of these together.
-    pub targets: Vec<Place>,
+    pub targets: Vec<FaultTarget>,
     /// Which bits flip together.
     #[serde(with = "pattern_text::option")]
     pub pattern: Option<Pattern>,
@@ -109,16 +109,22 @@ pub struct StratumSpec {
 impl StratumSpec {
     /// A stratum that shares the trials with the others.
     #[must_use]
-    pub fn new(name: &str, targets: Vec<Place>) -> Self {
+    pub fn new(name: &str, targets: Vec<FaultTarget>) -> Self {
         StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None }
+    }
+
+    /// Whether its faults are in registers.
+    #[must_use]
+    pub fn is_register(&self) -> bool {
+        self.targets.iter().any(FaultTarget::is_register)
     }
 }
 
 /// `NAME=TARGET[,TARGET…]`, or the targets alone, which are the name then.
 impl FromStr for StratumSpec {
-    type Err = PlaceError;
+    type Err = FaultTargetTextError;
 
-    fn from_str(text: &str) -> Result<Self, PlaceError> {
+    fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
         let (name, targets) = text.split_once('=').unwrap_or((text, text));
         let targets = targets.split(',').map(str::parse).collect::<Result<_, _>>()?;
         Ok(StratumSpec::new(name.trim(), targets))
@@ -136,7 +142,7 @@ pub struct TrialSpec {
     /// The time between two checkpoints; chosen by cost without.
     pub spacing: Option<VirtualNs>,
     /// How the guest is put back.
-    pub restore: Restore,
+    pub restore: RestoreMethod,
     /// How often a trial is begun that the laboratory itself lost, before it is given up.
     pub attempts: u32,
 }
@@ -259,7 +265,7 @@ impl CampaignSpec {
         if stratum.targets.is_empty() {
             return Some(format!("stratum `{name}` has no target"));
         }
-        if stratum.targets.iter().any(Place::is_register) && !stratum.targets.iter().all(Place::is_register) {
+        if stratum.is_register() && !stratum.targets.iter().all(FaultTarget::is_register) {
             return Some(format!("stratum `{name}` mixes RAM and registers; make two strata of it"));
         }
         if stratum.trials == Some(0) {
@@ -287,16 +293,16 @@ impl CampaignSpec {
 
 /// Patterns as text, in every stored form.
 mod pattern_text {
-    use crate::campaign::text::{PatternText, Text};
-    use crate::fault::{Pattern, format_pattern};
+    use crate::campaign::text::PatternText;
+    use crate::fault::Pattern;
     use serde::{Deserialize, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_pattern(*pattern))
+        PatternText(*pattern).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
-        Text::<PatternText>::deserialize(deserializer).map(|text| text.0.0)
+        PatternText::deserialize(deserializer).map(|text| text.0)
     }
 
     pub mod option {
@@ -304,14 +310,14 @@ mod pattern_text {
 
         #[expect(clippy::ref_option, reason = "serde's form")]
         pub fn serialize<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S::Ok, S::Error> {
-            pattern.map(format_pattern).serialize(serializer)
+            pattern.map(PatternText).serialize(serializer)
         }
 
         pub fn deserialize<'de, D: serde::Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<Pattern>, D::Error> {
-            let text = Option::<Text<PatternText>>::deserialize(deserializer)?;
-            Ok(text.map(|text| text.0.0))
+            let text = Option::<PatternText>::deserialize(deserializer)?;
+            Ok(text.map(|text| text.0))
         }
     }
 }

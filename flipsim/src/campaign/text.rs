@@ -1,46 +1,68 @@
 //! Values that a specification writes as text, for serde.
+//!
+//! Invariant: **what is written is read back as the same value**, to the last digit.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::fault::{Pattern, PatternError, parse_pattern};
+use crate::fault::{Pattern, format_pattern, parse_pattern};
+use crate::stats::{Confidence, Share};
 use crate::trial::golden::Window;
 use crate::units::{VirtualNs, parse_duration, parse_virtual};
 
-/// A value that is written as text. Its error points at the text.
-pub(super) struct Text<T>(pub T);
+/// A value that is written as text, by two functions. The error of one that is read points at the text.
+macro_rules! text {
+    ($(#[doc = $doc:literal] $name:ident of $type:ty, $parse:expr, $write:expr;)*) => {$(
+        #[doc = $doc]
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name(pub $type);
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Text).map_err(serde::de::Error::custom)
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $parse(&text).map($name).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&$write(&self.0))
+            }
+        }
+    )*};
+}
+
+text! {
+    /// A share, such as `1%` or `0.01`.
+    ShareText of Share, str::parse::<Share>, |share: &Share| share.value();
+    /// A confidence, such as `95%`.
+    ConfidenceText of Confidence, str::parse::<Confidence>, |confidence: &Confidence| confidence.level();
+    /// A pattern, such as `adjacent:2`.
+    PatternText of Pattern, parse_pattern, |pattern: &Pattern| format_pattern(*pattern);
+    /// A virtual time, such as `10ms`.
+    TimeText of VirtualNs, parse_virtual, |time: &VirtualNs| exact_time(time.0.into());
+    /// A time of the host's, such as `60s`.
+    DurationText of Duration, parse_duration, |time: &Duration| exact_time(time.as_nanos());
+    /// A window: `done`, or a virtual time.
+    WindowText of Window, parse_window, format_window;
+}
+
+fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {
+    if text.trim() == "done" { Ok(Window::Done) } else { parse_virtual(text).map(Window::Time) }
+}
+
+fn format_window(window: &Window) -> String {
+    match window {
+        Window::Done => "done".to_owned(),
+        Window::Time(length) => exact_time(length.0.into()),
     }
 }
 
-/// What is parsed by a function, for [`Text`].
-macro_rules! parsed {
-    ($name:ident, $type:ty, $error:ty, $parse:expr) => {
-        pub(super) struct $name(pub $type);
-        impl FromStr for $name {
-            type Err = $error;
-            fn from_str(text: &str) -> Result<Self, $error> {
-                $parse(text).map($name)
-            }
-        }
-    };
-}
-parsed!(PatternText, Pattern, PatternError, parse_pattern);
-parsed!(TimeText, VirtualNs, crate::units::UnitError, parse_virtual);
-parsed!(DurationText, Duration, crate::units::UnitError, parse_duration);
-parsed!(WindowText, Window, crate::units::UnitError, parse_window);
-
-/// Reads a window: `done`, or a time.
-///
-/// # Errors
-/// Neither.
-pub fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {
-    if text.trim() == "done" { Ok(Window::Done) } else { parse_virtual(text).map(Window::Time) }
+/// A time in the largest unit that has no fraction.
+fn exact_time(ns: u128) -> String {
+    let units = [("s", 1_000_000_000u128), ("ms", 1_000_000), ("us", 1000)];
+    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns.is_multiple_of(*size));
+    let (unit, size) = unit.unwrap_or(("ns", 1));
+    format!("{}{unit}", ns / size)
 }

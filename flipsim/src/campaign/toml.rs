@@ -1,16 +1,25 @@
-//! A specification as its file says it.
+//! A specification as its file says it, and as flags do: every key is named here, once.
+//!
+//! ```text
+//! file ─→ RawSpec ─┐
+//! flags ─→ RawSpec ┴─ over ─→ resolved, checked ─→ CampaignSpec ─→ RawSpec ─→ file
+//! ```
+//!
+//! Invariant: **what [`CampaignSpec::from_toml`] reads of [`CampaignSpec::to_toml`] is the same specification**, but for
+//! nulls in the guest's part, which TOML does not have. A key that is not known is a mistake,
+//! and a mistake is reported with its line.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
 use crate::campaign::size::Size;
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
-use crate::campaign::text::{DurationText, PatternText, Text, TimeText, WindowText};
-use crate::fault::Place;
+use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText};
+use crate::fault::FaultTarget;
 use crate::fault::{Pattern, random_seed};
-use crate::stats::{Confidence, Share};
-use crate::trial::Restore;
+use crate::stats::Confidence;
+use crate::trial::RestoreMethod;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
@@ -50,72 +59,213 @@ impl CampaignSpec {
     /// # Errors
     /// The text says what it may not, with the line.
     pub fn from_toml(text: &str) -> Result<Self, SpecError> {
-        let raw: RawSpec = toml::from_str(text).map_err(Box::new)?;
-        let line = |at: usize| Some(text[..at.min(text.len())].matches('\n').count() + 1);
-        let lines: Vec<Option<usize>> =
-            raw.stratum.iter().map(|stratum| line(stratum.span().start)).collect();
-        let spec = raw.resolve(&|at| line(at))?;
-        spec.problem().map_or(Ok(spec), |problem| {
-            let line = problem.stratum.and_then(|index| lines.get(index).copied().flatten());
-            Err(SpecError::Invalid { line, what: problem.what })
-        })
+        RawSpec::from_toml(text)?.resolved(text)
+    }
+
+    /// The file that says the same, so that it draws the same plan again.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let written = toml::to_string(&RawSpec::from(self));
+        written.unwrap_or_else(|error| format!("# TOML cannot say it: {error}\n"))
     }
 }
 
-/// The TOML.
-#[derive(Deserialize)]
+/// The place of a value that is in no file.
+const NOWHERE: usize = usize::MAX;
+
+/// A value that is in no file.
+fn placed<T>(value: T) -> Spanned<T> {
+    Spanned::new(NOWHERE..NOWHERE, value)
+}
+
+/// The keys of a specification, each as it is written; what is not said has its default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawSpec {
+pub struct RawSpec {
     name: String,
     seed: Option<u64>,
     trials: Option<Spanned<u64>>,
-    margin: Option<Spanned<Text<Share>>>,
-    relative: Option<Spanned<Text<Share>>>,
-    rate: Option<Spanned<Text<Share>>>,
-    confidence: Option<Spanned<Text<Confidence>>>,
-    #[serde(default)]
-    sharing: Sharing,
-    window: Option<Text<WindowText>>,
-    from: Option<Spanned<Text<TimeText>>>,
-    to: Option<Text<TimeText>>,
-    at: Option<Spanned<Vec<Text<TimeText>>>>,
-    pattern: Option<Text<PatternText>>,
+    margin: Option<Spanned<ShareText>>,
+    relative: Option<Spanned<ShareText>>,
+    rate: Option<Spanned<ShareText>>,
+    confidence: Option<Spanned<ConfidenceText>>,
+    sharing: Option<Sharing>,
+    window: Option<WindowText>,
+    from: Option<Spanned<TimeText>>,
+    to: Option<TimeText>,
+    at: Option<Spanned<Vec<TimeText>>>,
+    pattern: Option<PatternText>,
     hang_factor: Option<f64>,
-    wall: Option<Text<DurationText>>,
-    spacing: Option<Text<TimeText>>,
-    #[serde(default)]
-    restore: Restore,
+    wall: Option<DurationText>,
+    spacing: Option<TimeText>,
+    restore: Option<RestoreMethod>,
     attempts: Option<u32>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     guest: Value,
     #[serde(default)]
     stratum: Vec<Spanned<RawStratum>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct RawStratum {
     name: Option<String>,
-    targets: Vec<Place>,
-    pattern: Option<Text<PatternText>>,
+    targets: Vec<FaultTarget>,
+    pattern: Option<PatternText>,
     trials: Option<u64>,
-    share: Option<Text<Share>>,
+    share: Option<ShareText>,
+}
+
+/// What flags can say of a specification; they win over a file.
+#[derive(Clone, Debug, Default)]
+pub struct SpecFlags {
+    /// The campaign's name.
+    pub name: String,
+    /// What everything is drawn from.
+    pub seed: Option<u64>,
+    /// How many trials.
+    pub size: Option<Size>,
+    /// The parts of the fault space; all of the file's where there is none.
+    pub strata: Vec<StratumSpec>,
+    /// How strata share the trials.
+    pub sharing: Option<Sharing>,
+    /// Which bits flip together.
+    pub pattern: Option<Pattern>,
+    /// How long a run is.
+    pub window: Option<Window>,
+}
+
+impl From<&CampaignSpec> for RawSpec {
+    fn from(spec: &CampaignSpec) -> RawSpec {
+        let (from, to, at) = match &spec.times {
+            Times::At(at) => (None, None, Some(placed(at.iter().copied().map(TimeText).collect()))),
+            Times::Within { from, to } => (Some(placed(TimeText(*from))), to.map(TimeText), None),
+        };
+        let TrialSpec { hang_factor, wall, spacing, restore, attempts } = spec.trial;
+        let mut raw = RawSpec {
+            name: spec.name.clone(),
+            seed: Some(spec.seed),
+            sharing: Some(spec.sharing),
+            window: Some(WindowText(spec.window)),
+            from,
+            to,
+            at,
+            pattern: Some(PatternText(spec.pattern)),
+            hang_factor: Some(hang_factor),
+            wall: Some(DurationText(wall)),
+            spacing: spacing.map(TimeText),
+            restore: Some(restore),
+            attempts: Some(attempts),
+            guest: without_nulls(&spec.guest),
+            stratum: spec.strata.iter().map(RawStratum::from).map(placed).collect(),
+            ..RawSpec::default()
+        };
+        raw.set_size(spec.size);
+        raw
+    }
+}
+
+impl From<&StratumSpec> for RawStratum {
+    fn from(stratum: &StratumSpec) -> RawStratum {
+        RawStratum {
+            name: Some(stratum.name.clone()),
+            targets: stratum.targets.clone(),
+            pattern: stratum.pattern.map(PatternText),
+            trials: stratum.trials,
+            share: stratum.share.map(ShareText),
+        }
+    }
+}
+
+/// JSON without its nulls, as TOML has none.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key.clone(), without_nulls(value)))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
 }
 
 impl RawSpec {
+    /// Reads TOML, whose values are not checked against each other yet.
+    ///
+    /// # Errors
+    /// It is no TOML, has an unknown key or a value of the wrong form. Says line and column.
+    pub fn from_toml(text: &str) -> Result<RawSpec, SpecError> {
+        Ok(toml::from_str(text).map_err(Box::new)?)
+    }
+
+    /// The keys of a campaign over the whole RAM that has no seed yet.
+    #[must_use]
+    pub fn whole_ram() -> RawSpec {
+        RawSpec { seed: None, ..RawSpec::from(&CampaignSpec::default()) }
+    }
+
+    /// The same where flags say nothing else. A size by flags is all of the size.
+    #[must_use]
+    pub fn under(mut self, flags: &SpecFlags) -> RawSpec {
+        self.name.clone_from(&flags.name);
+        self.seed = flags.seed.or(self.seed);
+        if flags.size.is_some() {
+            self.set_size(flags.size);
+        }
+        if !flags.strata.is_empty() {
+            self.stratum = flags.strata.iter().map(RawStratum::from).map(placed).collect();
+        }
+        self.sharing = flags.sharing.or(self.sharing);
+        self.pattern = flags.pattern.map(PatternText).or(self.pattern);
+        self.window = flags.window.map(WindowText).or(self.window);
+        self
+    }
+
+    /// The specification, checked. `text` is the file that keys were read from, so that an error has its line.
+    ///
+    /// # Errors
+    /// The keys contradict each other.
+    pub fn resolved(self, text: &str) -> Result<CampaignSpec, SpecError> {
+        let line = |at: usize| (at != NOWHERE).then(|| text[..at.min(text.len())].matches('\n').count() + 1);
+        let lines: Vec<Option<usize>> =
+            self.stratum.iter().map(|stratum| line(stratum.span().start)).collect();
+        let spec = self.resolve(&line)?;
+        spec.problem().map_or(Ok(spec), |problem| {
+            let line = problem.stratum.and_then(|index| lines.get(index).copied().flatten());
+            Err(SpecError::Invalid { line, what: problem.what })
+        })
+    }
+
+    /// Says how many trials in the keys for that, and in no other.
+    fn set_size(&mut self, size: Option<Size>) {
+        let (trials, margin, relative, rate, confidence) = match size {
+            None => (None, None, None, None, None),
+            Some(Size::Trials(trials)) => (Some(trials), None, None, None, None),
+            Some(Size::Margin { margin, confidence }) => (None, Some(margin), None, None, Some(confidence)),
+            Some(Size::Relative { relative, rate, confidence }) => {
+                (None, None, Some(relative), Some(rate), Some(confidence))
+            }
+        };
+        self.trials = trials.map(placed);
+        [self.margin, self.relative, self.rate] =
+            [margin, relative, rate].map(|share| share.map(ShareText).map(placed));
+        self.confidence = confidence.map(ConfidenceText).map(placed);
+    }
+
     fn resolve(self, line: &dyn Fn(usize) -> Option<usize>) -> Result<CampaignSpec, SpecError> {
         let size = self.size(line)?;
         let times = match (self.at, self.from, self.to) {
             (Some(at), None, None) => {
-                Times::At(at.into_inner().into_iter().map(|Text(time)| time.0).collect())
+                Times::At(at.into_inner().into_iter().map(|TimeText(time)| time).collect())
             }
             (Some(at), ..) => {
                 let what = "`at` lists the times, `from` and `to` bound them; drop one".to_owned();
                 return Err(SpecError::Invalid { line: line(at.span().start), what });
             }
             (None, from, to) => Times::Within {
-                from: from.map_or(VirtualNs(0), |from| from.into_inner().0.0),
-                to: to.map(|Text(to)| to.0),
+                from: from.map_or(VirtualNs(0), |from| from.into_inner().0),
+                to: to.map(|TimeText(to)| to),
             },
         };
         let default = TrialSpec::default();
@@ -125,25 +275,25 @@ impl RawSpec {
             StratumSpec {
                 name: raw.name.unwrap_or_else(|| targets.join(",")),
                 targets: raw.targets,
-                pattern: raw.pattern.map(|Text(pattern)| pattern.0),
+                pattern: raw.pattern.map(|PatternText(pattern)| pattern),
                 trials: raw.trials,
-                share: raw.share.map(|Text(share)| share),
+                share: raw.share.map(|ShareText(share)| share),
             }
         });
         Ok(CampaignSpec {
             name: self.name,
             seed: self.seed.unwrap_or_else(random_seed),
             size,
-            sharing: self.sharing,
-            window: self.window.map_or(Window::Done, |Text(window)| window.0),
+            sharing: self.sharing.unwrap_or_default(),
+            window: self.window.map_or(Window::Done, |WindowText(window)| window),
             times,
-            pattern: self.pattern.map_or(Pattern::SINGLE, |Text(pattern)| pattern.0),
+            pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             strata: strata.collect(),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),
-                wall: self.wall.map_or(default.wall, |Text(wall)| wall.0),
-                spacing: self.spacing.map(|Text(spacing)| spacing.0),
-                restore: self.restore,
+                wall: self.wall.map_or(default.wall, |DurationText(wall)| wall),
+                spacing: self.spacing.map(|TimeText(spacing)| spacing),
+                restore: self.restore.unwrap_or_default(),
                 attempts: self.attempts.unwrap_or(default.attempts),
             },
             guest: self.guest,
@@ -152,7 +302,7 @@ impl RawSpec {
 
     fn size(&self, line: &dyn Fn(usize) -> Option<usize>) -> Result<Option<Size>, SpecError> {
         let confidence = self.confidence.as_ref().map_or(Confidence::P95, |text| text.get_ref().0);
-        let value = |text: &Spanned<Text<Share>>| text.get_ref().0;
+        let value = |text: &Spanned<ShareText>| text.get_ref().0;
         let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
         let size = match (&self.trials, &self.margin, &self.relative) {
             (None, None, None) => None,
@@ -188,5 +338,110 @@ impl RawSpec {
             }
             _ => Ok(size),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_as_the_same() {
+        for file in [
+            "name = 'a'\nseed = 1\ntrials = 10\n[[stratum]]\ntargets = ['ram']\n",
+            "name = 'b'\nseed = 2\nmargin = '1%'\nconfidence = '99%'\nwindow = '400ms'\nfrom = '10ms'\nto = '390ms'\n\
+             pattern = 'adjacent:2'\nhang-factor = 2.5\nwall = '30s'\nspacing = '5ms'\nrestore = 'clone'\n\
+             attempts = 5\nsharing = 'equal'\n[guest]\nworkload = 'fs'\nmemory = 134217728\n\
+             [[stratum]]\nname = 'odd \"name\" = [x]'\ntargets = ['region:Kernel code', 'symbol:tcp_*']\n\
+             [[stratum]]\ntargets = ['class:core', 'reg:v*']\npattern = 'mask:0x81'\ntrials = 100\n",
+            "name = 'c'\nseed = 3\nrelative = '20%'\nrate = '0.1%'\nat = ['1ms', '2ms']\n[[stratum]]\n\
+             targets = ['range:0x40000000-0x4000ffff']\n",
+            "name = 'd'\nseed = 4\ntrials = 100\n[[stratum]]\nname = 'x'\ntargets = ['ram']\nshare = '7%'\n\
+             [[stratum]]\ntargets = ['reg:x1']\n",
+        ] {
+            let spec = CampaignSpec::from_toml(file).unwrap();
+            let written = spec.to_toml();
+            assert_eq!(CampaignSpec::from_toml(&written).unwrap(), spec, "{written}");
+        }
+        let nothing = serde_json::json!({ "workload": null, "append": "" });
+        let spec = CampaignSpec { guest: nothing, size: Some(Size::Trials(5)), ..CampaignSpec::default() };
+        let again = CampaignSpec::from_toml(&spec.to_toml()).unwrap();
+        assert_eq!(again.guest, serde_json::json!({ "append": "" }));
+    }
+
+    #[test]
+    fn the_largest_seed_and_the_smallest_share_survive() {
+        let share = crate::stats::Share::new(f64::MIN_POSITIVE).unwrap();
+        let strata = vec![StratumSpec { share: Some(share), ..CampaignSpec::default().strata[0].clone() }];
+        let size = Some(Size::Trials(5));
+        let spec = CampaignSpec { seed: u64::MAX, size, strata, ..CampaignSpec::default() };
+        let written = spec.to_toml();
+        let again = CampaignSpec { guest: Value::Null, ..CampaignSpec::from_toml(&written).unwrap() };
+        assert_eq!(again, spec, "{written}");
+    }
+
+    #[test]
+    fn a_file_is_written_for_people() {
+        let file = "name = 'b'\nseed = 2\nmargin = '1%'\nfrom = '10ms'\n[guest]\nworkload = 'fs'\n\
+                    [[stratum]]\nname = 'text'\ntargets = ['region:Kernel code', 'symbol:tcp_*']\nshare = '7%'\n";
+        let written = CampaignSpec::from_toml(file).unwrap().to_toml();
+        insta::assert_snapshot!(written, @r#"
+        name = "b"
+        seed = 2
+        margin = "0.01"
+        confidence = "0.95"
+        sharing = "proportional"
+        window = "done"
+        from = "10ms"
+        pattern = "single"
+        hang-factor = 3.0
+        wall = "60s"
+        restore = "rewind"
+        attempts = 3
+
+        [guest]
+        workload = "fs"
+
+        [[stratum]]
+        name = "text"
+        targets = ["region:Kernel code", "symbol:tcp_*"]
+        share = "0.07"
+        "#);
+    }
+
+    #[test]
+    fn flags_win_over_a_file_and_are_checked_as_it_is() {
+        let file = "name = 'f'\nseed = 1\nmargin = '1%'\nconfidence = '99%'\nfrom = '1ms'\n[[stratum]]\n\
+                    targets = ['ram']\n";
+        let with = |flags: &SpecFlags| RawSpec::from_toml(file).unwrap().under(flags).resolved(file);
+        let name = "n".to_owned();
+        let kept = with(&SpecFlags { name: name.clone(), ..SpecFlags::default() }).unwrap();
+        assert_eq!(kept, CampaignSpec { name: name.clone(), ..CampaignSpec::from_toml(file).unwrap() });
+        let flags = SpecFlags {
+            name,
+            seed: Some(7),
+            size: Some(Size::Trials(9)),
+            strata: vec!["core=class:core".parse().unwrap()],
+            sharing: Some(Sharing::Equal),
+            pattern: Some(Pattern::Adjacent(2)),
+            window: Some(Window::Time(VirtualNs(5_000_000))),
+        };
+        let expected = CampaignSpec {
+            name: "n".into(),
+            seed: 7,
+            size: Some(Size::Trials(9)),
+            strata: flags.strata.clone(),
+            sharing: Sharing::Equal,
+            pattern: Pattern::Adjacent(2),
+            window: Window::Time(VirtualNs(5_000_000)),
+            ..kept
+        };
+        assert_eq!(with(&flags).unwrap(), expected);
+        let alone = RawSpec::whole_ram().under(&SpecFlags { strata: Vec::new(), ..flags.clone() });
+        assert_eq!(alone.resolved("").unwrap().strata, CampaignSpec::default().strata);
+        // What flags say is on no line of the file.
+        let mixed = SpecFlags { strata: vec!["m=ram,reg:pc".parse().unwrap()], ..flags };
+        let error = with(&mixed).unwrap_err().to_string();
+        assert_eq!(error, "stratum `m` mixes RAM and registers; make two strata of it");
     }
 }

@@ -1,6 +1,6 @@
 //! Lines out of the bytes of a console, without its colours.
 //!
-//! Invariant: **no line is unbounded**.
+//! Invariant: **no line is unbounded**: one that does not end comes in pieces of [`MAX_LINE`] bytes.
 
 /// The longest line that is kept whole; a longer one comes in pieces.
 pub const MAX_LINE: usize = 4096;
@@ -23,7 +23,7 @@ enum Escape {
     Sequence(u8),
 }
 
-/// A sequence with more parameters than these is none, but garbage.
+/// A sequence with more parameters than these is garbage.
 const MAX_PARAMETERS: u8 = 32;
 
 impl LineSplitter {
@@ -34,7 +34,7 @@ impl LineSplitter {
         lines
     }
 
-    /// Takes bytes, hands on the lines that they complete, and whether each ends there: it does not, when
+    /// Takes bytes, passes on the lines that they complete, and whether each ends there: it does not, when
     /// it is a piece of [`MAX_LINE`] bytes of a longer one.
     pub fn each(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str, bool)) {
         let mut rest = bytes;
@@ -56,7 +56,7 @@ impl LineSplitter {
                 let (escape, taken) = self.escape.next(*byte);
                 self.escape = escape;
                 if !taken {
-                    // It ended a sequence that was none, and is read again by itself.
+                    // It ended an invalid sequence, and is read again by itself.
                     continue;
                 }
                 if *byte == b'\n' {
@@ -96,5 +96,5 @@ impl Escape {
     }
 }
 
-/// So much of a piece of an endless line comes again in the next piece, so that no word is cut.
+/// How much of a piece of an endless line comes again in the next piece, so that no word is cut.
 pub(super) const OVERLAP: usize = 256;

@@ -1,4 +1,6 @@
-//! What the lab's own guests print: READY and DONE.
+//! What the lab's own guests print: READY, DONE, CHECK and IOMEM, each a line that starts with `FLIPSIM`.
+//!
+//! Invariant: a marker may stand behind other text in its line; what is missing of it is empty, never guessed.
 
 use serde::{Deserialize, Serialize};
 

@@ -252,7 +252,7 @@ pub struct Approach<'a> {
     answered: String,
     /// The line that is not ended.
     partial: String,
-    /// What a marker of the lab's said.
+    /// What one of the lab's markers said.
     marked: bool,
 }
 
@@ -271,7 +271,7 @@ impl<'a> Approach<'a> {
         }
     }
 
-    /// What the guest is waited for, in words.
+    /// What the lab waits for, in words.
     #[must_use]
     pub fn waits_for(&self) -> String {
         match (self.signals.dialogue.get(self.typed), &self.signals.ready) {
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_and_exchanges_are_told() {
+    fn bad_patterns_and_exchanges_are_reported() {
         let bad = |text: &str| text.parse::<Exchange>().unwrap_err().to_string();
         assert_eq!(bad("login:"), "`login:` is no exchange; write PATTERN => TEXT, as in 'login: => root'");
         let text = bad("log(in => root");

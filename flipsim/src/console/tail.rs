@@ -1,7 +1,7 @@
-//! The guest's console: following its log, and the lines that mean something.
+//! Following the log of a guest's console, and which of its lines mean something.
 //!
 //! A guest that was hit may print anything for ever. Invariant: no line is kept longer than
-//! [`MAX_LINE`] bytes, nothing is assumed to be UTF-8, and a cut line does no harm.
+//! [`MAX_LINE`](crate::console::MAX_LINE) bytes, nothing is assumed to be UTF-8, and a cut line does no harm.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,4 +1,6 @@
-//! A part of a fault space in cells of equal size, for a sweep.
+//! Ranges of RAM in cells of equal size, for a sweep: every cell once, or some that are drawn.
+//!
+//! Invariant: no byte is in two cells, and none of the ranges is left out.
 
 use rand::{Rng, RngExt};
 
@@ -56,7 +58,7 @@ impl Units {
     /// Cuts ranges into units of `width` bytes, in the order given.
     ///
     /// # Errors
-    /// The width is none, a range is no multiple of it, or two ranges overlap.
+    /// The width is invalid, a range is no multiple of it, or two ranges overlap.
     pub fn new(ranges: &[PhysRange], width: u64) -> Result<Self, UnitsError> {
         if !(1..=4096).contains(&width) {
             return Err(UnitsError::Width(width));
@@ -122,7 +124,7 @@ impl Units {
             None => rng.random_range(0..bits),
         };
         let unit = self.nth(number).ok_or_else(|| SpaceError::Empty("no such unit".to_owned()))?;
-        Ok(Fault::Ram { address: GuestPhys(unit.0 + bit / 8), mask: vec![1 << (bit % 8)] })
+        Ok(Fault::in_ram(GuestPhys(unit.0 + bit / 8), vec![1 << (bit % 8)]))
     }
 
     /// Draws the numbers of `count` different units, every choice as likely as every other. Costs

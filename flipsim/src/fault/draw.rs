@@ -15,7 +15,7 @@ pub fn fault_rng(seed: u64, stream: u64) -> FaultRng {
     rng
 }
 
-/// A seed nobody chose, to be printed and kept.
+/// A seed where none was chosen, to be printed and kept.
 #[must_use]
 pub fn random_seed() -> u64 {
     // 53 bits, so that a seed survives JSON readers that know only doubles.

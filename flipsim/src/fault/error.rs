@@ -1,4 +1,4 @@
-//! What is wrong with a fault space.
+//! Why there is no such fault space, and what can be chosen instead.
 
 /// A fault space that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,9 @@
-//! The flip itself.
+//! The flip itself: read, change, write, read back.
 //!
-//! Invariant: **every flip is read back**; one that did not take is an error.
+//! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
+//! never a flip.
 
-use crate::fault::model::Fault;
+use crate::fault::model::{Fault, Place};
 use crate::target::{Target, TargetError};
 use crate::text::hex_value;
 
@@ -43,20 +44,21 @@ pub enum FlipError {
 /// # Errors
 /// The machine is lost, refuses, or does not hold what was written.
 pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
-    match fault {
-        Fault::Ram { address, mask } => {
-            let mut old = vec![0; mask.len()];
+    let after = |old: &[u8]| fault.operation().apply(old, fault.mask());
+    match &fault.place {
+        Place::Ram { address } => {
+            let mut old = vec![0; fault.mask().len()];
             target.read_memory(*address, &mut old)?;
-            let wanted = xor(&old, mask);
-            let mut new = vec![0; mask.len()];
+            let wanted = after(&old);
+            let mut new = vec![0; wanted.len()];
             target.write_memory_read_back(*address, &wanted, &mut new)?;
             check(fault, old, &wanted, new)
         }
-        Fault::Reg { register, mask } => {
+        Place::Reg { register } => {
             let index = target.registers().iter().position(|r| r.name == *register);
             let index = index.ok_or_else(|| FlipError::UnknownRegister(register.clone()))?;
             let old = target.read_register(index)?;
-            let wanted = xor(&old, mask);
+            let wanted = after(&old);
             target.write_register(index, &wanted)?;
             let new = target.read_register(index)?;
             check(fault, old, &wanted, new)
@@ -69,8 +71,4 @@ fn check(fault: &Fault, old: Vec<u8>, wanted: &[u8], new: Vec<u8>) -> Result<Fli
         return Ok(Flip { fault: fault.clone(), old, new });
     }
     Err(FlipError::NotFlipped { old: hex_value(&old), wrote: hex_value(wanted), read: hex_value(&new) })
-}
-
-pub(super) fn xor(value: &[u8], mask: &[u8]) -> Vec<u8> {
-    value.iter().zip(mask).map(|(byte, bits)| byte ^ bits).collect()
 }

@@ -1,4 +1,4 @@
-//! A fault: where, which bits, when; how it is drawn, and how it is made.
+//! A fault: where, which bits, what is done to them, when; how it is drawn, and how it is made.
 //!
 //! Invariants: **every possible fault is equally likely; every flip is read back**.
 
@@ -7,12 +7,14 @@ mod draw;
 mod error;
 mod flip;
 pub(crate) mod model;
-pub(crate) mod place;
+mod names;
+mod operation;
 pub mod record;
 mod registers;
 pub mod schedule;
 mod space;
 pub mod symbols;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,8 @@ pub use draw::{FaultRng, fault_rng, random_seed};
 pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip};
 pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
-pub use place::{Place, PlaceError};
+pub use names::{GuestNames, NameError};
+pub use operation::{Operation, OperationError};
 pub use registers::{FlippableRegister, probe_registers};
 pub use space::{FaultSpace, RamSpace, RegSpace};
+pub use target::{Borders, FaultTarget, FaultTargetError, FaultTargetTextError, TargetGuest};

@@ -1,8 +1,11 @@
-//! What a fault is: where, and which bits.
+//! What a fault is: where, which bits, and what is done to them.
+//!
+//! Invariant: **only this folder looks at the kinds of places**; all others ask [`Fault`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::fault::error::SpaceError;
+use crate::fault::operation::Operation;
 use crate::units::parse_number;
 use crate::units::{BitIndex, GuestPhys};
 
@@ -38,6 +41,19 @@ impl Pattern {
         }
     }
 
+    /// How many bytes it spans at most when the lowest of its bits is in the first, at least 1; an invalid one no
+    /// more than 16.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
+            Pattern::AdjacentAt { count, bit } => {
+                (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
+            }
+            Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
+        }
+    }
+
     /// The lowest bit that is asked for, and the bits from there on.
     pub(super) fn fixed(self) -> Option<(u32, u64)> {
         match self {
@@ -48,41 +64,99 @@ impl Pattern {
     }
 }
 
-/// One fault: a place and the bits that flip there.
+/// One fault: a place, bits there, and what is done to them. It does not say when.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fault {
+    #[serde(flatten)]
+    pub(super) place: Place,
+    mask: Vec<u8>,
+    #[serde(default)]
+    operation: Operation,
+}
+
+/// Where a fault is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Fault {
-    /// Bits of physical memory.
-    Ram {
-        /// The first byte.
-        address: GuestPhys,
-        /// A byte of mask for each byte of memory, from the first on.
-        mask: Vec<u8>,
-    },
-    /// Bits of a register of the current vCPU.
-    Reg {
-        /// The register's name.
-        register: String,
-        /// The mask, least significant byte first, as wide as the register.
-        mask: Vec<u8>,
-    },
+pub(super) enum Place {
+    /// Bytes of physical memory, from this one on.
+    Ram { address: GuestPhys },
+    /// A register of the current vCPU.
+    Reg { register: String },
 }
 
 impl Fault {
+    /// A flip in RAM: a byte of mask for each byte of memory, from the address on.
+    #[must_use]
+    pub fn in_ram(address: GuestPhys, mask: Vec<u8>) -> Fault {
+        Fault { place: Place::Ram { address }, mask, operation: Operation::Flip }
+    }
+
+    /// A flip in a register; the mask is as wide as the register, its least significant byte first.
+    #[must_use]
+    pub fn in_register(register: String, mask: Vec<u8>) -> Fault {
+        Fault { place: Place::Reg { register }, mask, operation: Operation::Flip }
+    }
+
+    /// The same place and bits under another operation.
+    #[must_use]
+    pub fn with(self, operation: Operation) -> Fault {
+        Fault { operation, ..self }
+    }
+
+    /// `ram` or `reg`, as every stored form says it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.place {
+            Place::Ram { .. } => "ram",
+            Place::Reg { .. } => "reg",
+        }
+    }
+
+    /// The first byte, of a fault in RAM.
+    #[must_use]
+    pub fn address(&self) -> Option<GuestPhys> {
+        match self.place {
+            Place::Ram { address } => Some(address),
+            Place::Reg { .. } => None,
+        }
+    }
+
+    /// The register's name, of a fault in a register.
+    #[must_use]
+    pub fn register(&self) -> Option<&str> {
+        match &self.place {
+            Place::Ram { .. } => None,
+            Place::Reg { register } => Some(register),
+        }
+    }
+
+    /// Where it is, as people write it: the address or the register's name.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.place {
+            Place::Ram { address } => address.to_string(),
+            Place::Reg { register } => register.clone(),
+        }
+    }
+
     /// The mask, least significant byte first.
     #[must_use]
     pub fn mask(&self) -> &[u8] {
-        match self {
-            Fault::Ram { mask, .. } | Fault::Reg { mask, .. } => mask,
-        }
+        &self.mask
+    }
+
+    /// What is done to the bits of the mask.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
     }
 
     /// The bit, when the fault is a single one.
     #[must_use]
     pub fn single_bit(&self) -> Option<BitIndex> {
-        let ones: u32 = self.mask().iter().map(|byte| byte.count_ones()).sum();
-        let index = self.mask().iter().position(|byte| *byte != 0)?;
-        let bit = u32::try_from(index).ok()? * 8 + self.mask()[index].trailing_zeros();
+        let ones: u32 = self.mask.iter().map(|byte| byte.count_ones()).sum();
+        let index = self.mask.iter().position(|byte| *byte != 0)?;
+        let bit = u32::try_from(index).ok()? * 8 + self.mask[index].trailing_zeros();
         (ones == 1).then_some(BitIndex(bit))
     }
 }

@@ -4,7 +4,7 @@
 //! its unit. A record is written before the next fault is drawn.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::flip::{Flip, FlipError};
 use crate::fault::model::Fault;
-use crate::fault::symbols::anchor::SymbolMap;
-use crate::memory::MemoryMap;
+use crate::fault::names::GuestNames;
+use crate::fault::operation::Operation;
 use crate::text::hex_value;
 use crate::units::Timing;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The version of the record's keys.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What came of one fault that was to be carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct FlipRecord {
     pub bit: Option<u32>,
     /// The flipped bits, in hex, as one number (in RAM lowest address least significant).
     pub mask: String,
+    /// What was done to these bits; a flip in records of before format 3.
+    #[serde(default)]
+    pub operation: Operation,
     /// The value before, in hex; empty when it could not be read.
     pub old: String,
     /// The value after, in hex, as read back; empty when it could not be read.
@@ -97,10 +100,8 @@ pub struct Moment {
 /// What all records of one command share.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
-    /// The guest's memory map, for `region`.
-    pub map: &'a MemoryMap,
-    /// The kernel's symbols, for `symbol`.
-    pub symbols: Option<&'a SymbolMap>,
+    /// The guest's names, for `region` and `symbol`.
+    pub names: &'a GuestNames,
     /// The seed of the draws.
     pub seed: u64,
     /// How exactly the time of the flips is kept.
@@ -117,10 +118,7 @@ impl RecordContext<'_> {
         result: &Result<Flip, FlipError>,
         moment: Moment,
     ) -> FlipRecord {
-        let (kind, address, register) = match fault {
-            Fault::Ram { address, .. } => ("ram", Some(*address), None),
-            Fault::Reg { register, .. } => ("reg", None, Some(register.clone())),
-        };
+        let address = fault.address();
         let (old, new, error) = match result {
             Ok(flip) => (hex_value(&flip.old), hex_value(&flip.new), None),
             Err(error @ FlipError::NotFlipped { old, read, .. }) => {
@@ -131,17 +129,18 @@ impl RecordContext<'_> {
         FlipRecord {
             format: FORMAT,
             index,
-            kind: kind.to_owned(),
+            kind: fault.kind().to_owned(),
             address: address.map(GuestPhysText),
-            register,
+            register: fault.register().map(str::to_owned),
             bit: fault.single_bit().map(|bit| bit.0),
             mask: hex_value(fault.mask()),
+            operation: fault.operation(),
             old,
             new,
             flipped: result.is_ok(),
             error,
-            region: address.and_then(|a| self.map.region_at(a)).map(|region| region.name.clone()),
-            symbol: address.and_then(|a| self.symbols?.name_at(a)),
+            region: address.and_then(|a| self.names.region_at(a)),
+            symbol: address.and_then(|a| self.names.symbol_at(a)),
             virtual_ns: moment.at.map(|time| time.0),
             wanted_ns: moment.wanted.map(|time| time.0),
             instructions: moment.instructions,
@@ -201,6 +200,21 @@ fn end_cut_line(file: &mut File) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the rows of a file have the columns of ours. Those of an older version would not fit one header.
+fn has_our_columns(mut file: &File) -> io::Result<bool> {
+    let mut header = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    BufReader::new(file).read_line(&mut header)?;
+    Ok(header.trim_end() == FlipRecord::csv_header())
+}
+
+/// Keeps the rows of an older version under the first free name.
+fn set_aside(folder: &Path) -> io::Result<()> {
+    let mut names = (1..).map(|number: u64| folder.join(format!("flips.{number}.csv")));
+    let free = names.find(|name| !name.exists());
+    free.map_or(Ok(()), |free| std::fs::rename(folder.join("flips.csv"), free))
+}
+
 /// Appends records to `flips.jsonl` and `flips.csv` of a folder.
 #[derive(Debug)]
 pub struct RecordLog {
@@ -219,6 +233,10 @@ impl RecordLog {
         let (mut json, mut csv) = (open("flips.jsonl")?, open("flips.csv")?);
         end_cut_line(&mut json)?;
         end_cut_line(&mut csv)?;
+        if csv.metadata()?.len() > 0 && !has_our_columns(&csv)? {
+            set_aside(folder)?;
+            csv = open("flips.csv")?;
+        }
         if csv.metadata()?.len() == 0 {
             writeln!(csv, "{}", FlipRecord::csv_header())?;
         }
@@ -236,100 +254,4 @@ impl RecordLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fault::flip;
-    use crate::target::FakeTarget;
-
-    fn records() -> Vec<FlipRecord> {
-        let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel, \"code\"\n";
-        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
-        let map = MemoryMap::new(Some(iomem), mtree).unwrap();
-        let context = RecordContext { map: &map, symbols: None, seed: 42, timing: Timing::Approximate };
-        let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap())
-            .with_register("x0", 64, "core", &[0xff; 8])
-            .with_stuck_bits(GuestPhys(0x4000_0000), 0xff);
-        let faults = [
-            Fault::Ram { address: GuestPhys(0x4000_1000), mask: vec![8] },
-            Fault::Reg { register: "x0".into(), mask: vec![0, 0x81, 0, 0, 0, 0, 0, 0] },
-            Fault::Ram { address: GuestPhys(0x4000_0000), mask: vec![1] },
-        ];
-        let time = Some(VirtualNs(1500));
-        let moment = Moment { at: time, wanted: time, instructions: Some(1400) };
-        let mut records = Vec::new();
-        for (index, fault) in faults.iter().enumerate() {
-            let result = flip(&mut target, fault);
-            let mut record = context.record(index as u64 + 1, fault, &result, moment);
-            assert!(record.host_time.parse::<Timestamp>().is_ok());
-            record.host_time = "2026-11-23T00:00:00Z".into();
-            records.push(record);
-        }
-        records
-    }
-
-    #[test]
-    fn records_keep_their_keys_as_json() {
-        let lines: Vec<String> = records().iter().map(FlipRecord::json).collect();
-        insta::assert_snapshot!(lines.join("\n"), @r#"
-        {"format":2,"index":1,"kind":"ram","address":"0x40001000","register":null,"bit":3,"mask":"0x08","old":"0x00","new":"0x08","flipped":true,"error":null,"region":"Kernel, \"code\"","symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
-        {"format":2,"index":2,"kind":"reg","address":null,"register":"x0","bit":null,"mask":"0x0000000000008100","old":"0x0000000000000000","new":"0x0000000000008100","flipped":true,"error":null,"region":null,"symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
-        {"format":2,"index":3,"kind":"ram","address":"0x40000000","register":null,"bit":0,"mask":"0x01","old":"0x00","new":"0x00","flipped":false,"error":"the flip did not take: wrote 0x01, read back 0x00","region":"System RAM","symbol":null,"virtual_ns":1500,"wanted_ns":1500,"instructions":1400,"timing":"approximate","host_time":"2026-11-23T00:00:00Z","seed":42}
-        "#);
-    }
-
-    #[test]
-    fn records_keep_their_columns_as_csv() {
-        let rows: Vec<String> = records().iter().map(FlipRecord::csv).collect();
-        insta::assert_snapshot!(format!("{}\n{}", FlipRecord::csv_header(), rows.join("\n")), @r#"
-        format,index,kind,address,register,bit,mask,old,new,flipped,error,region,symbol,virtual_ns,wanted_ns,instructions,timing,host_time,seed
-        2,1,ram,0x40001000,,3,0x08,0x00,0x08,true,,"Kernel, ""code""",,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
-        2,2,reg,,x0,,0x0000000000008100,0x0000000000000000,0x0000000000008100,true,,,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
-        2,3,ram,0x40000000,,0,0x01,0x00,0x00,false,"the flip did not take: wrote 0x01, read back 0x00",System RAM,,1500,1500,1400,approximate,2026-11-23T00:00:00Z,42
-        "#);
-    }
-
-    #[test]
-    fn csv_quotes_a_cell_for_what_would_end_it_and_for_nothing_else() {
-        let of = |error: &str| {
-            let record = FlipRecord { error: Some(error.to_owned()), ..FlipRecord::default() };
-            let row = record.csv();
-            row.strip_prefix("0,0,,,,,,,,false,").unwrap().strip_suffix(",,,,,,exact,,0").unwrap().to_owned()
-        };
-        assert_eq!(of("a,b"), "\"a,b\"");
-        assert_eq!(of("say \"x\""), "\"say \"\"x\"\"\"");
-        assert_eq!(of("two\nlines"), "\"two\nlines\"");
-        assert_eq!(of("two\rlines"), "\"two\rlines\"");
-        assert_eq!(of(" it's; a\tblank "), " it's; a\tblank ");
-        assert_eq!(of(""), "");
-    }
-
-    #[test]
-    fn json_is_read_back_as_it_was_written() {
-        for record in records() {
-            assert_eq!(serde_json::from_str::<FlipRecord>(&record.json()).unwrap(), record);
-        }
-    }
-
-    #[test]
-    fn a_line_that_a_full_disk_has_cut_is_ended_first() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("flips.jsonl"), "{\"format\":1,\"ind").unwrap();
-        RecordLog::open(folder.path()).unwrap().append(&records()[0]).unwrap();
-        let text = std::fs::read_to_string(folder.path().join("flips.jsonl")).unwrap();
-        let last = text.lines().last().unwrap();
-        assert_eq!(serde_json::from_str::<FlipRecord>(last).unwrap(), records()[0]);
-    }
-
-    #[test]
-    fn the_log_gets_one_header_however_often_it_is_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        for record in records() {
-            RecordLog::open(folder.path()).unwrap().append(&record).unwrap();
-        }
-        let csv = std::fs::read_to_string(folder.path().join("flips.csv")).unwrap();
-        assert_eq!(csv.lines().filter(|line| line.starts_with("format,")).count(), 1);
-        assert_eq!(csv.lines().count(), 4);
-        let json = std::fs::read_to_string(folder.path().join("flips.jsonl")).unwrap();
-        assert_eq!(json.lines().count(), 3);
-    }
-}
+mod tests;

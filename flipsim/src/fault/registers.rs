@@ -1,7 +1,11 @@
-//! Which registers take a flip, found by trying.
+//! Which bits of which registers take a flip, found by trying.
+//!
+//! Invariant: **the machine is left as it was found**; the values are handed out before the first write, so that the
+//! caller can keep them for the case of a kill.
 
 use crate::arch::ArchRow;
-use crate::fault::flip::{FlipError, xor};
+use crate::fault::flip::FlipError;
+use crate::fault::operation::Operation;
 use crate::target::{Register, Target, TargetError};
 use crate::text::hex_value;
 
@@ -27,12 +31,12 @@ impl FlippableRegister {
 }
 
 /// Finds which bits of which registers really take a write: each is written inverted, read back,
-/// and put right again. The machine must be stopped; it is left as it was. Only registers that `wanted`
+/// and restored. The machine must be stopped; it is left as it was. Only registers that `wanted`
 /// takes are touched; `before` gets their names and values (least significant byte first) ahead of the
 /// first write. Bits that the architecture holds back are never written.
 ///
 /// # Errors
-/// The machine is lost, or a register could not be put right again, or `before` fails.
+/// The machine is lost, or a register could not be restored, or `before` fails.
 pub fn probe_registers<E: From<FlipError>>(
     target: &mut dyn Target,
     arch: &ArchRow,
@@ -81,11 +85,11 @@ fn probe_register(
     let held = held.to_le_bytes().into_iter().chain(std::iter::repeat(0));
     let inverted: Vec<u8> = old.iter().zip(held).map(|(byte, held)| byte ^ !held).collect();
     let mut writable = match target.write_register(index, &inverted) {
-        Ok(()) => xor(&target.read_register(index)?, old),
+        Ok(()) => Operation::Flip.apply(&target.read_register(index)?, old),
         Err(TargetError::Refused { .. }) => vec![0; old.len()],
         Err(lost) => return Err(lost.into()),
     };
-    // Bits past the register's width belong to nobody.
+    // Bits past the register's width belong to no register.
     for bit in register.bits..u32::try_from(writable.len() * 8).unwrap_or(u32::MAX) {
         writable[(bit / 8) as usize] &= !(1 << (bit % 8));
     }

@@ -1,8 +1,6 @@
-//! When faults strike: the times between them, and what such times stand for in a mission.
+//! When faults strike: how the times between two of them are distributed, and the draw of one.
 //!
-//! A rate of upsets is usually given for a machine's memory in the field ("10 flips a GiB and month").
-//! [`Mission`] turns it into the mean time between two upsets of this memory, and shortens that for
-//! the laboratory.
+//! What such times stand for in the field is [`crate::stats::mission`]'s.
 //!
 //! Invariant: a time between two faults is at least 1 ns, and depends on nothing but the generator.
 

@@ -1,11 +1,10 @@
-//! Faults: where a bit flips, which bits, how they are drawn, and the flip itself.
+//! Fault spaces: every fault that can be drawn from some RAM or some registers, numbered.
 //!
 //! A [`FaultSpace`] is a numbered list of every fault that can be drawn; a uniform draw is a uniform
 //! number below its length, so there is no modulo bias, no favoured edge, and nothing that crosses
 //! the end of a region.
 //!
-//! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
-//! never a flip.
+//! Invariant: **every fault of a space is equally likely**, and a space is never empty.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +43,7 @@ impl FaultSpace {
             FaultSpace::Ram(space) => space.nth(number),
             FaultSpace::Reg(space) => {
                 let (register, mask) = space.faults.get(usize::try_from(number).ok()?)?;
-                Some(Fault::Reg { register: space.names[*register].clone(), mask: mask.clone() })
+                Some(Fault::in_register(space.names[*register].clone(), mask.clone()))
             }
         }
     }
@@ -123,14 +122,8 @@ impl RamSpace {
             Pattern::Adjacent(count) => {
                 Some(range.len().checked_mul(8)?.saturating_sub(u64::from(count) - 1))
             }
-            _ => Some(range.len().saturating_sub(Self::fixed_bytes(pattern) - 1)),
+            _ => Some(range.len().saturating_sub(pattern.bytes() - 1)),
         }
-    }
-
-    /// How many bytes a pattern with fixed bits spans.
-    pub(super) fn fixed_bytes(pattern: Pattern) -> u64 {
-        let (bit, bits) = pattern.fixed().unwrap_or((0, 1));
-        u64::from(bit + 64 - bits.leading_zeros()).div_ceil(8)
     }
 
     pub(super) fn nth(&self, number: u64) -> Option<Fault> {
@@ -149,7 +142,7 @@ impl RamSpace {
         };
         let wide = (u128::from(bits) << bit).to_le_bytes();
         let used = (128 - (u128::from(bits) << bit).leading_zeros()).div_ceil(8) as usize;
-        Some(Fault::Ram { address: GuestPhys(range.first.0 + byte), mask: wide[..used].to_vec() })
+        Some(Fault::in_ram(GuestPhys(range.first.0 + byte), wide[..used].to_vec()))
     }
 }
 

@@ -24,10 +24,7 @@ fn register(name: &str, bits: u32, writable: &[u8]) -> FlippableRegister {
 }
 
 fn at(fault: &Fault) -> (u64, Vec<u8>) {
-    match fault {
-        Fault::Ram { address, mask } => (address.0, mask.clone()),
-        Fault::Reg { .. } => panic!("a fault in RAM was expected"),
-    }
+    (fault.address().expect("a fault in RAM").0, fault.mask().to_vec())
 }
 
 #[test]
@@ -101,7 +98,7 @@ fn only_writable_bits_of_registers_are_drawn() {
     let regs = [register("x0", 16, &[0xff, 0x01]), register("ro", 16, &[0, 0])];
     let space = FaultSpace::Reg(RegSpace::new(&regs, Pattern::SINGLE).unwrap());
     assert_eq!(space.len(), 9);
-    assert_eq!(space.nth(8), Some(Fault::Reg { register: "x0".into(), mask: vec![0, 1] }));
+    assert_eq!(space.nth(8), Some(Fault::in_register("x0".into(), vec![0, 1])));
     let pairs = FaultSpace::Reg(RegSpace::new(&regs, Pattern::Adjacent(2)).unwrap());
     assert_eq!(pairs.len(), 8);
 }
@@ -123,7 +120,7 @@ fn a_bit_that_no_register_has_is_named() {
 #[test]
 fn a_flip_changes_the_bit_and_nothing_else() {
     let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap());
-    let fault = Fault::Ram { address: GuestPhys(0x14), mask: vec![4] };
+    let fault = Fault::in_ram(GuestPhys(0x14), vec![4]);
     let flip = flip(&mut target, &fault).unwrap();
     assert_eq!((flip.old, flip.new), (vec![0], vec![4]));
     let mut expected = vec![0; 16];
@@ -134,15 +131,33 @@ fn a_flip_changes_the_bit_and_nothing_else() {
 }
 
 #[test]
+fn a_fault_that_was_stored_before_operations_is_a_flip() {
+    for (old, fault) in [
+        (r#"{"kind":"ram","address":20,"mask":[4]}"#, Fault::in_ram(GuestPhys(20), vec![4])),
+        (r#"{"kind":"reg","register":"x0","mask":[0,1]}"#, Fault::in_register("x0".into(), vec![0, 1])),
+    ] {
+        assert_eq!(serde_json::from_str::<Fault>(old).unwrap(), fault);
+        let new = serde_json::to_string(&fault).unwrap();
+        assert_eq!(new, old.replace("]}", "],\"operation\":\"flip\"}"));
+        assert_eq!(serde_json::from_str::<Fault>(&new).unwrap(), fault);
+    }
+    let fault = Fault::in_ram(GuestPhys(20), vec![4]);
+    assert_eq!((fault.kind(), fault.address(), fault.register()), ("ram", Some(GuestPhys(20)), None));
+    let fault = Fault::in_register("x0".into(), vec![0, 1]).with(Operation::Flip);
+    assert_eq!((fault.kind(), fault.address(), fault.register()), ("reg", None, Some("x0")));
+    assert_eq!((fault.place(), fault.operation().holds_on()), ("x0".to_owned(), false));
+}
+
+#[test]
 fn a_flip_that_does_not_take_is_an_error() {
     let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap())
         .with_stuck_bits(GuestPhys(0x14), 4)
         .with_register("ro", 8, "system", &[0]);
-    let error = flip(&mut target, &Fault::Ram { address: GuestPhys(0x14), mask: vec![4] }).unwrap_err();
+    let error = flip(&mut target, &Fault::in_ram(GuestPhys(0x14), vec![4])).unwrap_err();
     assert_eq!(error.to_string(), "the flip did not take: wrote 0x04, read back 0x00");
-    let error = flip(&mut target, &Fault::Reg { register: "ro".into(), mask: vec![1] }).unwrap_err();
+    let error = flip(&mut target, &Fault::in_register("ro".into(), vec![1])).unwrap_err();
     assert!(matches!(error, FlipError::NotFlipped { .. }));
-    let error = flip(&mut target, &Fault::Reg { register: "zz".into(), mask: vec![1] }).unwrap_err();
+    let error = flip(&mut target, &Fault::in_register("zz".into(), vec![1])).unwrap_err();
     assert!(matches!(error, FlipError::UnknownRegister(_)));
 }
 
@@ -150,7 +165,7 @@ fn a_flip_that_does_not_take_is_an_error() {
 fn a_running_machine_is_not_touched() {
     let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap());
     target.resume().unwrap();
-    let error = flip(&mut target, &Fault::Ram { address: GuestPhys(0x14), mask: vec![4] }).unwrap_err();
+    let error = flip(&mut target, &Fault::in_ram(GuestPhys(0x14), vec![4])).unwrap_err();
     assert!(matches!(error, FlipError::Target(TargetError::Running { .. })));
 }
 
@@ -263,7 +278,7 @@ fn units_include_both_ends_of_every_range() {
     assert_eq!(units.nth(6), None);
     let mut rng = fault_rng(1, 0);
     let fault = units.fault(5, Some(BitIndex(31)), &mut rng).unwrap();
-    assert_eq!(fault, Fault::Ram { address: GuestPhys(0x1007), mask: vec![0x80] });
+    assert_eq!(fault, Fault::in_ram(GuestPhys(0x1007), vec![0x80]));
     assert!(units.fault(0, Some(BitIndex(32)), &mut rng).is_err());
 }
 

@@ -1,6 +1,7 @@
 //! Following a guest from its start to the quiescent point.
 //!
-//! Invariant: a guest counts as ready only when it said so itself, or when it was told not to.
+//! Invariant: a guest counts as ready only when it said so itself, or when its signals
+//! ([`Signals`]) ask for no such line.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -41,7 +42,7 @@ pub enum BootError {
     },
     /// Nothing came in time.
     #[error(
-        "the guest was not ready after {} s: it was waited for {waits_for}, and {said}; its console is in {log}; \
+        "the guest was not ready after {} s: the lab waited for {waits_for}, and {said}; its console is in {log}; \
          give it longer (`boot --timeout`), see that --ready and --dialogue are what it prints, or that the kernel \
          has the fragments of kernel-config/",
         after.as_secs()
@@ -73,7 +74,7 @@ pub enum BootError {
     /// The guest could not be let run for the next step of its boot.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The caller wants no more.
+    /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
 }
@@ -106,7 +107,7 @@ pub struct Ready {
 /// guest's clock or about as much on the host's.
 ///
 /// # Errors
-/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller wants no more.
+/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller asks to stop.
 #[expect(clippy::too_many_arguments, reason = "each is one thing to ask the caller for")]
 pub fn wait_ready(
     run: &RunDir,
@@ -199,8 +200,8 @@ pub fn wait_ready(
         }
         if start.elapsed() > timeout {
             let said = match (partial.trim(), last.trim()) {
-                ("", "") => "it said nothing".to_owned(),
-                ("", line) | (line, _) => format!("it said last: `{line}`"),
+                ("", "") => "the guest said nothing".to_owned(),
+                ("", line) | (line, _) => format!("the guest said last: `{line}`"),
             };
             return Err(BootError::Late { after: timeout, waits_for: approach.waits_for(), said, log });
         }
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_qemu_is_told_with_its_last_words() {
+    fn the_end_of_qemu_is_reported_with_its_last_words() {
         let (_lab, run) = run("booting\n");
         std::fs::write(run.file("qemu.log"), "qemu: could not load kernel\n").unwrap();
         let text = wait(&run, None, false).unwrap_err().to_string();
@@ -340,7 +341,7 @@ mod tests {
     fn a_silent_guest_is_given_up_in_time() {
         let (_lab, run) = run("");
         let late = wait(&run, None, true).unwrap_err().to_string();
-        assert!(late.contains("it was waited for FLIPSIM READY, and it said nothing;"), "{late}");
+        assert!(late.contains("the lab waited for FLIPSIM READY, and the guest said nothing;"), "{late}");
         let lab = Signals::default();
         let interrupted =
             wait_ready(&run, None, &lab, Duration::from_secs(9), || true, || true, |_| {}, rest);

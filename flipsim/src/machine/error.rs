@@ -1,4 +1,4 @@
-//! Why a guest's folder cannot be used.
+//! Why a guest's folder cannot be made, found or read, and what to do about it.
 
 use std::fs;
 use std::io::{self};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A run folder that cannot be made, found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The system said no.
+    /// The system refused.
     #[error("cannot {doing} {path}: {cause}")]
     Io {
         /// What was under way.

@@ -3,11 +3,11 @@
 //! `run.json` is written before QEMU starts and again with its process id, so that a guest can
 //! always be found and stopped, whatever happened to the command that started it.
 //!
-//! Invariant: a run folder belongs to its user alone (mode 0700), and a process is only ever
-//! signalled when its start time is the recorded one.
+//! Invariant: a run folder belongs to its user alone (mode 0700), and a guest that is being started or is running keeps
+//! its name.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::files::{lock_soon, write_atomically};
+use crate::files::{LockFile, lock_soon, write_atomically};
 use crate::machine::error::{RunError, io_error, private_folder};
 use crate::machine::hold::Hold;
 use crate::machine::pid::ProcessId;
@@ -59,7 +59,7 @@ pub struct RunRecord {
     pub kernel: PathBuf,
     /// The kernel with its symbols.
     pub vmlinux: Option<PathBuf>,
-    /// The image that the guest's disk stands on.
+    /// The image below the guest's disk.
     pub image: Option<PathBuf>,
     /// The shared folder.
     pub share: Option<PathBuf>,
@@ -92,7 +92,7 @@ impl RunDir {
                 if run.is_in_use() {
                     return Err(RunError::Taken(name.to_owned()));
                 }
-                // An ended guest of this name makes way under a name that nobody asks for.
+                // An ended guest of this name makes way under a name that is never asked for.
                 let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S-%f");
                 let aside = runs.join(format!("{name}.{stamp}"));
                 fs::rename(&run.path, &aside).map_err(io_error("move aside", &run.path))?;
@@ -125,7 +125,7 @@ impl RunDir {
         }
     }
 
-    /// Locks the folder for a guest that is being started; `None` when somebody else has.
+    /// Locks the folder for a guest that is being started; `None` when another process has.
     fn lock(&self) -> Option<Starting> {
         let file = fs::File::create(self.file("start.lock")).ok()?;
         lock_soon(&file).ok()?;
@@ -212,7 +212,7 @@ impl RunDir {
     /// Writes `run.json`, whole or not at all.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn save(&self, record: &RunRecord) -> Result<(), RunError> {
         let path = self.file("run.json");
         let text = serde_json::to_string_pretty(record).expect("a run's record has only text keys");
@@ -238,7 +238,7 @@ impl RunDir {
     /// Writes the guest's specification, for the process that starts it.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn save_spec(&self, spec: &MachineSpec) -> Result<(), RunError> {
         let path = self.file("spec.json");
         let text = serde_json::to_string_pretty(spec)
@@ -265,7 +265,7 @@ impl RunDir {
     /// Keeps the guest's own memory map.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn save_iomem(&self, text: &str) -> Result<(), RunError> {
         let path = self.file(IOMEM);
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
@@ -274,20 +274,17 @@ impl RunDir {
     /// Takes the guest for this process alone, to stop it and change it.
     ///
     /// # Errors
-    /// Another process holds it, or the system said no.
+    /// Another process holds it, or the system refused.
     pub fn hold(&self) -> Result<Hold, RunError> {
         let path = self.file("held.json");
-        let mut options = fs::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(io_error("open", &path))?;
-        match lock_soon(&file) {
+        let mut file = LockFile::open(&path).map_err(io_error("open", &path))?;
+        match file.lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(RunError::Held(self.name())),
             Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io_error("read", &path))?;
-        // A note that was cut by a full disk says no more than that somebody was here.
+        let text = file.read().map_err(io_error("read", &path))?;
+        // A note that was cut by a full disk says no more than that a process was here.
         let left = (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap_or_default());
         Ok(Hold { file, path, left })
     }
@@ -338,7 +335,7 @@ impl RunDir {
     }
 }
 
-/// A guest that is being started; nobody takes its folder as long as this lives.
+/// A guest that is being started; its folder is not taken as long as this lives.
 #[derive(Debug)]
 pub struct Starting {
     _lock: fs::File,

@@ -1,16 +1,15 @@
-//! Who holds a guest, and how it is to be left.
+//! Which process holds a guest, and how the guest is to be left.
 //!
 //! Invariant: **a guest is left as it was found**, also by the next command after a kill.
 
-use std::fs;
-use std::io::{self, Seek, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::LockFile;
 use crate::machine::error::{RunError, io_error};
 
-/// What a process that holds a guest will have to put right at its end.
+/// What a process that holds a guest has to restore at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldNote {
     /// Whether the guest ran before it was taken.
@@ -29,10 +28,10 @@ impl Default for HoldNote {
 }
 
 /// A guest that this process holds alone. The note outlives a process that is killed, so that the
-/// next one can put right what it left.
+/// next one can restore what it left.
 #[derive(Debug)]
 pub struct Hold {
-    pub(super) file: fs::File,
+    pub(super) file: LockFile,
     pub(super) path: PathBuf,
     pub(super) left: Option<HoldNote>,
 }
@@ -44,29 +43,24 @@ impl Hold {
         self.left.as_ref()
     }
 
-    /// Writes down what is to be put right.
+    /// Writes down what is to be restored.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
         let text = serde_json::to_string(note).expect("a note has only text keys");
-        self.write(text.as_bytes())
+        self.write(&text)
     }
 
-    /// Everything is put right.
+    /// Everything is restored.
     ///
     /// # Errors
-    /// The system said no.
+    /// The system refused.
     pub fn clear(&mut self) -> Result<(), RunError> {
-        self.write(b"")
+        self.write("")
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), RunError> {
-        let written = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.seek(io::SeekFrom::Start(0)))
-            .and_then(|_| self.file.write_all(bytes));
-        written.map_err(io_error("write", &self.path))
+    fn write(&mut self, text: &str) -> Result<(), RunError> {
+        self.file.write(text).map_err(io_error("write", &self.path))
     }
 }

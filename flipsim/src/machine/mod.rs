@@ -1,6 +1,11 @@
 //! A guest as a process of the host: its command line, its folder, its start and its end.
 //!
-//! Invariant: no QEMU outlives what it belongs to. Every QEMU is started with a death signal tied
+//! ```text
+//! spec (argv) ─→ folder (sockets, logs, run.json) ─→ process ─→ boot ─→ quiescent point
+//!                    └ hold: whose guest it is now       └ watch: its events, until its end
+//! ```
+//!
+//! Invariant: **no QEMU outlives what it belongs to**. Every QEMU is started with a death signal tied
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
 pub mod boot;
@@ -17,4 +22,4 @@ pub mod watch;
 pub use end::End;
 pub use error::RunError;
 pub use hold::{Hold, HoldNote};
-pub use pid::ProcessId;
+pub use pid::{ProcessId, ProcessStat};

@@ -1,4 +1,6 @@
 //! Starting QEMU so that it cannot be left behind, and ending it in order.
+//!
+//! Invariant: **every QEMU has a death signal tied to its parent**, set before it executes anything.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -83,7 +85,7 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
         let (orders, inbox) = mpsc::channel::<Order>();
         let serve = move || {
             for (mut command, answer) in inbox {
-                // Whoever asked waits for the answer.
+                // The caller waits for the answer.
                 let _ = answer.send(command.spawn());
             }
         };
@@ -99,7 +101,7 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
 }
 
 /// Starts QEMU in its run folder. With a console in the terminal it takes our standard input and
-/// output; otherwise it gets none, and a session of its own, so that a Ctrl-C for us is none for it.
+/// output; otherwise it gets none, and its own process group, so that a Ctrl-C for us does not reach it.
 ///
 /// # Errors
 /// The program cannot be executed, or its log cannot be made.
@@ -127,7 +129,7 @@ pub fn spawn_with_input(
     command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
     if spec.console != Console::Terminal {
         command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null());
-        // A process group of its own keeps the terminal's signals away from it.
+        // Its own process group keeps the terminal's signals away from it.
         command.process_group(0);
     }
     spawn_tied(command).map_err(|cause| ProcessError::Spawn { program: spec.qemu.clone(), cause })
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_exist_is_told_to_the_one_who_asked() {
+    fn a_program_that_does_not_exist_is_reported_to_the_caller() {
         let error = spawn_tied(Command::new("/nonexistent/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

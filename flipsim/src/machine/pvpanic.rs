@@ -1,6 +1,8 @@
-//! Whether a guest can tell QEMU that it panics: whether a driver has taken its pvpanic device.
+//! Whether a guest can report to QEMU that it panics: whether a driver has taken its pvpanic device.
 //!
 //! Source: QEMU, `docs/specs/pvpanic.txt` (the device's ids), `hw/pci/pci.c` (`PCI_BAR_UNMAPPED`).
+//!
+//! Invariant: what cannot be seen from outside is `None`, never a guess.
 
 use serde_json::Value;
 
@@ -31,7 +33,7 @@ fn driven(buses: &Value) -> Option<bool> {
         (device["id"]["vendor"].as_u64(), device["id"]["device"].as_u64()) == (Some(ID.0), Some(ID.1))
     };
     let device = devices.find(is_it)?;
-    // A region that nobody has switched on is at -1.
+    // A region that was not switched on is at -1.
     Some(each(&device["regions"]).any(|region| region["address"].as_i64().is_some_and(|at| at > 0)))
 }
 

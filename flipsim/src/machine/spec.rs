@@ -1,4 +1,4 @@
-//! What a guest is made of, and the QEMU command line that comes of it.
+//! What a guest is made of, and the QEMU command line that results from it.
 //!
 //! Sockets are named relative to the guest's run folder, which is QEMU's working folder: no socket
 //! path can be too long, and none lies in a folder of other users.
@@ -21,7 +21,7 @@ pub const WATCH_SOCKET: &str = "qmp-watch.sock";
 pub const HMP_SOCKET: &str = "monitor.sock";
 /// The socket of the gdb stub.
 pub const GDB_SOCKET: &str = "gdb.sock";
-/// The socket of the console, where nobody sits at it.
+/// The socket of the console, where it is not in a terminal.
 pub const CONSOLE_SOCKET: &str = "console.sock";
 /// All that the console said.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -59,7 +59,7 @@ pub enum Console {
     Terminal,
     /// To a socket in the run folder.
     Socket,
-    /// Nowhere else: nobody can type into it.
+    /// Nowhere else: nothing can be typed into it.
     Log,
 }
 
@@ -80,17 +80,17 @@ pub struct Disk {
     pub path: PathBuf,
     /// Its format, as QEMU names it.
     pub format: String,
-    /// What becomes of what the guest writes.
+    /// Where the guest's writes go.
     pub writes: DiskWrites,
 }
 
-/// What becomes of what a guest writes to its disk.
+/// Where a guest's writes to its disk go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskWrites {
     /// They go into the file.
     Keep,
-    /// They go into a layer of QEMU's own, a qcow2 file without a name that ends with QEMU.
+    /// They go into QEMU's own layer, a qcow2 file without a name that ends with QEMU.
     Discard,
     /// They stay in QEMU's memory, in a block filter that takes a patched QEMU, and end with it.
     Memory,
@@ -151,13 +151,13 @@ pub struct MachineSpec {
     pub stay_at_end: bool,
     /// Where the console goes.
     pub console: Console,
-    /// Execute nothing until somebody says so: a debugger, or a lab that lets it run step by step.
+    /// Execute nothing until asked to, by a debugger, or a lab that lets it run step by step.
     pub start_stopped: bool,
-    /// A second socket for the human monitor, at a path of the user's.
+    /// A second socket for the human monitor, at a path that the user chose.
     pub monitor: Option<PathBuf>,
     /// Where the gdb stub listens.
     pub gdb: GdbPort,
-    /// Arguments of the user's, at the end.
+    /// The user's arguments, at the end.
     pub extra: Vec<String>,
 }
 
@@ -221,7 +221,7 @@ impl MachineSpec {
                 format!("memory-backend-file,id=ram0,size={}M,share={share},mem-path=", self.memory >> 20);
             args.keyed("-object", &options, path.as_os_str());
         }
-        // A clock that starts where the host is would make every run another one.
+        // A clock that starts where the host is would make every run a different one.
         args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
         args.path("-kernel", &self.kernel);
         if let Some(initrd) = &self.initrd {
@@ -244,7 +244,7 @@ impl MachineSpec {
                 let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
                 args.keyed("-drive", &options, disk.path.as_os_str());
             }
-            // A request is carried out in the vCPU's thread, so that it can end within one instruction.
+            // A request is served in the vCPU's thread, so that it can end within one instruction.
             let kick = if exact { ",ioeventfd=off" } else { "" };
             args.option("-device", &format!("virtio-blk-pci,drive=disk0{kick}"));
         }

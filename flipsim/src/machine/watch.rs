@@ -1,4 +1,4 @@
-//! Watching over a guest that nobody sits at: its events are written down (all but `STOP` and
+//! Watching a guest that runs without a terminal: its events are written down (all but `STOP` and
 //! `RESUME`), and it ends with its watcher.
 //!
 //! Invariant: the watcher is QEMU's parent, so QEMU ends when the watcher does. Until the guest is
@@ -91,7 +91,7 @@ pub fn watch(
         }
         if monitor_open {
             let wait = if released { Duration::from_millis(500) } else { Duration::from_millis(1) };
-            // All that has come: each flip brings two events, and one that tells must not wait behind them.
+            // All that has come: each flip brings two events, and one that says more must not wait behind them.
             let mut next = qmp.wait_event(&[], wait);
             while let Ok(Some(event)) = next {
                 write(&event.name, event.data);

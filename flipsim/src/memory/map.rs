@@ -8,7 +8,7 @@
 use crate::memory::range::{PhysRange, RangeSet};
 use crate::units::{GuestPhys, format_size};
 
-/// A line of `/proc/iomem`, or a RAM block of QEMU's where the guest's own map is not known.
+/// A line of `/proc/iomem`, or one of QEMU's RAM blocks where the guest's own map is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The name, as the guest's kernel (or QEMU) writes it.
@@ -24,15 +24,15 @@ pub struct Region {
 /// A memory map that cannot be read, or a region that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// A line of `/proc/iomem` that is none.
+    /// An invalid line of `/proc/iomem`.
     #[error("line {line} of /proc/iomem is not `FIRST-LAST : NAME`: `{text}`")]
     IomemLine {
         /// Counted from 1.
         line: usize,
-        /// What stands there.
+        /// The text of that line.
         text: String,
     },
-    /// All addresses are 0, as the kernel shows them to those who are not root.
+    /// All addresses are 0, as the kernel shows them to users other than root.
     #[error("/proc/iomem shows only zeros: it was read without root's rights; read it as root in the guest")]
     IomemHidden,
     /// `info mtree -f` has no view of the address space "memory".
@@ -109,7 +109,7 @@ pub fn parse_iomem(text: &str) -> Result<Vec<Region>, MemoryError> {
     Ok(regions)
 }
 
-/// A stretch of a block of QEMU's RAM, where the guest sees it. A machine may show a block in parts, with
+/// A part of one of QEMU's RAM blocks, where the guest sees it. A machine may show a block in parts, with
 /// holes between them that belong to devices and firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RamBlock {
@@ -240,7 +240,7 @@ impl MemoryMap {
         })
     }
 
-    /// Who named the regions.
+    /// Where the names of the regions come from.
     #[must_use]
     pub fn source(&self) -> MapSource {
         self.source

@@ -1,6 +1,8 @@
 //! Which addresses of a guest are RAM, and what the guest calls them.
 //!
 //! Invariant: **faults are only drawn from what QEMU calls RAM**.
+//!
+//! It hands out ranges of addresses ([`PhysRange`], [`RangeSet`]) and the guest's map ([`MemoryMap`]).
 
 mod map;
 mod range;

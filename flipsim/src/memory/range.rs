@@ -1,4 +1,6 @@
 //! Ranges of physical addresses, and sets of them.
+//!
+//! Invariant: a range holds at least one byte; the ranges of a set are in ascending order and do not overlap.
 
 use std::fmt;
 use std::str::FromStr;
@@ -80,7 +82,7 @@ impl FromStr for PhysRange {
 /// Text that is not a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    /// One of the numbers is none.
+    /// One of the numbers is invalid.
     #[error(transparent)]
     Unit(#[from] UnitError),
     /// Neither `FIRST-LAST` nor `FIRST+LENGTH`.
@@ -92,7 +94,7 @@ pub enum RangeError {
 }
 
 /// A set of bytes: ranges in ascending order, without overlap. Collected from ranges, neighbours that
-/// touch are one; from [`RangeSet::apart`] they stay two.
+/// touch become one range; from [`RangeSet::apart`] they stay two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeSet(Vec<PhysRange>);
 

@@ -49,7 +49,7 @@ fn iomem_keeps_nesting_and_inclusive_ends() {
 }
 
 #[test]
-fn iomem_read_without_root_is_told() {
+fn iomem_read_without_root_is_reported() {
     let hidden = "00000000-00000000 : System RAM\n  00000000-00000000 : Kernel code\n";
     assert_eq!(parse_iomem(hidden), Err(MemoryError::IomemHidden));
 }

@@ -14,9 +14,9 @@ use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary};
-use crate::fault::Fault;
+use crate::fault::Operation;
 use crate::text::hex_value;
-use crate::trial::{Outcome, Restore};
+use crate::trial::{Outcome, RestoreMethod};
 use crate::units::Timing;
 
 /// The version of the columns.
@@ -44,6 +44,7 @@ struct Row<'a> {
     register: Option<String>,
     bit: Option<u32>,
     mask: String,
+    operation: Operation,
     at_ns: u64,
     flip_ns: Option<u64>,
     flipped: bool,
@@ -64,7 +65,7 @@ struct Row<'a> {
     error: Option<String>,
     output_only: Option<bool>,
     timing: Option<Timing>,
-    restore: Option<Restore>,
+    restore: Option<RestoreMethod>,
     attempts: u32,
     restore_us: Option<u64>,
     walk_us: Option<u64>,
@@ -80,23 +81,19 @@ struct Row<'a> {
 fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
     let record = store.record_of(result.trial.id)?;
     let plan = result.trial.plan;
-    let bit = plan.fault.single_bit().map(|bit| bit.0);
-    let mask = hex_value(plan.fault.mask());
-    let (kind, address, register) = match plan.fault {
-        Fault::Ram { address, .. } => ("ram", Some(address.0), None),
-        Fault::Reg { register, .. } => ("reg", None, Some(register)),
-    };
+    let fault = plan.fault;
     let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
     let costs = result.costs;
     Ok(Row {
         campaign: &store.spec().name,
         trial: result.trial.id.0,
         stratum: stratum.map_or("", |stratum| &stratum.name),
-        kind,
-        address,
-        register,
-        bit,
-        mask,
+        kind: fault.kind(),
+        address: fault.address().map(|address| address.0),
+        register: fault.register().map(str::to_owned),
+        bit: fault.single_bit().map(|bit| bit.0),
+        mask: hex_value(fault.mask()),
+        operation: fault.operation(),
         at_ns: plan.after.0,
         flip_ns: result.flip_ns,
         flipped: record.as_ref().is_some_and(|record| record.flipped),
@@ -252,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_columns_keep_their_names_and_their_order() {
-        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times");
+        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times");
     }
 
     #[test]
@@ -261,7 +258,11 @@ mod tests {
             let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
             let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
             let end = ",,,,,,,,0,,,,,,,0,0,0\r\n";
-            line.strip_prefix("c,0,,,,,,,0,,true,,,,,,,,,,,").unwrap().strip_suffix(end).unwrap().to_owned()
+            line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,")
+                .unwrap()
+                .strip_suffix(end)
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(of("plain"), "plain");
         assert_eq!(of("a b"), "a b");
@@ -308,7 +309,7 @@ mod tests {
         ) {
             let row = Row {
                 campaign: &campaign, title, flipped, output_only, at_ns, recorded_ms,
-                outcome: Some(Outcome::Sdc), timing: Some(Timing::Exact), restore: Some(Restore::Loadvm),
+                outcome: Some(Outcome::Sdc), timing: Some(Timing::Exact), restore: Some(RestoreMethod::Loadvm),
                 ..Row::default()
             };
             prop_assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));

@@ -1,7 +1,7 @@
 //! How an outcome looks: a letter, a hatching for areas, a mark for points, a colour.
 //!
 //! Invariant: no two outcomes have the same hatching or the same mark, so that colour is never needed to
-//! tell them apart. Colours are those of the style sheet, after Okabe and Ito. All of it is in the table of
+//! distinguish them. Colours are those of the style sheet, after Okabe and Ito. All of it is in the table of
 //! outcomes ([`OUTCOMES`]); this draws it.
 
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
-//! The fault map: where and when faults struck, and what came of them.
+//! The fault map: where and when faults struck, and with which outcome.
 //!
 //! Marks are put on a grid and drawn as one path an outcome, so that a hundred thousand trials are a dozen
-//! elements. Where marks would hide one another each outcome has a small map of its own, in shades.
+//! elements. Where marks would hide one another each outcome has its own small map, in shades.
 //!
 //! Invariant: every fault that is given is in the picture, in the cell that it lies in.
 

@@ -9,6 +9,9 @@
 //!
 //! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
 //! **What a guest printed is shown, and never does anything.**
+//!
+//! It hands out [`page()`] and [`beside()`], the two pages; [`export`] and [`compare`], the tables; and the parts
+//! that they are drawn from.
 
 mod beside;
 pub mod charts;
@@ -18,7 +21,6 @@ mod figures;
 pub mod look;
 pub mod map;
 mod page;
-mod repeat;
 #[cfg(test)]
 mod sample;
 pub mod svg;

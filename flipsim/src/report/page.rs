@@ -10,12 +10,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::figures;
 use super::look::{legend, letter, mark, patterns, style, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, repeat};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary};
+use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
 
 const STYLE: &str = include_str!("style.css");
@@ -368,7 +369,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
         h2 id="how" { "How it was done" }
         p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
             "The plan's digest must come out the same; so must every trial." }
-        pre { (visible(&repeat::toml_of(spec))) }
+        pre { (visible(&spec.to_toml())) }
         pre {
             "cargo xtask campaign new again --spec campaign.toml\n"
             "cargo xtask campaign run again\n"
@@ -393,8 +394,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
 fn command_line(command: &[String]) -> String {
     let mut words = command.iter().map(String::as_str);
     let program = words.next().map(|_| ["cargo", "xtask"]).into_iter().flatten();
-    // Only the zero byte is refused otherwise, and a stored command is any text.
-    shlex::Quoter::new().allow_nul(true).join(program.chain(words)).unwrap_or_default()
+    shell_line(program.chain(words))
 }
 
 /// What the outcomes and their classes mean.

@@ -1,4 +1,6 @@
 //! A synthetic campaign with its summary, for the tests of this folder.
+//!
+//! Invariant: it is the campaign of a hostile guest, so that every test of a page sees markup in its texts.
 
 use tempfile::TempDir;
 

@@ -121,12 +121,11 @@ impl Columns {
         self.outcome.push(letter(row.outcome));
         self.stratum.push(row.trial.stratum);
         self.at.push(plan.after.0);
-        let place = match &plan.fault {
-            Fault::Ram { address, .. } => json!(address.0),
-            // Small numbers only.
-            Fault::Reg { register, .. } => {
-                json!(-1 - i64::try_from(self.words.number(register)).unwrap_or(i64::MAX - 1))
-            }
+        // Small numbers only.
+        let word = |number: usize| -1 - i64::try_from(number).unwrap_or(i64::MAX - 1);
+        let place = match plan.fault.register() {
+            Some(register) => json!(word(self.words.number(register))),
+            None => json!(plan.fault.address().map(|address| address.0)),
         };
         self.place.push(place);
         match plan.fault.single_bit() {
@@ -197,10 +196,7 @@ fn in_order(names: Vec<String>, spots: &mut [Spot]) -> Vec<String> {
 /// Where a fault strikes, as `campaign trial` takes it.
 #[must_use]
 pub fn place_of(fault: &Fault) -> String {
-    let place = match fault {
-        Fault::Ram { address, .. } => address.to_string(),
-        Fault::Reg { register, .. } => register.clone(),
-    };
+    let place = fault.place();
     match fault.single_bit() {
         Some(bit) => format!("{place}:{bit}"),
         None => format!("{place} mask {}", hex_value(fault.mask())),
@@ -229,14 +225,12 @@ impl Trials {
             let plan = &row.trial.plan;
             begin = begin.or(row.flip_ns.and_then(|flip| flip.checked_sub(plan.after.0)));
             if let Some(outcome) = row.outcome.filter(|outcome| outcome.is_counted()) {
-                match &plan.fault {
-                    Fault::Ram { address, .. } => {
-                        ram.push(Spot { at: plan.after.0, place: address.0, outcome });
-                    }
-                    Fault::Reg { register, .. } => {
-                        let place = registers.number(register) as u64;
-                        reg.push(Spot { at: plan.after.0, place, outcome });
-                    }
+                let at = plan.after.0;
+                if let Some(address) = plan.fault.address() {
+                    ram.push(Spot { at, place: address.0, outcome });
+                }
+                if let Some(register) = plan.fault.register() {
+                    reg.push(Spot { at, place: registers.number(register) as u64, outcome });
                 }
             }
             let rank = rank(row.outcome);

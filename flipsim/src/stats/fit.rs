@@ -3,7 +3,7 @@
 //! A campaign says which share of the flips becomes a failure; how many flips there are is an
 //! assumption from elsewhere, a measurement of the memory's makers or of a test in a beam.
 //!
-//! Invariant: rates of upsets are converted here and read in [`crate::fault::schedule`], nowhere else.
+//! Invariant: rates of upsets are converted here and read in [`crate::stats::mission`], nowhere else.
 
 use serde::Serialize;
 

@@ -1,4 +1,10 @@
 //! Upset rates and missions: from so many flips a month in a memory of some size to times on a virtual clock.
+//!
+//! A rate of upsets is usually given for a machine's memory in the field ("10 flips a GiB and month").
+//! [`Mission`] turns it into the mean time between two upsets of this memory, and shortens that for
+//! the laboratory.
+//!
+//! Invariant: a mission whose upsets the virtual clock cannot show, less than 1 ns apart or too far, is an error.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -91,7 +97,7 @@ pub enum MissionError {
     /// Upsets further apart than the virtual clock can show.
     #[error("two upsets are {0} days of virtual time apart; accelerate more")]
     TooSlow(u64),
-    /// An acceleration that is none.
+    /// An invalid acceleration.
     #[error("an acceleration is a number above 0")]
     NoAcceleration,
 }
@@ -136,7 +142,7 @@ impl Mission {
 
     /// How long it takes in the field until so many upsets are expected, in seconds.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "nobody draws 2^53 faults")]
+    #[expect(clippy::cast_precision_loss, reason = "2^53 faults are never drawn")]
     pub fn field_seconds(&self, upsets: u64) -> f64 {
         upsets as f64 * self.mean_in_field()
     }

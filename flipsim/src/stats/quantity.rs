@@ -1,4 +1,7 @@
 //! Shares, counts and estimates: the values that all of statistics is about.
+//!
+//! Invariant: no impossible value can be made: a share lies in [0, 1], a confidence inside (0, 1), and what was
+//! observed has at least one trial, and no more hits than trials.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +60,7 @@ pub enum StatsError {
         /// What is wrong.
         why: String,
     },
-    /// A raw rate that is none.
+    /// An invalid raw rate.
     #[error("`{0}` is not a raw rate; write a number of FIT/Mbit above 0")]
     RawFit(String),
 }
@@ -68,7 +71,7 @@ pub enum StatsError {
 pub struct Confidence(pub(super) f64);
 
 impl Confidence {
-    /// 95 %, what reports show unless they are told otherwise.
+    /// 95 %, what reports show unless another one is asked for.
     pub const P95: Confidence = Confidence(0.95);
 
     /// A confidence from its level.

@@ -2,7 +2,7 @@
 //!
 //! statrs has an incomplete beta function and its inverse as well, but cuts the continued fraction
 //! off after 140 terms, which is too few near the mean of a large sample, and its inverse does not
-//! always come back for a few hits in 10^7 trials.
+//! always return for a few hits in 10^7 trials.
 //!
 //! Invariant: every function ends, whatever its arguments, and answers within [0, 1] where the
 //! answer is a probability.

@@ -16,7 +16,7 @@ use super::special::beta_quantile;
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
 use crate::stats::special::float;
 
-/// One part of the fault space, and what came of its trials.
+/// One part of the fault space, and the results of its trials.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stratum {
     name: String,
@@ -54,7 +54,7 @@ impl Stratum {
         self.size
     }
 
-    /// What came of its trials.
+    /// The results of its trials.
     #[must_use]
     pub fn observed(&self) -> Observed {
         self.observed
@@ -82,7 +82,7 @@ impl Strata {
     /// A fault space of these strata, which do not overlap.
     ///
     /// # Errors
-    /// There is none, two have the same name, or more was drawn without replacement than there is.
+    /// There is no stratum, two have the same name, or more was drawn without replacement than there is.
     pub fn new(parts: Vec<Stratum>, drawing: Drawing) -> Result<Self, StatsError> {
         if parts.is_empty() {
             return Err(StatsError::NoStrata);

@@ -83,7 +83,7 @@ pub struct Step {
     pub survival: f64,
     /// Its standard error (Greenwood).
     pub standard_error: f64,
-    /// Its interval; `None` once nobody is left.
+    /// Its interval; `None` once no guest is left.
     pub interval: Option<Interval>,
 }
 
@@ -117,7 +117,7 @@ const HALF: f64 = 0.5 + 1e-12;
 impl Survival {
     /// S(t) = Π (1 − d/n) over the times with d failures among n at risk; `None` without a guest.
     ///
-    /// Kaplan and Meier, JASA 53, 1958. Who is censored at the time of a failure was at risk then. The
+    /// Kaplan and Meier, JASA 53, 1958. A guest that is censored at the time of a failure was at risk then. The
     /// standard error is Greenwood's, S √(Σ d/(n (n − d))); the interval is that of ln(−ln S),
     /// S^exp(± z √(Σ …) / ln S), which stays inside (0, 1) (Kalbfleisch and Prentice, "The Statistical
     /// Analysis of Failure Time Data", 1980).
@@ -142,7 +142,7 @@ impl Survival {
                 let (n, d) = (float(at_risk), float(failures));
                 let left = at_risk > failures;
                 survival *= (n - d) / n;
-                // With nobody left S is 0, and so is what it is multiplied with.
+                // With no guest left S is 0, and so is what it is multiplied with.
                 greenwood += if left { d / (n * (n - d)) } else { 0.0 };
                 let spread = (z * f64::sqrt(greenwood) / f64::ln(survival)).abs();
                 steps.push(Step {
@@ -182,7 +182,7 @@ impl Survival {
         Some(TimeEstimate {
             value: first(|step| step.survival <= HALF)?,
             lower: first(|step| step.interval.map_or(0.0, |interval| interval.lower) <= HALF),
-            // Where nobody is left, the upper end is not known to be anywhere.
+            // Where no guest is left, the upper end is not known to be anywhere.
             upper: first(|step| step.interval.is_some_and(|interval| interval.upper <= HALF)),
         })
     }

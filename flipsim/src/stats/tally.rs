@@ -140,7 +140,7 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
         confidence: Confidence,
         size: impl Fn(&K) -> Option<SpaceSize> + 'a,
     ) -> impl Iterator<Item = TallyRow<&'a K, O>> + 'a {
-        // A table is rectangular: what came in one row has its 0 in the others.
+        // A table is rectangular: an outcome that is in one row has its 0 in the others.
         let outcomes: BTreeSet<&O> =
             self.counts.values().flat_map(BTreeMap::keys).chain(&self.outcomes).collect();
         self.counts.iter().map(move |(key, counts)| {

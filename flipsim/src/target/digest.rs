@@ -1,6 +1,13 @@
-//! Digests of a state, as QEMU makes them.
+//! The state of a stopped guest in few bytes, as a patched QEMU digests it (QMP `query-state-digest`, `mark-state`,
+//! `rewind-state`), and where two such states differ.
 //!
-//! Invariant: **a digest depends on the state alone**.
+//! ```text
+//! { "block": "ram0", "page-size": 4096, "pages": "…" }     all pages of a block in one string, 40 digits for each:
+//!
+//!   0000000a 3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11              without the blank: its number in the block, its digest
+//! ```
+//!
+//! Invariant: **a digest depends on the state alone**, not on the way that led to it.
 
 use std::fmt;
 
@@ -105,7 +112,7 @@ pub struct StateDigest {
     pub instructions: Option<u64>,
     /// Pages that are not as in the template.
     pub pages_differing: u64,
-    /// Pages that were read in order to tell.
+    /// Pages that were read for this answer.
     pub pages_hashed: u64,
     /// The devices one by one, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +122,7 @@ pub struct StateDigest {
     pub pages: Option<Vec<ChangedPage>>,
 }
 
-/// Pages as QEMU tells them: one string for each RAM block, in it for each page 8 digits of its number and
+/// Pages as QEMU reports them: one string for each RAM block, in it for each page 8 digits of its number and
 /// the 32 of its digest.
 mod blocks {
     use serde::de::Error;
@@ -172,8 +179,8 @@ mod blocks {
 }
 
 impl StateDigest {
-    /// Whether two states are one, as far as 128 bits can tell. How many pages were read for it does
-    /// not count.
+    /// Whether two states are equal, as far as 128 bits can show it. How many pages were read for it
+    /// does not count.
     #[must_use]
     pub fn is_same(&self, other: &StateDigest) -> bool {
         (self.ram, self.devices, self.disks, self.virtual_ns, self.instructions)

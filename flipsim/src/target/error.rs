@@ -1,4 +1,4 @@
-//! Why a guest cannot be attached to, or marked.
+//! Why a guest cannot be attached to, marked, read, written or run, and what to do about it.
 
 use crate::memory::MemoryError;
 use crate::units::VirtualNs;
@@ -6,7 +6,7 @@ use crate::wire::gdb::GdbError;
 use crate::wire::qmp::QmpError;
 use std::path::PathBuf;
 
-/// What a QEMU without the patch is told as.
+/// How a QEMU without the patch is reported.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkError {
     /// The monitor, or QEMU's refusal.
@@ -18,7 +18,7 @@ pub enum MarkError {
     /// No monitor at all.
     #[error("a state can only be marked where the guest's QMP monitor is known")]
     NoMonitor,
-    /// An answer that is none.
+    /// An answer that cannot be read.
     #[error("QEMU's answer to `{command}` cannot be read: {cause}; is it a QEMU with the lab's patches?")]
     Answer {
         /// The command.
@@ -28,7 +28,7 @@ pub enum MarkError {
     },
 }
 
-/// A guest that cannot be taken hold of.
+/// A guest that cannot be attached to.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The gdb stub.
@@ -56,10 +56,10 @@ pub enum AttachError {
     },
 }
 
-/// What QEMU's word for a run state has in it besides.
+/// What QEMU's word for a run state means, where the word alone does not say it.
 fn meaning(status: &str) -> &'static str {
     match status {
-        "internal-error" => ", which is an exception storm, or an error of the host's",
+        "internal-error" => ", which is an exception storm, or an error of the host",
         "io-error" => ", which is a disk that cannot be written, as a full one",
         _ => "",
     }
@@ -76,7 +76,7 @@ pub enum TargetError {
         /// What the protocol client said.
         cause: String,
     },
-    /// The machine answered that it will not.
+    /// The machine refused.
     #[error("the guest refused to {doing}: {cause}")]
     Refused {
         /// What was under way.
@@ -100,7 +100,7 @@ pub enum TargetError {
         /// Where it stopped.
         at: VirtualNs,
     },
-    /// The caller wants no more.
+    /// The caller asked to stop.
     #[error("interrupted while the guest ran")]
     Interrupted,
 }

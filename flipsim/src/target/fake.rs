@@ -1,4 +1,6 @@
-//! A machine made of memory and registers, for tests.
+//! A machine made of memory and registers, for tests and examples.
+//!
+//! Invariant: it refuses access while it runs, and access where nothing is, as a guest under QEMU is to.
 
 use std::collections::BTreeMap;
 

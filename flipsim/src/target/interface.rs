@@ -1,7 +1,7 @@
 //! The one narrow view of a machine that faults need: read, write, stop, run.
 //!
-//! Implementations: [`crate::target::live::LiveTarget`], a QEMU guest, and [`FakeTarget`], a few kilobytes
-//! of memory for tests and examples.
+//! Implementations: [`LiveTarget`](crate::target::LiveTarget), a QEMU guest, and
+//! [`FakeTarget`](crate::target::FakeTarget), a few kilobytes of memory for tests and examples.
 //!
 //! Invariant: memory and registers are only touched while the machine is stopped; an
 //! implementation refuses otherwise.
@@ -36,7 +36,7 @@ pub struct Arrival {
     pub at: Option<VirtualNs>,
     /// How exactly that was the time asked for.
     pub timing: Timing,
-    /// It stopped for a reason of its own before that time (a panic, a power-off): QEMU's word for it.
+    /// It stopped for its own reason before that time (a panic, a power-off): QEMU's word for it.
     pub early: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::MemoryMap;
+use crate::target::capabilities::Capabilities;
 use crate::target::error::MarkError;
 use crate::target::error::TargetError;
 use crate::target::interface::{Arrival, Register, Target};
@@ -52,15 +53,15 @@ pub struct LiveTarget {
     registers: Vec<Register>,
     numbers: Vec<u32>,
     has_clock: bool,
-    /// QEMU has the patch that stops it at a virtual time.
-    has_stop_at: bool,
+    /// What QEMU can do, where the clock counts instructions.
+    can: Capabilities,
     /// QEMU has the patch that stops it at an exception storm.
     has_exception_limit: bool,
     /// QEMU has the patch by which the stub's own monitor takes QMP commands.
     has_bridge: bool,
     /// The clock counts instructions.
     icount: bool,
-    /// The clock as it stands, while the guest is stopped and nothing was done that could move it.
+    /// What the clock shows, while the guest is stopped and nothing was done that could move it.
     standing: Option<VirtualClock>,
     /// A stop is asked for and was not reached.
     armed: bool,
@@ -72,7 +73,7 @@ pub struct LiveTarget {
 }
 
 impl LiveTarget {
-    /// Takes hold of a guest, and stops it. Without a monitor the guest is taken to have been running.
+    /// Attaches to a guest, and stops it. Without a monitor the guest is assumed to have been running.
     ///
     /// # Errors
     /// The stub or the monitor cannot be reached, or the guest is dead.
@@ -80,7 +81,7 @@ impl LiveTarget {
         LiveTarget::attach_to(gdb, qmp, timeouts, false)
     }
 
-    /// As [`attach`](Self::attach), and of a guest that has ended as well, for who can put it back.
+    /// As [`attach`](Self::attach), and to a guest that has ended as well, for callers that can restore it.
     ///
     /// # Errors
     /// The stub or the monitor cannot be reached.
@@ -100,16 +101,16 @@ impl LiveTarget {
     ) -> Result<Self, AttachError> {
         // The state is asked for first: the stub stops the guest as soon as it is connected.
         let mut qmp = qmp.map(|endpoint| QmpClient::connect(endpoint, timeouts)).transpose()?;
-        let (mut was_running, mut has_clock, mut has_stop_at, mut has_exception_limit) =
-            (true, false, false, false);
+        let (mut was_running, mut has_clock, mut has_exception_limit, mut can) =
+            (true, false, false, Capabilities::NONE);
         if let Some(qmp) = &mut qmp {
             let status = qmp.status()?;
             was_running = status.running;
             let commands = qmp.query_commands()?;
             let has = |name: &str| commands.iter().any(|command| command == name);
             has_clock = has("query-virtual-clock");
-            has_stop_at = has_clock && has("stop-at");
             has_exception_limit = has("set-exception-limit");
+            can = Capabilities::of_commands(commands);
             let ended = ["guest-panicked", "shutdown", "internal-error", "io-error"];
             if !even_ended && ended.contains(&status.status.as_str()) {
                 return Err(AttachError::Dead { status: status.status });
@@ -146,7 +147,7 @@ impl LiveTarget {
             registers,
             numbers,
             has_clock,
-            has_stop_at,
+            can,
             has_bridge,
             has_exception_limit,
             icount: false,
@@ -158,7 +159,7 @@ impl LiveTarget {
         };
         if let Ok(Some(clock)) = target.clock() {
             target.icount = clock.icount;
-            // Left by a command that was killed: nobody waits for that stop any more.
+            // Left by a command that was killed: nothing waits for that stop any more.
             target.armed = clock.stop_at.is_some();
         }
         target.disarm();
@@ -201,6 +202,13 @@ impl LiveTarget {
         Ok(Some(clock))
     }
 
+    /// What can be asked of this guest, as its QEMU said when it was attached to. Without a clock that counts
+    /// instructions, neither exact stops nor marks are to be had of any QEMU.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        if self.icount { self.can } else { Capabilities::NONE }
+    }
+
     /// Whatever is done next may move the clock.
     pub(crate) fn forget_clock(&mut self) {
         self.standing = None;
@@ -229,7 +237,7 @@ impl LiveTarget {
         Ok(crate::wire::qmp::result_of(command, &said)?)
     }
 
-    /// Forgets the time of a stop that nobody waits for.
+    /// Forgets the time of a stop that nothing waits for.
     fn disarm(&mut self) {
         if let Some(qmp) = self.qmp.as_mut().filter(|_| self.armed) {
             self.armed = qmp.execute("cancel-stop-at", serde_json::Value::Null).is_err();
@@ -259,14 +267,14 @@ impl LiveTarget {
         }
     }
 
-    /// A machine that needs a reset stands where it is told to go on, and the stub acknowledges that all the same
-    /// (QEMU, `gdb_continue()`): whoever waits for its next stop waits for ever.
+    /// A machine that needs a reset stays stopped when it is resumed, and the stub acknowledges the resume all the
+    /// same (QEMU, `gdb_continue()`): a wait for its next stop would never end.
     fn can_go_on(&mut self) -> Result<(), TargetError> {
         let ended = matches!(
             self.stub().run_state(),
             Ok(RunState::Stopped(StopReason::InternalError | StopReason::Shutdown))
         );
-        // It may have been put back since.
+        // It may have been restored since.
         let Some(qmp) = self.qmp.as_mut().filter(|_| ended) else { return Ok(()) };
         let doing = "let it run";
         let status = qmp.status().map_err(|error| lost(doing, error))?.status;
@@ -298,7 +306,7 @@ impl LiveTarget {
             cause: "that is later than QEMU's clock can show".to_owned(),
         })?;
         // Over the stub, and not as `stop-at` over QMP: that hands each command from thread to thread, and
-        // takes ten times as long. The clock stands, so a delay from now is a time.
+        // takes ten times as long. The clock is stopped, so a delay from now is a time.
         let said = self.stub().monitor(&format!("stop_delayed {}", time.0)).map_err(gdb_error(doing))?;
         if !said.trim().is_empty() {
             return Err(TargetError::Refused { doing: doing(), cause: said.trim().to_owned() });
@@ -363,7 +371,7 @@ impl LiveTarget {
         }
     }
 
-    /// Goes back to a snapshot of QEMU's own (`savevm`), from whatever state the guest is in, and leaves it
+    /// Goes back to one of QEMU's own snapshots (`savevm`), from whatever state the guest is in, and leaves it
     /// stopped.
     ///
     /// # Errors
@@ -380,11 +388,11 @@ impl LiveTarget {
             };
             if is_over(qmp)? {
                 // The lab's guests end where they would reset, and to QEMU this is a reset like any other.
-                let tell = |qmp: &mut QmpClient, command: &str, arguments: serde_json::Value| {
+                let execute = |qmp: &mut QmpClient, command: &str, arguments: serde_json::Value| {
                     qmp.execute(command, arguments).map_err(|error| lost(&doing(), error))
                 };
-                tell(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
-                tell(qmp, "system_reset", serde_json::Value::Null)?;
+                execute(qmp, "set-action", serde_json::json!({ "reboot": "reset" }))?;
+                execute(qmp, "system_reset", serde_json::Value::Null)?;
                 let end = Instant::now() + RESET_LIMIT;
                 while is_over(qmp)? {
                     if Instant::now() > end {
@@ -392,7 +400,7 @@ impl LiveTarget {
                     }
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                tell(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;
+                execute(qmp, "set-action", serde_json::json!({ "reboot": "shutdown" }))?;
             }
         }
         let said = self.monitor(&format!("loadvm {tag}")).map_err(|error| lost(&doing(), error))?;
@@ -411,7 +419,7 @@ impl LiveTarget {
         Ok(MemoryMap::new(iomem, &mtree)?)
     }
 
-    /// Lets go of the guest, which runs on if it ran before we came. Nothing else may be called after.
+    /// Releases the guest, which runs on if it ran before we came. Nothing else may be called after.
     ///
     /// # Errors
     /// QEMU is lost.
@@ -420,7 +428,7 @@ impl LiveTarget {
         let Some(gdb) = self.gdb.take() else { return Ok(()) };
         let result = if self.was_running { gdb.detach() } else { gdb.leave_stopped() };
         let Err(error) = result else { return Ok(()) };
-        // A stub that does not answer is no reason to leave the guest standing: the monitor may.
+        // A stub that does not answer is no reason to leave the guest stopped: the monitor may answer.
         let doing = "let go of it";
         match self.qmp.as_mut().filter(|_| self.was_running) {
             Some(qmp) => {
@@ -442,7 +450,7 @@ impl LiveTarget {
 
 impl Drop for LiveTarget {
     fn drop(&mut self) {
-        // Whoever drops the target without `release` is on the way out with an error of his own.
+        // A target is dropped without `release` because of another error, and that is the one to report.
         let _ = self.release();
     }
 }
@@ -463,7 +471,7 @@ fn lost(doing: &str, error: impl std::fmt::Display) -> TargetError {
     TargetError::Lost { doing: doing.to_owned(), cause: error.to_string() }
 }
 
-/// What a protocol error means for the one who asked.
+/// What a protocol error means for the caller.
 fn gdb_error(doing: impl Fn() -> String) -> impl Fn(GdbError) -> TargetError {
     move |error| match error {
         GdbError::Running => TargetError::Running { doing: doing() },
@@ -526,11 +534,11 @@ impl Target for LiveTarget {
     }
 
     fn run_for(&mut self, time: VirtualNs) -> Result<Arrival, TargetError> {
-        if self.has_stop_at && time.0 > 0 { self.run_by_timer(time) } else { self.run_by_host(time) }
+        if self.can.stop_at && time.0 > 0 { self.run_by_timer(time) } else { self.run_by_host(time) }
     }
 
     fn timing(&self) -> Timing {
-        if self.has_stop_at && self.icount { Timing::Exact } else { Timing::Approximate }
+        self.capabilities().timing()
     }
 }
 

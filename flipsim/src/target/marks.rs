@@ -1,4 +1,4 @@
-//! Marking a state inside a running QEMU, going back to it, and telling which state a guest is in
+//! Marking a state inside a running QEMU, going back to it, and asking which state a guest is in
 //! (`qemu-patches/`, QMP `mark-state`, `rewind-state`, `query-state-digest`).
 //!
 //! Invariant: a digest depends on the state alone, not on the way that led to it.
@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 use crate::target::digest::{Digest128, StateChange, StateDigest};
 use crate::target::error::MarkError;
 use crate::target::live::LiveTarget;
-
-/// The commands that a QEMU must have for all of this.
-pub const COMMANDS: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "set-exception-limit"];
 
 /// How many exceptions in a row, with hardly an instruction between one and the next, are a storm. A guest
 /// that works needs more instructions than that for each.
@@ -29,20 +26,6 @@ impl LiveTarget {
         serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
     }
 
-    /// Whether this QEMU can mark and rewind.
-    ///
-    /// # Errors
-    /// QEMU is lost.
-    pub fn can_rewind(&mut self) -> Result<bool, MarkError> {
-        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
-        for command in COMMANDS {
-            if !qmp.has_command(command)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Marks the state that the guest is in. It must be stopped.
     ///
     /// # Errors
@@ -55,7 +38,7 @@ impl LiveTarget {
     /// Goes back to the mark, from whatever state the guest is stopped in.
     ///
     /// # Errors
-    /// There is no mark; or QEMU could not put everything back, and is then of no more use.
+    /// There is no mark; or QEMU could not restore everything, and is then no longer usable.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
         self.forget_clock();
         self.ask("rewind-state", Value::Null)
@@ -151,7 +134,7 @@ mod tests {
         assert!(!state.is_same(&other));
     }
     #[test]
-    fn where_ram_is_another_one_nothing_else_is_told() {
+    fn where_ram_differs_nothing_else_is_reported() {
         let answer = json!({
             "ram": "3d3b6cb8f0b6bb1c1b1f8f0c9a5b8a11", "virtual-ns": 2, "instructions": 2,
             "pages-differing": 4, "pages-hashed": 3, "clusters": 0, "left-out": [], "pages-us": 9,
@@ -162,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_pages_that_is_none_is_refused() {
+    fn an_invalid_list_of_pages_is_refused() {
         for pages in
             ["0", "zz000002000000000000000000000000000000b0", "ü00000200000000000000000000000000000000"]
         {

@@ -1,7 +1,11 @@
 //! A machine that can be read, written, stopped and run: the trait, a guest under QEMU, and a fake.
 //!
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
+//!
+//! It hands out the trait [`Target`], its implementations [`LiveTarget`] and [`FakeTarget`], and the state of a stopped
+//! guest as digests: by a patched QEMU ([`StateDigest`]), or by any ([`state`]).
 
+mod capabilities;
 pub(crate) mod digest;
 mod error;
 mod fake;
@@ -10,6 +14,7 @@ mod live;
 mod marks;
 pub mod state;
 
+pub use capabilities::Capabilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,
 };
@@ -17,4 +22,4 @@ pub use error::{AttachError, MarkError, TargetError};
 pub use fake::FakeTarget;
 pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
-pub use marks::{COMMANDS, EXCEPTION_STORM};
+pub use marks::EXCEPTION_STORM;

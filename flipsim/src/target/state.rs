@@ -1,7 +1,9 @@
-//! The whole state of a stopped guest as digests, and where two states differ.
+//! The whole state of a stopped guest as digests, taken with any QEMU, and where two states differ.
 //!
-//! RAM is compared by pages: a digest of each, 16 bytes of its SHA-256. Two guests that are the same
+//! RAM is compared by pages: a digest of each, 16 bytes of its SHA-256. Two guests in the same
 //! run have the same clock, instruction count, registers, pages and console.
+//!
+//! Invariant: taking a state changes nothing of it; the file that QEMU writes RAM to is removed at once.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,7 +16,7 @@ use crate::memory::{PhysRange, RangeSet};
 use crate::target::error::TargetError;
 use crate::target::interface::Target;
 use crate::target::live::{LiveTarget, VirtualClock};
-use crate::text::hex_value;
+use crate::text::{hex, hex_value};
 use crate::units::GuestPhys;
 
 /// The size of the pages that are compared, in bytes.
@@ -129,7 +131,7 @@ impl State {
         for page in self.ram.iter().flat_map(|(_, pages)| pages) {
             all.update(page);
         }
-        all.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&all.finalize()[..8])
     }
 
     /// The first bytes of the pages in which two states differ, in ascending order. A range that only
@@ -188,7 +190,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// Whether there is no difference.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Difference::default()

@@ -14,14 +14,14 @@ use crate::campaign::store::StoreError;
 use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
-use crate::fault::Place;
-use crate::fault::{Fault, FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::fault::FaultTarget;
+use crate::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
+use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::Abilities;
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Because, Costs, FORMAT, Outcome, Restore, TrialRecord};
+use crate::trial::{Because, Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
 
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -38,7 +38,7 @@ const TEMPLATE: &str = "template-of-a-fake";
 #[must_use]
 pub fn spec(trials: u64, targets: &[&str]) -> CampaignSpec {
     let stratum = |target: &&str| {
-        let places: Vec<Place> = target.parse().into_iter().collect();
+        let places: Vec<FaultTarget> = target.parse().into_iter().collect();
         StratumSpec::new(target.split([':', '+']).next_back().unwrap_or(target), places)
     };
     CampaignSpec {
@@ -73,7 +73,7 @@ pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::er
 
 fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {
     let pattern = spec.pattern_of(stratum);
-    if stratum.targets.iter().any(Place::is_register) {
+    if stratum.is_register() {
         let register = |number: u8| FlippableRegister {
             name: format!("x{number}"),
             bits: 64,
@@ -84,7 +84,7 @@ fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate
         return RegSpace::new(&registers, pattern).map(FaultSpace::Reg);
     }
     let ranges = stratum.targets.iter().filter_map(|place| match place {
-        Place::Range(range) => Some(*range),
+        FaultTarget::Range(range) => Some(*range),
         _ => None,
     });
     let bytes: RangeSet = ranges.collect();
@@ -121,14 +121,14 @@ pub fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         signals: Signals::default(),
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }
 }
 
-/// What came of a trial: six of ten are masked, about one in 200 did not take.
+/// The result of a trial: six of ten are masked, about one in 200 did not take.
 #[must_use]
 pub fn record(trial: &PlannedTrial) -> TrialRecord {
     let mut rng = fault_rng(7, trial.id.0);
@@ -163,7 +163,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     };
     let crashed = outcome == Some(Outcome::Crash);
     let function = ["do_idle", "schedule", "vfs_read"][rng.random_range(0..3)];
-    let in_ram = matches!(trial.plan.fault, Fault::Ram { .. });
+    let in_ram = trial.plan.fault.address().is_some();
     let symbol: u32 = rng.random_range(0..3000);
     let run_us = rng.random_range(500..2000);
     TrialRecord {
@@ -192,7 +192,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: Timing::Exact,
         state: None,
         console: None,
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs {
             restore_us: 20,
@@ -226,7 +226,7 @@ fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
     }
 }
 
-/// Records what came of the first so many trials of the plan that have no result.
+/// Records results for the first so many trials of the plan that have none.
 ///
 /// # Errors
 /// The store cannot be written.

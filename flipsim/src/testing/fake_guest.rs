@@ -1,4 +1,7 @@
 //! A guest made of memory and registers, behind the fakes.
+//!
+//! Invariant: as in QEMU, a read where nothing is gives zeroes, and a write to a read-only register is dropped
+//! in silence.
 
 use std::ops::Range;
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::fake_stub::StubHandle;
-use super::server::{Next, Server, lock};
+use super::server::{AfterClient, Server, lock};
 use crate::wire::net::Endpoint;
 
 /// How a monitor answers a command wrongly.
@@ -64,14 +64,14 @@ impl FakeMonitorBuilder {
         self
     }
 
-    /// Takes connections and greets nobody, as when another client holds the monitor.
+    /// Takes connections and sends no greeting, as when another client holds the monitor.
     #[must_use]
     pub fn no_greeting(mut self) -> Self {
         self.greets = false;
         self
     }
 
-    /// The guest stands at first, as with `-S`. Else it runs.
+    /// The guest is stopped at first, as with `-S`. Otherwise it runs.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.running = false;
@@ -185,7 +185,7 @@ impl FakeMonitor {
         self.server.endpoint()
     }
 
-    /// Sends an event to the client of now, if there is one.
+    /// Sends an event to the present client, if there is one.
     pub fn send_event(&self, name: &str, data: Value) {
         lock(&self.state).send_event(name, data);
     }
@@ -226,8 +226,8 @@ struct State {
 const BUILT_IN: [&str; 7] =
     ["qmp_capabilities", "query-commands", "query-status", "stop", "cont", "human-monitor-command", "quit"];
 
-fn serve(state: &Mutex<State>, greeting: Option<&[u8]>, stream: UnixStream) -> Next {
-    let Ok(client) = stream.try_clone() else { return Next::Listen };
+fn serve(state: &Mutex<State>, greeting: Option<&[u8]>, stream: UnixStream) -> AfterClient {
+    let Ok(client) = stream.try_clone() else { return AfterClient::Listen };
     {
         let mut state = lock(state);
         state.client = Some(client);
@@ -241,23 +241,23 @@ fn serve(state: &Mutex<State>, greeting: Option<&[u8]>, stream: UnixStream) -> N
     loop {
         line.clear();
         let Ok(1..) = lines.read_line(&mut line) else { break };
-        let next = if greeting.is_some() { lock(state).take(line.trim_end()) } else { Next::Listen };
-        if next == Next::Die {
+        let next = if greeting.is_some() { lock(state).take(line.trim_end()) } else { AfterClient::Listen };
+        if next == AfterClient::Die {
             lock(state).client = None;
             return next;
         }
     }
     lock(state).client = None;
-    Next::Listen
+    AfterClient::Listen
 }
 
 impl State {
-    fn take(&mut self, line: &str) -> Next {
+    fn take(&mut self, line: &str) -> AfterClient {
         self.log.push(line.to_owned());
         let Ok(request) = serde_json::from_str::<Value>(line) else {
             let error = json!({ "class": "GenericError", "desc": "JSON parse error" });
             self.send_line(&json!({ "error": error }));
-            return Next::Listen;
+            return AfterClient::Listen;
         };
         let command = request["execute"].as_str().unwrap_or_default().to_owned();
         for (name, data) in self.events.get(&command).cloned().unwrap_or_default() {
@@ -275,10 +275,10 @@ impl State {
         match self.misbehaviours.get(&command) {
             None => self.send(text.as_bytes()),
             Some(Misbehaviour::Silence) => {}
-            Some(Misbehaviour::Die) => return Next::Die,
+            Some(Misbehaviour::Die) => return AfterClient::Die,
             Some(Misbehaviour::DieMidLine) => {
                 self.send(&text.as_bytes()[..text.len() / 2]);
-                return Next::Die;
+                return AfterClient::Die;
             }
             Some(Misbehaviour::Garbage(bytes)) => {
                 let bytes = bytes.clone();
@@ -294,7 +294,7 @@ impl State {
                 }
             }
         }
-        if command == "quit" { Next::Die } else { Next::Listen }
+        if command == "quit" { AfterClient::Die } else { AfterClient::Listen }
     }
 
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, (String, String)> {

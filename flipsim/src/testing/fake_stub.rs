@@ -1,9 +1,8 @@
-//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does.
+//! A gdb stub with a small guest in memory, which behaves as QEMU 7.1's does: how a test makes one, and looks into it.
 //!
 //! Source of the behaviour: QEMU's `gdb_read_byte`, `gdb_handle_packet` and `gdb_vm_state_change`.
-//! It reads packets with code of its own, so that an error in the client's codec shows.
 //!
-//! Invariant: its traps are QEMU's. Stop replies nobody asked for; `p` empty until the description
+//! Invariant: its traps are QEMU's. Stop replies that were not asked for; `p` empty until the description
 //! was read; bytes that stop a running guest and are lost; a physical mode that outlives its client.
 
 use std::fmt;
@@ -12,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use super::server::{Server, lock};
 use crate::testing::fake_guest::{FakeGuest, FakeRegister};
-use crate::testing::stub_server::{AfterResume, Line, OnMonitor, OnResume, State, StubFault, serve};
+use crate::testing::stub_server::{AfterResume, OnMonitor, OnResume, StubFault, StubLine, StubState, serve};
 use crate::wire::net::Endpoint;
 
 /// What a fake stub will be. [`FakeStub::builder`] has a guest like a small AArch64 machine.
@@ -74,7 +73,7 @@ impl FakeStubBuilder {
         self
     }
 
-    /// The guest stands until a client resumes it, as with `-S`. Else it runs.
+    /// The guest is stopped until a client resumes it, as with `-S`. Otherwise it runs.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.running = false;
@@ -145,7 +144,7 @@ impl FakeStubBuilder {
     #[must_use]
     pub fn spawn(self) -> FakeStub {
         let half_packet = b"M40000000,4:de";
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(StubState {
             guest: self.guest,
             packet_size: self.packet_size,
             running: self.running,
@@ -154,7 +153,7 @@ impl FakeStubBuilder {
             multiprocess: self.multiprocess,
             has_xml: false,
             physical: self.physical,
-            line: if self.half_packet { Line::Content } else { Line::Idle },
+            line: if self.half_packet { StubLine::Content } else { StubLine::Idle },
             content: if self.half_packet { half_packet.to_vec() } else { Vec::new() },
             sum: if self.half_packet {
                 half_packet.iter().fold(0, |sum, it| sum + u32::from(*it))
@@ -249,17 +248,17 @@ impl std::ops::Deref for FakeStub {
 /// Looks into a fake stub and acts on it, beside its client.
 #[derive(Clone)]
 pub struct StubHandle {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StubState>>,
 }
 
 impl StubHandle {
-    /// The guest's RAM of now, from the first piece on.
+    /// The guest's present RAM, from the first piece on.
     #[must_use]
     pub fn ram(&self) -> Vec<u8> {
         lock(&self.state).guest.ram.first().map(|(_, bytes)| bytes.clone()).unwrap_or_default()
     }
 
-    /// A copy of the guest of now.
+    /// A copy of the guest as it is now.
     #[must_use]
     pub fn guest(&self) -> FakeGuest {
         lock(&self.state).guest.clone()

@@ -33,7 +33,7 @@ pub fn spec(trials: u64) -> CampaignSpec {
     spec
 }
 
-/// What came of a trial.
+/// The result of a trial.
 #[must_use]
 pub fn record(trial: &PlannedTrial) -> TrialRecord {
     let mut record = plain(trial);

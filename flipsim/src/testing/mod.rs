@@ -1,9 +1,12 @@
-//! Scripted stand-ins for QEMU, on real unix sockets, for tests that boot nothing.
+//! Scripted stand-ins for QEMU, on real unix sockets, and made-up campaigns, for tests that boot nothing.
 //!
-//! No part of the library proper: it is public so that the tests of every crate here can use it.
+//! No part of the library proper: it is behind the cargo feature `testing`, for the tests of every crate here.
 //!
-//! Invariant: a fake falls into the same traps as QEMU 7.1 and 7.2 do, so a client that works
+//! Invariant: **a fake has the same traps as QEMU 7.1 and 7.2**, so a client that works
 //! against it by luck does not.
+//!
+//! It hands out [`FakeStub`] and [`FakeMonitor`], which can act on one [`FakeGuest`], and campaigns without a guest
+//! ([`fake_campaign`], [`hostile_campaign`]).
 
 pub mod fake_campaign;
 mod fake_guest;

@@ -13,7 +13,7 @@ use crate::wire::net::Endpoint;
 
 /// Whether a server goes on listening after a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterClient {
     Listen,
     Die,
 }
@@ -28,7 +28,10 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves clients one after another, as QEMU's sockets do: a second one connects and waits.
-    pub(super) fn spawn(name: &str, mut serve: impl FnMut(UnixStream) -> Next + Send + 'static) -> Self {
+    pub(super) fn spawn(
+        name: &str,
+        mut serve: impl FnMut(UnixStream) -> AfterClient + Send + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the fake's socket");
         let path = folder.path().join(name);
         let listener = UnixListener::bind(&path).expect("a socket for the fake");
@@ -48,7 +51,7 @@ impl Server {
                 if let Some(stream) = lock(&client_inside).take() {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
-                if next == Next::Die {
+                if next == AfterClient::Die {
                     break;
                 }
             }
@@ -69,7 +72,7 @@ impl Drop for Server {
         if let Some(stream) = lock(&self.client).take() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the thread when it waits for a client; when it has died there is nobody to wake.
+        // Wakes the thread when it waits for a client; when it has ended there is nothing to wake.
         let _ = UnixStream::connect(&self.path);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

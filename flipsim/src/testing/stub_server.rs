@@ -1,4 +1,8 @@
-//! What the fake stub answers.
+//! What the fake stub does with each byte, and what it answers.
+//!
+//! It reads packets with its own code, so that an error in the client's codec shows.
+//!
+//! Invariant: an answer goes out as QEMU sends it, but for the [`StubFault`] that a test has armed.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -6,12 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 use crate::testing::fake_guest::FakeGuest;
-use crate::testing::server::{Next, lock};
+use crate::testing::server::{AfterClient, lock};
+use crate::text::hex;
 
 /// What the guest does when it has been resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterResume {
-    /// It runs until somebody stops it.
+    /// It runs until it is stopped.
     RunsOn,
     /// It stops at once, with this signal in its stop reply.
     Stops(u8),
@@ -32,9 +37,9 @@ pub enum StubFault {
     Reject(u32),
     /// Sends every answer byte by byte.
     SplitEveryByte,
-    /// Sends a stop reply that nobody asked for before it takes the next packet.
+    /// Sends an unrequested stop reply before it takes the next packet.
     StopReplyBefore(u8),
-    /// Sends a stop reply that nobody asked for after the next answer.
+    /// Sends an unrequested stop reply after the next answer.
     StopReplyAfter(u8),
     /// Says "OK" to writes that touch these guest physical addresses, and drops them.
     DropWrites(Range<u64>),
@@ -49,7 +54,7 @@ pub(super) type OnResume = Box<dyn FnMut(&mut FakeGuest) -> AfterResume + Send>;
 pub(super) type OnMonitor = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum StubLine {
     Idle,
     Content,
     Escape,
@@ -57,7 +62,7 @@ pub(super) enum Line {
     Low(u8),
 }
 
-pub(super) struct State {
+pub(super) struct StubState {
     pub(super) guest: FakeGuest,
     pub(super) packet_size: usize,
     pub(super) running: bool,
@@ -66,7 +71,7 @@ pub(super) struct State {
     pub(super) multiprocess: bool,
     pub(super) has_xml: bool,
     pub(super) physical: bool,
-    pub(super) line: Line,
+    pub(super) line: StubLine,
     pub(super) content: Vec<u8>,
     pub(super) sum: u32,
     /// The last packet sent, until it is acknowledged.
@@ -82,7 +87,7 @@ pub(super) struct State {
     pub(super) dead: bool,
 }
 
-pub(super) fn serve(state: &Mutex<State>, mut stream: UnixStream) -> Next {
+pub(super) fn serve(state: &Mutex<StubState>, mut stream: UnixStream) -> AfterClient {
     {
         let mut state = lock(state);
         state.client = stream.try_clone().ok();
@@ -99,16 +104,16 @@ pub(super) fn serve(state: &Mutex<State>, mut stream: UnixStream) -> Next {
             state.take(byte);
             if state.dead {
                 state.client = None;
-                return Next::Die;
+                return AfterClient::Die;
             }
         }
     }
     let mut state = lock(state);
     state.client = None;
-    if state.dead { Next::Die } else { Next::Listen }
+    if state.dead { AfterClient::Die } else { AfterClient::Listen }
 }
 
-impl State {
+impl StubState {
     fn take(&mut self, byte: u8) {
         if !self.last_packet.is_empty() {
             match byte {
@@ -126,40 +131,40 @@ impl State {
             return;
         }
         match (self.line, byte) {
-            (Line::Idle, b'$') => {
-                self.line = Line::Content;
+            (StubLine::Idle, b'$') => {
+                self.line = StubLine::Content;
                 self.content.clear();
                 self.sum = 0;
             }
-            (Line::Idle, _) => {}
-            (Line::Content | Line::Escape, b'#') => self.line = Line::High,
-            (Line::Content, b'}') => {
+            (StubLine::Idle, _) => {}
+            (StubLine::Content | StubLine::Escape, b'#') => self.line = StubLine::High,
+            (StubLine::Content, b'}') => {
                 self.sum += u32::from(byte);
-                self.line = Line::Escape;
+                self.line = StubLine::Escape;
             }
             // A packet that does not fit is forgotten, without a word.
-            (Line::Content | Line::Escape, _) if self.content.len() >= self.packet_size - 1 => {
-                self.line = Line::Idle;
+            (StubLine::Content | StubLine::Escape, _) if self.content.len() >= self.packet_size - 1 => {
+                self.line = StubLine::Idle;
             }
-            (Line::Content, _) => {
+            (StubLine::Content, _) => {
                 self.sum += u32::from(byte);
                 self.content.push(byte);
             }
-            (Line::Escape, _) => {
+            (StubLine::Escape, _) => {
                 self.sum += u32::from(byte);
                 self.content.push(byte ^ 0x20);
-                self.line = Line::Content;
+                self.line = StubLine::Content;
             }
-            (Line::High, _) => match char::from(byte).to_digit(16) {
-                Some(digit) => self.line = Line::Low(digit as u8),
-                None => self.line = Line::Content,
+            (StubLine::High, _) => match char::from(byte).to_digit(16) {
+                Some(digit) => self.line = StubLine::Low(digit as u8),
+                None => self.line = StubLine::Content,
             },
-            (Line::Low(high), _) => match char::from(byte).to_digit(16) {
+            (StubLine::Low(high), _) => match char::from(byte).to_digit(16) {
                 Some(low) => {
-                    self.line = Line::Idle;
+                    self.line = StubLine::Idle;
                     self.end_of_line(u32::from(high) << 4 | low);
                 }
-                None => self.line = Line::Content,
+                None => self.line = StubLine::Content,
             },
         }
     }
@@ -389,7 +394,7 @@ impl State {
                 register.bytes[..width].copy_from_slice(&bytes[..width]);
             }
         }
-        // QEMU says so whatever became of it.
+        // QEMU says so whatever the result was.
         self.reply(b"OK");
     }
 
@@ -471,11 +476,7 @@ fn two_numbers(text: &str) -> Option<(u64, u64)> {
     Some((u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(second, 16).ok()?))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// What a client sent in hexadecimal: letters that are not digits stand for nothing.
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().filter_map(|digit| digit.to_digit(16)).map(|it| it as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    crate::text::unhex(text).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Why two runs of a guest are usually not one: what in its command line, and which device that differs, lets the
+//! Why two runs of a guest are usually not equal: what in its command line, and which device that differs, lets the
 //! host's time or chance in.
 //!
 //! Invariant: each entry was the cause somewhere, in this lab or in QEMU's sources, and says what to do; where none
@@ -55,7 +55,7 @@ const BY_WORD: &[(&[&str], Cause)] = &[
         &["-drive", "-blockdev", "-hda", "-cdrom", "nvme", "ahci", "ide-", "scsi", "sdhci"],
         Cause {
             what: "a disk of another kind than the lab's",
-            why: "its requests are carried out while the guest runs on, and end when the host pleases",
+            why: "its requests are served while the guest runs on, and end when the host pleases",
             remedy: "attach it as virtio-blk-pci,…,ioeventfd=off, whose requests the lab's QEMU ends within one \
                      instruction",
         },
@@ -98,7 +98,7 @@ const BY_WORD: &[(&[&str], Cause)] = &[
             "virtio-balloon",
         ],
         Cause {
-            what: "a device with timers of the host's",
+            what: "a device with timers of the host",
             why: "USB, sound, displays and balloons are served by the host's clock",
             remedy: "leave it out",
         },

@@ -1,8 +1,15 @@
 //! A trial: one fault, at its time, in a guest that starts from a template; compared with the golden run, and judged.
 //!
+//! ```text
+//! template ─→ clones ─→ golden run (no fault) ───────────────┐
+//!                  └──→ worker: run to t, flip, observe ──────┴→ judge ─→ record
+//! ```
+//!
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
+//!
+//! It hands out [`Worker`], which runs trials ([`TrialPlan`] → [`TrialRecord`]), the [`Outcome`]s, and what they stand
+//! on: [`template`], [`clone`](mod@clone) and [`golden`].
 
-mod ability;
 mod because;
 mod causes;
 pub mod clone;
@@ -11,15 +18,16 @@ pub mod judge;
 mod observe;
 mod outcome;
 mod record;
+mod restore;
 mod runner;
 pub mod template;
 mod worker;
 
-pub use ability::{Abilities, Restore};
 pub use because::Because;
 pub use causes::{Cause, usual_causes};
-pub use observe::{Names, Step, TrialOptions};
+pub use observe::{Step, TrialOptions};
 pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
+pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
 pub use worker::Worker;

@@ -1,18 +1,18 @@
-//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared.
+//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared with the golden run at each.
+//!
+//! Invariant: a trial that still runs is ended early only where its state is equal to the golden run's.
 
 use std::time::{Duration, Instant};
 
 use crate::console::classify;
-use crate::fault::symbols::SymbolMap;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
-use crate::memory::MemoryMap;
 use crate::target::StateDigest;
 use crate::target::{devices_between, pages_between};
-use crate::trial::ability::Restore;
 use crate::trial::golden::model::{Checkpoint, Golden};
 use crate::trial::judge;
 use crate::trial::record::{Costs, EndState, RegisterDifference, TrialPlan, TrialRecord};
+use crate::trial::restore::RestoreMethod;
 
 use crate::trial::judge::{news, notices};
 use crate::trial::runner::{Got, RunError, Runner, registers};
@@ -28,7 +28,7 @@ pub(super) const LISTED: usize = 32;
 #[derive(Clone, Debug)]
 pub struct TrialOptions {
     /// How the guest is put back.
-    pub restore: Restore,
+    pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length.
     pub hang_factor: f64,
     /// How long a stretch between two checkpoints may take on the host's clock.
@@ -44,7 +44,7 @@ pub struct TrialOptions {
 impl Default for TrialOptions {
     fn default() -> Self {
         TrialOptions {
-            restore: Restore::Rewind,
+            restore: RestoreMethod::Rewind,
             hang_factor: 3.0,
             wall: Duration::from_secs(60),
             check_every: 1000,
@@ -72,15 +72,6 @@ pub enum Step<'a> {
     },
     /// Past the golden run's end, and not done yet.
     Late(VirtualNs),
-}
-
-/// What the names in a record are taken from.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Names<'a> {
-    /// The guest's memory map.
-    pub map: Option<&'a MemoryMap>,
-    /// The kernel's symbols.
-    pub symbols: Option<&'a SymbolMap>,
 }
 
 /// A trial after its flip.
@@ -180,7 +171,7 @@ impl<'a> Observation<'a> {
                 && state
                     .as_ref()
                     .zip(checkpoint.state.as_ref())
-                    .is_some_and(|(here, golden)| is_same(here, golden, self.options));
+                    .is_some_and(|(here, golden)| self.options.restore.is_same(here, golden));
             if same && self.record.converged_ns.is_none() && !last {
                 self.record.converged_ns = Some(checkpoint.at.0);
             }
@@ -282,8 +273,7 @@ impl<'a> Observation<'a> {
         // Its registers are part of a vCPU's state, and to read them all takes longer than all of the above.
         let registers_differ = end.devices.iter().any(|device| device == VCPU);
         end.devices.truncate(LISTED);
-        // Below QEMU's snapshots the disk is a file, which the digest knows nothing of.
-        end.disk = (self.options.restore != Restore::Loadvm).then(|| here.disks != last.disks);
+        end.disk = self.options.restore.knows_disk().then(|| here.disks != last.disks);
         // A late guest is past that moment, and its registers are those of another one.
         if registers_differ && self.record.end_ns == at.0 {
             let here = registers(runner)?;
@@ -298,18 +288,6 @@ impl<'a> Observation<'a> {
                 .collect();
         }
         Ok(Some(end))
-    }
-}
-
-/// Whether two states are one, as far as this way of putting back lets us tell.
-fn is_same(here: &StateDigest, golden: &StateDigest, options: &TrialOptions) -> bool {
-    match options.restore {
-        Restore::Rewind | Restore::Clone => here.is_same(golden),
-        // The disk is a file below QEMU's snapshots, which the digest knows nothing of.
-        Restore::Loadvm => {
-            (here.ram, here.devices, here.virtual_ns, here.instructions)
-                == (golden.ram, golden.devices, golden.virtual_ns, golden.instructions)
-        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! What a trial is to be, and its record.
+//!
+//! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes its meaning.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +8,13 @@ use crate::console::classify::Kind;
 use crate::fault::Fault;
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::ability::Restore;
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
+use crate::trial::restore::RestoreMethod;
 use crate::units::{Timing, VirtualNs};
 
-/// The version of a trial's record. Version 1 has no `because`, and is still read.
+/// The version of a trial's record. Version 1 has no `because` and no `operation`, and is still read.
 pub const FORMAT: u32 = 2;
 
 /// What is to be done.
@@ -21,7 +23,7 @@ pub const FORMAT: u32 = 2;
 pub struct TrialPlan {
     /// When, from the quiescent point on.
     pub after: VirtualNs,
-    /// What flips.
+    /// What happens, and where.
     pub fault: Fault,
     /// When it flips back, from the quiescent point on; a check of the lab itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +139,7 @@ pub struct TrialRecord {
     /// What the console said, where it is not what it said in the golden run.
     pub console: Option<String>,
     /// How the guest was put back.
-    pub restore: Restore,
+    pub restore: RestoreMethod,
     /// How often it was begun.
     pub attempts: u32,
     /// Where the time went.

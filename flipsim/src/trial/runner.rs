@@ -1,4 +1,6 @@
 //! A clone that runs to a time, and what its console said on the way.
+//!
+//! Invariant: **every wait for a guest has an end on the host's clock**.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -7,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::console::LineSplitter;
 use crate::console::signals::Signals;
+use crate::fault::GuestNames;
 use crate::machine::End;
-use crate::target::{Digest128, MarkError, StateDigest};
+use crate::target::Capabilities;
+use crate::target::{AttachError, Digest128, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
-use crate::trial::ability::Abilities;
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 
 use crate::trial::template::error::TemplateError;
@@ -151,7 +154,7 @@ pub struct Runner {
     pub guest: CloneGuest,
     /// What it says.
     pub console: ConsoleListener,
-    abilities: Abilities,
+    capabilities: Capabilities,
     /// Where its clock must be by now, as the host's clock says; of no meaning where QEMU can be asked.
     reckoned: VirtualNs,
 }
@@ -170,12 +173,23 @@ impl Runner {
         let options = CloneOptions { disk, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
         guest.target().interrupt_by(interrupted);
-        if template.info().abilities.mark {
+        if template.info().capabilities.mark {
             guest.target().stop_at_storms()?;
         }
         let console = ConsoleListener::open(&guest.console(), &template.info().plan.signals)?;
-        let abilities = template.info().abilities;
-        Ok(Runner { guest, console, abilities, reckoned: template.virtual_time() })
+        let capabilities = template.info().capabilities;
+        Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
+    }
+
+    /// The guest's own names for places, read off it at its quiescent point.
+    ///
+    /// # Errors
+    /// QEMU is lost, or its memory map cannot be read. A kernel without symbols is no error.
+    pub fn names(&mut self, template: &Template) -> Result<GuestNames, AttachError> {
+        let target = self.guest.target();
+        let map = target.memory_map(template.iomem().as_deref())?;
+        let plan = &template.info().plan;
+        Ok(GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, target))
     }
 
     /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
@@ -184,7 +198,7 @@ impl Runner {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state(&mut self, detailed: bool) -> Result<Option<StateDigest>, RunError> {
-        if !self.abilities.mark {
+        if !self.capabilities.mark {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest(detailed)?))
@@ -195,7 +209,7 @@ impl Runner {
     /// # Errors
     /// QEMU refuses or is lost.
     pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
-        if !self.abilities.mark {
+        if !self.capabilities.mark {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest_if(ram)?))

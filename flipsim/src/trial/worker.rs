@@ -1,4 +1,4 @@
-//! A trial: one fault, carried out at its time, compared with the golden run, and judged by evidence.
+//! The worker: one process of QEMU after the other, in which trials are run one by one.
 //!
 //! ```text
 //! restore ─→ run to t ─→ flip, read back ─→ checkpoint ─→ checkpoint ─→ … ─→ end, or hang limit
@@ -6,13 +6,13 @@
 //! ```
 //!
 //! Invariants: **a trial's outcome depends on the template, the fault and the QEMU build alone**, not on
-//! the way in which the guest was put back. **Every flip is read back**; one that did not take has no
+//! the way in which the guest was restored. **Every flip is read back**; one that did not take has no
 //! outcome.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::fault::{Fault, FlipError, flip};
+use crate::fault::{FlipError, GuestNames, flip};
 use crate::target::TargetError;
 use crate::target::describe;
 use crate::text::hex_value;
@@ -21,15 +21,12 @@ use crate::trial::golden::model::Golden;
 use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::template::saved::Template;
 
-use crate::trial::ability::Restore;
-use crate::trial::observe::{LISTED, Names, Observation, Step, TrialOptions, micros};
+use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
 use crate::trial::record::{Costs, FORMAT, TrialPlan, TrialRecord};
+use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::units::VirtualNs;
 
-/// The tag of the snapshot that [`Restore::Loadvm`] goes back to.
-const TAG: &str = "flipsim-trial";
-
-/// The tag of the snapshot that [`Restore::Loadvm`] takes right before a fault.
+/// The tag of the snapshot that is saved right before a fault where no mark is.
 const FLIP_TAG: &str = "flipsim-flip";
 
 /// A process, or one after the other, that carries out trials.
@@ -66,10 +63,10 @@ struct Process {
 impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
     ///
-    /// Where QEMU cannot go back to a mark, guests are put back by [`Restore::Clone`] in its place.
+    /// Where QEMU cannot go back to a mark, guests are put back by [`RestoreMethod::Clone`] in its place.
     #[must_use]
     pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, mut options: TrialOptions) -> Self {
-        options.restore = template.info().abilities.restore(options.restore);
+        options.restore = options.restore.possible(template.info().capabilities);
         Worker { template, golden, parent: parent.to_owned(), options, process: None, checks: 0 }
     }
 
@@ -109,14 +106,10 @@ impl<'a> Worker<'a> {
     }
 
     fn start(&self) -> Result<Process, RunError> {
-        let disk = match self.options.restore {
-            Restore::Loadvm => CloneDisk::Layer,
-            Restore::Rewind | Restore::Clone => CloneDisk::Memory,
-        };
-        let mut runner = Runner::start(self.template, &self.parent, disk, self.options.interrupted)?;
-        if self.options.restore == Restore::Loadvm {
-            monitor(&mut runner, &format!("savevm {TAG}"))?;
-        }
+        let restore = self.options.restore;
+        let mut runner =
+            Runner::start(self.template, &self.parent, restore.disk(), self.options.interrupted)?;
+        restore.save_start(&mut runner)?;
         let at = self.golden.begin();
         Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }
@@ -150,12 +143,15 @@ impl<'a> Worker<'a> {
         if !process.away {
             return Ok(process);
         }
-        match self.options.restore {
-            Restore::Clone => return self.start(),
-            // One that ran without ever being marked cannot be put back.
-            Restore::Rewind if !process.marked => return self.start(),
-            Restore::Rewind => {
-                process.runner.guest.target().rewind()?;
+        let restore = self.options.restore;
+        // One that ran without ever being marked cannot be put back.
+        if restore == RestoreMethod::Rewind && !process.marked {
+            return self.start();
+        }
+        match restore.go_back(&mut process.runner)? {
+            WentBack::NotAtAll => return self.start(),
+            WentBack::ToSnapshot => {}
+            WentBack::ToMark(_) => {
                 if process.unchecked.is_none_or(|count| count + 1 >= self.options.check_every) {
                     self.check(&mut process)?;
                     self.checks += 1;
@@ -164,7 +160,6 @@ impl<'a> Worker<'a> {
                     process.unchecked = process.unchecked.map(|count| count + 1);
                 }
             }
-            Restore::Loadvm => process.runner.guest.target().load_snapshot(TAG)?,
         }
         process.runner.put_back_to(process.at);
         process.runner.console.restart(&process.said)?;
@@ -222,8 +217,8 @@ impl<'a> Worker<'a> {
         let began = Instant::now();
         // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
         // page-table entry acts must not depend on the way.
-        if self.options.restore == Restore::Loadvm || !self.template.info().abilities.mark {
-            monitor(&mut process.runner, &format!("savevm {FLIP_TAG}"))?;
+        if !self.options.restore.marks(self.template.info().capabilities) {
+            save_snapshot(&mut process.runner, FLIP_TAG)?;
             process.runner.guest.target().load_snapshot(FLIP_TAG)?;
         } else {
             process.runner.guest.target().mark()?;
@@ -244,7 +239,7 @@ impl<'a> Worker<'a> {
     pub fn trial(
         &mut self,
         plan: &TrialPlan,
-        names: Names<'_>,
+        names: Option<&GuestNames>,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<TrialRecord, RunError> {
         let began = Instant::now();
@@ -277,17 +272,16 @@ impl<'a> Worker<'a> {
             title: None,
             output_only: !golden.agrees(),
             output_only_because: golden.difference.clone(),
-            timing: golden.abilities.timing(),
+            timing: golden.capabilities.timing(),
             state: None,
             console: None,
             restore: options.restore,
             attempts: 1,
             costs,
         };
-        if let Fault::Ram { address, .. } = &plan.fault {
-            record.region =
-                names.map.and_then(|map| map.region_at(*address)).map(|region| region.name.clone());
-            record.symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
+        if let Some(address) = plan.fault.address() {
+            record.region = names.and_then(|names| names.region_at(address));
+            record.symbol = names.and_then(|names| names.symbol_at(address));
         }
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);
@@ -313,16 +307,5 @@ impl<'a> Worker<'a> {
         let mut record = run.judge(runner)?;
         record.costs.total_us = micros(began.elapsed());
         Ok(record)
-    }
-}
-
-/// A command of the human monitor that says nothing when it worked.
-fn monitor(runner: &mut Runner, line: &str) -> Result<(), RunError> {
-    let target = runner.guest.target();
-    let said = target.qmp().map_or_else(|| Ok(String::new()), |qmp| qmp.hmp(line))?;
-    if said.trim().is_empty() {
-        Ok(())
-    } else {
-        Err(RunError::NotRestored(format!("`{line}`: {}", said.trim())))
     }
 }

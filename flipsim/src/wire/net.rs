@@ -155,7 +155,7 @@ impl FromStr for Endpoint {
             None if only_port_may_follow => ("", address),
             None => return Err(bad()),
         };
-        // `parse` takes a sign, a port has none; port 0 is none that anybody listens on.
+        // `parse` takes a sign, a port has none; nothing can listen on port 0.
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(bad());
         }
@@ -172,7 +172,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Why no connection came about.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// The socket's file does not exist.
@@ -181,13 +181,13 @@ pub enum NetError {
         /// Where the connection was to go.
         endpoint: Endpoint,
     },
-    /// Nobody listens.
+    /// Nothing listens there.
     #[error("nothing listens on {endpoint}; the guest has ended, or was started without this socket")]
     Refused {
         /// Where the connection was to go.
         endpoint: Endpoint,
     },
-    /// Nobody took the connection in time. On a unix socket that means a full backlog.
+    /// The connection was not accepted in time. On a unix socket that means a full backlog.
     #[error("{endpoint} took no connection in time; another client may hold it, or QEMU is stuck")]
     TimedOut {
         /// Where the connection was to go.
@@ -213,7 +213,7 @@ pub enum NetError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// What has no remedy of its own.
+    /// Any other cause; it has no specific remedy.
     #[error("cannot connect to {endpoint}: {source}")]
     Io {
         /// Where the connection was to go.
@@ -308,7 +308,7 @@ impl Stream {
     /// # Errors
     /// Those of read(2), without "would block" and "interrupted".
     pub fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
-        // An answer of QEMU's takes some tens of microseconds, and so does waking up. Others go first.
+        // QEMU answers within some tens of microseconds, and waking up takes as long. Other threads go first.
         let patience = Instant::now() + SPIN.min(deadline.saturating_duration_since(Instant::now()));
         while Instant::now() < patience {
             if let Some(count) = self.read_ready(buffer)? {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::wire::net::{Endpoint, NetError, Stream, Timeouts};
 
-/// Events kept until somebody takes them; a guest that resets without end must not fill the memory.
+/// Events kept until they are taken; a guest that resets without end must not fill the memory.
 const MAX_EVENTS: usize = 4096;
 
 /// The longest line that is taken, in bytes. The longest that QEMU sends is its schema, some 250 KiB.
@@ -45,7 +45,7 @@ pub struct Event {
     pub name: String,
     /// What it carries; `Null` when it carries nothing.
     pub data: Value,
-    /// When, on the host's clock, in whole seconds since 1970; -1 when QEMU could not tell.
+    /// When, on the host's clock, in whole seconds since 1970; -1 when QEMU does not know.
     pub seconds: i64,
     /// The microseconds beside the seconds.
     pub microseconds: i64,
@@ -95,7 +95,7 @@ pub enum QmpError {
         /// QEMU's words.
         desc: String,
     },
-    /// No result in time. It is thrown away when it comes after all.
+    /// No result in time. A late result is discarded.
     #[error("no result of `{command}` within {after:?}; QEMU is stuck or the host overloaded")]
     TimedOut {
         /// The command.
@@ -125,7 +125,7 @@ pub enum QmpError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A result of another shape than this version of QEMU's should have.
+    /// A result of another shape than expected from this version of QEMU.
     #[error("the result of `{command}` has another shape than expected: {reason}")]
     Shape {
         /// The command.
@@ -226,7 +226,7 @@ impl QmpClient {
         self.version
     }
 
-    /// Carries out a command with the usual time-out. `arguments` is an object, or `Null` for none.
+    /// Runs a command with the usual time-out. `arguments` is an object, or `Null` for none.
     ///
     /// # Errors
     /// [`QmpError::Refused`] with QEMU's own words, [`QmpError::TimedOut`], [`QmpError::Closed`].
@@ -234,7 +234,7 @@ impl QmpClient {
         self.execute_within(command, arguments, self.timeouts.reply)
     }
 
-    /// As [`execute`](Self::execute), with a time-out of its own for commands that take long.
+    /// As [`execute`](Self::execute), with a separate time-out for commands that take long.
     ///
     /// # Errors
     /// Those of [`execute`](Self::execute).
@@ -277,7 +277,7 @@ impl QmpClient {
         }
     }
 
-    /// Carries out a command line of the human monitor, and returns what it printed.
+    /// Runs a command line of the human monitor, and returns what it printed.
     ///
     /// # Errors
     /// Those of [`execute`](Self::execute). The human monitor's own errors are only text in what it printed.
@@ -343,8 +343,7 @@ impl QmpClient {
     }
 
     /// Waits for an event of one of these names, of any when there are none, and takes it; others stay,
-    /// in their order. `None`:
-    /// none came within `timeout`.
+    /// in their order. `None`: none came within `timeout`.
     ///
     /// # Errors
     /// [`QmpError::Closed`] when QEMU is gone and no such event had come.
@@ -370,7 +369,7 @@ impl QmpClient {
         }
     }
 
-    /// How many events were dropped, oldest first, because nobody took them.
+    /// How many events were dropped, oldest first, because they were not taken in time.
     #[must_use]
     pub fn dropped_events(&self) -> u64 {
         self.dropped_events

@@ -6,14 +6,15 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use flipsim::arch::Arch;
+use flipsim::units::format_size;
 use serde::Serialize;
 
 use crate::host::kvm::{self, Kvm};
 use crate::host::needs::{self, Found};
 use crate::lab::cache;
 use crate::lab::config::Config;
-use crate::lab::in_use::{Lab, Ready, arch_option};
-use crate::{paths, progress};
+use crate::lab::in_use::{Lab, ReadyLab, arch_option};
+use crate::paths;
 
 /// Say what this host has and lacks for building and running the lab.
 ///
@@ -127,14 +128,14 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
     }
     let cache_dir = paths::cache_dir()?;
     let free = cache::free_space(&cache_dir)?;
-    let shown = format!("{} free in {}", progress::size(free), paths::show(&cache_dir));
+    let shown = format!("{} free in {}", format_size(free), paths::show(&cache_dir));
     checks.push(Check {
         name: "disk space".to_owned(),
         ok: free >= SPACE,
         found: Some(if free >= SPACE {
             shown
         } else {
-            format!("{shown}; {} are needed, FLIPSIM_CACHE names another disk", progress::size(SPACE))
+            format!("{shown}; {} are needed, FLIPSIM_CACHE names another disk", format_size(SPACE))
         }),
         needed_by: "all".to_owned(),
         packages: Vec::new(),
@@ -154,7 +155,7 @@ fn examine(arch: Arch, llvm: bool) -> Result<Report> {
 
 fn lab_state(arch: Arch) -> String {
     match Lab::load().and_then(|lab| lab.ready(arch)) {
-        Ok(Ready { arch, qemu, kernel, image }) => format!(
+        Ok(ReadyLab { arch, qemu, kernel, image }) => format!(
             "set up for {arch}: {}; {}; {}",
             qemu.origin.version, kernel.origin.version, image.origin.version
         ),

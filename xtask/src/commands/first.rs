@@ -1,6 +1,6 @@
 //! From an empty machine to the first flips, and to the report of a first campaign.
 //!
-//! Invariant: the campaign is carried out by the very commands that are shown.
+//! Invariant: the campaign is run by the very commands that are shown.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::guest::watcher::Watcher;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::path_of;
 use crate::lab::config::Config;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// How often the workload is run while bits flip.
@@ -88,7 +88,7 @@ fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
     Ok(Words::try_parse_from([&[name], words].concat())?.args)
 }
 
-/// Carries out a small campaign and reports what came of it.
+/// Runs a small campaign and reports its results.
 fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<()> {
     // An earlier one is somebody's result.
     let names = (1..).map(|number: u32| if number == 1 { "first".into() } else { format!("first-{number}") });
@@ -96,7 +96,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
     let Some(name) = free.next() else { return Ok(()) };
     eprintln!("");
     eprintln!(
-        "What share of faults does harm? A campaign of {} trials: each one fault in a guest of its own, compared \
+        "What share of faults does harm? A campaign of {} trials: each one fault in a separate guest, compared \
          with a run without a fault. Ctrl-C ends it, and nothing that was finished is lost.",
         args.trials
     );
@@ -111,7 +111,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
 }
 
 fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
-    let space = FaultSpace::Ram(RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?);
+    let space = FaultSpace::Ram(RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?);
     let mut watcher = Watcher::new(session.run.as_ref());
     watcher.read_from_start();
     let draws = Draws {
@@ -131,7 +131,7 @@ fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Resu
     if let Some(end) = done.crash {
         return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
     }
-    let step = Step::spinner("Waiting for the workload's result");
+    let step = ProgressStep::spinner("Waiting for the workload's result");
     if session.is_exact() {
         let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
         if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {

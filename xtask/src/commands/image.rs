@@ -10,7 +10,7 @@ use flipsim::units::format_size;
 
 use crate::exit::{Code, ExitWith};
 use crate::guest::image::{convert, kinds};
-use crate::host::proc::{self, Runner};
+use crate::host::proc::{self, CommandRunner};
 use crate::lab::cache::Cache;
 use crate::lab::in_use::Lab;
 
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
         Action::Convert { src, dst, force, dry_run } => {
             kinds(src, dst, *force).exit_with(Code::Usage)?;
             let cache = if *dry_run { Cache::look()? } else { Cache::open()? };
-            let runner = Runner::new(*dry_run, cache.logs());
+            let runner = CommandRunner::new(*dry_run, cache.logs());
             let img = qemu_img()?;
             convert(&runner, &img, src, dst, *force)?;
             if !*dry_run {

@@ -15,7 +15,7 @@ use crate::paths;
 #[command(after_help = "Example:\n  cargo xtask tidy")]
 pub struct Args {}
 
-/// Checks the tree; every finding is told before it fails.
+/// Checks the tree; every finding is reported before it fails.
 pub fn run() -> Result<()> {
     let root = paths::workspace_root()?;
     let listed = Command::new("git")
@@ -46,7 +46,7 @@ pub fn run() -> Result<()> {
         outln!("tidy: {} files, nothing to say", files.len());
         return Ok(());
     }
-    bail!("tidy has {} findings; mend them", findings.len())
+    bail!("tidy has {} findings; correct them", findings.len())
 }
 
 /// The findings in one file.

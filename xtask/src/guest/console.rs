@@ -11,7 +11,7 @@ use flipsim::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
 use flipsim::wire::net::Endpoint;
 use flipsim::wire::qmp::QmpClient;
 
-/// What came of asking a guest at its console.
+/// The answer of a guest that was asked at its console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It said something.
@@ -23,7 +23,7 @@ pub enum Answer {
 }
 
 /// Asks a guest with a shell for a sign of life: a line's end is sent to its console, and anything
-/// that comes back within `timeout` is one. The monitor, which serves one client at a time and is the caller's,
+/// that comes back within `timeout` is an answer. The monitor, which serves one client at a time and is the caller's,
 /// knows whether somebody else sits at the console.
 pub fn console_answers(run: &RunDir, timeout: Duration, qmp: Option<&mut QmpClient>) -> Answer {
     let mut tail = ConsoleTail::from_end(&run.file(CONSOLE_LOG));

@@ -1,4 +1,4 @@
-//! What a failure with a guest means for the one who asked: its exit code, and whether another try may do.
+//! What a failure with a guest means for the caller: its exit code, and whether another try may succeed.
 //!
 //! Invariant: **the library's words are kept**; what is added is the exit code, and for a full disk the way out.
 
@@ -40,7 +40,7 @@ fn is_disk_full(error: &TemplateError) -> bool {
     ["No space left on device", "quota exceeded"].iter().any(|words| text.contains(words))
 }
 
-/// Whether it was ours, and another try may do.
+/// Whether it was an infrastructure failure, so that another try may succeed.
 pub fn is_infra(error: &RunError) -> bool {
     match error {
         RunError::Target(error) => matches!(error, TargetError::Lost { .. }),

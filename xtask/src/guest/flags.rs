@@ -32,7 +32,7 @@ pub struct RamPlace {
 #[derive(clap::Args, Debug, Default)]
 pub struct Flipping {
     #[command(flatten)]
-    pub bits: Bits,
+    pub bits: BitsArgs,
     /// The seed of the draws [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     pub seed: Option<u64>,
@@ -52,7 +52,7 @@ pub struct Flipping {
 
 /// Which bits flip together.
 #[derive(clap::Args, Debug, Default, Clone)]
-pub struct Bits {
+pub struct BitsArgs {
     /// Always this bit (of the byte, or of the register); with --bits the lowest of them
     #[arg(long, value_name = "N", conflicts_with = "mask")]
     pub bit: Option<u32>,
@@ -64,7 +64,7 @@ pub struct Bits {
     pub mask: Option<u64>,
 }
 
-impl Bits {
+impl BitsArgs {
     /// The same as a pattern.
     #[must_use]
     pub fn pattern(&self) -> Pattern {
@@ -79,7 +79,7 @@ impl Bits {
 
 /// RAM or registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum KindArg {
     /// Bits of RAM
     Ram,
     /// Bits of registers

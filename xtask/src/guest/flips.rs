@@ -100,9 +100,9 @@ impl Logs {
     }
 }
 
-/// One fault that was to be carried out, and its record.
+/// One fault that was to be injected, and its record.
 pub struct Attempt {
-    /// What came of it.
+    /// Its result.
     pub result: Result<Flip, FlipError>,
     /// What was recorded.
     pub record: FlipRecord,
@@ -117,7 +117,7 @@ impl Attempt {
 }
 
 impl Session {
-    /// Draws and carries out the faults, then watches the guest for a while.
+    /// Draws and injects the faults, then watches the guest for a while.
     pub fn inject(mut self, space: &FaultSpace, count: u64, pace: Pace, how: &Flipping) -> Result<()> {
         let mut watcher = Watcher::new(self.run.as_ref());
         if self.is_fresh() {
@@ -137,7 +137,7 @@ impl Session {
         self.finish(done, how.observe, watcher)
     }
 
-    /// Carries out one fault and records it.
+    /// Injects one fault and records it.
     pub fn attempt(
         &mut self,
         index: u64,
@@ -148,7 +148,7 @@ impl Session {
     ) -> Result<Attempt> {
         let result = flip(&mut self.target, fault);
         let lost = matches!(&result, Err(FlipError::Target(TargetError::Lost { .. })));
-        // A flip that took place is recorded, whatever becomes of the guest right after.
+        // A flip that took place is recorded, whatever happens to the guest right after.
         let clock = if lost { Ok(None) } else { self.target.clock() };
         let now = clock.as_ref().ok().copied().flatten();
         let moment = Moment {
@@ -157,18 +157,18 @@ impl Session {
             instructions: now.and_then(|clock| clock.instructions),
         };
         let timing = self.target.timing();
-        let context = RecordContext { map: &self.map, symbols: self.symbols.as_ref(), seed, timing };
+        let context = RecordContext { names: &self.names, seed, timing };
         let record = context.record(index, fault, &result, moment);
         logs.append(&record)?;
         Ok(Attempt { result, record, clock: clock.map(|_| ()) })
     }
 
     /// The loop of draws. Time passes for the guest only as the pace says.
-    pub fn flips(&mut self, mut draws: Draws<'_>, watcher: &mut Watcher) -> Result<Done> {
+    pub fn flips(&mut self, mut draws: Draws<'_>, watcher: &mut Watcher) -> Result<FlipsDone> {
         let mut logs = Logs::open(self, draws.csv.take())?;
         let (count, seed) = (draws.count, draws.seed);
         let (mut faults, mut times) = (fault_rng(seed, FAULTS), fault_rng(seed, TIMES));
-        let mut done = Done { seed, drawn: count, ..Done::default() };
+        let mut done = FlipsDone { seed, drawn: count, ..FlipsDone::default() };
         if !draws.json && !draws.quiet {
             let plural = if draws.space.len() == 1 { "" } else { "s" };
             outln!("seed {seed}, {} possible fault{plural}", draws.space.len());
@@ -214,7 +214,7 @@ impl Session {
             Err(TargetError::Interrupted) => return Ok(Advance::Interrupted),
             other => other?,
         };
-        // A guest that reached an exact time runs still: nobody need be asked.
+        // A guest that reached an exact time still runs: there is nothing to ask.
         let asked = arrival.early.is_some() || arrival.timing == Timing::Approximate;
         let end = if asked { watcher.end(&mut self.target) } else { watcher.over() };
         Ok(match (end, arrival.early) {
@@ -247,7 +247,12 @@ impl Session {
     }
 
     /// Watches the guest after the last flip, lets go of it, and says how it fares.
-    pub fn finish(mut self, mut done: Done, observe: Option<Duration>, mut watcher: Watcher) -> Result<()> {
+    pub fn finish(
+        mut self,
+        mut done: FlipsDone,
+        observe: Option<Duration>,
+        mut watcher: Watcher,
+    ) -> Result<()> {
         let was_running = self.target.was_running();
         let (exact, fresh) = (self.is_exact(), self.is_fresh());
         let limit = observe.or(match (fresh, was_running) {
@@ -275,7 +280,7 @@ impl Session {
         }
         let Some((run, record)) = self.run.take() else {
             eprintln!(
-                "{} of {} flips carried out; this guest was not started by `boot`, so its console is not watched",
+                "{} of {} flips made; this guest was not started by `boot`, so its console is not watched",
                 done.flipped, done.drawn
             );
             return done.result(None);
@@ -287,7 +292,7 @@ impl Session {
         }
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
             .then(|| console::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
-        // Asked for the status anew: a panic may have come with the answer. The monitor serves one client
+        // Asked for the status again: a panic may have come with the answer. The monitor serves one client
         // at a time, and that is still ours.
         if let Some(qmp) = self.target.qmp().filter(|_| alone) {
             watcher.evidence.status = qmp.status().ok().map(|status| status.status);
@@ -307,7 +312,7 @@ impl Session {
             (other, _, _) => other.to_string(),
         };
         eprintln!(
-            "{} of {} flips carried out and read back; guest {}: {life}",
+            "{} of {} flips made and read back; guest {}: {life}",
             done.flipped, done.drawn, record.name
         );
         eprintln!("records: {}", paths::show(&run.file("flips.jsonl")));
@@ -339,9 +344,9 @@ pub fn open_csv(path: &Path) -> Result<BufWriter<std::fs::File>> {
     Ok(file)
 }
 
-/// What came of a command's draws.
+/// The results of a command's draws.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct FlipsDone {
     /// The seed.
     pub seed: u64,
     /// How many were to be drawn.
@@ -360,7 +365,7 @@ pub struct Done {
     pub csv: Option<BufWriter<std::fs::File>>,
 }
 
-impl Done {
+impl FlipsDone {
     /// Counts one attempt; an error when it was the guest's end.
     pub fn count(&mut self, attempt: &Attempt, index: u64, watcher: &mut Watcher) -> Result<()> {
         match &attempt.result {
@@ -395,7 +400,7 @@ impl Done {
                     self.flipped, self.drawn, self.seed
                 ),
                 left => eprintln!(
-                    "interrupted: {left} of {} flips were not carried out (seed {})",
+                    "interrupted: {left} of {} flips were not made (seed {})",
                     self.drawn, self.seed
                 ),
             }
@@ -405,7 +410,7 @@ impl Done {
             bail!(exit_error(
                 Code::GuestLost,
                 format!(
-                    "the guest did not survive {} flips, {left} were not carried out: {end}",
+                    "the guest did not survive {} flips, {left} were not made: {end}",
                     self.flipped + self.refused
                 )
             ));

@@ -2,19 +2,17 @@
 //!
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use flipsim::fault::symbols::{SymbolMap, Symbols};
-use flipsim::fault::{FlipError, FlippableRegister, probe_registers};
-use flipsim::memory::MemoryMap;
+use flipsim::fault::{FlipError, FlippableRegister, GuestNames, probe_registers};
+use flipsim::files;
+use flipsim::trial::RestoreMethod;
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
 use flipsim::trial::{Cause, usual_causes};
-use flipsim::trial::{Names, Restore};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +101,7 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
     if let Some(golden) = kept.filter(fits) {
         return Ok(Prepared { template, golden });
     }
-    let step = progress::Step::spinner("the golden run, four times".to_owned());
+    let step = progress::ProgressStep::spinner("the golden run, four times".to_owned());
     let options =
         GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
     let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
@@ -111,32 +109,25 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         "{}, {} checkpoints, {}",
         length_of(&golden),
         golden.checkpoints.len(),
-        match (golden.agrees(), golden.abilities.mark) {
+        match (golden.agrees(), golden.capabilities.mark) {
             (true, _) => "identical",
             (false, true) => "NOT identical",
             (false, false) => "their output compared",
         }
     ));
-    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.abilities.mark) {
+    if let Some(difference) = golden.difference.as_ref().filter(|_| golden.capabilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
-        let names = GuestNames::of(&template)?;
+        let names = names_of(&template)?;
         for offset in &golden.pages_apart {
             let Some(address) = names.map.address_of(None, *offset) else { continue };
-            let symbol = names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
-            let region = names.map.region_at(address).map(|region| region.name.as_str());
-            let known: Vec<&str> = region.into_iter().chain(symbol.as_deref()).collect();
-            eprintln!("  page {address} ({})", known.join(", "));
+            eprintln!("  page {address} ({})", names.describe(address));
         }
         say_causes(&usual_causes(&template.info().plan.boot_spec(), difference));
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let text = serde_json::to_vec(&golden)?;
-    let kept = tempfile::NamedTempFile::new_in(&folder).and_then(|mut file| {
-        file.write_all(&text)?;
-        Ok(file.persist(&path)?)
-    });
     // Without it, it is only measured again.
-    if let Err(error) = kept {
+    if let Err(error) = files::write_atomically(&path, &text) {
         eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
     }
     Ok(Prepared { template, golden })
@@ -155,10 +146,10 @@ pub fn say_causes(causes: &[Cause]) {
 }
 
 /// Says which way of going back is taken in the place of the one asked for, and what else is missing.
-pub fn note_missing(template: &Template, wanted: Restore) {
-    let abilities = template.info().abilities;
-    let Some(missing) = abilities.missing() else { return };
-    let taken = abilities.restore(wanted);
+pub fn note_missing(template: &Template, wanted: RestoreMethod) {
+    let capabilities = template.info().capabilities;
+    let Some(missing) = capabilities.missing() else { return };
+    let taken = wanted.possible(capabilities);
     let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
     eprintln!(
         "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \
@@ -171,46 +162,11 @@ pub fn length_of(golden: &Golden) -> String {
     format_duration(Duration::from_nanos(golden.end().0 - golden.begin().0))
 }
 
-/// The guest's own names for places.
-pub struct GuestNames {
-    /// Its memory map.
-    pub map: MemoryMap,
-    /// Its kernel's symbols.
-    pub symbols: Option<SymbolMap>,
-    /// Why there are none.
-    pub symbols_missing: Option<String>,
-}
-
-impl GuestNames {
-    /// Reads them off a guest that is started for it.
-    pub fn of(template: &Template) -> Result<GuestNames> {
-        let mut runner = Runner::start(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
-            .map_err(run_error)?;
-        GuestNames::read(template, &mut runner)
-    }
-
-    /// Reads them off a guest at its quiescent point.
-    pub fn read(template: &Template, runner: &mut Runner) -> Result<GuestNames> {
-        let target = runner.guest.target();
-        let map = target.memory_map(template.iomem().as_deref())?;
-        let plan = &template.info().plan;
-        let anchored = match &plan.vmlinux {
-            None => Err("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned()),
-            Some(path) => Symbols::load(path)
-                .and_then(|symbols| SymbolMap::anchor(symbols, &plan.spec.arch, &map, target))
-                .map_err(|error| error.to_string()),
-        };
-        let (symbols, symbols_missing) = match anchored {
-            Ok(symbols) => (Some(symbols), None),
-            Err(why) => (None, Some(why)),
-        };
-        Ok(GuestNames { map, symbols, symbols_missing })
-    }
-
-    /// For records.
-    pub fn names(&self) -> Names<'_> {
-        Names { map: Some(&self.map), symbols: self.symbols.as_ref() }
-    }
+/// The names of a template's guest, read off one that is started for it.
+pub fn names_of(template: &Template) -> Result<GuestNames> {
+    let mut runner =
+        Runner::start(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised).map_err(run_error)?;
+    Ok(runner.names(template)?)
 }
 
 /// Every register that takes a flip.

@@ -25,7 +25,7 @@ use flipsim::wire::qmp::QmpClient;
 use super::plan::GuestArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt::{self, Interrupted};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// A guest that is ready and still hangs on this command.
 pub struct HeadlessGuest {
@@ -57,7 +57,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let mut command = Command::new("/proc/self/exe");
     std::os::unix::process::CommandExt::arg0(&mut command, "xtask");
     command.arg("guest-watch").arg(run.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-    // A session of its own: neither Ctrl-C nor the end of the terminal is meant for the guest.
+    // A separate process group: neither Ctrl-C nor the end of the terminal is meant for the guest.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut watcher = command.spawn().context("cannot start the guest's watcher")?;
     let leash = watcher.stdin.take().context("the watcher has no standard input")?;
@@ -78,7 +78,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
         let (ready, stands_at, disagreements, lacks) = (None, None, Vec::new(), Vec::new());
         return Ok(HeadlessGuest { run, record, ready, stands_at, disagreements, lacks, watcher, leash });
     }
-    let step = Step::spinner(format!("Booting guest {}", run.name()));
+    let step = ProgressStep::spinner(format!("Booting guest {}", run.name()));
     let mut stepped = match spec.start_stopped {
         true => attach_new(&run, timeout, &mut alive)?,
         false => None,
@@ -144,7 +144,7 @@ fn attach_new(
                 target.interrupt_by(interrupt::raised);
                 return Ok(Some(target));
             }
-            // Its end is told by the one who waits for its console.
+            // Its end is reported by the code that waits for its console.
             Err(_) if !alive() => return Ok(None),
             Err(error) if late => return Err(error),
             Err(_) => interrupt::sleep(Duration::from_millis(10))?,
@@ -182,7 +182,7 @@ impl HeadlessGuest {
 
 /// How a guest whose QEMU runs fares, in a word.
 pub fn state_of(run: &RunDir) -> &'static str {
-    // Whoever has hold of it has its monitor, which serves one at a time and would not answer us.
+    // The command that has hold of it has its monitor, which serves one at a time and would not answer us.
     let patience = Timeouts { connect: Duration::from_millis(500), reply: Duration::from_millis(500) };
     let status = QmpClient::connect(&run.qmp(), patience).and_then(|mut qmp| qmp.status());
     match status {

@@ -6,26 +6,27 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
+use flipsim::files;
 use xshell::{Shell, cmd};
 
-use crate::host::proc::Runner;
+use crate::host::proc::CommandRunner;
 use crate::lab::cache;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// The two kinds that are converted into each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ImageKind {
     /// The bytes of the disk as they are.
     Raw,
     /// QEMU's own format.
     Qcow2,
 }
 
-impl Kind {
+impl ImageKind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Raw => "raw",
-            Kind::Qcow2 => "qcow2",
+            ImageKind::Raw => "raw",
+            ImageKind::Qcow2 => "qcow2",
         }
     }
 }
@@ -52,15 +53,15 @@ fn refuse_other_files(path: &Path) -> Result<()> {
 }
 
 /// The kinds of `src` and of `dst`, where the one can be made from the other.
-pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
+pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(ImageKind, ImageKind)> {
     let from = kind_of(src)?;
     let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
-        (_, Some("qcow2")) => Kind::Qcow2,
-        (Kind::Raw, Some("raw" | "img")) => Kind::Raw,
-        (Kind::Raw, _) => Kind::Qcow2,
-        (Kind::Qcow2, _) => Kind::Raw,
+        (_, Some("qcow2")) => ImageKind::Qcow2,
+        (ImageKind::Raw, Some("raw" | "img")) => ImageKind::Raw,
+        (ImageKind::Raw, _) => ImageKind::Qcow2,
+        (ImageKind::Qcow2, _) => ImageKind::Raw,
     };
-    if from == Kind::Qcow2 {
+    if from == ImageKind::Qcow2 {
         refuse_other_files(src)?;
     }
     if from == to {
@@ -89,9 +90,9 @@ pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(Kind, Kind)> {
 }
 
 /// Makes `dst` from `src`.
-pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
+pub fn convert(runner: &CommandRunner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
     let (from, to) = kinds(src, dst, force)?;
-    let temporary = cache::beside(dst, &format!(".{}.tmp", std::process::id()));
+    let temporary = files::beside(dst, &format!(".{}.tmp", std::process::id()));
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
         if runner.is_dry() {
             runner.note(&format!("rename {} to {}", temporary.display(), dst.display()));
@@ -106,11 +107,16 @@ pub fn convert(runner: &Runner, img: &Path, src: &Path, dst: &Path, force: bool)
     made
 }
 
-fn make(runner: &Runner, img: &Path, (src, from): (&Path, Kind), (dst, to): (&Path, Kind)) -> Result<()> {
+fn make(
+    runner: &CommandRunner,
+    img: &Path,
+    (src, from): (&Path, ImageKind),
+    (dst, to): (&Path, ImageKind),
+) -> Result<()> {
     let sh = Shell::new()?;
     let (from, to) = (from.name(), to.name());
     let name = src.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let step = runner.step(|| Step::spinner(format!("converting {name} to {to}")));
+    let step = runner.step(|| ProgressStep::spinner(format!("converting {name} to {to}")));
     let commands: [(&str, Command); 3] = [
         ("converting the image", cmd!(sh, "{img} convert -f {from} -O {to} {src} {dst}").into()),
         ("checking the image", cmd!(sh, "{img} check -q -f {to} {dst}").into()),
@@ -130,7 +136,7 @@ fn make(runner: &Runner, img: &Path, (src, from): (&Path, Kind), (dst, to): (&Pa
 }
 
 /// Looks at the first bytes. A raw image can be anything, so what is certainly no disk is refused.
-pub fn kind_of(path: &Path) -> Result<Kind> {
+pub fn kind_of(path: &Path) -> Result<ImageKind> {
     use std::io::Read;
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let meta = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
@@ -141,7 +147,7 @@ pub fn kind_of(path: &Path) -> Result<Kind> {
     file.take(512).read_to_end(&mut start).with_context(|| format!("cannot read {}", path.display()))?;
     let not = |what: &str| anyhow!("{} is {what}, not a disk image", path.display());
     match &start[..] {
-        [b'Q', b'F', b'I', 0xfb, ..] => Ok(Kind::Qcow2),
+        [b'Q', b'F', b'I', 0xfb, ..] => Ok(ImageKind::Qcow2),
         [] => Err(not("empty")),
         [0x1f, 0x8b, ..] => Err(not("a gzip archive; unpack it first")),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => Err(not("an xz archive; unpack it first")),
@@ -153,7 +159,7 @@ pub fn kind_of(path: &Path) -> Result<Kind> {
         bytes if meta.len() % 512 != 0 || bytes.len() < 512 => {
             Err(not(&format!("{} bytes long, which is no multiple of 512", meta.len())))
         }
-        _ => Ok(Kind::Raw),
+        _ => Ok(ImageKind::Raw),
     }
 }
 
@@ -197,7 +203,7 @@ mod tests {
 
         fn convert(&self, src: &str, dst: &str, force: bool) -> Result<()> {
             let img = proc::find_program("qemu-img").unwrap_or_else(|| "qemu-img".into());
-            let runner = Runner::new(false, self.at("logs"));
+            let runner = CommandRunner::new(false, self.at("logs"));
             convert(&runner, &img, &self.at(src), &self.at(dst), force)
         }
 
@@ -214,7 +220,7 @@ mod tests {
         }
         let place = Place::new();
         place.convert("disk.img", "disk.qcow2", false).unwrap();
-        assert_eq!(kind_of(&place.at("disk.qcow2")).unwrap(), Kind::Qcow2);
+        assert_eq!(kind_of(&place.at("disk.qcow2")).unwrap(), ImageKind::Qcow2);
         place.convert("disk.qcow2", "again.raw", false).unwrap();
         assert_eq!(
             std::fs::read(place.at("disk.img")).unwrap(),
@@ -253,7 +259,7 @@ mod tests {
     #[test]
     fn a_failed_conversion_leaves_nothing() {
         let place = Place::new();
-        let runner = Runner::new(false, place.at("logs"));
+        let runner = CommandRunner::new(false, place.at("logs"));
         let img = Path::new("/bin/false");
         assert!(convert(&runner, img, &place.at("disk.img"), &place.at("d.qcow2"), false).is_err());
         let names: Vec<_> =

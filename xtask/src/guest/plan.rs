@@ -21,7 +21,6 @@ use flipsim::wire::net::Endpoint;
 use super::errors::lookup_error;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::lab::capabilities::{FIXED, is_exact};
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::lab::recipe;
@@ -44,7 +43,7 @@ pub struct GuestArgs {
     /// No shared folder: the guest prints its memory map, and nothing of the host's enters its boot
     #[arg(long, conflicts_with = "share")]
     pub no_share: bool,
-    /// Share this folder with the guest, which mounts it as host0 over 9p [default: a folder of its own]
+    /// Share this folder with the guest, which mounts it as host0 over 9p [default: its own folder]
     #[arg(long, value_name = "DIR")]
     pub share: Option<PathBuf>,
     /// A second monitor socket at a path of yours
@@ -158,7 +157,7 @@ impl GuestArgs {
             bail!(exit_error(
                 Code::Usage,
                 format!(
-                    "--workload {name}: this guest becomes ready by words of its own, so its workload is what they \
+                    "--workload {name}: this guest becomes ready by its own words, so its workload is what they \
                      start; leave --workload out"
                 )
             ));
@@ -199,12 +198,11 @@ impl GuestArgs {
         {
             append = format!("{append} flipsim.delay={rest}");
         }
-        let fixed = |ability: &String| ability.strip_prefix(FIXED).map(str::to_owned);
         let fixed = match clock {
-            Clock::Exact => lab.qemu.abilities.iter().filter_map(fixed).collect(),
+            Clock::Exact => lab.qemu.offer.fixed(),
             Clock::Real | Clock::Kvm => Vec::new(),
         };
-        if clock == Clock::Exact && !is_exact(&lab.qemu.abilities) {
+        if clock == Clock::Exact && !lab.qemu.offer.is_exact() {
             bail!(exit_error(
                 Code::Usage,
                 "--clock exact: this QEMU lacks the lab's patches; use --clock real, or let the lab build its own \
@@ -316,7 +314,7 @@ pub fn can_be_exact(arch: Option<Arch>) -> Result<bool> {
         None => Config::load()?.guest.arch,
     };
     let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
-    Ok(is_exact(&lab.qemu.abilities))
+    Ok(lab.qemu.offer.is_exact())
 }
 
 /// Refuses a workload that the lab's own image does not have.
@@ -331,7 +329,7 @@ pub fn check_workload(name: &str) -> Result<()> {
     ))
 }
 
-/// What `qemu-img` calls the format, told by the file's first bytes: a name proves nothing, and a
+/// What `qemu-img` calls the format, by the file's first bytes: a name proves nothing, and a
 /// guest that can write the header of a raw image must not choose how it is read next time.
 fn image_format(path: &Path) -> Result<String> {
     let mut magic = [0; 4];

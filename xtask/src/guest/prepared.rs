@@ -60,7 +60,7 @@ pub fn prepared_of(store: &Store) -> Result<Prepared> {
     let mut prepared = prepare(&guest_of(spec)?, spec.trial.spacing)?;
     let kept = store.attachment("golden")?.map(|kept| {
         serde_json::from_slice::<Golden>(&kept)
-            .context("the golden run in the campaign's file is of another version of the lab; make the campaign anew")
+            .context("the golden run in the campaign's file is of another version of the lab; make the campaign again")
             .exit_with(Code::Usage)
     });
     let kept = kept.transpose()?.filter(|kept| kept.template == prepared.golden.template);

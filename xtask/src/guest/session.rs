@@ -6,21 +6,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{SymbolMap, Symbols};
-use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace, probe_registers};
+use flipsim::fault::{
+    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, probe_registers,
+};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::{MemoryMap, PhysRange, RangeSet};
+use flipsim::memory::PhysRange;
 use flipsim::target::{AttachError, LiveTarget};
 use flipsim::target::{Target, TargetError};
-use flipsim::text::{glob_matches, hex_value};
+use flipsim::text::{glob_matches, hex_value, unhex_value};
 use flipsim::units::GuestPhys;
 use flipsim::units::Timing;
 use flipsim::wire::net::Timeouts;
 
 use super::choice::GuestChoice;
 use super::errors::lookup_error;
-use super::flags::{Kind, RamPlace};
+use super::flags::{KindArg, RamPlace};
 use super::headless::HeadlessGuest;
 use super::plan::runs_dir;
 use super::snapshot;
@@ -35,9 +36,7 @@ pub struct Session {
     /// An exception storm stops the guest for as long as it is held.
     watches_storms: bool,
     pub hold: Option<Hold>,
-    pub map: MemoryMap,
-    pub symbols: Option<SymbolMap>,
-    symbols_missing: Option<String>,
+    pub names: GuestNames,
     pub run: Option<(RunDir, RunRecord)>,
     /// The guest that was booted for this command.
     fresh: Option<HeadlessGuest>,
@@ -45,7 +44,7 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // On the way out with an error of its own. The note stays where the guest could not be let go,
+        // On the way out of a command that failed. The note stays where the guest could not be let go,
         // and the next command puts it right.
         let _ = self.release();
     }
@@ -96,7 +95,7 @@ impl Session {
             (None, None) => Config::load()?.guest.arch,
         };
         let mut hold = run.as_ref().map(|(run, _)| run.hold()).transpose().map_err(lookup_error)?;
-        // A guest that has ended since can be put back where a command that was killed has left a snapshot.
+        // A guest that has ended since can be restored where a command that was killed has left a snapshot.
         let left = hold.as_ref().and_then(Hold::left_behind);
         let attach = match left.is_some_and(|left| left.snapshot.is_some()) {
             true => LiveTarget::attach_even_ended,
@@ -123,21 +122,11 @@ impl Session {
             target.stop_at_storms().exit_with(Code::GuestLost)?;
         }
         let map = target.memory_map(iomem.as_deref()).map_err(attach_error)?;
-        let (symbols, symbols_missing) = match vmlinux {
-            None => (None, Some("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with --vmlinux".to_owned())),
-            Some(path) => {
-                let anchored = Symbols::load(&path)
-                    .and_then(|symbols| SymbolMap::anchor(symbols, &arch, &map, &mut target));
-                match anchored {
-                    Ok(symbols) => (Some(symbols), None),
-                    Err(error) => (None, Some(error.to_string())),
-                }
-            }
-        };
-        for line in map.disagreements() {
+        let names = GuestNames::read(map, vmlinux.as_deref(), &arch, &mut target);
+        for line in names.map.disagreements() {
             eprintln!("warning: {line}");
         }
-        Ok(Session { arch, target, watches_storms, hold, map, symbols, symbols_missing, run, fresh })
+        Ok(Session { arch, target, watches_storms, hold, names, run, fresh })
     }
 
     /// Whether times are exact.
@@ -174,12 +163,12 @@ impl Session {
     pub fn release(&mut self) -> Result<(), TargetError> {
         if self.watches_storms && self.fresh.is_none() {
             self.watches_storms = false;
-            // A guest that cannot be told any more is lost, which is said below.
+            // A guest that takes no command any more is lost, which is said below.
             let _ = self.target.let_storms_be();
         }
         let released = self.target.release();
         if let Some(guest) = self.fresh.take() {
-            // Nobody else knows of it, and its watcher ends with us in any case.
+            // No other command knows of it, and its watcher ends with us in any case.
             let _ = guest.stop();
             return Ok(());
         }
@@ -194,49 +183,40 @@ impl Session {
     /// The faults in RAM or in registers, as the place says; the globs are for registers.
     pub fn space(
         &mut self,
-        kind: Kind,
+        kind: KindArg,
         place: &RamPlace,
         globs: &[String],
         pattern: Pattern,
     ) -> Result<FaultSpace> {
         match kind {
-            Kind::Ram => self.ram_space(place, pattern),
-            Kind::Reg => self.reg_space(globs, pattern),
+            KindArg::Ram => self.ram_space(place, pattern),
+            KindArg::Reg => self.reg_space(globs, pattern),
         }
     }
 
     /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
     pub fn symbol(&self, name: &str) -> Result<PhysRange> {
-        let Some(symbols) = &self.symbols else {
-            let why = self.symbols_missing.clone().unwrap_or_default();
-            bail!(exit_error(Code::Usage, format!("symbol {name}: {why}")));
-        };
-        symbols.resolve(name).exit_with(Code::Usage)
+        self.names.symbol(name).exit_with(Code::Usage)
     }
 
     /// The faults at a place in RAM.
     pub fn ram_space(&mut self, args: &RamPlace, pattern: Pattern) -> Result<FaultSpace> {
-        let mut ranges: Vec<PhysRange> = Vec::new();
-        for name in &args.region {
-            ranges.extend(self.map.region(name).exit_with(Code::Usage)?.ranges());
-        }
+        let mut targets: Vec<FaultTarget> = args.region.iter().cloned().map(FaultTarget::Region).collect();
         for name in &args.symbol {
-            ranges.push(self.symbol(name)?);
+            targets.push(FaultTarget::Range(self.symbol(name)?));
         }
         for address in &args.address {
             // A pattern wider than a byte needs the bytes behind the address as well.
-            let bytes = pattern_bytes(pattern);
-            let last = GuestPhys(address.0.saturating_add(bytes - 1));
-            ranges.push(PhysRange { first: *address, last });
+            let last = GuestPhys(address.0.saturating_add(pattern.bytes() - 1));
+            targets.push(FaultTarget::Range(PhysRange { first: *address, last }));
         }
-        ranges.extend(&args.range);
-        for range in &ranges {
-            self.map.check_ram(*range).exit_with(Code::Usage)?;
+        targets.extend(args.range.iter().copied().map(FaultTarget::Range));
+        if targets.is_empty() {
+            targets.push(FaultTarget::Ram);
         }
+        let guest = self.names.targets(&[]);
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
-        let bytes = if ranges.is_empty() { self.map.system_ram() } else { RangeSet::apart(ranges) };
-        let space = RamSpace::new(&bytes, pattern).exit_with(Code::Usage)?;
-        Ok(FaultSpace::Ram(space))
+        FaultSpace::of(&targets, pattern, &guest, Borders::Kept).exit_with(Code::Usage)
     }
 
     /// The faults in registers.
@@ -279,12 +259,7 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         let Some(index) = target.registers().iter().position(|register| register.name == *name) else {
             continue;
         };
-        let digits = value.trim_start_matches("0x").as_bytes();
-        let bytes: Option<Vec<u8>> = digits
-            .rchunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let Some(bytes) = bytes else { continue };
+        let Some(bytes) = unhex_value(value) else { continue };
         if target.read_register(index).exit_with(Code::GuestLost)? != bytes {
             target.write_register(index, &bytes).exit_with(Code::GuestLost)?;
             restored += 1;
@@ -304,15 +279,4 @@ fn put_right(target: &mut LiveTarget, left: &HoldNote) -> Result<()> {
         eprintln!("note: the guest is back at its snapshot {tag}, which was deleted");
     }
     Ok(())
-}
-
-/// How many bytes a pattern may touch when its first byte is given.
-fn pattern_bytes(pattern: Pattern) -> u64 {
-    match pattern {
-        Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
-        Pattern::AdjacentAt { count, bit } => {
-            (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
-        }
-        Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
-    }
 }

@@ -136,7 +136,7 @@ impl GuestSpec {
         Ok(self)
     }
 
-    /// The same with what `over` says in the place of its own.
+    /// The same with what `over` says in place of what it has.
     pub fn overlaid(&self, over: &GuestSpec) -> Result<Self> {
         let mut merged = serde_json::to_value(self)?;
         if let (Some(merged), serde_json::Value::Object(over)) =

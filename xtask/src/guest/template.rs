@@ -9,13 +9,14 @@ use anyhow::Result;
 use flipsim::machine::boot::BootError;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
+use flipsim::units::format_size;
 
 use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
 use crate::lab::cache::{self, Cache};
 use crate::paths;
-use crate::progress::{Step, size};
+use crate::progress::ProgressStep;
 
 /// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
 const BESIDES_RAM: u64 = 64 << 20;
@@ -53,19 +54,19 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
             }
             // RAM once in the template, and once more while its digest is taken.
             cache.need_space(2 * plan.spec.memory + BESIDES_RAM, &human)?;
-            let step = Step::spinner(format!("{human}: boot, save"));
+            let step = ProgressStep::spinner(format!("{human}: boot, save"));
             let template = Template::make(&plan, &folder, options, |line| step.line(line));
             let template = template.map_err(with_code)?;
             let at = match template.info().clock {
                 Some(_) => format!(", at {} of virtual time", template.virtual_time()),
                 None => String::new(),
             };
-            step.done_with(&format!("{} of RAM{at}", size(plan.spec.memory)));
+            step.done_with(&format!("{} of RAM{at}", format_size(plan.spec.memory)));
             template
         }
     };
     if !template.is_verified() {
-        let step = Step::spinner(format!("{human}: compare a clone with it"));
+        let step = ProgressStep::spinner(format!("{human}: compare a clone with it"));
         template.verify(&CloneOptions::below(&clones_dir()?)).map_err(with_code)?;
         step.done();
     }

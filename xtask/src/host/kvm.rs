@@ -2,7 +2,7 @@
 //!
 //! Invariant: **the answer comes from executed instructions**, not from a device that opens. A
 //! nested or broken KVM may open and then never come back from its first run, so the probe is a
-//! process of its own that can be ended.
+//! separate process that can be ended.
 
 use std::process::Command;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub fn find(arch: Arch) -> Result<Kvm> {
     }
 }
 
-/// Runs the guest. To be called in a process of its own, which may never return from it.
+/// Runs the guest. To be called in a separate process, which may never return from it.
 #[cfg(target_arch = "x86_64")]
 pub fn probe() -> Result<()> {
     x86::probe()

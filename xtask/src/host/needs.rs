@@ -1,4 +1,4 @@
-//! What the host must have: programs and libraries, who needs them, how they are found, and what
+//! What the host must have: programs and libraries, what needs them, how they are found, and what
 //! they are called in each package manager.
 //!
 //! Invariant: one table, read by `doctor`, by `setup` before it builds, and by `--install-deps`.
@@ -11,17 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
-use super::proc::{self, Runner};
+use super::proc::{self, CommandRunner};
 use crate::interrupt::{self, Interrupted};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 
 /// One thing that a step needs.
 #[derive(Debug, Clone)]
 pub struct Need {
     /// What it is.
     pub name: String,
-    /// Who needs it.
-    pub steps: Vec<Step>,
+    /// The steps that need it.
+    pub steps: Vec<SetupStep>,
     probe: Probe,
     /// Package names for apt, dnf, pacman and zypper; an empty one is not known.
     packages: [String; 4],
@@ -129,25 +129,27 @@ pub fn is_native(arch: Arch) -> bool {
 
 /// Everything that the three steps need for a guest of this kind.
 pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
-    use Step::{Image, Kernel, Qemu};
-    let program = |name: &str, names: &[&str], option, least, steps: &[Step], packages: [&str; 4]| Need {
-        name: name.to_owned(),
-        steps: steps.to_vec(),
-        probe: Probe::Program { names: names.iter().map(|n| (*n).to_owned()).collect(), option, least },
-        packages: packages.map(str::to_owned),
-    };
-    let module = |name: &'static str, least, steps: &[Step], packages: [&str; 4]| Need {
+    use SetupStep::{Image, Kernel, Qemu};
+    let program =
+        |name: &str, names: &[&str], option, least, steps: &[SetupStep], packages: [&str; 4]| Need {
+            name: name.to_owned(),
+            steps: steps.to_vec(),
+            probe: Probe::Program { names: names.iter().map(|n| (*n).to_owned()).collect(), option, least },
+            packages: packages.map(str::to_owned),
+        };
+    let module = |name: &'static str, least, steps: &[SetupStep], packages: [&str; 4]| Need {
         name: name.to_owned(),
         steps: steps.to_vec(),
         probe: Probe::Module { name, least },
         packages: packages.map(str::to_owned),
     };
-    let compiles = |name: &str, compiler: &str, source, options, steps: &[Step], packages: [&str; 4]| Need {
-        name: name.to_owned(),
-        steps: steps.to_vec(),
-        probe: Probe::Compiles { compiler: compiler.to_owned(), source, options },
-        packages: packages.map(str::to_owned),
-    };
+    let compiles =
+        |name: &str, compiler: &str, source, options, steps: &[SetupStep], packages: [&str; 4]| Need {
+            name: name.to_owned(),
+            steps: steps.to_vec(),
+            probe: Probe::Compiles { compiler: compiler.to_owned(), source, options },
+            packages: packages.map(str::to_owned),
+        };
     let version = "--version";
     let all = &[Qemu, Kernel, Image];
     let mut needs = vec![
@@ -254,7 +256,7 @@ pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
         None => ([""; 4], [""; 4]),
     };
     let compiler = format!("{}gcc", tool_prefix(arch));
-    let steps: &[Step] = if llvm { &[Image] } else { &[Kernel, Image] };
+    let steps: &[SetupStep] = if llvm { &[Image] } else { &[Kernel, Image] };
     let name = format!("C compiler for {arch}");
     needs.push(program(&name, &[compiler.as_str()], version, (5, 1), steps, gcc));
     let name = format!("static C library for {arch}");
@@ -269,7 +271,7 @@ pub fn firmware(name: &str) -> Option<PathBuf> {
 }
 
 /// What of it is not there, for these steps.
-pub fn missing(arch: Arch, steps: &[Step], llvm: bool) -> Result<Vec<Need>> {
+pub fn missing(arch: Arch, steps: &[SetupStep], llvm: bool) -> Result<Vec<Need>> {
     let mut missing = Vec::new();
     for need in needs(arch, llvm) {
         if need.steps.iter().any(|step| steps.contains(step)) && !matches!(need.find()?, Found::Yes(_)) {
@@ -400,7 +402,7 @@ fn commands(manager: Manager, missing: &[Need], yes: bool) -> Vec<Vec<String>> {
 }
 
 /// Installs what is missing: asks first on a terminal, and refuses to act unasked elsewhere.
-pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
+pub fn install(runner: &CommandRunner, missing: &[Need], yes: bool) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();
     let Some(manager) = manager() else {
         bail!(
@@ -417,7 +419,7 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
     if !unknown.is_empty() {
         bail!("{}: no package of that is known for {}; install it by hand", unknown.join(", "), manager.name);
     }
-    // Whoever answers our question need not answer the package manager's as well.
+    // A user who answers our question need not answer the package manager's as well.
     let commands = commands(manager, missing, true);
     let lines: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
     let root = rustix::process::geteuid().is_root();
@@ -432,7 +434,7 @@ pub fn install(runner: &Runner, missing: &[Need], yes: bool) -> Result<()> {
     }
     let last = commands.len().saturating_sub(1);
     for (place, mut words) in commands.into_iter().enumerate() {
-        // Packages that ask questions of their own would wait for ever where nobody sits. sudo drops
+        // Packages that ask questions would wait for ever where no user is there to answer. sudo drops
         // the environment, so the variables go behind it.
         if yes && manager.name == "apt-get" {
             let at = usize::from(words[0] == "sudo");
@@ -479,7 +481,7 @@ fn agreed() -> Result<bool> {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();
-        // An unreadable answer is an empty one, which is a no; nobody listens after a signal.
+        // An unreadable answer is an empty one, which is a no; after a signal it is not read.
         let _read = std::io::stdin().lock().read_line(&mut answer);
         let _heard = send.send(answer);
     });
@@ -557,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_nobody_has_is_missing() {
+    fn a_library_that_no_host_has_is_missing() {
         let found = compiles("cc", "#include <no-such-header.h>\n", &[]).unwrap();
         assert_eq!(found, Found::No);
         let found = compiles("no-such-compiler", MAIN, &[]).unwrap();

@@ -14,17 +14,18 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::text::shell_quote;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::interrupt::{self, GroupGuard, Interrupted};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// How many of the last lines an error quotes.
 const QUOTED_LINES: usize = 20;
 
 /// Runs programs, or prints what would be run.
 #[derive(Debug)]
-pub struct Runner {
+pub struct CommandRunner {
     dry_run: bool,
     logs: PathBuf,
 }
@@ -32,10 +33,10 @@ pub struct Runner {
 /// Called with each line that a program prints.
 pub type OnLine<'a> = &'a mut dyn FnMut(&str);
 
-impl Runner {
+impl CommandRunner {
     /// Programs' output goes to files in `logs`.
-    pub fn new(dry_run: bool, logs: PathBuf) -> Runner {
-        Runner { dry_run, logs }
+    pub fn new(dry_run: bool, logs: PathBuf) -> CommandRunner {
+        CommandRunner { dry_run, logs }
     }
 
     /// Whether commands are printed and not run.
@@ -44,8 +45,8 @@ impl Runner {
     }
 
     /// A step on display, which shows nothing in a dry run.
-    pub fn step(&self, make: impl FnOnce() -> Step) -> Step {
-        if self.dry_run { Step::silent() } else { make() }
+    pub fn step(&self, make: impl FnOnce() -> ProgressStep) -> ProgressStep {
+        if self.dry_run { ProgressStep::silent() } else { make() }
     }
 
     /// Says what a step that is no program does; only in a dry run.
@@ -66,7 +67,7 @@ impl Runner {
         run_logged(what, &self.logs.join(log), command, on_line)
     }
 
-    /// Like [`Runner::run`], for programs whose lines interest nobody while all goes well.
+    /// Like [`CommandRunner::run`], for programs whose lines are of no interest while all goes well.
     pub fn run_quietly(&self, what: &str, log: &str, command: Command) -> Result<()> {
         self.run(what, log, command, &mut |_| {})
     }
@@ -279,7 +280,7 @@ fn wait(
 }
 
 /// Ends a group: asked first, because ninja and make then take their own children along, which
-/// ninja puts into groups of their own; forced after three seconds.
+/// ninja puts into separate groups; forced after three seconds.
 fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     group.signal(Signal::TERM);
     let asked = Instant::now();
@@ -298,7 +299,7 @@ fn end_group(child: &mut Child, group: &GroupGuard) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// Puts the program into a process group of its own, which is ended as a whole, and binds its life
+/// Puts the program into a separate process group, which is ended as a whole, and binds its life
 /// to ours.
 fn own_group(command: &mut Command) {
     command.process_group(0);
@@ -354,9 +355,7 @@ pub fn shell_line(command: &Command) -> String {
 
 /// A word for a shell.
 pub fn quote(word: impl AsRef<OsStr>) -> String {
-    let word = word.as_ref().to_string_lossy();
-    // No argument of a program has the zero byte that shlex refuses.
-    shlex::try_quote(&word).map_or_else(|_| word.to_string(), Into::into)
+    shell_quote(&word.as_ref().to_string_lossy())
 }
 
 /// The path of a program in PATH, or the path itself where `name` holds a slash.
@@ -387,7 +386,7 @@ mod tests {
     #[test]
     fn output_arrives_line_by_line_and_in_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let runner = Runner::new(false, dir.path().into());
+        let runner = CommandRunner::new(false, dir.path().into());
         let mut seen = Vec::new();
         runner.run("echo", "e.log", sh("echo one; echo two >&2"), &mut |l| seen.push(l.to_owned())).unwrap();
         assert_eq!(seen, ["one", "two"]);
@@ -397,7 +396,7 @@ mod tests {
     #[test]
     fn a_failure_quotes_the_last_lines_and_names_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let runner = Runner::new(false, dir.path().into());
+        let runner = CommandRunner::new(false, dir.path().into());
         let error = runner.run_quietly("the build", "b.log", sh("seq 1 50; exit 3")).unwrap_err().to_string();
         assert!(error.starts_with("the build failed (exit code 3)"), "{error}");
         assert!(
@@ -410,7 +409,7 @@ mod tests {
     #[test]
     fn a_full_disk_in_a_build_is_explained() {
         let dir = tempfile::tempdir().unwrap();
-        let runner = Runner::new(false, dir.path().into());
+        let runner = CommandRunner::new(false, dir.path().into());
         let script = "echo 'cc: error: No space left on device'; exit 1";
         let error = runner.run_quietly("the build", "b.log", sh(script)).unwrap_err().to_string();
         assert!(error.contains("The disk is full"), "{error}");
@@ -419,7 +418,7 @@ mod tests {
     #[test]
     fn a_missing_program_points_at_the_doctor() {
         let dir = tempfile::tempdir().unwrap();
-        let runner = Runner::new(false, dir.path().into());
+        let runner = CommandRunner::new(false, dir.path().into());
         let error = runner.run_quietly("x", "x.log", Command::new("no-such-program")).unwrap_err();
         assert!(format!("{error:#}").contains("cargo xtask doctor"));
     }
@@ -451,7 +450,9 @@ mod tests {
     fn a_child_left_in_the_background_does_not_hold_us_up() {
         let dir = tempfile::tempdir().unwrap();
         let started = Instant::now();
-        Runner::new(false, dir.path().into()).run_quietly("x", "x.log", sh("sleep 20 & exit 0")).unwrap();
+        CommandRunner::new(false, dir.path().into())
+            .run_quietly("x", "x.log", sh("sleep 20 & exit 0"))
+            .unwrap();
         assert!(started.elapsed() < Duration::from_secs(10));
     }
 
@@ -461,7 +462,7 @@ mod tests {
         let marker = dir.path().join("marker");
         let mut command = Command::new("touch");
         command.arg(&marker);
-        Runner::new(true, dir.path().join("logs")).run_quietly("touch", "t.log", command).unwrap();
+        CommandRunner::new(true, dir.path().join("logs")).run_quietly("touch", "t.log", command).unwrap();
         assert!(!marker.exists() && !dir.path().join("logs").exists());
     }
 

@@ -16,16 +16,18 @@
 //! source comes from, so that unchanged inputs are found without asking the network.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::fs::{self, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use flipsim::files::{self, LockFile};
+use flipsim::units::format_size;
 use serde::{Deserialize, Serialize};
 
 use super::digest;
-use crate::{interrupt, paths, progress};
+use crate::{interrupt, paths};
 
 /// The version of `manifest.json`.
 const FORMAT: u32 = 1;
@@ -90,7 +92,7 @@ pub struct MadeFrom {
 
 /// `manifest.json` beside a product.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct ProductManifest {
     /// The version of this format.
     pub format: u32,
     /// `qemu`, `kernel` or `image`.
@@ -124,7 +126,7 @@ pub struct Product {
     /// Its folder.
     pub dir: PathBuf,
     /// What it says of itself.
-    pub manifest: Manifest,
+    pub manifest: ProductManifest,
 }
 
 impl Cache {
@@ -210,12 +212,12 @@ impl Cache {
         let key = digest::of_bytes(&serde_json::to_vec(&made_from)?);
         let name = format!("{}-{}-{}", request.step, request.arch, &key[..16]);
         let dir = self.root.join("store").join(&name);
-        let temporary = beside(&dir, ".tmp");
+        let temporary = files::beside(&dir, ".tmp");
         remove_tree(&temporary)?;
         fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
         let filled = fill(&temporary).and_then(|notes| {
             interrupt::check()?;
-            let manifest = Manifest {
+            let manifest = ProductManifest {
                 format: FORMAT,
                 step: request.step.to_owned(),
                 arch: request.arch.to_owned(),
@@ -249,22 +251,16 @@ impl Cache {
         let dir = self.root.join("locks");
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join(format!("{step}.lock"));
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        let mut told = false;
+        let mut file = LockFile::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut waited = false;
         loop {
-            match file.try_lock() {
+            match file.lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
-                    if !told {
-                        let pid = fs::read_to_string(&path).unwrap_or_default();
-                        eprintln!("  another command is building {human} (pid {}); waiting", pid.trim());
-                        told = true;
+                    if !waited {
+                        let pid = file.signer().map(|pid| pid.to_string()).unwrap_or_default();
+                        eprintln!("  another command is building {human} (pid {pid}); waiting");
+                        waited = true;
                     }
                     interrupt::sleep(Duration::from_millis(200))?;
                 }
@@ -273,10 +269,8 @@ impl Cache {
                 }
             }
         }
-        // For the message of who waits; the lock itself is the kernel's, and goes with the process.
-        let told_others = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        told_others.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(StepLock { _file: file, waited: told })
+        file.sign().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(StepLock { _file: file, waited })
     }
 
     /// An error where the disk of the cache has less than `bytes` left.
@@ -286,9 +280,9 @@ impl Cache {
             bail!(
                 "{what} needs {} of disk space, and {} has {} left; free some, or set FLIPSIM_CACHE to a \
                  folder on another disk",
-                progress::size(bytes),
+                format_size(bytes),
                 self.root.display(),
-                progress::size(free)
+                format_size(free)
             );
         }
         Ok(())
@@ -298,7 +292,7 @@ impl Cache {
 /// Held while a step is worked on.
 #[derive(Debug)]
 pub struct StepLock {
-    _file: File,
+    _file: LockFile,
     /// Whether another process had it before: what it made may be what is wanted.
     pub waited: bool,
 }
@@ -307,7 +301,7 @@ pub struct StepLock {
 pub fn free_space(path: &Path) -> Result<u64> {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(there)
-        .with_context(|| format!("cannot tell the free space of {}", there.display()))?;
+        .with_context(|| format!("cannot find out the free space of {}", there.display()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -334,7 +328,7 @@ pub fn load_product(dir: &Path) -> Result<Product> {
     if head.format != FORMAT {
         bail!("{} has format {}, and this program knows {FORMAT}", path.display(), head.format);
     }
-    let manifest: Manifest =
+    let manifest: ProductManifest =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     for (name, record) in &manifest.files {
         let size = fs::metadata(dir.join(name)).map(|meta| meta.len()).ok();
@@ -346,7 +340,7 @@ pub fn load_product(dir: &Path) -> Result<Product> {
 }
 
 fn record_files(dir: &Path) -> Result<BTreeMap<String, FileRecord>> {
-    let mut files = BTreeMap::new();
+    let mut records = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -357,10 +351,10 @@ fn record_files(dir: &Path) -> Result<BTreeMap<String, FileRecord>> {
             }
             let size = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-            files.insert(name, FileRecord { size, sha256: digest::of_file(&path)? });
+            records.insert(name, FileRecord { size, sha256: digest::of_file(&path)? });
         }
     }
-    Ok(files)
+    Ok(records)
 }
 
 /// The host's kernel and architecture.
@@ -382,11 +376,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        files::write_atomically(path, content)
     };
     write().map_err(|error| {
         let hint = full_disk_hint(&error);
@@ -394,31 +384,14 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     })
 }
 
-/// `path` with something added to its name.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Removes a folder and all in it; one that is not there is no error.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    files::remove_tree(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// Removes a file; one that is not there is no error.
 pub fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    files::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! Invariant: a digest is written as 64 lower-case hexadecimal digits, everywhere.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use flipsim::files::stream_digest;
+use flipsim::text::hex;
 use sha2::{Digest, Sha256};
 
 use crate::interrupt;
@@ -18,17 +19,10 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 
 /// The digest of a file's content.
 pub fn of_file(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = file.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))?;
-        if n == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        interrupt::check()?;
-        hasher.update(&buffer[..n]);
-    }
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let error = |error| anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+    let (digest, _) = stream_digest(file, error, || Ok(interrupt::check()?))?;
+    Ok(digest)
 }
 
 /// The digest of every file below a folder, names included, in the order of the names.
@@ -55,11 +49,6 @@ fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use flipsim::arch::Arch;
 use serde::{Deserialize, Serialize};
 
 use super::cache;
+use super::capabilities::QemuOffer;
 use super::config::Config;
 use crate::paths;
 
@@ -64,7 +65,8 @@ pub struct Qemu {
     /// The folder with `qemu-plugin.h`, where there is one.
     pub plugin_include: Option<PathBuf>,
     /// What a probe has found: `machine:virt`, `device:virtio-9p-pci`, `accel:kvm`, …
-    pub abilities: Vec<String>,
+    #[serde(rename = "abilities")]
+    pub offer: QemuOffer,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -99,7 +101,7 @@ pub fn arch_option(arch: Arch) -> String {
 
 /// A complete lab for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ready {
+pub struct ReadyLab {
     /// Which one.
     pub arch: Arch,
     /// QEMU.
@@ -150,7 +152,7 @@ impl Lab {
     }
 
     /// All that a guest needs, or an error that says what to run.
-    pub fn ready(&self, arch: Arch) -> Result<Ready> {
+    pub fn ready(&self, arch: Arch) -> Result<ReadyLab> {
         let ArchLab { qemu, kernel, image } = self.arch(arch);
         let (Some(qemu), Some(kernel), Some(image)) = (&qemu, &kernel, &image) else {
             let missing: Vec<&str> =
@@ -172,7 +174,7 @@ impl Lab {
                 bail!("{what} for {arch} is gone: {path}; run `cargo xtask setup {step}{option}`");
             }
         }
-        Ok(Ready { arch, qemu: qemu.clone(), kernel: kernel.clone(), image: image.clone() })
+        Ok(ReadyLab { arch, qemu: qemu.clone(), kernel: kernel.clone(), image: image.clone() })
     }
 }
 
@@ -198,7 +200,7 @@ mod tests {
             system: file("qemu"),
             img: file("img"),
             plugin_include: None,
-            abilities: vec![],
+            offer: QemuOffer::default(),
             origin: origin(),
         };
         let kernel = Kernel { image: file("Image"), vmlinux: None, config: None, origin: origin() };

@@ -81,9 +81,9 @@ pub struct PlainFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Workload {
     pub name: String,
-    #[expect(dead_code, reason = "for those who judge a run, not for those who build")]
+    #[expect(dead_code, reason = "for judging a run, not for building")]
     digest: String,
-    #[expect(dead_code, reason = "for those who list workloads")]
+    #[expect(dead_code, reason = "for listing workloads")]
     about: String,
 }
 

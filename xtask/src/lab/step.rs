@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// A step of setup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Step {
+pub enum SetupStep {
     /// The emulator, with qemu-img
     Qemu,
     /// The guest's Linux
@@ -15,25 +15,25 @@ pub enum Step {
     Image,
 }
 
-impl Step {
+impl SetupStep {
     /// All, in the order in which they are built: the image needs qemu-img.
-    pub const ALL: [Step; 3] = [Step::Qemu, Step::Kernel, Step::Image];
+    pub const ALL: [SetupStep; 3] = [SetupStep::Qemu, SetupStep::Kernel, SetupStep::Image];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Step::Qemu => "qemu",
-            Step::Kernel => "kernel",
-            Step::Image => "image",
+            SetupStep::Qemu => "qemu",
+            SetupStep::Kernel => "kernel",
+            SetupStep::Image => "image",
         }
     }
 
     /// As in a sentence.
     pub fn human(self) -> &'static str {
         match self {
-            Step::Qemu => "QEMU",
-            Step::Kernel => "the kernel",
-            Step::Image => "the image",
+            SetupStep::Qemu => "QEMU",
+            SetupStep::Kernel => "the kernel",
+            SetupStep::Image => "the image",
         }
     }
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::host::proc::{self, Runner};
+use crate::host::proc::{self, CommandRunner};
 use crate::interrupt;
 use crate::lab::cache::{self, Cache, SourceRecord};
 use crate::lab::digest;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// How many versions of a package are tried: a mirror may have dropped what its index still names.
 const MOST_TRIES: usize = 8;
@@ -44,7 +44,12 @@ pub fn is_here() -> bool {
 }
 
 /// Downloads the newest version of `package` that starts with one of `accepts` and can be had.
-pub fn download(cache: &Cache, runner: &Runner, package: &str, accepts: &[String]) -> Result<SourcePackage> {
+pub fn download(
+    cache: &Cache,
+    runner: &CommandRunner,
+    package: &str,
+    accepts: &[String],
+) -> Result<SourcePackage> {
     // Two steps may be set up at once, and apt's folder is one.
     let _lock = match runner.is_dry() {
         true => None,
@@ -84,7 +89,7 @@ pub fn download(cache: &Cache, runner: &Runner, package: &str, accepts: &[String
         let dir = apt.dir.join("packages").join(format!("{package}_{}", file_version(version)));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let what = format!("downloading the source package {package} {version}");
-        let step = Step::spinner(&what);
+        let step = ProgressStep::spinner(&what);
         let log = format!("apt-source-{package}.log");
         match runner.run(&what, &log, apt.source(package, version, &dir)?, &mut |line| step.line(line)) {
             Ok(()) => {
@@ -109,7 +114,7 @@ struct Apt {
 }
 
 impl Apt {
-    fn prepare(cache: &Cache, runner: &Runner) -> Result<Apt> {
+    fn prepare(cache: &Cache, runner: &CommandRunner) -> Result<Apt> {
         let dir = cache.apt();
         let apt = Apt { config: dir.join("apt.conf"), dir };
         let sources = system_sources()?;
@@ -142,7 +147,7 @@ impl Apt {
         command.env("APT_CONFIG", &self.config).env("LC_ALL", "C").into()
     }
 
-    fn update(&self, runner: &Runner) -> Result<()> {
+    fn update(&self, runner: &CommandRunner) -> Result<()> {
         // Without Error-Mode apt calls an update without a network a success.
         let stamp = self.dir.join("updated");
         let sh = Shell::new()?;
@@ -154,7 +159,7 @@ impl Apt {
             return Ok(());
         }
         let what = "reading the distribution's lists of source packages";
-        let step = runner.step(|| Step::spinner(what));
+        let step = runner.step(|| ProgressStep::spinner(what));
         match runner.run("apt-get update", "apt-update.log", command, &mut |line| step.line(line)) {
             Ok(()) if runner.is_dry() => {}
             Ok(()) => {
@@ -249,7 +254,7 @@ fn own_suites(release: &str) -> Vec<String> {
 }
 
 /// Whether a source is the distribution's own. Others may serve a suite of the same name, but they
-/// name a keyring of their own.
+/// name their own keyring.
 fn is_own(suite: &str, components: &str, signed_by: Option<&str>, own: &[String]) -> bool {
     let base = ["-updates", "-security", "/updates", "-backports", "-proposed-updates", "-proposed"]
         .iter()

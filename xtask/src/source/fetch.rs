@@ -5,21 +5,21 @@
 //! because another source may be next.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use flipsim::files::{beside, remove_file, stream_digest};
+use flipsim::units::format_size;
 use reqwest::StatusCode;
 use reqwest::blocking::Client;
 use reqwest::header::{ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
-use sha2::{Digest, Sha256};
 
 use super::http::{FetchError, Policy, Wanted, acceptable, client, content_range, start, wait_for};
 use crate::interrupt;
-use crate::lab::digest;
-use crate::progress::{self, Step};
+use crate::progress::{self, ProgressStep};
 
 /// The file's place below `downloads`, whether it is there or not.
 pub fn place(downloads: &Path, wanted: &Wanted<'_>) -> PathBuf {
@@ -117,20 +117,17 @@ impl Download<'_> {
     }
 
     fn part(&self) -> PathBuf {
-        with_suffix(&self.place, ".part")
+        beside(&self.place, ".part")
     }
 
     /// What the server called the version that `.part` is the beginning of.
     fn validator(&self) -> PathBuf {
-        with_suffix(&self.place, ".part.version")
+        beside(&self.place, ".part.version")
     }
 
     fn forget(&self) -> Result<(), FetchError> {
         for path in [self.part(), self.validator()] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(&path)(error)),
-                _ => {}
-            }
+            remove_file(&path).map_err(disk(&path))?;
         }
         Ok(())
     }
@@ -212,7 +209,7 @@ impl Download<'_> {
         let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(disk(&path))?;
         let end = self.wanted.size.or(total);
         let verb = if start_at > 0 { "downloading the rest of" } else { "downloading" };
-        let step = Step::bytes(format!("{verb} {}", self.wanted.file_name), end);
+        let step = ProgressStep::bytes(format!("{verb} {}", self.wanted.file_name), end);
         let mut got = start_at;
         let limit = end.unwrap_or(self.policy.largest);
         loop {
@@ -237,7 +234,7 @@ impl Download<'_> {
             return Err(self.broken(got, "the connection was closed early"));
         }
         file.sync_all().map_err(disk(&path))?;
-        step.done_with(&progress::size(got));
+        step.done_with(&format_size(got));
         Ok(Try::Complete)
     }
 
@@ -250,7 +247,7 @@ impl Download<'_> {
             self.check_size(Some(size))?;
         }
         if found != self.wanted.sha256 {
-            let aside = with_suffix(&self.place, ".bad");
+            let aside = beside(&self.place, ".bad");
             fs::rename(&part, &aside).map_err(disk(&aside))?;
             self.forget()?;
             return Err(FetchError::WrongDigest {
@@ -267,7 +264,7 @@ impl Download<'_> {
     }
 
     fn broken(&self, got: u64, why: &str) -> FetchError {
-        FetchError::Broken { url: self.wanted.url.to_owned(), got: progress::size(got), why: why.to_owned() }
+        FetchError::Broken { url: self.wanted.url.to_owned(), got: format_size(got), why: why.to_owned() }
     }
 
     /// The thread that talks to the server does not know which address it is about.
@@ -284,29 +281,13 @@ impl Download<'_> {
 }
 
 fn size_and_digest(path: &Path) -> Result<(u64, String), FetchError> {
-    let mut file = File::open(path).map_err(disk(path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        interrupt::check()?;
-        let n = file.read(&mut buffer).map_err(disk(path))?;
-        if n == 0 {
-            return Ok((size, digest::hex(&hasher.finalize())));
-        }
-        hasher.update(&buffer[..n]);
-        size += n as u64;
-    }
+    let file = File::open(path).map_err(disk(path))?;
+    let (digest, size) = stream_digest(file, disk(path), || Ok(interrupt::check()?))?;
+    Ok((size, digest))
 }
 
 fn part_size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn disk(path: &Path) -> impl Fn(io::Error) -> FetchError + '_ {

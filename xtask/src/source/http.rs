@@ -163,7 +163,7 @@ impl FetchError {
 }
 
 /// The head of the server's answer.
-pub struct Answer {
+pub struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) length: Option<u64>,
@@ -171,11 +171,11 @@ pub struct Answer {
 
 type Body = Receiver<Result<Vec<u8>, String>>;
 
-/// Sends the request from a thread of its own: so waiting can be ended by a signal or by the stall
+/// Sends the request from a separate thread: so waiting can be ended by a signal or by the stall
 /// clock, neither of which reaches a blocking read.
 pub(super) fn start(
     request: reqwest::blocking::RequestBuilder,
-) -> (Receiver<Result<Answer, FetchError>>, Body) {
+) -> (Receiver<Result<HttpAnswer, FetchError>>, Body) {
     let (answer_to, answer) = sync_channel(1);
     let (body_to, body) = sync_channel(16);
     std::thread::spawn(move || {
@@ -191,12 +191,12 @@ pub(super) fn start(
                 } else {
                     FetchError::Broken { url, got, why }
                 };
-                // Nobody listens any more once the download was given up.
+                // There is no receiver any more once the download was given up.
                 let _given_up = answer_to.send(Err(error));
                 return;
             }
         };
-        let head = Answer {
+        let head = HttpAnswer {
             status: response.status(),
             headers: response.headers().clone(),
             length: response.content_length(),
@@ -233,7 +233,7 @@ pub(super) fn wait_for<T>(from: &Receiver<T>, deadline: Instant) -> Result<Optio
 }
 
 pub(super) fn client(policy: &Policy) -> Result<Client, FetchError> {
-    // rustls comes without a provider of its own here. A second call finds it installed: no error.
+    // rustls comes without a provider here. A second call finds it installed: no error.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let policy_for_redirects = *policy;
     let mut builder = Client::builder()

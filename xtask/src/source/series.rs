@@ -7,18 +7,18 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use xshell::{Shell, cmd};
 
-use crate::host::proc::Runner;
+use crate::host::proc::CommandRunner;
 use crate::interrupt::Interrupted;
 use crate::lab::patches::read_series;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// Applies the patches of `patches/series` to the tree, in order. A folder without one has none.
-pub fn apply_series(runner: &Runner, human: &str, tree: &Path, patches: &Path) -> Result<()> {
+pub fn apply_series(runner: &CommandRunner, human: &str, tree: &Path, patches: &Path) -> Result<()> {
     let series = read_series(patches)?;
     if series.is_empty() {
         return Ok(());
     }
-    let step = runner.step(|| Step::parts(format!("patching {human}"), series.len() as u64));
+    let step = runner.step(|| ProgressStep::parts(format!("patching {human}"), series.len() as u64));
     for (done, (name, strip)) in series.iter().enumerate() {
         step.set(done as u64);
         step.line(name);

@@ -2,25 +2,26 @@
 //! patched, and named after all that went in.
 //!
 //! Invariant: a tree under its final name is complete. The sources are tried in order, and each try
-//! is told in one line.
+//! is reported in one line.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
+use flipsim::units::format_size;
 
 use super::http::{FetchError, Policy, Wanted};
 use super::series::apply_series;
 use super::unpack::{self, Limits};
 use super::{apt, fetch};
-use crate::host::proc::Runner;
+use crate::host::proc::CommandRunner;
 use crate::interrupt::Interrupted;
 use crate::lab::cache::{self, Cache, SourceRecord};
 use crate::lab::config::Pinned;
 use crate::lab::digest;
 use crate::lab::patches::series_digests;
-use crate::progress;
 
 /// What the tree was made from; lies in the tree itself, so that both appear at once.
 const RECORD: &str = ".flipsim-source.json";
@@ -60,7 +61,7 @@ enum Parts {
 }
 
 /// Gets the tree, from the first source that has it.
-pub fn obtain(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<Tree> {
+pub fn obtain(cache: &Cache, runner: &CommandRunner, want: &Want<'_>) -> Result<Tree> {
     if let Some(tarball) = want.tarball {
         let name = tarball.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let found = digest::of_file(tarball)?;
@@ -68,7 +69,7 @@ pub fn obtain(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<Tree> {
         if !is_pinned && name == want.pinned.url.file_name() {
             bail!(
                 "{} has the name of the pinned archive and not its sha256 (it is {found}, lab.toml pins {}): it is \
-                 damaged or another one; get it again, or give it a name of its own if it is meant to differ",
+                 damaged or another one; get it again, or give it another name if it is meant to differ",
                 tarball.display(),
                 want.pinned.sha256.as_str()
             );
@@ -123,7 +124,11 @@ pub fn obtain(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<Tree> {
     )
 }
 
-fn from_pin(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<(Parts, SourceRecord), FetchError> {
+fn from_pin(
+    cache: &Cache,
+    runner: &CommandRunner,
+    want: &Want<'_>,
+) -> Result<(Parts, SourceRecord), FetchError> {
     let pinned = want.pinned;
     let wanted = Wanted {
         url: pinned.url.as_str(),
@@ -144,7 +149,7 @@ fn from_pin(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<(Parts, S
         return Ok((Parts::Tarball(path), record));
     }
     if !path.exists() {
-        let size = pinned.size.map(|size| format!(", {}", progress::size(size))).unwrap_or_default();
+        let size = pinned.size.map(|size| format!(", {}", format_size(size))).unwrap_or_default();
         eprintln!("  {} {}: trying {}{size}", want.human, pinned.version, wanted.url);
     }
     Ok((Parts::Tarball(fetch::fetch(&downloads, &wanted, &Policy::default())?), record))
@@ -152,7 +157,7 @@ fn from_pin(cache: &Cache, runner: &Runner, want: &Want<'_>) -> Result<(Parts, S
 
 fn unpack_tree(
     cache: &Cache,
-    runner: &Runner,
+    runner: &CommandRunner,
     want: &Want<'_>,
     parts: Parts,
     mut record: SourceRecord,
@@ -167,7 +172,7 @@ fn unpack_tree(
     {
         return Ok(Tree { dir, record });
     }
-    let temporary = cache::beside(&dir, ".tmp");
+    let temporary = files::beside(&dir, ".tmp");
     if runner.is_dry() {
         match &parts {
             Parts::Tarball(path) => {
@@ -238,7 +243,7 @@ mod tests {
         }
 
         fn apply(&self) -> Result<()> {
-            let runner = Runner::new(false, self.path("logs"));
+            let runner = CommandRunner::new(false, self.path("logs"));
             apply_series(&runner, "QEMU", &self.path("tree"), &self.path("patches"))
         }
     }
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_series_has_no_patches() {
         let dir = tempfile::tempdir().unwrap();
-        let runner = Runner::new(false, dir.path().into());
+        let runner = CommandRunner::new(false, dir.path().into());
         apply_series(&runner, "QEMU", dir.path(), &dir.path().join("none")).unwrap();
         assert!(series_digests(dir.path()).unwrap().is_empty());
     }
@@ -300,7 +305,7 @@ mod tests {
             patches: None,
             ways_out: "",
         };
-        let runner = Runner::new(false, cache.logs());
+        let runner = CommandRunner::new(false, cache.logs());
         let first = obtain(&cache, &runner, &want).unwrap();
         assert_eq!(fs::read_to_string(first.dir.join("VERSION")).unwrap(), "7\n");
         fs::write(first.dir.join("kept"), "").unwrap();

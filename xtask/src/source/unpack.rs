@@ -21,11 +21,12 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 use tar::{Archive, Entry, EntryType};
 
 use crate::interrupt;
 use crate::lab::cache;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// What an archive may hold at most. A source tree is far below; a bomb is far above.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ impl Default for Limits {
 
 /// Unpacks `archive` to `folder`, which must not exist yet, without the archive's own top folder.
 pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
-    let temporary = cache::beside(folder, ".tmp");
+    let temporary = files::beside(folder, ".tmp");
     cache::remove_tree(&temporary)?;
     fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
     let unpacked = unpack_into(archive, &temporary, 1, Limits::default()).and_then(|()| {
@@ -63,7 +64,7 @@ pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) 
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     let size = file.metadata().with_context(|| format!("cannot read {}", archive.display()))?.len();
-    let step = Step::bytes(format!("unpacking {name}"), Some(size));
+    let step = ProgressStep::bytes(format!("unpacking {name}"), Some(size));
     let read = Rc::new(Cell::new(0));
     let compressed = Counting { inner: file, read: read.clone() };
     let plain = decompress(BufReader::with_capacity(1 << 16, compressed))
@@ -202,7 +203,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// A link that leads outside is left out, and told: release archives carry such links in parts
+    /// A link that leads outside is left out, and reported: release archives carry such links in parts
     /// that no build looks at, and what was never made cannot be written through.
     fn symlink(&mut self, path: &Path, target: &[u8]) -> Result<()> {
         if let Err(why) = self.check_target(path, target) {

@@ -1,4 +1,4 @@
-//! Chromium without a window, told what to do over its debugging pipe: messages of JSON, each with a zero
+//! Chromium without a window, driven over its debugging pipe: messages of JSON, each with a zero
 //! byte behind.
 //!
 //! Invariant: the browser and its profile are gone when this is dropped.

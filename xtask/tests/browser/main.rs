@@ -15,7 +15,7 @@ use flipsim::testing::fake_campaign::{create, fill};
 use flipsim::testing::hostile_campaign::{HOSTILE, sample, spec};
 use serde_json::{Value, json};
 
-/// A page of so many made-up trials, in a folder of its own.
+/// A page of so many made-up trials, in a separate folder.
 fn page(trials: u64) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sample.sqlite");

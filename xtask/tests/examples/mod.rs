@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-/// Runs the program, and tells whether it succeeded and what it printed.
+/// Runs the program, and says whether it succeeded and what it printed.
 pub fn run(args: &[&str]) -> (bool, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).output().expect("the program was built");

@@ -33,7 +33,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// What comes of the plan when nothing happens.
+    /// The results of the plan when nothing happens.
     fn calm(&self) -> Vec<Value> {
         let calm = self.path("calm.sqlite");
         fs::copy(self.path("plan.sqlite"), &calm).unwrap();
@@ -41,7 +41,7 @@ impl Bench {
         results(calm.to_str().unwrap())
     }
 
-    /// The plan once more, to be carried out.
+    /// The plan once more, to be run.
     fn wild(&self) -> PathBuf {
         let wild = self.path("wild.sqlite");
         fs::copy(self.path("plan.sqlite"), &wild).unwrap();
@@ -136,7 +136,7 @@ fn a_terminal_that_is_closed_ends_a_campaign_in_order() {
         assert!(Instant::now() < end, "it hangs on a closed terminal");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(child.0.wait().unwrap().code(), Some(130), "no panic over a line that nobody reads");
+    assert_eq!(child.0.wait().unwrap().code(), Some(130), "no panic over a line that is not read");
     wait_until("all clones to be gone", || qemus_of(pid).is_empty());
     let some = check(&file, &BTreeSet::new());
     assert!(!some.is_empty() && some.len() < 80, "{}", some.len());
@@ -146,7 +146,7 @@ fn a_terminal_that_is_closed_ends_a_campaign_in_order() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_second_hand_is_refused_and_a_file_that_vanishes_is_told() {
+fn a_second_hand_is_refused_and_a_file_that_vanishes_is_reported() {
     let bench = Bench::new(80, "41ms");
     let file = bench.wild();
     let name = file.to_str().unwrap();
@@ -258,7 +258,7 @@ fn a_campaign_whose_making_is_killed_is_made_by_the_next() {
     let cache = bench.path("cache");
     fs::create_dir(&cache).unwrap();
     let (file, toml) = (bench.path("wild.sqlite"), bench.path("spec.toml"));
-    // A kernel's command line that no other test has: a template, and a golden run, of its own.
+    // A kernel's command line that no other test has: its own template and its own golden run.
     let own = format!("[guest]\nappend = \"flipsim.kills={}\"", std::process::id());
     fs::write(&toml, spec(60, "41ms").replace("[guest]", &own)).unwrap();
     let start = || {

@@ -1,4 +1,4 @@
-//! Campaigns on the real guest: the same trials whoever carries them out, and however often it is killed.
+//! Campaigns on the real guest: the same trials on any number of workers, and however often it is killed.
 
 use super::*;
 
@@ -117,7 +117,7 @@ fn a_campaign_whose_qemus_are_killed_loses_no_trial() {
         }
     }
     let output = child.output();
-    // Killed before its first trial it says so, and goes on when it is told to.
+    // Killed before its first trial it says so, and goes on when it is asked to.
     if !output.status.success() {
         ok(&["campaign", "resume", &wild.0]);
     }
@@ -157,7 +157,7 @@ fn any_trial_of_a_campaign_comes_out_the_same_again() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn after_an_exception_storm_a_worker_goes_on_by_every_way_of_going_back() {
+fn after_an_exception_storm_a_worker_goes_on_by_every_restore_method() {
     // The highest byte of the first instruction of the kernel's own exception handler, 0xd1, becomes 0.
     let probe = ["campaign", "trial", "--json", "--at", "5ms", "--ram", "vectors+0x203", "--mask", "0xd1"];
     let probe = &json_lines(&ok(&probe))[0]["trial"];
@@ -184,7 +184,7 @@ fn after_an_exception_storm_a_worker_goes_on_by_every_way_of_going_back() {
         }
         assert!(!output.contains("was lost"), "{output}");
         let disk = |mut rows: Vec<Value>| {
-            // By loadvm nobody knows what is on the disk.
+            // By loadvm it is not known what is on the disk.
             rows.iter_mut().for_each(|row| row["record"]["state"]["disk"] = Value::Null);
             rows
         };

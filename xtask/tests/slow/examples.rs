@@ -1,8 +1,8 @@
-//! Every example of every `--help`, carried out by a shell in the order in which a newcomer comes to it.
+//! Every example of every `--help`, run by a shell in the order in which a newcomer comes to it.
 //!
 //! Invariants: an example runs as it is printed, or stands in [`INSTEAD`] with what runs in its place and why;
 //! one that neither table knows fails the test, and so does a row that no example needs any more. The lab in use
-//! is not touched: the source tree is one of links, with a home, runs and campaigns of its own.
+//! is not touched: the source tree is one of links, with its own home, runs and campaigns.
 
 #![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
 
@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::helps::{examples, helps};
 
-/// How examples begin, in the order in which they are carried out; what a newcomer has done before each of them;
+/// How examples begin, in the order in which they are run; what a newcomer has done before each of them;
 /// and with which codes they may end: 4 where bits flip at random, which a guest need not survive.
 const ORDER: &[(&str, &str, &[i32])] = &[
     ("", "", &[0]),
@@ -217,7 +217,7 @@ fn row_of(example: &str) -> Option<usize> {
 
 #[test]
 #[ignore = "boots guests; `cargo xtask test` runs it"]
-fn every_example_of_every_help_is_carried_out() {
+fn every_example_of_every_help_runs() {
     let mut found: Vec<(usize, String)> = Vec::new();
     for (_, help) in helps() {
         for example in examples(&help) {

@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::campaigns::results;
 use super::*;
 
-/// Says that this process is in a mount namespace of its own.
+/// Says that this process is in a separate mount namespace.
 const INSIDE: &str = "FLIPSIM_TEST_INSIDE";
 
 /// A window that no other test has, so that its golden run can be thrown away.
@@ -150,7 +150,7 @@ pub fn send(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
 }
 
-/// A plan in a file of its own.
+/// A plan in a separate file.
 pub fn new_campaign(file: &Path, spec: &str) {
     let toml = file.with_extension("toml");
     fs::write(&toml, spec).unwrap();
@@ -265,7 +265,7 @@ struct Storm {
     disk: Option<Disk>,
     plan: PathBuf,
     calm: Vec<Value>,
-    /// How long a run takes that nobody disturbs.
+    /// How long an undisturbed run takes.
     span: Duration,
     wanted: u64,
     blows: BTreeMap<Blow, u64>,
@@ -314,7 +314,7 @@ impl Storm {
                 Some(130) if blows.contains(&Blow::Signal) => {
                     assert!(words.contains("interrupted"), "{words}")
                 }
-                // It can be so early that nobody has a trial yet.
+                // It can be so early that no worker has a trial yet.
                 Some(4) if blows.contains(&Blow::Worker) => {
                     assert!(words.contains("error: "), "{words}");
                 }
@@ -328,7 +328,7 @@ impl Storm {
             done = check(&file, &done);
         }
         assert_eq!(results(file.to_str().unwrap()), self.calm, "round {}", self.rounds);
-        // While nobody reads, the next start tidies up whatever is left.
+        // While there is no reader, the next start tidies up whatever is left.
         let mut quiet = watched.lock().unwrap();
         *quiet = None;
         assert!(text(&ok(&["campaign", "run", file.to_str().unwrap()])).contains("nothing is left to do"));
@@ -388,7 +388,7 @@ impl Storm {
     }
 }
 
-/// Asks again and again how a campaign stands, until told to end; how often it did.
+/// Asks again and again how a campaign stands, until it is stopped; how often it did.
 fn watch(watched: &Mutex<Option<PathBuf>>, over: &AtomicBool) -> u64 {
     let (mut asked, mut before) = (0, (PathBuf::new(), 0));
     while !over.load(Ordering::Relaxed) {
@@ -460,7 +460,7 @@ fn whatever_is_killed_no_trial_is_lost_and_none_is_there_twice() {
     });
     say(&format!(
         "{:?} in {:.1} s: {} campaigns of 60 trials, each equal to the undisturbed one ({:.2} s) trial by trial; \
-         {} golden runs anew; {asked} times `status`",
+         {} golden runs again; {asked} times `status`",
         storm.blows,
         began.elapsed().as_secs_f64(),
         storm.rounds,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use flipsim::machine::ProcessStat;
 use serde_json::Value;
 
 mod accidents;
@@ -51,10 +52,12 @@ fn json_lines(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }
 
+fn stat_of(pid: u64) -> Option<ProcessStat> {
+    ProcessStat::of(u32::try_from(pid).ok()?)
+}
+
 fn alive(pid: u64) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next().unwrap_or('X'));
-    !matches!(state, None | Some('Z' | 'X'))
+    stat_of(pid).is_some_and(|stat| stat.is_alive)
 }
 
 fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
@@ -111,7 +114,7 @@ impl Drop for Running {
     }
 }
 
-/// A source tree made of links to this one, which uses the same lab and keeps runs and campaigns of its own.
+/// A source tree made of links to this one, which uses the same lab and keeps its own runs and campaigns.
 fn tree_of_links() -> tempfile::TempDir {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree is there");
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -291,8 +294,8 @@ fn a_crash_is_reported_as_one_and_ends_the_injection() {
     let (code, output) = (output.status.code(), text(&output));
     assert_eq!(code, Some(4), "{output}");
     assert!(output.contains("the guest did not survive"), "{output}");
-    assert!(output.contains("were not carried out: crashed: "), "{output}");
-    // What comes next is told that there is nobody left.
+    assert!(output.contains("were not made: crashed: "), "{output}");
+    // The next command says that there is no guest left.
     let events = guest.path("folder").join("events.jsonl");
     wait_until("the end of the guest", || {
         let events = std::fs::read_to_string(&events).unwrap_or_default();
@@ -304,7 +307,7 @@ fn a_crash_is_reported_as_one_and_ends_the_injection() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_panic_is_paused_for_inspection_and_told() {
+fn a_panic_is_paused_for_inspection_and_reported() {
     let guest = Guest::boot("panic", &[]);
     guest.type_line("echo c > /proc/sysrq-trigger", "Kernel panic");
     wait_until("the panic event", || {
@@ -319,7 +322,7 @@ fn a_panic_is_paused_for_inspection_and_told() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn bad_input_is_told_and_the_guest_runs_on() {
+fn bad_input_is_reported_and_the_guest_runs_on() {
     let guest = Guest::boot("bad", &[]);
     let guest_flag = ["--guest", guest.name.as_str()];
     for (args, expected) in [
@@ -369,7 +372,7 @@ fn a_second_guest_on_the_same_socket_is_refused_and_the_first_unharmed() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_qemu_that_dies_in_the_middle_is_told_as_lost() {
+fn a_qemu_that_dies_in_the_middle_is_reported_as_lost() {
     let guest = Guest::boot("dies", &["--workload", "sha256", "--append", "flipsim.repeat=100"]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(["inject", "ram", "--count", "100000", "--seed", "1", "--guest", &guest.name]);
@@ -398,8 +401,7 @@ fn no_qemu_survives_a_killed_boot_or_a_killed_watcher() {
     wait_until("QEMU to end with the boot that was killed", || !qemu_with(&name));
 
     let guest = Guest::boot("watched", &[]);
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", guest.pid())).unwrap();
-    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
+    let parent = stat_of(guest.pid()).unwrap().parent.to_string();
     Command::new("kill").args(["-9", &parent]).status().unwrap();
     wait_until("QEMU to end with its watcher", || !alive(guest.pid()));
 }
@@ -475,7 +477,7 @@ fn a_guest_of_any_kind_is_reached_by_its_sockets_alone() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_guest_that_cannot_start_is_told_with_qemus_words_and_leaves_nothing() {
+fn a_guest_that_cannot_start_is_reported_with_qemus_words_and_leaves_nothing() {
     for args in [
         &["boot", "--headless", "--qemu-arg=-bogus"][..],
         &["boot", "--headless", "--debug", "--gdb", "tcp:39411", "--qemu-arg=-bogus"],
@@ -577,7 +579,7 @@ fn gdb_users_find_their_commands() {
         );
         let words = said.lines().find(|line| line.matches("\t0x").count() == 4);
         assert!(words.is_some_and(|line| line.starts_with("0x")), "{said}");
-        assert!(said.contains("SIGINT"), "the delayed stop is told as a stop:\n{said}");
+        assert!(said.contains("SIGINT"), "the delayed stop is reported as a stop:\n{said}");
         assert!(said.contains("detached"), "{said}");
         let ran = clock_of(&said, "after") - clock_of(&said, "before");
         if clock == "exact" {

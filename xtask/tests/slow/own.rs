@@ -60,10 +60,10 @@ fn a_guest_that_says_nothing_is_ready_by_its_time() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_guest_that_never_says_what_is_waited_for_is_told_with_its_last_words() {
+fn a_guest_that_never_says_what_is_waited_for_is_reported_with_its_last_words() {
     let (code, error) = fails(&["boot", "--headless", "--ready", "never [s]aid", "--timeout", "4s"]);
     assert_eq!(code, 4, "{error}");
-    assert!(error.contains("it was waited for `never [s]aid`, and it said last: `"), "{error}");
+    assert!(error.contains("the lab waited for `never [s]aid`, and the guest said last: `"), "{error}");
     let (code, error) = fails(&["boot", "--headless", "--ready", "(", "--dry-run"]);
     assert!(code == 2 && error.contains("is no regular expression"), "{error}");
     let (code, error) = fails(&["boot", "--headless", "--ready", "x", "--workload", "fs", "--dry-run"]);

@@ -1,8 +1,8 @@
 //! Trials on a QEMU without the lab's patches, or with some of them only.
 //!
 //! Such a QEMU is the lab's own with the names of the commands taken out of its program: what it cannot be
-//! asked for, it does not have. Invariant: the lab in use is not touched; each test has a source tree, made of
-//! links, and a cache of its own.
+//! asked for, it does not have. Invariant: the lab in use is not touched; each test has its own source tree, made of
+//! links, and its own cache.
 
 #![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
 
@@ -80,7 +80,7 @@ const DESTROYED: [&str; 4] = ["--ram", "__schedule", "--mask", "0xffffffff"];
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_qemu_without_the_patches_carries_out_trials_and_judges_them_by_their_output() {
+fn a_qemu_without_the_patches_runs_trials_and_judges_them_by_their_output() {
     let lab = Lab::without(&[&CLOCK[..], &MARK].concat());
     for (asked, way) in [("rewind", "clone"), ("clone", "clone"), ("loadvm", "loadvm")] {
         let args = [&["--at", "230ms", "--restore", asked], &DESTROYED[..]].concat();
@@ -101,7 +101,7 @@ fn a_qemu_without_the_patches_carries_out_trials_and_judges_them_by_their_output
             usize::from(asked == "rewind")
         );
     }
-    // Nobody uses it, and nobody can tell that it is another one.
+    // It is not used, and it cannot be seen to be another one.
     let (record, _) = lab.trial(&["--at", "230ms", "--ram", "0x46000000:3"]);
     assert_eq!((&record["outcome"], &record["new"]), (&"masked".into(), &"0x08".into()), "{record}");
 

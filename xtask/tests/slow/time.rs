@@ -5,7 +5,7 @@ use super::*;
 /// RAM that none of the lab's workloads uses: what flips here has no consequence.
 const UNUSED: &str = "0x46000000+64K";
 
-/// The records of a command on a guest of its own, without the host's time.
+/// The records of a command on a separate guest, without the host's time.
 fn fresh(args: &[&str]) -> Vec<Value> {
     let output = ok(&[&["inject"], args, &["--json", "--fresh", "--workload", "sha256"]].concat());
     let mut records = json_lines(&output);
@@ -15,7 +15,7 @@ fn fresh(args: &[&str]) -> Vec<Value> {
     records
 }
 
-/// Carries out the lines of a script at the prompt.
+/// Runs the lines of a script at the prompt.
 fn shell(args: &[&str], lines: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(["inject", "shell"]).args(args);

@@ -1,4 +1,4 @@
-//! Trials on the real guest: every outcome with its evidence, every way of going back, every accident.
+//! Trials on the real guest: every outcome with its evidence, every restore method, every accident.
 
 use super::*;
 
@@ -21,17 +21,13 @@ fn processes_with(texts: &[&str]) -> Vec<u64> {
 
 /// The QEMUs that a process has started.
 pub fn clones_of(parent: u32) -> Vec<u64> {
-    let mine = |pid: &u64| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
-        ppid == Some(parent)
-    };
+    let mine = |pid: &u64| stat_of(*pid).is_some_and(|stat| stat.parent == parent);
     processes_with(&["qemu-system", "-incoming"]).into_iter().filter(mine).collect()
 }
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_flip_in_memory_that_nobody_uses_is_latent_and_is_all_that_differs() {
+fn a_flip_in_memory_that_is_not_used_is_latent_and_is_all_that_differs() {
     let record = trial(&["--at", "100ms", "--ram", "0x46000000:3"]);
     assert_eq!(record["outcome"], "latent", "{record}");
     assert_eq!(record["state"]["pages_differ"], 1, "{record}");
@@ -80,7 +76,7 @@ fn a_kernel_function_that_is_destroyed_is_a_crash_with_its_name() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
+fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_restore_method() {
     // The first instruction of the handler that the kernel's own exceptions take becomes `udf #0`.
     let place = ["--at", "5ms", "--ram", "vectors+0x200"];
     let old = trial(&[&place[..], &["--mask", "0x01010101"]].concat())["old"].clone();
@@ -98,7 +94,7 @@ fn an_exception_storm_is_a_crash_at_the_same_instruction_by_every_way() {
         assert_eq!(record["end_ns"], records[0]["end_ns"], "{record}");
         assert_eq!(record["state"]["ram"], records[0]["state"]["ram"], "{record}");
     }
-    // The same in a guest that is only injected into: it is over, and nobody waits for it.
+    // The same in a guest that is only injected into: it is over, and is not waited for.
     let address = format!("{:#x}", records[0]["plan"]["fault"]["address"].as_u64().unwrap());
     let inject = ["inject", "ram", "--address", &address, "--mask", &mask, "--fresh", "--workload", "sha256"];
     let (code, said) = fails(&inject);
@@ -127,7 +123,7 @@ fn a_program_counter_that_leads_nowhere_is_noticed_by_the_guest() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_wrong_result_that_nobody_notices_is_silent_data_corruption() {
+fn a_wrong_result_that_is_not_noticed_is_silent_data_corruption() {
     // Which register holds a part of the hash is the compiler's choice: one of these does.
     let records =
         ["x5:3", "x6:3", "x7:3", "x8:3", "x9:3"].map(|place| trial(&["--at", "100ms", "--reg", place]));
@@ -139,7 +135,7 @@ fn a_wrong_result_that_nobody_notices_is_silent_data_corruption() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn every_way_of_going_back_gives_the_same_trial() {
+fn every_restore_method_gives_the_same_trial() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trials.json");
     for workload in ["sha256", "fs"] {
@@ -166,7 +162,7 @@ fn every_way_of_going_back_gives_the_same_trial() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
+fn a_trial_whose_qemu_is_killed_is_run_again_and_comes_out_the_same() {
     let args = ["--at", "100ms", "--ram", "0x46000000:3"];
     let undisturbed = trial(&args);
     let mut killed = 0;
@@ -197,14 +193,11 @@ fn a_trial_whose_qemu_is_killed_is_begun_anew_and_comes_out_the_same() {
 
 /// How much of a processor's time a process has had.
 fn processor_time(pid: u64) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let words: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     // In hundredths of a second (`man 5 proc`: utime and stime).
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    Duration::from_millis(10 * stat_of(pid).map_or(0, |stat| stat.ticks))
 }
 
-/// Carries out a command and kills every QEMU of its own, but for the first `spared`, until it ends. It has
+/// Runs a command and kills each of its QEMUs, but for the first `spared`, until it ends. It has
 /// started by then, and its guest runs: that takes more time than a start alone.
 fn with_all_guests_killed(args: &[&str], spared: usize) -> (u32, Output) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -243,11 +236,11 @@ fn left_by(pid: u32) -> bool {
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn a_trial_whose_qemu_is_killed_at_every_attempt_is_infra_and_in_no_rate() {
     let campaign = campaigns::Campaign::new("infra", &["--trials", "1", "--seed", "1"]);
-    // The first guest is asked for names and carries out nothing.
+    // The first guest is asked for names and runs no trial.
     let (pid, output) = with_all_guests_killed(&["campaign", "run", &campaign.0, "--workers", "1"], 1);
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "every fault of the plan has an outcome: {said}");
-    assert_eq!(said.matches("was lost and is begun anew").count(), 2, "{said}");
+    assert_eq!(said.matches("was lost and is run again").count(), 2, "{said}");
     assert_eq!(said.matches("was lost and is given up").count(), 1, "{said}");
     assert!(said.contains("1 were lost each time"), "{said}");
     assert!(!left_by(pid), "{said}");
@@ -301,7 +294,7 @@ fn nothing_is_left_of_a_trial_that_is_killed() {
 
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
-fn bad_faults_are_told_and_nothing_flips() {
+fn bad_faults_are_reported_and_nothing_flips() {
     for (args, expected) in [
         (&["--at", "100ms", "--ram", "0x39000000:1"][..], "is not in the guest's RAM"),
         (&["--at", "100ms", "--ram", "jifies:1"], "did you mean `jiffies"),

@@ -37,7 +37,7 @@ fn an_x86_64_guest_agrees_with_qemu_on_its_memory_and_takes_flips_that_it_then_r
     assert_eq!((record["old"].as_str(), record["new"].as_str()), (Some("0x4c"), Some("0x4d")), "{record}");
     let after = guest.type_line("uname -s; echo end-$((2+2))", "end-4");
     assert!(after.contains("Minux"), "{after}");
-    // A flip in zeroed data, which `/proc/iomem` shows as a region of its own.
+    // A flip in zeroed data, which `/proc/iomem` shows as a separate region.
     let output = guest.inject(&["ram", "--symbol", "mem_map", "--json"]);
     assert_eq!(json_lines(&output)[0]["region"], "Kernel bss", "{}", text(&output));
 

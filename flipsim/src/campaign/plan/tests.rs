@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 use crate::campaign::spec::StratumSpec;
-use crate::fault::Place;
+use crate::fault::FaultTarget;
 use crate::fault::{FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
@@ -31,7 +31,7 @@ fn registers(count: u8) -> FaultSpace {
 
 /// A specification with so many strata.
 fn spec(size: Option<Size>, strata: usize) -> CampaignSpec {
-    let strata = (0..strata).map(|number| StratumSpec::new(&format!("s{number}"), vec![Place::Ram]));
+    let strata = (0..strata).map(|number| StratumSpec::new(&format!("s{number}"), vec![FaultTarget::Ram]));
     CampaignSpec { seed: 1, size, strata: strata.collect(), ..CampaignSpec::default() }
 }
 
@@ -40,12 +40,9 @@ fn trials(trials: u64) -> Option<Size> {
 }
 
 fn at(trial: &PlannedTrial) -> (u64, u32, u64) {
-    match &trial.plan.fault {
-        Fault::Ram { address, .. } => {
-            (address.0, trial.plan.fault.single_bit().unwrap().0, trial.plan.after.0)
-        }
-        Fault::Reg { .. } => panic!("a fault in RAM was expected"),
-    }
+    let fault = &trial.plan.fault;
+    let address = fault.address().expect("a fault in RAM");
+    (address.0, fault.single_bit().unwrap().0, trial.plan.after.0)
 }
 
 /// Pearson's statistic of counts that should be equal.
@@ -220,7 +217,7 @@ fn registers_and_ram_can_be_strata_of_one_plan() {
     let plan = Plan::new(&plan_spec, LENGTH, vec![registers(4), ram("0+16")]).unwrap();
     let mut kinds: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for trial in plan.iter() {
-        let is_register = matches!(trial.plan.fault, Fault::Reg { .. });
+        let is_register = trial.plan.fault.register().is_some();
         *kinds.entry((trial.stratum, is_register)).or_default() += 1;
     }
     assert_eq!(kinds, [((0, true), 50), ((1, false), 50)].into());

@@ -52,14 +52,14 @@ fn a_file_says_all_there_is_to_say() {
         strata: vec![
             StratumSpec::new(
                 "text",
-                vec![Place::Region("Kernel code".into()), Place::Symbol("tcp_*".into())],
+                vec![FaultTarget::Region("Kernel code".into()), FaultTarget::Symbol("tcp_*".into())],
             ),
             StratumSpec {
                 pattern: Some(Pattern::Mask(0x81)),
                 trials: Some(100),
                 ..StratumSpec::new(
                     "class:core,reg:v*",
-                    vec![Place::Class("core".into()), Place::Register("v*".into())],
+                    vec![FaultTarget::Class("core".into()), FaultTarget::Register("v*".into())],
                 )
             },
         ],
@@ -67,7 +67,7 @@ fn a_file_says_all_there_is_to_say() {
             hang_factor: 2.5,
             wall: Duration::from_secs(30),
             spacing: Some(VirtualNs(5_000_000)),
-            restore: Restore::Clone,
+            restore: RestoreMethod::Clone,
             attempts: 5,
         },
         guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),
@@ -180,10 +180,10 @@ fn targets_are_written_as_they_are_read() {
         "reg:x*",
         "class:core",
     ] {
-        assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<FaultTarget>().unwrap().to_string(), text);
     }
     for bad in ["", "rom", "ram:", "region:", "range:5", "range:2-1", "register:x1"] {
-        assert!(bad.parse::<Place>().is_err(), "{bad}");
+        assert!(bad.parse::<FaultTarget>().is_err(), "{bad}");
     }
     let stratum: StratumSpec = "code = region:Kernel code, symbol:memcpy".parse().unwrap();
     assert_eq!((stratum.name.as_str(), stratum.targets.len()), ("code", 2));

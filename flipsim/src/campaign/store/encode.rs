@@ -1,4 +1,6 @@
-//! How values are kept in the columns of a store.
+//! How values are kept in the columns of a store: signed numbers, words, JSON, compressed bytes.
+//!
+//! Invariant: a number that SQLite cannot keep exactly is an error, never a rounded one.
 
 use std::io::Write;
 

@@ -52,18 +52,6 @@ pub enum StoreError {
         /// Ours.
         known: i64,
     },
-    /// Made by an older program, and opened for reading only.
-    #[error(
-        "{path} has the older format {found}; open it once for writing (`campaign resume`), which brings it up to format {known}"
-    )]
-    Older {
-        /// The campaign.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
     /// Another process works on it.
     #[error(
         "{path} is being worked on{}; wait for it, or stop it; `campaign status` can be asked meanwhile",

@@ -15,7 +15,7 @@ use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
 
 use crate::campaign::store::encode::{json, pack, signed};
-use crate::fault::Fault;
+use crate::files;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;
 
@@ -49,25 +49,23 @@ pub fn write_plan(
     }
     let mut digest = PlanDigest::new(plan.strata());
     {
-        let sql = "INSERT INTO trial VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let mut statement = transaction.prepare(sql).map_err(&error)?;
         for trial in plan.iter() {
             digest.add(&trial);
             let TrialPlan { after, fault, back_after } = &trial.plan;
-            let (kind, address, register) = match fault {
-                Fault::Ram { address, .. } => ("ram", Some(signed("the address", address.0)?), None),
-                Fault::Reg { register, .. } => ("reg", None, Some(register)),
-            };
             let row = params![
                 trial.id.0.cast_signed(),
                 trial.stratum,
                 signed("the time", after.0)?,
-                kind,
-                address,
-                register,
+                fault.kind(),
+                fault.address().map(|address| signed("the address", address.0)).transpose()?,
+                fault.register(),
                 fault.single_bit().map(|bit| bit.0),
                 hex_value(fault.mask()),
                 back_after.map(|back| signed("the time", back.0)).transpose()?,
+                fault.operation().name(),
             ];
             statement.execute(row).map_err(&error)?;
             if trial.id.0 % 10_000 == 0 {
@@ -109,10 +107,6 @@ pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
 }
 
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Io { action: "remove", path: path.to_owned(), cause })
-        }
-        _ => Ok(()),
-    }
+    let error = |cause| StoreError::Io { action: "remove", path: path.to_owned(), cause };
+    files::remove_file(path).map_err(error)
 }

@@ -1,6 +1,6 @@
-//! Joining the parts of one campaign that several machines carried out.
+//! Joining the parts of one campaign that several machines ran.
 //!
-//! Invariant: all of it is joined, or nothing; a trial that two parts have must have come out the same.
+//! Invariant: all of it is joined, or nothing; a trial that two parts have must have the same result in both.
 
 use std::path::{Path, PathBuf};
 
@@ -131,7 +131,8 @@ impl Store {
         Ok(())
     }
 
-    /// All that a part has of a trial. Both files have the same columns, for both have this version.
+    /// All that a part has of a trial. Both show the same columns, for a part of an older version is read as if
+    /// it were of the newest.
     fn copy_rows(&self, from: &Connection, id: i64, path: &Path) -> Result<(), StoreError> {
         let reading = sqlite("read", path);
         let writing = sqlite("merge into", &self.path);

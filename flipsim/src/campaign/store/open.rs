@@ -1,4 +1,6 @@
-//! A store that is open: its file, and what is written into it.
+//! A store that is open: made, opened for reading or for writing, and what it says of the campaign as a whole.
+//!
+//! Invariant: **a file that is only read is not changed**; one that is written is locked by this process alone.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use crate::campaign::store::lock::identity;
 use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove, write_plan};
 use crate::campaign::store::schema;
+use crate::files;
 
 /// How long to wait for another process that writes or tidies up.
 const BUSY: Duration = Duration::from_secs(20);
@@ -25,6 +28,8 @@ const BUSY: Duration = Duration::from_secs(20);
 pub struct Store {
     pub(super) conn: Connection,
     pub(super) path: PathBuf,
+    /// The version of the file.
+    pub(super) format: i64,
     pub(super) manifest: Manifest,
     pub(super) spec: CampaignSpec,
     pub(super) strata: Vec<Stratum>,
@@ -100,13 +105,14 @@ impl Store {
         conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
-        Store::load(conn, path)
+        Store::load(conn, path, schema::VERSION)
     }
 
-    /// Opens a campaign to read it, while another process works on it or not.
+    /// Opens a campaign to read it, while another process works on it or not. A file of an older version stays as
+    /// it is, and is read as if it were of the newest.
     ///
     /// # Errors
-    /// It is no campaign of this version.
+    /// It is no campaign of a version that is known.
     pub fn open_readonly(path: &Path) -> Result<Store, StoreError> {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
@@ -127,13 +133,11 @@ impl Store {
         });
         let conn = conn.map_err(sqlite("read", path))?;
         let found = check_version(&conn, path)?;
-        if found < schema::VERSION {
-            return Err(StoreError::Older { path: path.to_owned(), found, known: schema::VERSION });
-        }
-        Store::load(conn, path)
+        schema::read_older(&conn, found).map_err(sqlite("read", path))?;
+        Store::load(conn, path, found)
     }
 
-    fn load(conn: Connection, path: &Path) -> Result<Store, StoreError> {
+    fn load(conn: Connection, path: &Path, format: i64) -> Result<Store, StoreError> {
         let error = sqlite("read", path);
         let meta = |key: &str| -> Result<String, StoreError> {
             conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(&error)
@@ -165,7 +169,7 @@ impl Store {
         let trials = strata.iter().map(|stratum| stratum.trials).sum();
         let file = identity(path);
         let path = path.to_owned();
-        Ok(Store { path, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
+        Ok(Store { path, format, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
     }
 
     /// The campaign's file.
@@ -282,9 +286,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
 
 /// A file that SQLite keeps beside its own.
 fn beside_sqlite(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
+    files::beside(path, ending)
 }
 
 /// The address of a file that nobody changes, as SQLite wants it.

@@ -1,4 +1,7 @@
-//! What is asked of a store.
+//! What is asked of a store: trials that are pending, results, counts.
+//!
+//! Invariant: pending trials come in the order of their time, a batch after the other; results come in the order
+//! of the plan.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,8 +14,9 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::error::sqlite;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
-use crate::fault::Fault;
-use crate::trial::Abilities;
+use crate::fault::{Fault, OperationError};
+use crate::target::Capabilities;
+use crate::text::unhex_value;
 use crate::trial::Costs;
 use crate::trial::Outcome;
 use crate::trial::{TrialPlan, TrialRecord};
@@ -29,7 +33,7 @@ const BATCH: i64 = 1000;
 const PAGE: usize = 1000;
 
 /// The columns of a planned trial, for [`planned`].
-const PLANNED: &str = "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns";
+const PLANNED: &str = "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation";
 
 /// A result as it is counted and listed; [`Store::record_of`] has all of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,8 +213,8 @@ pub struct Status {
 #[derive(Default, Deserialize)]
 struct GoldenHead {
     difference: Option<String>,
-    #[serde(default)]
-    abilities: Abilities,
+    #[serde(rename = "abilities", default)]
+    capabilities: Capabilities,
 }
 
 impl Store {
@@ -383,7 +387,7 @@ impl Store {
         });
         Ok(Status {
             name: self.spec.name.clone(),
-            format: super::schema::VERSION,
+            format: self.format,
             plan: self.digest.clone(),
             template: self.manifest.template.clone(),
             seed: self.spec.seed,
@@ -395,7 +399,7 @@ impl Store {
             done: counts.done(),
             lost: lost.cast_unsigned(),
             output_only: golden.difference,
-            timing: golden.abilities.timing(),
+            timing: golden.capabilities.timing(),
             strata: strata.collect(),
             counts,
         })
@@ -435,46 +439,42 @@ fn unreadable(index: usize, what: String) -> rusqlite::Error {
 fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
     let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let text: String = row.get(5)?;
-    let mask = mask(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
+    let mask = unhex_value(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
     let fault = match row.get::<_, Option<String>>(4)? {
-        Some(register) => Fault::Reg { register, mask },
-        None => Fault::Ram { address: GuestPhys(number(3)?), mask },
+        Some(register) => Fault::in_register(register, mask),
+        None => Fault::in_ram(GuestPhys(number(3)?), mask),
     };
+    let text: String = row.get(7)?;
+    let operation = text.parse().map_err(|error: OperationError| unreadable(7, error.to_string()))?;
+    let fault = fault.with(operation);
     let back_after = row.get::<_, Option<i64>>(6)?.map(|back| VirtualNs(back.cast_unsigned()));
     let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
 }
 
-/// The bytes that [`crate::text::hex_value`] wrote.
-fn mask(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.is_ascii() && digits.len() % 2 == 0)?;
-    let bytes = (0..digits.len()).step_by(2).rev();
-    bytes.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
-}
-
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
-    let costs: Option<String> = row.get(22)?;
+    let costs: Option<String> = row.get(23)?;
     Ok(ResultRow {
         trial: planned(row)?,
-        outcome: outcome(row, 7)?,
-        region: row.get(8)?,
-        symbol: row.get(9)?,
-        flip_ns: number(10)?,
-        end_ns: number(11)?,
-        end: row.get(12)?,
-        converged_ns: number(13)?,
-        detected_ns: number(14)?,
-        console_differs_ns: number(15)?,
-        report: row.get(16)?,
-        title: row.get(17)?,
-        error: row.get(18)?,
-        attempts: row.get(19)?,
-        output_only: row.get(20)?,
-        recorded_ms: row.get(21)?,
+        outcome: outcome(row, 8)?,
+        region: row.get(9)?,
+        symbol: row.get(10)?,
+        flip_ns: number(11)?,
+        end_ns: number(12)?,
+        end: row.get(13)?,
+        converged_ns: number(14)?,
+        detected_ns: number(15)?,
+        console_differs_ns: number(16)?,
+        report: row.get(17)?,
+        title: row.get(18)?,
+        error: row.get(19)?,
+        attempts: row.get(20)?,
+        output_only: row.get(21)?,
+        recorded_ms: row.get(22)?,
         costs: costs
             .map(|text| serde_json::from_str(&text))
             .transpose()
-            .map_err(|cause| unreadable(22, format!("the costs are not understood: {cause}")))?,
+            .map_err(|cause| unreadable(23, format!("the costs are not understood: {cause}")))?,
     })
 }

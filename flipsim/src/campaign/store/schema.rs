@@ -1,6 +1,11 @@
 //! The tables of a campaign's file, and how an older file becomes a newer one.
 //!
-//! Invariant: a step that was released is never changed; a new version is a new step behind it.
+//! A file that is only read cannot be changed. It is read through temporary views ([`read_older`]) that show an
+//! older table as the newest version has it, so that all queries know the newest version alone.
+//!
+//! Invariant: a step that was released is never changed; a new version is a new step behind it, and what a reader
+//! sees of an older file in its place. The view `trials` is derived from the tables: [`VIEW`] is its only newest
+//! form, and is made again after the last step.
 
 use rusqlite::{Connection, Transaction};
 
@@ -8,7 +13,7 @@ use rusqlite::{Connection, Transaction};
 pub const APPLICATION_ID: i64 = 0x464C_4950;
 
 /// From nothing to version 1, from there to version 2, and so on.
-const STEPS: &[&str] = &[V1];
+const STEPS: &[&str] = &[V1, V2];
 
 /// The version that this program writes, and reads.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -104,6 +109,47 @@ SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t
   LEFT JOIN result r ON r.trial = t.id;
 ";
 
+const V2: &str = "
+ALTER TABLE trial ADD COLUMN operation TEXT NOT NULL DEFAULT 'flip';
+";
+
+/// What people ask: a row for each trial of the plan, with its result if it has one.
+const VIEW: &str = "trials AS
+SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation,
+       r.trial IS NOT NULL AS done, r.outcome, r.flip_ns, r.end_ns, r.end, r.converged_ns, r.detected_ns,
+       r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
+       r.attempts, r.total_us, r.recorded_ms,
+       r.record ->> '$.costs.restore_us' AS restore_us, r.record ->> '$.costs.walk_us' AS walk_us,
+       r.record ->> '$.costs.mark_us' AS mark_us, r.record ->> '$.costs.run_us' AS run_us,
+       r.record ->> '$.costs.compare_us' AS compare_us
+  FROM trial t
+  JOIN stratum s ON s.id = t.stratum
+  LEFT JOIN result r ON r.trial = t.id;
+";
+
+/// For a reader of a file of version 1: its table `trial` as version 2 has it.
+const V1_READ: &str = "
+CREATE TEMP VIEW trial AS
+SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation FROM main.trial;
+";
+
+/// Has a connection that only reads see a file of an older version as if it had the newest one.
+pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
+    if version >= VERSION {
+        return Ok(());
+    }
+    // There may be no place where a file can be written.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.execute_batch(V1_READ)?;
+    conn.execute_batch(&format!("CREATE TEMP VIEW {VIEW}"))
+}
+
+/// Makes an empty file as version 1 was, to test with.
+#[cfg(test)]
+pub fn first_version(conn: &mut Connection) {
+    migrate_by(conn, &[V1]).expect("an empty file takes the first tables");
+}
+
 /// The version of an open file.
 pub fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
@@ -129,6 +175,8 @@ fn migrate_by(conn: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
     for step in &steps[from..] {
         transaction.execute_batch(step)?;
     }
+    transaction.execute_batch(&format!("DROP VIEW IF EXISTS trials; CREATE VIEW {VIEW}"))?;
+    transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'format'", [steps.len().to_string()])?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", steps.len() as i64)?;
     transaction.commit()
@@ -137,6 +185,29 @@ fn migrate_by(conn: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The columns of a table or view that has no rows.
+    fn columns(conn: &Connection, of: &str) -> Vec<String> {
+        let mut found = conn.prepare(&format!("SELECT * FROM {of}")).unwrap();
+        let names = found.column_names().into_iter().map(str::to_owned).collect();
+        assert!(found.query([]).unwrap().next().unwrap().is_none());
+        names
+    }
+
+    #[test]
+    fn an_older_file_looks_to_its_reader_as_it_would_to_its_writer() {
+        let (mut old, mut new) =
+            (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        migrate(&mut new).unwrap();
+        for version in 1..STEPS.len() {
+            migrate_by(&mut old, &STEPS[..version]).unwrap();
+            read_older(&old, version as i64).unwrap();
+            for table in ["meta", "stratum", "trial", "result", "console", "attempt", "attachment", "trials"]
+            {
+                assert_eq!(columns(&old, table), columns(&new, table), "{table} of version {version}");
+            }
+        }
+    }
 
     const NEXT: &str = "ALTER TABLE meta ADD COLUMN note TEXT; UPDATE meta SET note = key;";
 

@@ -17,12 +17,12 @@ use crate::campaign::spec::CampaignSpec;
 use crate::campaign::spec::{StratumSpec, Times};
 use crate::campaign::store::open::immutable;
 use crate::campaign::store::write::{insert_result, row_of};
-use crate::fault::Place;
+use crate::fault::FaultTarget;
 use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::TrialRecord;
 use crate::trial::golden::Golden;
-use crate::trial::{Costs, Restore};
+use crate::trial::{Costs, RestoreMethod};
 use crate::units::VirtualNs;
 
 fn manifest() -> Manifest {
@@ -45,10 +45,10 @@ fn spec(trials: u64) -> CampaignSpec {
         seed: 42,
         size: Some(Size::Trials(trials)),
         strata: vec![
-            StratumSpec::new("ram", vec![Place::Ram]),
+            StratumSpec::new("ram", vec![FaultTarget::Ram]),
             StratumSpec {
                 trials: Some(trials / 4),
-                ..StratumSpec::new("regs", vec![Place::Class("core".into())])
+                ..StratumSpec::new("regs", vec![FaultTarget::Class("core".into())])
             },
         ],
         ..CampaignSpec::default()
@@ -112,7 +112,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         timing: crate::units::Timing::Exact,
         state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs { walk_us: 300, total_us: 1000, ..Costs::default() },
     }
@@ -163,7 +163,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: crate::trial::Abilities::ALL,
+        capabilities: crate::target::Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.1,
@@ -416,7 +416,7 @@ fn what_is_no_campaign_is_refused() {
 }
 
 #[test]
-fn a_newer_version_is_refused_and_an_older_one_is_not_read_half() {
+fn a_newer_version_is_refused_and_one_before_the_first_is_no_campaign() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.db");
     drop(create(&path, 20));
@@ -426,12 +426,100 @@ fn a_newer_version_is_refused_and_an_older_one_is_not_read_half() {
     set(schema::VERSION + 1);
     let error = Store::open(&path).unwrap_err().to_string();
     assert!(
-        error.ends_with("has format 2, and this flipsim knows formats up to 1; use the newer one"),
+        error.ends_with("has format 3, and this flipsim knows formats up to 2; use the newer one"),
         "{error}"
     );
-    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 2, .. })));
+    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 3, .. })));
     set(0);
     assert!(matches!(Store::open_readonly(&path), Err(StoreError::NotACampaign(_))));
+}
+
+/// The campaign of another file as version 1 kept it: without operations, in its tables and in its records.
+fn as_version_1(from: &Path, to: &Path) {
+    let mut conn = Connection::open(to).unwrap();
+    schema::first_version(&mut conn);
+    // Its view has the columns of that version.
+    assert!(conn.prepare("SELECT operation FROM trials").is_err());
+    conn.execute("ATTACH ?1 AS new", [from.to_str().unwrap()]).unwrap();
+    conn.execute_batch(
+        "INSERT INTO meta SELECT * FROM new.meta; UPDATE meta SET value = '1' WHERE key = 'format';
+         INSERT INTO stratum SELECT * FROM new.stratum;
+         INSERT INTO trial SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns FROM new.trial;
+         INSERT INTO result SELECT * FROM new.result;
+         UPDATE result SET record = json_set(json_remove(record, '$.plan.fault.operation'), '$.format', 1);
+         INSERT INTO console SELECT * FROM new.console;
+         INSERT INTO attachment SELECT * FROM new.attachment;",
+    )
+    .unwrap();
+    let records = "SELECT count(*) FROM result WHERE record LIKE '%operation%'";
+    assert_eq!(conn.query_row(records, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    conn.execute_batch("DETACH new").unwrap();
+}
+
+/// A whole campaign of 60 trials with 20 results, and the same as version 1 kept it.
+fn with_an_older_one(folder: &Path) -> (PathBuf, PathBuf) {
+    let (new, old) = (folder.join("new.db"), folder.join("old.db"));
+    record_next(&mut create(&new, 60), 20);
+    as_version_1(&new, &old);
+    (new, old)
+}
+
+#[test]
+fn a_file_of_the_first_version_is_read_as_it_is_and_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (new, old) = with_an_older_one(folder.path());
+    let before = std::fs::read(&old).unwrap();
+    let (new, store) = (Store::open_readonly(&new).unwrap(), Store::open_readonly(&old).unwrap());
+    // The digest of the plan as well.
+    whole(&store);
+    let status = store.status().unwrap();
+    assert_eq!((status.format, status.done, status.trials), (1, 20, 60));
+    assert_eq!(store.pending(Shard::WHOLE).unwrap(), new.pending(Shard::WHOLE).unwrap());
+    let (rows, of_new) = (store.results().map(Result::unwrap), new.results().map(Result::unwrap));
+    for (row, new) in rows.zip(of_new) {
+        assert_eq!(row.trial, new.trial);
+        let read = store.record_of(row.trial.id).unwrap().unwrap();
+        assert!(read.is_same(&record(&row.trial)));
+    }
+    // Its view is the newest one.
+    let sql = "SELECT count(*) FROM trials WHERE operation = 'flip'";
+    let flips: i64 = store.conn.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(flips, 60);
+    drop(store);
+    assert_eq!(std::fs::read(&old).unwrap(), before);
+    assert_eq!(files(folder.path()), ["new.db", "old.db"]);
+}
+
+#[test]
+fn a_file_of_the_first_version_can_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, old) = with_an_older_one(folder.path());
+    let mut store = Store::open(&old).unwrap();
+    whole(&store);
+    assert_eq!(store.status().unwrap().format, schema::VERSION);
+    record_next(&mut store, 60);
+    assert_eq!(store.status().unwrap().done, 60);
+    whole(&store);
+    let format = "SELECT value FROM meta WHERE key = 'format'";
+    let format: String = store.conn.query_row(format, [], |row| row.get(0)).unwrap();
+    assert_eq!(format, schema::VERSION.to_string());
+    for row in store.results() {
+        let trial = row.unwrap().trial;
+        assert!(store.record_of(trial.id).unwrap().unwrap().is_same(&record(&trial)));
+    }
+}
+
+#[test]
+fn parts_of_two_versions_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = parts(folder.path());
+    let old = folder.path().join("old.db");
+    as_version_1(&two, &old);
+    let mut store = Store::open(&one).unwrap();
+    let joined = store.merge(&[old.clone()]).unwrap();
+    assert_eq!(joined, Merged { added: 50, same: 0, replaced: 0 });
+    assert_eq!(store.merge(&[two, old]).unwrap(), Merged { added: 0, same: 100, replaced: 0 });
+    whole(&store);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What trials cost, and how fast they were.
 //!
-//! Invariant: time in which no trial was carried out, between two runs say, is no work.
+//! Invariant: time in which no trial was run, between two runs of the campaign say, is no work.
 
 use serde::Serialize;
 

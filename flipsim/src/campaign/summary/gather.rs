@@ -20,7 +20,6 @@ use crate::campaign::summary::model::{
 use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::warning::Warning;
-use crate::fault::Fault;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::survival::{Lifetime, Survival};
@@ -61,15 +60,11 @@ impl Part {
     /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
     fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>) {
         let bit = row.trial.plan.fault.single_bit().map(|bit| bit.0.to_string());
-        let register = match &row.trial.plan.fault {
-            Fault::Reg { register, .. } => Some(register),
-            Fault::Ram { .. } => None,
-        };
         let symbol =
             row.symbol.as_deref().map(|symbol| symbol.split_once('+').map_or(symbol, |(name, _)| name));
         let keys = [
             bit.as_deref(),
-            register.map(String::as_str),
+            row.trial.plan.fault.register(),
             row.region.as_deref(),
             symbol,
             row.title.as_deref(),
@@ -195,7 +190,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
             *totals.outcomes.entry(*outcome).or_default() += count;
         }
     }
-    if golden.as_ref().is_some_and(|golden| golden.abilities.timing() == Timing::Approximate) {
+    if golden.as_ref().is_some_and(|golden| golden.capabilities.timing() == Timing::Approximate) {
         totals.timing = totals.timing.map(|_| Timing::Approximate);
     }
     totals.pending = totals.planned.saturating_sub(totals.done);
@@ -223,7 +218,7 @@ pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, Sto
         })
         .collect();
     let pooled = pooled(store, &strata, &tally, options.confidence);
-    let difference = golden.and_then(|golden| match golden.abilities.is_all() {
+    let difference = golden.and_then(|golden| match golden.capabilities.is_all() {
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });

@@ -1,4 +1,6 @@
 //! What a summary holds.
+//!
+//! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes its unit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -362,7 +364,7 @@ pub(super) fn of_class(outcomes: &BTreeMap<Outcome, u64>, class: Class) -> u64 {
 
 pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
     // A specification that was checked mixes no kinds.
-    let is_register = stratum.targets.iter().any(crate::fault::Place::is_register);
+    let is_register = stratum.is_register();
     if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
 }
 

@@ -1,4 +1,4 @@
-//! What a guest's console says became of it: kinds, stable titles, one cause, one outcome.
+//! What a guest's console says of its run: kinds, stable titles, one cause, one outcome.
 //!
 //! Invariant: the answer depends on the bytes alone, not on the pieces they come in; memory stays bounded
 //! and nothing panics, whatever a guest that was hit prints. No other module knows a kernel's message.
@@ -12,17 +12,17 @@ use crate::console::classify::{signs, text};
 use crate::console::lines::{LineSplitter, MAX_LINE};
 use crate::console::marker::{Done, Marker, flipsim_marker};
 use signs::{Heading, Wants};
-use text::{Detail, Prefix};
+use text::{MessageDetail, Prefix};
 
-/// So many findings are kept; of those beyond, the first of each further kind.
+/// How many findings are kept; of those beyond, the first of each further kind.
 pub const MAX_FINDINGS: usize = 256;
-/// So many oopses without an end are an exception storm, and a crash.
+/// How many oopses without an end are an exception storm, and a crash.
 pub const STORM: u64 = 32;
-/// So many bytes of a finding's line are kept.
+/// How many bytes of a finding's line are kept.
 const MAX_TEXT: usize = 512;
-/// So many reports can wait for their function at once.
+/// How many reports can wait for their function at once.
 const MAX_OPEN: usize = 8;
-/// After so many lines, a report waits no longer.
+/// After how many lines a report waits no longer.
 const PATIENCE: u64 = 150;
 /// The same for an OOM report, which lists all tasks first.
 const OOM_PATIENCE: u64 = 5000;
@@ -209,7 +209,7 @@ impl Classifier {
         }
     }
 
-    /// The end of a line that was cut, or another line without a time stamp: nobody knows.
+    /// The end of a line that was cut, or another line without a time stamp: which of the two is not known.
     fn rejoined(&mut self, at: Place, held: &str, place: Place, piece: &str) {
         let joined = format!("{held}{piece}");
         if let Some(cut) = text::cut(&joined) {
@@ -257,7 +257,7 @@ impl Classifier {
         }
     }
 
-    /// A line of the lab's own. Whether it was one.
+    /// Takes in a line of the lab's guests. Whether it was one.
     fn marker(&mut self, place: Place, line: &str) -> bool {
         match flipsim_marker(line) {
             Some(Marker::Check(text)) => {
@@ -357,35 +357,37 @@ impl Classifier {
         }
     }
 
-    fn detail(&mut self, detail: Detail, caller: Option<(u8, u32)>) {
+    fn detail(&mut self, detail: MessageDetail, caller: Option<(u8, u32)>) {
         // The oldest report that can use it: reports of several CPUs mostly keep their order.
         let mut at =
             self.open.iter().enumerate().filter(|(_, r)| r.is_of(caller)).filter(|(_, r)| match &detail {
-                Detail::Pc(_) | Detail::Lr(_) | Detail::Trace => r.wants == Wants::Function,
-                Detail::Frame(_) => r.wants == Wants::Function && r.in_trace,
-                Detail::Access(_) => r.wants == Wants::Access,
-                Detail::Program(_) => r.wants == Wants::Program,
+                MessageDetail::Pc(_) | MessageDetail::Lr(_) | MessageDetail::Trace => {
+                    r.wants == Wants::Function
+                }
+                MessageDetail::Frame(_) => r.wants == Wants::Function && r.in_trace,
+                MessageDetail::Access(_) => r.wants == Wants::Access,
+                MessageDetail::Program(_) => r.wants == Wants::Program,
             });
         let Some(at) = at.next().map(|(at, _)| at) else { return };
         let report = &mut self.open[at];
         match detail {
-            Detail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
+            MessageDetail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
                 self.close_at(at, Some(function));
             }
-            Detail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
-            Detail::Pc(None) => {}
-            Detail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
-            Detail::Trace => report.in_trace = true,
-            Detail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
+            MessageDetail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
+            MessageDetail::Pc(None) => {}
+            MessageDetail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
+            MessageDetail::Trace => report.in_trace = true,
+            MessageDetail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
                 self.close_at(at, Some(function));
             }
-            Detail::Frame(_) => {}
-            Detail::Access(access) => {
+            MessageDetail::Frame(_) => {}
+            MessageDetail::Access(access) => {
                 report.title.push(' ');
                 report.title.push_str(access);
                 self.close_at(at, None);
             }
-            Detail::Program(name) => {
+            MessageDetail::Program(name) => {
                 report.title = format!("user fault in {name}: {}", report.title);
                 self.close_at(at, None);
             }
@@ -483,7 +485,7 @@ impl Classifier {
     }
 }
 
-/// Where a sign stands in a message: of trouble, or of the lab's own.
+/// Where a sign is in a message: of trouble, or one of the lab's.
 fn sign_in(message: &str, stamped: bool) -> Option<usize> {
     let trouble = signs::find(message, stamped).map(|(at, _)| at);
     let own = message.find("FLIPSIM ");

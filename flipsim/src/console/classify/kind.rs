@@ -1,4 +1,6 @@
-//! Kinds of reports, and how bad each is.
+//! The kinds of reports, and how strongly each speaks for being the cause.
+//!
+//! Invariant: every kind has one grade, by which the classifier finds the cause.
 
 use std::fmt;
 
@@ -12,7 +14,7 @@ pub enum Kind {
     Panic,
     /// Process 1 died, and the kernel gave up.
     InitDeath,
-    /// The machine started anew.
+    /// The machine started again.
     Reboot,
     /// The machine was switched off, or halted.
     PowerOff,

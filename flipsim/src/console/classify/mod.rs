@@ -1,6 +1,13 @@
-//! The guest's console → what happened to its kernel and its programs.
+//! A guest's console → what happened to its kernel and its programs.
+//!
+//! ```text
+//! bytes ─→ lines ─→ signs (which report begins here?) ─→ findings with stable titles ─→ one cause, one outcome
+//!                   text  (functions, what is stable)
+//! ```
 //!
 //! Invariants: **the only table of kernel messages; the bytes alone decide; memory is bounded**.
+//!
+//! It hands out [`Classifier`], which reads a console, and [`Classification`], all that it found.
 
 pub(super) mod classifier;
 pub(super) mod kind;

@@ -55,7 +55,7 @@ impl Heading {
 /// Where a sign counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Anywhere: nobody else says this.
+    /// Anywhere: nothing else prints this.
     Anywhere,
     /// At the start of a word.
     Word,
@@ -195,7 +195,7 @@ static SIGNS: &[Sign] = &[
         let number: String = line.rest.chars().take_while(char::is_ascii_digit).collect();
         Heading::new(Kind::UserFault, format!("fatal signal {number}"), Program)
     }),
-    // What a shell, or whoever else has started a program, says of its death by a signal.
+    // What a shell, or another program that started one, says of its death by a signal.
     sign("Segmentation fault", Word, |_| Some(half(Kind::UserFault, "Segmentation fault"))),
     sign("Illegal instruction", Word, |_| Some(half(Kind::UserFault, "Illegal instruction"))),
     sign("Bus error", Word, |_| Some(half(Kind::UserFault, "Bus error"))),
@@ -341,7 +341,7 @@ fn bug(line: &Line) -> Option<Heading> {
     if rest.contains("stack guard page was hit") {
         return stack_overflow();
     }
-    // Behind the first of these there is only where and who.
+    // Behind the first of these there is only the place and the task.
     let end = [": ", ", ", " - ", " at ", " on CPU", " [", " mm:", " ("]
         .iter()
         .filter_map(|mark| rest.find(mark))

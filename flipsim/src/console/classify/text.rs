@@ -93,7 +93,7 @@ pub fn clean(message: &str) -> String {
             }
             rest = &rest[end..];
         } else {
-            // Garbage is not part of a title, and runs of spaces are one.
+            // Garbage is not part of a title, and a run of spaces becomes a single one.
             let space = first.is_whitespace();
             if space && !out.ends_with(' ') {
                 out.push(' ');
@@ -124,7 +124,7 @@ fn offset(text: &str) -> Option<usize> {
     Some(if size > 0 { first + 3 + size } else { first })
 }
 
-/// The source file of `FILE:LINE` in a text, without the folders of whoever built the kernel.
+/// The source file of `FILE:LINE` in a text, without the folders of the machine that built the kernel.
 pub fn source_file(text: &str) -> Option<String> {
     let word = text.split_ascii_whitespace().find(|word| {
         word.split_once(':').is_some_and(|(file, line)| {
@@ -163,14 +163,14 @@ pub fn function_in(text: &str) -> Option<String> {
 
 /// A line that belongs to a report which another line began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Detail {
+pub enum MessageDetail {
     /// The function at the program counter; `None` where there is no symbol.
     Pc(Option<String>),
     /// The function that the link register points to.
     Lr(String),
     /// A trace begins.
     Trace,
-    /// A frame of a trace that is no guess.
+    /// A frame of a trace that is not a guess.
     Frame(String),
     /// KASAN: `Read` or `Write`.
     Access(&'static str),
@@ -179,48 +179,48 @@ pub enum Detail {
 }
 
 /// Reads a message as a detail of a report.
-pub fn detail(message: &str) -> Option<Detail> {
+pub fn detail(message: &str) -> Option<MessageDetail> {
     let text = message.trim_start();
     for start in ["pc : ", "PC is at ", "RIP: ", "EIP: "] {
         if let Some(rest) = text.strip_prefix(start) {
             // Of user space, there are no names.
             let user = rest.starts_with("0033:") || rest.starts_with("0023:");
-            return (!user).then(|| Detail::Pc(function_in(rest)));
+            return (!user).then(|| MessageDetail::Pc(function_in(rest)));
         }
     }
     if let Some(rest) = text.strip_prefix("lr : ").or_else(|| text.strip_prefix("LR is at ")) {
-        return function_in(rest).map(Detail::Lr);
+        return function_in(rest).map(MessageDetail::Lr);
     }
     if text.starts_with("Call trace:") || text.starts_with("Call Trace:") {
-        return Some(Detail::Trace);
+        return Some(MessageDetail::Trace);
     }
     for (start, access) in
         [("Read of size", "Read"), ("Write of size", "Write"), ("Read at", "Read"), ("Write at", "Write")]
     {
         if text.starts_with(start) {
-            return Some(Detail::Access(access));
+            return Some(MessageDetail::Access(access));
         }
     }
     if let Some((_, rest)) = text.split_once(" Comm: ").filter(|_| text.starts_with("CPU: ")) {
         let end = [" Not tainted", " Tainted: ", " Kdump: "].iter().filter_map(|mark| rest.find(mark)).min();
-        return Some(Detail::Program(shorten(rest[..end.unwrap_or(rest.len())].trim_end(), 32)));
+        return Some(MessageDetail::Program(shorten(rest[..end.unwrap_or(rest.len())].trim_end(), 32)));
     }
     // `[<ffff…>] func+0x1/0x2` before 4.10; a `?` marks a guess.
     let frame =
         text.strip_prefix("[<").and_then(|rest| rest.split_once(">] ")).map_or(text, |(_, frame)| frame);
     let word = frame.split_ascii_whitespace().next()?;
-    (word.contains("+0x")).then(|| function_in(word)).flatten().map(Detail::Frame)
+    (word.contains("+0x")).then(|| function_in(word)).flatten().map(MessageDetail::Frame)
 }
 
 /// Whether a function says nothing about where the trouble is, in a report of this kind.
 pub fn is_boring(function: &str, kind: Kind, is_pc: bool) -> bool {
-    // Where a fault struck is told by the program counter, even inside of what else only reports.
+    // The program counter says where a fault struck, even in a function that otherwise only reports.
     let struck = matches!(kind, Kind::Oops | Kind::UnhandledFault | Kind::Serror | Kind::StackOverflow);
     let starts = |list: &[&str]| list.iter().any(|start| function.starts_with(start));
     starts(HELPERS) || (!(struck && is_pc) && (starts(MACHINERY) || EXACTLY.contains(&function)))
 }
 
-/// What everybody calls: the caller is of interest. Beginnings of names.
+/// What is called from everywhere: the caller is of interest. Beginnings of names.
 const HELPERS: &[&str] = &[
     "__arch_copy_",
     "__memcpy",

@@ -1,4 +1,6 @@
-//! What was found in a console.
+//! What was found in a console: the findings, the one that decided, and the outcome as far as a console shows it.
+//!
+//! Invariant: what only a comparison with a golden run can show is not claimed here.
 
 use std::fmt;
 
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::console::classify::kind::Kind;
 use crate::console::marker::Done;
 
-/// What came of the run, as far as its console can tell.
+/// The outcome of the run, as far as its console shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConsoleVerdict {
@@ -17,7 +19,7 @@ pub enum ConsoleVerdict {
     Detected,
     /// The workload's result is wrong, and nothing was noticed.
     Sdc,
-    /// The result is right and nothing was noticed: masked or latent, which only a golden run can tell.
+    /// The result is right and nothing was noticed: masked or latent, which only a golden run can distinguish.
     Clean,
     /// Nothing was noticed, and the workload did not end: a hang, or a console that was cut.
     Incomplete,
@@ -45,7 +47,7 @@ pub struct Finding {
 /// All that a console says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Classification {
-    /// What came of the run.
+    /// The outcome of the run.
     pub outcome: ConsoleVerdict,
     /// The place in `findings` of what decided, if anything was found.
     pub cause: Option<usize>,

@@ -1,12 +1,11 @@
-//! Kernel symbols from a `vmlinux`, a `System.map` or `/proc/kallsyms`, and where they lie in the guest's
-//! physical memory.
+//! Where the kernel's symbols lie in the guest's physical memory.
 //!
 //! A kernel may have moved itself (KASLR): its image stays in one piece, so that one place that is known gives
 //! all. That is the start of its code in `/proc/iomem`, or where the guest has not given that, its banner:
 //! images are aligned to 2 MiB in physical and in virtual memory, so that few places can hold it.
 //!
 //! Invariant: a symbol is only turned into an address after bytes of the running guest have been
-//! compared with the file ([`SymbolMap::anchor`]); a kernel that is another one is refused instead of flipped in
+//! compared with the file ([`SymbolMap::anchor`]); a different kernel is refused instead of flipped in
 //! the wrong place.
 
 use crate::arch::ArchRow;
@@ -37,7 +36,7 @@ impl SymbolMap {
     /// the file's. The machine must be stopped.
     ///
     /// # Errors
-    /// The kernel is not found or is another one, or the guest is lost.
+    /// The kernel is not found or is a different one, or the guest is lost.
     pub fn anchor(
         symbols: Symbols,
         arch: &ArchRow,
@@ -148,7 +147,7 @@ impl SymbolMap {
         if self.is_given_back(start) {
             return Err(SymbolError::GivenBack { name: text.to_owned() });
         }
-        // Another name for the same place, such as `jiffies`, may have no size of its own.
+        // Another name for the same place, such as `jiffies`, may have no size.
         let all = &self.symbols.by_address;
         let first = all.partition_point(|other| other.address < symbol.address);
         let same = all[first..].iter().take_while(|other| other.address == symbol.address);

@@ -1,4 +1,7 @@
-//! Symbols from a file: ELF, System.map or kallsyms.
+//! Kernel symbols as a file has them: a `vmlinux` (ELF), a `System.map` or `/proc/kallsyms`.
+//!
+//! Invariant: another file, a stub, or a list whose addresses are hidden is refused with its remedy, and never
+//! taken for a kernel with few symbols.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +38,7 @@ pub enum SymbolError {
         /// The file.
         path: PathBuf,
     },
-    /// A list of symbols that is none.
+    /// An invalid list of symbols.
     #[error(
         "{path} is no vmlinux, no System.map and no /proc/kallsyms: {why}; a distribution's System.map may be a stub, \
          then take /proc/kallsyms as root in the guest"
@@ -68,7 +71,7 @@ pub enum SymbolError {
     Offset {
         /// What was asked for.
         text: String,
-        /// Why it is none.
+        /// Why it is invalid.
         cause: UnitError,
     },
     /// The symbol is a number, such as a size or a version, not a place.
@@ -294,7 +297,7 @@ pub(super) const BANNER: &[u8] = b"Linux version ";
 
 pub(super) const PROC_BANNER: &[u8] = b"%s version %s (";
 
-/// A list with fewer symbols is none of a kernel.
+/// A list with fewer symbols is not that of a kernel.
 pub(super) const FEWEST: usize = 16;
 
 /// What stands for sections in a list that has none: their names, first symbols, and symbols behind the last byte

@@ -1,6 +1,13 @@
 //! The symbols of the guest's kernel, wherever it runs.
 //!
-//! Invariant: **believed only after bytes of the guest were compared**.
+//! ```text
+//! vmlinux, System.map, /proc/kallsyms ─→ Symbols (linked addresses) ──anchor──→ SymbolMap (physical addresses)
+//!                                        the guest's banner, compared ──┘
+//! ```
+//!
+//! Invariant: **symbols are believed only after bytes of the guest were compared**.
+//!
+//! It hands out [`Symbols`], as a file has them, and [`SymbolMap`], as the running guest has them.
 
 pub(super) mod anchor;
 pub(super) mod file;

@@ -42,7 +42,7 @@ fn guests_are_numbered_and_their_folders_private() {
 }
 
 #[test]
-fn a_record_survives_and_a_foreign_one_is_told() {
+fn a_record_survives_and_a_foreign_one_is_reported() {
     let lab = tempfile::tempdir().unwrap();
     let run = RunDir::create(lab.path(), Some("one")).unwrap().0;
     let record = record("one", Some(me()));

@@ -143,7 +143,7 @@ fn wilson_falls_short_just_below_its_own_lower_end_after_one_hit() {
 }
 
 #[test]
-fn no_number_of_trials_is_too_large_to_come_back_from() {
+fn the_interval_of_any_number_of_trials_is_found() {
     for (hits, trials) in [(1 << 52, 1 << 53), (1, 1 << 53), ((1 << 53) - 1, 1 << 53), (3, 1 << 40)] {
         let interval = clopper_pearson(of(hits, trials), Confidence::P95);
         assert!(interval.contains(of(hits, trials).rate()), "{hits} of {trials}: {interval:?}");

@@ -150,7 +150,7 @@ fn a_guest_does_not_run_when_its_stop_was_refused() {
 }
 
 #[test]
-fn a_guest_that_stops_by_itself_is_told_and_its_stop_forgotten() {
+fn a_guest_that_stops_by_itself_is_reported_and_its_stop_forgotten() {
     let machine = Machine::with(Clock { panics_at: Some(40), ..Clock::default() }, true, |monitor| {
         let answer = json!({ "running": false, "singlestep": false, "status": "guest-panicked" });
         let mut calls = 0;
@@ -284,10 +284,10 @@ fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_describe
 #[test]
 fn a_storm_stops_a_guest_where_qemu_can_count() {
     let limits = Arc::new(Mutex::new(Vec::new()));
-    let told = limits.clone();
+    let seen = limits.clone();
     let machine = Machine::with(Clock::default(), true, |monitor| {
         monitor.on("set-exception-limit", move |arguments| {
-            told.lock().unwrap().push(arguments["exceptions"].as_u64());
+            seen.lock().unwrap().push(arguments["exceptions"].as_u64());
             Ok(json!({}))
         })
     });

@@ -1,9 +1,9 @@
 //! A clone: a QEMU process that starts at a template's quiescent point.
 //!
 //! It maps the template's RAM copy-on-write, so that its start takes the same time for every size of
-//! guest, and takes in the device state. One trial, one clone.
+//! guest, and loads the device state. One trial, one clone.
 //!
-//! Invariants: **a clone writes nothing of its template's**. It has a private folder of its own, and both
+//! Invariants: **a clone writes nothing of its template's**. It has its own private folder, and both
 //! end with it: QEMU dies with this process, whatever ends it, and a folder that a killed process left is
 //! removed by the next start. **What its console says is kept in memory**: QEMU drops in silence what a full
 //! disk does not take, and a guest that finished would look like one that hangs.
@@ -35,7 +35,7 @@ use crate::trial::template::saved::ignore_shared;
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::{Event, QmpClient, QmpError};
 
-/// How long QEMU may take to take in the device state, some hundred kilobytes.
+/// How long QEMU may take to load the device state, some hundred kilobytes.
 const RESTORE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a clone's disk writes go. The template's disk is only read in either case.
@@ -70,13 +70,13 @@ impl CloneOptions {
 
 /// A guest that started at a template's quiescent point. Dropping it kills QEMU and removes its folder.
 ///
-/// Nobody watches over it: whoever owns it reads its [`events`](Self::events) (`GUEST_PANICKED`,
+/// It has no watcher: its owner reads its [`events`](Self::events) (`GUEST_PANICKED`,
 /// `SHUTDOWN` with its reason, `STOP`, `RESUME`). A guest that panics, resets or switches itself off
-/// leaves QEMU there, stopped; from then on it must not be told to run.
+/// leaves QEMU there, stopped; from then on it must not be resumed.
 #[derive(Debug)]
 pub struct CloneGuest {
     // In this order they are dropped: QEMU is killed, for there is nothing in it to be kept and a stuck
-    // one would not answer; the target then finds nobody; at last the folder goes.
+    // one would not answer; the target then finds no QEMU; at last the folder goes.
     qemu: OwnedQemu,
     target: LiveTarget,
     run: Folder,
@@ -86,10 +86,10 @@ pub struct CloneGuest {
 }
 
 impl CloneGuest {
-    /// Starts a clone; it stands at the template's virtual time. May be called from any thread.
+    /// Starts a clone; it is stopped at the template's virtual time. May be called from any thread.
     ///
     /// # Errors
-    /// QEMU does not start or does not take the state in.
+    /// QEMU does not start or does not load the state.
     pub fn start(template: &Template, options: &CloneOptions) -> Result<Self, TemplateError> {
         sweep(&options.parent);
         let run = Folder(RunDir::at(&make_folder(options)?));
@@ -165,7 +165,7 @@ impl CloneGuest {
 /// A clone's command line: its template's, but for the files that must not be written.
 fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
     let writes = match options.disk {
-        CloneDisk::Memory if template.info().abilities.mark => DiskWrites::Memory,
+        CloneDisk::Memory if template.info().capabilities.mark => DiskWrites::Memory,
         CloneDisk::Memory | CloneDisk::Layer => DiskWrites::Discard,
     };
     MachineSpec {
@@ -181,17 +181,17 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
 /// Has QEMU read the device state from its standard input.
 fn restore(mut qmp: QmpClient, qemu: &mut OwnedQemu, run: &RunDir) -> Result<(), String> {
     // QEMU ends itself when it cannot read the state, and says why in its log.
-    let told = |error: QmpError, qemu: &mut OwnedQemu| {
+    let explained = |error: QmpError, qemu: &mut OwnedQemu| {
         qemu.kill();
         format!("{error}; QEMU's last words: {}", run.qemu_log_tail())
     };
     let asked = qmp
         .execute("migrate-set-capabilities", ignore_shared())
         .and_then(|_| qmp.execute("migrate-incoming", json!({ "uri": "fd:0" })));
-    asked.map_err(|error| told(error, qemu))?;
+    asked.map_err(|error| explained(error, qemu))?;
     let end = Instant::now() + RESTORE_LIMIT;
     loop {
-        let status = qmp.status().map_err(|error| told(error, qemu))?;
+        let status = qmp.status().map_err(|error| explained(error, qemu))?;
         match status.status.as_str() {
             "inmigrate" if Instant::now() < end => std::thread::sleep(Duration::from_micros(500)),
             "inmigrate" => return Err(format!("not done after {} s", RESTORE_LIMIT.as_secs())),
@@ -224,7 +224,7 @@ impl Drop for Folder {
 /// Makes a private folder whose name says which process it belongs to: `NAME-PID-START-NUMBER`.
 fn make_folder(options: &CloneOptions) -> Result<PathBuf, TemplateError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    // QEMU works in the folder, and is told of it by name as well.
+    // QEMU works in the folder, and gets its name as well.
     let parent = std::path::absolute(&options.parent).map_err(io_error("find", &options.parent))?;
     let private = |recursive: bool, path: &Path| {
         let made = fs::DirBuilder::new().recursive(recursive).mode(0o700).create(path);
@@ -245,7 +245,7 @@ pub fn sweep(parent: &Path) {
     for entry in entries.flatten() {
         let owner = entry.file_name().to_str().and_then(owner);
         if owner.is_some_and(|owner| !owner.is_alive()) {
-            // Another process may be sweeping too, and nobody waits for this.
+            // Another process may be sweeping too, and nothing depends on this.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -294,7 +294,7 @@ mod tests {
         qemu.write_all(b"one").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(rustix::fs::fstatfs(&qemu).unwrap().f_type, 0x0102_1994, "TMPFS_MAGIC");
-        // What is said after it was emptied stands at its beginning.
+        // What is said after it was emptied is at its beginning.
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         qemu.write_all(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

@@ -1,4 +1,8 @@
 //! Processes that go on from a template, copy-on-write.
+//!
+//! Invariant: **a clone writes nothing of its template's, and leaves neither process nor folder**.
+//!
+//! It hands out [`CloneGuest`], started by [`CloneOptions`], and [`sweep`], which removes what killed processes left.
 
 pub(super) mod guest;
 mod written;

@@ -2,6 +2,8 @@
 //!
 //! Source: Linux, `Documentation/admin-guide/mm/pagemap.rst`. A page of a private mapping that was written
 //! is no longer the file's: bit 61 of its entry is clear. A copy may still have the file's content.
+//!
+//! Invariant: the process is looked at from outside; QEMU's own word on its state is not used.
 
 use std::fs::File;
 use std::io;
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_tells_whether_its_page_was_written() {
+    fn an_entry_shows_whether_its_page_was_written() {
         assert!(!is_written(0), "never touched");
         assert!(!is_written(PRESENT | OF_A_FILE), "read only");
         assert!(is_written(PRESENT));
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_does_not_map_the_file_is_told() {
+    fn a_process_that_does_not_map_the_file_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = differing(std::process::id(), file.path()).unwrap_err();
         assert!(error.to_string().contains("does not map"), "{error}");

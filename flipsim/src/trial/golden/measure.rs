@@ -1,8 +1,8 @@
-//! Golden runs: what a guest does without a fault, from its quiescent point to the end of its window.
+//! Measuring a golden run: passes over the window in one process and in a fresh clone, compared with each other.
 //!
 //! Invariant: **a golden run is believed only when it was seen four times and was the same each time**:
 //! in one process, twice again there after going back, and in a fresh clone. Where they differ, the first
-//! difference is kept, and trials compare output only. So they do where QEMU cannot tell a guest's state; the
+//! difference is kept, and trials compare output only. So they do where QEMU cannot report a guest's state; the
 //! reason is kept in the place of the difference.
 
 use std::path::Path;
@@ -48,7 +48,7 @@ impl PassDifference {
     }
 }
 
-/// One run from where the guest stands, to `end` or to where the window says.
+/// One run from where the guest is, to `end` or to where the window says.
 pub(super) fn pass(
     runner: &mut Runner,
     options: &GoldenOptions,
@@ -80,7 +80,7 @@ pub(super) fn pass(
             at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
         let state = runner.state(false)?;
         compare += began.elapsed();
-        // In detail, so that a difference between two runs can be told in detail.
+        // In detail, so that a difference between two runs can be reported in detail.
         let state = if detailed || over { runner.state(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if detailed {
@@ -90,7 +90,7 @@ pub(super) fn pass(
             break;
         }
     }
-    // One that is not done where another run was is told as a difference.
+    // One that is not done where another run was is reported as a difference.
     if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
         return Err(RunError::NoEnd(options.limit));
     }
@@ -145,8 +145,8 @@ impl Golden {
     /// # Errors
     /// The guest does not run, or its workload does not end.
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
-        let abilities = template.info().abilities;
-        if let Some(missing) = abilities.missing().filter(|_| !abilities.mark) {
+        let capabilities = template.info().capabilities;
+        if let Some(missing) = capabilities.missing().filter(|_| !capabilities.mark) {
             return Golden::measure_output(template, parent, options, missing);
         }
         let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
@@ -192,7 +192,7 @@ impl Golden {
             registers,
             difference,
             pages_apart,
-            abilities,
+            capabilities,
             signals: template.info().plan.signals.clone(),
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),

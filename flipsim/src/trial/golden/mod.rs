@@ -1,4 +1,9 @@
-//! What a guest does without a fault.
+//! What a guest does without a fault, from its quiescent point to the end of its window.
+//!
+//! Invariant: **a golden run is believed only when it was seen four times and was the same each time**; where that
+//! fails, trials compare output only, and the reason is kept.
+//!
+//! It hands out [`Golden`] with its [`Checkpoint`]s, measured as [`GoldenOptions`] ask for.
 
 pub(crate) mod measure;
 pub(super) mod model;

@@ -1,12 +1,14 @@
-//! A golden run as it is kept.
+//! A golden run as it is kept with a campaign: its checkpoints, its console, and where its repetitions differed.
+//!
+//! Invariant: the keys stay within a [`FORMAT`]; a campaign keeps its golden run for as long as it lives.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
+use crate::target::Capabilities;
 use crate::target::StateDigest;
-use crate::trial::ability::Abilities;
 use crate::units::VirtualNs;
 
 /// The version of a stored golden run.
@@ -27,7 +29,7 @@ pub enum Window {
 pub struct Checkpoint {
     /// On the virtual clock.
     pub at: VirtualNs,
-    /// RAM, devices, disks; nothing where QEMU cannot tell.
+    /// RAM, devices, disks; nothing where QEMU cannot report them.
     pub state: Option<StateDigest>,
     /// How many bytes the console had said.
     pub console: usize,
@@ -87,18 +89,18 @@ pub struct Golden {
     /// In order; the last is the end, in detail.
     pub checkpoints: Vec<Checkpoint>,
     /// All that the console said.
-    #[serde(with = "hex_bytes")]
+    #[serde(with = "crate::text::hex_bytes")]
     pub console: Vec<u8>,
     /// The registers at the end, with their values in hex.
     pub registers: Vec<(String, String)>,
-    /// The first difference between the runs, if they were not one, or why that cannot be told.
+    /// The first difference between the runs, if they were not equal, or why that is not known.
     pub difference: Option<String>,
-    /// The first pages that differed there, by their offset in RAM, for who can name them.
+    /// The first pages that differed there, by their offset in RAM, for callers that can name them.
     #[serde(default)]
     pub pages_apart: Vec<u64>,
     /// What the QEMU that it was measured with can do.
-    #[serde(default, skip_serializing_if = "Abilities::is_all")]
-    pub abilities: Abilities,
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    pub capabilities: Capabilities,
     /// How the guest speaks.
     #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
     pub signals: Signals,
@@ -131,22 +133,5 @@ impl Golden {
     #[must_use]
     pub fn console_at(&self, checkpoint: &Checkpoint) -> &[u8] {
         &self.console[..checkpoint.console.min(self.console.len())]
-    }
-}
-
-/// Bytes as hexadecimal text.
-mod hex_bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&text)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
-        bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
     }
 }

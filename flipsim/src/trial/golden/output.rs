@@ -1,11 +1,11 @@
-//! Golden runs by their output alone, for a QEMU that cannot tell which state a guest is in.
+//! Golden runs by their output alone, for a QEMU that cannot report which state a guest is in.
 //!
 //! Invariant: what is claimed of such a run is what its console said; why no more is known is kept with it.
 
 use std::path::Path;
 
 use crate::console::classify::without_stamps;
-use crate::trial::ability::Abilities;
+use crate::target::Capabilities;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::measure::{Pass, pass};
 use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, Window};
@@ -17,7 +17,7 @@ use crate::units::VirtualNs;
 const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
 
 impl Golden {
-    /// The same by a QEMU that cannot tell a guest's state: the outputs of three clones.
+    /// The same by a QEMU that cannot report a guest's state: the outputs of three clones.
     pub(super) fn measure_output(
         template: &Template,
         parent: &Path,
@@ -35,7 +35,7 @@ impl Golden {
         let mut difference = missing.to_owned();
         for _ in 0..2 {
             let (again, _) = one()?;
-            let cut = is_cut(options.window, template.info().abilities);
+            let cut = is_cut(options.window, template.info().capabilities);
             if !same_output(&signals.output_of(&again.console), &signals.output_of(&first.console), cut) {
                 difference.push_str("; and the consoles of two runs without a fault say different things");
                 break;
@@ -52,7 +52,7 @@ impl Golden {
             registers,
             difference: Some(difference),
             pages_apart: Vec::new(),
-            abilities: template.info().abilities,
+            capabilities: template.info().capabilities,
             signals: signals.clone(),
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: 0.0,
@@ -62,7 +62,7 @@ impl Golden {
     /// Whether a run that has come as far as this one has said the same.
     #[must_use]
     pub fn same_output(&self, said: &[u8]) -> bool {
-        let cut = is_cut(self.window, self.abilities);
+        let cut = is_cut(self.window, self.capabilities);
         same_output(&self.signals.output_of(said), &self.signals.output_of(&self.console), cut)
     }
 
@@ -104,8 +104,8 @@ fn same_output(one: &[u8], other: &[u8], cut: bool) -> bool {
 }
 
 /// Whether runs end at about the same time, and not at the same instruction or when they are done.
-fn is_cut(window: Window, abilities: Abilities) -> bool {
-    !abilities.stop_at && window != Window::Done
+fn is_cut(window: Window, capabilities: Capabilities) -> bool {
+    !capabilities.stop_at && window != Window::Done
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
         assert!(same_output(b"[    0.200000] a\n", golden, true));
         assert!(same_output(b"[    0.200000] a\nb\nc\n", golden, true));
         assert!(!same_output(b"[    0.200000] a\nc\n", golden, true));
-        let (exact, about) = (Abilities::ALL, Abilities { stop_at: false, mark: false });
+        let (exact, about) = (Capabilities::ALL, Capabilities { stop_at: false, mark: false });
         let window = Window::Time(VirtualNs(5));
         assert!(is_cut(window, about) && !is_cut(window, exact) && !is_cut(Window::Done, about));
     }

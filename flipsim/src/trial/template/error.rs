@@ -1,4 +1,4 @@
-//! Why there is no template, or no clone of one.
+//! Why there is no template, or no clone of one, and what to do about it.
 
 use std::io::{self};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::wire::qmp::QmpError;
 /// A template that cannot be made, opened or believed.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The system said no.
+    /// The system refused.
     #[error("cannot {doing} {path}: {cause}")]
     Io {
         /// What was under way.
@@ -46,7 +46,7 @@ pub enum TemplateError {
     /// The guest did not become ready.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The guest cannot be taken hold of.
+    /// The guest cannot be attached to.
     #[error(transparent)]
     Attach(#[from] AttachError),
     /// The guest was lost.
@@ -58,7 +58,7 @@ pub enum TemplateError {
     /// Its monitor.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// What its QEMU can do is not to be had.
+    /// Its QEMU does not say what it can do.
     #[error(transparent)]
     Mark(#[from] MarkError),
     /// A file in its folder.
@@ -67,7 +67,7 @@ pub enum TemplateError {
     /// QEMU did not write the device state.
     #[error("QEMU cannot save the guest's device state: {0}")]
     Save(String),
-    /// QEMU did not take the device state in.
+    /// QEMU did not load the device state.
     #[error("QEMU cannot start a clone of the template {folder}: {cause}")]
     Restore {
         /// The template.

@@ -1,24 +1,23 @@
 //! How a template is made: a guest is booted to its quiescent point, and saved.
 //!
-//! Invariant: **a template is complete or not there**.
+//! Invariant: **a template is complete or not there**: it is made beside its place and renamed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::files::{file_digest, remove_tree};
+use crate::files::{beside, file_digest, remove_tree};
 use crate::machine::boot::{self, BootError, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
 use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
 use crate::target::LiveTarget;
 use crate::target::state::{State, StateError};
-use crate::trial::ability::Abilities;
 use crate::trial::template::error::{TemplateError, io_error};
 use crate::trial::template::saved::{
     DEVICE_STATE, DISK, FORMAT, FileStamp, INFO, Input, RAM, SAVE_LIMIT, Template, TemplateInfo,
@@ -55,9 +54,7 @@ impl Template {
         options: MakeOptions,
         on_line: impl FnMut(&str),
     ) -> Result<Self, TemplateError> {
-        let mut temporary = folder.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
+        let temporary = beside(folder, ".tmp");
         remove_tree(&temporary).map_err(io_error("remove", &temporary))?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&temporary);
         made.map_err(io_error("create", &temporary))?;
@@ -78,7 +75,7 @@ impl Template {
     }
 }
 
-/// A guest that was booted from power-on and stands at its quiescent point.
+/// A guest that was booted from power-on and is stopped at its quiescent point.
 ///
 /// Dropping it ends QEMU; its folder is the caller's.
 #[derive(Debug)]
@@ -187,7 +184,7 @@ fn fill(
     let mut guest = boot(plan, folder, options, on_line)?;
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
-    let abilities = Abilities::of(&mut guest.target)?;
+    let capabilities = guest.target.capabilities();
     save(&mut guest, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
     end(guest)?;
@@ -215,7 +212,7 @@ fn fill(
         command,
         inputs,
         clock: state.clock,
-        abilities,
+        capabilities,
         ram,
         ram_digest: state.ram_digest(),
         registers: state.registers,

@@ -1,5 +1,5 @@
-//! A template: a guest at its quiescent point, saved once, from which any number of clones start
-//! ([`crate::trial::clone`]).
+//! A template on disk: what it depends on, what its folder holds, and whether it may be used. Clones of it are
+//! [`crate::trial::clone`]'s.
 //!
 //! ```text
 //! ram            the guest's RAM, with holes where it is zero     disk.qcow2  its disk, a layer on the image
@@ -11,8 +11,7 @@
 //! not be read to start a clone: a clone maps it copy-on-write (QEMU, `docs/devel/migration.rst`,
 //! and the capability `x-ignore-shared`).
 //!
-//! Invariants: **a template is complete or not there**: it is made beside its place and renamed.
-//! **It is never written** once it is there; [`Template::open`] refuses one that was.
+//! Invariant: **a template is never written** once it is there; [`Template::open`] refuses one that was.
 
 use std::collections::BTreeMap;
 use std::fs::{self};
@@ -29,8 +28,8 @@ use crate::console::signals::Signals;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile};
 use crate::memory::RangeSet;
+use crate::target::Capabilities;
 use crate::target::VirtualClock;
-use crate::trial::ability::Abilities;
 
 use crate::text::hex;
 use crate::trial::template::error::{TemplateError, io_error};
@@ -48,7 +47,7 @@ pub(super) const VERIFIED: &str = "verified";
 /// How long QEMU may take to write its device state, some hundred kilobytes.
 pub(super) const SAVE_LIMIT: Duration = Duration::from_secs(60);
 
-/// What tells a file from one that was changed, without reading it.
+/// What distinguishes a file from one that was changed, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileStamp {
@@ -93,7 +92,7 @@ pub struct BaseImage {
 #[serde(deny_unknown_fields)]
 pub struct TemplatePlan {
     /// The guest. Its share, disk, console, sockets and RAM file are not those given here: a template has
-    /// nothing of the host's in it.
+    /// nothing of the host in it.
     pub spec: MachineSpec,
     /// The image below its disk.
     pub base: BaseImage,
@@ -138,7 +137,7 @@ impl TemplatePlan {
         fixed.into_iter().chain(others)
     }
 
-    /// The guest as it is booted, in a folder of its own.
+    /// The guest as it is booted, in a separate folder.
     #[must_use]
     pub fn boot_spec(&self) -> MachineSpec {
         MachineSpec {
@@ -176,11 +175,11 @@ pub struct TemplateInfo {
     /// Virtual time and instruction count at the quiescent point; nothing where QEMU cannot be asked.
     pub clock: Option<VirtualClock>,
     /// What the QEMU that made it can do.
-    #[serde(default, skip_serializing_if = "Abilities::is_all")]
-    pub abilities: Abilities,
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    pub capabilities: Capabilities,
     /// The guest's RAM, as QEMU sees it.
     pub ram: RangeSet,
-    /// [`State::ram_digest`] at the quiescent point.
+    /// [`State::ram_digest`](crate::target::state::State::ram_digest) at the quiescent point.
     pub ram_digest: String,
     /// Every register with its value in hex, at the quiescent point.
     pub registers: Vec<(String, String)>,
@@ -201,7 +200,7 @@ impl Template {
     /// Opens a template; its files are looked at and not read, which takes well under a millisecond.
     ///
     /// # Errors
-    /// There is none, it is of another version, or a file of it, or one that it stands on, is missing or
+    /// There is no template, it is of another version, or a file of it, or one that it depends on, is missing or
     /// was written.
     pub fn open(folder: &Path) -> Result<Self, TemplateError> {
         // A clone has another working folder.

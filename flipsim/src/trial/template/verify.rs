@@ -1,4 +1,6 @@
-//! Whether a clone of a template is what was saved.
+//! Whether a clone of a template is what was saved: compared once for each template.
+//!
+//! Invariant: clock, registers and all of RAM are compared, and a difference is an error, never a warning.
 
 use std::fs::{self, File};
 

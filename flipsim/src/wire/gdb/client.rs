@@ -3,9 +3,8 @@
 //! Source: QEMU 7.1 `gdbstub.c`, 7.2 `gdbstub/gdbstub.c`; "Debugging with GDB", appendix "Remote
 //! Serial Protocol".
 //!
-//! Invariants: while the guest runs no byte is sent but those that stop it, because any byte would
-//! stop it and be dropped. No packet takes more than one write. An answer counts only after the stub
-//! has acknowledged its question, and a client that missed an answer refuses every further question.
+//! Invariant: a command that needs a stopped guest is refused while the guest runs, before any byte of it is
+//! sent. Which answer belongs to which question is the link's to know ([`crate::wire::gdb::link`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -43,7 +42,7 @@ const MAX_PACKET_SIZE: usize = 1 << 20;
 /// [`leave_stopped`](Self::leave_stopped) does not. **Dropping** the client only closes the socket:
 /// the guest stays as it is, running or stopped, and the physical memory mode stays as it was set,
 /// because the stub keeps it; the next [`connect`](Self::connect) turns it off. A drop sends nothing
-/// on purpose: on the way out of an error nobody knows whether the guest should run.
+/// on purpose: after an error it is not known whether the guest should run.
 pub struct GdbClient {
     link: Link,
     physical: bool,
@@ -54,7 +53,7 @@ impl GdbClient {
     /// Connects, stops the guest, reads the target description, and turns physical memory mode off.
     ///
     /// # Errors
-    /// [`GdbError::Connect`], [`GdbError::NoAnswer`] when the stub serves somebody else,
+    /// [`GdbError::Connect`], [`GdbError::NoAnswer`] when the stub serves another client,
     /// [`GdbError::Description`], and those of any command.
     pub fn connect(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Self, GdbError> {
         let link = Link::connect(endpoint, timeouts)?;
@@ -145,7 +144,7 @@ impl GdbClient {
         self.link.unasked_stops
     }
 
-    /// Tells the client that the guest was resumed by other means, as with `cont` over QMP.
+    /// Notes that the guest was resumed by other means, as with `cont` over QMP.
     ///
     /// Without this the next command would stop the guest and be dropped ([`GdbError::Dropped`]).
     /// Call it before the resume itself, so that a stop reply that follows is not taken for an older one.
@@ -329,7 +328,7 @@ impl GdbClient {
         Ok(())
     }
 
-    /// Stops the guest and says why it stands. A guest that stands already is left alone.
+    /// Stops the guest and says why it is stopped. A guest that is stopped already is left alone.
     ///
     /// # Errors
     /// [`GdbError::TimedOut`]: the stop is still to come, [`wait_stop`](Self::wait_stop) can wait for it.
@@ -369,7 +368,7 @@ impl GdbClient {
         }
     }
 
-    /// Carries out one instruction, with interrupts and timers held off, and waits for its end.
+    /// Executes one instruction, with interrupts and timers held off, and waits for its end.
     ///
     /// # Errors
     /// [`GdbError::Running`], and those of any command.
@@ -383,7 +382,7 @@ impl GdbClient {
         }
     }
 
-    /// Carries out a command of the human monitor, and returns what it printed.
+    /// Runs a command of the human monitor, and returns what it printed.
     ///
     /// After a command that resumes the guest, call [`note_resumed`](Self::note_resumed).
     ///

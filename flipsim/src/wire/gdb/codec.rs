@@ -63,7 +63,7 @@ pub struct Parser {
     notification: bool,
     damaged: bool,
     too_long: bool,
-    /// The content of the last event has been seen; the next packet starts anew.
+    /// The content of the last event has been seen; the next packet starts from an empty buffer.
     finished: bool,
 }
 

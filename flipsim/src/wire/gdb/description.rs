@@ -46,7 +46,7 @@ pub enum DescriptionError {
         /// What the parser said, and where.
         reason: String,
     },
-    /// A register without a name, or a width or number that is none.
+    /// A register without a name, or with an invalid width or number.
     #[error("`{file}` of the target description has a <reg> whose `{attribute}` is missing or no number")]
     Register {
         /// The file, as it was asked for.
@@ -150,7 +150,7 @@ mod tests {
     fn read(files: &[(&str, &str)]) -> Result<Vec<RegisterInfo>, DescriptionError> {
         read_description(|file| {
             let found = files.iter().find(|(name, _)| *name == file);
-            Ok(found.unwrap_or_else(|| panic!("nobody has {file}")).1.to_owned())
+            Ok(found.unwrap_or_else(|| panic!("no file {file}")).1.to_owned())
         })
     }
 

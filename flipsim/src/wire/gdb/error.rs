@@ -1,4 +1,4 @@
-//! Why the stub cannot be used.
+//! What can go wrong between the client and the stub, and what to do about it.
 
 use std::io::{self};
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub enum GdbError {
     },
     /// The guest ran without this client knowing it, so the stub stopped it and dropped the packet.
     #[error(
-        "the stub dropped `{packet}`: the guest was running, resumed by somebody else, and is stopped now; \
+        "the stub dropped `{packet}`: the guest was running, resumed by other means, and is stopped now; \
          connect again, and say so with note_resumed() after a resume over QMP"
     )]
     Dropped {
@@ -61,12 +61,12 @@ pub enum GdbError {
         /// What was sent.
         packet: String,
     },
-    /// An answer that cannot be one.
+    /// An answer that makes no sense there.
     #[error("the stub answered `{packet}` with `{answer}`, which makes no sense; connect again")]
     Nonsense {
         /// What was sent.
         packet: String,
-        /// What came back.
+        /// What the stub answered.
         answer: String,
     },
     /// Packets arrived damaged again and again.
@@ -87,7 +87,7 @@ pub enum GdbError {
         /// How often it was sent.
         attempts: u32,
     },
-    /// An answer longer than any could be.
+    /// An answer longer than any valid one.
     #[error("the answer to `{packet}` is longer than {limit} bytes; is this QEMU's gdb stub?")]
     TooLong {
         /// What was sent.
@@ -115,7 +115,7 @@ pub enum GdbError {
     /// A target description that cannot be used.
     #[error(transparent)]
     Description(#[from] DescriptionError),
-    /// The stub took the order, and did not follow it.
+    /// The stub accepted the command, and did not follow it.
     #[error("the stub did not switch its physical memory mode; flipsim needs QEMU 4.1 or newer")]
     PhysicalMode,
 }

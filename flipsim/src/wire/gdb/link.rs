@@ -1,4 +1,4 @@
-//! The exchange of packets with a stub: acknowledgements, what is sent again, stop replies that nothing asked for.
+//! The exchange of packets with a stub: acknowledgements, what is sent again, stop replies that were not asked for.
 //!
 //! Invariants: **while the guest runs no byte is sent but those that stop it**, because any byte would stop it and be
 //! dropped. No packet takes more than one write. An answer counts only after the stub has acknowledged its question,
@@ -30,7 +30,7 @@ pub(super) enum Expect {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resend {
     OnDemand,
-    /// Of two packets under way there is no telling which one a `-` means.
+    /// With two packets under way it is not known which one a `-` means.
     Never,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects; the stub is taken to have stopped the guest, as it does.
+    /// Connects; the stub is assumed to have stopped the guest, as it does.
     pub(super) fn connect(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Self, GdbError> {
         let stream = endpoint.connect(timeouts.connect)?;
         let set = stream.set_write_timeout(Some(timeouts.reply));

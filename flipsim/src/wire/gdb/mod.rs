@@ -3,8 +3,11 @@
 //! Source: "Debugging with GDB", appendix "Remote Serial Protocol", and QEMU's `gdbstub.c` (7.1),
 //! `gdbstub/gdbstub.c` (7.2).
 //!
-//! Invariant: an answer belongs to the question that was asked. Stop replies nobody asked for are
-//! taken out of the way, and a client that lost count refuses to go on.
+//! Invariant: **an answer belongs to the question that was asked**. Stop replies that were not asked for are set
+//! aside, and a link that lost count of its answers refuses to go on.
+//!
+//! It hands out [`GdbClient`] with its errors, the stub's registers ([`RegisterInfo`]), the reasons of a stop
+//! ([`StopReason`]), and the packets themselves ([`codec`]).
 
 mod client;
 pub mod codec;

@@ -1,10 +1,14 @@
-//! Why a guest stands.
+//! Why a guest is stopped: stop replies, and what the client knows of the guest's run state.
+//!
+//! Source: QEMU's `gdb_vm_state_change`.
+//!
+//! Invariant: a packet that is not a stop reply is never read as one.
 
 use std::fmt;
 
 use crate::wire::gdb::codec;
 
-/// Why the guest stands still, from a stop reply.
+/// Why the guest is stopped, from a stop reply.
 ///
 /// The signals are those that QEMU makes of its run states (`gdb_vm_state_change`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +19,13 @@ pub enum StopReason {
     Debug,
     /// A watchpoint, and the guest virtual address that it watches.
     Watchpoint(u64),
-    /// The guest shut down, and QEMU was told to stay.
+    /// The guest shut down, and QEMU stays, as its command line asks for.
     Shutdown,
     /// A disk error.
     IoError,
     /// The watchdog went off.
     Watchdog,
-    /// QEMU found itself in a state that cannot be.
+    /// QEMU found itself in an impossible state.
     InternalError,
     /// A migration, or a snapshot through one, has stopped the guest.
     Migrated,
@@ -92,8 +96,9 @@ impl fmt::Display for StopReason {
 /// What the client knows of the guest, as of the last bytes that it read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
-    /// The guest runs: only [`GdbClient::stop`] and [`GdbClient::wait_stop`] make sense.
+    /// The guest runs: only [`stop`](crate::wire::gdb::GdbClient::stop) and
+    /// [`wait_stop`](crate::wire::gdb::GdbClient::wait_stop) make sense.
     Running,
-    /// The guest stands still.
+    /// The guest is stopped.
     Stopped(StopReason),
 }

@@ -54,7 +54,7 @@ fn a_missing_socket_asks_whether_the_guest_runs() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_told_from_a_missing_one() {
+fn a_socket_without_a_listener_is_distinguished_from_a_missing_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("left-behind");
     drop(UnixListener::bind(&path).unwrap());
@@ -101,7 +101,7 @@ fn a_unix_path_longer_than_sun_path_is_reached_through_its_folder() {
 }
 
 #[test]
-fn a_file_name_that_no_socket_can_have_is_an_error_of_its_own() {
+fn a_file_name_that_no_socket_can_have_is_a_separate_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = Endpoint::Unix(folder.path().join("n".repeat(120))).connect(SHORT).unwrap_err();
     assert!(matches!(error, NetError::NameTooLong { .. }), "{error}");

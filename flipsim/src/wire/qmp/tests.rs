@@ -25,7 +25,7 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[test]
-fn the_greeting_tells_the_version_and_negotiation_follows() {
+fn the_greeting_states_the_version_and_negotiation_follows() {
     let monitor = FakeMonitor::builder().version(7, 2, 19).spawn();
     let client = connect(&monitor);
     assert_eq!(client.version(), QemuVersion { major: 7, minor: 2, micro: 19 });
@@ -173,7 +173,7 @@ fn a_second_client_waits_while_the_first_is_served() {
 }
 
 #[test]
-fn the_human_monitors_socket_is_told_as_no_qmp() {
+fn the_human_monitors_socket_is_reported_as_no_qmp() {
     for greeting in ["QEMU 7.1.0 monitor - type 'help' for more information\r\n(qemu) ", "(qemu) ", "[1]\n"] {
         let monitor = FakeMonitor::builder().greeting(greeting).spawn();
         let error = connect_quickly(&monitor).unwrap_err();
@@ -206,7 +206,7 @@ fn a_late_result_is_not_taken_for_the_next_commands() {
 }
 
 #[test]
-fn a_qemu_that_dies_is_told_as_gone() {
+fn a_qemu_that_dies_is_reported_as_gone() {
     for how in [Misbehaviour::Die, Misbehaviour::DieMidLine] {
         let monitor = FakeMonitor::builder().misbehave("cont", how).spawn();
         let mut client = connect(&monitor);

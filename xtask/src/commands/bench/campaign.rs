@@ -1,4 +1,4 @@
-//! `cargo xtask bench campaign`: whole campaigns, by each way of carrying them out.
+//! `cargo xtask bench campaign`: whole campaigns, by each way of running them.
 //!
 //! Invariant: every way has the same plan, and the ways are compared trial by trial; a difference is shown
 //! and makes the command fail.
@@ -17,18 +17,19 @@ use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
 use flipsim::fault::fault_rng;
-use flipsim::trial::{Restore, TrialRecord};
+use flipsim::machine::ProcessStat;
+use flipsim::trial::{RestoreMethod, TrialRecord};
 use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
 
 use super::load::Load;
 use super::options;
-use crate::guest::golden::{GuestNames, Prepared};
+use crate::guest::golden::{Prepared, names_of};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Measure whole campaigns: side by side, one after the other, from the start, under load, killed
@@ -38,7 +39,7 @@ use crate::{interrupt, paths};
   cargo xtask bench campaign --workload fs --strata core=class:core --count 100 --ways walk,start
   cargo xtask bench campaign --count 1000 --ways walk,one,start,loaded,killed --json
 
-Each stratum is a campaign of its own, so that its rate is its own. Every way carries out the same plan and must
+Each stratum is a separate campaign, so that its rate is its own. Every way runs the same plan and must
 come to the same results, trial by trial.")]
 pub struct Args {
     /// These workloads
@@ -73,7 +74,7 @@ pub struct Args {
     json: bool,
 }
 
-/// A way of carrying out a campaign.
+/// A way of running a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Way {
@@ -148,7 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// One plan, carried out by every way.
+/// One plan, run by every way.
 fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Path) -> Result<Vec<Row>> {
     let drawn = tempfile::tempdir_in(folder)?;
     let plan = drawn.path().join("plan.sqlite");
@@ -161,7 +162,8 @@ fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Pa
         let own = tempfile::tempdir_in(folder)?;
         let file = own.path().join("way.sqlite");
         std::fs::copy(&plan, &file).context("cannot copy the plan")?;
-        let step = Step::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
+        let step =
+            ProgressStep::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
         let went = match way {
             Way::Killed => killed(args, &file)?,
             _ => whole(*way, &file)?,
@@ -221,18 +223,18 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let spec = store.spec().clone();
     let Prepared { template, golden } = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = GuestNames::of(&template)?;
+    let names = names_of(&template)?;
     let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };
     let mut trial = spec.trial.options(interrupt::raised);
     if way == Way::Start {
-        trial.restore = Restore::Clone;
+        trial.restore = RestoreMethod::Clone;
     }
     let options = RunOptions { workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
     let load = (way == Way::Loaded).then(Load::start);
     let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
-        carry_out(&mut store, &template, &golden, names.names(), &parent, &options, &mut |progress| {
+        carry_out(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
             if let Progress::Lost(id, why, _) = progress {
                 eprintln!("note: trial {id} was lost: {why}");
             }
@@ -243,7 +245,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     Ok(Went { workers, seconds, storing: summary.storing, peak_mib: Some(memory.peak() >> 20) })
 }
 
-/// Runs a campaign in a process of its own, which is killed again and again until it is done.
+/// Runs a campaign in a separate process, which is killed again and again until it is done.
 fn killed(args: &Args, file: &Path) -> Result<Went> {
     let name = file.display().to_string();
     let mut rng = fault_rng(args.seed, u64::MAX);
@@ -360,10 +362,7 @@ impl Drop for MemoryWatch {
 /// Source: Linux, `Documentation/filesystems/proc.rst`, `smaps_rollup`.
 fn memory_of_family() -> u64 {
     let me = std::process::id();
-    let parent_of = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
+    let parent_of = |pid: u32| ProcessStat::of(pid).map(|stat| stat.parent);
     let size_of = |pid: u32| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;

@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use super::options::{AUTO, Options, archs};
 use super::original::Subject;
-use super::table::{Measured, Summary, markdown};
+use super::table::{Measured, Quantified, markdown};
 use super::{campaign, determinism, ours, trials};
 use crate::exit::{Code, ExitWith};
 use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::interrupt::Interrupted;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// Measure the lab beside the methods it replaces.
 ///
@@ -68,7 +68,7 @@ struct Parts {
     auto: bool,
 }
 
-/// Everything that a run has to tell.
+/// Everything that a run has to report.
 #[derive(Serialize)]
 struct Report<'a> {
     format: u32,
@@ -77,7 +77,7 @@ struct Report<'a> {
     guests: Vec<BenchGuest>,
     auto: &'a str,
     options: &'a Options,
-    methods: Vec<Summary<'a>>,
+    methods: Vec<Quantified<'a>>,
 }
 
 /// One guest that was measured.
@@ -169,7 +169,7 @@ fn measure(guest: &HeadlessGuest, parts: Parts, options: &Options) -> Result<Vec
     let name = &guest.record.name;
     let mut methods = Vec::new();
     let mut timed = |what: &str, work: &mut dyn FnMut() -> Result<Vec<Measured>>| -> Result<()> {
-        let step = Step::spinner(what);
+        let step = ProgressStep::spinner(what);
         methods.extend(work()?);
         step.done();
         Ok(())
@@ -206,7 +206,7 @@ fn measure(guest: &HeadlessGuest, parts: Parts, options: &Options) -> Result<Vec
     Ok(methods)
 }
 
-/// What does not work with the original's methods is told, and costs none of the other figures.
+/// What does not work with the original's methods is reported, and costs none of the other figures.
 fn or_missing(name: &str, result: Result<Measured>) -> Result<Measured> {
     match result {
         Err(error) if !error.is::<Interrupted>() => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use flipsim::fault::symbols::{SymbolMap, Symbols};
+use flipsim::fault::GuestNames;
 use flipsim::fault::{Fault, fault_rng, flip};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::memory::RangeSet;
@@ -25,7 +25,7 @@ use crate::guest::headless::{self, HeadlessGuest};
 use crate::guest::plan::{self, ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
 use crate::lab::recipe;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Run a guest several times, from one snapshot and from power-on, and compare everything
@@ -37,7 +37,7 @@ use crate::{interrupt, paths};
   cargo xtask bench determinism --kernel vmlinuz --image debian.img --ready 'login: $'
 
 At each checkpoint RAM, registers, virtual time, instruction count and console are compared with those
-of the first run. One more run flips a bit in a page that nobody uses, and flips it back later. Without a workload
+of the first run. One more run flips a bit in a page that is not used, and flips it back later. Without a workload
 and a guest of your own, all workloads of the lab's image are run. Where runs differ, the first difference is shown
 with the devices and options that usually cause it.")]
 pub struct Args {
@@ -66,7 +66,7 @@ pub struct Args {
     guest: GuestSpec,
 }
 
-/// What came of one workload.
+/// The result of one workload.
 #[derive(Debug, Serialize)]
 struct Row {
     arch: &'static str,
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for workload in &workloads {
         let name = workload.as_deref().unwrap_or("this guest");
-        let step = Step::spinner(format!("{name}: {} runs and two more", args.runs));
+        let step = ProgressStep::spinner(format!("{name}: {} runs and two more", args.runs));
         let row = measure(args, workload.as_deref(), &at)?;
         step.done();
         rows.push(row);
@@ -190,7 +190,7 @@ struct Subject {
     guest: HeadlessGuest,
     target: LiveTarget,
     ram: RangeSet,
-    symbols: Option<SymbolMap>,
+    names: GuestNames,
     /// Where its exact clock stood when it was ready.
     start: VirtualNs,
     /// The length of its console log then.
@@ -211,12 +211,10 @@ impl Subject {
         target.interrupt_by(interrupt::raised);
         let map = target.memory_map(guest.run.iomem().as_deref())?;
         // Only to name pages, so that a kernel without symbols is no error.
-        let symbols = guest.record.vmlinux.as_ref().and_then(|path| {
-            SymbolMap::anchor(Symbols::load(path).ok()?, &guest.record.arch, &map, &mut target).ok()
-        });
+        let names = GuestNames::read(map, guest.record.vmlinux.as_deref(), &guest.record.arch, &mut target);
         let start = target.virtual_time()?.context("this QEMU cannot be asked for its virtual clock")?;
         let said = std::fs::metadata(guest.run.file(CONSOLE_LOG))?.len();
-        Ok(Subject { ram: map.ram().clone(), guest, target, symbols, start, said })
+        Ok(Subject { ram: names.map.ram().clone(), guest, target, names, start, said })
     }
 
     fn monitor(&mut self, line: &str) -> Result<()> {
@@ -247,7 +245,7 @@ impl Subject {
 
     fn places(&self, pages: &[GuestPhys]) -> Vec<String> {
         let name = |page: &GuestPhys| {
-            let symbol = self.symbols.as_ref().and_then(|symbols| symbols.name_at(*page));
+            let symbol = self.names.symbol_at(*page);
             symbol.map_or_else(|| page.to_string(), |symbol| format!("{page} ({symbol})"))
         };
         pages.iter().take(8).map(name).collect()
@@ -288,23 +286,23 @@ fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row>
     let arch = subject.guest.record.arch.name;
     subject.guest.stop()?;
     // The same from power-on: nothing of the first guest is left but the files that it was made of.
-    let mut anew = Subject::boot(args, workload)?;
+    let mut second = Subject::boot(args, workload)?;
     if found.is_none() {
-        found = if anew.start == subject.start {
-            follow(&mut anew, "the run of a second guest, from power-on,", at, &golden)?
+        found = if second.start == subject.start {
+            follow(&mut second, "the run of a second guest, from power-on,", at, &golden)?
         } else {
             Some(Found {
                 run: "the boot of a second guest".to_owned(),
                 checkpoint: "READY".to_owned(),
                 difference: Difference {
-                    clock: Some((format!("{} ns", subject.start.0), format!("{} ns", anew.start.0))),
+                    clock: Some((format!("{} ns", subject.start.0), format!("{} ns", second.start.0))),
                     ..Difference::default()
                 },
                 places: Vec::new(),
             })
         };
     }
-    anew.guest.stop()?;
+    second.guest.stop()?;
     let last = golden.last().context("no checkpoint")?;
     Ok(Row {
         arch,
@@ -370,7 +368,7 @@ fn flip_and_back(
             break GuestPhys(page.0 + rng.random_range(0..PAGE as u64));
         }
     };
-    let fault = Fault::Ram { address, mask: vec![1 << rng.random_range(0..8u32)] };
+    let fault = Fault::in_ram(address, vec![1 << rng.random_range(0..8u32)]);
     subject.back()?;
     subject.run_to(first_time)?;
     flip(&mut subject.target, &fault)?;

@@ -58,7 +58,7 @@ pub(super) fn intervals() -> Intervals {
     Intervals::Uniform { min: VirtualNs(20), max: VirtualNs(100) }
 }
 
-/// These architectures, or the one of `lab.toml`. One that is not set up is told before minutes of measuring.
+/// These architectures, or the one of `lab.toml`. One that is not set up is reported before minutes of measuring.
 pub(super) fn archs(chosen: &[Arch]) -> Result<Vec<Arch>> {
     let mut archs: Vec<Arch> = Vec::new();
     for arch in chosen {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use flipsim::fault::{Fault, FaultSpace, fault_rng};
+use flipsim::fault::{FaultSpace, fault_rng};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::target::VirtualClock;
 use flipsim::units::VirtualNs;
@@ -22,10 +22,10 @@ use crate::guest::flips::{FAULTS, TIMES};
 use crate::host::proc;
 use crate::interrupt;
 
-/// What gdb carries out for `autoinject`.
+/// What gdb runs for `autoinject`.
 const GDB_COMMANDS: &str = include_str!("gdb_commands.py");
 
-/// What python3 carries out for pygdbmi.
+/// What python3 runs for pygdbmi.
 const PYGDBMI_FLIPS: &str = include_str!("pygdbmi_flips.py");
 
 /// How long a flip may take, with whatever method.
@@ -118,7 +118,7 @@ impl Subject {
     /// The original's gdb command for delayed stops, with its ten flips.
     pub fn gdb_commands(&mut self, name: &str, space: &FaultSpace, options: &Options) -> Result<Measured> {
         let Some(gdb) = proc::find_program(GDB) else { return Ok(not_installed(name, GDB)) };
-        // A JSON text of plain letters is one of Python, too.
+        // A JSON text of plain letters is a Python literal, too.
         let script = serde_json::to_string(GDB_COMMANDS)?;
         let mut measured = Measured::new(name);
         for run in 0..options.gdb_autos {
@@ -142,7 +142,7 @@ impl Subject {
         Ok(measured)
     }
 
-    /// Carries out a series of flips and watches the guest meanwhile.
+    /// Makes a series of flips and watches the guest meanwhile.
     fn series(
         &mut self,
         name: &str,
@@ -215,9 +215,9 @@ fn plan(space: &FaultSpace, seed: u64, count: u32) -> Result<Vec<Planned>> {
     let mut plan = Vec::new();
     for _ in 0..count.div_ceil(2) {
         let fault = space.draw(&mut faults);
-        let Fault::Ram { address, mask } = &fault else { bail!("only flips in RAM are measured") };
+        let Some(address) = fault.address() else { bail!("only flips in RAM are measured") };
         for _ in 0..2 {
-            plan.push((address.0, mask[0], intervals().draw(&mut times).0));
+            plan.push((address.0, fault.mask()[0], intervals().draw(&mut times).0));
         }
     }
     Ok(plan)
@@ -232,7 +232,7 @@ fn errors(stops: &[Option<VirtualNs>], plan: &[Planned], attaches: Attaches) -> 
         Attaches::Always => plan.get(1..).unwrap_or_default(),
     };
     if stops.len() <= intervals.len() {
-        // Some flip had no stop of its own: which interval was missed is not known.
+        // Some flip had no separate stop: which interval was missed is not known.
         return Vec::new();
     }
     let pairs = stops.windows(2).zip(intervals);
@@ -328,7 +328,7 @@ mod tests {
         // The connection's own stop, one for each flip, and one after the end: the second came 7 ns late.
         assert_eq!(errors(&at(&[1000, 1020, 1077, 1177, 9000]), &plan, Attaches::Once), [0, 7, 0]);
         assert_eq!(errors(&at(&[1000, 1050, 1149]), &plan, Attaches::Always), [0, 1]);
-        // A flip without a stop of its own: which interval was missed is not known.
+        // A flip without a separate stop: which interval was missed is not known.
         assert_eq!(errors(&at(&[1000, 1020, 1070]), &plan, Attaches::Once), [0u64; 0]);
         assert_eq!(errors(&[], &[], Attaches::Always), [0u64; 0]);
         // A stop whose time was not read costs the two intervals beside it.

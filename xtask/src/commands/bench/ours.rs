@@ -36,7 +36,7 @@ const COMMANDS: u32 = 10;
 /// Takes hold of the guest, and says what can be flipped in it.
 pub fn attach(name: &str) -> Result<(Session, FaultSpace)> {
     let session = Session::attach(&GuestChoice::named(name))?;
-    let space = RamSpace::new(&session.map.system_ram(), Pattern::SINGLE)?;
+    let space = RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?;
     Ok((session, FaultSpace::Ram(space)))
 }
 
@@ -120,7 +120,7 @@ pub fn autos(target: &mut LiveTarget, space: &FaultSpace, options: &Options) -> 
     Ok(measured)
 }
 
-/// The run of `auto` as the command carries it out: drawn, flipped, looked after and recorded on disk.
+/// The run of `auto` as the command does it: drawn, flipped, looked after and recorded on disk.
 pub fn recorded(session: &mut Session, space: &FaultSpace, options: &Options) -> Result<Measured> {
     let mut measured = Measured::new("ours: `auto`, recorded on disk");
     let run = session.run.as_ref().map(|(run, _)| RunDir::at(run.path())).context("no guest of ours")?;

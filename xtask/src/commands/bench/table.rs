@@ -40,8 +40,8 @@ impl Measured {
     }
 
     /// For JSON.
-    pub fn summary(&self) -> Summary<'_> {
-        Summary {
+    pub fn summary(&self) -> Quantified<'_> {
+        Quantified {
             arch: self.arch,
             method: &self.method,
             missing: self.missing.as_deref(),
@@ -56,7 +56,7 @@ impl Measured {
 
 /// One method in the JSON.
 #[derive(Debug, Serialize)]
-pub struct Summary<'a> {
+pub struct Quantified<'a> {
     arch: &'a str,
     method: &'a str,
     missing: Option<&'a str>,

@@ -1,6 +1,6 @@
-//! `cargo xtask bench trials`: going back, and whole trials, by each way of putting a guest back.
+//! `cargo xtask bench trials`: restoring a guest, and whole trials, by each restore method.
 //!
-//! Invariant: the ways are compared trial by trial; a difference is shown and makes the command fail.
+//! Invariant: the restore methods are compared trial by trial; a difference is shown and makes the command fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::{FaultSpace, Pattern, RamSpace, RegSpace, fault_rng};
+use flipsim::fault::{FaultSpace, GuestNames, Pattern, RamSpace, RegSpace, fault_rng};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
-use flipsim::trial::{Restore, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::trial::{RestoreMethod, TrialOptions, TrialPlan, TrialRecord, WentBack, Worker};
 use flipsim::units::{VirtualNs, format_duration, format_size, parse_number, parse_size, parse_virtual};
 use rand::RngExt;
 use serde::Serialize;
@@ -21,19 +21,16 @@ use super::options;
 use super::table::Quantiles;
 use crate::exit::{Code, exit_error};
 use crate::guest::errors::{is_infra, run_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, prepare, registers};
+use crate::guest::golden::{Prepared, TrialGuest, length_of, prepare, registers};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
-/// How far a guest runs before it is put back, when only that is measured.
+/// How far a guest runs before it is restored, when only that is measured.
 const STRETCH: VirtualNs = VirtualNs(20_000_000);
 
-/// The snapshot that `loadvm` goes back to.
-const TAG: &str = "bench";
-
-/// Measure going back and whole trials, by rewind, by clone and by loadvm
+/// Measure restoring a guest and whole trials, by rewind, by clone and by loadvm
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask bench trials
@@ -41,7 +38,7 @@ const TAG: &str = "bench";
   cargo xtask bench trials --count 500 --window 50ms --load --json
 
 Half of the trials flip a bit of RAM, half one of a register, uniformly over all of them and over the window.
-Each is carried out by every way of putting the guest back, and must come out the same.")]
+Each is run by every restore method, and must have the same result.")]
 pub struct Args {
     /// These workloads
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "sha256,fs")]
@@ -49,10 +46,10 @@ pub struct Args {
     /// The guests' architectures, each in its turn [default: from lab.toml]
     #[arg(long, value_delimiter = ',', value_name = "ARCH,…")]
     arch: Vec<Arch>,
-    /// Going back is measured at these sizes of the guest; trials are carried out at the first
+    /// Restoring is measured at these sizes of the guest; trials are run at the first
     #[arg(long, value_delimiter = ',', default_value = "128M,2G", value_parser = parse_size, value_name = "SIZE,…")]
     memory: Vec<u64>,
-    /// How often each way of going back is measured
+    /// How often each restore method is measured
     #[arg(long, default_value_t = 100, value_name = "N")]
     restores: u32,
     /// How many trials a workload
@@ -75,15 +72,15 @@ pub struct Args {
     json: bool,
 }
 
-/// How long it takes to put a guest back.
+/// How long it takes to restore a guest.
 #[derive(Debug, Serialize)]
 struct RestoreRow {
     arch: &'static str,
     workload: String,
     memory: u64,
-    way: Restore,
+    way: RestoreMethod,
     times: Quantiles,
-    /// Of a rewind: pages put back, at the median.
+    /// Of a rewind: pages restored, at the median.
     pages: Option<u64>,
 }
 
@@ -93,14 +90,14 @@ struct TrialsRow {
     arch: &'static str,
     workload: String,
     kind: &'static str,
-    way: Restore,
+    way: RestoreMethod,
     early_stop: bool,
     trials: u64,
     outcomes: BTreeMap<String, u64>,
     converged: u64,
     seconds: f64,
     per_second: f64,
-    /// Mean milliseconds a trial: put back, run to the flip, mark, run on, compare.
+    /// Mean milliseconds a trial: restore, run to the flip, mark, run on, compare.
     restore_ms: f64,
     walk_ms: f64,
     mark_ms: f64,
@@ -114,7 +111,7 @@ struct Report {
     format: u32,
     restores: Vec<RestoreRow>,
     trials: Vec<TrialsRow>,
-    /// Trials that came out differently by another way.
+    /// Trials that came out differently by another restore method.
     differences: Vec<String>,
 }
 
@@ -137,7 +134,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     match report.differences.len() {
         0 => Ok(()),
-        count => bail!("{count} trials came out differently by another way of putting the guest back"),
+        count => bail!("{count} trials came out differently by another restore method"),
     }
 }
 
@@ -161,7 +158,7 @@ fn measure(
         },
     };
     let prepared = prepare(&guest, None)?;
-    if let Some(missing) = prepared.template.info().abilities.missing() {
+    if let Some(missing) = prepared.template.info().capabilities.missing() {
         bail!(exit_error(Code::Usage, format!("{missing}; there is nothing to compare")));
     }
     if !args.json {
@@ -189,35 +186,27 @@ fn restores(
     report: &mut Report,
 ) -> Result<()> {
     let start = |disk| Runner::start(&prepared.template, parent, disk, interrupt::raised).map_err(run_error);
-    for way in [Restore::Rewind, Restore::Clone, Restore::Loadvm] {
-        let mut runner = start(if way == Restore::Loadvm { CloneDisk::Layer } else { CloneDisk::Memory })?;
-        match way {
-            Restore::Rewind => {
-                runner.guest.target().mark().map_err(|error| run_error(error.into()))?;
-            }
-            Restore::Loadvm => {
-                runner.guest.target().monitor(&format!("savevm {TAG}"))?;
-            }
-            Restore::Clone => {}
+    for way in RestoreMethod::ALL {
+        let mut runner = start(way.disk())?;
+        if way == RestoreMethod::Rewind {
+            runner.guest.target().mark().map_err(|error| run_error(error.into()))?;
         }
+        way.save_start(&mut runner).map_err(run_error)?;
         let (mut times, mut pages) = (Vec::new(), Vec::new());
         for _ in 0..args.restores {
             interrupt::check()?;
             let to = VirtualNs(prepared.golden.begin().0 + STRETCH.0);
             runner.run_to(to, Duration::from_secs(60)).map_err(run_error)?;
             let began = Instant::now();
-            match way {
-                Restore::Rewind => {
-                    let change = runner.guest.target().rewind().map_err(|error| run_error(error.into()))?;
-                    pages.push(change.pages_changed);
-                }
-                Restore::Clone => {
-                    let fresh = start(CloneDisk::Memory)?;
+            match way.go_back(&mut runner).map_err(run_error)? {
+                WentBack::ToMark(change) => pages.push(change.pages_changed),
+                WentBack::ToSnapshot => {}
+                WentBack::NotAtAll => {
+                    let fresh = start(way.disk())?;
                     times.push(began.elapsed());
                     runner = fresh;
                     continue;
                 }
-                Restore::Loadvm => runner.guest.target().load_snapshot(TAG)?,
             }
             times.push(began.elapsed());
         }
@@ -252,7 +241,7 @@ fn trials(
     let (names, spaces) = {
         let mut runner = Runner::start(&prepared.template, parent, CloneDisk::Memory, interrupt::raised)
             .map_err(run_error)?;
-        let names = GuestNames::read(&prepared.template, &mut runner)?;
+        let names = runner.names(&prepared.template)?;
         let registers = registers(prepared, &mut runner)?;
         let ram = FaultSpace::Ram(RamSpace::new(&names.map.system_ram(), Pattern::SINGLE)?);
         let reg = FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE)?);
@@ -271,15 +260,16 @@ fn trials(
         plans.sort_by_key(|plan| plan.after);
         let mut first: Option<Vec<TrialRecord>> = None;
         let all = [
-            (Restore::Rewind, true),
-            (Restore::Rewind, false),
-            (Restore::Clone, true),
-            (Restore::Loadvm, true),
+            (RestoreMethod::Rewind, true),
+            (RestoreMethod::Rewind, false),
+            (RestoreMethod::Clone, true),
+            (RestoreMethod::Loadvm, true),
         ];
         for (way, early_stop) in
-            all.into_iter().filter(|(way, _)| !args.rewind_only || *way == Restore::Rewind)
+            all.into_iter().filter(|(way, _)| !args.rewind_only || *way == RestoreMethod::Rewind)
         {
-            let step = Step::spinner(format!("{workload}: {} trials in {kind}, {way:?}", plans.len()));
+            let step =
+                ProgressStep::spinner(format!("{workload}: {} trials in {kind}, {way:?}", plans.len()));
             let mut worker = new(way, early_stop);
             let began = Instant::now();
             let mut records = Vec::with_capacity(plans.len());
@@ -314,10 +304,10 @@ fn trials(
 /// One trial; a QEMU that is lost gets a second and a third chance.
 fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> Result<TrialRecord> {
     for _ in 0..3 {
-        match worker.trial(plan, names.names(), &mut |_, _| Ok(())) {
+        match worker.trial(plan, Some(names), &mut |_, _| Ok(())) {
             Ok(record) => return Ok(record),
             Err(error) if is_infra(&error) => {
-                eprintln!("note: {}: {error}; begun anew", serde_json::to_string(plan)?);
+                eprintln!("note: {}: {error}; run again", serde_json::to_string(plan)?);
                 worker.restart();
             }
             // One that could not go back rightly among them: nothing before it can be believed.
@@ -330,7 +320,7 @@ fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> R
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench")]
 fn row(
     (arch, workload, kind): (&'static str, &str, &'static str),
-    way: Restore,
+    way: RestoreMethod,
     early_stop: bool,
     records: &[TrialRecord],
     seconds: f64,
@@ -363,7 +353,7 @@ fn row(
 }
 
 fn show(report: &Report) {
-    outln!("| guest put back | workload | RAM | way | n | min | median | p99 | pages |");
+    outln!("| guest restored | workload | RAM | way | n | min | median | p99 | pages |");
     outln!("|---|---|---:|---|---:|---:|---:|---:|---:|");
     for row in &report.restores {
         let q = row.times;
@@ -372,7 +362,7 @@ fn show(report: &Report) {
             row.arch,
             row.workload,
             format_size(row.memory),
-            name(row.way),
+            row.way,
             q.n,
             format_duration(q.min),
             format_duration(q.median),
@@ -382,7 +372,7 @@ fn show(report: &Report) {
     }
     if !report.trials.is_empty() {
         outln!(
-            "\n| trials on | workload | in | way | early stop | n | outcomes | converged | trials/s | put back | run to the flip | mark | run on | compare |"
+            "\n| trials on | workload | in | way | early stop | n | outcomes | converged | trials/s | restore | run to the flip | mark | run on | compare |"
         );
         outln!("|---|---|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|");
     }
@@ -394,7 +384,7 @@ fn show(report: &Report) {
             row.arch,
             row.workload,
             row.kind,
-            name(row.way),
+            row.way,
             if row.early_stop { "yes" } else { "no" },
             row.trials,
             outcomes.join(", "),
@@ -409,13 +399,5 @@ fn show(report: &Report) {
     }
     for difference in &report.differences {
         outln!("DIFFERENT: {difference}");
-    }
-}
-
-fn name(way: Restore) -> &'static str {
-    match way {
-        Restore::Rewind => "rewind",
-        Restore::Clone => "clone",
-        Restore::Loadvm => "loadvm",
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
         let (run, process) = (&run, record.process);
         scope.spawn(move || {
             let alive = || process.is_some_and(|p| p.is_alive());
-            // For the memory map alone; a person sees for himself how the boot goes.
+            // For the memory map alone; a person sees how the boot goes.
             let _ = wait_ready(
                 run,
                 share.as_deref(),

@@ -1,6 +1,6 @@
-//! `campaign classify`: what the consoles in files say came of their guests.
+//! `campaign classify`: what the consoles in files say happened to their guests.
 //!
-//! Invariant: one line a file that could be read, in the order given; the others are told and decide the
+//! Invariant: one line a file that could be read, in the order given; the others are reported and decide the
 //! exit code.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use flipsim::console::classify::{Classification, classify_reader};
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
 
-/// Say what the consoles in files tell: outcome, kind, title.
+/// Say what the consoles in files show: outcome, kind, title.
 ///
 /// Prints a JSON line a file: `file`, `outcome` (crash, detected, sdc, clean, incomplete), `kind`, `title`, and the
 /// number of the `line` that decided; null where nothing was noticed. A title is the same for the same crash in
@@ -24,7 +24,7 @@ use crate::interrupt;
   cargo xtask campaign classify a.log b.log | jq -r .title | sort | uniq -c
   cargo xtask campaign classify -                              a console on standard input
 
-A file that cannot be read is told on standard error, and makes the exit code 2.")]
+A file that cannot be read is reported on standard error, and makes the exit code 2.")]
 pub struct Args {
     /// Consoles, of any Linux guest; - is standard input
     #[arg(required = true, value_name = "FILE")]

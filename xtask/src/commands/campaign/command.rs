@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::{classify, export, merge, new, replay, stats, status, trial};
 
-/// Carry out trials and judge what came of them.
+/// Run trials and judge their outcomes.
 ///
-/// A trial is one fault, carried out at its very instruction in a guest that starts from a saved state,
+/// A trial is one fault, injected at its very instruction in a guest that starts from a saved state,
 /// compared with a run without a fault, and judged by evidence.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use flipsim::fault::GuestNames;
 use flipsim::report::look::visible;
 use flipsim::target::StateDigest;
 use flipsim::target::{devices_between, pages_between};
@@ -13,7 +14,6 @@ use flipsim::trial::golden::{Checkpoint, Golden};
 use flipsim::trial::template::Template;
 use flipsim::trial::{RunError, Runner, registers};
 
-use crate::guest::golden::GuestNames;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
 
@@ -47,7 +47,7 @@ impl<'a> Diff<'a> {
 
     /// Shows what differs at a checkpoint.
     pub fn at_checkpoint(&mut self, runner: &mut Runner, checkpoint: &Checkpoint) -> Result<(), RunError> {
-        // Where nobody can tell a state, two guests are not at one time either.
+        // Where a state cannot be read, two guests are not at one time either.
         if checkpoint.state.is_none() {
             let console = self.golden.console_at(checkpoint);
             return self.show(&Beside { state: None, registers: &[], console }, runner);
@@ -56,7 +56,7 @@ impl<'a> Diff<'a> {
             Some(twin) => twin,
             None => Runner::start(
                 self.template,
-                // Where the folder cannot be told, the start says why.
+                // Where the folder is not known, the start says why.
                 &clones_dir().unwrap_or_default(),
                 CloneDisk::Memory,
                 interrupt::raised,
@@ -106,7 +106,7 @@ impl<'a> Diff<'a> {
                 outln!("    page {offset:#x} of {block}, which the guest does not see there");
                 continue;
             };
-            let symbol = self.names.symbols.as_ref().and_then(|symbols| symbols.name_at(address));
+            let symbol = self.names.symbol_at(address);
             let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
             outln!("    page {address} of {block}{symbol}");
         }

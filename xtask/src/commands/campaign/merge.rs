@@ -9,10 +9,10 @@ use flipsim::campaign::Store;
 
 use crate::exit::{Code, ExitWith};
 use crate::lab::campaigns::files::path_of;
-use crate::lab::campaigns::tables::{Intervals, show};
+use crate::lab::campaigns::tables::{IntervalMethods, show};
 use crate::paths;
 
-/// Join the parts of a campaign that several machines carried out.
+/// Join the parts of a campaign that several machines ran.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign merge whole part1.sqlite part2.sqlite part3.sqlite
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut store = Store::open(&path).exit_with(Code::Usage)?;
     let merged = store.merge(&parts).exit_with(Code::Usage)?;
     outln!("{} results were added, {} were there already and are the same", merged.added, merged.same);
-    show(&store, Intervals::DEFAULT)?;
+    show(&store, IntervalMethods::DEFAULT)?;
     outln!("file: {}", paths::show(&path));
     Ok(())
 }

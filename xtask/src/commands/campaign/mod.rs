@@ -10,7 +10,6 @@ mod merge;
 pub mod new;
 mod replay;
 pub mod run;
-mod spaces;
 mod stats;
 mod status;
 mod trial;

@@ -7,26 +7,24 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, Store, StoreError};
-use flipsim::fault::parse_pattern;
-use flipsim::fault::{Pattern, random_seed};
+use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
+use flipsim::fault::{Pattern, parse_pattern};
 use flipsim::stats::{Confidence, Share};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
-use super::spaces::spaces;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::run_error;
-use crate::guest::golden::{GuestNames, TrialGuest, length_of, prepare};
+use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
 use crate::guest::template::clones_dir;
 use crate::guest::{headless, workers};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// Draw the plan of a campaign, whole, and store it.
@@ -85,6 +83,15 @@ enum SharingArg {
     Equal,
 }
 
+impl From<SharingArg> for Sharing {
+    fn from(sharing: SharingArg) -> Sharing {
+        match sharing {
+            SharingArg::Proportional => Sharing::Proportional,
+            SharingArg::Equal => Sharing::Equal,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
@@ -100,8 +107,12 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
         .map_err(run_error)?;
-    let names = GuestNames::read(&prepared.template, &mut runner)?;
-    let spaces = spaces(&spec, &prepared, &names, &mut runner)?;
+    let names = runner.names(&prepared.template)?;
+    let registers = match spec.strata.iter().any(StratumSpec::is_register) {
+        true => registers(&prepared, &mut runner)?,
+        false => Vec::new(),
+    };
+    let spaces = spaces(&spec, &names.targets(&registers)).exit_with(Code::Usage)?;
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {
             let template = &prepared.template;
@@ -116,7 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = Step::spinner(format!("drawing {} trials", plan.len()));
+    let step = ProgressStep::spinner(format!("drawing {} trials", plan.len()));
     let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
         .map_err(|error| match error {
             StoreError::Full { path, cause } => anyhow!(
@@ -161,42 +172,33 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// What the file and the flags say together.
 fn specification(args: &Args) -> Result<CampaignSpec> {
+    let confidence = args.confidence;
+    let flags = SpecFlags {
+        name: args.name.clone(),
+        seed: args.seed,
+        size: match (args.trials, args.margin, args.relative, args.rate) {
+            (Some(trials), ..) => Some(Size::Trials(trials)),
+            (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
+            (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
+            _ => None,
+        },
+        strata: args.stratum.clone(),
+        sharing: args.sharing.map(Sharing::from),
+        pattern: args.pattern,
+        window: args.guest.window.map(Window::Time),
+    };
     let mut spec = match &args.spec {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
-            CampaignSpec::from_toml(&text)
+            RawSpec::from_toml(&text)
+                .and_then(|keys| keys.under(&flags).resolved(&text))
                 .with_context(|| path.display().to_string())
                 .exit_with(Code::Usage)?
         }
-        None => CampaignSpec { seed: args.seed.unwrap_or_else(random_seed), ..CampaignSpec::default() },
+        None => RawSpec::whole_ram().under(&flags).resolved("").exit_with(Code::Usage)?,
     };
-    spec.name.clone_from(&args.name);
-    if let Some(seed) = args.seed {
-        spec.seed = seed;
-    }
-    let confidence = args.confidence;
-    spec.size = match (args.trials, args.margin, args.relative, args.rate) {
-        (Some(trials), ..) => Some(Size::Trials(trials)),
-        (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
-        (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
-        _ => spec.size,
-    };
-    if !args.stratum.is_empty() {
-        spec.strata.clone_from(&args.stratum);
-    }
-    match args.sharing {
-        Some(SharingArg::Equal) => spec.sharing = Sharing::Equal,
-        Some(SharingArg::Proportional) => spec.sharing = Sharing::Proportional,
-        None => {}
-    }
-    if let Some(pattern) = args.pattern {
-        spec.pattern = pattern;
-    }
-    if let Some(window) = args.guest.window {
-        spec.window = Window::Time(window);
-    }
     let file: GuestSpec = match &spec.guest {
         serde_json::Value::Null => GuestSpec::default(),
         value => serde_json::from_value(value.clone())
@@ -208,6 +210,5 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     // What is stored says what it is, whatever the default is later.
     let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
     spec.guest = serde_json::to_value(guest)?;
-    spec.check().exit_with(Code::Usage)?;
     Ok(spec)
 }

@@ -6,11 +6,12 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
-use flipsim::trial::{TrialRecord, Worker};
+use flipsim::fault::GuestNames;
+use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
-use super::trial::{How, Line, RestoreArg, Watch, carry_out, names, show};
+use super::trial::{How, TrialLine, Watch, carry_out, names, restore_methods, show};
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::golden::{GuestNames, Prepared, note_missing, prepare};
+use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::host::proc::quote;
@@ -37,8 +38,8 @@ pub struct Args {
     #[arg(long)]
     diff: bool,
     /// How the guest is put back [default: as in the campaign, and rewind for a file]
-    #[arg(long, value_enum)]
-    restore: Option<RestoreArg>,
+    #[arg(long, value_parser = restore_methods())]
+    restore: Option<RestoreMethod>,
 }
 
 /// How many came out, and how many of them as before.
@@ -112,7 +113,7 @@ fn of_lines(args: &Args) -> Result<Count> {
             continue;
         }
         let what = format!("line {} of {}", number + 1, args.from);
-        let Line { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
+        let TrialLine { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
         let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
@@ -127,7 +128,7 @@ fn of_lines(args: &Args) -> Result<Count> {
             ));
         }
         trial.plan.check(&golden).map_err(|why| exit_error(Code::Usage, format!("{what}: {why}")))?;
-        let restore = args.restore.unwrap_or(RestoreArg::Rewind);
+        let restore = args.restore.unwrap_or(RestoreMethod::Rewind);
         let how = How { restore, hang_factor, no_early_stop: !early_stop };
         let options = how.options()?;
         note_missing(&template, options.restore);

@@ -1,4 +1,4 @@
-//! `campaign run` and `resume`: carries out what is pending.
+//! `campaign run` and `resume`: runs what is pending.
 //!
 //! Invariant: what was finished is in the store; Ctrl-C once lets the trials under way end, twice ends
 //! them, and nothing that was finished is lost either way.
@@ -18,17 +18,17 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use crate::exit::{Code, exit_error};
-use crate::guest::golden::{GuestNames, note_missing};
+use crate::guest::golden::{names_of, note_missing};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
 use crate::host::proc::quote;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::lab::campaigns::tables::{self, Intervals};
+use crate::lab::campaigns::tables::{self, IntervalMethods};
 use crate::progress::LiveLine;
 
-/// Carry out the trials of a campaign that have no result yet.
+/// Run the trials of a campaign that have no result yet.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign run second
@@ -36,7 +36,7 @@ use crate::progress::LiveLine;
   cargo xtask campaign run second --workers 1
   cargo xtask campaign run second --shard 1/4
 
-Every trial is stored before its worker takes the next one, so that it can be interrupted, killed and resumed at
+Every trial is stored before its worker takes the next one, so that a run can be interrupted, killed and resumed at
 any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]
 pub struct Args {
     /// The campaign's name, or its file
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
-    let names = GuestNames::of(&prepared.template)?;
+    let names = names_of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let pending = store.pending(shard)?.len();
     if pending == 0 {
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         &mut store,
         &prepared.template,
         &prepared.golden,
-        names.names(),
+        Some(&names),
         &parent,
         &options,
         &mut |progress| line.tell(&progress),
@@ -102,12 +102,12 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(interrupt::Interrupted.into());
     }
     if summary.left > 0 {
-        bail!("{} trials could not be carried out", summary.left);
+        bail!("{} trials could not be run", summary.left);
     }
     if args.quiet {
         return Ok(());
     }
-    tables::show(&store, Intervals::DEFAULT)
+    tables::show(&store, IntervalMethods::DEFAULT)
 }
 
 /// The live line.
@@ -135,15 +135,14 @@ impl Line {
             Progress::Lost(id, why, recorded) => {
                 let next = match recorded {
                     Recorded::GivenUp => "given up",
-                    _ => "begun anew",
+                    _ => "run again",
                 };
                 self.given_up += u64::from(*recorded == Recorded::GivenUp);
                 self.shown.above(&format!("note: trial {id} was lost and is {next}: {why}"));
             }
             Progress::TakenBack(count, why) => {
                 self.done = self.done.saturating_sub(*count as u64);
-                let text =
-                    format!("warning: {why}; {count} trials since the last check are carried out again");
+                let text = format!("warning: {why}; {count} trials since the last check are run again");
                 self.shown.above(&text);
             }
             Progress::Unchecked(0, _) | Progress::Tick => {}
@@ -170,7 +169,7 @@ impl Line {
         )
     }
 
-    /// The rate of failures in what was just carried out, with its interval.
+    /// The rate of failures in what was just run, with its interval.
     fn failures(&self) -> String {
         let count = |outcome: &Outcome| self.counts.get(outcome.name()).copied().unwrap_or(0);
         let failed: u64 =

@@ -12,7 +12,7 @@ use flipsim::stats::fit::FitPerMbit;
 use flipsim::stats::mission::{MONTH, Mission, UpsetRate};
 
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::lab::campaigns::tables::{self, Intervals};
+use crate::lab::campaigns::tables::{self, IntervalMethods};
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     survival: bool,
     #[command(flatten)]
-    intervals: Intervals,
+    intervals: IntervalMethods,
     /// The raw rate of flips in FIT/Mbit (2^20 bits): shows the FIT of each kind of failure
     #[arg(long, value_name = "FIT")]
     raw_fit: Option<FitPerMbit>,

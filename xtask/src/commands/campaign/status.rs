@@ -6,7 +6,7 @@ use anyhow::Result;
 use flipsim::campaign::Store;
 
 use crate::lab::campaigns::files::{path_of, store_error};
-use crate::lab::campaigns::tables::{Intervals, show};
+use crate::lab::campaigns::tables::{IntervalMethods, show};
 
 /// Show how a campaign stands, while it runs or not.
 #[derive(clap::Args, Debug)]
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    intervals: Intervals,
+    intervals: IntervalMethods,
 }
 
 /// Runs `campaign status`.

@@ -6,14 +6,15 @@ use std::io::BufRead;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use flipsim::fault::Fault;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use flipsim::fault::{Fault, GuestNames};
 use flipsim::memory::PhysRange;
 use flipsim::report::look::visible;
 use flipsim::target::TargetError;
 use flipsim::target::describe;
 use flipsim::text::hex_value;
 use flipsim::trial::golden::Golden;
-use flipsim::trial::{Names, Outcome, Restore, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
+use flipsim::trial::{Outcome, RestoreMethod, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
 use flipsim::trial::{RunError, Runner};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::diff::Diff;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::{is_infra, run_error};
-use crate::guest::golden::{GuestNames, Prepared, TrialGuest, length_of, note_missing, prepare};
+use crate::guest::golden::{Prepared, TrialGuest, length_of, note_missing, prepare};
 use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 
@@ -74,8 +75,8 @@ pub struct Args {
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub struct How {
     /// How the guest is put back
-    #[arg(long, value_enum, default_value = "rewind")]
-    pub restore: RestoreArg,
+    #[arg(long, value_parser = restore_methods(), default_value = "rewind")]
+    pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length
     #[arg(long, default_value_t = 3.0, value_name = "N")]
     pub hang_factor: f64,
@@ -84,25 +85,11 @@ pub struct How {
     pub no_early_stop: bool,
 }
 
-/// How the guest is put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum RestoreArg {
-    /// Within the process, to a mark
-    Rewind,
-    /// A new process a trial
-    Clone,
-    /// Within the process, by QEMU's own snapshots
-    Loadvm,
-}
-
-impl From<RestoreArg> for Restore {
-    fn from(way: RestoreArg) -> Restore {
-        match way {
-            RestoreArg::Rewind => Restore::Rewind,
-            RestoreArg::Clone => Restore::Clone,
-            RestoreArg::Loadvm => Restore::Loadvm,
-        }
-    }
+/// The methods as the values of a flag.
+pub fn restore_methods() -> impl TypedValueParser<Value = RestoreMethod> {
+    let value = |method: RestoreMethod| PossibleValue::new(method.name()).help(method.summary());
+    PossibleValuesParser::new(RestoreMethod::ALL.map(value))
+        .try_map(|name| RestoreMethod::named(&name).ok_or("no such method"))
 }
 
 impl How {
@@ -111,7 +98,7 @@ impl How {
         if !(1.0..=1000.0).contains(&self.hang_factor) {
             bail!(exit_error(Code::Usage, format!("--hang-factor {}: from 1 to 1000", self.hang_factor)));
         }
-        let restore = self.restore.into();
+        let restore = self.restore;
         Ok(TrialOptions {
             restore,
             hang_factor: self.hang_factor,
@@ -125,7 +112,7 @@ impl How {
 /// A trial with its guest, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct TrialLine {
     pub guest: TrialGuest,
     /// How the trial was carried out, as far as its record depends on it.
     pub hang_factor: f64,
@@ -161,7 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
     let record = carry_out(&mut worker, &plan, &names, &watch);
     let Some(record) = record? else { return Ok(()) };
     if args.json {
-        let line = Line {
+        let line = TrialLine {
             guest: TrialGuest { spec: args.guest.spec.clone().rooted(Path::new("."))?, ..args.guest.clone() },
             hang_factor: args.how.hang_factor,
             early_stop: !args.how.no_early_stop,
@@ -180,7 +167,8 @@ pub fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
     let template = worker.template();
     let mut attempt = 1;
     loop {
-        let read = worker.stand_by().map_err(run_error).and_then(|runner| GuestNames::read(template, runner));
+        let standing = worker.stand_by().map_err(run_error);
+        let read = standing.and_then(|runner| Ok(runner.names(template)?));
         match read {
             Err(error) if attempt < ATTEMPTS && !interrupt::raised() => {
                 eprintln!("note: {error:#}; the guest is started anew");
@@ -218,20 +206,14 @@ fn ram_fault(text: &str, mask: Option<u64>, names: &GuestNames) -> Result<Fault>
     let (place, mask) = split_bit(text, mask)?;
     let first = match parse_number(place) {
         Ok(address) => GuestPhys(address),
-        Err(_) => {
-            let Some(symbols) = &names.symbols else {
-                let why = names.symbols_missing.clone().unwrap_or_default();
-                bail!(exit_error(Code::Usage, format!("symbol {place}: {why}")));
-            };
-            symbols.resolve(place).exit_with(Code::Usage)?.first
-        }
+        Err(_) => names.symbol(place).exit_with(Code::Usage)?.first,
     };
     // The first byte that flips is the fault's address.
     let from = mask.iter().position(|byte| *byte != 0).unwrap_or(0);
     let address = GuestPhys(first.0.saturating_add(from as u64));
     let last = GuestPhys(first.0.saturating_add(mask.len() as u64 - 1));
     names.map.check_ram(PhysRange { first: address, last }).exit_with(Code::Usage)?;
-    Ok(Fault::Ram { address, mask: mask[from..].to_vec() })
+    Ok(Fault::in_ram(address, mask[from..].to_vec()))
 }
 
 fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<Fault> {
@@ -258,7 +240,7 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
             format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
         bail!(exit_error(Code::Usage, text));
     }
-    Ok(Fault::Reg { register: register.name, mask })
+    Ok(Fault::in_register(register.name, mask))
 }
 
 /// How much is shown.
@@ -281,9 +263,9 @@ pub fn carry_out(
         let mut debugged = false;
         let (template, golden) = (worker.template(), worker.golden());
         let mut diff = Diff::new(template, golden, names);
-        let result = worker.trial(plan, names.names(), &mut |step, runner| {
+        let result = worker.trial(plan, Some(names), &mut |step, runner| {
             if watch.verbose {
-                tell(&step, golden, watch.plan, names.names());
+                tell(&step, golden, watch.plan, names);
             }
             match step {
                 Step::Flipped(Ok(_)) if watch.gdb => {
@@ -342,22 +324,20 @@ fn since(time: VirtualNs, begin: VirtualNs) -> String {
 }
 
 /// One step as a line.
-fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: Names<'_>) {
-    let (begin, exact) = (golden.begin(), golden.abilities.stop_at);
+fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) {
+    let (begin, exact) = (golden.begin(), golden.capabilities.stop_at);
     match step {
         Step::Arrived(at) => match exact {
             true => outln!("at {}: the guest's clock shows {} ns", since(*at, begin), at.0),
             false => outln!("at about {}", since(*at, begin)),
         },
         Step::Flipped(result) => {
-            let place = match &plan.fault {
-                Fault::Ram { address, mask } => {
-                    let region = names.map.and_then(|map| map.region_at(*address)).map(|r| r.name.clone());
-                    let symbol = names.symbols.and_then(|symbols| symbols.name_at(*address));
-                    let known: Vec<String> = region.into_iter().chain(symbol).collect();
-                    format!("ram {address} mask {} ({})", hex_value(mask), known.join(", "))
+            let (place, mask) = (plan.fault.place(), hex_value(plan.fault.mask()));
+            let place = match plan.fault.address() {
+                Some(address) => {
+                    format!("ram {place} mask {mask} ({})", names.describe(address))
                 }
-                Fault::Reg { register, mask } => format!("register {register} mask {}", hex_value(mask)),
+                None => format!("register {place} mask {mask}"),
             };
             match result {
                 Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),
@@ -469,6 +449,24 @@ mod tests {
             let error = split_bit(text, mask).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn each_restore_method_is_a_value_of_its_flag() {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            how: How,
+        }
+        let parse = |words: &[&str]| {
+            <Flags as clap::Parser>::try_parse_from([&["x"], words].concat()).map(|flags| flags.how.restore)
+        };
+        assert_eq!(parse(&[]).unwrap(), RestoreMethod::Rewind);
+        for method in RestoreMethod::ALL {
+            assert_eq!(parse(&["--restore", method.name()]).unwrap(), method);
+        }
+        let error = parse(&["--restore", "reboot"]).unwrap_err().to_string();
+        assert!(error.contains("[possible values: rewind, clone, loadvm]"), "{error}");
     }
 
     #[test]

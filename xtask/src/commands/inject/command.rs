@@ -2,7 +2,7 @@
 //! empty machine to the first flips.
 //!
 //! Invariant: this file decides on no fault; it turns flags into a fault space of `flipsim` and
-//! shows what came of each draw. What was drawn is recorded before the next one is.
+//! shows the outcome of each draw. What was drawn is recorded before the next one is.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::guest::session::Session;
 /// Flip bits in a guest's RAM and registers.
 ///
 /// Alone it goes the whole way: sets up what is missing, boots a guest with a workload, flips single
-/// bits in its RAM, shows each as it happens, tells how the guest fared, and ends with the report of a small
+/// bits in its RAM, shows each as it happens, says how the guest fared, and ends with the report of a small
 /// campaign.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -60,11 +60,11 @@ enum Sub {
     Reg(RegArgs),
     /// Flip bits at drawn times: uniform intervals, a Poisson process, or the rate of a mission
     Auto(timed::AutoArgs),
-    /// Save the guest, flip bits, observe, go back; again and again, and count what came of it
+    /// Save the guest, flip bits, observe, go back; again and again, and count the outcomes
     Snap(snap::Args),
     /// Flip a bit in every unit of ranges of addresses, one after the other or a random choice of them
     Range(range::Args),
-    /// A prompt: every ability by its short name, and scripts from standard input
+    /// A prompt: every command by its short name, and scripts from standard input
     Shell(shell::Args),
     /// Show what faults can be drawn from
     #[command(after_help = "Examples:

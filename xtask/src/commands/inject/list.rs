@@ -14,11 +14,11 @@ impl Session {
     pub fn list(&mut self, what: ListWhat, json: bool) -> Result<()> {
         let text = match what {
             ListWhat::Reg => list_registers(&self.registers(&[])?, json)?,
-            ListWhat::Ram => list_ram(&self.map, json)?,
-            ListWhat::Regions => list_regions(&self.map, json)?,
+            ListWhat::Ram => list_ram(&self.names.map, json)?,
+            ListWhat::Regions => list_regions(&self.names.map, json)?,
         };
         outln!("{}", text.trim_end());
-        if self.map.source() == MapSource::Monitor {
+        if self.names.map.source() == MapSource::Monitor {
             eprintln!("note: the guest's /proc/iomem is not known; these are QEMU's RAM blocks");
         }
         Ok(())

@@ -7,7 +7,7 @@ use flipsim::units::{BitIndex, VirtualNs, parse_number, parse_virtual};
 
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::flags::Flipping;
-use crate::guest::flips::{Advance, Done, FAULTS, Logs, open_csv, show};
+use crate::guest::flips::{Advance, FAULTS, FlipsDone, Logs, open_csv, show};
 use crate::guest::session::Session;
 use crate::guest::watcher::Watcher;
 use crate::interrupt;
@@ -71,7 +71,7 @@ pub fn parse_what(mode: Mode, words: &[String]) -> Result<(Vec<PhysRange>, Optio
 pub fn run(args: &Args) -> Result<()> {
     let (ranges, count) = parse_what(args.mode, &args.what)?;
     if args.flip.bits.mask.is_some() || args.flip.bits.bits.is_some_and(|bits| bits != 1) {
-        bail!(exit_error(Code::Usage, "range flips single bits: leave --mask and --bits away"));
+        bail!(exit_error(Code::Usage, "range flips single bits: leave out --mask and --bits"));
     }
     // All that can be wrong without a guest is said before one is booted.
     Units::new(&ranges, args.width).exit_with(Code::Usage)?;
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let seed = args.flip.seed.unwrap_or_else(random_seed);
     let csv = args.flip.csv.as_deref().map(open_csv).transpose()?;
     let mut logs = Logs::open(&session, csv)?;
-    let plan = Plan {
+    let plan = RangePlan {
         ranges,
         width: args.width,
         count,
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What `range` is to do.
-pub struct Plan {
+pub struct RangePlan {
     /// The ranges.
     pub ranges: Vec<PhysRange>,
     /// The width of a unit in bytes.
@@ -115,11 +115,11 @@ pub struct Plan {
 }
 
 impl Session {
-    /// Carries out a plan of `range`.
-    pub fn range(&mut self, plan: &Plan, logs: &mut Logs, watcher: &mut Watcher) -> Result<Done> {
+    /// Runs a plan of `range`.
+    pub fn range(&mut self, plan: &RangePlan, logs: &mut Logs, watcher: &mut Watcher) -> Result<FlipsDone> {
         let units = Units::new(&plan.ranges, plan.width).exit_with(Code::Usage)?;
         for range in &plan.ranges {
-            self.map.check_ram(*range).exit_with(Code::Usage)?;
+            self.names.map.check_ram(*range).exit_with(Code::Usage)?;
         }
         let mut rng = fault_rng(plan.seed, FAULTS);
         let drawn = plan.count.map(|count| units.draw(count, &mut rng)).transpose().exit_with(Code::Usage)?;
@@ -127,7 +127,7 @@ impl Session {
         if !plan.json {
             outln!("seed {}, {count} of {} units of {} bytes", plan.seed, units.len(), plan.width);
         }
-        let mut done = Done { seed: plan.seed, drawn: count, ..Done::default() };
+        let mut done = FlipsDone { seed: plan.seed, drawn: count, ..FlipsDone::default() };
         for index in 1..=count {
             if interrupt::raised() {
                 done.interrupted = true;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn what_is_missing_is_reported() {
         assert!(parse(Mode::Random, "0x1000-0x1fff").unwrap_err().to_string().contains("no number of flips"));
         assert!(parse(Mode::Random, "5").unwrap_err().to_string().contains("no range is given"));
         assert!(parse(Mode::Sequential, "0x1000").is_err());

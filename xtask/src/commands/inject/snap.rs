@@ -20,7 +20,7 @@ use flipsim::units::VirtualNs;
 
 use super::timed::Words;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flags::{Flipping, Kind, RamPlace};
+use crate::guest::flags::{Flipping, KindArg, RamPlace};
 use crate::guest::flips::{Advance, Draws, Pace, open_csv};
 use crate::guest::session::Session;
 use crate::guest::snapshot::{check_tag, hmp, keep_alive, load, restore};
@@ -69,12 +69,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(tag) = &args.snapshot {
         check_tag(tag)?;
     }
-    if words.kind == Kind::Ram && !args.register.is_empty() {
+    if words.kind == KindArg::Ram && !args.register.is_empty() {
         bail!(exit_error(Code::Usage, "--register goes with `reg`, not with `ram`"));
     }
     let mut session = Session::attach(&args.flip.guest)?;
     let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
-    let mut plan = Plan {
+    let mut plan = SnapPlan {
         count,
         intervals,
         observe,
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What `snap` is to do.
-pub struct Plan {
+pub struct SnapPlan {
     /// Flips a run.
     pub count: u64,
     /// When.
@@ -113,7 +113,7 @@ pub struct Plan {
 
 /// The counts of all runs.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct SnapTally {
     counts: BTreeMap<RunVerdict, u64>,
     runs: u64,
     refused: u64,
@@ -123,7 +123,7 @@ pub struct Tally {
     quiet: bool,
 }
 
-impl Tally {
+impl SnapTally {
     /// Shows the counts; an error when they are not all that was asked for.
     pub fn finish(&self, json: bool) -> Result<()> {
         self.show(json);
@@ -193,7 +193,7 @@ impl Listener {
 
 impl Session {
     /// Carries out a plan of `snap`. The guest is back at its snapshot afterwards when that was its own.
-    pub fn snap(&mut self, space: &FaultSpace, plan: &mut Plan) -> Result<Tally> {
+    pub fn snap(&mut self, space: &FaultSpace, plan: &mut SnapPlan) -> Result<SnapTally> {
         self.target.stop().exit_with(Code::GuestLost)?;
         let own = plan.tag.is_none();
         let tag = plan.tag.clone().unwrap_or_else(|| format!("flipsim-{}", std::process::id()));
@@ -225,12 +225,12 @@ impl Session {
         back
     }
 
-    fn runs(&mut self, space: &FaultSpace, plan: &mut Plan, tag: &str) -> Result<Tally> {
+    fn runs(&mut self, space: &FaultSpace, plan: &mut SnapPlan, tag: &str) -> Result<SnapTally> {
         let folder = self.run.as_ref().map(|(run, _)| run.path().to_owned());
         let observe = u64::try_from(plan.observe.as_nanos()).unwrap_or(u64::MAX);
         let longest = plan.intervals.longest().unwrap_or(VirtualNs(0)).0;
         let length = longest.saturating_mul(plan.count).saturating_add(observe);
-        let mut tally = Tally { exact: self.is_exact(), ..Tally::default() };
+        let mut tally = SnapTally { exact: self.is_exact(), ..SnapTally::default() };
         keep_alive(&mut self.target, true)?;
         // Without a flip, to know what the guest says by itself.
         load(&mut self.target, tag)?;
@@ -241,7 +241,7 @@ impl Session {
             .map_err(|error| watcher.lost(0, plan.loops, &error))?
         {
             Advance::There => {}
-            Advance::Interrupted => return Ok(Tally { interrupted: true, ..tally }),
+            Advance::Interrupted => return Ok(SnapTally { interrupted: true, ..tally }),
             Advance::Over(end) => bail!(exit_error(
                 Code::GuestLost,
                 format!("the guest does not live that long without any flip: {end}; observe it for less")

@@ -6,7 +6,7 @@ use flipsim::stats::mission::{Mission, UpsetRate, format_field_time, parse_field
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::flags::{Flipping, Kind, RamPlace};
+use crate::guest::flags::{Flipping, KindArg, RamPlace};
 use crate::guest::flips::Pace;
 use crate::guest::session::Session;
 
@@ -70,7 +70,7 @@ pub struct Words {
     /// The shortest and the longest interval, where they are said.
     pub bounds: Option<(VirtualNs, VirtualNs)>,
     /// RAM or registers.
-    pub kind: Kind,
+    pub kind: KindArg,
 }
 
 impl Words {
@@ -81,8 +81,8 @@ impl Words {
             bail!(usage("what to flip is not said".to_owned()))
         };
         let kind = match kind.as_str() {
-            "ram" => Kind::Ram,
-            "reg" => Kind::Reg,
+            "ram" => KindArg::Ram,
+            "reg" => KindArg::Reg,
             other => bail!(usage(format!(
                 "`{other}` is neither `ram` nor `reg`; it stands last, as in 10 20ns 100ns ram"
             ))),
@@ -108,7 +108,7 @@ impl Words {
 /// Runs the command.
 pub fn run(args: &AutoArgs) -> Result<()> {
     let words = Words::parse(&args.what)?;
-    if words.kind == Kind::Ram && !args.register.is_empty() {
+    if words.kind == KindArg::Ram && !args.register.is_empty() {
         bail!(exit_error(Code::Usage, "--register goes with `reg`, not with `ram`"));
     }
     // All that can be wrong without a guest is said before one is booted.
@@ -133,7 +133,7 @@ fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u
     let geometric = args.distribution == Some(Distribution::Geometric);
     if let Some(rate) = args.rate {
         if args.distribution == Some(Distribution::Uniform) || words.bounds.is_some() {
-            bail!(usage("--rate gives the intervals; leave MIN, MAX and --distribution uniform away"));
+            bail!(usage("--rate gives the intervals; leave out MIN, MAX and --distribution uniform"));
         }
         let mission = Mission { rate, bytes: args.exposed.unwrap_or(bytes), accelerate: args.accelerate };
         let mean = mission.mean().exit_with(Code::Usage)?;
@@ -141,14 +141,14 @@ fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u
             (Some(count), None) => count,
             (None, Some(length)) => expected(mission.upsets_in(length))?,
             (None, None) => bail!(usage("say how many flips, or how long the mission is: --mission 5years")),
-            (Some(_), Some(_)) => bail!(usage("--mission gives the number of flips; leave COUNT away")),
+            (Some(_), Some(_)) => bail!(usage("--mission gives the number of flips; leave out COUNT")),
         };
         outln_mission(&mission, mean, count);
         return Ok((Intervals::geometric(mean).exit_with(Code::Usage)?, count));
     }
     let Some(count) = words.count else { bail!(usage("say how many flips: COUNT MIN MAX ram|reg")) };
     let intervals = match (args.mtbf, words.bounds) {
-        (Some(_), Some(_)) => bail!(usage("--mtbf gives the intervals; leave MIN and MAX away")),
+        (Some(_), Some(_)) => bail!(usage("--mtbf gives the intervals; leave out MIN and MAX")),
         (Some(_), None) if args.distribution == Some(Distribution::Uniform) => {
             bail!(usage("--mtbf is the mean of a Poisson process; for uniform intervals give MIN and MAX"))
         }
@@ -173,7 +173,7 @@ fn expected(upsets: f64) -> Result<u64> {
         bail!(exit_error(
             Code::Usage,
             format!(
-                "in such a mission {upsets:.3} upsets are expected; from 1 to 999,999,999 can be carried out"
+                "in such a mission {upsets:.3} upsets are expected; from 1 to 999,999,999 can be injected"
             )
         ));
     }
@@ -217,13 +217,13 @@ mod tests {
     fn the_words_are_read_in_the_originals_order() {
         let parsed = words("10 20ns 100 ram").unwrap();
         assert_eq!(parsed.bounds, Some((VirtualNs(20), VirtualNs(100))));
-        assert_eq!((parsed.count, parsed.kind), (Some(10), Kind::Ram));
-        assert_eq!(words("7 reg").unwrap(), Words { count: Some(7), bounds: None, kind: Kind::Reg });
+        assert_eq!((parsed.count, parsed.kind), (Some(10), KindArg::Ram));
+        assert_eq!(words("7 reg").unwrap(), Words { count: Some(7), bounds: None, kind: KindArg::Reg });
         assert_eq!(words("ram").unwrap().count, None);
     }
 
     #[test]
-    fn wrong_words_are_told() {
+    fn wrong_words_are_reported() {
         for (text, part) in [
             ("10 20ns 100ns", "neither `ram` nor `reg`"),
             ("0 1ns 2ns ram", "no number of flips"),

@@ -17,7 +17,7 @@ use super::output::{default_page, one_to_stdout, open, tell, write};
 use crate::exit::{Code, exit_error};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
-use crate::lab::campaigns::tables::{self, Intervals};
+use crate::lab::campaigns::tables::{self, IntervalMethods};
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
 ///
@@ -60,7 +60,7 @@ struct Out {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
-    intervals: Intervals,
+    intervals: IntervalMethods,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -68,19 +68,19 @@ enum Sub {
     Compare(compare::Args),
 }
 
-fn summary_of(store: &Store, intervals: Intervals) -> Result<Summary> {
+fn summary_of(store: &Store, intervals: IntervalMethods) -> Result<Summary> {
     Summary::new(store, &intervals.options()).map_err(store_error)
 }
 
 /// The report at the terminal. What a guest or a file says moves no cursor.
-fn at_the_terminal(summary: &Summary, store: &Store, intervals: Intervals) {
+fn at_the_terminal(summary: &Summary, store: &Store, intervals: IntervalMethods) {
     let mut text = tables::overview(summary, store.running(), intervals.method());
     for stratum in &summary.strata {
         text += &tables::times(stratum);
     }
     if summary.totals.done == 0 {
         text += &format!(
-            "no trial has a result yet; `cargo xtask campaign run {}` carries them out\n",
+            "no trial has a result yet; `cargo xtask campaign run {}` runs them\n",
             quote(&summary.name)
         );
     }

@@ -9,11 +9,11 @@ use flipsim::arch::Arch;
 use super::lane::{Args, Lane, jobs};
 use super::{image, kernel, qemu};
 use crate::exit::{Code, exit_error};
-use crate::host::proc::Runner;
+use crate::host::proc::CommandRunner;
 use crate::lab::cache::Cache;
 use crate::lab::config::Config;
-use crate::lab::in_use::{Lab, Ready};
-use crate::lab::step::Step;
+use crate::lab::in_use::{Lab, ReadyLab};
+use crate::lab::step::SetupStep;
 use crate::paths;
 
 /// Runs `cargo xtask setup`.
@@ -21,12 +21,12 @@ pub fn run(args: &Args) -> Result<()> {
     let config = Config::load()?;
     let arch = args.arch.unwrap_or(config.guest.arch);
     let cache = if args.dry_run { Cache::look()? } else { Cache::open()? };
-    let mut steps = if args.steps.is_empty() { Step::ALL.to_vec() } else { args.steps.clone() };
+    let mut steps = if args.steps.is_empty() { SetupStep::ALL.to_vec() } else { args.steps.clone() };
     steps.sort();
     steps.dedup();
     check_options(args, &steps)?;
     let ctx = Lane {
-        runner: Runner::new(args.dry_run, cache.logs()),
+        runner: CommandRunner::new(args.dry_run, cache.logs()),
         jobs: jobs(args.jobs),
         root: paths::workspace_root()?,
         config,
@@ -37,20 +37,20 @@ pub fn run(args: &Args) -> Result<()> {
     if args.config_only {
         return kernel::config_only(&ctx);
     }
-    // Asked for once, before the first build: nobody sits there for a second question. And what a
-    // product was made with can only be told once the compiler is there.
+    // Asked for once, before the first build: a second question would wait for an answer in vain. And what a
+    // product was made with is only known once the compiler is there.
     let mut to_build = Vec::new();
     let mut llvm = false;
     for step in &steps {
         let chosen = ctx.choose(*step)?;
         let needed = match step {
-            Step::Qemu => qemu::needs_build(&ctx, &chosen)?,
-            Step::Kernel => kernel::needs_build(&ctx, &chosen)?,
-            Step::Image => image::needs_build(&ctx, &chosen)?,
+            SetupStep::Qemu => qemu::needs_build(&ctx, &chosen)?,
+            SetupStep::Kernel => kernel::needs_build(&ctx, &chosen)?,
+            SetupStep::Image => image::needs_build(&ctx, &chosen)?,
         };
         if needed {
             to_build.push(*step);
-            llvm |= *step == Step::Kernel && chosen.contains_key("llvm");
+            llvm |= *step == SetupStep::Kernel && chosen.contains_key("llvm");
         }
     }
     if !to_build.is_empty() {
@@ -59,9 +59,9 @@ pub fn run(args: &Args) -> Result<()> {
     for step in steps {
         let chosen = ctx.choose(step)?;
         match step {
-            Step::Qemu => qemu::set_up(&ctx, &chosen)?,
-            Step::Kernel => kernel::set_up(&ctx, &chosen)?,
-            Step::Image => image::set_up(&ctx, &chosen)?,
+            SetupStep::Qemu => qemu::set_up(&ctx, &chosen)?,
+            SetupStep::Kernel => kernel::set_up(&ctx, &chosen)?,
+            SetupStep::Image => image::set_up(&ctx, &chosen)?,
         }
     }
     Ok(())
@@ -69,20 +69,20 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Makes sure that a lab for `arch` is there, and says where. For commands that need one: asks
 /// before it installs packages of the host, unless `yes`.
-pub fn ensure(arch: Arch, yes: bool) -> Result<Ready> {
+pub fn ensure(arch: Arch, yes: bool) -> Result<ReadyLab> {
     run(&Args { arch: Some(arch), install_deps: true, yes, ..Args::default() })?;
     Lab::load()?.ready(arch)
 }
 
 /// Options for a step that is not run would be dropped in silence.
-fn check_options(args: &Args, steps: &[Step]) -> Result<()> {
+fn check_options(args: &Args, steps: &[SetupStep]) -> Result<()> {
     let given = [
-        ("--qemu-tarball", Step::Qemu, args.qemu_tarball.is_some()),
-        ("--qemu-bin", Step::Qemu, args.qemu_bin.is_some()),
-        ("--kernel-src", Step::Kernel, args.kernel_src.is_some()),
-        ("--kernel-config", Step::Kernel, args.kernel_config.is_some()),
-        ("--kernel-image", Step::Kernel, args.kernel_image.is_some()),
-        ("--llvm", Step::Kernel, args.llvm),
+        ("--qemu-tarball", SetupStep::Qemu, args.qemu_tarball.is_some()),
+        ("--qemu-bin", SetupStep::Qemu, args.qemu_bin.is_some()),
+        ("--kernel-src", SetupStep::Kernel, args.kernel_src.is_some()),
+        ("--kernel-config", SetupStep::Kernel, args.kernel_config.is_some()),
+        ("--kernel-image", SetupStep::Kernel, args.kernel_image.is_some()),
+        ("--llvm", SetupStep::Kernel, args.llvm),
     ];
     for (option, step, is_given) in given {
         if is_given && !steps.contains(&step) {
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn an_option_for_a_step_that_is_not_run_is_refused() {
         let args = Args { qemu_bin: Some("/x".into()), ..Args::default() };
-        let error = check_options(&args, &[Step::Kernel]).unwrap_err().to_string();
+        let error = check_options(&args, &[SetupStep::Kernel]).unwrap_err().to_string();
         assert!(error.contains("--qemu-bin") && error.contains("add `qemu`"), "{error}");
-        check_options(&args, &Step::ALL).unwrap();
+        check_options(&args, &SetupStep::ALL).unwrap();
     }
 
     #[test]

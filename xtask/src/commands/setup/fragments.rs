@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::kconfig::{Dropped, Fragment};
 
-/// Reads config fragments; a line that is none is an error.
+/// Reads config fragments; an invalid line is an error.
 pub fn read_fragments(paths: &[PathBuf]) -> Result<Vec<Fragment>> {
     let mut fragments = Vec::new();
     for path in paths {

@@ -2,8 +2,9 @@
 //! qcow2, then checked.
 //!
 //! Invariant: the recipe in `images/recipe.toml` says all that is in the image; owners, modes and
-//! times come from it and not from whoever builds.
+//! times come from it and not from the user who builds.
 
+use flipsim::files;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -19,7 +20,7 @@ use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::digest;
 use crate::lab::in_use::{self, Lab, Origin};
 use crate::lab::recipe::{Busybox, Directory, FileSystem, Program, Recipe, read_recipe};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 use crate::progress;
 use crate::source::tree::{self, Want};
 use anyhow::{Context, Result, bail};
@@ -153,7 +154,7 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
         command.env("KCONFIG_NOTIMESTAMP", "1").env("SOURCE_DATE_EPOCH", "1");
         command
     };
-    let step = lane.runner.step(|| progress::Step::spinner("building busybox"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("building busybox"));
     let run = |what: &str, command: Command| {
         lane.runner.run(what, "busybox.log", command, &mut |line| step.line(line))
     };
@@ -171,7 +172,7 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
     if !lane.runner.is_dry() {
         let dropped = kconfig::check(
             &read_fragments(&[settings.to_owned()])?,
-            &kconfig::Config::parse(&read(&config)?),
+            &kconfig::KernelConfig::parse(&read(&config)?),
         );
         if !dropped.is_empty() {
             bail!(not_taken("this busybox", &dropped, &config));
@@ -184,7 +185,7 @@ fn build_busybox(lane: &Lane<'_>, tree: &Path, out: &Path, settings: &Path) -> R
     Ok(out.join("busybox"))
 }
 
-/// `config` with the settings of `over` in place of its own.
+/// `config` with the settings of `over` in place of those it has.
 fn override_settings(config: &str, over: &str) -> String {
     let named: Vec<&str> = over.lines().filter_map(symbol).collect();
     let mut text = String::new();
@@ -214,7 +215,7 @@ fn build_workloads(lane: &Lane<'_>, recipe: &Recipe, images: &Path, work: &Path)
     let mut command: Command = cmd!(sh, "{compiler} {flags...} -o {output} {sources...}").into();
     // Relative names: the path of the source tree stays out of the program.
     command.current_dir(images);
-    let step = lane.runner.step(|| progress::Step::spinner("building the workloads"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("building the workloads"));
     lane.runner.run_quietly("building the workloads", "workloads.log", command)?;
     if !lane.runner.is_dry() {
         step.done();
@@ -248,7 +249,7 @@ fn make_file_system(lane: &Lane<'_>, recipe: &Recipe, images: &Path, raw: &Path)
 
 /// The script for debugfs that fills the file system.
 ///
-/// `mke2fs -d` would take owners from whoever builds and the order of entries from the host's file
+/// `mke2fs -d` would take owners from the user who builds and the order of entries from the host's file
 /// system; here both are fixed, and no root is needed either.
 fn populate(recipe: &Recipe, images: &Path, busybox: &Path, program: &Path) -> Result<String> {
     let mut script = String::new();
@@ -312,13 +313,13 @@ fn fill_file_system(lane: &Lane<'_>, script: &str, recipe: &Recipe, raw: &Path) 
     let sh = Shell::new()?;
     let images = lane.root.join("images");
     let (debugfs, e2fsck) = (tool(lane, "debugfs")?, tool(lane, "e2fsck")?);
-    let script_file = cache::beside(raw, ".debugfs");
+    let script_file = files::beside(raw, ".debugfs");
     if lane.runner.is_dry() {
         lane.runner.note(&format!("write the commands for debugfs to {}", script_file.display()));
     } else {
         cache::write_atomically(&script_file, script.as_bytes())?;
     }
-    let step = lane.runner.step(|| progress::Step::spinner("filling the file system"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("filling the file system"));
     let command = cmd!(sh, "{debugfs} -w -f {script_file} {raw}");
     // debugfs succeeds whatever its commands come to: its complaints are what counts.
     let mut complaints = Vec::new();
@@ -368,7 +369,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         options: chosen.clone(),
     };
     if up_to_date {
-        lane.up_to_date(Step::Image, &origin);
+        lane.up_to_date(SetupStep::Image, &origin);
     } else {
         eprintln!("  {} in {}", origin.version, product.dir.display());
     }

@@ -11,14 +11,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::fragments::{not_taken, read, read_fragments};
-use super::kconfig::{self, Config, Dependencies, Fragment};
+use super::kconfig::{self, Dependencies, Fragment, KernelConfig};
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::lab::cache::{self, MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
 use crate::lab::in_use::{Kernel, Lab, Origin};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 use crate::progress;
 use crate::source::tree::{self, Want};
 use anyhow::{Context, Result, bail};
@@ -177,7 +177,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     let work = lane.cache.work("kernel", &request.key()?);
     configure(lane, &tree, &work, request, chosen)?;
     let what = "building the kernel";
-    let step = lane.runner.step(|| progress::Step::spinner(what));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner(what));
     let command = make(lane, &tree, &work, &request.flags, &[lane.arch.kernel_target])?;
     lane.runner.run(what, "kernel-build.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
@@ -193,7 +193,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         recipe: RECIPE,
         inputs: if own { with_image_digest(lane, request, &work)? } else { request.inputs.clone() },
     };
-    let step = progress::Step::spinner("keeping the kernel");
+    let step = progress::ProgressStep::spinner("keeping the kernel");
     let product = lane.cache.publish(request, made_from, |dir| {
         for (from, to) in [
             (lane.arch.kernel_image, "Image"),
@@ -217,7 +217,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     Ok(Some(product))
 }
 
-/// A tree of the user's has no digest of its own: what it came to stands for it.
+/// A tree of the user's has no digest: that of its product stands for it.
 fn with_image_digest(lane: &Lane<'_>, request: &Request, work: &Path) -> Result<BTreeMap<String, String>> {
     let mut inputs = request.inputs.clone();
     inputs.insert("result".to_owned(), digest::of_file(&work.join(lane.arch.kernel_image))?);
@@ -253,7 +253,7 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chose
     } else {
         lane.runner.note(&format!("make the folder {}", work.display()));
     }
-    let step = lane.runner.step(|| progress::Step::spinner("configuring the kernel"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("configuring the kernel"));
     let flags = &request.flags;
     let log = "kernel-configure.log";
     let run = |what: &str, command: Command| lane.runner.run(what, log, command, &mut |l| step.line(l));
@@ -277,7 +277,7 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chose
     step.done();
     if chosen.get("kernel-config").is_some() {
         let own = read_fragments(&self::fragments(lane, lane.arch.fragments)?)?;
-        if let Some(note) = lacking(&own, &Config::parse(&read(&work.join(".config"))?)) {
+        if let Some(note) = lacking(&own, &KernelConfig::parse(&read(&work.join(".config"))?)) {
             eprintln!("  note: {note}");
         }
     }
@@ -311,7 +311,7 @@ fn merge(tree: &Path, out: &Path, fragments: &[PathBuf]) -> Result<Command> {
 }
 
 /// What the lab's own kernel has switched on and this one has not: without its console, say, a guest says nothing.
-fn lacking(own: &[Fragment], config: &Config) -> Option<String> {
+fn lacking(own: &[Fragment], config: &KernelConfig) -> Option<String> {
     let dropped = kconfig::check(own, config);
     let on = dropped.iter().filter(|dropped| dropped.wanted == kconfig::Value::Yes);
     let names: Vec<&str> = on.map(|dropped| dropped.symbol.as_str()).collect();
@@ -329,7 +329,7 @@ fn lacking(own: &[Fragment], config: &Config) -> Option<String> {
 /// dependencies that the tree's Kconfig files say are not met.
 fn check(tree: &Path, arch: Arch, config: &Path, fragments: &[PathBuf]) -> Result<()> {
     let fragments = read_fragments(fragments)?;
-    let settled = Config::parse(&read(config)?);
+    let settled = KernelConfig::parse(&read(config)?);
     let mut dropped = kconfig::check(&fragments, &settled);
     if dropped.is_empty() {
         return Ok(());
@@ -395,7 +395,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         options: chosen.clone(),
     };
     if up_to_date {
-        lane.up_to_date(Step::Kernel, &origin);
+        lane.up_to_date(SetupStep::Kernel, &origin);
     } else {
         eprintln!("  {} in {}", origin.version, product.dir.display());
     }
@@ -428,7 +428,7 @@ fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> 
         version: "your own kernel".to_owned(),
         options: chosen.clone(),
     };
-    lane.up_to_date(Step::Kernel, &origin);
+    lane.up_to_date(SetupStep::Kernel, &origin);
     if lane.runner.is_dry() {
         return Ok(());
     }
@@ -475,13 +475,13 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_a_console_is_told() {
+    fn a_configuration_without_a_console_is_reported() {
         let own = Fragment::parse(
             "x",
             "CONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_HZ=250\nCONFIG_IPV6=n\nCONFIG_TTY=y\n",
         )
         .unwrap();
-        let config = Config::parse("CONFIG_TTY=y\nCONFIG_IPV6=y\n");
+        let config = KernelConfig::parse("CONFIG_TTY=y\nCONFIG_IPV6=y\n");
         let note = lacking(&[own], &config).unwrap();
         assert!(note.contains("lacks an option") && note.ends_with(": SERIAL_8250_CONSOLE"), "{note}");
         assert_eq!(lacking(&[], &config), None);

@@ -15,11 +15,11 @@ use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::needs;
-use crate::host::proc::{self, Runner};
+use crate::host::proc::{self, CommandRunner};
 use crate::lab::cache::Cache;
 use crate::lab::config::Config;
 use crate::lab::in_use::{ArchLab, Lab, Origin, arch_option};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 
 /// Build what the lab is made of: QEMU, a guest kernel, and the guest's disk image.
 ///
@@ -42,7 +42,7 @@ Exit codes: 0 all is there, 1 a step failed, 2 wrong command line or input, 130 
 pub struct Args {
     /// Build only these
     #[arg(value_name = "STEP")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<SetupStep>,
     /// Install what the host lacks with its package manager (asks first on a terminal)
     #[arg(long)]
     pub install_deps: bool,
@@ -86,7 +86,7 @@ pub struct Args {
     /// Parallel jobs of the builds; one for each processor when not given
     #[arg(long, short, value_name = "N")]
     pub jobs: Option<u32>,
-    /// Forget the options of earlier runs and what they built, and build anew; downloads are kept
+    /// Forget the options of earlier runs and what they built, and build again; downloads are kept
     #[arg(long)]
     pub reset: bool,
 }
@@ -104,7 +104,7 @@ pub struct Lane<'a> {
     /// Where builds lie.
     pub cache: Cache,
     /// Runs or prints commands.
-    pub runner: Runner,
+    pub runner: CommandRunner,
     /// The guest's architecture.
     pub arch: Arch,
     /// The source tree.
@@ -121,7 +121,7 @@ pub type Chosen = BTreeMap<String, String>;
 impl Lane<'_> {
     /// The options of this run, or those that the lab was set up with: `setup` without options
     /// leaves a lab as its user has chosen it.
-    pub(super) fn choose(&self, step: Step) -> Result<Chosen> {
+    pub(super) fn choose(&self, step: SetupStep) -> Result<Chosen> {
         let mut chosen = Chosen::new();
         let mut path = |name: &str, value: &Option<PathBuf>| -> Result<()> {
             if let Some(value) = value {
@@ -134,11 +134,11 @@ impl Lane<'_> {
             Ok(())
         };
         match step {
-            Step::Qemu => {
+            SetupStep::Qemu => {
                 path("qemu-tarball", &self.args.qemu_tarball)?;
                 path("qemu-bin", &self.args.qemu_bin)?;
             }
-            Step::Kernel => {
+            SetupStep::Kernel => {
                 path("kernel-src", &self.args.kernel_src)?;
                 path("kernel-config", &self.args.kernel_config)?;
                 path("kernel-image", &self.args.kernel_image)?;
@@ -147,7 +147,7 @@ impl Lane<'_> {
                     chosen.insert("llvm".to_owned(), "true".to_owned());
                 }
             }
-            Step::Image => {}
+            SetupStep::Image => {}
         }
         let own = ["qemu-tarball", "qemu-bin", "kernel-src", "kernel-image"];
         if self.args.from_distro && !own.iter().any(|name| chosen.contains_key(*name)) {
@@ -158,9 +158,9 @@ impl Lane<'_> {
         }
         let ArchLab { qemu, kernel, image } = Lab::load()?.arch(self.arch);
         let remembered = match step {
-            Step::Qemu => qemu.map(|part| part.origin.options),
-            Step::Kernel => kernel.map(|part| part.origin.options),
-            Step::Image => image.map(|part| part.origin.options),
+            SetupStep::Qemu => qemu.map(|part| part.origin.options),
+            SetupStep::Kernel => kernel.map(|part| part.origin.options),
+            SetupStep::Image => image.map(|part| part.origin.options),
         };
         let remembered = remembered.unwrap_or_default();
         for name in ["qemu-tarball", "qemu-bin", "kernel-src", "kernel-config", "kernel-image", "vmlinux"] {
@@ -182,7 +182,7 @@ impl Lane<'_> {
     }
 
     /// Says that a step had nothing to do: what it has made, or was given, is in use.
-    pub fn up_to_date(&self, step: Step, origin: &Origin) {
+    pub fn up_to_date(&self, step: SetupStep, origin: &Origin) {
         let state = if origin.from.starts_with("your own") { "in use" } else { "up to date" };
         let remembered: Vec<String> = origin
             .options
@@ -214,7 +214,7 @@ impl Lane<'_> {
 
     /// Makes sure that the host has what the builds of these steps need, installing it where that was
     /// asked for.
-    pub(super) fn need_host(&self, steps: &[Step], llvm: bool) -> Result<()> {
+    pub(super) fn need_host(&self, steps: &[SetupStep], llvm: bool) -> Result<()> {
         let missing = needs::missing(self.arch, steps, llvm)?;
         if missing.is_empty() {
             return Ok(());

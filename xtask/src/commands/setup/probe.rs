@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::target::Capabilities;
 use flipsim::wire::net::{Endpoint, Timeouts};
 use flipsim::wire::qmp::QmpClient;
 
 use crate::host::proc;
-use crate::lab::capabilities::{FIXED, STOP_AT};
+use crate::lab::capabilities::QemuOffer;
 
 pub(super) fn ask(program: &Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
@@ -31,23 +32,23 @@ pub(super) fn version(program: &Path) -> Result<String> {
 }
 
 /// What a QEMU offers, of all that this lab may ask for.
-pub(super) fn abilities(arch: Arch, program: &Path) -> Result<Vec<String>> {
+pub(super) fn offer(arch: Arch, program: &Path) -> Result<QemuOffer> {
     let machines = ask(program, &["-machine", "help"])?;
     let devices = ask(program, &["-device", "help"])?;
     let accels = ask(program, &["-accel", "help"])?;
     let help = ask(program, &["-help"])?;
-    let mut found = read_abilities(&machines, &devices, &accels, &help);
+    let mut found = QemuOffer::with(capabilities(program)?);
+    read_options(&mut found, &machines, &devices, &accels, &help);
     // An old QEMU does not list properties; then none can be switched off.
     let properties = ask(program, &["-machine", &format!("{},help", arch.machine)]).unwrap_or_default();
-    found.extend(read_properties(arch, &properties));
-    if has_stop_at(program)? {
-        found.push(STOP_AT.to_owned());
+    if let Some(property) = read_properties(arch, &properties) {
+        found.add_fixed(&property);
     }
     Ok(found)
 }
 
-/// Asks a machine without anything in it whether it knows the lab's commands.
-fn has_stop_at(program: &Path) -> Result<bool> {
+/// Asks a machine without anything in it which of the lab's commands it knows.
+fn capabilities(program: &Path) -> Result<Capabilities> {
     let folder = tempfile::tempdir().context("cannot make a folder for a socket")?;
     let socket = folder.path().join("qmp.sock");
     let mut option = std::ffi::OsString::from("unix:");
@@ -65,7 +66,7 @@ fn has_stop_at(program: &Path) -> Result<bool> {
     let endpoint = Endpoint::Unix(socket);
     let answer = loop {
         match QmpClient::connect(&endpoint, Timeouts::default()) {
-            Ok(mut qmp) => break qmp.has_command("stop-at").map_err(anyhow::Error::from),
+            Ok(mut qmp) => break Capabilities::ask(&mut qmp).map_err(anyhow::Error::from),
             Err(error)
                 if std::time::Instant::now() > end || child.try_wait().is_ok_and(|end| end.is_some()) =>
             {
@@ -79,21 +80,20 @@ fn has_stop_at(program: &Path) -> Result<bool> {
     answer.with_context(|| format!("cannot ask {} for its commands", program.display()))
 }
 
-/// The property that keeps chance out of the guest, as an ability.
+/// The property that keeps nondeterminism out of the guest.
 pub(super) fn read_properties(arch: Arch, properties: &str) -> Option<String> {
     let names: Vec<&str> = properties.lines().filter_map(|line| line.trim().split('=').next()).collect();
     let known = arch.chance.iter().find(|property| names.contains(property))?;
-    Some(format!("{FIXED}{known}=off"))
+    Some(format!("{known}=off"))
 }
 
-pub(super) fn read_abilities(machines: &str, devices: &str, accels: &str, help: &str) -> Vec<String> {
-    let mut found = Vec::new();
+fn read_options(found: &mut QemuOffer, machines: &str, devices: &str, accels: &str, help: &str) {
     for line in accels.lines().skip(1).filter(|line| !line.is_empty()) {
-        found.push(format!("accel:{}", line.trim()));
+        found.add("accel", line.trim());
     }
     for name in machines.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
         if Arch::all().any(|arch| arch.machine == name) {
-            found.push(format!("machine:{name}"));
+            found.add("machine", name);
         }
     }
     let wanted =
@@ -102,15 +102,14 @@ pub(super) fn read_abilities(machines: &str, devices: &str, accels: &str, help: 
         if let Some(name) = line.strip_prefix("name \"").and_then(|rest| rest.split('"').next())
             && wanted.contains(&name)
         {
-            found.push(format!("device:{name}"));
+            found.add("device", name);
         }
     }
-    for (option, ability) in [("-plugin ", "plugins"), ("-icount ", "icount")] {
+    for (option, name) in [("-plugin ", "plugins"), ("-icount ", "icount")] {
         if help.lines().any(|line| line.starts_with(option)) {
-            found.push(ability.to_owned());
+            found.add("", name);
         }
     }
-    found
 }
 
 #[cfg(test)]
@@ -121,29 +120,23 @@ mod tests {
     fn the_property_for_random_numbers_is_found_under_either_name() {
         let arch = Arch::default();
         let new = "virt-machine options:\n  dtb-kaslr-seed=<bool> - deprecated\n  dtb-randomness=<bool> - Set off\n";
-        assert_eq!(read_properties(arch, new).as_deref(), Some("fixed:dtb-randomness=off"));
+        assert_eq!(read_properties(arch, new).as_deref(), Some("dtb-randomness=off"));
         let old = "  dtb-kaslr-seed=<bool> - Set off\n  gic-version=<string>\n";
-        assert_eq!(read_properties(arch, old).as_deref(), Some("fixed:dtb-kaslr-seed=off"));
+        assert_eq!(read_properties(arch, old).as_deref(), Some("dtb-kaslr-seed=off"));
         assert_eq!(read_properties(arch, "  gic-version=<string>\n"), None);
     }
 
     #[test]
-    fn abilities_are_read_from_qemu_s_own_help() {
+    fn options_are_read_from_qemu_s_own_help() {
         let machines = "Supported machines are:\nnone  empty machine\nvirt   QEMU 7.1 ARM Virtual Machine\n";
         let devices = "Storage devices:\nname \"virtio-9p-pci\", bus PCI\nname \"nvme\", bus PCI\nname \"pvpanic-pci\"\n";
         let accels = "Accelerators supported in QEMU binary:\ntcg\nkvm\n";
         let help = "-plugin [file=]<file>\n-icount [shift=N]\n";
+        let mut found = QemuOffer::with(Capabilities::NONE);
+        read_options(&mut found, machines, devices, accels, help);
         assert_eq!(
-            read_abilities(machines, devices, accels, help),
-            [
-                "accel:tcg",
-                "accel:kvm",
-                "machine:virt",
-                "device:virtio-9p-pci",
-                "device:pvpanic-pci",
-                "plugins",
-                "icount"
-            ]
+            found.line(),
+            "accel:tcg accel:kvm machine:virt device:virtio-9p-pci device:pvpanic-pci plugins icount"
         );
     }
 }

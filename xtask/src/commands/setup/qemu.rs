@@ -12,13 +12,14 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
-use super::probe::{abilities, ask, version};
+use super::probe::{ask, offer, version};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::{needs, proc};
 use crate::interrupt::Interrupted;
 use crate::lab::cache::{self, MadeFrom, Product, Request};
+use crate::lab::capabilities::QemuOffer;
 use crate::lab::in_use::{Lab, Origin, Qemu};
-use crate::lab::step::Step;
+use crate::lab::step::SetupStep;
 use crate::lab::{digest, patches};
 use crate::progress;
 use crate::source::tree::{self, Tree, Want};
@@ -142,7 +143,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         recipe: RECIPE,
         inputs: request.inputs.clone(),
     };
-    let step = progress::Step::spinner("checking what was built");
+    let step = progress::ProgressStep::spinner("checking what was built");
     let product = lane.cache.publish(request, made_from, |dir| fill(lane, &tree, &work, dir))?;
     step.done();
     // Only now: until the product is there, the build can be continued.
@@ -168,7 +169,7 @@ fn configure(lane: &Lane<'_>, tree: &Tree, work: &Path, flags: &[String]) -> Res
     let configure = tree.dir.join("configure");
     let mut command: Command = cmd!(sh, "{configure} {flags...}").into();
     command.current_dir(work);
-    let step = lane.runner.step(|| progress::Step::spinner("configuring QEMU"));
+    let step = lane.runner.step(|| progress::ProgressStep::spinner("configuring QEMU"));
     lane.runner.run("configuring QEMU", "qemu-configure.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
         return Ok(());
@@ -184,7 +185,7 @@ fn compile(lane: &Lane<'_>, work: &Path) -> Result<()> {
     let system = lane.arch.qemu_binary;
     let mut command: Command = cmd!(sh, "ninja -j {jobs} {system} qemu-img").into();
     command.current_dir(work).env("NINJA_STATUS", "[%f/%t] ");
-    let step = lane.runner.step(|| progress::Step::parts("building QEMU", 1));
+    let step = lane.runner.step(|| progress::ProgressStep::parts("building QEMU", 1));
     lane.runner.run("building QEMU", "qemu-build.log", command, &mut |line| {
         if let Some((done, total, what)) = ninja_status(line) {
             step.set_total(total);
@@ -288,7 +289,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
     let system = dir.join("bin").join(lane.arch.qemu_binary);
     notes.insert("version".to_owned(), version(&system)?);
     notes.insert("qemu-img".to_owned(), version(&dir.join("bin/qemu-img"))?);
-    notes.insert("abilities".to_owned(), abilities(lane.arch, &system)?.join(" "));
+    notes.insert("abilities".to_owned(), offer(lane.arch, &system)?.line());
     Ok(notes)
 }
 
@@ -301,7 +302,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         options: chosen.clone(),
     };
     if up_to_date {
-        lane.up_to_date(Step::Qemu, &origin);
+        lane.up_to_date(SetupStep::Qemu, &origin);
     } else {
         eprintln!("  {} in {}", origin.version, product.dir.display());
     }
@@ -312,7 +313,7 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
         system: product.dir.join("bin").join(lane.arch.qemu_binary),
         img: product.dir.join("bin/qemu-img"),
         plugin_include: Some(product.dir.join("include")),
-        abilities: note("abilities").split_whitespace().map(str::to_owned).collect(),
+        offer: QemuOffer::of_line(&note("abilities")),
         origin,
     };
     Lab::update(lane.arch, |lab| lab.qemu = Some(qemu))
@@ -324,18 +325,18 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         Err(error) if !error.is::<Interrupted>() => return Err(error).exit_with(Code::Usage),
         other => other?,
     };
-    let abilities = abilities(lane.arch, program)?;
+    let offer = offer(lane.arch, program)?;
     let machine = format!("machine:{}", lane.arch.machine);
-    for (ability, why) in [
+    for (word, why) in [
         (machine.as_str(), "it is for another architecture"),
         ("accel:tcg", "it cannot emulate"),
         ("device:virtio-9p-pci", "it was built without virtfs, so no folder can be shared"),
         ("device:virtio-blk-pci", "it cannot give the guest a disk"),
     ] {
-        if !abilities.iter().any(|found| found == ability) {
+        if !offer.has(word) {
             bail!(exit_error(
                 Code::Usage,
-                format!("{} does not offer {ability}: {why}; give another --qemu-bin", program.display())
+                format!("{} does not offer {word}: {why}; give another --qemu-bin", program.display())
             ));
         }
     }
@@ -357,16 +358,16 @@ fn bring_your_own(lane: &Lane<'_>, program: &Path, chosen: &Chosen) -> Result<()
         bail!("no qemu-img beside {} nor in PATH; install it, or build QEMU here", program.display());
     };
     for missing in ["plugins", "device:pvpanic-pci", "icount"] {
-        if !abilities.iter().any(|found| found == missing) {
+        if !offer.has(missing) {
             eprintln!("  note: {} does not offer {missing}", program.display());
         }
     }
     let origin = Origin { from: format!("your own {}", program.display()), version, options: chosen.clone() };
-    lane.up_to_date(Step::Qemu, &origin);
+    lane.up_to_date(SetupStep::Qemu, &origin);
     if lane.runner.is_dry() {
         return Ok(());
     }
-    let qemu = Qemu { system: program.to_owned(), img, plugin_include: None, abilities, origin };
+    let qemu = Qemu { system: program.to_owned(), img, plugin_include: None, offer, origin };
     Lab::update(lane.arch, |lab| lab.qemu = Some(qemu))
 }
 

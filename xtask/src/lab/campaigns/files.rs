@@ -52,7 +52,7 @@ pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The campaigns that there are beside one that is not, for who has misremembered a name.
+/// The campaigns that there are beside one that is not, for a user who has misremembered a name.
 fn known(path: &Path) -> String {
     // Elsewhere a campaign is named by its file.
     let by_name = paths::lab_dir().is_ok_and(|lab| path.parent() == Some(&lab.join("campaigns")));

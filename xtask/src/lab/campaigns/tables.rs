@@ -19,7 +19,7 @@ use flipsim::units::{VirtualNs, format_duration};
 
 /// With which intervals numbers are shown.
 #[derive(clap::Args, Clone, Copy, Debug)]
-pub struct Intervals {
+pub struct IntervalMethods {
     /// The confidence of all intervals
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
@@ -35,9 +35,10 @@ enum IntervalArg {
     Exact,
 }
 
-impl Intervals {
+impl IntervalMethods {
     /// What a command shows that does not ask.
-    pub const DEFAULT: Intervals = Intervals { confidence: Confidence::P95, interval: IntervalArg::Wilson };
+    pub const DEFAULT: IntervalMethods =
+        IntervalMethods { confidence: Confidence::P95, interval: IntervalArg::Wilson };
 
     /// How a campaign is summarised for this.
     pub fn options(self) -> Options {
@@ -67,7 +68,7 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
         text += &pooled_table(pooled, summary.confidence);
     }
     if totals.lost > 0 {
-        text += &format!("the laboratory lost {} attempts; they were begun anew\n", totals.lost);
+        text += &format!("the laboratory lost {} attempts; they were run again\n", totals.lost);
     }
     if let Some(costs) = &summary.costs {
         text += &cost_line(costs);
@@ -348,7 +349,7 @@ pub fn mission(rows: &[MissionRow], mission: &Mission, seconds: f64, confidence:
 }
 
 /// The state of a campaign, for people.
-pub fn show(store: &Store, intervals: Intervals) -> Result<()> {
+pub fn show(store: &Store, intervals: IntervalMethods) -> Result<()> {
     let summary = Summary::new(store, &intervals.options())?;
     let text = overview(&summary, store.running(), intervals.method());
     outln!("{}", visible(text.trim_end()));

@@ -252,7 +252,7 @@ fn an_archive_beyond_the_limits_is_refused() {
 }
 
 #[test]
-fn what_is_no_archive_is_said_to_be_none() {
+fn what_is_no_archive_is_reported() {
     let error = format!("{:#}", Place::new().unpack(b"<html>not found</html>").unwrap_err());
     assert!(error.contains("neither tar's"), "{error}");
 }

@@ -185,24 +185,24 @@ fn a_list_of_a_kernel_that_moved_gives_the_same_places() {
 }
 
 #[test]
-fn a_list_that_is_none_is_told() {
-    let told = |text: String| {
+fn an_invalid_list_is_reported() {
+    let message = |text: String| {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Symbols::load(file.path()).unwrap_err().to_string()
     };
     let stub = "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
     assert!(
-        told(stub.to_owned()).contains("line 1 is `ffffffffffffffff B The real"),
+        message(stub.to_owned()).contains("line 1 is `ffffffffffffffff B The real"),
         "{}",
-        told(stub.into())
+        message(stub.into())
     );
-    assert!(told("ffff800008000000 T _text\n".to_owned()).contains("it has 1 symbols"));
-    assert!(told("0000000000000000 T _text\n".repeat(20)).contains("shows only zeros"));
+    assert!(message("ffff800008000000 T _text\n".to_owned()).contains("it has 1 symbols"));
+    assert!(message("0000000000000000 T _text\n".repeat(20)).contains("shows only zeros"));
 }
 
 #[test]
-fn a_file_that_is_no_vmlinux_is_told() {
+fn a_file_that_is_no_vmlinux_is_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"not ELF").unwrap();
     assert!(matches!(Symbols::load(file.path()), Err(SymbolError::NoList { .. })));

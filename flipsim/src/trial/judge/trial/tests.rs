@@ -5,15 +5,15 @@ use std::time::Duration;
 use super::*;
 use crate::fault::Fault;
 use crate::machine::End;
+use crate::target::Capabilities;
 use crate::target::{Digest128, StateDigest};
-use crate::trial::ability::Abilities;
-use crate::trial::ability::Restore;
 use crate::trial::golden::model::Checkpoint;
 use crate::trial::golden::model::{FORMAT as GOLDEN, Window};
 use crate::trial::outcome::Outcome;
 use crate::trial::record::EndState;
 use crate::trial::record::FORMAT;
 use crate::trial::record::{Costs, TrialPlan};
+use crate::trial::restore::RestoreMethod;
 use crate::units::GuestPhys;
 use crate::units::Timing;
 use crate::units::VirtualNs;
@@ -50,7 +50,7 @@ fn golden() -> Golden {
         registers: Vec::new(),
         difference: None,
         pages_apart: Vec::new(),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
         run_seconds: 1.0,
         compare_seconds: 0.0,
@@ -58,7 +58,7 @@ fn golden() -> Golden {
 }
 
 fn record(end: Option<End>) -> TrialRecord {
-    let fault = Fault::Ram { address: GuestPhys(0x4000_0000), mask: vec![1] };
+    let fault = Fault::in_ram(GuestPhys(0x4000_0000), vec![1]);
     TrialRecord {
         format: FORMAT,
         template: "t".into(),
@@ -84,7 +84,7 @@ fn record(end: Option<End>) -> TrialRecord {
         timing: Timing::Exact,
         state: None,
         console: None,
-        restore: Restore::Rewind,
+        restore: RestoreMethod::Rewind,
         attempts: 1,
         costs: Costs::default(),
     }
@@ -287,7 +287,7 @@ fn records_are_the_same_whatever_the_way_back_cost() {
     let one =
         TrialRecord { state: Some(EndState { disk: Some(true), ..EndState::default() }), ..record(None) };
     let mut other = TrialRecord {
-        restore: Restore::Loadvm,
+        restore: RestoreMethod::Loadvm,
         attempts: 3,
         costs: Costs { total_us: 7, ..Costs::default() },
         state: Some(EndState { disk: None, ..EndState::default() }),

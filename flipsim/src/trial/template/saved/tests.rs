@@ -65,7 +65,7 @@ fn template(folder: &Path) -> PathBuf {
         command: Vec::new(),
         inputs: inputs.collect(),
         clock: Some(VirtualClock { virtual_ns: 5, icount: true, instructions: Some(5), stop_at: None }),
-        abilities: Abilities::ALL,
+        capabilities: Capabilities::ALL,
         ram: RangeSet::default(),
         ram_digest: String::new(),
         registers: Vec::new(),

@@ -78,7 +78,7 @@ fn registers_are_served_because_the_description_was_read() {
 }
 
 #[test]
-fn a_register_before_the_description_is_answered_empty_and_told_as_unsupported() {
+fn a_register_before_the_description_is_answered_empty_and_reported_as_unsupported() {
     let stub = FakeStub::builder().spawn();
     let mut client = connect(&stub);
     stub.arm(StubFault::AnswerInstead(String::new()));
@@ -253,7 +253,7 @@ fn a_refused_write_leaves_no_answer_behind() {
 }
 
 #[test]
-fn a_damaged_answer_of_two_is_an_error_because_nobody_knows_which() {
+fn a_damaged_answer_of_two_is_an_error_because_it_is_not_known_which() {
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);
     stub.arm(StubFault::Damage(1));
@@ -358,7 +358,7 @@ fn a_guest_that_stopped_by_itself_is_stopped_once_only() {
 }
 
 #[test]
-fn a_stop_reply_that_nobody_asked_for_is_no_answer() {
+fn an_unrequested_stop_reply_is_no_answer() {
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);
     client.write_memory(RAM, &[0xab]).unwrap();
@@ -408,7 +408,7 @@ fn a_guest_resumed_over_qmp_is_stopped_although_the_stub_waits_for_an_ack() {
 }
 
 #[test]
-fn a_command_to_a_guest_that_runs_unknown_to_the_client_is_told_as_dropped() {
+fn a_command_to_a_guest_that_runs_unknown_to_the_client_is_reported_as_dropped() {
     let stub = FakeStub::builder().spawn();
     let mut client = connect(&stub);
     assert!(client.read_register(0).is_ok());
@@ -564,7 +564,7 @@ fn an_answer_with_a_wrong_checksum_is_asked_for_again() {
     client.write_memory(RAM, &[0x5a]).unwrap();
     stub.arm(StubFault::Damage(2));
     assert_eq!(client.read_memory(RAM, 1).unwrap(), [0x5a]);
-    assert_eq!(stub.log().len(), 2, "the command was carried out once");
+    assert_eq!(stub.log().len(), 2, "the command was run once");
 }
 
 #[test]
@@ -623,7 +623,7 @@ fn silence_ends_at_the_time_out_and_ends_the_connection() {
 }
 
 #[test]
-fn a_stub_that_serves_somebody_else_is_told_as_such() {
+fn a_stub_that_serves_another_client_is_reported_as_such() {
     let stub = FakeStub::builder().spawn();
     let _first = connect(&stub);
     let quick = Timeouts { reply: QUICK, ..PATIENT };
@@ -640,7 +640,7 @@ fn the_next_client_is_served_when_the_first_has_gone() {
 }
 
 #[test]
-fn a_qemu_that_dies_in_the_midst_of_an_answer_is_told_as_gone() {
+fn a_qemu_that_dies_in_the_midst_of_an_answer_is_reported_as_gone() {
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);
     stub.arm(StubFault::DieAfter(2));
@@ -687,7 +687,7 @@ fn an_answer_of_the_wrong_kind_makes_no_sense_and_says_so() {
 }
 
 #[test]
-fn a_stub_that_offers_it_is_told_to_do_without_acks() {
+fn a_stub_that_offers_it_is_asked_to_do_without_acks() {
     let stub = FakeStub::builder().offer_no_ack().spawn();
     let mut client = physical(&stub);
     client.write_memory(RAM, &[3]).unwrap();

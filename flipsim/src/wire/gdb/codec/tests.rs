@@ -101,7 +101,7 @@ fn acks_and_interrupts_count_only_outside_of_packets() {
 }
 
 #[test]
-fn notifications_are_told_from_packets() {
+fn notifications_are_distinguished_from_packets() {
     assert_eq!(parse(64, b"%Stop:T05#99", 2), [(Event::Notification, b"Stop:T05".to_vec())]);
 }
 

@@ -26,14 +26,14 @@ use crate::commands::inject::timed::Words;
 use crate::commands::inject::{range, snap};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;
-use crate::guest::flags::{Kind, RamPlace};
-use crate::guest::flips::{Advance, Done, Draws, FAULTS, Logs, Pace, open_csv, show};
+use crate::guest::flags::{KindArg, RamPlace};
+use crate::guest::flips::{Advance, Draws, FAULTS, FlipsDone, Logs, Pace, open_csv, show};
 use crate::guest::session::Session;
 use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
 use crate::{interrupt, paths};
 
-/// A prompt: every ability by its short name, and scripts from standard input
+/// A prompt: every command by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]
 #[command(
     // The last form is a shell's: what stands behind `<` is a file with these words, one a line.
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     eprintln!("seed {}", shell.seed);
     let result = if std::io::stdin().is_terminal() { shell.prompt() } else { shell.script() };
     let released = shell.session.release();
-    // A guest that is gone cannot be let go; why it is gone has been told.
+    // A guest that is gone cannot be let go; why it is gone has been reported.
     result.and(released.exit_with(Code::GuestLost))
 }
 
@@ -111,7 +111,7 @@ impl Shell {
         loop {
             match editor.readline(&prompt) {
                 Ok(line) => {
-                    // A line that cannot be kept can still be carried out.
+                    // A line that cannot be kept can still be run.
                     let _ = editor.add_history_entry(&line);
                     match self.line(&line) {
                         Ok(Next::Line) => {}
@@ -132,7 +132,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Carries out the lines of standard input, up to the first that fails.
+    /// Runs the lines of standard input, up to the first that fails.
     fn script(&mut self) -> Result<()> {
         for (number, line) in std::io::stdin().lock().lines().enumerate() {
             let line = line.context("cannot read standard input")?;
@@ -264,7 +264,7 @@ impl Shell {
                 let first = self.address(text)?;
                 let last = GuestPhys(first.0.saturating_add(width.max(1) - 1));
                 let range = PhysRange { first, last };
-                self.session.map.check_ram(range).exit_with(Code::Usage)?;
+                self.session.names.map.check_ram(range).exit_with(Code::Usage)?;
                 let units = Units::new(&[range], width).exit_with(Code::Usage)?;
                 units.fault(0, bit.map(BitIndex), &mut rng).exit_with(Code::Usage)?
             }
@@ -299,7 +299,7 @@ impl Shell {
         let attempt = self.session.attempt(1, fault, None, seed, &mut logs)?;
         self.csv = logs.into_csv();
         show(&attempt.record, 1, self.json);
-        let mut done = Done { seed, drawn: 1, ..Done::default() };
+        let mut done = FlipsDone { seed, drawn: 1, ..FlipsDone::default() };
         done.count(&attempt, 1, &mut self.watcher)?;
         done.result(None)
     }
@@ -314,7 +314,7 @@ impl Shell {
         let was_free = self.free;
         self.halt()?;
         let seed = self.draw_seeds(1);
-        let plan = range::Plan { ranges, width, count, bit: None, interval, seed, json: self.json };
+        let plan = range::RangePlan { ranges, width, count, bit: None, interval, seed, json: self.json };
         let mut logs = Logs::open(&self.session, self.csv.take())?;
         let done = self.session.range(&plan, &mut logs, &mut self.watcher);
         self.csv = logs.into_csv();
@@ -363,7 +363,7 @@ impl Shell {
         self.halt()?;
         let space = self.session.space(kind, place, registers, Pattern::SINGLE)?;
         let seed = self.draw_seeds(loops);
-        let mut plan = snap::Plan {
+        let mut plan = snap::SnapPlan {
             count,
             intervals,
             observe: Duration::from_nanos(observe.0),
@@ -462,7 +462,7 @@ impl Shell {
 }
 
 /// `COUNT MIN MAX ram|reg`.
-fn timed_words(what: &[String]) -> Result<(Kind, u64, Intervals)> {
+fn timed_words(what: &[String]) -> Result<(KindArg, u64, Intervals)> {
     let words = Words::parse(what)?;
     let (Some(count), Some((min, max))) = (words.count, words.bounds) else {
         bail!(exit_error(Code::Usage, "the order is COUNT MIN MAX ram|reg"));

@@ -31,8 +31,8 @@ impl Completion {
             names.dedup();
             names
         };
-        let regions = session.map.regions().iter().filter(|region| session.map.is_ram(region));
-        let symbols = session.symbols.iter().flat_map(|map| map.symbols().all());
+        let regions = session.names.map.regions().iter().filter(|region| session.names.map.is_ram(region));
+        let symbols = session.names.symbols.iter().flat_map(|map| map.symbols().all());
         Completion {
             words: words::names(),
             regions: sorted(regions.map(|region| region.name.clone()).collect()),

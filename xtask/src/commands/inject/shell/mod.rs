@@ -1,4 +1,4 @@
-//! `inject shell`: a prompt with all abilities by their short names.
+//! `inject shell`: a prompt with all commands by their short names.
 //!
 //! Invariant: **a word does what the command of that name does.**
 

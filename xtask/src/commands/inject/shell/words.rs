@@ -1,6 +1,6 @@
 //! The words of the prompt, as data: what each takes, and how a line becomes one.
 //!
-//! Invariant: a line is split and checked here alone; what comes out is carried out or refused whole.
+//! Invariant: a line is split and checked here alone; what comes out is run or refused whole.
 
 use anyhow::Result;
 use clap::Parser;
@@ -16,7 +16,7 @@ use crate::guest::flags::RamPlace;
     multicall = true,
     disable_version_flag = true,
     help_template = "{subcommands}\n\n{after-help}",
-    after_help = "`help WORD` tells more of one. Times are virtual: 20ns, 1ms, 2s; a bare number is nanoseconds.
+    after_help = "`help WORD` says more about one. Times are virtual: 20ns, 1ms, 2s; a bare number is nanoseconds.
 Between two commands the guest stands still, unless `cont` has let it run."
 )]
 struct Line {
@@ -207,7 +207,7 @@ pub fn parse_line(line: &str) -> Result<Asked> {
     if line.is_empty() || line.starts_with('#') {
         return Ok(Asked::Nothing);
     }
-    // QEMU's monitor has quotes of its own.
+    // QEMU's monitor has its own quotes.
     if let Some((word, text)) = line.split_once(char::is_whitespace)
         && word == "monitor"
         && !text.trim().starts_with('-')
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_told_in_short() {
+    fn a_wrong_line_is_reported_in_short() {
         for (line, part) in [
             ("injekt", "injekt"),
             ("inject 0x1 4 3 9", "unexpected argument"),

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::config::{Config, Fragment, Value};
+use super::config::{Fragment, KernelConfig, Value};
 
 /// A wish that the final `.config` does not fulfil.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Dropped {
     pub fragment: String,
     /// The line of the fragment, from 1.
     pub line: usize,
-    /// Dependencies that are not met, where [`Dependencies`](super::depends::Dependencies) could tell: `INET` is not
+    /// Dependencies that are not met, where [`Dependencies`](super::depends::Dependencies) knows them: `INET` is not
     /// set, `!MODULES` is set and must not be, `FSCACHE=y` has another value.
     pub unmet: Vec<String>,
     /// Whether the Kconfig files that were read define the symbol; `None` when none were read.
@@ -69,7 +69,7 @@ impl fmt::Display for Remedy<'_> {
 ///
 /// A fragment that a later one contradicts is reported too: one concern has one place.
 #[must_use]
-pub fn check(fragments: &[Fragment], config: &Config) -> Vec<Dropped> {
+pub fn check(fragments: &[Fragment], config: &KernelConfig) -> Vec<Dropped> {
     let mut dropped = Vec::new();
     for fragment in fragments {
         for wish in &fragment.wishes {

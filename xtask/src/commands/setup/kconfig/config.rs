@@ -151,7 +151,7 @@ impl Fragment {
     ///
     /// # Errors
     /// [`BadLine`] for the first line that is neither a symbol nor a comment: a misspelt line
-    /// would otherwise be a wish that nobody checks.
+    /// would otherwise be a wish that is never checked.
     pub fn parse(name: &str, text: &str) -> Result<Fragment, BadLine> {
         let mut wishes = Vec::new();
         for (index, text) in text.lines().enumerate() {
@@ -181,22 +181,22 @@ fn shorten(text: &str) -> String {
 
 /// A kernel's final `.config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config {
+pub struct KernelConfig {
     pub(super) values: BTreeMap<String, Value>,
 }
 
-impl Config {
+impl KernelConfig {
     /// Reads a `.config`. Lines that say nothing about a symbol are skipped; of two lines about
     /// one symbol the last counts, as it does for the kernel's build.
     #[must_use]
-    pub fn parse(text: &str) -> Config {
+    pub fn parse(text: &str) -> KernelConfig {
         let mut values = BTreeMap::new();
         for line in text.lines() {
             if let Line::Symbol(symbol, value) = parse_line(line) {
                 values.insert(symbol.to_owned(), value);
             }
         }
-        Config { values }
+        KernelConfig { values }
     }
 
     /// The value of a symbol (without `CONFIG_`); [`Value::No`] when there is no line about it.

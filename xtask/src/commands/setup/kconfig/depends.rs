@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::check::Dropped;
-use super::config::{Config, is_symbol};
+use super::config::{KernelConfig, is_symbol};
 use super::expression::unmet_of;
 
 /// What the kernel's Kconfig files say each symbol depends on.
@@ -46,7 +46,7 @@ impl Dependencies {
     }
 
     /// Fills in `unmet` and `defined` of what was dropped.
-    pub fn explain(&self, dropped: &mut [Dropped], config: &Config) {
+    pub fn explain(&self, dropped: &mut [Dropped], config: &KernelConfig) {
         for dropped in dropped {
             let places = self.places.get(&dropped.symbol);
             dropped.defined = Some(places.is_some());
@@ -56,7 +56,7 @@ impl Dependencies {
 }
 
 /// The unmet conditions of the place where fewest are unmet.
-fn nearest(places: &[Vec<String>], config: &Config) -> Vec<String> {
+fn nearest(places: &[Vec<String>], config: &KernelConfig) -> Vec<String> {
     let unmet_at = |conditions: &Vec<String>| {
         let mut unmet = Vec::new();
         for condition in conditions {

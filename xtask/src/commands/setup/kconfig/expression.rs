@@ -2,10 +2,10 @@
 //!
 //! Invariant: **a condition that cannot be read explains nothing**; none is followed without bound.
 
-use super::config::Config;
+use super::config::KernelConfig;
 
 /// What keeps a condition from being true; empty when it is true, or cannot be read.
-pub(super) fn unmet_of(condition: &str, config: &Config) -> Vec<String> {
+pub(super) fn unmet_of(condition: &str, config: &KernelConfig) -> Vec<String> {
     let tokens = tokens_of(condition);
     let mut evaluation = Evaluation { tokens: &tokens, at: 0, depth: 0, config };
     match evaluation.any_of() {
@@ -59,7 +59,7 @@ struct Evaluation<'a> {
     tokens: &'a [&'a str],
     at: usize,
     depth: usize,
-    config: &'a Config,
+    config: &'a KernelConfig,
 }
 
 impl<'a> Evaluation<'a> {

@@ -13,7 +13,7 @@ mod depends;
 mod expression;
 
 pub use check::{Dropped, check};
-pub use config::{Config, Fragment, Value};
+pub use config::{Fragment, KernelConfig, Value};
 pub use depends::Dependencies;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ endmenu
 
 fn explained(wish: &str, config: &str) -> String {
     let fragments = [Fragment::parse("f.config", wish).unwrap()];
-    let config = Config::parse(config);
+    let config = KernelConfig::parse(config);
     let mut dropped = check(&fragments, &config);
     let mut dependencies = Dependencies::default();
     dependencies.add(NINE_P);
@@ -64,13 +64,13 @@ fn a_line_that_is_no_wish_is_an_error_that_names_it() {
 #[test]
 fn a_symbol_without_a_line_is_off() {
     let fragments = [Fragment::parse("f", "# CONFIG_A is not set\nCONFIG_B=n\n").unwrap()];
-    assert_eq!(check(&fragments, &Config::parse("")), []);
+    assert_eq!(check(&fragments, &KernelConfig::parse("")), []);
 }
 
 #[test]
 fn what_olddefconfig_changed_is_reported_with_its_place() {
     let fragments = [Fragment::parse("base.config", "CONFIG_A=y\nCONFIG_B=4\nCONFIG_C=\"x\"\n").unwrap()];
-    let config = Config::parse("CONFIG_A=y\nCONFIG_B=8\n# CONFIG_C is not set\n");
+    let config = KernelConfig::parse("CONFIG_A=y\nCONFIG_B=8\n# CONFIG_C is not set\n");
     let dropped = check(&fragments, &config);
     let shown: Vec<String> =
         dropped.iter().map(|d| format!("{}:{} {} {}", d.fragment, d.line, d.wanted, d.got)).collect();
@@ -91,13 +91,14 @@ fn missing_dependencies_are_named() {
 
 #[test]
 fn the_message_says_what_to_put_where() {
-    let mut dropped = check(&[Fragment::parse("9p.config", "CONFIG_9P_FS=y").unwrap()], &Config::default());
+    let mut dropped =
+        check(&[Fragment::parse("9p.config", "CONFIG_9P_FS=y").unwrap()], &KernelConfig::default());
     insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; find out what it depends on with `make menuconfig` and the key /, or remove the line");
     let mut dependencies = Dependencies::default();
-    dependencies.explain(&mut dropped, &Config::default());
+    dependencies.explain(&mut dropped, &KernelConfig::default());
     insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; this kernel has no such symbol: correct its name, or remove the line");
     dependencies.add(NINE_P);
-    dependencies.explain(&mut dropped, &Config::default());
+    dependencies.explain(&mut dropped, &KernelConfig::default());
     insta::assert_snapshot!(dropped[0], @"9p.config:1: CONFIG_9P_FS should be y and is n; not met: INET, NET_9P; put CONFIG_INET=y, CONFIG_NET_9P=y into a fragment, or remove the line if this architecture cannot have it");
 }
 
@@ -121,7 +122,7 @@ fn the_fragments_for_a_tree_of_ones_own_ask_for_the_whole_chain() {
     let all: String = ["9p", "pci", "pci-host-generic"]
         .map(|name| std::fs::read_to_string(folder.join(format!("{name}.config"))).unwrap())
         .concat();
-    let config = Config::parse(&all);
+    let config = KernelConfig::parse(&all);
     for symbol in [
         "9P_FS",
         "9P_FS_POSIX_ACL",
@@ -152,8 +153,8 @@ fn a_condition_that_is_nested_without_end_explains_nothing() {
     let deep = format!("config A\n\tdepends on {}B\n", "!(".repeat(100_000));
     let mut dependencies = Dependencies::default();
     dependencies.add(&deep);
-    let mut dropped = check(&[Fragment::parse("f", "CONFIG_A=y").unwrap()], &Config::default());
-    dependencies.explain(&mut dropped, &Config::default());
+    let mut dropped = check(&[Fragment::parse("f", "CONFIG_A=y").unwrap()], &KernelConfig::default());
+    dependencies.explain(&mut dropped, &KernelConfig::default());
     assert_eq!((dropped[0].defined, dropped[0].unmet.len()), (Some(true), 0));
 }
 
@@ -181,7 +182,7 @@ proptest! {
     #[test]
     fn no_input_makes_anything_panic(fragment in "\\PC{0,80}", config in "\\PC{0,80}", kconfig in kconfig_like()) {
         let _ = Fragment::parse("f", &fragment);
-        let config = Config::parse(&config);
+        let config = KernelConfig::parse(&config);
         let wishes = Fragment::parse("f", "CONFIG_A=y\nCONFIG_B=m\nCONFIG_C=1\n").unwrap();
         let mut dropped = check(&[wishes], &config);
         let mut dependencies = Dependencies::default();
@@ -200,7 +201,7 @@ proptest! {
         let text = format!("CONFIG_{name}={value}\n");
         let fragment = Fragment::parse("f", &text).unwrap();
         prop_assert_eq!(&fragment.wishes[0].value, &value);
-        let config = Config::parse(&text);
+        let config = KernelConfig::parse(&text);
         prop_assert_eq!(config.get(&name), &value);
     }
 }

@@ -1,0 +1,69 @@
+//! From the strata of a specification to the fault spaces of one guest.
+//!
+//! Invariant: **two names of one place are one place**: no fault is in a stratum's space twice.
+
+use crate::campaign::spec::CampaignSpec;
+use crate::fault::{Borders, FaultSpace, FaultTargetError, TargetGuest};
+
+/// A stratum that has no fault space in this guest.
+#[derive(Debug, thiserror::Error)]
+pub enum StratumError {
+    /// A target that finds nothing.
+    #[error("stratum {name}: {cause}")]
+    Nothing {
+        /// The stratum's name.
+        name: String,
+        /// What the target is, and why.
+        cause: FaultTargetError,
+    },
+    /// What a part of the guest says of a name, an address or a pattern.
+    #[error(transparent)]
+    Refused(FaultTargetError),
+}
+
+/// The fault spaces of the strata, in their order.
+///
+/// # Errors
+/// A target names nothing of this guest, or what is no RAM.
+pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultSpace>, StratumError> {
+    let space = |stratum: &crate::campaign::spec::StratumSpec| {
+        let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), guest, Borders::Joined);
+        space.map_err(|cause| match cause.finds_nothing() {
+            true => StratumError::Nothing { name: stratum.name.clone(), cause },
+            false => StratumError::Refused(cause),
+        })
+    };
+    spec.strata.iter().map(space).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::spec::StratumSpec;
+    use crate::memory::MemoryMap;
+
+    #[test]
+    fn each_stratum_has_its_space_and_an_error_that_names_it() {
+        let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel code\n";
+        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
+        let map = MemoryMap::new(Some(iomem), mtree).unwrap();
+        let guest = TargetGuest { map: &map, symbols: Err("none are known"), registers: &[] };
+        let spec = |strata: &[&str]| CampaignSpec {
+            strata: strata.iter().map(|text| text.parse::<StratumSpec>().unwrap()).collect(),
+            ..CampaignSpec::default()
+        };
+        let found = spaces(&spec(&["ram", "code=region:Kernel code"]), &guest).unwrap();
+        assert_eq!(found.iter().map(FaultSpace::len).collect::<Vec<_>>(), [0x10000 * 8, 0x1000 * 8]);
+        // Two that overlap and touch are joined.
+        let joined = spaces(&spec(&["range:0x40000000+2,range:0x40000001+2,range:0x40000003+1"]), &guest);
+        assert_eq!(joined.unwrap()[0].len(), 32);
+        for (stratum, error) in [
+            ("t=symbol:tcp_*", "stratum t: symbol:tcp_*: none are known"),
+            ("r=class:core", "stratum r: no register that takes a flip is class:core"),
+        ] {
+            assert_eq!(spaces(&spec(&[stratum]), &guest).unwrap_err().to_string(), error);
+        }
+        let error = spaces(&spec(&["r=range:0x50000000+4"]), &guest).unwrap_err();
+        assert!(matches!(error, StratumError::Refused(_)), "{error}");
+    }
+}

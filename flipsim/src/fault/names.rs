@@ -1,0 +1,134 @@
+//! What a guest calls its memory: the regions of its map, and its kernel's symbols.
+//!
+//! Invariant: **a place that has no name is shown without one**; only a symbol that is asked for by name is an error.
+
+use std::path::Path;
+
+use crate::arch::ArchRow;
+use crate::fault::registers::FlippableRegister;
+use crate::fault::symbols::anchor::SymbolMap;
+use crate::fault::symbols::file::{SymbolError, Symbols};
+use crate::fault::target::TargetGuest;
+use crate::memory::{MemoryMap, PhysRange};
+use crate::target::Target;
+use crate::units::GuestPhys;
+
+/// A guest's own names for places in its RAM.
+#[derive(Debug)]
+pub struct GuestNames {
+    /// Its memory map.
+    pub map: MemoryMap,
+    /// Its kernel's symbols.
+    pub symbols: Option<SymbolMap>,
+    /// Why there are none.
+    pub symbols_missing: Option<String>,
+}
+
+/// A symbol that cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// There are no symbols at all.
+    #[error("symbol {name}: {why}")]
+    NoSymbols {
+        /// The one asked for.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// There is none of this name.
+    #[error(transparent)]
+    Symbol(#[from] SymbolError),
+}
+
+impl GuestNames {
+    /// The names of a stopped guest, whose symbols are in the file `vmlinux`.
+    #[must_use]
+    pub fn read(map: MemoryMap, vmlinux: Option<&Path>, arch: &ArchRow, target: &mut dyn Target) -> Self {
+        let anchored = match vmlinux {
+            None => {
+                Err("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with \
+                         --vmlinux"
+                    .to_owned())
+            }
+            Some(path) => Symbols::load(path)
+                .and_then(|symbols| SymbolMap::anchor(symbols, arch, &map, target))
+                .map_err(|error| error.to_string()),
+        };
+        let (symbols, symbols_missing) = match anchored {
+            Ok(symbols) => (Some(symbols), None),
+            Err(why) => (None, Some(why)),
+        };
+        GuestNames { map, symbols, symbols_missing }
+    }
+
+    /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
+    ///
+    /// # Errors
+    /// There are no symbols, or none of this name.
+    pub fn symbol(&self, name: &str) -> Result<PhysRange, NameError> {
+        match &self.symbols {
+            Some(symbols) => Ok(symbols.resolve(name)?),
+            None => Err(NameError::NoSymbols {
+                name: name.to_owned(),
+                why: self.symbols_missing.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// The innermost region that an address is in.
+    #[must_use]
+    pub fn region_at(&self, address: GuestPhys) -> Option<String> {
+        self.map.region_at(address).map(|region| region.name.clone())
+    }
+
+    /// The kernel symbol that an address is in, with the offset in it.
+    #[must_use]
+    pub fn symbol_at(&self, address: GuestPhys) -> Option<String> {
+        self.symbols.as_ref()?.name_at(address)
+    }
+
+    /// What targets of faults name, with registers where they are needed.
+    #[must_use]
+    pub fn targets<'a>(&'a self, registers: &'a [FlippableRegister]) -> TargetGuest<'a> {
+        let why = self.symbols_missing.as_deref().unwrap_or_default();
+        TargetGuest { map: &self.map, symbols: self.symbols.as_ref().ok_or(why), registers }
+    }
+
+    /// Both, for people.
+    #[must_use]
+    pub fn describe(&self, address: GuestPhys) -> String {
+        let known: Vec<String> = self.region_at(address).into_iter().chain(self.symbol_at(address)).collect();
+        known.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use crate::target::FakeTarget;
+
+    #[test]
+    fn without_a_file_of_symbols_regions_have_names_and_a_symbol_is_refused_with_the_remedy() {
+        let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel code\n";
+        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
+        let map = MemoryMap::new(Some(iomem), mtree).unwrap();
+        let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap());
+        let names = GuestNames::read(map, None, &Arch::default(), &mut target);
+        assert_eq!(names.describe(GuestPhys(0x4000_1000)), "Kernel code");
+        assert_eq!(names.describe(GuestPhys(0)), "");
+        let error = names.symbol("jiffies").unwrap_err().to_string();
+        assert!(error.starts_with("symbol jiffies: no symbols are known"), "{error}");
+        assert!(error.contains("--vmlinux"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_why_there_are_no_symbols() {
+        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
+        let map = MemoryMap::new(None, mtree).unwrap();
+        let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap());
+        let path = Path::new("/nonexistent/vmlinux");
+        let names = GuestNames::read(map, Some(path), &Arch::default(), &mut target);
+        assert!(names.symbols_missing.is_some_and(|why| why.contains("/nonexistent/vmlinux")));
+    }
+}

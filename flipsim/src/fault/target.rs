@@ -1,0 +1,325 @@
+//! Where faults are drawn from: an address range, a region, a symbol, a register; and the fault space of such
+//! targets in one guest.
+//!
+//! Invariant: **what is no RAM is refused**, and a bit that must not be flipped is in no space.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::fault::error::SpaceError;
+use crate::fault::model::Pattern;
+use crate::fault::registers::FlippableRegister;
+use crate::fault::space::{FaultSpace, RamSpace, RegSpace};
+use crate::fault::symbols::{SymbolError, SymbolMap};
+use crate::memory::{MemoryError, MemoryMap, PhysRange, RangeSet};
+use crate::text::glob_matches;
+
+/// Where faults strike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultTarget {
+    /// All of the RAM: `ram`.
+    Ram,
+    /// A region of `/proc/iomem`, by name or path: `region:Kernel code`.
+    Region(String),
+    /// Symbols of the kernel, as a glob: `symbol:tcp_*`.
+    Symbol(String),
+    /// A section of the kernel's file: `section:.data`.
+    Section(String),
+    /// Addresses: `range:0x40000000+64K`.
+    Range(PhysRange),
+    /// Registers by name, as a glob: `reg:x*`.
+    Register(String),
+    /// Registers by class: `class:core`.
+    Class(String),
+}
+
+/// Text that is no target of faults.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FaultTargetTextError {
+    /// Of no form.
+    #[error(
+        "`{0}` is no target; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
+         range:FIRST+LENGTH, reg:GLOB or class:NAME"
+    )]
+    Form(String),
+    /// A range that is none.
+    #[error(transparent)]
+    Range(#[from] crate::memory::RangeError),
+}
+
+impl FaultTarget {
+    /// Whether faults are in registers.
+    #[must_use]
+    pub fn is_register(&self) -> bool {
+        matches!(self, FaultTarget::Register(_) | FaultTarget::Class(_))
+    }
+
+    /// Whether a register is meant.
+    fn takes(&self, register: &FlippableRegister) -> bool {
+        match self {
+            FaultTarget::Register(glob) => glob_matches(glob, &register.name),
+            FaultTarget::Class(class) => register.class == *class,
+            _ => false,
+        }
+    }
+
+    /// The bytes that are meant, whether they are RAM or not.
+    fn ranges(&self, guest: &TargetGuest<'_>) -> Result<Vec<PhysRange>, FaultTargetError> {
+        let symbols = || {
+            let none = |why: &str| FaultTargetError::NoSymbols { target: self.clone(), why: why.to_owned() };
+            guest.symbols.map_err(none)
+        };
+        Ok(match self {
+            FaultTarget::Ram => guest.map.system_ram().ranges().to_vec(),
+            FaultTarget::Region(name) => guest.map.region(name)?.ranges().to_vec(),
+            FaultTarget::Section(name) => vec![symbols()?.section(name)?],
+            FaultTarget::Range(range) => vec![*range],
+            FaultTarget::Symbol(glob) => {
+                let map = symbols()?;
+                let all = map.symbols().all().iter().filter(|symbol| symbol.size > 0);
+                let found: Vec<PhysRange> = all
+                    .filter(|symbol| glob_matches(glob, &symbol.name))
+                    .filter_map(|symbol| map.resolve(&symbol.name).ok())
+                    .collect();
+                if found.is_empty() {
+                    return Err(FaultTargetError::NoSymbol(glob.clone()));
+                }
+                found
+            }
+            FaultTarget::Register(_) | FaultTarget::Class(_) => Vec::new(),
+        })
+    }
+}
+
+/// The parts of a guest that targets name.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetGuest<'a> {
+    /// Its memory map.
+    pub map: &'a MemoryMap,
+    /// Its kernel's symbols, or why there are none.
+    pub symbols: Result<&'a SymbolMap, &'a str>,
+    /// Its registers; none are needed for targets in RAM.
+    pub registers: &'a [FlippableRegister],
+}
+
+/// What happens to ranges that touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Borders {
+    /// They are one: a pattern may reach from one into the next.
+    Joined,
+    /// What was chosen apart stays apart; only what overlaps is joined.
+    Kept,
+}
+
+/// Targets that have no fault space in a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultTargetError {
+    /// The kernel's symbols are not known.
+    #[error("{target}: {why}")]
+    NoSymbols {
+        /// What needs them.
+        target: FaultTarget,
+        /// Why they are not.
+        why: String,
+    },
+    /// No symbol matches.
+    #[error("no symbol in the running kernel is `{0}`")]
+    NoSymbol(String),
+    /// No register matches.
+    #[error("no register that takes a flip is {0}")]
+    NoRegister(FaultTarget),
+    /// A name or a range of memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A section.
+    #[error(transparent)]
+    Symbol(#[from] SymbolError),
+    /// The pattern does not fit.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+}
+
+impl FaultTargetError {
+    /// Whether the guest has nothing of this name; the others say what is wrong with what was found.
+    #[must_use]
+    pub fn finds_nothing(&self) -> bool {
+        matches!(
+            self,
+            FaultTargetError::NoSymbols { .. }
+                | FaultTargetError::NoSymbol(_)
+                | FaultTargetError::NoRegister(_)
+        )
+    }
+}
+
+impl FaultSpace {
+    /// The space of a pattern over targets: RAM, or registers where one of them is in registers. Registers are in
+    /// the order of the targets.
+    ///
+    /// # Errors
+    /// A target names nothing of this guest or what is no RAM, or the pattern does not fit.
+    pub fn of(
+        targets: &[FaultTarget],
+        pattern: Pattern,
+        guest: &TargetGuest<'_>,
+        borders: Borders,
+    ) -> Result<FaultSpace, FaultTargetError> {
+        if targets.iter().any(FaultTarget::is_register) {
+            let mut chosen: Vec<FlippableRegister> = Vec::new();
+            for target in targets {
+                let mut found = guest.registers.iter().filter(|register| target.takes(register)).peekable();
+                if found.peek().is_none() {
+                    return Err(FaultTargetError::NoRegister(target.clone()));
+                }
+                for register in found {
+                    if !chosen.contains(register) {
+                        chosen.push(register.clone());
+                    }
+                }
+            }
+            return Ok(FaultSpace::Reg(RegSpace::new(&chosen, pattern)?));
+        }
+        let mut ranges: Vec<PhysRange> = Vec::new();
+        for target in targets {
+            ranges.extend(target.ranges(guest)?);
+        }
+        for range in &ranges {
+            guest.map.check_ram(*range)?;
+        }
+        let bytes = match borders {
+            Borders::Joined => ranges.into_iter().collect(),
+            Borders::Kept => RangeSet::apart(ranges),
+        };
+        Ok(FaultSpace::Ram(RamSpace::new(&bytes, pattern)?))
+    }
+}
+
+impl FromStr for FaultTarget {
+    type Err = FaultTargetTextError;
+
+    fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
+        let bad = || FaultTargetTextError::Form(text.to_owned());
+        let text = text.trim();
+        if text == "ram" {
+            return Ok(FaultTarget::Ram);
+        }
+        let (kind, what) = text.split_once(':').ok_or_else(bad)?;
+        let what = what.trim();
+        if what.is_empty() {
+            return Err(bad());
+        }
+        let name = what.to_owned();
+        Ok(match kind {
+            "region" => FaultTarget::Region(name),
+            "symbol" => FaultTarget::Symbol(name),
+            "section" => FaultTarget::Section(name),
+            "range" => FaultTarget::Range(what.parse()?),
+            "reg" => FaultTarget::Register(name),
+            "class" => FaultTarget::Class(name),
+            _ => return Err(bad()),
+        })
+    }
+}
+
+impl fmt::Display for FaultTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultTarget::Ram => f.write_str("ram"),
+            FaultTarget::Region(name) => write!(f, "region:{name}"),
+            FaultTarget::Symbol(name) => write!(f, "symbol:{name}"),
+            FaultTarget::Section(name) => write!(f, "section:{name}"),
+            FaultTarget::Range(range) => write!(f, "range:{range}"),
+            FaultTarget::Register(name) => write!(f, "reg:{name}"),
+            FaultTarget::Class(name) => write!(f, "class:{name}"),
+        }
+    }
+}
+
+impl Serialize for FaultTarget {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> MemoryMap {
+        let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel code\n  40002000-40002fff : Kernel data\n\
+                     50000000-50000fff : uart\n";
+        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
+        MemoryMap::new(Some(iomem), mtree).unwrap()
+    }
+
+    fn targets(texts: &[&str]) -> Vec<FaultTarget> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one_or_stay_apart() {
+        let map = map();
+        let guest = TargetGuest { map: &map, symbols: Err(""), registers: &[] };
+        let both = targets(&["region:Kernel code", "region:Kernel data"]);
+        let len = |borders| FaultSpace::of(&both, Pattern::Adjacent(2), &guest, borders).unwrap().len();
+        // One pair of bits more lies across the border.
+        assert_eq!(len(Borders::Joined), 0x2000 * 8 - 1);
+        assert_eq!(len(Borders::Kept), 0x2000 * 8 - 2);
+        // A byte that is chosen twice is there once.
+        let twice = targets(&["range:0x40001000+16", "range:0x40001008+16"]);
+        for borders in [Borders::Joined, Borders::Kept] {
+            let space = FaultSpace::of(&twice, Pattern::SINGLE, &guest, borders).unwrap();
+            assert_eq!(space.len(), 24 * 8);
+        }
+    }
+
+    #[test]
+    fn registers_come_in_the_order_of_the_targets_and_once() {
+        let register = |name: &str, class: &str| FlippableRegister {
+            name: name.into(),
+            bits: 8,
+            class: class.into(),
+            writable: vec![0xff],
+        };
+        let registers = [register("x0", "core"), register("x1", "core"), register("v0", "fpu")];
+        let map = map();
+        let guest = TargetGuest { map: &map, symbols: Err(""), registers: &registers };
+        let of = |texts: &[&str]| {
+            FaultSpace::of(&targets(texts), Pattern::SINGLE, &guest, Borders::Joined)
+                .map_err(|e| e.to_string())
+        };
+        let space = of(&["class:fpu", "reg:x1", "class:core"]).unwrap();
+        let names: Vec<String> = (0..3).map(|number| space.nth(number * 8).unwrap().place()).collect();
+        assert_eq!((space.len(), names), (24, vec!["v0".to_owned(), "x1".to_owned(), "x0".to_owned()]));
+        assert_eq!(of(&["reg:x0", "reg:r*"]).unwrap_err(), "no register that takes a flip is reg:r*");
+    }
+
+    #[test]
+    fn what_a_guest_does_not_have_is_refused() {
+        let map = map();
+        let guest = TargetGuest { map: &map, symbols: Err("no vmlinux is known"), registers: &[] };
+        let error = |text: &str| {
+            let error =
+                FaultSpace::of(&targets(&[text]), Pattern::SINGLE, &guest, Borders::Joined).unwrap_err();
+            (error.finds_nothing(), error.to_string())
+        };
+        assert_eq!(error("symbol:jiffies"), (true, "symbol:jiffies: no vmlinux is known".into()));
+        assert_eq!(error("section:.data"), (true, "section:.data: no vmlinux is known".into()));
+        for (text, says) in [
+            ("region:Kernel text", "Kernel text"),
+            ("region:uart", "uart"),
+            ("range:0x4000ff00-0x40010000", "0x40010000"),
+        ] {
+            let (nothing, error) = error(text);
+            assert!(!nothing && error.contains(says), "{error}");
+        }
+    }
+}

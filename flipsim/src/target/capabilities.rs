@@ -1,0 +1,110 @@
+//! What a QEMU can do of that which trials want, and what follows where it cannot.
+//!
+//! Invariant: **a QEMU is asked once**, by `setup`, which keeps it in `lab.json`, and by whatever attaches to a guest;
+//! a template keeps what its own QEMU said, and is only ever used by that one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Timing;
+use crate::wire::qmp::{QmpClient, QmpError};
+
+/// What the lab's patches add to a QEMU (`qemu-patches/`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Capabilities {
+    /// It stops at exactly the virtual time asked for.
+    pub stop_at: bool,
+    /// It marks a state, goes back to it, tells it by a digest, and keeps what is written to the disk in
+    /// memory.
+    pub mark: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Capabilities::ALL
+    }
+}
+
+/// The commands that a QEMU must have to stop at a virtual time.
+const STOP_AT: [&str; 2] = ["query-virtual-clock", "stop-at"];
+
+/// The commands that it must have besides for marks.
+const MARK: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "set-exception-limit"];
+
+impl Capabilities {
+    /// What a QEMU with all of the patches can do.
+    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true };
+
+    /// What one with none of them can do.
+    pub const NONE: Capabilities = Capabilities { stop_at: false, mark: false };
+
+    /// Asks a QEMU, whatever guest is in it.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn ask(qmp: &mut QmpClient) -> Result<Self, QmpError> {
+        Ok(Capabilities::of_commands(qmp.query_commands()?))
+    }
+
+    /// What follows from the QMP commands that a QEMU has.
+    #[must_use]
+    pub fn of_commands(commands: &[String]) -> Self {
+        let has = |wanted: &[&str]| wanted.iter().all(|name| commands.iter().any(|command| command == name));
+        let stop_at = has(&STOP_AT);
+        Capabilities { stop_at, mark: stop_at && has(&MARK) }
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Capabilities::ALL
+    }
+
+    /// How exactly the times of trials are known.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        if self.stop_at { Timing::Exact } else { Timing::Approximate }
+    }
+
+    /// What is missing and what that means, in words; `None` where nothing is.
+    #[must_use]
+    pub fn missing(&self) -> Option<&'static str> {
+        match (self.stop_at, self.mark) {
+            (true, true) => None,
+            (true, false) => {
+                Some("this QEMU has no mark-state, so nobody can tell which state a guest is in")
+            }
+            (false, _) => Some(
+                "this QEMU lacks the lab's patches, so guests are stopped at about the time asked for, and \
+                 nobody can tell which state they are in",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_takes_all_of_its_commands() {
+        let all: Vec<String> = STOP_AT.iter().chain(&MARK).map(|&name| name.to_owned()).collect();
+        assert_eq!(Capabilities::of_commands(&all), Capabilities::ALL);
+        for missing in &all {
+            let rest: Vec<String> = all.iter().filter(|name| *name != missing).cloned().collect();
+            let stop_at = !STOP_AT.contains(&missing.as_str());
+            let expected = Capabilities { stop_at, mark: false };
+            assert_eq!(Capabilities::of_commands(&rest), expected, "without {missing}");
+        }
+        assert_eq!(Capabilities::of_commands(&[]), Capabilities::NONE);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_and_only_then() {
+        assert_eq!(Capabilities::ALL.missing(), None);
+        let (partly, plain) = (Capabilities { stop_at: true, mark: false }, Capabilities::NONE);
+        assert!(partly.missing().is_some_and(|why| !why.contains("about the time")));
+        assert!(plain.missing().is_some_and(|why| why.contains("about the time")));
+        assert_eq!((partly.timing(), plain.timing()), (Timing::Exact, Timing::Approximate));
+    }
+}

@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ConsoleVerdict::{Clean, Crash, Detected, Incomplete, Sdc};
+use Kind::*;
 use flipsim::console::classify::{
     Classification, Classifier, ConsoleVerdict, Kind, MAX_FINDINGS, STORM, classify, classify_reader,
 };
 use proptest::prelude::*;
-
-use ConsoleVerdict::{Clean, Crash, Detected, Incomplete, Sdc};
-use Kind::*;
 
 type Row = (&'static str, ConsoleVerdict, Kind, &'static str, u64);
 

@@ -10,14 +10,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use flipsim::campaign::Shard;
 use flipsim::campaign::manifest::golden_digest;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Store};
-use flipsim::fault::FaultTarget;
-use flipsim::fault::{FaultSpace, FlippableRegister, Pattern, RegSpace};
+use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Store};
+use flipsim::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RegSpace};
 use flipsim::machine::ProcessId;
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;

@@ -22,10 +22,9 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
 use crate::fault::GuestNames;
-use crate::trial::RunError;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{TrialOptions, TrialRecord, Worker};
+use crate::trial::{RunError, TrialOptions, TrialRecord, Worker};
 
 /// How a campaign is run.
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::size::Size;
-
 use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;

@@ -4,9 +4,8 @@
 
 use rand::{Rng, RngExt};
 
-use crate::fault::model::Fault;
-
 use crate::fault::error::SpaceError;
+use crate::fault::model::Fault;
 use crate::memory::PhysRange;
 use crate::units::{BitIndex, GuestPhys};
 

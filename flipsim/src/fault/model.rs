@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::error::SpaceError;
 use crate::fault::operation::Operation;
-use crate::units::parse_number;
-use crate::units::{BitIndex, GuestPhys};
+use crate::units::{BitIndex, GuestPhys, parse_number};
 
 /// Which bits of a place flip together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,8 +15,7 @@ use crate::fault::model::Fault;
 use crate::fault::names::GuestNames;
 use crate::fault::operation::Operation;
 use crate::text::hex_value;
-use crate::units::Timing;
-use crate::units::{GuestPhys, VirtualNs};
+use crate::units::{GuestPhys, Timing, VirtualNs};
 
 /// The version of the record's keys.
 pub const FORMAT: u32 = 3;

@@ -1,15 +1,15 @@
 //! Tests of `space`.
 
+use std::collections::{BTreeSet, HashSet};
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::arch::Arch;
 use crate::memory::{PhysRange, RangeSet};
-use crate::target::Target;
-use crate::target::TargetError;
+use crate::target::{Target, TargetError};
 use crate::text::{glob_matches, hex_value};
 use crate::units::{BitIndex, GuestPhys};
-use proptest::prelude::*;
-use std::collections::BTreeSet;
-use std::collections::HashSet;
 
 fn ranges(texts: &[&str]) -> RangeSet {
     texts.iter().map(|text| text.parse::<PhysRange>().unwrap()).collect()

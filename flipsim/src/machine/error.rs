@@ -1,7 +1,7 @@
 //! Why a guest's folder cannot be made, found or read, and what to do about it.
 
 use std::fs;
-use std::io::{self};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 

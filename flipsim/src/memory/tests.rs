@@ -1,8 +1,9 @@
 //! Tests of `map`.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::units::GuestPhys;
-use proptest::prelude::*;
 
 const IOMEM: &str = "\
 09000000-09000fff : pl011@9000000

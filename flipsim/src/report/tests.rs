@@ -5,8 +5,7 @@ use super::charts::{
     stacks,
 };
 use super::compare::{Comparison, Side, compare};
-use super::sample;
-use super::*;
+use super::{sample, *};
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{Store, Summary};
 use crate::testing::fake_campaign::{create, fill};

@@ -8,7 +8,6 @@
 use serde::Serialize;
 
 use crate::stats::mission::{Mission, UpsetRate};
-
 use crate::stats::quantity::{Estimate, Interval, StatsError};
 use crate::stats::special::float;
 

@@ -3,7 +3,6 @@
 //! Invariant: an interval lies in [0, 1] and contains k/n.
 
 use super::special::beta_quantile;
-
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize};
 use crate::stats::special::float;
 

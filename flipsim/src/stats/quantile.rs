@@ -9,7 +9,6 @@
 use serde::Serialize;
 
 use super::special::binomial_at_most;
-
 use crate::stats::quantity::{Confidence, Share};
 use crate::stats::special::float;
 

@@ -6,9 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stats::special;
 use crate::stats::special::float;
-use serde::{Deserialize, Serialize};
 
 /// Numbers that nothing can be estimated from.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::proportion::lower_limit;
 use super::special::beta_quantile;
-
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};
 use crate::stats::special::float;
 

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::proportion::clopper_pearson;
 use super::special::beta_quantile;
-
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
 use crate::stats::special::float;
 

@@ -1,10 +1,11 @@
 //! Why a guest cannot be attached to, marked, read, written or run, and what to do about it.
 
+use std::path::PathBuf;
+
 use crate::memory::MemoryError;
 use crate::units::VirtualNs;
 use crate::wire::gdb::GdbError;
 use crate::wire::qmp::QmpError;
-use std::path::PathBuf;
 
 /// How a QEMU without the patch is reported.
 #[derive(Debug, thiserror::Error)]

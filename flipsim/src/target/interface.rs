@@ -7,8 +7,7 @@
 //! implementation refuses otherwise.
 
 use crate::target::error::TargetError;
-use crate::units::Timing;
-use crate::units::{GuestPhys, VirtualNs};
+use crate::units::{GuestPhys, Timing, VirtualNs};
 
 /// A register as the machine names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,13 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::MemoryMap;
 use crate::target::capabilities::Capabilities;
-use crate::target::error::MarkError;
-use crate::target::error::TargetError;
+use crate::target::error::{AttachError, MarkError, TargetError};
 use crate::target::interface::{Arrival, Register, Target};
-
-use crate::target::error::AttachError;
-use crate::units::Timing;
-use crate::units::{GuestPhys, VirtualNs};
+use crate::units::{GuestPhys, Timing, VirtualNs};
 use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::QmpClient;

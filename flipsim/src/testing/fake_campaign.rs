@@ -7,24 +7,19 @@ use std::path::Path;
 
 use rand::RngExt;
 
-use crate::campaign::Shard;
 use crate::campaign::size::Size;
 use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::StoreError;
-use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Store};
+use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Shard, Store};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
-use crate::fault::FaultTarget;
-use crate::fault::{FaultSpace, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
-use crate::target::Capabilities;
-use crate::target::{Digest128, StateDigest};
+use crate::target::{Capabilities, Digest128, StateDigest};
 use crate::trial::golden::{Checkpoint, Golden, Window};
 use crate::trial::{Because, Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
-
-use crate::units::Timing;
-use crate::units::VirtualNs;
+use crate::units::{Timing, VirtualNs};
 
 /// The quiescent point.
 pub const BEGIN: VirtualNs = VirtualNs(40_000_000);

@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use super::fake_campaign::{create, record as plain, spec as fake_spec};
-use crate::campaign::Shard;
-use crate::campaign::{CampaignSpec, PlannedTrial, Store};
+use crate::campaign::{CampaignSpec, PlannedTrial, Shard, Store};
 use crate::console::classify::Kind;
 use crate::trial::{EndState, Outcome, RegisterDifference, TrialRecord};
 

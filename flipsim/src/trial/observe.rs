@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 use crate::console::classify;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
-use crate::target::StateDigest;
-use crate::target::{devices_between, pages_between};
+use crate::target::{StateDigest, devices_between, pages_between};
 use crate::trial::golden::model::{Checkpoint, Golden};
 use crate::trial::judge;
+use crate::trial::judge::{news, notices};
 use crate::trial::record::{Costs, EndState, RegisterDifference, TrialPlan, TrialRecord};
 use crate::trial::restore::RestoreMethod;
-
-use crate::trial::judge::{news, notices};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::units::VirtualNs;
 

@@ -6,8 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::Capabilities;
-use crate::target::{StateChange, StateDigest};
+use crate::target::{Capabilities, StateChange, StateDigest};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::runner::{RunError, Runner};
 

@@ -11,10 +11,8 @@ use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::fault::GuestNames;
 use crate::machine::End;
-use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest};
-use crate::target::{Target, TargetError};
+use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
-
 use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;

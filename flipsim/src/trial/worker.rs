@@ -13,17 +13,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::fault::{FlipError, GuestNames, flip};
-use crate::target::TargetError;
-use crate::target::describe;
+use crate::target::{TargetError, describe};
 use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::model::Golden;
-use crate::trial::runner::{Got, RunError, Runner};
-use crate::trial::template::saved::Template;
-
 use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
 use crate::trial::record::{Costs, FORMAT, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
+use crate::trial::runner::{Got, RunError, Runner};
+use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
 
 /// The tag of the snapshot that is saved right before a fault where no mark is.

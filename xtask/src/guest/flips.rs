@@ -13,8 +13,7 @@ use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
 use flipsim::trial::judge::alone::Health;
-use flipsim::units::Timing;
-use flipsim::units::VirtualNs;
+use flipsim::units::{Timing, VirtualNs};
 
 use super::console::{self, Answer};
 use super::flags::Flipping;

@@ -7,12 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use flipsim::fault::{FlipError, FlippableRegister, GuestNames, probe_registers};
 use flipsim::files;
-use flipsim::trial::RestoreMethod;
-use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Cause, usual_causes};
+use flipsim::trial::{Cause, RestoreMethod, Runner, usual_causes};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 

@@ -14,11 +14,9 @@ use flipsim::machine::spec::{CONSOLE_LOG, Console};
 use flipsim::machine::watch::RELEASE;
 use flipsim::machine::{process, pvpanic};
 use flipsim::memory::MemoryMap;
-use flipsim::target::LiveTarget;
-use flipsim::target::Target;
+use flipsim::target::{LiveTarget, Target};
 use flipsim::trial::judge::alone::state_word;
-use flipsim::units::Timing;
-use flipsim::units::{VirtualNs, format_duration};
+use flipsim::units::{Timing, VirtualNs, format_duration};
 use flipsim::wire::net::Timeouts;
 use flipsim::wire::qmp::QmpClient;
 

@@ -13,11 +13,9 @@ use flipsim::fault::{
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
 use flipsim::memory::PhysRange;
-use flipsim::target::{AttachError, LiveTarget};
-use flipsim::target::{Target, TargetError};
+use flipsim::target::{AttachError, LiveTarget, Target, TargetError};
 use flipsim::text::{glob_matches, hex_value, unhex_value};
-use flipsim::units::GuestPhys;
-use flipsim::units::Timing;
+use flipsim::units::{GuestPhys, Timing};
 use flipsim::wire::net::Timeouts;
 
 use super::choice::GuestChoice;

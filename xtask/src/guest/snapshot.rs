@@ -3,8 +3,7 @@
 //! Invariant: **a name that could be more than a name to the monitor is refused.**
 
 use anyhow::{Result, bail};
-use flipsim::target::LiveTarget;
-use flipsim::target::TargetError;
+use flipsim::target::{LiveTarget, TargetError};
 
 use crate::exit::{Code, ExitWith, exit_error};
 

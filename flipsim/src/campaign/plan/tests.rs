@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::campaign::spec::StratumSpec;
-use crate::fault::FaultTarget;
-use crate::fault::{FlippableRegister, Pattern, RamSpace, RegSpace};
+use crate::fault::{FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
-use proptest::prelude::*;
 
 const LENGTH: VirtualNs = VirtualNs(300_000_000);
 

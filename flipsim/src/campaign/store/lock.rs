@@ -10,7 +10,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, system};
-
 use crate::files::{self, LockFile};
 
 /// The lock, while it is held.

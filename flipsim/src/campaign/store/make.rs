@@ -13,7 +13,6 @@ use super::schema;
 use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
-
 use crate::campaign::store::encode::{json, pack, signed};
 use crate::files;
 use crate::text::hex_value;

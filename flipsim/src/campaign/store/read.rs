@@ -10,20 +10,15 @@ use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
-use crate::campaign::store::error::StoreError;
-use crate::campaign::store::error::sqlite;
+use crate::campaign::shard::Shard;
+use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
-use crate::trial::Costs;
-use crate::trial::Outcome;
-use crate::trial::{TrialPlan, TrialRecord};
-
-use crate::campaign::shard::Shard;
-use crate::units::Timing;
-use crate::units::{GuestPhys, VirtualNs};
+use crate::trial::{Costs, Outcome, TrialPlan, TrialRecord};
+use crate::units::{GuestPhys, Timing, VirtualNs};
 
 /// How many trials of the plan are carried out in the order of their time before the next ones: so many that
 /// walking the golden run again costs little, and so few that a long campaign soon has whole batches.

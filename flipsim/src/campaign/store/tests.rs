@@ -1,28 +1,24 @@
 //! The store in use: written, read, summed up, joined; a second writer, a stranger.
 
-use crate::trial::{Because, Outcome};
-use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags};
-use std::collections::BTreeMap;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
 
 use super::*;
 use crate::campaign::manifest::{Manifest, golden_digest};
 use crate::campaign::plan::{Plan, PlannedTrial, TrialId};
 use crate::campaign::shard::Shard;
 use crate::campaign::size::Size;
-use crate::campaign::spec::CampaignSpec;
-use crate::campaign::spec::{StratumSpec, Times};
+use crate::campaign::spec::{CampaignSpec, StratumSpec, Times};
 use crate::campaign::store::open::immutable;
 use crate::campaign::store::write::{insert_result, row_of};
-use crate::fault::FaultTarget;
-use crate::fault::{FaultSpace, FlippableRegister, Pattern, RamSpace, RegSpace};
+use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
-use crate::trial::TrialRecord;
 use crate::trial::golden::Golden;
-use crate::trial::{Costs, RestoreMethod};
+use crate::trial::{Because, Costs, Outcome, RestoreMethod, TrialRecord};
 use crate::units::VirtualNs;
 
 fn manifest() -> Manifest {

@@ -4,9 +4,8 @@
 
 use serde::Serialize;
 
-use crate::stats::Confidence;
-use crate::stats::Share;
 use crate::stats::quantile::Sorted;
+use crate::stats::{Confidence, Share};
 use crate::trial::Costs;
 
 /// Where the time of the trials went, on the host's clock. Trials that were given up are not in it.

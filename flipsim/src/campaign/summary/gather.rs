@@ -15,9 +15,9 @@ use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
-    SurvivalCurve, TimeQuantile, TimeSummary, Totals,
+    SurvivalCurve, TimeQuantile, TimeSummary, Totals, is_single_bit, kind_of, of_class, pattern_text,
+    space_of,
 };
-use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::warning::Warning;
 use crate::stats::quantile::Sorted;
@@ -27,9 +27,7 @@ use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
 use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
-
-use crate::units::Timing;
-use crate::units::VirtualNs;
+use crate::units::{Timing, VirtualNs};
 
 /// Points of a convergence curve in a power of ten of trials.
 const PER_DECADE: u32 = 30;

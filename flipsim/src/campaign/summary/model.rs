@@ -10,19 +10,15 @@ use serde::Serialize;
 
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::summary::costs::CostSummary;
-
 use crate::campaign::summary::warning::Warning;
-use crate::fault::Pattern;
-use crate::fault::format_pattern;
+use crate::fault::{Pattern, format_pattern};
 use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Confidence, Estimate, Share, SpaceSize};
 use crate::trial::{Class, Outcome};
-
-use crate::units::Timing;
-use crate::units::VirtualNs;
+use crate::units::{Timing, VirtualNs};
 
 /// The version of the summary's keys.
 pub const FORMAT: u32 = 1;

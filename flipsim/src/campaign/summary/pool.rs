@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
-use crate::campaign::summary::model::space_of;
-use crate::campaign::summary::model::{Pooled, PooledRate};
-use crate::campaign::summary::model::{SpaceKind, StratumSummary};
+use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
 use crate::stats::strata::Drawing;
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};

@@ -1,6 +1,5 @@
 //! A summary against what it was made of.
 
-use crate::trial::Outcome;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -12,12 +11,10 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::shard::Shard;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
-use crate::stats::Observed;
 use crate::stats::tally::Method;
-use crate::stats::{Confidence, SpaceSize};
-use crate::stats::{proportion, strata};
+use crate::stats::{Confidence, Observed, SpaceSize, proportion, strata};
 use crate::testing::fake_campaign as fake;
-use crate::trial::TrialRecord;
+use crate::trial::{Outcome, TrialRecord};
 use crate::units::{Timing, VirtualNs};
 
 const STRATA: [&str; 3] = ["range:0x40000000+1M", "range:0x50000000+3M", "class:core"];

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
+use signs::{Heading, Wants};
+use text::{MessageDetail, Prefix};
+
 use crate::console::classify::kind::{Grade, Kind};
 use crate::console::classify::verdict::{Classification, ConsoleVerdict, Finding};
 use crate::console::classify::{signs, text};
 use crate::console::lines::{LineSplitter, MAX_LINE};
 use crate::console::marker::{Done, Marker, flipsim_marker};
-use signs::{Heading, Wants};
-use text::{MessageDetail, Prefix};
 
 /// How many findings are kept; of those beyond, the first of each further kind.
 pub const MAX_FINDINGS: usize = 256;

@@ -1,10 +1,12 @@
 //! Tests of `tail`.
 
+use std::io::Write;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::console::lines::MAX_LINE;
 use crate::console::marker::Done;
-use proptest::prelude::*;
-use std::io::Write;
 
 #[test]
 fn the_guests_own_markers_are_read() {

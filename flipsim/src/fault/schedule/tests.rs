@@ -1,9 +1,10 @@
 //! Tests of `schedule`.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::fault::draw::fault_rng;
 use crate::stats::mission::{MONTH, Mission, MissionError, UpsetRate, format_field_time, parse_field_time};
-use proptest::prelude::*;
 
 const MISSION: Mission =
     Mission { rate: UpsetRate { per_byte_second: 0.0 }, bytes: 16 << 30, accelerate: 1.0 };

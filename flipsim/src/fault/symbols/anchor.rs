@@ -9,7 +9,6 @@
 //! the wrong place.
 
 use crate::arch::ArchRow;
-
 use crate::fault::symbols::file::{SymbolError, Symbols};
 use crate::memory::{MapSource, MemoryMap, PhysRange};
 use crate::target::Target;

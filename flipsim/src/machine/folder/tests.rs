@@ -1,8 +1,9 @@
 //! Tests of `folder`.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::machine::hold::HoldNote;
-use std::os::unix::fs::PermissionsExt;
 
 fn record(name: &str, process: Option<ProcessId>) -> RunRecord {
     RunRecord {

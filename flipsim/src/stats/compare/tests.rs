@@ -1,10 +1,11 @@
 //! Tests of `compare`.
 
+use proptest::prelude::*;
+use rand::RngExt;
+
 use super::*;
 use crate::fault::fault_rng;
 use crate::stats::quantity::{Confidence, SpaceSize};
-use proptest::prelude::*;
-use rand::RngExt;
 
 fn of(hits: u64, trials: u64) -> Observed {
     Observed::new(hits, trials).unwrap()

@@ -1,7 +1,8 @@
 //! Tests of `proportion`.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 fn of(hits: u64, trials: u64) -> Observed {
     Observed::new(hits, trials).unwrap()

@@ -1,10 +1,11 @@
 //! Tests of `sample`.
 
+use proptest::prelude::*;
+use rand::RngExt;
+
 use super::*;
 use crate::fault::fault_rng;
 use crate::stats::proportion::wilson;
-use proptest::prelude::*;
-use rand::RngExt;
 
 fn share(value: f64) -> Share {
     Share::new(value).unwrap()

@@ -1,9 +1,10 @@
 //! Tests of `strata`.
 
-use super::*;
-use crate::fault::fault_rng;
 use proptest::prelude::*;
 use rand::RngExt;
+
+use super::*;
+use crate::fault::fault_rng;
 
 fn strata(parts: &[(u128, u64, u64)], drawing: Drawing) -> Strata {
     let parts = parts.iter().enumerate().map(|(number, (size, hits, trials))| {

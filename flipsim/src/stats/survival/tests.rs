@@ -1,10 +1,11 @@
 //! Tests of `survival`.
 
-use super::*;
-use crate::fault::fault_rng;
 use Lifetime::{Censored, Failed};
 use proptest::prelude::*;
 use rand::RngExt;
+
+use super::*;
+use crate::fault::fault_rng;
 
 /// Weeks in remission of Freireich et al., Blood 21, 1963: 6-MP, + censored.
 const TREATED: [(u64, bool); 21] = [

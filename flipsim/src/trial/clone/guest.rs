@@ -19,19 +19,16 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 
-use crate::machine::ProcessId;
 use crate::machine::folder::RunDir;
-use crate::machine::process;
 use crate::machine::process::OwnedQemu;
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
+use crate::machine::{ProcessId, process};
 use crate::memory::RangeSet;
 use crate::target::LiveTarget;
 use crate::target::state::{PageDigest, State, StateError};
 use crate::trial::clone::written;
-use crate::trial::template::error::TemplateError;
-use crate::trial::template::error::io_error;
-use crate::trial::template::saved::Template;
-use crate::trial::template::saved::ignore_shared;
+use crate::trial::template::error::{TemplateError, io_error};
+use crate::trial::template::saved::{Template, ignore_shared};
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::{Event, QmpClient, QmpError};
 

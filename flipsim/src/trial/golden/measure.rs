@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::target::digest::{describe, pages_between};
 use crate::trial::clone::guest::CloneDisk;
-
-use crate::trial::golden::model::{Checkpoint, GoldenOptions, Window};
-use crate::trial::golden::model::{FORMAT, Golden};
+use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, Window};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::template::saved::Template;
 use crate::units::{VirtualNs, format_duration};

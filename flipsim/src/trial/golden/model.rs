@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
-use crate::target::Capabilities;
-use crate::target::StateDigest;
+use crate::target::{Capabilities, StateDigest};
 use crate::units::VirtualNs;
 
 /// The version of a stored golden run.

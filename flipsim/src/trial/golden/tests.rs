@@ -1,16 +1,18 @@
 //! Tests of `measure`.
 
-use super::*;
-use crate::console::signals::Signals;
-use crate::target::Capabilities;
-use crate::target::{ChangedPage, DeviceSection, Digest128};
-use crate::target::{StateDigest, describe, devices_between, pages_between};
-use crate::trial::golden::measure::{Pass, choose_spacing, difference};
-use crate::trial::runner::ConsoleListener;
-use crate::units::VirtualNs;
 use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
+
+use super::*;
+use crate::console::signals::Signals;
+use crate::target::{
+    Capabilities, ChangedPage, DeviceSection, Digest128, StateDigest, describe, devices_between,
+    pages_between,
+};
+use crate::trial::golden::measure::{Pass, choose_spacing, difference};
+use crate::trial::runner::ConsoleListener;
+use crate::units::VirtualNs;
 
 fn state(ram: u128) -> StateDigest {
     StateDigest {

@@ -1,16 +1,13 @@
 //! Why there is no template, or no clone of one, and what to do about it.
 
-use std::io::{self};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::machine::FolderError;
 use crate::machine::boot::BootError;
 use crate::machine::process::ProcessError;
-use crate::target::AttachError;
-use crate::target::MarkError;
-use crate::target::TargetError;
 use crate::target::state::StateError;
-
+use crate::target::{AttachError, MarkError, TargetError};
 use crate::wire::qmp::QmpError;
 
 /// A template that cannot be made, opened or believed.

@@ -14,7 +14,7 @@
 //! Invariant: **a template is never written** once it is there; [`Template::open`] refuses one that was.
 
 use std::collections::BTreeMap;
-use std::fs::{self};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,9 +28,7 @@ use crate::console::signals::Signals;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile};
 use crate::memory::RangeSet;
-use crate::target::Capabilities;
-use crate::target::VirtualClock;
-
+use crate::target::{Capabilities, VirtualClock};
 use crate::text::hex;
 use crate::trial::template::error::{TemplateError, io_error};
 use crate::units::VirtualNs;

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use crate::wire::gdb::codec::{self, INTERRUPT, PacketWriter};
 use crate::wire::gdb::description::{self, RegisterInfo};
 use crate::wire::gdb::error::GdbError;
-use crate::wire::gdb::link::{Expect, Resend};
-use crate::wire::gdb::link::{Link, MIN_PACKET_SIZE};
+use crate::wire::gdb::link::{Expect, Link, MIN_PACKET_SIZE, Resend};
 use crate::wire::gdb::stop::{RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
 

@@ -1,6 +1,6 @@
 //! What can go wrong between the client and the stub, and what to do about it.
 
-use std::io::{self};
+use std::io;
 use std::time::Duration;
 
 use crate::wire::gdb::description::DescriptionError;

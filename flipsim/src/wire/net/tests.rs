@@ -1,9 +1,11 @@
 //! Tests of `net`.
 
-use super::*;
-use proptest::prelude::*;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+
+use proptest::prelude::*;
+
+use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
 

@@ -2,9 +2,10 @@
 //!
 //! Invariant: nothing here waits longer than [`QUICK`] for an answer that will not come.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{FakeMonitor, FakeStub, Misbehaviour};
-use proptest::prelude::*;
 
 /// Long enough for a loaded host to schedule the fake, where the answer does come.
 const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), reply: Duration::from_secs(20) };

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::campaign::Shard;
-use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
+use flipsim::campaign::{Shard, Store};
 use flipsim::fault::fault_rng;
 use flipsim::machine::ProcessStat;
 use flipsim::trial::{RestoreMethod, TrialRecord};

@@ -6,13 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use flipsim::fault::GuestNames;
-use flipsim::fault::{Fault, fault_rng, flip};
+use flipsim::fault::{Fault, GuestNames, fault_rng, flip};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::memory::RangeSet;
-use flipsim::target::LiveTarget;
-use flipsim::target::Target;
 use flipsim::target::state::{PAGE, State, StateDifference};
+use flipsim::target::{LiveTarget, Target};
 use flipsim::trial::usual_causes;
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_duration, parse_number, parse_virtual};
 use flipsim::wire::net::Timeouts;

@@ -10,8 +10,7 @@ use anyhow::{Context, Result, bail};
 use flipsim::fault::record::FlipRecord;
 use flipsim::fault::{Fault, FaultSpace, Pattern, RamSpace, fault_rng, flip};
 use flipsim::machine::folder::RunDir;
-use flipsim::target::LiveTarget;
-use flipsim::target::Target;
+use flipsim::target::{LiveTarget, Target};
 use flipsim::units::VirtualNs;
 use flipsim::wire::qmp::Event;
 

@@ -6,11 +6,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flipsim::machine::ProcessId;
 use flipsim::machine::boot::{rest, wait_ready};
-use flipsim::machine::process;
 use flipsim::machine::spec::{CONSOLE_LOG, Console};
 use flipsim::machine::watch::{RELEASE, watch};
+use flipsim::machine::{ProcessId, process};
 
 use crate::guest::plan::GuestArgs;
 use crate::{interrupt, paths};

@@ -5,10 +5,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use flipsim::machine::ProcessId;
 use flipsim::machine::folder::RunDir;
-use flipsim::machine::process;
 use flipsim::machine::watch::{WatchEnd, watch};
+use flipsim::machine::{ProcessId, process};
 
 /// `guest-watch`, which only `boot` starts: the parent of a headless QEMU.
 pub fn watch_guest(folder: &Path) -> Result<()> {

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use flipsim::fault::GuestNames;
 use flipsim::report::look::visible;
-use flipsim::target::StateDigest;
-use flipsim::target::{devices_between, pages_between};
+use flipsim::target::{StateDigest, devices_between, pages_between};
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{Checkpoint, Golden};
 use flipsim::trial::template::Template;

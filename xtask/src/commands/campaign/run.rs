@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use flipsim::campaign::Shard;
-use flipsim::campaign::Store;
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
 use flipsim::campaign::store::Recorded;
 use flipsim::campaign::summary::Class;
+use flipsim::campaign::{Shard, Store};
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::Outcome;

@@ -10,12 +10,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flipsim::fault::{Fault, GuestNames};
 use flipsim::memory::PhysRange;
 use flipsim::report::look::visible;
-use flipsim::target::TargetError;
-use flipsim::target::describe;
+use flipsim::target::{TargetError, describe};
 use flipsim::text::hex_value;
 use flipsim::trial::golden::Golden;
-use flipsim::trial::{Outcome, RestoreMethod, Step, TrialOptions, TrialPlan, TrialRecord, Worker};
-use flipsim::trial::{RunError, Runner};
+use flipsim::trial::{
+    Outcome, RestoreMethod, RunError, Runner, Step, TrialOptions, TrialPlan, TrialRecord, Worker,
+};
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
 

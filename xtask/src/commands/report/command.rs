@@ -6,11 +6,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use flipsim::campaign::Store;
-use flipsim::campaign::Summary;
-use flipsim::report::export;
+use flipsim::campaign::{Store, Summary};
 use flipsim::report::look::visible;
-use flipsim::report::{PageOptions, page};
+use flipsim::report::{PageOptions, export, page};
 
 use super::compare;
 use super::output::{default_page, one_to_stdout, open, tell, write};

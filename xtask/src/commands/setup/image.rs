@@ -4,12 +4,15 @@
 //! Invariant: the recipe in `images/recipe.toml` says all that is in the image; owners, modes and
 //! times come from it and not from the user who builds.
 
-use flipsim::files;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use flipsim::files;
+use xshell::{Shell, cmd};
 
 use super::fragments::{not_taken, read_fragments};
 use super::kconfig;
@@ -23,8 +26,6 @@ use crate::lab::recipe::{Busybox, Directory, FileSystem, Program, Recipe, read_r
 use crate::lab::step::SetupStep;
 use crate::progress;
 use crate::source::tree::{self, Want};
-use anyhow::{Context, Result, bail};
-use xshell::{Shell, cmd};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
+use xshell::{Shell, cmd};
+
 use super::fragments::{not_taken, read, read_fragments};
 use super::kconfig::{self, Dependencies, Fragment, KernelConfig};
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
@@ -21,9 +25,6 @@ use crate::lab::in_use::{Kernel, Lab, Origin};
 use crate::lab::step::SetupStep;
 use crate::progress;
 use crate::source::tree::{self, Want};
-use anyhow::{Context, Result, bail};
-use flipsim::arch::Arch;
-use xshell::{Shell, cmd};
 
 /// To be raised whenever the way of building changes what comes out.
 const RECIPE: u32 = 1;

@@ -1,12 +1,13 @@
 //! Tests of `anchor`.
 
+use std::path::Path;
+
+use object::write::{Object as Writer, Symbol as WSymbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+
 use super::*;
 use crate::arch::ARCHS;
 use crate::target::FakeTarget;
-use object::SymbolKind;
-use object::write::{Object as Writer, Symbol as WSymbol, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolScope};
-use std::path::Path;
 
 const BANNER: &[u8] = b"Linux version 6.1.0 (lab@lab) (gcc) #1 SMP Mon Nov 23 00:00:00 2026\n";
 

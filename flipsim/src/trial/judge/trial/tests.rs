@@ -5,18 +5,12 @@ use std::time::Duration;
 use super::*;
 use crate::fault::Fault;
 use crate::machine::End;
-use crate::target::Capabilities;
-use crate::target::{Digest128, StateDigest};
-use crate::trial::golden::model::Checkpoint;
-use crate::trial::golden::model::{FORMAT as GOLDEN, Window};
+use crate::target::{Capabilities, Digest128, StateDigest};
+use crate::trial::golden::model::{Checkpoint, FORMAT as GOLDEN, Window};
 use crate::trial::outcome::Outcome;
-use crate::trial::record::EndState;
-use crate::trial::record::FORMAT;
-use crate::trial::record::{Costs, TrialPlan};
+use crate::trial::record::{Costs, EndState, FORMAT, TrialPlan};
 use crate::trial::restore::RestoreMethod;
-use crate::units::GuestPhys;
-use crate::units::Timing;
-use crate::units::VirtualNs;
+use crate::units::{GuestPhys, Timing, VirtualNs};
 
 const DONE: &str = "FLIPSIM DONE workload=sha256 digest=0123456789abcdef status=ok\n";
 

@@ -3,8 +3,7 @@
 use super::*;
 use crate::arch::Arch;
 use crate::files::file_digest;
-use crate::machine::spec::Clock;
-use crate::machine::spec::kernel_command_line;
+use crate::machine::spec::{Clock, kernel_command_line};
 use crate::trial::template::make::MakeOptions;
 
 fn plan(folder: &Path) -> TemplatePlan {

@@ -2,9 +2,10 @@
 //!
 //! Invariant: nothing here waits longer than [`QUICK`] for an answer that will not come.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{AfterResume, FakeRegister, FakeStub, StubFault};
-use proptest::prelude::*;
 
 const RAM: u64 = 0x4000_0000;
 

@@ -1,7 +1,8 @@
 //! Tests of `codec`.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 fn parse(limit: usize, bytes: &[u8], piece: usize) -> Vec<(Received, Vec<u8>)> {
     let mut parser = Parser::new(limit);

@@ -16,8 +16,7 @@ use flipsim::machine::HoldNote;
 use flipsim::memory::PhysRange;
 use flipsim::target::Target;
 use flipsim::trial::judge::alone::Health;
-use flipsim::units::Timing;
-use flipsim::units::{BitIndex, GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
+use flipsim::units::{BitIndex, GuestPhys, Timing, VirtualNs, format_duration, parse_number, parse_virtual};
 
 use super::complete::Completion;
 use super::words::{Asked, Word, parse_line, parse_words};

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 const NINE_P: &str = r#"
 config 9P_FS

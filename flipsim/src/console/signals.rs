@@ -26,9 +26,9 @@ use crate::units::VirtualNs;
 /// A regular expression for a line of the console, as the crate `regex` reads it. It may match anywhere in the
 /// line; `^` and `$` are its ends.
 #[derive(Clone, Debug)]
-pub struct Pattern(Regex);
+pub struct LinePattern(Regex);
 
-impl Pattern {
+impl LinePattern {
     /// Whether a line of the console matches.
     #[must_use]
     pub fn is_in(&self, line: &str) -> bool {
@@ -42,15 +42,15 @@ impl Pattern {
     }
 }
 
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Pattern) -> bool {
+impl PartialEq for LinePattern {
+    fn eq(&self, other: &LinePattern) -> bool {
         self.0.as_str() == other.0.as_str()
     }
 }
 
-impl Eq for Pattern {}
+impl Eq for LinePattern {}
 
-impl fmt::Display for Pattern {
+impl fmt::Display for LinePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str())
     }
@@ -80,7 +80,7 @@ pub enum SignalError {
     Untypeable(String),
 }
 
-impl FromStr for Pattern {
+impl FromStr for LinePattern {
     type Err = SignalError;
 
     fn from_str(text: &str) -> Result<Self, SignalError> {
@@ -98,17 +98,17 @@ impl FromStr for Pattern {
                 .trim_start_matches("error: ")
                 .to_owned(),
         };
-        Regex::new(text).map(Pattern).map_err(bad)
+        Regex::new(text).map(LinePattern).map_err(bad)
     }
 }
 
-impl Serialize for Pattern {
+impl Serialize for LinePattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Pattern {
+impl<'de> Deserialize<'de> for LinePattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
@@ -118,13 +118,13 @@ impl<'de> Deserialize<'de> for Pattern {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exchange {
     /// What the guest prints; a line that it has not ended counts.
-    pub wait: Pattern,
+    pub wait: LinePattern,
     /// What is typed, with the Enter key behind it.
     pub send: String,
 }
 
 impl Exchange {
-    fn new(wait: Pattern, send: String) -> Result<Self, SignalError> {
+    fn new(wait: LinePattern, send: String) -> Result<Self, SignalError> {
         if send.chars().any(char::is_control) {
             return Err(SignalError::Untypeable(send));
         }
@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for Exchange {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Raw {
-            wait: Pattern,
+            wait: LinePattern,
             send: String,
         }
         let Raw { wait, send } = Raw::deserialize(deserializer)?;
@@ -165,16 +165,16 @@ pub struct Signals {
     pub dialogue: Vec<Exchange>,
     /// The line by which it is ready, after the dialogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<Pattern>,
+    pub ready: Option<LinePattern>,
     /// How long it is left alone after that; without the others, after power-on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_after: Option<VirtualNs>,
     /// The line by which its workload is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub done: Option<Pattern>,
+    pub done: Option<LinePattern>,
     /// The lines that are its output, or the part of them in the first group; without it all that it prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Pattern>,
+    pub output: Option<LinePattern>,
 }
 
 impl Signals {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::console::signals::{Approach, Next, Signals};
 use crate::console::{ConsoleTail, Marker, marker};
-use crate::machine::error::RunError;
+use crate::machine::error::FolderError;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
 use crate::target::{Target, TargetError};
@@ -59,7 +59,7 @@ pub enum BootError {
     },
     /// The console log or the run folder.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] FolderError),
     /// The console log cannot be read.
     #[error("cannot read the guest's console: {0}")]
     Console(#[from] io::Error),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A run folder that cannot be made, found or read.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub enum FolderError {
     /// The system refused.
     #[error("cannot {doing} {path}: {cause}")]
     Io {
@@ -53,11 +53,11 @@ pub enum RunError {
     BadName(String),
 }
 
-pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     let path = path.to_owned();
-    move |cause| RunError::Io { doing, path, cause }
+    move |cause| FolderError::Io { doing, path, cause }
 }
 
-pub(super) fn private_folder(path: &Path, may_exist: bool) -> Result<(), RunError> {
+pub(super) fn private_folder(path: &Path, may_exist: bool) -> Result<(), FolderError> {
     fs::DirBuilder::new().recursive(may_exist).mode(0o700).create(path).map_err(io_error("create", path))
 }

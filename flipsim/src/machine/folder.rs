@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::files::{LockFile, lock_soon, write_atomically};
-use crate::machine::error::{RunError, io_error, private_folder};
+use crate::machine::error::{FolderError, io_error, private_folder};
 use crate::machine::hold::Hold;
 use crate::machine::pid::ProcessId;
 use crate::machine::spec::{self, Clock, MachineSpec};
@@ -80,17 +80,17 @@ impl RunDir {
     ///
     /// # Errors
     /// The name is taken by a running guest or is no name, or the folder cannot be made.
-    pub fn create(runs: &Path, name: Option<&str>) -> Result<(Self, Starting), RunError> {
+    pub fn create(runs: &Path, name: Option<&str>) -> Result<(Self, Starting), FolderError> {
         private_folder(runs, true)?;
         if let Some(name) = name {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             if name.is_empty() || name.len() > 32 || !name.chars().all(plain) {
-                return Err(RunError::BadName(name.to_owned()));
+                return Err(FolderError::BadName(name.to_owned()));
             }
             let run = RunDir { path: runs.join(name) };
             if run.path.exists() {
                 if run.is_in_use() {
-                    return Err(RunError::Taken(name.to_owned()));
+                    return Err(FolderError::Taken(name.to_owned()));
                 }
                 // An ended guest of this name makes way under a name that is never asked for.
                 let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S-%f");
@@ -98,7 +98,7 @@ impl RunDir {
                 fs::rename(&run.path, &aside).map_err(io_error("move aside", &run.path))?;
             }
             private_folder(&run.path, false)?;
-            let starting = run.lock().ok_or_else(|| RunError::Taken(name.to_owned()))?;
+            let starting = run.lock().ok_or_else(|| FolderError::Taken(name.to_owned()))?;
             return Ok((run, starting));
         }
         let taken = |entry: io::Result<fs::DirEntry>| {
@@ -149,7 +149,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn list(runs: &Path) -> Result<Vec<(RunDir, RunRecord)>, RunError> {
+    pub fn list(runs: &Path) -> Result<Vec<(RunDir, RunRecord)>, FolderError> {
         let entries = match fs::read_dir(runs) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -170,14 +170,14 @@ impl RunDir {
     ///
     /// # Errors
     /// No such guest runs, or a name is needed to choose.
-    pub fn find_running(runs: &Path, name: Option<&str>) -> Result<(RunDir, RunRecord), RunError> {
+    pub fn find_running(runs: &Path, name: Option<&str>) -> Result<(RunDir, RunRecord), FolderError> {
         let mut running: Vec<_> =
             Self::list(runs)?.into_iter().filter(|(_, r)| r.process.is_some_and(|p| p.is_alive())).collect();
         let names = running.iter().map(|(_, r)| r.name.clone()).collect::<Vec<_>>().join(", ");
         match name {
             Some(name) => {
                 let at = running.iter().position(|(_, r)| r.name == name);
-                at.map(|at| running.swap_remove(at)).ok_or_else(|| RunError::Unknown {
+                at.map(|at| running.swap_remove(at)).ok_or_else(|| FolderError::Unknown {
                     name: name.to_owned(),
                     known: if names.is_empty() {
                         "; start one with `cargo xtask boot --headless`".to_owned()
@@ -186,8 +186,8 @@ impl RunDir {
                     },
                 })
             }
-            None if running.len() > 1 => Err(RunError::Several(names)),
-            None => running.pop().ok_or(RunError::None),
+            None if running.len() > 1 => Err(FolderError::Several(names)),
+            None => running.pop().ok_or(FolderError::None),
         }
     }
 
@@ -213,7 +213,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The system refused.
-    pub fn save(&self, record: &RunRecord) -> Result<(), RunError> {
+    pub fn save(&self, record: &RunRecord) -> Result<(), FolderError> {
         let path = self.file("run.json");
         let text = serde_json::to_string_pretty(record).expect("a run's record has only text keys");
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
@@ -223,14 +223,14 @@ impl RunDir {
     ///
     /// # Errors
     /// The file is missing, damaged, or of another version.
-    pub fn load(&self) -> Result<RunRecord, RunError> {
+    pub fn load(&self) -> Result<RunRecord, FolderError> {
         let path = self.file("run.json");
         let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
         let record: RunRecord = serde_json::from_str(&text)
-            .map_err(|error| RunError::Record { path: path.clone(), cause: error.to_string() })?;
+            .map_err(|error| FolderError::Record { path: path.clone(), cause: error.to_string() })?;
         if record.format != FORMAT {
             let cause = format!("it is of format {}, this lab writes {FORMAT}", record.format);
-            return Err(RunError::Record { path, cause });
+            return Err(FolderError::Record { path, cause });
         }
         Ok(record)
     }
@@ -239,10 +239,10 @@ impl RunDir {
     ///
     /// # Errors
     /// The system refused.
-    pub fn save_spec(&self, spec: &MachineSpec) -> Result<(), RunError> {
+    pub fn save_spec(&self, spec: &MachineSpec) -> Result<(), FolderError> {
         let path = self.file("spec.json");
         let text = serde_json::to_string_pretty(spec)
-            .map_err(|error| RunError::Record { path: path.clone(), cause: error.to_string() })?;
+            .map_err(|error| FolderError::Record { path: path.clone(), cause: error.to_string() })?;
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
 
@@ -250,10 +250,10 @@ impl RunDir {
     ///
     /// # Errors
     /// The file is missing or damaged.
-    pub fn load_spec(&self) -> Result<MachineSpec, RunError> {
+    pub fn load_spec(&self) -> Result<MachineSpec, FolderError> {
         let path = self.file("spec.json");
         let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| RunError::Record { path, cause: error.to_string() })
+        serde_json::from_str(&text).map_err(|error| FolderError::Record { path, cause: error.to_string() })
     }
 
     /// The guest's own memory map, when it gave one.
@@ -266,7 +266,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The system refused.
-    pub fn save_iomem(&self, text: &str) -> Result<(), RunError> {
+    pub fn save_iomem(&self, text: &str) -> Result<(), FolderError> {
         let path = self.file(IOMEM);
         write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
@@ -275,12 +275,12 @@ impl RunDir {
     ///
     /// # Errors
     /// Another process holds it, or the system refused.
-    pub fn hold(&self) -> Result<Hold, RunError> {
+    pub fn hold(&self) -> Result<Hold, FolderError> {
         let path = self.file("held.json");
         let mut file = LockFile::open(&path).map_err(io_error("open", &path))?;
         match file.lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(RunError::Held(self.name())),
+            Err(fs::TryLockError::WouldBlock) => return Err(FolderError::Held(self.name())),
             Err(fs::TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
         }
         let text = file.read().map_err(io_error("read", &path))?;
@@ -299,11 +299,11 @@ impl RunDir {
     ///
     /// # Errors
     /// The record holds no endpoint.
-    pub fn gdb(&self, record: &RunRecord) -> Result<Endpoint, RunError> {
+    pub fn gdb(&self, record: &RunRecord) -> Result<Endpoint, FolderError> {
         if record.gdb == spec::GDB_SOCKET {
             return Ok(Endpoint::Unix(self.file(spec::GDB_SOCKET)));
         }
-        record.gdb.parse().map_err(|error: crate::wire::net::EndpointError| RunError::Record {
+        record.gdb.parse().map_err(|error: crate::wire::net::EndpointError| FolderError::Record {
             path: self.file("run.json"),
             cause: error.to_string(),
         })

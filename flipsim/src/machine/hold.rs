@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::files::LockFile;
-use crate::machine::error::{RunError, io_error};
+use crate::machine::error::{FolderError, io_error};
 
 /// What a process that holds a guest has to restore at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl Hold {
     ///
     /// # Errors
     /// The system refused.
-    pub fn note(&mut self, note: &HoldNote) -> Result<(), RunError> {
+    pub fn note(&mut self, note: &HoldNote) -> Result<(), FolderError> {
         let text = serde_json::to_string(note).expect("a note has only text keys");
         self.write(&text)
     }
@@ -56,11 +56,11 @@ impl Hold {
     ///
     /// # Errors
     /// The system refused.
-    pub fn clear(&mut self) -> Result<(), RunError> {
+    pub fn clear(&mut self) -> Result<(), FolderError> {
         self.write("")
     }
 
-    fn write(&mut self, text: &str) -> Result<(), RunError> {
+    fn write(&mut self, text: &str) -> Result<(), FolderError> {
         self.file.write(text).map_err(io_error("write", &self.path))
     }
 }

@@ -20,6 +20,6 @@ pub mod spec;
 pub mod watch;
 
 pub use end::End;
-pub use error::RunError;
+pub use error::FolderError;
 pub use hold::{Hold, HoldNote};
 pub use pid::{ProcessId, ProcessStat};

@@ -14,7 +14,7 @@ use super::svg::{count, large, percent, time};
 use super::trials::Trials;
 use crate::campaign::Summary;
 use crate::campaign::summary::{
-    Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, Times,
+    Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, TimeSummary,
 };
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::trial::Outcome;
@@ -349,7 +349,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
         .iter()
         .filter_map(|stratum| {
             let curve = stratum.survival.as_ref()?;
-            let point = |step: &crate::stats::survival::Step| {
+            let point = |step: &crate::stats::survival::SurvivalStep| {
                 let ends = step.interval.map(|interval| (interval.lower, interval.upper));
                 (step.time.0 as f64, step.survival, ends)
             };
@@ -430,9 +430,9 @@ fn spread<'a>(
     id: &str,
     title: &str,
     about: &str,
-    of: impl Fn(&'a StratumSummary) -> Option<&'a Times>,
+    of: impl Fn(&'a StratumSummary) -> Option<&'a TimeSummary>,
 ) -> Markup {
-    let found: Vec<(String, &Times)> = summary
+    let found: Vec<(String, &TimeSummary)> = summary
         .strata
         .iter()
         .take(STRATA)
@@ -441,22 +441,22 @@ fn spread<'a>(
     if found.is_empty() {
         return html! {};
     }
-    let note = |times: &Times| format!("{} of {} trials", count(times.trials), count(times.of));
-    let quantiles = |times: &Times| -> Vec<(String, f64)> {
+    let note = |times: &TimeSummary| format!("{} of {} trials", count(times.trials), count(times.of));
+    let quantiles = |times: &TimeSummary| -> Vec<(String, f64)> {
         let wanted = times.quantiles.iter().filter(|_| !times.are_few());
         let pair = |quantile: &TimeQuantile| {
             (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64)
         };
         wanted.map(pair).collect()
     };
-    let said = |(label, times): &(String, &Times)| {
+    let said = |(label, times): &(String, &TimeSummary)| {
         let within: Vec<String> =
             quantiles(times).iter().map(|(name, value)| format!("{name} within {}", time(*value))).collect();
         let said = if within.is_empty() { times.ends() } else { within.join(", ") };
         format!("{label} ({}): {said}.", note(times))
     };
     let words = found.iter().map(said).collect::<Vec<_>>().join(" ");
-    let row = |(label, times): &(String, &Times)| Range {
+    let row = |(label, times): &(String, &TimeSummary)| Range {
         label: label.clone(),
         note: note(times),
         ends: (times.shortest.0 as f64, times.longest.0 as f64),

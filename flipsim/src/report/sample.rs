@@ -5,7 +5,7 @@
 use tempfile::TempDir;
 
 use crate::campaign::Store;
-use crate::campaign::summary::{Options, Summary};
+use crate::campaign::summary::{Summary, SummaryOptions};
 
 /// A campaign in a folder of its own.
 pub struct Sample {
@@ -21,6 +21,6 @@ pub fn campaign(trials: u64) -> Sample {
     let folder = tempfile::tempdir().unwrap();
     let store =
         crate::testing::hostile_campaign::sample(&folder.path().join("sample.sqlite"), trials).unwrap();
-    let summary = Summary::new(&store, &Options::default()).unwrap();
+    let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
     Sample { store, summary, _folder: folder }
 }

@@ -7,7 +7,7 @@ use super::charts::{
 use super::compare::{Comparison, Side, compare};
 use super::sample;
 use super::*;
-use crate::campaign::summary::Options;
+use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{Store, Summary};
 use crate::testing::fake_campaign::{create, fill};
 use crate::testing::hostile_campaign::{HOSTILE, spec};
@@ -95,7 +95,7 @@ fn the_page_tells_how_to_repeat_the_campaign_and_each_trial() {
 fn a_campaign_without_a_result_has_a_page_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(&folder.path().join("e.sqlite"), &spec(30)).unwrap();
-    let summary = Summary::new(&store, &Options::default()).unwrap();
+    let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
     let page = page(&store, &summary, &options()).unwrap();
     assert!(page.contains("No trial has a result yet"));
     assert!(page.contains("How it was done") && !page.contains("<script"));
@@ -107,14 +107,14 @@ fn few_results_make_a_page_as_well() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = create(&folder.path().join("e.sqlite"), &spec(30)).unwrap();
         fill(&mut store, trials).unwrap();
-        let summary = Summary::new(&store, &Options::default()).unwrap();
+        let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
         let page = page(&store, &summary, &options()).unwrap();
         assert!(!page.contains("NaN"), "{trials}");
     }
 }
 
 fn summary(store: &Store) -> Summary {
-    Summary::new(store, &Options::default()).unwrap()
+    Summary::new(store, &SummaryOptions::default()).unwrap()
 }
 
 fn compared(a: &Store, b: &Store) -> Comparison {

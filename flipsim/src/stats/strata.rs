@@ -18,13 +18,13 @@ use crate::stats::special::float;
 
 /// One part of the fault space, and the results of its trials.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Stratum {
+pub struct StratumCount {
     name: String,
     size: SpaceSize,
     observed: Observed,
 }
 
-impl Stratum {
+impl StratumCount {
     /// `hits` of `trials` that were drawn from the `size` faults of a stratum.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Stratum {
             return Err(StatsError::Stratum { name, why });
         }
         match Observed::new(hits, trials) {
-            Ok(observed) => Ok(Stratum { name, size, observed }),
+            Ok(observed) => Ok(StratumCount { name, size, observed }),
             Err(StatsError::NoTrials) => Err(StatsError::EmptyStratum(name)),
             Err(error) => Err(StatsError::Stratum { name, why: error.to_string() }),
         }
@@ -73,7 +73,7 @@ pub enum Drawing {
 /// The strata that make up a fault space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strata {
-    parts: Vec<Stratum>,
+    parts: Vec<StratumCount>,
     drawing: Drawing,
     space: SpaceSize,
 }
@@ -83,13 +83,13 @@ impl Strata {
     ///
     /// # Errors
     /// There is no stratum, two have the same name, or more was drawn without replacement than there is.
-    pub fn new(parts: Vec<Stratum>, drawing: Drawing) -> Result<Self, StatsError> {
+    pub fn new(parts: Vec<StratumCount>, drawing: Drawing) -> Result<Self, StatsError> {
         if parts.is_empty() {
             return Err(StatsError::NoStrata);
         }
         let mut names = BTreeSet::new();
         let mut space = 0u128;
-        for Stratum { name, size, observed } in &parts {
+        for StratumCount { name, size, observed } in &parts {
             let refuse = |why: &str| StatsError::Stratum { name: name.clone(), why: why.to_owned() };
             if !names.insert(name) {
                 return Err(refuse("it is there twice"));
@@ -104,7 +104,7 @@ impl Strata {
 
     /// The strata.
     #[must_use]
-    pub fn parts(&self) -> &[Stratum] {
+    pub fn parts(&self) -> &[StratumCount] {
         &self.parts
     }
 
@@ -115,7 +115,7 @@ impl Strata {
     }
 
     /// The weight of each stratum, N_h/N, with what was seen there.
-    fn weighted(&self) -> impl Iterator<Item = (f64, &Stratum)> {
+    fn weighted(&self) -> impl Iterator<Item = (f64, &StratumCount)> {
         self.parts.iter().map(|part| (part.size.float() / self.space.float(), part))
     }
 
@@ -132,7 +132,7 @@ impl Strata {
     #[must_use]
     pub fn standard_error(&self) -> Option<f64> {
         let mut variance = 0.0;
-        for (weight, Stratum { size, observed, .. }) in self.weighted() {
+        for (weight, StratumCount { size, observed, .. }) in self.weighted() {
             let (p, n) = (observed.rate(), float(observed.trials()));
             let left = match self.drawing {
                 Drawing::WithReplacement => 1.0,
@@ -179,7 +179,7 @@ impl Strata {
 
     fn end_after_one_more(&self, hit: bool, p: f64) -> f64 {
         // What each stratum adds to the mean and the variance, now and after one more trial.
-        let rows = self.weighted().map(|(weight, Stratum { observed, .. })| {
+        let rows = self.weighted().map(|(weight, StratumCount { observed, .. })| {
             let (rate, n) = (observed.rate(), float(observed.trials()));
             let more = (float(observed.hits()) + f64::from(u8::from(hit))) / (n + 1.0);
             let now = (weight * rate, weight * weight * rate * (1.0 - rate) / n);

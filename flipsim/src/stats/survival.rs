@@ -72,7 +72,7 @@ impl Ending {
 
 /// A time at which something failed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Step {
+pub struct SurvivalStep {
     /// The time since the flip.
     pub time: VirtualNs,
     /// Guests that were alive and watched just before.
@@ -91,7 +91,7 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survival {
     /// One entry a time with failures, the earliest first.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SurvivalStep>,
     /// All guests.
     pub guests: u64,
     /// The last time at which a guest was seen.
@@ -145,7 +145,7 @@ impl Survival {
                 // With no guest left S is 0, and so is what it is multiplied with.
                 greenwood += if left { d / (n * (n - d)) } else { 0.0 };
                 let spread = (z * f64::sqrt(greenwood) / f64::ln(survival)).abs();
-                steps.push(Step {
+                steps.push(SurvivalStep {
                     time: same[0].0,
                     at_risk,
                     failures,
@@ -177,8 +177,9 @@ impl Survival {
     /// Brookmeyer and Crowley, Biometrics 38, 1982, on the interval of [`Survival::new`].
     #[must_use]
     pub fn median(&self) -> Option<TimeEstimate> {
-        let first =
-            |is_below: fn(&Step) -> bool| self.steps.iter().find(|step| is_below(step)).map(|step| step.time);
+        let first = |is_below: fn(&SurvivalStep) -> bool| {
+            self.steps.iter().find(|step| is_below(step)).map(|step| step.time)
+        };
         Some(TimeEstimate {
             value: first(|step| step.survival <= HALF)?,
             lower: first(|step| step.interval.map_or(0.0, |interval| interval.lower) <= HALF),
@@ -196,7 +197,7 @@ impl Survival {
     #[expect(clippy::cast_precision_loss, reason = "a nanosecond in 104 days")]
     pub fn restricted_mean(&self, horizon: VirtualNs) -> Option<Estimate> {
         self.at(horizon)?;
-        let steps: Vec<&Step> = self.steps.iter().take_while(|step| step.time < horizon).collect();
+        let steps: Vec<&SurvivalStep> = self.steps.iter().take_while(|step| step.time < horizon).collect();
         // From the last step back, as the variance asks for the area that is still to come.
         let (mut area, mut variance, mut until) = (0.0, 0.0, horizon);
         for step in steps.into_iter().rev() {

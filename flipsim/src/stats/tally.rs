@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::proportion::{clopper_pearson, upper_bound, wilson};
-use super::strata::{Drawing, Strata, Stratum};
+use super::strata::{Drawing, Strata, StratumCount};
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
 
 /// How many trials of each key ended in each outcome.
@@ -186,7 +186,7 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
             let counts = self.counts.get(key).unwrap_or(&none);
             let counted = counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome));
             let hits = counted.filter(|(outcome, _)| is_hit(outcome)).map(|(_, count)| count).sum();
-            Stratum::new(key.to_string(), size, hits, self.trials(counts))
+            StratumCount::new(key.to_string(), size, hits, self.trials(counts))
         });
         Strata::new(parts.collect::<Result<_, _>>()?, drawing)
     }

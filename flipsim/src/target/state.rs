@@ -152,9 +152,9 @@ impl State {
 
     /// Where another state differs from this one.
     #[must_use]
-    pub fn difference(&self, other: &State) -> Difference {
+    pub fn difference(&self, other: &State) -> StateDifference {
         let registers = self.registers.iter().zip(&other.registers);
-        Difference {
+        StateDifference {
             clock: (self.clock != other.clock).then(|| (shown(self.clock), shown(other.clock))),
             registers: registers
                 .filter(|(mine, theirs)| mine != theirs)
@@ -178,7 +178,7 @@ fn shown(clock: Option<VirtualClock>) -> String {
 
 /// Where two states differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct StateDifference {
     /// The two clocks.
     pub clock: Option<(String, String)>,
     /// Registers with their two values.
@@ -189,11 +189,11 @@ pub struct Difference {
     pub console: bool,
 }
 
-impl Difference {
+impl StateDifference {
     /// Whether there is no difference.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        *self == Difference::default()
+        *self == StateDifference::default()
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Event {
 
 /// Whether the guest runs, and QEMU's name for its state (`query-status`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Status {
+pub struct QemuStatus {
     /// Whether the vCPUs run.
     pub running: bool,
     /// QEMU's run state, as in `running`, `paused`, `guest-panicked`, `postmigrate`.
@@ -320,7 +320,7 @@ impl QmpClient {
     ///
     /// # Errors
     /// Those of [`execute`](Self::execute).
-    pub fn status(&mut self) -> Result<Status, QmpError> {
+    pub fn status(&mut self) -> Result<QemuStatus, QmpError> {
         self.query("query-status")
     }
 

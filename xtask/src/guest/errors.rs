@@ -2,7 +2,7 @@
 //!
 //! Invariant: **the library's words are kept**; what is added is the exit code, and for a full disk the way out.
 
-use flipsim::machine::RunError as RunDirError;
+use flipsim::machine::FolderError;
 use flipsim::target::TargetError;
 use flipsim::trial::RunError;
 use flipsim::trial::template::TemplateError;
@@ -11,10 +11,10 @@ use crate::exit::{Code, exit_error};
 use crate::interrupt::Interrupted;
 
 /// Errors about guests that are asked for and not there get the exit code for that.
-pub fn lookup_error(error: RunDirError) -> anyhow::Error {
+pub fn lookup_error(error: FolderError) -> anyhow::Error {
     let code = match error {
-        RunDirError::Unknown { .. } | RunDirError::None => Code::Missing,
-        RunDirError::Several(_) | RunDirError::Taken(_) | RunDirError::BadName(_) | RunDirError::Held(_) => {
+        FolderError::Unknown { .. } | FolderError::None => Code::Missing,
+        FolderError::Several(_) | FolderError::Taken(_) | FolderError::BadName(_) | FolderError::Held(_) => {
             Code::Usage
         }
         _ => return error.into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use flipsim::arch::Arch;
-use flipsim::console::signals::{Exchange, Pattern, Signals};
+use flipsim::console::signals::{Exchange, LinePattern, Signals};
 use flipsim::units::{VirtualNs, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,7 @@ pub struct GuestSpec {
     /// The line by which the guest is ready (a regular expression) [default: FLIPSIM READY]
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready: Option<Pattern>,
+    pub ready: Option<LinePattern>,
     /// How long it is left alone after that; without --ready and --dialogue, after power-on
     #[arg(long, value_parser = parse_virtual, value_name = "TIME", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::time")]
@@ -86,11 +86,11 @@ pub struct GuestSpec {
     /// The line by which its workload is done (a regular expression) [default: FLIPSIM DONE]
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub done: Option<Pattern>,
+    pub done: Option<LinePattern>,
     /// The lines that are its output, or the part of them in the pattern's first group [default: all it prints]
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<Pattern>,
+    pub output: Option<LinePattern>,
 }
 
 impl GuestSpec {

@@ -116,7 +116,8 @@ ALTER TABLE trial ADD COLUMN operation TEXT NOT NULL DEFAULT 'flip';
 /// What people ask: a row for each trial of the plan, with its result if it has one.
 const VIEW: &str = "trials AS
 SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation,
-       r.trial IS NOT NULL AS done, r.outcome, r.flip_ns, r.end_ns, r.end, r.converged_ns, r.detected_ns,
+       r.trial IS NOT NULL AS done, r.outcome, r.record ->> '$.because.rule' AS because, r.flip_ns, r.end_ns,
+       r.end, r.converged_ns, r.detected_ns,
        r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
        r.attempts, r.total_us, r.recorded_ms,
        r.record ->> '$.costs.restore_us' AS restore_us, r.record ->> '$.costs.walk_us' AS walk_us,
@@ -189,7 +190,7 @@ mod tests {
     /// The columns of a table or view that has no rows.
     fn columns(conn: &Connection, of: &str) -> Vec<String> {
         let mut found = conn.prepare(&format!("SELECT * FROM {of}")).unwrap();
-        let names = found.column_names().into_iter().map(str::to_owned).collect();
+        let names = found.column_names().map(str::to_owned).collect();
         assert!(found.query([]).unwrap().next().unwrap().is_none());
         names
     }

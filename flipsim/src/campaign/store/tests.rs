@@ -1,6 +1,6 @@
 //! The store in use: written, read, summed up, joined; a second writer, a stranger.
 
-use crate::trial::Outcome;
+use crate::trial::{Because, Outcome};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -516,7 +516,7 @@ fn parts_of_two_versions_are_joined() {
     let old = folder.path().join("old.db");
     as_version_1(&two, &old);
     let mut store = Store::open(&one).unwrap();
-    let joined = store.merge(&[old.clone()]).unwrap();
+    let joined = store.merge(std::slice::from_ref(&old)).unwrap();
     assert_eq!(joined, Merged { added: 50, same: 0, replaced: 0 });
     assert_eq!(store.merge(&[two, old]).unwrap(), Merged { added: 0, same: 100, replaced: 0 });
     whole(&store);
@@ -630,6 +630,23 @@ fn strangers_and_contradictions_are_refused_and_change_nothing() {
     assert!(matches!(error, StoreError::Disagree { id: TrialId(0), .. }), "{error}");
     assert!(matches!(store.merge(&[two, "absent".into()]), Err(StoreError::Missing(_))));
     assert_eq!(store.status().unwrap().done, 50);
+}
+
+#[test]
+fn the_view_says_by_which_rule_a_trial_has_its_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = create(&folder.path().join("c.db"), 20);
+    let trial = store.planned(TrialId(0)).unwrap();
+    let judged = TrialRecord { because: Some(Because::EqualAtEnd), ..record(&trial) };
+    store.record(trial.id, &judged).unwrap();
+    // Records of version 1 have no rule.
+    let other = store.planned(TrialId(1)).unwrap();
+    store.record(other.id, &record(&other)).unwrap();
+    let sql = "SELECT because FROM trials WHERE done ORDER BY id";
+    let mut statement = store.conn.prepare(sql).unwrap();
+    let rules = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+    let rules: Vec<Option<String>> = rules.map(Result::unwrap).collect();
+    assert_eq!(rules, [Some("equal-at-end".to_owned()), None]);
 }
 
 #[test]

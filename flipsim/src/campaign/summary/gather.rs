@@ -14,8 +14,8 @@ use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Options, StratumSummary, Summary,
-    SurvivalCurve, TimeQuantile, Times, Totals,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
+    SurvivalCurve, TimeQuantile, TimeSummary, Totals,
 };
 use crate::campaign::summary::model::{is_single_bit, kind_of, of_class, pattern_text, space_of};
 use crate::campaign::summary::pool::pooled;
@@ -99,7 +99,7 @@ impl Part {
         store: &Store,
         counts: &Counts,
         outcomes: Vec<OutcomeCount<Outcome>>,
-        options: &Options,
+        options: &SummaryOptions,
     ) -> StratumSummary {
         let (space, counted, confidence) = (space_of(stratum), counts.counted(), options.confidence);
         let class = |class: Class| {
@@ -138,7 +138,7 @@ impl Part {
     }
 }
 
-pub(super) fn summarise(store: &Store, options: &Options) -> Result<Summary, StoreError> {
+pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
     let golden_end = golden.as_ref().map(|golden| golden.end().0);
     let status = store.status()?;
@@ -245,7 +245,7 @@ fn warnings(
     totals: &Totals,
     strata: &[StratumSummary],
     difference: Option<String>,
-    options: &Options,
+    options: &SummaryOptions,
 ) -> Vec<Warning> {
     let Totals { planned, done, pending, infra, not_flipped, output_only, .. } = *totals;
     let mut found = Vec::new();
@@ -292,7 +292,12 @@ struct Line<'a> {
     failures: u64,
 }
 
-fn breakdown(by: By, tally: &Tally<Option<String>, Outcome>, counted: u64, options: &Options) -> Breakdown {
+fn breakdown(
+    by: By,
+    tally: &Tally<Option<String>, Outcome>,
+    counted: u64,
+    options: &SummaryOptions,
+) -> Breakdown {
     let lines = tally.counts().map(|(key, outcomes)| {
         let (trials, failures) = (outcomes.values().sum(), of_class(outcomes, Class::Failure));
         Line { key, outcomes, trials, failures }
@@ -333,7 +338,12 @@ fn natural(name: &str) -> (&str, u64, &str) {
     (word, name[word.len()..].parse().unwrap_or(0), name)
 }
 
-fn survival(lifetimes: Vec<Lifetime>, hangs: u64, crashes: u64, options: &Options) -> Option<SurvivalCurve> {
+fn survival(
+    lifetimes: Vec<Lifetime>,
+    hangs: u64,
+    crashes: u64,
+    options: &SummaryOptions,
+) -> Option<SurvivalCurve> {
     let curve = Survival::new(lifetimes, options.confidence)?;
     Some(SurvivalCurve {
         guests: curve.guests,
@@ -347,13 +357,13 @@ fn survival(lifetimes: Vec<Lifetime>, hangs: u64, crashes: u64, options: &Option
     })
 }
 
-fn times(values: Vec<VirtualNs>, of: u64, confidence: Confidence) -> Option<Times> {
+fn times(values: Vec<VirtualNs>, of: u64, confidence: Confidence) -> Option<TimeSummary> {
     let sorted = Sorted::new(values);
     let (shortest, longest) = (*sorted.values().first()?, *sorted.values().last()?);
     let shares = [0.5, 0.9, 0.99].into_iter().filter_map(|share| Share::new(share).ok());
     let quantiles =
         shares.filter_map(|share| Some(TimeQuantile { share, time: sorted.quantile(share, confidence)? }));
-    Some(Times {
+    Some(TimeSummary {
         trials: sorted.values().len() as u64,
         of,
         shortest,
@@ -376,7 +386,7 @@ impl Summary {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn new(store: &Store, options: &Options) -> Result<Summary, StoreError> {
+    pub fn new(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
         summarise(store, options)
     }
 }

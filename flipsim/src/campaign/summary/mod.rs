@@ -21,8 +21,8 @@ mod warning;
 pub use costs::{CostPart, CostSummary};
 pub use field::{FitRow, MissionRow};
 pub use model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Options, Pooled, PooledRate, SpaceKind,
-    StratumSummary, Summary, SurvivalCurve, TimeQuantile, Times, Totals,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Pooled, PooledRate, SpaceKind,
+    StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Totals,
 };
 pub use warning::Warning;
 

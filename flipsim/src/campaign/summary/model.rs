@@ -16,7 +16,7 @@ use crate::fault::Pattern;
 use crate::fault::format_pattern;
 use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
-use crate::stats::survival::{Step, TimeEstimate};
+use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Confidence, Estimate, Share, SpaceSize};
 use crate::trial::{Class, Outcome};
@@ -29,7 +29,7 @@ pub const FORMAT: u32 = 1;
 
 /// How a campaign is summarised.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
+pub struct SummaryOptions {
     /// The confidence of all intervals.
     pub confidence: Confidence,
     /// How many rows a breakdown by symbol or title has; the others are added up in its `rest`.
@@ -38,9 +38,9 @@ pub struct Options {
     pub points: usize,
 }
 
-impl Default for Options {
+impl Default for SummaryOptions {
     fn default() -> Self {
-        Options { confidence: Confidence::P95, top: 20, points: 200 }
+        SummaryOptions { confidence: Confidence::P95, top: 20, points: 200 }
     }
 }
 
@@ -158,9 +158,9 @@ pub struct StratumSummary {
     pub survival: Option<SurvivalCurve>,
     /// From the flip to the checkpoint at which the guest had reported something, of the trials in which
     /// it did, whatever their outcome.
-    pub detection: Option<Times>,
+    pub detection: Option<TimeSummary>,
     /// From the flip to the crash, of the trials that crashed.
-    pub crash: Option<Times>,
+    pub crash: Option<TimeSummary>,
     /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.
     pub convergence: Vec<ConvergenceRow>,
 }
@@ -297,7 +297,7 @@ pub struct SurvivalCurve {
     /// How many hung, and are censored.
     pub hangs: u64,
     /// S(t) after each time with crashes, thinned: the rows that are left are exact.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SurvivalStep>,
     /// The last time at which a guest was watched. The curve ends there.
     pub last_seen: VirtualNs,
     /// The first time with S(t) ≤ ½; `None` when more than half live on.
@@ -308,7 +308,7 @@ pub struct SurvivalCurve {
 
 /// Times since the flip, of those trials that have one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Times {
+pub struct TimeSummary {
     /// How many trials have one.
     pub trials: u64,
     /// How many count, with or without.
@@ -321,7 +321,7 @@ pub struct Times {
     pub quantiles: Vec<TimeQuantile>,
 }
 
-impl Times {
+impl TimeSummary {
     /// Whether they are so few that the shortest and the longest say all, and a quantile pretends to more.
     #[must_use]
     pub fn are_few(&self) -> bool {

@@ -27,7 +27,7 @@ fn campaign(folder: &Path, trials: u64, targets: &[&str]) -> Store {
 }
 
 fn summary(store: &Store) -> Summary {
-    Summary::new(store, &Options::default()).unwrap()
+    Summary::new(store, &SummaryOptions::default()).unwrap()
 }
 
 /// Records the first trials, each as `change` makes it.
@@ -132,7 +132,7 @@ proptest! {
             lose(&mut store, TrialId(*id));
         }
         fake::fill(&mut store, done).unwrap();
-        let options = Options { confidence: Confidence::new(confidence).unwrap(), top, points: 7 };
+        let options = SummaryOptions { confidence: Confidence::new(confidence).unwrap(), top, points: 7 };
         let found = Summary::new(&store, &options).unwrap();
         check(&found);
         prop_assert_eq!(found.totals.infra, lost.len() as u64);
@@ -188,7 +188,7 @@ fn strata_are_pooled_by_their_faults_and_only_with_their_kind() {
         let stratum = &found.strata[index];
         let hits = stratum.class(Class::Failure).unwrap().count;
         let size = SpaceSize(u128::from(stratum.faults) * u128::from(stratum.times));
-        strata::Stratum::new(&stratum.name, size, hits, stratum.counted).unwrap()
+        strata::StratumCount::new(&stratum.name, size, hits, stratum.counted).unwrap()
     };
     let expected = strata::Strata::new(vec![part(0), part(1)], strata::Drawing::WithoutReplacement).unwrap();
     let rate = pooled.class(Class::Failure).unwrap();
@@ -354,7 +354,7 @@ fn a_breakdown_names_the_worst_first_and_adds_up_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = campaign(folder.path(), 1000, &["range:0x40000000+1M"]);
     fake::fill(&mut store, 1000).unwrap();
-    let found = Summary::new(&store, &Options { top: 3, ..Options::default() }).unwrap();
+    let found = Summary::new(&store, &SummaryOptions { top: 3, ..SummaryOptions::default() }).unwrap();
     check(&found);
     let by = &found.strata[0].by;
     let keys = |by: By| -> Vec<Option<String>> {

@@ -52,13 +52,13 @@ fn a_record_survives_and_a_foreign_one_is_reported() {
     fs::write(run.file("run.json"), text.replace("\"format\": 1", "\"format\": 9")).unwrap();
     assert!(run.load().unwrap_err().to_string().contains("format 9, this lab writes 1"));
     fs::write(run.file("run.json"), "{").unwrap();
-    assert!(matches!(run.load(), Err(RunError::Record { .. })));
+    assert!(matches!(run.load(), Err(FolderError::Record { .. })));
 }
 
 #[test]
 fn the_only_running_guest_needs_no_name() {
     let lab = tempfile::tempdir().unwrap();
-    assert!(matches!(RunDir::find_running(lab.path(), None), Err(RunError::None)));
+    assert!(matches!(RunDir::find_running(lab.path(), None), Err(FolderError::None)));
     let save = |name: &str, process| {
         RunDir::create(lab.path(), Some(name)).unwrap().0.save(&record(name, process)).unwrap();
     };
@@ -77,7 +77,7 @@ fn a_running_guests_name_is_taken_and_an_ended_ones_is_not() {
     let lab = tempfile::tempdir().unwrap();
     let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
     run.save(&record("x", Some(me()))).unwrap();
-    assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(RunError::Taken(_))));
+    assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(FolderError::Taken(_))));
     run.save(&record("x", None)).unwrap();
     fs::write(run.file("console.log"), "kept").unwrap();
     RunDir::create(lab.path(), Some("x")).unwrap();
@@ -108,7 +108,7 @@ fn two_processes_do_not_hold_one_guest() {
     let run = RunDir::create(lab.path(), Some("x")).unwrap().0;
     let mut hold = run.hold().unwrap();
     hold.note(&HoldNote::default()).unwrap();
-    assert!(matches!(run.hold(), Err(RunError::Held(_))));
+    assert!(matches!(run.hold(), Err(FolderError::Held(_))));
     drop(hold);
     assert!(run.hold().unwrap().left_behind().is_some(), "a refused one takes no note away");
 }
@@ -117,7 +117,7 @@ fn two_processes_do_not_hold_one_guest() {
 fn a_guest_that_is_being_started_keeps_its_folder() {
     let lab = tempfile::tempdir().unwrap();
     let (run, starting) = RunDir::create(lab.path(), Some("x")).unwrap();
-    assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(RunError::Taken(_))));
+    assert!(matches!(RunDir::create(lab.path(), Some("x")), Err(FolderError::Taken(_))));
     assert!(run.is_in_use());
     drop(starting);
     assert!(!run.is_in_use());
@@ -134,7 +134,7 @@ fn an_odd_name_does_not_end_the_count() {
 fn names_are_plain_words() {
     let lab = tempfile::tempdir().unwrap();
     for bad in ["", "../x", "a b", "a/b", &"x".repeat(33)] {
-        assert!(matches!(RunDir::create(lab.path(), Some(bad)), Err(RunError::BadName(_))), "{bad}");
+        assert!(matches!(RunDir::create(lab.path(), Some(bad)), Err(FolderError::BadName(_))), "{bad}");
     }
 }
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 fn strata(parts: &[(u128, u64, u64)], drawing: Drawing) -> Strata {
     let parts = parts.iter().enumerate().map(|(number, (size, hits, trials))| {
-        Stratum::new(format!("s{number}"), SpaceSize(*size), *hits, *trials).unwrap()
+        StratumCount::new(format!("s{number}"), SpaceSize(*size), *hits, *trials).unwrap()
     });
     Strata::new(parts.collect(), drawing).unwrap()
 }
@@ -49,7 +49,7 @@ fn a_stratum_tried_to_the_end_adds_no_uncertainty() {
 #[test]
 fn numbers_that_make_no_estimate_name_the_stratum() {
     let text = |error: StatsError| error.to_string();
-    let made = |size, hits, trials| Stratum::new("Kernel code", SpaceSize(size), hits, trials);
+    let made = |size, hits, trials| StratumCount::new("Kernel code", SpaceSize(size), hits, trials);
     assert_eq!(made(8, 0, 0), Err(StatsError::EmptyStratum("Kernel code".to_owned())));
     assert!(text(made(8, 2, 1).unwrap_err()).contains("`Kernel code`: 2 hits in 1 trials"));
     assert!(text(made(0, 0, 1).unwrap_err()).contains("`Kernel code`: it has no faults"));
@@ -59,7 +59,7 @@ fn numbers_that_make_no_estimate_name_the_stratum() {
     let drawing = Drawing::WithReplacement;
     assert!(join(vec![part.clone(), part.clone()], drawing).contains("`Kernel code`: it is there twice"));
     assert!(join(vec![part.clone()], Drawing::WithoutReplacement).contains("fewer faults than trials"));
-    let huge = Stratum::new("all", SpaceSize(u128::MAX), 0, 9).unwrap();
+    let huge = StratumCount::new("all", SpaceSize(u128::MAX), 0, 9).unwrap();
     assert!(join(vec![part, huge], drawing).contains("`all`: the fault space exceeds"));
 }
 

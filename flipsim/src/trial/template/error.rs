@@ -3,7 +3,7 @@
 use std::io::{self};
 use std::path::{Path, PathBuf};
 
-use crate::machine::RunError;
+use crate::machine::FolderError;
 use crate::machine::boot::BootError;
 use crate::machine::process::ProcessError;
 use crate::target::AttachError;
@@ -63,7 +63,7 @@ pub enum TemplateError {
     Mark(#[from] MarkError),
     /// A file in its folder.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] FolderError),
     /// QEMU did not write the device state.
     #[error("QEMU cannot save the guest's device state: {0}")]
     Save(String),

@@ -11,7 +11,7 @@ pub const DEFAULT_LIMIT: usize = 0x4000;
 
 /// What the parser found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum Received {
     /// `+`: the other side has our last packet.
     Ack,
     /// `-`: the other side asks for our last packet again.
@@ -20,7 +20,7 @@ pub enum Event {
     Packet,
     /// A whole notification (`%`) with the right checksum; its content is [`Parser::data`].
     Notification,
-    /// A packet whose checksum or encoding is wrong. It wants a [`Event::Nak`] sent back.
+    /// A packet whose checksum or encoding is wrong. It wants a [`Received::Nak`] sent back.
     Damaged,
     /// A packet longer than the limit. Its content is lost, its end was found.
     TooLong,
@@ -95,7 +95,7 @@ impl Parser {
     }
 
     /// Takes bytes off the front of `input` until something was found. `None`: the input is used up.
-    pub fn next_event(&mut self, input: &mut &[u8]) -> Option<Event> {
+    pub fn next_event(&mut self, input: &mut &[u8]) -> Option<Received> {
         while let Some((&byte, rest)) = input.split_first() {
             *input = rest;
             if let Some(event) = self.take(byte) {
@@ -123,14 +123,14 @@ impl Parser {
         }
     }
 
-    fn take(&mut self, byte: u8) -> Option<Event> {
+    fn take(&mut self, byte: u8) -> Option<Received> {
         match (self.state, byte) {
             (State::Outside, b'$') => self.begin(false),
             (State::Outside, b'%') => self.begin(true),
-            (State::Outside, b'+') => return Some(Event::Ack),
-            (State::Outside, b'-') => return Some(Event::Nak),
-            (State::Outside, INTERRUPT) => return Some(Event::Interrupt),
-            (State::Outside, other) => return Some(Event::Noise(other)),
+            (State::Outside, b'+') => return Some(Received::Ack),
+            (State::Outside, b'-') => return Some(Received::Nak),
+            (State::Outside, INTERRUPT) => return Some(Received::Interrupt),
+            (State::Outside, other) => return Some(Received::Noise(other)),
             // A bare `$` is never content, so what came before it lost its end on the way.
             (State::Content | State::Escape | State::RunLength, b'$') => self.begin(false),
             (State::Content, b'#') => self.state = State::HighDigit,
@@ -174,15 +174,15 @@ impl Parser {
         self.state = next;
     }
 
-    fn end(&mut self, right_sum: bool) -> Event {
+    fn end(&mut self, right_sum: bool) -> Received {
         self.state = State::Outside;
         if self.too_long {
-            Event::TooLong
+            Received::TooLong
         } else if !right_sum || self.damaged {
-            Event::Damaged
+            Received::Damaged
         } else {
             self.finished = true;
-            if self.notification { Event::Notification } else { Event::Packet }
+            if self.notification { Received::Notification } else { Received::Packet }
         }
     }
 }

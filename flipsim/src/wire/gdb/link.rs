@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::wire::gdb::codec::{self, Event, PacketWriter, Parser};
+use crate::wire::gdb::codec::{self, PacketWriter, Parser, Received};
 use crate::wire::gdb::error::{GdbError, shown};
 use crate::wire::gdb::stop::{RunState, StopReason};
 use crate::wire::net::{Endpoint, Stream, Timeouts};
@@ -189,16 +189,16 @@ impl Link {
                 });
             };
             match event {
-                Event::Ack => acknowledged = true,
-                Event::Nak if sent >= MAX_ATTEMPTS => {
+                Received::Ack => acknowledged = true,
+                Received::Nak if sent >= MAX_ATTEMPTS => {
                     return Err(GdbError::Rejected { packet: self.sent(), attempts: sent });
                 }
                 // The first packet to a stub may follow a half one of a client that died.
-                Event::Nak => {
+                Received::Nak => {
                     sent += 1;
                     self.send()?;
                 }
-                Event::Packet => {
+                Received::Packet => {
                     let asked = acknowledged && expect == Expect::Stop;
                     let is_stop = StopReason::parse(self.parser.data()).is_some();
                     let is_output = is_console_output(self.parser.data());
@@ -230,16 +230,21 @@ impl Link {
     }
 
     /// Takes in one event that may come at any time.
-    pub(super) fn take_in(&mut self, event: Event, damaged: &mut u32, asked: bool) -> Result<(), GdbError> {
+    pub(super) fn take_in(
+        &mut self,
+        event: Received,
+        damaged: &mut u32,
+        asked: bool,
+    ) -> Result<(), GdbError> {
         match event {
-            Event::Packet => {
+            Received::Packet => {
                 self.ack_owed = !self.no_ack;
                 let Some(reason) = StopReason::parse(self.parser.data()) else { return Ok(()) };
                 self.unasked_stops += u64::from(!asked && self.state != RunState::Running);
                 self.state = RunState::Stopped(reason);
                 if reason.is_exit() { Err(GdbError::Exited(reason)) } else { Ok(()) }
             }
-            Event::Damaged => {
+            Received::Damaged => {
                 *damaged += 1;
                 if *damaged >= MAX_ATTEMPTS {
                     return Err(GdbError::Damaged { packet: self.sent(), attempts: *damaged });
@@ -250,8 +255,12 @@ impl Link {
                 }
                 self.write(b"-")
             }
-            Event::TooLong => Err(GdbError::TooLong { packet: self.sent(), limit: self.packet_size }),
-            Event::Ack | Event::Nak | Event::Notification | Event::Interrupt | Event::Noise(_) => Ok(()),
+            Received::TooLong => Err(GdbError::TooLong { packet: self.sent(), limit: self.packet_size }),
+            Received::Ack
+            | Received::Nak
+            | Received::Notification
+            | Received::Interrupt
+            | Received::Noise(_) => Ok(()),
         }
     }
 
@@ -274,7 +283,7 @@ impl Link {
     }
 
     /// The next event until the deadline; without one, the next that has arrived already.
-    pub(super) fn next_event(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, GdbError> {
+    pub(super) fn next_event(&mut self, deadline: Option<Instant>) -> Result<Option<Received>, GdbError> {
         loop {
             let mut input = &self.received[self.received_at..self.received_end];
             let event = self.parser.next_event(&mut input);

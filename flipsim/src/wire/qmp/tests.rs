@@ -56,9 +56,9 @@ fn an_error_carries_qemus_class_and_words() {
 fn status_follows_stop_and_cont() {
     let monitor = FakeMonitor::builder().spawn();
     let mut client = connect(&monitor);
-    assert_eq!(client.status().unwrap(), Status { running: true, status: "running".to_owned() });
+    assert_eq!(client.status().unwrap(), QemuStatus { running: true, status: "running".to_owned() });
     client.execute("stop", Value::Null).unwrap();
-    assert_eq!(client.status().unwrap(), Status { running: false, status: "paused".to_owned() });
+    assert_eq!(client.status().unwrap(), QemuStatus { running: false, status: "paused".to_owned() });
     client.execute("cont", Value::Null).unwrap();
     assert!(monitor.is_running());
     assert_eq!(names(&client.take_events().unwrap()), ["STOP", "RESUME"]);

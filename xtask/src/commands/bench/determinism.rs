@@ -12,7 +12,7 @@ use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::memory::RangeSet;
 use flipsim::target::LiveTarget;
 use flipsim::target::Target;
-use flipsim::target::state::{Difference, PAGE, State};
+use flipsim::target::state::{PAGE, State, StateDifference};
 use flipsim::trial::usual_causes;
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_duration, parse_number, parse_virtual};
 use flipsim::wire::net::Timeouts;
@@ -91,7 +91,7 @@ struct Row {
 struct Found {
     run: String,
     checkpoint: String,
-    difference: Difference,
+    difference: StateDifference,
     /// The first pages with the kernel's names for them.
     places: Vec<String>,
 }
@@ -294,9 +294,9 @@ fn measure(args: &Args, workload: Option<&str>, at: &[VirtualNs]) -> Result<Row>
             Some(Found {
                 run: "the boot of a second guest".to_owned(),
                 checkpoint: "READY".to_owned(),
-                difference: Difference {
+                difference: StateDifference {
                     clock: Some((format!("{} ns", subject.start.0), format!("{} ns", second.start.0))),
-                    ..Difference::default()
+                    ..StateDifference::default()
                 },
                 places: Vec::new(),
             })

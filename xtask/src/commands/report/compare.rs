@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use flipsim::campaign::Summary;
-use flipsim::campaign::summary::Options;
+use flipsim::campaign::summary::SummaryOptions;
 use flipsim::report::compare::{Comparison, ComparisonRow, Side, StratumComparison, compare, estimate_text};
 use flipsim::report::look::visible;
 use flipsim::report::svg::{count, large, percent};
@@ -51,7 +51,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let piped = one_to_stdout(&[("--html", &args.html), ("--json", &args.json)])?;
     let (a, b) = (open(&args.a)?, open(&args.b)?);
-    let options = Options { confidence: args.confidence, ..Options::default() };
+    let options = SummaryOptions { confidence: args.confidence, ..SummaryOptions::default() };
     let summary = |store| Summary::new(store, &options).map_err(store_error);
     let (first, second) = (summary(&a)?, summary(&b)?);
     let found = compare(&Side { store: &a, summary: &first }, &Side { store: &b, summary: &second });

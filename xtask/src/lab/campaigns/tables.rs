@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use flipsim::campaign::summary::{
-    By, Class, CostSummary, FitRow, MissionRow, Options, Pooled, StratumSummary, Times,
+    By, Class, CostSummary, FitRow, MissionRow, Pooled, StratumSummary, SummaryOptions, TimeSummary,
 };
 use flipsim::campaign::{Store, Summary};
 use flipsim::report::look::visible;
@@ -41,8 +41,8 @@ impl IntervalMethods {
         IntervalMethods { confidence: Confidence::P95, interval: IntervalArg::Wilson };
 
     /// How a campaign is summarised for this.
-    pub fn options(self) -> Options {
-        Options { confidence: self.confidence, ..Options::default() }
+    pub fn options(self) -> SummaryOptions {
+        SummaryOptions { confidence: self.confidence, ..SummaryOptions::default() }
     }
 
     /// The method.
@@ -288,7 +288,7 @@ pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
 
 /// From the flip to its detection and to a crash.
 pub fn times(stratum: &StratumSummary) -> String {
-    let line = |what: &str, times: &Option<Times>| {
+    let line = |what: &str, times: &Option<TimeSummary>| {
         let Some(times) = times else { return String::new() };
         let quantiles = times.quantiles.iter().map(|quantile| {
             let time = quantile.time;

@@ -3,25 +3,26 @@
 use super::*;
 use proptest::prelude::*;
 
-fn parse(limit: usize, bytes: &[u8], piece: usize) -> Vec<(Event, Vec<u8>)> {
+fn parse(limit: usize, bytes: &[u8], piece: usize) -> Vec<(Received, Vec<u8>)> {
     let mut parser = Parser::new(limit);
     let mut found = Vec::new();
     for mut input in bytes.chunks(piece.max(1)) {
         while let Some(event) = parser.next_event(&mut input) {
-            let data = matches!(event, Event::Packet | Event::Notification).then(|| parser.data().to_vec());
+            let data =
+                matches!(event, Received::Packet | Received::Notification).then(|| parser.data().to_vec());
             found.push((event, data.unwrap_or_default()));
         }
     }
     found
 }
 
-fn events(bytes: &[u8]) -> Vec<Event> {
+fn events(bytes: &[u8]) -> Vec<Received> {
     parse(64, bytes, 1).into_iter().map(|(event, _)| event).collect()
 }
 
 fn packet(bytes: &[u8]) -> String {
     match parse(256, bytes, 3).as_slice() {
-        [(Event::Packet, data)] => String::from_utf8_lossy(data).into_owned(),
+        [(Received::Packet, data)] => String::from_utf8_lossy(data).into_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -68,41 +69,41 @@ fn run_lengths_repeat_the_byte_before_them() {
 
 #[test]
 fn a_run_length_without_a_byte_or_without_a_count_is_damage() {
-    assert_eq!(events(b"$* #4a"), [Event::Damaged]);
-    assert_eq!(events(b"$0*\x1f#79"), [Event::Damaged]);
-    assert_eq!(events(b"$0*#5a"), [Event::Damaged]);
-    assert_eq!(events(b"$0}#ad"), [Event::Damaged]);
+    assert_eq!(events(b"$* #4a"), [Received::Damaged]);
+    assert_eq!(events(b"$0*\x1f#79"), [Received::Damaged]);
+    assert_eq!(events(b"$0*#5a"), [Received::Damaged]);
+    assert_eq!(events(b"$0}#ad"), [Received::Damaged]);
 }
 
 #[test]
 fn a_wrong_checksum_is_damage_and_the_next_packet_is_whole_again() {
-    assert_eq!(events(b"$OK#9b$OK#9a"), [Event::Damaged, Event::Packet]);
-    assert_eq!(events(b"$OK#zz+"), [Event::Damaged, Event::Noise(b'z'), Event::Ack]);
-    assert_eq!(events(b"$OK#9z"), [Event::Damaged]);
+    assert_eq!(events(b"$OK#9b$OK#9a"), [Received::Damaged, Received::Packet]);
+    assert_eq!(events(b"$OK#zz+"), [Received::Damaged, Received::Noise(b'z'), Received::Ack]);
+    assert_eq!(events(b"$OK#9z"), [Received::Damaged]);
 }
 
 #[test]
 fn checksums_are_read_in_either_case() {
-    assert_eq!(events(b"$OK#9A"), [Event::Packet]);
+    assert_eq!(events(b"$OK#9A"), [Received::Packet]);
 }
 
 #[test]
 fn a_packet_that_lost_its_end_gives_way_to_the_next() {
     let found = parse(64, b"$m4000$OK#9a", 5);
-    assert_eq!(found, [(Event::Packet, b"OK".to_vec())]);
+    assert_eq!(found, [(Received::Packet, b"OK".to_vec())]);
 }
 
 #[test]
 fn acks_and_interrupts_count_only_outside_of_packets() {
     assert_eq!(
         events(b"+-\x03\r$+-\x03#5b"),
-        [Event::Ack, Event::Nak, Event::Interrupt, Event::Noise(b'\r'), Event::Packet]
+        [Received::Ack, Received::Nak, Received::Interrupt, Received::Noise(b'\r'), Received::Packet]
     );
 }
 
 #[test]
 fn notifications_are_distinguished_from_packets() {
-    assert_eq!(parse(64, b"%Stop:T05#99", 2), [(Event::Notification, b"Stop:T05".to_vec())]);
+    assert_eq!(parse(64, b"%Stop:T05#99", 2), [(Received::Notification, b"Stop:T05".to_vec())]);
 }
 
 #[test]
@@ -110,8 +111,8 @@ fn a_packet_beyond_the_limit_is_lost_and_its_end_found() {
     let mut bytes = Vec::new();
     encode_packet(&[b'a'; 65], &mut bytes);
     encode_packet(&[b'b'; 64], &mut bytes);
-    assert_eq!(parse(64, &bytes, 7), [(Event::TooLong, vec![]), (Event::Packet, vec![b'b'; 64])]);
-    assert_eq!(events(b"$0*~#00"), [Event::TooLong], "run lengths count decoded");
+    assert_eq!(parse(64, &bytes, 7), [(Received::TooLong, vec![]), (Received::Packet, vec![b'b'; 64])]);
+    assert_eq!(events(b"$0*~#00"), [Received::TooLong], "run lengths count decoded");
 }
 
 #[test]
@@ -145,7 +146,7 @@ proptest! {
         for content in &contents {
             encode_packet(content, &mut bytes);
         }
-        let expected: Vec<_> = contents.into_iter().map(|it| (Event::Packet, it)).collect();
+        let expected: Vec<_> = contents.into_iter().map(|it| (Received::Packet, it)).collect();
         prop_assert_eq!(parse(256, &bytes, piece), expected);
     }
 
@@ -164,7 +165,7 @@ proptest! {
         let mut bytes = garbage;
         encode_packet(b"OK", &mut bytes);
         let found = parse(64, &bytes, 9);
-        prop_assert_eq!(found.last(), Some(&(Event::Packet, b"OK".to_vec())));
+        prop_assert_eq!(found.last(), Some(&(Received::Packet, b"OK".to_vec())));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl fmt::Display for Because {
             ),
             Because::HeldUp { limit_ns } => write!(
                 f,
-                "the guest did not get on within {} s on the host's clock; is the host overloaded, or was it paused?",
+                "the guest did not get on for a long time on the host's clock ({} s); is the host overloaded, or was it paused?",
                 seconds(*limit_ns)
             ),
             Because::Stopped { end } => write!(f, "{} ({end})", end.words()),

@@ -140,7 +140,8 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
     let golden_end = golden.as_ref().map(|golden| golden.end().0);
     let status = store.status()?;
-    let mut tally: Tally<String, Outcome> = Tally::of(Outcome::ALL).excluding([Outcome::Infra]);
+    let mut tally: Tally<String, Outcome> =
+        Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
     let mut parts: Vec<Part> = store.strata().iter().map(|_| Part::new()).collect();
     let mut counts: Vec<Counts> = vec![Counts::default(); parts.len()];
     let mut costs = Gathered::default();

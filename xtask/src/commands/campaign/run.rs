@@ -173,7 +173,7 @@ impl Line {
         let count = |outcome: &Outcome| self.counts.get(outcome.name()).copied().unwrap_or(0);
         let failed: u64 =
             Outcome::ALL.iter().filter(|outcome| Class::Failure.has(**outcome)).map(count).sum();
-        let all: u64 = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Infra).map(count).sum();
+        let all: u64 = Outcome::ALL.iter().filter(|outcome| outcome.is_counted()).map(count).sum();
         let Ok(observed) = Observed::new(failed, all) else { return String::new() };
         let interval = wilson(observed, Confidence::P95);
         let percent = |share: f64| share * 100.0;

@@ -214,7 +214,7 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
     }
     let keys = table.rows.iter().filter_map(|row| row.key.as_deref());
     let width = keys.map(|key| key.chars().count()).max().unwrap_or(0).max(28);
-    let outcomes = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Infra);
+    let outcomes = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
     let names: String = outcomes.clone().map(|outcome| format!(" {:>8}", outcome.name())).collect();
     _ = writeln!(
         text,

@@ -190,7 +190,7 @@ mod tests {
     /// The columns of a table or view that has no rows.
     fn columns(conn: &Connection, of: &str) -> Vec<String> {
         let mut found = conn.prepare(&format!("SELECT * FROM {of}")).unwrap();
-        let names = found.column_names().into_iter().map(str::to_owned).collect();
+        let names = found.column_names().map(str::to_owned).collect();
         assert!(found.query([]).unwrap().next().unwrap().is_none());
         names
     }

@@ -516,7 +516,7 @@ fn parts_of_two_versions_are_joined() {
     let old = folder.path().join("old.db");
     as_version_1(&two, &old);
     let mut store = Store::open(&one).unwrap();
-    let joined = store.merge(&[old.clone()]).unwrap();
+    let joined = store.merge(std::slice::from_ref(&old)).unwrap();
     assert_eq!(joined, Merged { added: 50, same: 0, replaced: 0 });
     assert_eq!(store.merge(&[two, old]).unwrap(), Merged { added: 0, same: 100, replaced: 0 });
     whole(&store);

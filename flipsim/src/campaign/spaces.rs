@@ -40,6 +40,7 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
 mod tests {
     use super::*;
     use crate::campaign::spec::StratumSpec;
+    use crate::fault::GuestNames;
     use crate::memory::MemoryMap;
 
     #[test]
@@ -47,7 +48,8 @@ mod tests {
         let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel code\n";
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let map = MemoryMap::new(Some(iomem), mtree).unwrap();
-        let guest = TargetGuest { map: &map, symbols: Err("none are known"), registers: &[] };
+        let names = GuestNames::without_symbols(map, "none are known");
+        let guest = TargetGuest { names: &names, registers: &[] };
         let spec = |strata: &[&str]| CampaignSpec {
             strata: strata.iter().map(|text| text.parse::<StratumSpec>().unwrap()).collect(),
             ..CampaignSpec::default()

@@ -5,10 +5,8 @@
 use std::path::Path;
 
 use crate::arch::ArchRow;
-use crate::fault::registers::FlippableRegister;
 use crate::fault::symbols::anchor::SymbolMap;
 use crate::fault::symbols::file::{SymbolError, Symbols};
-use crate::fault::target::TargetGuest;
 use crate::memory::{MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::units::GuestPhys;
@@ -18,10 +16,8 @@ use crate::units::GuestPhys;
 pub struct GuestNames {
     /// Its memory map.
     pub map: MemoryMap,
-    /// Its kernel's symbols.
-    pub symbols: Option<SymbolMap>,
-    /// Why there are none.
-    pub symbols_missing: Option<String>,
+    /// Its kernel's symbols, or why there are none.
+    symbols: Result<SymbolMap, String>,
 }
 
 /// A symbol that cannot be found.
@@ -44,7 +40,7 @@ impl GuestNames {
     /// The names of a stopped guest, whose symbols are in the file `vmlinux`.
     #[must_use]
     pub fn read(map: MemoryMap, vmlinux: Option<&Path>, arch: &ArchRow, target: &mut dyn Target) -> Self {
-        let anchored = match vmlinux {
+        let symbols = match vmlinux {
             None => {
                 Err("no symbols are known for this guest; give a vmlinux, a System.map or its kallsyms with \
                          --vmlinux"
@@ -54,11 +50,21 @@ impl GuestNames {
                 .and_then(|symbols| SymbolMap::anchor(symbols, arch, &map, target))
                 .map_err(|error| error.to_string()),
         };
-        let (symbols, symbols_missing) = match anchored {
-            Ok(symbols) => (Some(symbols), None),
-            Err(why) => (None, Some(why)),
-        };
-        GuestNames { map, symbols, symbols_missing }
+        GuestNames { map, symbols }
+    }
+
+    /// Those of a kernel without symbols.
+    #[must_use]
+    pub fn without_symbols(map: MemoryMap, why: impl Into<String>) -> Self {
+        GuestNames { map, symbols: Err(why.into()) }
+    }
+
+    /// The kernel's symbols.
+    ///
+    /// # Errors
+    /// There are none; the text says why.
+    pub fn symbols(&self) -> Result<&SymbolMap, &str> {
+        self.symbols.as_ref().map_err(String::as_str)
     }
 
     /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.
@@ -66,13 +72,8 @@ impl GuestNames {
     /// # Errors
     /// There are no symbols, or none of this name.
     pub fn symbol(&self, name: &str) -> Result<PhysRange, NameError> {
-        match &self.symbols {
-            Some(symbols) => Ok(symbols.resolve(name)?),
-            None => Err(NameError::NoSymbols {
-                name: name.to_owned(),
-                why: self.symbols_missing.clone().unwrap_or_default(),
-            }),
-        }
+        let none = |why: &str| NameError::NoSymbols { name: name.to_owned(), why: why.to_owned() };
+        Ok(self.symbols().map_err(none)?.resolve(name)?)
     }
 
     /// The innermost region that an address is in.
@@ -84,14 +85,7 @@ impl GuestNames {
     /// The kernel symbol that an address is in, with the offset in it.
     #[must_use]
     pub fn symbol_at(&self, address: GuestPhys) -> Option<String> {
-        self.symbols.as_ref()?.name_at(address)
-    }
-
-    /// What targets of faults name, with registers where they are needed.
-    #[must_use]
-    pub fn targets<'a>(&'a self, registers: &'a [FlippableRegister]) -> TargetGuest<'a> {
-        let why = self.symbols_missing.as_deref().unwrap_or_default();
-        TargetGuest { map: &self.map, symbols: self.symbols.as_ref().ok_or(why), registers }
+        self.symbols().ok()?.name_at(address)
     }
 
     /// Both, for people.
@@ -129,6 +123,6 @@ mod tests {
         let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap());
         let path = Path::new("/nonexistent/vmlinux");
         let names = GuestNames::read(map, Some(path), &Arch::default(), &mut target);
-        assert!(names.symbols_missing.is_some_and(|why| why.contains("/nonexistent/vmlinux")));
+        assert!(names.symbols().is_err_and(|why| why.contains("/nonexistent/vmlinux")));
     }
 }

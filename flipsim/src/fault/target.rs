@@ -10,10 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fault::error::SpaceError;
 use crate::fault::model::Pattern;
+use crate::fault::names::GuestNames;
 use crate::fault::registers::FlippableRegister;
 use crate::fault::space::{FaultSpace, RamSpace, RegSpace};
-use crate::fault::symbols::{SymbolError, SymbolMap};
-use crate::memory::{MemoryError, MemoryMap, PhysRange, RangeSet};
+use crate::fault::symbols::SymbolError;
+use crate::memory::{MemoryError, PhysRange, RangeSet};
 use crate::text::glob_matches;
 
 /// Where faults strike.
@@ -69,11 +70,11 @@ impl FaultTarget {
     fn ranges(&self, guest: &TargetGuest<'_>) -> Result<Vec<PhysRange>, FaultTargetError> {
         let symbols = || {
             let none = |why: &str| FaultTargetError::NoSymbols { target: self.clone(), why: why.to_owned() };
-            guest.symbols.map_err(none)
+            guest.names.symbols().map_err(none)
         };
         Ok(match self {
-            FaultTarget::Ram => guest.map.system_ram().ranges().to_vec(),
-            FaultTarget::Region(name) => guest.map.region(name)?.ranges().to_vec(),
+            FaultTarget::Ram => guest.names.map.system_ram().ranges().to_vec(),
+            FaultTarget::Region(name) => guest.names.map.region(name)?.ranges().to_vec(),
             FaultTarget::Section(name) => vec![symbols()?.section(name)?],
             FaultTarget::Range(range) => vec![*range],
             FaultTarget::Symbol(glob) => {
@@ -96,10 +97,8 @@ impl FaultTarget {
 /// The parts of a guest that targets name.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetGuest<'a> {
-    /// Its memory map.
-    pub map: &'a MemoryMap,
-    /// Its kernel's symbols, or why there are none.
-    pub symbols: Result<&'a SymbolMap, &'a str>,
+    /// Its names for places in RAM.
+    pub names: &'a GuestNames,
     /// Its registers; none are needed for targets in RAM.
     pub registers: &'a [FlippableRegister],
 }
@@ -186,7 +185,7 @@ impl FaultSpace {
             ranges.extend(target.ranges(guest)?);
         }
         for range in &ranges {
-            guest.map.check_ram(*range)?;
+            guest.names.map.check_ram(*range)?;
         }
         let bytes = match borders {
             Borders::Joined => ranges.into_iter().collect(),
@@ -252,6 +251,7 @@ impl<'de> Deserialize<'de> for FaultTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryMap;
 
     fn map() -> MemoryMap {
         let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel code\n  40002000-40002fff : Kernel data\n\
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_are_one_or_stay_apart() {
-        let map = map();
-        let guest = TargetGuest { map: &map, symbols: Err(""), registers: &[] };
+        let names = GuestNames::without_symbols(map(), "");
+        let guest = TargetGuest { names: &names, registers: &[] };
         let both = targets(&["region:Kernel code", "region:Kernel data"]);
         let len = |borders| FaultSpace::of(&both, Pattern::Adjacent(2), &guest, borders).unwrap().len();
         // One pair of bits more lies across the border.
@@ -290,8 +290,8 @@ mod tests {
             writable: vec![0xff],
         };
         let registers = [register("x0", "core"), register("x1", "core"), register("v0", "fpu")];
-        let map = map();
-        let guest = TargetGuest { map: &map, symbols: Err(""), registers: &registers };
+        let known = GuestNames::without_symbols(map(), "");
+        let guest = TargetGuest { names: &known, registers: &registers };
         let of = |texts: &[&str]| {
             FaultSpace::of(&targets(texts), Pattern::SINGLE, &guest, Borders::Joined)
                 .map_err(|e| e.to_string())
@@ -304,8 +304,8 @@ mod tests {
 
     #[test]
     fn what_a_guest_does_not_have_is_refused() {
-        let map = map();
-        let guest = TargetGuest { map: &map, symbols: Err("no vmlinux is known"), registers: &[] };
+        let names = GuestNames::without_symbols(map(), "no vmlinux is known");
+        let guest = TargetGuest { names: &names, registers: &[] };
         let error = |text: &str| {
             let error =
                 FaultSpace::of(&targets(&[text]), Pattern::SINGLE, &guest, Borders::Joined).unwrap_err();

@@ -177,3 +177,65 @@ impl fmt::Display for Reached {
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One of each.
+    fn all() -> Vec<Because> {
+        let line = || "a line".to_owned();
+        let (limit_ns, last_checkpoint_ns) = (60_000_000_000, Some(2));
+        vec![
+            Because::Converged { checkpoint_ns: 1 },
+            Because::EqualAtEnd,
+            Because::OutputEqual,
+            Because::StateDiffers,
+            Because::OutputDiffers { number: 1, line: Some(line()), golden: None },
+            Because::Noticed { line: line() },
+            Because::Ended { end: End::Reset, line: None },
+            Because::ReportedEnd { line: Some(line()) },
+            Because::NotDone { limit_ns, last_checkpoint_ns },
+            Because::NoticedNotDone { limit_ns, last_checkpoint_ns, line: line() },
+            Because::HostTime { limit_ns, last_checkpoint_ns },
+            Because::HeldUp { limit_ns },
+            Because::Stopped { end: End::Other },
+        ]
+    }
+
+    #[test]
+    fn each_rule_is_documented_with_its_outcome_and_its_keys() {
+        let docs = include_str!("../../../docs/trials.md");
+        for because in all() {
+            let value = serde_json::to_value(&because).unwrap();
+            let row = format!("| `{}` | `{}` |", value["rule"].as_str().unwrap(), because.outcome().name());
+            let line = docs.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("docs/trials.md has no row {row}"));
+            for key in value.as_object().unwrap().keys().filter(|key| *key != "rule") {
+                let same = line.contains("the same");
+                assert!(
+                    line.contains(&format!("`{key}`")) || same,
+                    "docs/trials.md, {row}: nothing of {key}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_a_rule() {
+        let outcomes: BTreeSet<Outcome> = all().iter().map(Because::outcome).collect();
+        assert_eq!(outcomes, Outcome::ALL.into_iter().collect());
+    }
+
+    #[test]
+    fn each_rule_is_a_sentence_and_is_read_back() {
+        for because in all() {
+            let text = serde_json::to_string(&because).unwrap();
+            assert_eq!(serde_json::from_str::<Because>(&text).unwrap(), because, "{text}");
+            let sentence = because.to_string();
+            assert!(sentence.len() > 20 && !sentence.ends_with('.'), "{sentence}");
+        }
+    }
+}

@@ -11,8 +11,7 @@ use crate::console::LineSplitter;
 use crate::console::signals::Signals;
 use crate::fault::GuestNames;
 use crate::machine::End;
-use crate::target::Capabilities;
-use crate::target::{AttachError, Digest128, MarkError, StateDigest};
+use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest};
 use crate::target::{Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, probe_registers,
+    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
+    probe_registers,
 };
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
@@ -214,7 +215,7 @@ impl Session {
         if targets.is_empty() {
             targets.push(FaultTarget::Ram);
         }
-        let guest = self.names.targets(&[]);
+        let guest = TargetGuest { names: &self.names, registers: &[] };
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
         FaultSpace::of(&targets, pattern, &guest, Borders::Kept).exit_with(Code::Usage)
     }

@@ -9,7 +9,7 @@ fn records() -> Vec<FlipRecord> {
     let iomem = "40000000-4000ffff : System RAM\n  40001000-40001fff : Kernel, \"code\"\n";
     let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
     let map = MemoryMap::new(Some(iomem), mtree).unwrap();
-    let names = GuestNames { map, symbols: None, symbols_missing: None };
+    let names = GuestNames::without_symbols(map, "none are known");
     let context = RecordContext { names: &names, seed: 42, timing: Timing::Approximate };
     let mut target = FakeTarget::new("0x40000000+64K".parse().unwrap())
         .with_register("x0", 64, "core", &[0xff; 8])

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
-use flipsim::fault::{Pattern, parse_pattern};
+use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::stats::{Confidence, Share};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -112,7 +112,8 @@ pub fn run(args: &Args) -> Result<()> {
         true => registers(&prepared, &mut runner)?,
         false => Vec::new(),
     };
-    let spaces = spaces(&spec, &names.targets(&registers)).exit_with(Code::Usage)?;
+    let spaces =
+        spaces(&spec, &TargetGuest { names: &names, registers: &registers }).exit_with(Code::Usage)?;
     let lacks = match runner.guest.target().qmp() {
         Some(qmp) => {
             let template = &prepared.template;

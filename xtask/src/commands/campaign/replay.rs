@@ -77,7 +77,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
     let prepared = prepared_of(&store)?;
     let mut options = store.spec().trial.options(interrupt::raised);
     if let Some(restore) = args.restore {
-        options.restore = restore.into();
+        options.restore = restore;
     }
     note_missing(&prepared.template, options.restore);
     let parent = clones_dir()?;

@@ -32,7 +32,7 @@ impl Completion {
             names
         };
         let regions = session.names.map.regions().iter().filter(|region| session.names.map.is_ram(region));
-        let symbols = session.names.symbols.iter().flat_map(|map| map.symbols().all());
+        let symbols = session.names.symbols().into_iter().flat_map(|map| map.symbols().all());
         Completion {
             words: words::names(),
             regions: sorted(regions.map(|region| region.name.clone()).collect()),

@@ -118,8 +118,10 @@ mod tests {
     #[test]
     fn what_each_operation_does_to_the_bits() {
         // A bit that is 0 and one that is 1, outside of the mask and inside.
-        const DONE: &[(Operation, u8, bool)] = &[(Operation::Flip, 0b0110, false)];
-        for &(operation, expected, holds_on) in DONE {
+        for operation in Operation::all() {
+            let (expected, holds_on) = match operation {
+                Operation::Flip => (0b0110, false),
+            };
             assert_eq!(operation.apply(&[0b0101], &[0b0011]), [expected], "{operation}");
             assert_eq!(operation.holds_on(), holds_on, "{operation}");
         }

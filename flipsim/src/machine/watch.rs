@@ -28,7 +28,7 @@ pub const RELEASE: u8 = b'r';
 /// One event of the machine, as kept in [`EVENTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEvent {
-    /// QEMU's name of the event, or [`EXIT`] for the end of QEMU itself.
+    /// QEMU's name of the event, or `EXIT` for the end of QEMU itself.
     pub event: String,
     /// QEMU's details.
     pub data: serde_json::Value,

@@ -1,6 +1,6 @@
 //! The outcome of a trial that was compared with its golden run, from the evidence alone.
 //!
-//! Invariant: **each rule is one arm of [`judge`]**, and carries the evidence by which it decided.
+//! Invariant: **each rule is one arm of [`Compared::judge`]**, and carries the evidence by which it decided.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use flipsim::arch::Arch;
 use flipsim::campaign::Shard;
 use flipsim::campaign::Store;
 use flipsim::campaign::plan::TrialId;
-use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
+use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as run_trials};
 use flipsim::fault::fault_rng;
 use flipsim::machine::ProcessStat;
 use flipsim::trial::{RestoreMethod, TrialRecord};
@@ -234,7 +234,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
-        carry_out(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
+        run_trials(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
             if let Progress::Lost(id, why, _) = progress {
                 eprintln!("note: trial {id} was lost: {why}");
             }

@@ -135,8 +135,8 @@ fn a_campaign_without_results_says_so() {
     insta::assert_snapshot!(said(&["stats", "--by", "bit", "--survival", "--raw-fit", "1"], &path), @r"
     campaign fake: 0 of 10 trials
     1M: 0 trials of N = 8388608 faults × 400000000 ns (range:0x40000000-0x400fffff)
-    warning: 10 of 10 trials are pending; of every 1,000 of the plan those with the earliest faults come first, so that rates lean to these until the last are done: `campaign resume` carries out the rest
-    warning: stratum 1M has no trial that counts, and so no rate: `campaign run` carries them out; where it has, column `error` of `report --csv` says why none counts
+    warning: 10 of 10 trials are pending; of every 1,000 of the plan those with the earliest faults come first, so that rates lean to these until the last are done: `campaign run` runs the rest
+    warning: stratum 1M has no trial that counts, and so no rate: `campaign run` runs them; where it has, column `error` of `report --csv` says why none counts
     1M by bit: no trial counts
     at 1 FIT/Mbit:
       space                         Mbit  outcome           FIT  95%

@@ -34,7 +34,7 @@ impl fmt::Display for TrialId {
     }
 }
 
-/// A trial that is to be carried out.
+/// A trial that is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedTrial {
     /// Its number.
@@ -150,7 +150,7 @@ pub enum PlanError {
     },
     /// Trials that no stratum takes.
     #[error(
-        "the campaign has {total} trials and its strata take {wanted} by themselves; nobody takes the rest: \
+        "the campaign has {total} trials and its strata take {wanted} by themselves; no stratum takes the rest: \
          drop the campaign's number, or a stratum's"
     )]
     LeftOver {

@@ -1,6 +1,6 @@
 //! From the strata of a specification to the fault spaces of one guest.
 //!
-//! Invariant: **two names of one place are one place**: no fault is in a stratum's space twice.
+//! Invariant: **two names of one place are the same place**: no fault is in a stratum's space twice.
 
 use crate::campaign::spec::CampaignSpec;
 use crate::fault::{Borders, FaultSpace, FaultTargetError, TargetGuest};

@@ -38,7 +38,7 @@ pub struct CampaignSpec {
     pub pattern: Pattern,
     /// The parts of the fault space.
     pub strata: Vec<StratumSpec>,
-    /// How trials are carried out.
+    /// How trials are run.
     pub trial: TrialSpec,
     /// The guest, in the caller's own words.
     pub guest: Value,
@@ -130,7 +130,7 @@ impl FromStr for StratumSpec {
     }
 }
 
-/// How trials are carried out.
+/// How trials are run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TrialSpec {
@@ -140,7 +140,7 @@ pub struct TrialSpec {
     pub wall: Duration,
     /// The time between two checkpoints; chosen by cost without.
     pub spacing: Option<VirtualNs>,
-    /// How the guest is put back.
+    /// How the guest is restored.
     pub restore: RestoreMethod,
     /// How often a trial is begun that the laboratory itself lost, before it is given up.
     pub attempts: u32,

@@ -3,7 +3,7 @@
 /// A fault space that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpaceError {
-    /// A number of adjacent bits that is none.
+    /// An invalid number of adjacent bits.
     #[error("{0} adjacent bits cannot flip together; choose 1 to 64")]
     Count(u32),
     /// A mask that flips nothing.

@@ -7,7 +7,7 @@ use crate::fault::model::{Fault, Place};
 use crate::target::{Target, TargetError};
 use crate::text::hex_value;
 
-/// A flip that was carried out and read back.
+/// A flip that was applied and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flip {
     /// What was asked for.
@@ -18,7 +18,7 @@ pub struct Flip {
     pub new: Vec<u8>,
 }
 
-/// A fault that was not carried out.
+/// A fault that was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum FlipError {
     /// The machine was lost or refused.
@@ -39,7 +39,7 @@ pub enum FlipError {
     },
 }
 
-/// Carries out one fault on a stopped machine and reads it back.
+/// Applies one fault to a stopped machine and reads it back.
 ///
 /// # Errors
 /// The machine is lost, refuses, or does not hold what was written.

@@ -20,7 +20,7 @@ use crate::units::{GuestPhys, Timing, VirtualNs};
 /// The version of the record's keys.
 pub const FORMAT: u32 = 3;
 
-/// What came of one fault that was to be carried out.
+/// The result of one fault that was to be applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlipRecord {
     /// The version of these keys.
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for GuestPhysText {
     }
 }
 
-/// When a flip was carried out, as far as it is known.
+/// When a flip was applied, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// The virtual time.

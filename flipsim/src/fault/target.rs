@@ -36,16 +36,16 @@ pub enum FaultTarget {
     Class(String),
 }
 
-/// Text that is no target of faults.
+/// Text that is not a target of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultTargetTextError {
-    /// Of no form.
+    /// Of no valid form.
     #[error(
         "`{0}` is no target; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
          range:FIRST+LENGTH, reg:GLOB or class:NAME"
     )]
     Form(String),
-    /// A range that is none.
+    /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
 }
@@ -106,7 +106,7 @@ pub struct TargetGuest<'a> {
 /// What happens to ranges that touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Borders {
-    /// They are one: a pattern may reach from one into the next.
+    /// They are joined: a pattern may reach from one into the next.
     Joined,
     /// What was chosen apart stays apart; only what overlaps is joined.
     Kept,

@@ -190,7 +190,7 @@ impl MachineSpec {
         args.option("-display", "none");
         let ram = self.ram_file.as_ref().map(|_| "memory-backend=ram0");
         let fixed = self.fixed.iter().map(String::as_str);
-        // The lab's options are those of its own machine.
+        // The lab's options are those of the lab's machine.
         let own: Vec<&str> = match &self.machine {
             Some(machine) => vec![machine],
             None => {

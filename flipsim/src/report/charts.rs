@@ -305,7 +305,7 @@ pub enum Across {
     Trials,
 }
 
-/// So many lines can be told apart by their dashes.
+/// So many lines can be distinguished by their dashes.
 pub const LINES: usize = 6;
 
 /// Curves of shares. More than [`LINES`] are not drawn.

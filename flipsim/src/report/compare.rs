@@ -82,7 +82,7 @@ pub struct ComparisonRow {
     pub p: Option<f64>,
 }
 
-/// The trials of one plan, carried out twice.
+/// The trials of one plan, run twice.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TrialComparison {
     /// So many have a result in both.

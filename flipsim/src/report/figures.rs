@@ -76,7 +76,7 @@ fn confidence(summary: &Summary) -> String {
     summary.confidence.to_string().replace('%', " %")
 }
 
-/// What came of the faults: counts and rates by stratum, and `tables` of them.
+/// The outcomes of the faults: counts and rates by stratum, and `tables` of them.
 pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     let strata = &summary.strata[..summary.strata.len().min(STRATA)];
     let bars: Vec<Stack> = strata

@@ -31,7 +31,7 @@ pub struct Spot {
     pub at: u64,
     /// Where: an address, or the number of a row.
     pub place: u64,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
@@ -126,7 +126,7 @@ fn cell(spot: &Spot, x: &Scale, y: &Scale, origin: (f64, f64), (wide, high): (f6
     (across.round() as i32, down.round() as i32)
 }
 
-/// A map an outcome, two in a row, in shades of its own.
+/// A map an outcome, two in a row, each in its own shades.
 #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
 fn small_maps(
     id: &str,

@@ -46,7 +46,7 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
         (head(summary, &name, options))
         @if summary.totals.done == 0 {
             p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
-                code { "cargo xtask campaign run " (options.campaign) } " carries the trials out." }
+                code { "cargo xtask campaign run " (options.campaign) } " runs the trials." }
         } @else {
             (results(summary, &trials))
             (table(summary, &trials, &replay))
@@ -191,7 +191,7 @@ pub(super) fn second(time: Timestamp) -> String {
 
 fn results(summary: &Summary, trials: &Trials) -> Markup {
     html! {
-        h2 id="outcomes-by-stratum" { "What came of the faults" }
+        h2 id="outcomes-by-stratum" { "Outcomes of the faults" }
         (figures::outcomes(summary, &html! {
             @for stratum in &summary.strata { (rates(stratum)) }
             @for pooled in &summary.pooled { (together(pooled)) }
@@ -290,7 +290,7 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
             (count(trials.details.len() as u64)) " of them: of each outcome and title some, from the worst on. "
             "Of " (count(consoles)) " consoles that are not the golden run's, " (count(shown)) " are here, long ones cut. "
             "Left out are the other details and consoles; " code { "cargo xtask campaign export" } " prints them all, and "
-            "the command at each trial carries it out again."
+            "the command at each trial runs it again."
         }
         (legend(&Outcome::WORST_FIRST, true))
         div.controls.scripted hidden {

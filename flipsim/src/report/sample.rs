@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::campaign::Store;
 use crate::campaign::summary::{Summary, SummaryOptions};
 
-/// A campaign in a folder of its own.
+/// A campaign in its own folder.
 pub struct Sample {
     /// The campaign.
     pub store: Store,

@@ -175,7 +175,7 @@ pub fn fit(text: &str, width: f64) -> String {
     text.chars().take(room - 1).chain(['…']).collect()
 }
 
-/// A chart in its frame: title and description are there for who cannot see it.
+/// A chart in its frame: title and description are there for readers who cannot see it.
 #[must_use]
 pub fn chart(id: &str, title: &str, description: &str, height: f64, body: &Markup) -> Markup {
     html! {

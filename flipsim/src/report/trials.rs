@@ -367,7 +367,7 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
         }
     }
     if record.timing == Timing::Approximate {
-        add("timing", "approximate: carried out again, the flip may strike elsewhere".to_owned());
+        add("timing", "approximate: run again, the flip may strike elsewhere".to_owned());
     }
     if record.output_only {
         let why = record.output_only_because.as_deref().map(|why| format!(": {why}")).unwrap_or_default();

@@ -71,12 +71,10 @@ impl Capabilities {
     pub fn missing(&self) -> Option<&'static str> {
         match (self.stop_at, self.mark) {
             (true, true) => None,
-            (true, false) => {
-                Some("this QEMU has no mark-state, so nobody can tell which state a guest is in")
-            }
+            (true, false) => Some("this QEMU has no mark-state, so the state of a guest cannot be known"),
             (false, _) => Some(
                 "this QEMU lacks the lab's patches, so guests are stopped at about the time asked for, and \
-                 nobody can tell which state they are in",
+                 their state cannot be known",
             ),
         }
     }

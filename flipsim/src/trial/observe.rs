@@ -22,16 +22,16 @@ const VCPU: &str = "cpu";
 /// How many differing pages, registers and devices a record lists.
 pub(super) const LISTED: usize = 32;
 
-/// How trials are carried out.
+/// How trials are run.
 #[derive(Clone, Debug)]
 pub struct TrialOptions {
-    /// How the guest is put back.
+    /// How the guest is restored.
     pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length.
     pub hang_factor: f64,
     /// How long a stretch between two checkpoints may take on the host's clock.
     pub wall: Duration,
-    /// After how many rewinds the state is checked anew; the first one of a process always is.
+    /// After how many rewinds the state is checked again; the first one of a process always is.
     pub check_every: u32,
     /// Whether a state that is the golden run's ends the trial.
     pub early_stop: bool,
@@ -52,7 +52,7 @@ impl Default for TrialOptions {
     }
 }
 
-/// What happens in a trial, for who watches.
+/// What happens in a trial, for callers that watch it.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// The guest stands where it is to be flipped.

@@ -29,7 +29,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Sdc, detected, crash, hang: what somebody outside of the guest could have seen. The literature's
+    /// Sdc, detected, crash, hang: what could have been seen from outside of the guest. The literature's
     /// "manifested" or "effective" errors.
     Failure,
     /// All but masked, with latent ones: at the end the flip, or its result, was still there.

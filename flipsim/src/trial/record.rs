@@ -84,7 +84,7 @@ impl EndState {
     }
 }
 
-/// What came of a trial, with the evidence.
+/// The result of a trial, with the evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
     /// The version of these keys.
@@ -107,7 +107,7 @@ pub struct TrialRecord {
     pub region: Option<String>,
     /// The kernel symbol, with the offset in it.
     pub symbol: Option<String>,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Option<Outcome>,
     /// Why; absent in records of version 1, and where there is no outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub struct TrialRecord {
     pub kind: Option<Kind>,
     /// Its title, with the function.
     pub title: Option<String>,
-    /// Only the outputs were compared, because the golden runs were not one, or nobody can tell.
+    /// Only the outputs were compared, because the golden runs were not equal, or that cannot be known.
     pub output_only: bool,
     /// Why; the first difference of the golden runs, or what this QEMU lacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ pub struct TrialRecord {
     pub state: Option<EndState>,
     /// What the console said, where it is not what it said in the golden run.
     pub console: Option<String>,
-    /// How the guest was put back.
+    /// How the guest was restored.
     pub restore: RestoreMethod,
     /// How often it was begun.
     pub attempts: u32,

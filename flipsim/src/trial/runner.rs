@@ -27,7 +27,7 @@ pub enum RunError {
     /// The guest is lost, or will not.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The state cannot be marked, gone back to or told.
+    /// The state cannot be marked, gone back to or read.
     #[error(transparent)]
     Mark(#[from] MarkError),
     /// The monitor.
@@ -89,7 +89,7 @@ impl ConsoleListener {
     }
 
     /// Forgets what was said so far, but for `before`, and listens from now on. The log is emptied: a worker
-    /// carries out thousands of trials, and a clone's log is memory.
+    /// runs thousands of trials, and a clone's log is memory.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -140,7 +140,7 @@ impl ConsoleListener {
 pub enum Got {
     /// To the time asked for.
     There,
-    /// To an end of its own, at this time.
+    /// To its own end, at this time.
     Ended(End, VirtualNs),
 }
 
@@ -157,7 +157,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a layer of its own.
+    /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a separate layer.
     ///
     /// # Errors
     /// It does not start.
@@ -228,7 +228,7 @@ impl Runner {
         Ok(self.guest.target().virtual_time()?.unwrap_or(self.reckoned))
     }
 
-    /// Says what time it is for a guest that was put back.
+    /// Says what time it is for a guest that was restored.
     pub fn put_back_to(&mut self, time: VirtualNs) {
         self.reckoned = time;
     }

@@ -27,7 +27,7 @@ use crate::units::VirtualNs;
 /// The tag of the snapshot that is saved right before a fault where no mark is.
 const FLIP_TAG: &str = "flipsim-flip";
 
-/// A process, or one after the other, that carries out trials.
+/// A process, or one after the other, that runs trials.
 ///
 /// It walks forward: the state right before each fault is marked, and the next trial goes on from there.
 /// Trials in the order of their time therefore have what is common run once; one that lies before the mark
@@ -42,11 +42,11 @@ pub struct Worker<'a> {
     checks: u64,
 }
 
-/// A guest, and how it can be put back.
+/// A guest, and how it can be restored.
 #[derive(Debug)]
 struct Process {
     runner: Runner,
-    /// Where it can be put back to: the quiescent point, or the last mark.
+    /// To when it can be restored: the quiescent point, or the last mark.
     at: VirtualNs,
     /// What its console had said there.
     said: Vec<u8>,
@@ -61,7 +61,7 @@ struct Process {
 impl<'a> Worker<'a> {
     /// A worker whose processes have their folders below `parent`.
     ///
-    /// Where QEMU cannot go back to a mark, guests are put back by [`RestoreMethod::Clone`] in its place.
+    /// Where QEMU cannot go back to a mark, guests are restored by [`RestoreMethod::Clone`] in its place.
     #[must_use]
     pub fn new(template: &'a Template, golden: &'a Golden, parent: &Path, mut options: TrialOptions) -> Self {
         options.restore = options.restore.possible(template.info().capabilities);
@@ -131,8 +131,8 @@ impl<'a> Worker<'a> {
         Ok(true)
     }
 
-    /// A guest that is where it can be put back to, not later than `time`.
-    fn put_back(&mut self, time: VirtualNs) -> Result<Process, RunError> {
+    /// A guest that is where it can be restored to, not later than `time`.
+    fn restored(&mut self, time: VirtualNs) -> Result<Process, RunError> {
         if self.process.as_ref().is_some_and(|process| process.marked && process.at > time) {
             self.last_check()?;
             self.process = None;
@@ -142,7 +142,7 @@ impl<'a> Worker<'a> {
             return Ok(process);
         }
         let restore = self.options.restore;
-        // One that ran without ever being marked cannot be put back.
+        // One that ran without ever being marked cannot be restored.
         if restore == RestoreMethod::Rewind && !process.marked {
             return self.start();
         }
@@ -167,7 +167,7 @@ impl<'a> Worker<'a> {
         Ok(process)
     }
 
-    /// Compares a guest that was put back with a fresh clone that is let run there: RAM by the pages of both
+    /// Compares a guest that was restored with a fresh clone that is let run there: RAM by the pages of both
     /// processes as the host's kernel has them, and all else by the digests.
     fn check(&self, process: &mut Process) -> Result<(), RunError> {
         let mut fresh =
@@ -201,7 +201,7 @@ impl<'a> Worker<'a> {
     /// Brings the guest to right before a fault, and marks it there.
     fn go_to(&mut self, time: VirtualNs, costs: &mut Costs) -> Result<Process, RunError> {
         let began = Instant::now();
-        let mut process = self.put_back(time)?;
+        let mut process = self.restored(time)?;
         costs.restore_us = micros(began.elapsed());
         if process.marked && process.at == time {
             return Ok(process);
@@ -213,7 +213,7 @@ impl<'a> Worker<'a> {
         }
         costs.walk_us = micros(began.elapsed());
         let began = Instant::now();
-        // By every way of putting back: a mark empties the TLBs, and loading a snapshot does. When a flipped
+        // By every restore method: a mark empties the TLBs, and loading a snapshot does. When a flipped
         // page-table entry acts must not depend on the way.
         if !self.options.restore.marks(self.template.info().capabilities) {
             save_snapshot(&mut process.runner, FLIP_TAG)?;
@@ -229,11 +229,11 @@ impl<'a> Worker<'a> {
         Ok(process)
     }
 
-    /// Carries out one trial. A guest that is lost on the way is told as an error; whoever wants the trial
-    /// repeated calls [`Worker::restart`] and this again.
+    /// Runs one trial. A guest that is lost on the way is reported as an error; callers that want the trial
+    /// repeated call [`Worker::restart`] and this again.
     ///
     /// # Errors
-    /// The guest is lost, or cannot be put back.
+    /// The guest is lost, or cannot be restored.
     pub fn trial(
         &mut self,
         plan: &TrialPlan,

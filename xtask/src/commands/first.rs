@@ -90,7 +90,7 @@ fn command<A: clap::Args>(name: &str, words: &[&str]) -> Result<A> {
 
 /// Runs a small campaign and reports its results.
 fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<()> {
-    // An earlier one is somebody's result.
+    // An earlier one is a result that is kept.
     let names = (1..).map(|number: u32| if number == 1 { "first".into() } else { format!("first-{number}") });
     let mut free = names.filter(|name: &String| path_of(name).is_ok_and(|path| !path.exists()));
     let Some(name) = free.next() else { return Ok(()) };

@@ -98,7 +98,7 @@ fn text(standing: &Standing) -> String {
         (Ok(_), None) => "cargo xtask inject, for the first flips and a first report".to_owned(),
         (Ok(_), Some(last)) if last.running.is_some() => format!("cargo xtask campaign status {}", last.name),
         (Ok(_), Some(last)) if last.done < last.trials => {
-            format!("cargo xtask campaign resume {}", last.name)
+            format!("cargo xtask campaign run {}", last.name)
         }
         (Ok(_), Some(last)) => format!("cargo xtask report {}", last.name),
     };
@@ -146,9 +146,6 @@ mod tests {
         let two = Standing { others: vec!["x86_64".parse().unwrap()], ..standing(Ok(parts), None) };
         assert!(text(&two).contains("for aarch64; set up for x86_64 (--arch x86_64)\n"), "{}", text(&two));
         let half = text(&standing(Ok(parts), Some((7, 200))));
-        assert!(
-            half.contains("`first`: 7 of 200 trials") && half.contains("campaign resume first"),
-            "{half}"
-        );
+        assert!(half.contains("`first`: 7 of 200 trials") && half.contains("campaign run first"), "{half}");
     }
 }

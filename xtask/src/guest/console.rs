@@ -24,7 +24,7 @@ pub enum Answer {
 
 /// Asks a guest with a shell for a sign of life: a line's end is sent to its console, and anything
 /// that comes back within `timeout` is an answer. The monitor, which serves one client at a time and is the caller's,
-/// knows whether somebody else sits at the console.
+/// knows whether another client sits at the console.
 pub fn console_answers(run: &RunDir, timeout: Duration, qmp: Option<&mut QmpClient>) -> Answer {
     let mut tail = ConsoleTail::from_end(&run.file(CONSOLE_LOG));
     let start = tail.offset();
@@ -50,7 +50,7 @@ pub fn console_answers(run: &RunDir, timeout: Duration, qmp: Option<&mut QmpClie
     if heard || !qmp.is_some_and(other_client) { Answer::No } else { Answer::CannotAsk }
 }
 
-/// Whether somebody else is connected to the guest's console.
+/// Whether another client is connected to the guest's console.
 fn other_client(qmp: &mut QmpClient) -> bool {
     let Ok(chardevs) = qmp.execute("query-chardev", serde_json::Value::Null) else { return false };
     let console = chardevs.as_array().into_iter().flatten().find(|device| device["label"] == "console0");

@@ -327,7 +327,7 @@ pub enum Advance {
     There,
     /// To its own end: how.
     Over(String),
-    /// Somebody pressed Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
 }
 
@@ -356,7 +356,7 @@ pub struct FlipsDone {
     pub refused: u64,
     /// How the guest ended, if it did.
     pub crash: Option<String>,
-    /// Somebody pressed Ctrl-C.
+    /// Ctrl-C was pressed.
     pub interrupted: bool,
     /// The workload's end ended the draws.
     pub workload_ended: bool,

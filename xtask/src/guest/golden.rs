@@ -148,7 +148,7 @@ pub fn note_missing(template: &Template, wanted: RestoreMethod) {
     let capabilities = template.info().capabilities;
     let Some(missing) = capabilities.missing() else { return };
     let taken = wanted.possible(capabilities);
-    let way = if taken == wanted { "" } else { "; guests are put back by --restore clone" };
+    let way = if taken == wanted { "" } else { "; guests are restored by --restore clone" };
     eprintln!(
         "note: {missing}{way}; only outputs are compared (`cargo xtask setup qemu --reset` builds a QEMU that \
          can do more)"

@@ -88,13 +88,13 @@ impl Watcher {
         self.evidence.workload_verdict(flips, limit)
     }
 
-    /// The error for a guest that was lost on the way, with what became of it.
+    /// The error for a guest that was lost on the way, with its end.
     pub fn lost(&mut self, index: u64, count: u64, error: &dyn std::fmt::Display) -> anyhow::Error {
         let words = self.last_words();
         exit_error(Code::GuestLost, format!("flip {index} of {count}: {error}; {words}"))
     }
 
-    /// What became of a guest that was lost.
+    /// The end of a guest that was lost.
     pub fn last_words(&mut self) -> String {
         let Some(folder) = self.folder.clone() else { return "start the guest again".to_owned() };
         // The watcher needs a moment to write the end down.

@@ -88,7 +88,7 @@ pub fn obtain(cache: &Cache, runner: &CommandRunner, want: &Want<'_>) -> Result<
         match from_pin(cache, runner, want) {
             Ok((parts, record)) => return unpack_tree(cache, runner, want, parts, record),
             Err(FetchError::Interrupted(signal)) => return Err(signal.into()),
-            // Somebody may have tampered with it: going on elsewhere in silence would hide that. And
+            // It may have been tampered with: going on elsewhere in silence would hide that. And
             // a disk that is full for one source is full for the next.
             Err(error @ (FetchError::WrongDigest { .. } | FetchError::Disk { .. })) => {
                 return Err(error.into());

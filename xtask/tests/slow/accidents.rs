@@ -159,7 +159,7 @@ fn a_second_hand_is_refused_and_a_file_that_vanishes_is_reported() {
     }
     let status: Value = serde_json::from_slice(&ok(&["campaign", "status", name, "--json"]).stdout).unwrap();
     assert_eq!(status["running"], run.pid(), "{status}");
-    // A copy by SQLite's own means, as somebody careful makes it.
+    // A copy by SQLite's own means, as a careful user makes it.
     let copy = bench.path("copy.sqlite");
     ok(&["campaign", "merge", copy.to_str().unwrap(), name]);
     fs::remove_file(&file).unwrap();

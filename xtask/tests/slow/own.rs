@@ -29,7 +29,7 @@ fn a_workload_that_is_typed_at_a_prompt_is_put_under_test() {
     assert!(!outcomes.contains(&"infra"), "{outcomes:?}");
     // A register of a program that computes matters more often than a byte of RAM that is never read.
     assert!(outcomes.iter().any(|outcome| *outcome != "latent"), "{outcomes:?}");
-    assert!(first.iter().all(|row| row["record"]["output_only"] == false), "the golden runs were one");
+    assert!(first.iter().all(|row| row["record"]["output_only"] == false), "the golden runs were equal");
     let determinism = [&["bench", "determinism", "--at", "5ms,20ms"], &TYPED[..2]].concat();
     assert!(text(&ok(&determinism)).contains("| identical |"));
 }

@@ -97,7 +97,7 @@ fn a_qemu_without_the_patches_runs_trials_and_judges_them_by_their_output() {
         assert!(why.contains("lacks the lab's patches"), "{why}");
         assert_eq!((&record["state"], &record["converged_ns"]), (&Value::Null, &Value::Null), "{record}");
         assert_eq!(
-            said.matches("guests are put back by --restore clone").count(),
+            said.matches("guests are restored by --restore clone").count(),
             usize::from(asked == "rewind")
         );
     }

@@ -196,7 +196,7 @@ fn trials_are_shared_by_size_equally_or_as_the_strata_say() {
     own.strata[1].trials = Some(500);
     assert!(shared(&own).unwrap_err().starts_with("the strata take 1100 trials by themselves, and"));
     own.strata[1].trials = Some(300);
-    assert!(shared(&own).unwrap_err().contains("nobody takes the rest"));
+    assert!(shared(&own).unwrap_err().contains("no stratum takes the rest"));
     let equal = CampaignSpec { sharing: Sharing::Equal, ..spec(trials(1000), 3) };
     assert_eq!(shared(&equal).unwrap(), [334, 333, 333]);
     let margin = Size::Margin { margin: Share::new(0.01).unwrap(), confidence: Confidence::P95 };

@@ -22,7 +22,7 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |text: &Option<String>| match text {
-            // Digests are told apart by their beginning.
+            // Digests are distinguished by their beginning.
             Some(text) => text.chars().take(16).collect(),
             None => "nothing".to_owned(),
         };
@@ -69,10 +69,10 @@ pub enum StoreError {
          resume; nothing that was recorded is lost"
     )]
     ReadOnly(PathBuf),
-    /// Somebody took the file away from under us.
+    /// The file was taken away while it was in use.
     #[error(
-        "{0} was deleted, moved or replaced while it was worked on, so nothing more is recorded; put it (or a copy) \
-         back and resume, or make the campaign anew from its seed"
+        "{0} was deleted, moved or replaced while it was worked on, so nothing more is recorded; restore it (or a \
+         copy) and resume, or make the campaign again from its seed"
     )]
     Gone(PathBuf),
     /// No space, a quota, a limit.
@@ -104,7 +104,7 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// A row that says what it cannot.
-    #[error("{path} is damaged: {what}; take it from a backup, or draw the plan anew from its seed")]
+    #[error("{path} is damaged: {what}; take it from a backup, or draw the plan again from its seed")]
     Damaged {
         /// The campaign.
         path: PathBuf,
@@ -154,7 +154,7 @@ pub enum StoreError {
     },
     /// What the campaign was made with is not there any more.
     #[error(
-        "the guest is not what it was when the campaign was made: {}; put that back, or make a new campaign",
+        "the guest is not what it was when the campaign was made: {}; restore that, or make a new campaign",
         list(.0)
     )]
     Changed(Vec<Change>),

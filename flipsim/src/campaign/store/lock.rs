@@ -52,7 +52,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What cannot be removed is locked by nobody, and that is what counts.
+        // What cannot be removed is not locked, and that is what counts.
         let _ = std::fs::remove_file(&self.path);
     }
 }

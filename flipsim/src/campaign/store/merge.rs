@@ -14,14 +14,14 @@ use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove};
 use crate::campaign::store::open::Store;
 
-/// What came of joining.
+/// The result of joining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Merged {
     /// Results that were taken.
     pub added: u64,
     /// Results that were there already, and the same.
     pub same: u64,
-    /// Trials that had been given up here, and were carried out there.
+    /// Trials that had been given up here, and were run there.
     pub replaced: u64,
 }
 
@@ -139,7 +139,7 @@ impl Store {
         for (table, columns) in [
             ("result", "*"),
             ("console", "*"),
-            // Numbered anew.
+            // Numbered again.
             ("attempt", "NULL, trial, recorded_ms, error, record"),
         ] {
             let sql = format!("SELECT {columns} FROM {table} WHERE trial = ?1");

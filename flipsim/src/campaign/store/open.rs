@@ -36,13 +36,13 @@ pub struct Store {
     pub(super) trials: u64,
     /// What the name led to when it was opened: device and inode.
     file: Option<(u64, u64)>,
-    /// Held by who writes. Below the connection, so that it is given up after that is closed.
+    /// Held by a store that writes. Below the connection, so that it is given up after that is closed.
     pub(super) lock: Option<Lock>,
 }
 
 impl Store {
     /// Makes a campaign: all of it, or nothing. `attachments` are kept with it under their names (the golden
-    /// run, say); `progress` is told now and then how many trials are written.
+    /// run, say); `progress` is called now and then with the number of trials that are written.
     ///
     /// # Errors
     /// The name is taken, or the file cannot be written.
@@ -58,7 +58,7 @@ impl Store {
         if path.exists() {
             return Err(StoreError::Exists(path.to_owned()));
         }
-        // What a killed predecessor left has the same name, and nobody else works on it.
+        // What a killed predecessor left has the same name, and no other process works on it.
         let part = beside(path, "part");
         remove(&part)?;
         let written = write_plan(&part, manifest, spec, plan, attachments, progress)
@@ -69,7 +69,7 @@ impl Store {
         }
         let opened = Store::open_writable(path);
         if opened.is_err() {
-            // Nobody can have worked on it yet: the lock is ours.
+            // No other process can have worked on it yet: the lock is ours.
             for ending in ["", "-wal", "-shm"] {
                 let _ = remove(&beside_sqlite(path, ending));
             }
@@ -123,7 +123,7 @@ impl Store {
             Ok(conn)
         };
         let conn = open(path, flags).or_else(|first| {
-            // Where neither journal nor the right to make one is, nobody writes.
+            // Where neither journal nor the right to make one is, no process writes.
             if beside_sqlite(path, "-wal").exists() {
                 return Err(first);
             }
@@ -287,7 +287,7 @@ fn beside_sqlite(path: &Path, ending: &str) -> PathBuf {
     files::beside(path, ending)
 }
 
-/// The address of a file that nobody changes, as SQLite wants it.
+/// The address of a file that is not changed, as SQLite wants it.
 pub(super) fn immutable(path: &Path) -> String {
     let mut text = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {

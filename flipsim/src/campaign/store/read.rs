@@ -20,7 +20,7 @@ use crate::text::unhex_value;
 use crate::trial::{Costs, Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
-/// How many trials of the plan are carried out in the order of their time before the next ones: so many that
+/// How many trials of the plan are run in the order of their time before the next ones: so many that
 /// walking the golden run again costs little, and so few that a long campaign soon has whole batches.
 const BATCH: i64 = 1000;
 
@@ -161,7 +161,7 @@ pub struct StratumStatus {
     pub times: u64,
     /// How many trials are planned.
     pub trials: u64,
-    /// What came of them.
+    /// Their outcomes.
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -197,7 +197,7 @@ pub struct Status {
     pub output_only: Option<String>,
     /// How exactly the times of the trials are known.
     pub timing: Timing,
-    /// What came of all of them.
+    /// The outcomes of all of them.
     #[serde(flatten)]
     pub counts: Counts,
     /// The same by stratum.

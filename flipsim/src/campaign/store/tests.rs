@@ -546,7 +546,7 @@ fn a_changed_guest_is_refused_with_what_changed() {
     assert_eq!(
         error,
         "the guest is not what it was when the campaign was made: golden run was golden, is another; \
-         image was nothing, is dddd; kernel was bbbb, is nothing; qemu was aaaa, is cccc; put that back, or \
+         image was nothing, is dddd; kernel was bbbb, is nothing; qemu was aaaa, is cccc; restore that, or \
          make a new campaign"
     );
 }
@@ -587,7 +587,7 @@ fn parts_are_joined_and_nothing_is_taken_twice() {
 }
 
 #[test]
-fn a_trial_given_up_here_and_carried_out_there_is_taken() {
+fn a_trial_given_up_here_and_run_there_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = parts(folder.path());
     let mut store = Store::open(&one).unwrap();

@@ -11,7 +11,7 @@ use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::open::Store;
 use crate::trial::{Outcome, TrialRecord};
 
-/// What came of recording.
+/// The result of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// The trial has its result.
@@ -23,7 +23,7 @@ pub enum Recorded {
 }
 
 impl Store {
-    /// Records what came of a trial, in one transaction. A record that is `infra` counts as a failed attempt
+    /// Records the result of a trial, in one transaction. A record that is `infra` counts as a failed attempt
     /// ([`Store::fail`]).
     ///
     /// # Errors

@@ -17,13 +17,13 @@ pub struct CostSummary {
     pub parts: Vec<CostPart>,
     /// The whole.
     pub total: CostPart,
-    /// For how long at least one trial was being carried out, in seconds: each was from its total before it
+    /// For how long at least one trial was running, in seconds: each was from its total before it
     /// was recorded until then, and these spans are joined where they overlap. Pauses between runs are not
     /// in it, nor is the start of a worker.
     pub working_seconds: f64,
     /// Trials a second of that time.
     pub trials_per_second: f64,
-    /// How many were carried out at once, on the average.
+    /// How many ran at once, on the average.
     pub at_once: f64,
 }
 

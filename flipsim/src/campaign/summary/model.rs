@@ -100,7 +100,7 @@ pub struct Totals {
     pub not_flipped: u64,
     /// Attempts that the laboratory lost; most were begun again.
     pub lost: u64,
-    /// Trials of which only the output was compared, as the golden runs were not one.
+    /// Trials of which only the output was compared, as the golden runs were not equal.
     pub output_only: u64,
     /// By outcome, over all strata as they were drawn, without `infra`. Counts and no rates: see `pooled`.
     pub outcomes: BTreeMap<Outcome, u64>,
@@ -112,7 +112,7 @@ pub struct Totals {
     pub last: Option<Timestamp>,
 }
 
-/// What came of the trials of a stratum.
+/// The outcomes of the trials of a stratum.
 #[derive(Clone, Debug, Serialize)]
 pub struct StratumSummary {
     /// Its name.
@@ -175,7 +175,7 @@ impl StratumSummary {
     }
 }
 
-/// By what trials are told apart.
+/// By what trials are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {

@@ -57,7 +57,7 @@ fn rates(
     confidence: Confidence,
 ) -> Result<Rates, String> {
     let Some(overlaps) = store.overlaps() else {
-        return Err("this campaign's file does not say whether they overlap; make it anew".to_owned());
+        return Err("this campaign's file does not say whether they overlap; make it again".to_owned());
     };
     let among = |number: u32| usize::try_from(number).is_ok_and(|number| indices.contains(&number));
     if let Some((one, other)) = overlaps.iter().find(|(one, other)| among(*one) && among(*other)) {

@@ -10,7 +10,7 @@ use serde::ser::SerializeStruct;
 /// Something that limits what the numbers say. As JSON `{"kind": …, "text": …}`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
-    /// Not all trials were carried out.
+    /// Not all trials were run.
     Unfinished {
         /// How many are pending.
         pending: u64,
@@ -88,13 +88,13 @@ impl fmt::Display for Warning {
             Warning::Unfinished { pending, planned } => write!(
                 f,
                 "{pending} of {planned} trials are pending; of every 1,000 of the plan those with the earliest \
-                 faults come first, so that rates lean to these until the last are done: `campaign resume` carries out \
-                 the rest"
+                 faults come first, so that rates lean to these until the last are done: `campaign run` runs the \
+                 rest"
             ),
             Warning::NoTrials { stratum } => {
                 write!(
                     f,
-                    "stratum {stratum} has no trial that counts, and so no rate: `campaign run` carries them out; where \
+                    "stratum {stratum} has no trial that counts, and so no rate: `campaign run` runs them; where \
                      it has, column `error` of `report --csv` says why none counts"
                 )
             }
@@ -107,7 +107,7 @@ impl fmt::Display for Warning {
             Warning::Infra { infra, done } => write!(
                 f,
                 "{infra} of {done} trials were given up and are in no rate; why is in column `error` of `report --csv`: \
-                 mend that, and where they are many make the campaign anew from its seed"
+                 mend that, and where they are many make the campaign again from its seed"
             ),
             Warning::NotFlipped { not_flipped, done } => write!(
                 f,
@@ -120,13 +120,13 @@ impl fmt::Display for Warning {
                     f,
                     "{trials} trials are judged by their output alone, and a latent one is called masked: {why}; \
                      mend that (`bench determinism` tells whether it is, docs/troubleshooting.md what it is as a \
-                     rule), and make the campaign anew"
+                     rule), and make the campaign again"
                 )
             }
             Warning::ApproximateTiming => write!(
                 f,
                 "times are approximate: flips were not at exactly those that were planned, and no trial can be \
-                 repeated; `setup qemu --reset` builds a QEMU that has the exact clock: make the campaign anew with it"
+                 repeated; `setup qemu --reset` builds a QEMU that has the exact clock: make the campaign again with it"
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

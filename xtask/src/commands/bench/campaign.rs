@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::campaign::plan::TrialId;
-use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as carry_out};
+use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as run_trials};
 use flipsim::campaign::{Shard, Store};
 use flipsim::fault::fault_rng;
 use flipsim::machine::ProcessStat;
@@ -233,7 +233,7 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
-        carry_out(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
+        run_trials(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
             if let Progress::Lost(id, why, _) = progress {
                 eprintln!("note: trial {id} was lost: {why}");
             }

@@ -274,7 +274,7 @@ fn trials(
             let mut records = Vec::with_capacity(plans.len());
             for plan in &plans {
                 interrupt::check()?;
-                records.push(carry_out(&mut worker, plan, &names)?);
+                records.push(run_trial(&mut worker, plan, &names)?);
             }
             let seconds = began.elapsed().as_secs_f64();
             step.done();
@@ -301,7 +301,7 @@ fn trials(
 }
 
 /// One trial; a QEMU that is lost gets a second and a third chance.
-fn carry_out(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> Result<TrialRecord> {
+fn run_trial(worker: &mut Worker<'_>, plan: &TrialPlan, names: &GuestNames) -> Result<TrialRecord> {
     for _ in 0..3 {
         match worker.trial(plan, Some(names), &mut |_, _| Ok(())) {
             Ok(record) => return Ok(record),

@@ -1,6 +1,6 @@
 //! `boot list`: the guests that run, or whose folders are still there.
 //!
-//! Invariant: **a guest that somebody has hold of is left alone.**
+//! Invariant: **a guest that another process has hold of is left alone.**
 
 use anyhow::Result;
 use flipsim::machine::folder::RunDir;

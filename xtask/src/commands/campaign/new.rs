@@ -1,6 +1,6 @@
 //! `campaign new`: draws the plan of a campaign and stores it.
 //!
-//! Invariant: the plan is whole in the store before anything is carried out.
+//! Invariant: the plan is whole in the store before any trial runs.
 
 use std::path::{Path, PathBuf};
 

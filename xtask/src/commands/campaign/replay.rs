@@ -1,4 +1,4 @@
-//! `campaign replay`: trials that were carried out before, once more.
+//! `campaign replay`: trials that ran before, once more.
 //!
 //! Invariant: it fails where anything but the host's part of a record comes out differently.
 
@@ -9,7 +9,7 @@ use flipsim::campaign::{Store, TrialId};
 use flipsim::fault::GuestNames;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
-use super::trial::{How, TrialLine, Watch, carry_out, names, restore_methods, show};
+use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
@@ -18,7 +18,7 @@ use crate::host::proc::quote;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
 
-/// Carry out trials again, of a campaign or as `trial --json` wrote them, and compare.
+/// Run trials again, of a campaign or as `trial --json` wrote them, and compare.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign replay first --trial 17
@@ -37,7 +37,7 @@ pub struct Args {
     /// Show how the fault has spread, at each checkpoint and while the guest is late
     #[arg(long)]
     diff: bool,
-    /// How the guest is put back [default: as in the campaign, and rewind for a file]
+    /// How the guest is restored [default: as in the campaign, and rewind for a file]
     #[arg(long, value_parser = restore_methods())]
     restore: Option<RestoreMethod>,
 }
@@ -152,7 +152,7 @@ fn again(
     count: &mut Count,
 ) -> Result<()> {
     let watch = Watch { verbose: true, diff, gdb: false, plan: &before.plan };
-    let Some(now) = carry_out(worker, &before.plan, names, &watch)? else { return Ok(()) };
+    let Some(now) = run_trial(worker, &before.plan, names, &watch)? else { return Ok(()) };
     show(&now, worker.golden().begin());
     count.all += 1;
     if now.is_same(before) {

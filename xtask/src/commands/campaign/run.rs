@@ -1,4 +1,4 @@
-//! `campaign run` and `resume`: runs what is pending.
+//! `campaign run`, also called `resume`: runs what is pending.
 //!
 //! Invariant: what was finished is in the store; Ctrl-C once lets the trials under way end, twice ends
 //! them, and nothing that was finished is lost either way.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as carry_out};
+use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_trials};
 use flipsim::campaign::store::Recorded;
 use flipsim::campaign::summary::Class;
 use flipsim::campaign::{Shard, Store};
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
     let mut line = Line::new(pending);
-    let summary = carry_out(
+    let summary = run_trials(
         &mut store,
         &prepared.template,
         &prepared.golden,

@@ -26,10 +26,10 @@ use crate::guest::golden::{Prepared, TrialGuest, length_of, note_missing, prepar
 use crate::guest::template::clones_dir;
 use crate::{interrupt, paths};
 
-/// How often a trial is begun anew when QEMU or the way to it is lost.
+/// How often a trial is started again when QEMU or the way to it is lost.
 const ATTEMPTS: u32 = 3;
 
-/// Carry out one trial: a fault at a time, compared with the golden run, judged.
+/// Run one trial: a fault at a time, compared with the golden run, judged.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign trial --at 12.5ms --ram 0x46000000:3
@@ -71,10 +71,10 @@ pub struct Args {
     guest: TrialGuest,
 }
 
-/// How trials are carried out.
+/// How trials are run.
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub struct How {
-    /// How the guest is put back
+    /// How the guest is restored
     #[arg(long, value_parser = restore_methods(), default_value = "rewind")]
     pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length
@@ -114,7 +114,7 @@ impl How {
 #[serde(deny_unknown_fields)]
 pub struct TrialLine {
     pub guest: TrialGuest,
-    /// How the trial was carried out, as far as its record depends on it.
+    /// How the trial was run, as far as its record depends on it.
     pub hang_factor: f64,
     pub early_stop: bool,
     pub spacing: VirtualNs,
@@ -145,7 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     let watch = Watch { verbose: !args.json, diff: args.diff, gdb: args.gdb, plan: &plan };
-    let record = carry_out(&mut worker, &plan, &names, &watch);
+    let record = run_trial(&mut worker, &plan, &names, &watch);
     let Some(record) = record? else { return Ok(()) };
     if args.json {
         let line = TrialLine {
@@ -171,7 +171,7 @@ pub fn names(worker: &mut Worker<'_>) -> Result<GuestNames> {
         let read = standing.and_then(|runner| Ok(runner.names(template)?));
         match read {
             Err(error) if attempt < ATTEMPTS && !interrupt::raised() => {
-                eprintln!("note: {error:#}; the guest is started anew");
+                eprintln!("note: {error:#}; the guest is started again");
                 worker.restart();
                 attempt += 1;
             }
@@ -251,8 +251,8 @@ pub struct Watch<'a> {
     pub plan: &'a TrialPlan,
 }
 
-/// One trial, begun anew when QEMU is lost; `None` once a debugger had it.
-pub fn carry_out(
+/// One trial, started again when QEMU is lost; `None` once a debugger had it.
+pub fn run_trial(
     worker: &mut Worker<'_>,
     plan: &TrialPlan,
     names: &GuestNames,
@@ -281,14 +281,14 @@ pub fn carry_out(
         });
         match result {
             _ if debugged => return Ok(None),
-            // QEMU stopped it for a reason of its own: that may not come again.
+            // QEMU stopped it for its own reason: that may not come again.
             Ok(record) if record.outcome == Some(Outcome::Infra) && attempt < ATTEMPTS => {
                 worker.restart();
                 attempt += 1;
             }
             Ok(record) => return Ok(Some(TrialRecord { attempts: attempt, ..record })),
             Err(error) if attempt < ATTEMPTS && is_infra(&error) => {
-                eprintln!("note: {error}; the trial is begun anew");
+                eprintln!("note: {error}; the trial is started again");
                 worker.restart();
                 attempt += 1;
             }
@@ -297,7 +297,7 @@ pub fn carry_out(
     }
 }
 
-/// Hands the stopped guest to a debugger until somebody presses Enter or Ctrl-C.
+/// Hands the stopped guest to a debugger until Enter or Ctrl-C is pressed.
 fn debug(runner: &mut Runner) -> Result<(), RunError> {
     let socket = paths::show(&runner.guest.folder().join(flipsim::machine::spec::GDB_SOCKET));
     runner.guest.target().release()?;
@@ -362,7 +362,7 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
     }
 }
 
-/// What came of it, for people.
+/// Its result, for people.
 pub fn show(record: &TrialRecord, begin: VirtualNs) {
     let Some(outcome) = record.outcome else {
         outln!("no outcome: the flip did not take");
@@ -407,7 +407,7 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     let micros = |us: u64| format_duration(std::time::Duration::from_micros(us));
     let costs = record.costs;
     eprintln!(
-        "took {}: put back {}, run to the flip {}, marked {}, run on {}, compared {}",
+        "took {}: restored {}, run to the flip {}, marked {}, run on {}, compared {}",
         micros(costs.total_us),
         micros(costs.restore_us),
         micros(costs.walk_us),

@@ -27,7 +27,7 @@ use crate::guest::snapshot::{check_tag, hmp, keep_alive, load, restore};
 use crate::guest::watcher::Watcher;
 use crate::interrupt;
 
-/// Save the guest, flip bits, observe, go back; again and again, and count what came of it.
+/// Save the guest, flip bits, observe, go back; again and again, and count the results.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask inject snap 1 1ms 2ms ram --observe 400ms --loop 20 --fresh --workload sha256
@@ -192,7 +192,7 @@ impl Listener {
 }
 
 impl Session {
-    /// Carries out a plan of `snap`. The guest is back at its snapshot afterwards when that was its own.
+    /// Runs a plan of `snap`. The guest is back at its snapshot afterwards when that was its own.
     pub fn snap(&mut self, space: &FaultSpace, plan: &mut SnapPlan) -> Result<SnapTally> {
         self.target.stop().exit_with(Code::GuestLost)?;
         let own = plan.tag.is_none();
@@ -208,17 +208,17 @@ impl Session {
         // A snapshot that could not be made need not be loaded; one that was is, whatever came after it.
         let loadable = saved.is_ok();
         let tally = saved.and_then(|_| self.runs(space, plan, &tag));
-        let put_back = match own {
-            true => self.put_back(&tag, loadable),
+        let restored = match own {
+            true => self.go_back(&tag, loadable),
             false => keep_alive(&mut self.target, false),
         };
         let tally = tally?;
-        put_back?;
+        restored?;
         Ok(tally)
     }
 
     /// Back to the guest's own snapshot, which is then deleted.
-    fn put_back(&mut self, tag: &str, loadable: bool) -> Result<()> {
+    fn go_back(&mut self, tag: &str, loadable: bool) -> Result<()> {
         let back = restore(&mut self.target, tag, loadable);
         let was_running = self.target.was_running();
         self.note(HoldNote { was_running, ..HoldNote::default() })?;

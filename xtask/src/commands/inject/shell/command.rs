@@ -151,11 +151,11 @@ impl Shell {
                 outln!("{}", text.trim_end());
                 Ok(Next::Line)
             }
-            Asked::Command(word) => self.carry_out(*word),
+            Asked::Command(word) => self.run_word(*word),
         }
     }
 
-    fn carry_out(&mut self, word: Word) -> Result<Next> {
+    fn run_word(&mut self, word: Word) -> Result<Next> {
         match word {
             Word::Quit => return Ok(Next::End),
             Word::Listram => self.stopped(|shell| shell.session.list(ListWhat::Ram, shell.json))?,
@@ -208,7 +208,7 @@ impl Shell {
             interrupt::check()?;
             match parse_words(command)? {
                 Asked::Command(word) if !matches!(*word, Word::Loop { .. }) => {
-                    if self.carry_out(*word)? == Next::End {
+                    if self.run_word(*word)? == Next::End {
                         return Ok(Next::End);
                     }
                 }

@@ -106,7 +106,7 @@ impl Reader {
 /// What the attributes that follow belong to.
 #[derive(Clone, Copy)]
 enum Owner {
-    Nobody,
+    Nothing,
     /// The menu or choice on top of the stack.
     Block,
     Symbol,
@@ -123,7 +123,12 @@ struct FileParser {
 
 impl Default for FileParser {
     fn default() -> Self {
-        FileParser { blocks: Vec::new(), owner: Owner::Nobody, symbol: String::new(), conditions: Vec::new() }
+        FileParser {
+            blocks: Vec::new(),
+            owner: Owner::Nothing,
+            symbol: String::new(),
+            conditions: Vec::new(),
+        }
     }
 }
 
@@ -187,7 +192,7 @@ impl FileParser {
 
     fn condition(&mut self, condition: &str) {
         match self.owner {
-            Owner::Nobody => {}
+            Owner::Nothing => {}
             Owner::Symbol => self.conditions.push(condition.to_owned()),
             Owner::Block => {
                 if let Some(block) = self.blocks.last_mut() {
@@ -203,7 +208,7 @@ impl FileParser {
             all.append(&mut self.conditions);
             places.entry(std::mem::take(&mut self.symbol)).or_default().push(all);
         }
-        self.owner = Owner::Nobody;
+        self.owner = Owner::Nothing;
         self.conditions.clear();
     }
 }

@@ -53,7 +53,8 @@ impl End {
     /// How a guest ended, or `None` for one that has not.
     ///
     /// `status` is QEMU's run state (`query-status`), or [`WALL_TIME`] for a guest that ran out of the host's time;
-    /// `None` where it was not asked. `events` are the names of its events, and `reason` the one that the last SHUTDOWN or RESET of them gives.
+    /// `None` where it was not asked. `events` are the names of its events, and `reason` the one that the last SHUTDOWN
+    /// or RESET of them gives.
     #[must_use]
     pub fn of(status: Option<&str>, reason: Option<&str>, events: &[&str]) -> Option<End> {
         let has = |name: &str| events.contains(&name);

@@ -62,7 +62,7 @@ impl Default for CampaignSpec {
     }
 }
 
-/// How strata that give no number of their own share the trials.
+/// How strata without a given number share the trials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharing {

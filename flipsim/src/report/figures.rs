@@ -21,7 +21,7 @@ use crate::trial::Outcome;
 
 /// So many strata have bars and rates in the first charts.
 const STRATA: usize = 12;
-/// So many strata have charts of their own by bit, register, symbol and title.
+/// So many strata have separate charts by bit, register, symbol and title.
 const OWN: usize = 6;
 /// So many rows a chart by register, region, symbol or title has.
 const ROWS: usize = 24;

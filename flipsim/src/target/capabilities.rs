@@ -14,7 +14,7 @@ use crate::wire::qmp::{QmpClient, QmpError};
 pub struct Capabilities {
     /// It stops at exactly the virtual time asked for.
     pub stop_at: bool,
-    /// It marks a state, goes back to it, tells it by a digest, and keeps what is written to the disk in
+    /// It marks a state, goes back to it, identifies it by a digest, and keeps what is written to the disk in
     /// memory.
     pub mark: bool,
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_and_only_then() {
+    fn what_is_missing_is_reported_and_only_then() {
         assert_eq!(Capabilities::ALL.missing(), None);
         let (partly, plain) = (Capabilities { stop_at: true, mark: false }, Capabilities::NONE);
         assert!(partly.missing().is_some_and(|why| !why.contains("about the time")));

@@ -83,7 +83,7 @@ fn one_signal_ends_a_campaign_after_the_trials_under_way_and_two_at_once() {
         let (code, words) = run.end();
         assert_eq!(code, Some(130), "{words}");
         assert!(words.contains("run the same command again"), "{words}");
-        run.leaves_nobody();
+        run.leaves_no_process();
         before = check(&file, &known);
         assert!(
             (1..=4).contains(&(before.len() - known.len())),
@@ -99,7 +99,7 @@ fn one_signal_ends_a_campaign_after_the_trials_under_way_and_two_at_once() {
     send(run.pid(), Signal::INT);
     assert!(run.ends_within(Duration::from_secs(2)), "at once");
     assert_eq!(run.end().0, Some(130));
-    run.leaves_nobody();
+    run.leaves_no_process();
     check(&file, &before);
     ok(&["campaign", "resume", file.to_str().unwrap()]);
     assert_eq!(results(file.to_str().unwrap()), bench.calm());
@@ -166,7 +166,7 @@ fn a_second_hand_is_refused_and_a_file_that_vanishes_is_reported() {
     let (code, words) = run.end();
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains(name) && words.contains("was deleted"), "{words}");
-    run.leaves_nobody();
+    run.leaves_no_process();
     let (code, words) = fails(&["campaign", "resume", name]);
     assert!(code == 2 && words.contains("there is no campaign"), "{words}");
     // What SQLite kept beside the deleted file is nothing of the copy's.
@@ -200,7 +200,7 @@ fn a_full_disk_below_the_clones_changes_no_outcome() {
         let (code, words) = run.end();
         assert_eq!(code, Some(1), "{words}");
         assert!(words.contains("No space left on device") && words.contains("make room"), "{words}");
-        run.leaves_nobody();
+        run.leaves_no_process();
         clones.remount("nr_inodes=1000");
         ok(&["campaign", "resume", name]);
         assert_eq!(results(name), calm);

@@ -240,7 +240,7 @@ impl Run {
     }
 
     /// No QEMU outlives it for long.
-    pub fn leaves_nobody(&self) {
+    pub fn leaves_no_process(&self) {
         let end = Instant::now() + SOON;
         while !qemus_of(self.pid()).is_empty() {
             assert!(Instant::now() < end, "QEMU outlived its coordinator: {:?}", qemus_of(self.pid()));
@@ -303,7 +303,7 @@ impl Storm {
             let mut run = Run::start(&file, &self.plan.with_extension("said"));
             let blows = if full { BTreeSet::new() } else { self.disturb(&mut run) };
             let (code, words) = run.end();
-            run.leaves_nobody();
+            run.leaves_no_process();
             self.ended.push(run.pid());
             if let Some(disk) = self.disk.as_ref().filter(|_| full) {
                 disk.free();

@@ -372,7 +372,7 @@ fn a_breakdown_names_the_worst_first_and_adds_up_the_others() {
 }
 
 #[test]
-fn registers_are_told_apart_in_the_order_of_their_numbers() {
+fn registers_are_distinguished_in_the_order_of_their_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = campaign(folder.path(), 800, &["class:core"]);
     fake::fill(&mut store, 800).unwrap();

@@ -119,7 +119,7 @@ impl fmt::Display for Warning {
                 write!(
                     f,
                     "{trials} trials are judged by their output alone, and a latent one is called masked: {why}; \
-                     mend that (`bench determinism` tells whether it is, docs/troubleshooting.md what it is as a \
+                     mend that (`bench determinism` says whether it is, docs/troubleshooting.md what it is as a \
                      rule), and make the campaign again"
                 )
             }

@@ -131,7 +131,11 @@ fn small_mark(outcome: Outcome) -> Markup {
 
 fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     let totals = &summary.totals;
-    let others = [("pending", totals.pending), ("infra", totals.infra), ("not flipped", totals.not_flipped)];
+    let others = [
+        ("pending", totals.pending),
+        (Outcome::Infra.name(), totals.infra),
+        ("not flipped", totals.not_flipped),
+    ];
     html! {
         header {
             h1 { "Campaign " (name) }
@@ -296,7 +300,7 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
         div.controls.scripted hidden {
             fieldset id="outcomes" {
                 legend { "outcomes" }
-                @for (letter, name) in choices.into_iter().chain([('i', "infra"), ('-', "not flipped")]) {
+                @for (letter, name) in choices.into_iter().chain([(letter(Some(Outcome::Infra)), Outcome::Infra.name()), ('-', "not flipped")]) {
                     label { input type="checkbox" value=(letter) checked; " " (name) }
                 }
             }
@@ -405,8 +409,8 @@ pub(super) fn outcome_words() -> Markup {
             dt { (outcome.name()) } dd { (outcome.row().sentence) }
         }
         dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
-        dt { "failure" } dd { "crash, hang, sdc or detected" }
-        dt { "unmasked" } dd { "failures, and latent ones" }
+        dt { "failure" } dd { (Class::Failure.members()) }
+        dt { "unmasked" } dd { (Class::Unmasked.members()) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The outcomes of a trial, a row each: what it is called, how bad it is, how it looks, and what it means.
 //!
 //! Invariant: **whatever lists, counts or draws outcomes reads this table**, so that another outcome is a row here, its
-//! rule in the judge, its colour in the report's style sheet and its line in `docs/trials.md`.
+//! rule in `because.rs` and `judge/trial.rs`, its colour in the report's style sheet and its line in `docs/trials.md`.
 
 use serde::{Deserialize, Serialize};
 
@@ -276,6 +276,13 @@ impl Class {
             Class::Failure => "failure",
             Class::Unmasked => "unmasked",
         }
+    }
+
+    /// The names of the outcomes that belong to it, the worst first.
+    #[must_use]
+    pub fn members(self) -> String {
+        let members = Outcome::WORST_FIRST.into_iter().filter(|outcome| self.has(*outcome));
+        members.map(Outcome::name).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether an outcome belongs to it: all failures are unmasked, too.

@@ -182,6 +182,8 @@ impl TrialRecord {
         {
             state.disk = disk;
         }
+        // Words, whose facts are in `output_only`.
+        other.output_only_because.clone_from(&self.output_only_because);
         if self.because.is_none() || other.because.is_none() {
             other.because.clone_from(&self.because);
         }

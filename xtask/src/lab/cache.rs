@@ -246,21 +246,22 @@ impl Cache {
         Ok(self.root.join("refs").join(format!("{}-{}-{}", request.step, request.arch, request.key()?)))
     }
 
-    /// Makes this process the only one that works on `step`; waits for another that does.
+    /// Makes this process the only one that works on `step`; waits for another that does, and may have made what is
+    /// wanted: look again.
     pub fn lock(&self, step: &str, human: &str) -> Result<StepLock> {
         let dir = self.root.join("locks");
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join(format!("{step}.lock"));
         let mut file = LockFile::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mut waited = false;
+        let mut reported = false;
         loop {
             match file.lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
-                    if !waited {
+                    if !reported {
                         let pid = file.signer().map(|pid| pid.to_string()).unwrap_or_default();
                         eprintln!("  another command is building {human} (pid {pid}); waiting");
-                        waited = true;
+                        reported = true;
                     }
                     interrupt::sleep(Duration::from_millis(200))?;
                 }
@@ -270,7 +271,7 @@ impl Cache {
             }
         }
         file.sign().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(StepLock { _file: file, waited })
+        Ok(StepLock { _file: file })
     }
 
     /// An error where the disk of the cache has less than `bytes` left.
@@ -293,8 +294,6 @@ impl Cache {
 #[derive(Debug)]
 pub struct StepLock {
     _file: LockFile,
-    /// Whether another process had it before: what it made may be what is wanted.
-    pub waited: bool,
 }
 
 /// Space that an ordinary user can still use, in bytes, where `path` is or will be.

@@ -13,6 +13,7 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove};
 use crate::campaign::store::open::Store;
+use crate::trial::Outcome;
 
 /// The result of joining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -100,7 +101,7 @@ impl Store {
                 .prepare_cached("SELECT outcome FROM result WHERE trial = ?1")
                 .and_then(|mut own| own.query_row([id], |row| row.get::<_, Option<String>>(0)).optional())
                 .map_err(sqlite("merge into", &self.path))?;
-            let is_infra = |outcome: &Option<String>| outcome.as_deref() == Some("infra");
+            let is_infra = |outcome: &Option<String>| outcome.as_deref() == Some(Outcome::Infra.name());
             match own {
                 None => {
                     self.copy_rows(&view, id, &part.path)?;

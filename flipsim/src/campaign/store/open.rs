@@ -123,8 +123,9 @@ impl Store {
             Ok(conn)
         };
         let conn = open(path, flags).or_else(|first| {
-            // Where neither journal nor the right to make one is, no process writes.
-            if beside_sqlite(path, "-wal").exists() {
+            // Where neither journal nor the right to make one is, no process writes. A journal that a killed one left
+            // is for the next that may write: half of a change is not to be read.
+            if ["-wal", "-journal"].iter().any(|ending| beside_sqlite(path, ending).exists()) {
                 return Err(first);
             }
             open(Path::new(&immutable(path)), flags | OpenFlags::SQLITE_OPEN_URI).map_err(|_| first)

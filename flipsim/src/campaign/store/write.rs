@@ -116,7 +116,12 @@ impl Store {
             if lost < allowed {
                 return Ok(Recorded::Again(allowed - lost));
             }
-            let row = Row { outcome: Some("infra"), error: Some(cause), attempts: lost, ..Row::default() };
+            let row = Row {
+                outcome: Some(Outcome::Infra.name()),
+                error: Some(cause),
+                attempts: lost,
+                ..Row::default()
+            };
             insert_result(&transaction, planned.id, planned.stratum, &row)?;
             Ok(Recorded::GivenUp)
         };

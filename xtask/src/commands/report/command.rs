@@ -71,16 +71,13 @@ fn summary_of(store: &Store, intervals: IntervalMethods) -> Result<Summary> {
 }
 
 /// The report at the terminal. What a guest or a file says moves no cursor.
-fn at_the_terminal(summary: &Summary, store: &Store, intervals: IntervalMethods) {
+fn at_the_terminal(name: &str, summary: &Summary, store: &Store, intervals: IntervalMethods) {
     let mut text = tables::overview(summary, store.running(), intervals.method());
     for stratum in &summary.strata {
         text += &tables::times(stratum);
     }
     if summary.totals.done == 0 {
-        text += &format!(
-            "no trial has a result yet; `cargo xtask campaign run {}` runs them\n",
-            quote(&summary.name)
-        );
+        text += &format!("no trial has a result yet; `cargo xtask campaign run {}` runs them\n", quote(name));
     }
     outln!("{}", visible(text.trim_end()));
 }
@@ -103,7 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
         None => Some(default_page(&[&store])?),
     };
     if !piped {
-        at_the_terminal(&summary, &store, *intervals);
+        at_the_terminal(name, &summary, &store, *intervals);
     }
     let mut written = Vec::new();
     if let Some(path) = page_to {

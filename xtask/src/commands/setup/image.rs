@@ -53,14 +53,14 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     if lane.runner.is_dry() {
         return build(lane, chosen, &request, &recipe).map(|_| ());
     }
-    let lock = lane.cache.lock("image", "the image")?;
+    let _lock = lane.cache.lock("image", "the image")?;
     // Only now: before the lock another setup may be building there.
     if lane.args.reset {
         cache::remove_tree(&lane.cache.work("image", &request.key()?))?;
         lane.cache.forget(&request)?;
     }
-    if lock.waited
-        && !lane.args.reset
+    // The one before may have made it.
+    if !lane.args.reset
         && let Some(product) = lane.cache.find(&request)?
     {
         return record(lane, &product, chosen, true);

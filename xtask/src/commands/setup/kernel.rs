@@ -72,16 +72,14 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     if lane.runner.is_dry() {
         return build(lane, chosen, &request).map(|_| ());
     }
-    let lock = lane.cache.lock("kernel", "the kernel")?;
+    let _lock = lane.cache.lock("kernel", "the kernel")?;
     // Only now: before the lock another setup may be building there.
     if lane.args.reset {
         cache::remove_tree(&lane.cache.work("kernel", &request.key()?))?;
         lane.cache.forget(&request)?;
     }
-    if lock.waited
-        && !look_again
-        && let Some(product) = lane.cache.find(&request)?
-    {
+    // The one before may have made it.
+    if !look_again && let Some(product) = lane.cache.find(&request)? {
         return record(lane, &product, chosen, true);
     }
     lane.cache.need_space(SPACE, "building the kernel")?;

@@ -95,7 +95,7 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
         let Some(rate) = rate.map(|rate| rate.estimate(method)) else { continue };
         text += &row(name, &count.to_string(), rate, rate.scaled(stratum.population));
     }
-    for (what, count) in [("infra", stratum.infra), ("not flipped", stratum.not_flipped)] {
+    for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {
             text += &format!("  {what:11} {count:>7}  (in no rate)\n");
         }

@@ -109,7 +109,10 @@ impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Because::Converged { checkpoint_ns } => {
-                write!(f, "the state was the golden run's again at the checkpoint {checkpoint_ns} ns")
+                write!(
+                    f,
+                    "the state was the golden run's again at the checkpoint at {checkpoint_ns} ns of the guest's clock"
+                )
             }
             Because::EqualAtEnd => f.write_str("the state at the end is the golden run's"),
             Because::OutputEqual => {
@@ -138,11 +141,15 @@ impl fmt::Display for Because {
                 write!(f, "the console reports the guest's end: `{line}`")
             }
             Because::NotDone { limit_ns, last_checkpoint_ns } => {
-                write!(f, "not done by the hang limit, {limit_ns} ns; {}", Reached(*last_checkpoint_ns))
+                write!(
+                    f,
+                    "not done by the hang limit, {limit_ns} ns of the guest's clock; {}",
+                    Reached(*last_checkpoint_ns)
+                )
             }
             Because::NoticedNotDone { limit_ns, last_checkpoint_ns, line } => write!(
                 f,
-                "the guest noticed (`{line}`), and was not done by the hang limit, {limit_ns} ns; {}",
+                "the guest noticed (`{line}`), and was not done by the hang limit, {limit_ns} ns of the guest's clock; {}",
                 Reached(*last_checkpoint_ns)
             ),
             Because::HostTime { limit_ns, last_checkpoint_ns } => write!(
@@ -167,7 +174,7 @@ struct Reached(Option<u64>);
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(at) => write!(f, "the last checkpoint that it reached is {at} ns"),
+            Some(at) => write!(f, "the last checkpoint that it reached is at {at} ns"),
             None => f.write_str("it reached no checkpoint"),
         }
     }

@@ -150,7 +150,8 @@ fn a_masked_trial_says_where_it_was_equal() {
         why(&converged, &right, true),
         (
             r#"{"rule":"converged","checkpoint_ns":200}"#.to_owned(),
-            "the state was the golden run's again at the checkpoint 200 ns".to_owned()
+            "the state was the golden run's again at the checkpoint at 200 ns of the guest's clock"
+                .to_owned()
         )
     );
     assert_eq!(why(&record(None), &right, true).0, r#"{"rule":"equal-at-end"}"#);
@@ -221,7 +222,7 @@ fn a_hang_names_its_rule_its_limit_and_how_far_it_got() {
         why(&late, "", false),
         (
             r#"{"rule":"not-done","limit_ns":700,"last_checkpoint_ns":300}"#.to_owned(),
-            "not done by the hang limit, 700 ns; the last checkpoint that it reached is 300 ns".to_owned()
+            "not done by the hang limit, 700 ns of the guest's clock; the last checkpoint that it reached is at 300 ns".to_owned()
         )
     );
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tests of `space`.
+//! Tests of spaces, draws, flips and the probe of registers.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -1,4 +1,4 @@
-//! Tests of `map`.
+//! Tests of maps and ranges.
 
 use proptest::prelude::*;
 

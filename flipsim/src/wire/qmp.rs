@@ -308,14 +308,6 @@ impl QmpClient {
         Ok(self.commands.insert(commands))
     }
 
-    /// Whether this QEMU has a command of this name.
-    ///
-    /// # Errors
-    /// Those of [`execute`](Self::execute).
-    pub fn has_command(&mut self, name: &str) -> Result<bool, QmpError> {
-        Ok(self.query_commands()?.iter().any(|command| command == name))
-    }
-
     /// Whether the guest runs.
     ///
     /// # Errors

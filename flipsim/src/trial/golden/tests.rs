@@ -1,4 +1,4 @@
-//! Tests of `measure`.
+//! Tests of golden runs, and of the console that they are heard by.
 
 use std::fs::File;
 use std::io::Write;

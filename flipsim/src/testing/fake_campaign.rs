@@ -18,8 +18,8 @@ use crate::machine::End;
 use crate::memory::RangeSet;
 use crate::target::{Capabilities, Digest128, StateDigest};
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Because, Costs, FORMAT, Outcome, RestoreMethod, TrialRecord};
-use crate::units::{Timing, VirtualNs};
+use crate::trial::{Because, Costs, Outcome, RestoreMethod, TrialRecord};
+use crate::units::VirtualNs;
 
 /// The quiescent point.
 pub const BEGIN: VirtualNs = VirtualNs(40_000_000);
@@ -162,10 +162,6 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     let symbol: u32 = rng.random_range(0..3000);
     let run_us = rng.random_range(500..2000);
     TrialRecord {
-        format: FORMAT,
-        template: TEMPLATE.to_owned(),
-        plan: trial.plan.clone(),
-        flip_ns,
         flipped: outcome.is_some(),
         error: outcome.is_none().then(|| "the flip did not take".to_owned()),
         old: "0x00".to_owned(),
@@ -182,13 +178,6 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         end: crashed.then_some(End::Panic),
         kind: crashed.then_some(Kind::Panic),
         title: crashed.then(|| format!("panic in {function}")),
-        output_only: false,
-        output_only_because: None,
-        timing: Timing::Exact,
-        state: None,
-        console: None,
-        restore: RestoreMethod::Rewind,
-        attempts: 1,
         costs: Costs {
             restore_us: 20,
             walk_us: 100,
@@ -197,6 +186,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
             compare_us: 300,
             total_us: run_us + 500,
         },
+        ..TrialRecord::begun(TEMPLATE, &trial.plan, VirtualNs(flip_ns), RestoreMethod::Rewind)
     }
 }
 

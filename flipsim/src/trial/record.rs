@@ -170,10 +170,45 @@ impl TrialPlan {
 }
 
 impl TrialRecord {
+    /// The record of a trial that has come to its flip: what is not known yet is absent.
+    #[must_use]
+    pub fn begun(template: &str, plan: &TrialPlan, flip_at: VirtualNs, restore: RestoreMethod) -> Self {
+        TrialRecord {
+            format: FORMAT,
+            template: template.to_owned(),
+            plan: plan.clone(),
+            flip_ns: flip_at.0,
+            flipped: false,
+            error: None,
+            old: String::new(),
+            new: String::new(),
+            region: None,
+            symbol: None,
+            outcome: None,
+            because: None,
+            converged_ns: None,
+            console_differs_ns: None,
+            detected_ns: None,
+            end_ns: flip_at.0,
+            end: None,
+            kind: None,
+            title: None,
+            output_only: false,
+            output_only_because: None,
+            timing: Timing::Exact,
+            state: None,
+            console: None,
+            restore,
+            attempts: 1,
+            costs: Costs::default(),
+        }
+    }
+
     /// Whether two records say the same of the guest: all but how it was restored, how often it was tried, and
     /// how long it took; the disk and the reason, where one of them knows nothing of it; and not the version.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
+        let same_format = self.format == other.format;
         let (format, restore, attempts, costs) = (self.format, self.restore, self.attempts, self.costs);
         let mut other = TrialRecord { format, restore, attempts, costs, ..other.clone() };
         let disk = self.state.as_ref().and_then(|state| state.disk);
@@ -182,8 +217,10 @@ impl TrialRecord {
         {
             state.disk = disk;
         }
-        // Words, whose facts are in `output_only`.
-        other.output_only_because.clone_from(&self.output_only_because);
+        // These are words, and not the same in every version; the fact is in `output_only`.
+        if !same_format {
+            other.output_only_because.clone_from(&self.output_only_because);
+        }
         if self.because.is_none() || other.because.is_none() {
             other.because.clone_from(&self.because);
         }

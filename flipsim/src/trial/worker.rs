@@ -18,7 +18,7 @@ use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::model::Golden;
 use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
-use crate::trial::record::{Costs, FORMAT, TrialPlan, TrialRecord};
+use crate::trial::record::{Costs, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::template::saved::Template;
@@ -249,33 +249,10 @@ impl<'a> Worker<'a> {
         process.away = true;
         let runner = &mut process.runner;
         let mut record = TrialRecord {
-            format: FORMAT,
-            template: golden.template.clone(),
-            plan: plan.clone(),
-            flip_ns: flip_at.0,
-            flipped: false,
-            error: None,
-            old: String::new(),
-            new: String::new(),
-            region: None,
-            symbol: None,
-            outcome: None,
-            because: None,
-            converged_ns: None,
-            console_differs_ns: None,
-            detected_ns: None,
-            end_ns: flip_at.0,
-            end: None,
-            kind: None,
-            title: None,
             output_only: !golden.agrees(),
             output_only_because: golden.difference.clone(),
             timing: golden.capabilities.timing(),
-            state: None,
-            console: None,
-            restore: options.restore,
-            attempts: 1,
-            costs,
+            ..TrialRecord::begun(&golden.template, plan, flip_at, options.restore)
         };
         if let Some(address) = plan.fault.address() {
             record.region = names.and_then(|names| names.region_at(address));

@@ -84,10 +84,6 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     };
     let loud = matches!(outcome, Some(Outcome::Sdc | Outcome::Crash));
     TrialRecord {
-        format: crate::trial::FORMAT,
-        template: "template-key".into(),
-        plan: trial.plan.clone(),
-        flip_ns: 1000 + after,
         flipped: outcome.is_some(),
         error: outcome.is_none().then(|| "the flip did not take".to_owned()),
         old: "0x00".into(),
@@ -95,22 +91,15 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
         region: Some("Kernel code".into()),
         symbol: Some("jiffies+0x4".into()),
         outcome,
-        because: None,
         converged_ns: (outcome == Some(Outcome::Masked)).then_some(after + 2000),
         console_differs_ns: loud.then_some(after + 3000),
-        detected_ns: None,
         end_ns: after + 3000,
         end: (outcome == Some(Outcome::Crash)).then_some(crate::machine::End::Panic),
         kind: (outcome == Some(Outcome::Crash)).then_some(crate::console::classify::Kind::Panic),
         title: (outcome == Some(Outcome::Crash)).then(|| "panic in do_idle".to_owned()),
-        output_only: false,
-        output_only_because: None,
-        timing: crate::units::Timing::Exact,
-        state: None,
         console: loud.then(|| "[    1.0] line of a console\n".repeat(200)),
-        restore: RestoreMethod::Rewind,
-        attempts: 1,
         costs: Costs { walk_us: 300, total_us: 1000, ..Costs::default() },
+        ..TrialRecord::begun("template-key", &trial.plan, VirtualNs(1000 + after), RestoreMethod::Rewind)
     }
 }
 

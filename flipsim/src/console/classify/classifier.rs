@@ -11,6 +11,7 @@ use skip::Says;
 use text::MessageDetail;
 
 use crate::console::classify::kind::{Grade, Kind};
+use crate::console::classify::open::{Report, Stalled, announces, is_about_locks};
 use crate::console::classify::prefix::{self, Prefix, split_prefix};
 use crate::console::classify::verdict::{Classification, ConsoleVerdict, Finding};
 use crate::console::classify::{signs, skip, text};
@@ -126,47 +127,6 @@ struct Found {
     finding: Finding,
     /// Whether it counts: a headline may still lack its trace, or turn out to be a part of another report.
     counts: bool,
-}
-
-/// A report whose title is not complete.
-#[derive(Clone, Debug)]
-struct Report {
-    finding: usize,
-    kind: Kind,
-    title: String,
-    wants: Wants,
-    caller: Option<(u8, u32)>,
-    since: u64,
-    /// The line about a dying task was seen.
-    died: bool,
-    in_trace: bool,
-    /// The second best: functions that say little, or nothing.
-    helper: Option<String>,
-    pc: Option<String>,
-    lr: Option<String>,
-    /// It counts only with a trace.
-    if_traced: bool,
-    /// It may be a part of the report that follows.
-    announces: bool,
-    /// A watchdog's report: the function that was interrupted, as far as the trace was read.
-    stalled: Option<Stalled>,
-}
-
-/// What a watchdog's report showed of the code that does not end. Its own frames come first, in the interrupt.
-#[derive(Clone, Debug, Default)]
-struct Stalled {
-    in_interrupt: bool,
-    /// The interrupt's frames are over: the next function counts.
-    interrupted: bool,
-    /// RCU's own thread is shown, which waits for the one that is stalled.
-    rcu_thread: bool,
-    candidate: Option<String>,
-}
-
-impl Report {
-    fn is_of(&self, caller: Option<(u8, u32)>) -> bool {
-        self.caller.is_none() || caller.is_none() || self.caller == caller
-    }
 }
 
 impl Classifier {
@@ -395,9 +355,7 @@ impl Classifier {
     fn announced(&mut self, heading: &Heading, prefix: Prefix) {
         let checks = heading.kind == Kind::Warning && heading.title == "WARNING"
             || heading.kind == Kind::Bug && heading.title.starts_with("kernel BUG");
-        let part = |r: &Report| {
-            r.announces && self.lines - r.since <= ANNOUNCED && r.is_of(prefix.caller)
-        };
+        let part = |r: &Report| r.announces && self.lines - r.since <= ANNOUNCED && r.is_of(prefix.caller);
         if let Some(at) = self.open.iter().position(part).filter(|_| checks)
             && let Some(report) = self.open.remove(at)
         {
@@ -614,60 +572,9 @@ impl Classifier {
     }
 }
 
-impl Stalled {
-    /// Another stack begins.
-    fn begins(&mut self, detail: &MessageDetail) {
-        self.in_interrupt = false;
-        self.interrupted = false;
-        match detail {
-            MessageDetail::RcuThread => self.rcu_thread = true,
-            MessageDetail::Cpu => self.rcu_thread = false,
-            _ => {}
-        }
-    }
-
-    /// Takes in a frame. Whether it is the function that was interrupted.
-    fn frame(&mut self, function: &str, says_much: bool) -> bool {
-        if skip::is_interrupt_entry(function) {
-            // A trace without marks has the interrupt's frames before this one.
-            self.candidate = None;
-            self.interrupted = true;
-        } else if !self.in_interrupt && !self.rcu_thread && says_much {
-            self.candidate.get_or_insert_with(|| function.to_owned());
-            return self.interrupted;
-        }
-        false
-    }
-}
-
-/// Whether a report lists the locks that it is about, each with the function that took it.
-fn is_about_locks(title: &str) -> bool {
-    ["locking", "lock state", "lock order", "lock held", "locks held", "lock freed", "lock inversion", "lock was not"]
-        .iter()
-        .any(|words| title.contains(words))
-}
-
 /// Where a sign is in a message: of trouble, or one of the lab's.
 fn sign_in(message: &str, prefix: Prefix) -> Option<usize> {
     let trouble = signs::find(message, prefix).map(|(at, _)| at);
     let own = message.find("FLIPSIM ");
     trouble.into_iter().chain(own).min()
-}
-
-/// Whether an end is a panic that says by its reason that it follows from a report of this kind.
-fn announces(kind: Kind, end: Kind, title: &str) -> bool {
-    let says = |word: &str| end.is_panic() && title.contains(word);
-    match kind {
-        Kind::Bug => says("panic_on_warn") || says("scheduling while atomic"),
-        Kind::Kasan | Kind::Kfence | Kind::Ubsan => says("panic_on_warn"),
-        Kind::Warning => says("panic_on_warn") || says("warned too often"),
-        Kind::RcuStall => says("RCU Stall"),
-        Kind::SoftLockup => says("softlockup"),
-        Kind::HardLockup => says("Hard LOCKUP") || says("hard LOCKUP"),
-        Kind::HungTask => says("hung_task"),
-        Kind::OomKill => says("Out of memory") || says("deadlocked on memory"),
-        Kind::HardwareError => says("machine check") || says("Machine check"),
-        Kind::FilesystemError => says("EXT4-fs") || says("BTRFS") || says("XFS") || says("panic forced after error"),
-        _ => false,
-    }
 }

@@ -11,6 +11,7 @@
 
 pub(super) mod classifier;
 pub(super) mod kind;
+mod open;
 mod prefix;
 mod signs;
 mod skip;

@@ -217,7 +217,10 @@ fn is_decimal(text: &str) -> bool {
 /// `11:05`, `11:05:41`, with a fraction and a zone behind it.
 fn is_clock(text: &[u8]) -> bool {
     let pair = |at: usize| text.get(at..at + 2).is_some_and(|two| two.iter().all(u8::is_ascii_digit));
-    pair(0) && text.get(2) == Some(&b':') && pair(3) && (text.len() == 5 || text.get(5) == Some(&b':') && pair(6))
+    pair(0)
+        && text.get(2) == Some(&b':')
+        && pair(3)
+        && (text.len() == 5 || text.get(5) == Some(&b':') && pair(6))
 }
 
 fn is_date(text: &str) -> bool {

@@ -48,10 +48,11 @@ pub fn clean(message: &str) -> String {
 /// number or the name that it is about.
 pub fn stable(message: &str) -> String {
     let ends = [
-        " (", ": -", ": comm ", " comm ", ", want ", " want ", " dev ", " device ", " on ", " from ", " at ", " 0x", " #", "=",
+        " (", ": -", ": comm ", " comm ", ", want ", " want ", " dev ", " device ", " on ", " from ", " at ",
+        " 0x", " #", "=",
     ];
     // Words that name what is counted, where the number follows.
-    let counted = ["ino", "inode", "block", "block:", "sector", "LEB", "PEB", "root", "off", "id", "blkaddr:", "page"];
+    let counted = ["ino", "inode", "block", "block:", "sector", "LEB", "PEB", "root", "off", "id", "page"];
     let message = message.trim_start();
     let mut end = ends.iter().filter_map(|end| message.find(end)).filter(|end| *end > 0).min();
     let mut from = 0;

@@ -4,10 +4,7 @@ use super::*;
 fn a_prefix_is_read_with_level_stamp_and_caller_or_without() {
     let stamped = Prefix { stamped: true, at: Some(1_234_567), ..Prefix::default() };
     assert_eq!(split_prefix("[    1.234567] x"), (stamped, "x"));
-    assert_eq!(
-        split_prefix("<4>[12345.234567]  x"),
-        (Prefix { at: Some(12_345_234_567), ..stamped }, " x")
-    );
+    assert_eq!(split_prefix("<4>[12345.234567]  x"), (Prefix { at: Some(12_345_234_567), ..stamped }, " x"));
     assert_eq!(
         split_prefix("[    0.000000][   T12] x"),
         (Prefix { at: Some(0), caller: Some((b'T', 12)), ..stamped }, "x")
@@ -16,7 +13,9 @@ fn a_prefix_is_read_with_level_stamp_and_caller_or_without() {
         assert_eq!(split_prefix(line), (Prefix::default(), line));
     }
     assert_eq!(cut("user [te[    1.234567] x"), Some(8));
-    for line in ["[    1.234567] x [1.2]", "<3>[    1.234567] x", "Jan 21 11:05:41 h kernel: [    1.234567] x"] {
+    for line in
+        ["[    1.234567] x [1.2]", "<3>[    1.234567] x", "Jan 21 11:05:41 h kernel: [    1.234567] x"]
+    {
         assert_eq!(cut(line), None, "{line}");
     }
 }

@@ -8,7 +8,9 @@ use crate::console::classify::signs::heading::{Heading, Sign, sign};
 
 /// The rows.
 pub static SIGNS: &[Sign] = &[
-    sign("reboot: Restarting system", Word, Any, |_| Heading::new(Kind::Reboot, "Restarting system", Nothing)),
+    sign("reboot: Restarting system", Word, Any, |_| {
+        Heading::new(Kind::Reboot, "Restarting system", Nothing)
+    }),
     sign("reboot: machine restart", Word, Any, |_| Heading::half(Kind::Reboot, "Restarting system")),
     sign("sysrq: Resetting", Word, Any, |_| Heading::new(Kind::Reboot, "sysrq: Resetting", Nothing)),
     sign("reboot: Power down", Word, Any, |_| Heading::new(Kind::PowerOff, "Power down", Nothing)),
@@ -42,5 +44,12 @@ pub static FIRMWARE: &[&str] = &[
 ];
 
 /// What only a kernel that is up, or a program under it, prints.
-pub static RUNNING: &[&str] =
-    &["FLIPSIM ", "Run /", "Freeing unused kernel ", "systemd[1]: ", "Welcome to ", "EXT4-fs (", "random: crng init done"];
+pub static RUNNING: &[&str] = &[
+    "FLIPSIM ",
+    "Run /",
+    "Freeing unused kernel ",
+    "systemd[1]: ",
+    "Welcome to ",
+    "EXT4-fs (",
+    "random: crng init done",
+];

@@ -11,7 +11,8 @@ use crate::console::classify::signs::{ends, hardware, kernel, programs, storage}
 /// All rows, by their first byte.
 static BY_FIRST_BYTE: LazyLock<Vec<Vec<&'static Sign>>> = LazyLock::new(|| {
     let mut rows: Vec<Vec<&Sign>> = vec![Vec::new(); 256];
-    for row in [kernel::SIGNS, storage::SIGNS, hardware::SIGNS, programs::SIGNS, ends::SIGNS].into_iter().flatten()
+    for row in
+        [kernel::SIGNS, storage::SIGNS, hardware::SIGNS, programs::SIGNS, ends::SIGNS].into_iter().flatten()
     {
         rows[usize::from(row.text.as_bytes()[0])].push(row);
     }

@@ -39,7 +39,10 @@ pub static SIGNS: &[Sign] = &[
     sign("Possible thermal failure", Word, Kernel, |_| error("Possible thermal failure")),
     sign("parity error", Word, Kernel, |line| {
         let cache = line.before.to_ascii_lowercase();
-        ["cache", "memory", "ram", "tlb"].iter().any(|part| cache.contains(part)).then(|| error("parity error"))?
+        ["cache", "memory", "ram", "tlb"]
+            .iter()
+            .any(|part| cache.contains(part))
+            .then(|| error("parity error"))?
     }),
 ];
 

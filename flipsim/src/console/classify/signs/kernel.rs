@@ -46,7 +46,9 @@ pub static SIGNS: &[Sign] = &[
         Heading::new(Kind::Serror, "SError Interrupt", Function)
     }),
     sign("Unhandled ", Word, Kernel, unhandled),
-    sign("Alignment trap: ", Word, Kernel, |_| Heading::new(Kind::UnhandledFault, "Alignment trap", Function)),
+    sign("Alignment trap: ", Word, Kernel, |_| {
+        Heading::new(Kind::UnhandledFault, "Alignment trap", Function)
+    }),
     sign("Bad mode in ", Word, Kernel, |line| {
         let (what, _) = line.rest.split_once(" detected")?;
         Heading::new(Kind::UnhandledFault, format!("Bad mode in {}", clean(what)), Function)
@@ -58,7 +60,11 @@ pub static SIGNS: &[Sign] = &[
     sign("kernel BUG at ", Anywhere, Kernel, |line| bug_at(line.rest)),
     sign("Kernel BUG at ", Anywhere, Kernel, |line| bug_at(line.rest)),
     sign("BUG: KASAN: ", Anywhere, Kernel, |line| {
-        let wants = if line.rest.contains("invalid-free") || line.rest.contains("double-free") { Function } else { Access };
+        let wants = if line.rest.contains("invalid-free") || line.rest.contains("double-free") {
+            Function
+        } else {
+            Access
+        };
         sanitizer(Kind::Kasan, "KASAN", line.rest, wants)
     }),
     sign("BUG: KFENCE: ", Anywhere, Kernel, |line| {
@@ -71,7 +77,7 @@ pub static SIGNS: &[Sign] = &[
     }),
     sign("BUG: KCSAN: ", Anywhere, Kernel, |line| {
         let (what, place) = line.rest.split_once(" in ")?;
-        let places: Vec<String> = place.split(" / ").map(|place| name(place)).collect();
+        let places: Vec<String> = place.split(" / ").map(name).collect();
         let heading = Heading::new(Kind::Bug, format!("KCSAN: {}", clean(what)), Nothing)?;
         Some(heading.with_function(Some(places.join(" / "))))
     }),
@@ -92,7 +98,9 @@ pub static SIGNS: &[Sign] = &[
         let wants = if what.starts_with("page") { Function } else { Nothing };
         Heading::new(Kind::BadPageState, format!("BUG: Bad {what}"), wants)
     }),
-    sign("BUG: non-zero pgtables_bytes", Word, Kernel, |_| pages("BUG: non-zero pgtables_bytes on freeing mm")),
+    sign("BUG: non-zero pgtables_bytes", Word, Kernel, |_| {
+        pages("BUG: non-zero pgtables_bytes on freeing mm")
+    }),
     sign("BUG: non-zero nr_", Word, Kernel, |line| {
         pages(format!("BUG: non-zero nr_{} on freeing mm", clean(line.rest.split(' ').next()?)))
     }),
@@ -130,7 +138,8 @@ pub static SIGNS: &[Sign] = &[
     sign("WARNING: ", Word, Kernel, warning),
     sign("INFO: ", Word, Kernel, info),
     sign("rcu: ", Start, Kernel, |line| {
-        let starved = line.rest.contains(" kthread starved for ") || line.rest.contains(" kthread timer wakeup didn't");
+        let starved =
+            line.rest.contains(" kthread starved for ") || line.rest.contains(" kthread timer wakeup didn't");
         starved.then(|| Heading::alone(Kind::RcuStall, "rcu kthread starved"))?
     }),
     // What is said right before a `WARNING` or a `kernel BUG`, or alone where these are switched off.
@@ -149,7 +158,9 @@ pub static SIGNS: &[Sign] = &[
     sign("Ignoring spurious kernel translation fault", Word, Kernel, |_| {
         announced(Kind::Warning, "spurious kernel translation fault")
     }),
-    sign("NETDEV WATCHDOG: ", Start, Kernel, |_| announced(Kind::Warning, "NETDEV WATCHDOG: transmit queue timed out")),
+    sign("NETDEV WATCHDOG: ", Start, Kernel, |_| {
+        announced(Kind::Warning, "NETDEV WATCHDOG: transmit queue timed out")
+    }),
     sign("usercopy: Kernel memory ", Start, Kernel, |line| {
         let what = line.rest.split(" attempt").next()?;
         announced(Kind::Bug, &format!("usercopy: Kernel memory {}", clean(what)))
@@ -168,7 +179,9 @@ pub static SIGNS: &[Sign] = &[
     sign(": nobody cared", Anywhere, Kernel, |_| complaint("irq: nobody cared", Function)),
     sign("Disabling IRQ #", Word, Kernel, |_| Heading::alone(Kind::Warning, "irq: nobody cared")),
     sign("irq event ", Start, Kernel, |line| {
-        line.rest.contains("bogus return value").then(|| complaint("irq event: bogus return value", Function))?
+        line.rest
+            .contains("bogus return value")
+            .then(|| complaint("irq event: bogus return value", Function))?
     }),
     sign("No irq handler for vector", Word, Kernel, |_| complaint("No irq handler for vector", Nothing)),
     sign("unexpected IRQ trap at vector ", Word, Kernel, |_| complaint("unexpected IRQ trap", Nothing)),
@@ -178,7 +191,9 @@ pub static SIGNS: &[Sign] = &[
     }),
     sign(": page allocation failure", Anywhere, Kernel, |_| complaint("page allocation failure", Function)),
     sign("page allocation stalls for ", Word, Kernel, |_| complaint("page allocation stalls", Function)),
-    sign("Unable to allocate memory on node ", Word, Kernel, |_| complaint("SLUB: unable to allocate memory", Nothing)),
+    sign("Unable to allocate memory on node ", Word, Kernel, |_| {
+        complaint("SLUB: unable to allocate memory", Nothing)
+    }),
     sign(": vmalloc error: ", Anywhere, Kernel, |_| complaint("vmalloc error", Function)),
     sign("vmap allocation for size ", Word, Kernel, |_| complaint("vmap allocation failed", Function)),
     sign("vmap allocation failed", Word, Kernel, |_| complaint("vmap allocation failed", Function)),
@@ -186,8 +201,12 @@ pub static SIGNS: &[Sign] = &[
     sign("allocation failed, reason: ", Word, Kernel, |_| complaint("allocation failed", Function)),
     sign("kobject ", Start, Kernel, kobject),
     sign("kobject: ", Start, Kernel, kobject),
-    sign("kobject_add_internal failed for ", Word, Kernel, |_| complaint("kobject_add_internal failed", Function)),
-    sign("cannot create duplicate filename ", Word, Kernel, |_| complaint("sysfs: cannot create duplicate filename", Function)),
+    sign("kobject_add_internal failed for ", Word, Kernel, |_| {
+        complaint("kobject_add_internal failed", Function)
+    }),
+    sign("cannot create duplicate filename ", Word, Kernel, |_| {
+        complaint("sysfs: cannot create duplicate filename", Function)
+    }),
     sign("does not have a release() function, it is broken", Word, Kernel, |_| {
         complaint("a device has no release() function", Function)
     }),
@@ -195,7 +214,9 @@ pub static SIGNS: &[Sign] = &[
         complaint("unregister_netdevice: waiting for a device to become free", Nothing)
     }),
     sign(" new suspected memory leaks", Anywhere, Kernel, |line| {
-        line.before.starts_with("kmemleak: ").then(|| complaint("kmemleak: suspected memory leaks", Nothing))?
+        line.before
+            .starts_with("kmemleak: ")
+            .then(|| complaint("kmemleak: suspected memory leaks", Nothing))?
     }),
     sign("Destroying alive neighbour ", Word, Kernel, |_| complaint("Destroying alive neighbour", Function)),
     sign("schedule_timeout: wrong timeout value", Word, Kernel, |_| {
@@ -205,10 +226,14 @@ pub static SIGNS: &[Sign] = &[
         Heading::new(Kind::StackOverflow, "low stack detected by irq handler", Function)
     }),
     sign("csd: ", Start, Kernel, |line| {
-        line.rest.contains("non-responsive CSD lock").then(|| complaint("non-responsive CSD lock", Function))?
+        line.rest
+            .contains("non-responsive CSD lock")
+            .then(|| complaint("non-responsive CSD lock", Function))?
     }),
     sign("Sleeping in atomic context", Word, Kernel, |_| complaint("Sleeping in atomic context", Function)),
-    sign("capable() called with invalid cap=", Word, Kernel, |_| complaint("capable() called with invalid cap", Function)),
+    sign("capable() called with invalid cap=", Word, Kernel, |_| {
+        complaint("capable() called with invalid cap", Function)
+    }),
     sign("RCU used illegally from extended quiescent state", Word, Kernel, |_| {
         Heading::alone(Kind::Warning, "WARNING: suspicious RCU usage")
     }),
@@ -222,7 +247,9 @@ pub static SIGNS: &[Sign] = &[
             name.map_or_else(|| "Out of memory".to_owned(), |name| format!("Out of memory: killed {name}"));
         Heading::half(Kind::OomKill, title)
     }),
-    sign("rust_kernel: panicked at ", Word, Any, |_| Heading::new(Kind::Bug, "rust_kernel: panicked", Function)),
+    sign("rust_kernel: panicked at ", Word, Any, |_| {
+        Heading::new(Kind::Bug, "rust_kernel: panicked", Function)
+    }),
 ];
 
 const INIT_DEATH: &str = "Kernel panic - not syncing: Attempted to kill init!";
@@ -240,7 +267,9 @@ fn announced(kind: Kind, title: &str) -> Option<Heading> {
 }
 
 fn exited(line: &Line, with: &str) -> Option<Heading> {
-    line.before.starts_with("note: ").then(|| Heading::alone(Kind::Oops, format!("a task exited with {with}")))?
+    line.before
+        .starts_with("note: ")
+        .then(|| Heading::alone(Kind::Oops, format!("a task exited with {with}")))?
 }
 
 /// A function's name with or without its offset.
@@ -418,7 +447,8 @@ const LONE: &[(&str, &str)] = &[
 
 fn known_headline(text: &str) -> Option<(&'static str, Wants)> {
     let lone = LONE.iter().find(|(words, _)| text.starts_with(words)).map(|(_, title)| (*title, Nothing));
-    let headline = || HEADLINES.iter().find(|(words, _)| text.contains(words)).map(|(_, title)| (*title, Function));
+    let headline =
+        || HEADLINES.iter().find(|(words, _)| text.contains(words)).map(|(_, title)| (*title, Function));
     lone.or_else(headline)
 }
 
@@ -456,7 +486,8 @@ fn info(line: &Line) -> Option<Heading> {
         return Heading::new(Kind::RcuStall, "INFO: rcu detected stall", Function);
     }
     if rest.starts_with("task ") {
-        let hung = [" blocked for more than ", " blocked in I/O wait for more than ", " can't die for more than "];
+        let hung =
+            [" blocked for more than ", " blocked in I/O wait for more than ", " can't die for more than "];
         // The name of a task that was hit may have anything in it, the end of the line included.
         let sure = hung.iter().any(|words| rest.contains(words));
         let heading = Heading::new(Kind::HungTask, "INFO: task hung", Function)?;

@@ -133,14 +133,22 @@ pub static SIGNS: &[Sign] = &[
     sign("calloc(): ", Word, Any, |line| allocator("calloc()", line)),
     sign("Fatal glibc error: ", Word, Any, |line| words(format!("Fatal glibc error: {}", stable(line.rest)))),
     sign("tcache_thread_shutdown(): ", Word, Any, |line| allocator("tcache_thread_shutdown()", line)),
-    sign("The futex facility returned an unexpected error code", Word, Any, |_| words("futex: unexpected error")),
+    sign("The futex facility returned an unexpected error code", Word, Any, |_| {
+        words("futex: unexpected error")
+    }),
     sign("' failed.", Anywhere, Program, |line| {
         // `app: main.c:12: main: Assertion `x > 0' failed.`
         let (place, _) = line.before.rsplit_once(": Assertion `")?;
-        Heading::new(Kind::UserFault, format!("assertion failed in {}", clean(place.split(':').next()?)), Nothing)
+        Heading::new(
+            Kind::UserFault,
+            format!("assertion failed in {}", clean(place.split(':').next()?)),
+            Nothing,
+        )
     }),
     sign("Inconsistency detected by ld.so: ", Word, Any, |_| words("Inconsistency detected by ld.so")),
-    sign("error while loading shared libraries: ", Word, Any, |_| words("error while loading shared libraries")),
+    sign("error while loading shared libraries: ", Word, Any, |_| {
+        words("error while loading shared libraries")
+    }),
     sign("symbol lookup error: ", Word, Any, |_| words("symbol lookup error")),
     sign("relocation error: ", Word, Any, |_| words("relocation error")),
     sign("Error relocating ", Word, Any, |_| words("relocation error")),
@@ -160,8 +168,18 @@ pub static SIGNS: &[Sign] = &[
     sign("fatal runtime error: ", Start, Program, |line| words(format!("Rust: {}", stable(line.rest)))),
     sign("panic: runtime error: ", Start, Program, |line| words(format!("Go: {}", stable(line.rest)))),
     sign("fatal error: ", Start, Program, |line| {
-        let known = ["out of memory", "all goroutines", "unexpected signal", "stack overflow", "concurrent map", "fault"];
-        known.iter().any(|words| line.rest.starts_with(words)).then(|| words(format!("Go: {}", stable(line.rest))))?
+        let known = [
+            "out of memory",
+            "all goroutines",
+            "unexpected signal",
+            "stack overflow",
+            "concurrent map",
+            "fault",
+        ];
+        known
+            .iter()
+            .any(|words| line.rest.starts_with(words))
+            .then(|| words(format!("Go: {}", stable(line.rest))))?
     }),
     sign("goroutine ", Start, Program, |line| {
         line.rest.ends_with("]:").then(|| Heading::half(Kind::UserFault, "Go: a panic"))?
@@ -170,7 +188,9 @@ pub static SIGNS: &[Sign] = &[
     sign("SIGSEGV: segmentation violation", Word, Program, |_| words("Go: a fatal signal")),
     sign("Fatal Python error: ", Word, Program, |line| words(format!("Python: {}", stable(line.rest)))),
     sign("Traceback (most recent call last)", Start, Program, |_| words("Python: uncaught exception")),
-    sign("A fatal error has been detected by the Java Runtime", Word, Program, |_| words("Java: a fatal error")),
+    sign("A fatal error has been detected by the Java Runtime", Word, Program, |_| {
+        words("Java: a fatal error")
+    }),
     sign("ERROR: AddressSanitizer: ", Word, Program, |line| {
         words(format!("AddressSanitizer: {}", clean(line.rest.split(' ').next()?)))
     }),
@@ -186,7 +206,17 @@ fn words(title: impl Into<String>) -> Option<Heading> {
 
 fn allocator(function: &str, line: &Line) -> Option<Heading> {
     let what = line.rest.trim_end();
-    let known = ["invalid", "corrupt", "double", "mismatch", "unaligned", "unsorted", "smallbin", "largebin", "too many"];
+    let known = [
+        "invalid",
+        "corrupt",
+        "double",
+        "mismatch",
+        "unaligned",
+        "unsorted",
+        "smallbin",
+        "largebin",
+        "too many",
+    ];
     known.iter().any(|word| what.contains(word)).then(|| words(format!("{function}: {}", stable(what))))?
 }
 
@@ -250,7 +280,8 @@ fn signal(rest: &str) -> Option<Heading> {
 
 /// zsh's words: `zsh: segmentation fault (core dumped)  ./app`.
 fn zsh(line: &Line, title: &str) -> Option<Heading> {
-    let shell = line.before.trim_end().rsplit(' ').all(|word| word.starts_with("zsh:") || number(word) == word);
+    let shell =
+        line.before.trim_end().rsplit(' ').all(|word| word.starts_with("zsh:") || number(word) == word);
     let shell = shell && line.before.starts_with("zsh:");
     let end = line.rest.is_empty() || line.rest.starts_with("  ") || line.rest.starts_with(" (core dumped)");
     (shell && end).then(|| Heading::half(Kind::UserFault, title))?

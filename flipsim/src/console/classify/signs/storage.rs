@@ -56,7 +56,9 @@ pub static SIGNS: &[Sign] = &[
     sign("fs-verity ", Start, Kernel, |line| spoken(&behind("fs-verity", line), "", &PLAIN)),
     sign("VFS: Close: file count is 0", Start, Kernel, |_| report("VFS: Close: file count is 0")),
     sign("VFS: Busy inodes after unmount", Start, Kernel, |_| report("VFS: Busy inodes after unmount")),
-    sign("VFS: brelse: Trying to free free buffer", Start, Kernel, |_| report("VFS: brelse of a free buffer")),
+    sign("VFS: brelse: Trying to free free buffer", Start, Kernel, |_| {
+        report("VFS: brelse of a free buffer")
+    }),
     sign("VFS: find_free_dqentry", Start, Kernel, |_| report("VFS: quota data is damaged")),
     sign("VFS: Quota for id ", Start, Kernel, |_| report("VFS: quota data is damaged")),
     // Blocks.
@@ -80,7 +82,9 @@ pub static SIGNS: &[Sign] = &[
         let bad = ["Medium Error", "Hardware Error", "Aborted Command", "Data Protect"];
         bad.contains(&key).then(|| Heading::new(Kind::HardwareError, format!("Sense Key: {key}"), Nothing))?
     }),
-    sign(": exception Emask ", Anywhere, Kernel, |_| Heading::new(Kind::HardwareError, "ATA exception", Nothing)),
+    sign(": exception Emask ", Anywhere, Kernel, |_| {
+        Heading::new(Kind::HardwareError, "ATA exception", Nothing)
+    }),
     sign(": failed command: ", Anywhere, Kernel, |line| {
         Heading::new(Kind::HardwareError, format!("ATA failed command: {}", clean(line.rest)), Nothing)
     }),
@@ -102,7 +106,9 @@ pub static SIGNS: &[Sign] = &[
     sign(": I/O error", Anywhere, Program, |line| {
         line.rest.trim_end().is_empty().then(|| report("a program got: Input/output error"))?
     }),
-    sign(": Structure needs cleaning", Anywhere, Program, |_| report("a program got: Structure needs cleaning")),
+    sign(": Structure needs cleaning", Anywhere, Program, |_| {
+        report("a program got: Structure needs cleaning")
+    }),
     sign(": Bad message", Anywhere, Program, |_| report("a program got: Bad message")),
     sign("ead-only file system", Anywhere, Program, |_| report("a program got: Read-only file system")),
     // Flash.
@@ -159,7 +165,8 @@ fn device(line: &Line, grade: &str) -> Option<Heading> {
 
 /// A line that may be a notice: it counts if it speaks of damage.
 fn spoken(line: &Line, grade: &str, form: &Form) -> Option<Heading> {
-    let text = if form.device { line.rest.split_once(')')?.1.trim_start_matches([':', ' ']) } else { line.rest };
+    let text =
+        if form.device { line.rest.split_once(')')?.1.trim_start_matches([':', ' ']) } else { line.rest };
     (is_damage(text) && !probing(text)).then_some(())?;
     let name = name_of(line.before);
     let separator = if grade.is_empty() || grade.starts_with('-') { "" } else { " " };
@@ -178,25 +185,94 @@ fn named(name: &str, text: &str) -> Option<Heading> {
 
 /// Words of damage, in small letters.
 const DAMAGE: &[&str] = &[
-    "abort", "bad ", "cannot read", "checksum", "corrupt", "crc", "csum", "damage", "decompression failed", "emergency",
-    "error", "fail", "forced readonly", "fsck", "inconsist", "internal error", "invalid", "i/o", "io failure", "lost",
-    "mismatch", "out of range", "overflow", "read-only", "should not happen", "shut down", "shutdown", "shutting down",
-    "unable to read", "unexpected", "wrong", "xfs_repair", "beyond",
+    "abort",
+    "bad ",
+    "cannot read",
+    "checksum",
+    "corrupt",
+    "crc",
+    "csum",
+    "damage",
+    "decompression failed",
+    "emergency",
+    "error",
+    "fail",
+    "forced readonly",
+    "fsck",
+    "inconsist",
+    "internal error",
+    "invalid",
+    "i/o",
+    "io failure",
+    "lost",
+    "mismatch",
+    "out of range",
+    "overflow",
+    "read-only",
+    "should not happen",
+    "shut down",
+    "shutdown",
+    "shutting down",
+    "unable to read",
+    "unexpected",
+    "wrong",
+    "xfs_repair",
+    "beyond",
 ];
 
 /// Words of a notice that has one of those in it.
 const NOTICES: &[&str] = &[
-    "errors=", "mounted filesystem", "mounting with", "read-only mode.", "i/o scheduler", "recovery required",
-    "recovery complete", "orphan cleanup on readonly", "mount option", "io_bits", "checksum: ", "checksums enabled",
-    "using ", "crc32c", "with checksum", "deprecated", "falling back", "write access unavailable", "quota mode",
-    "failed to resolve", "missing 'lowerdir'", "workdir", "unrecognized", "e2fsck is recommended", "disabled by mount option", "i/o size", "min./max. i/o", "ending clean mount", "unmounting",
+    "errors=",
+    "mounted filesystem",
+    "mounting with",
+    "read-only mode.",
+    "i/o scheduler",
+    "recovery required",
+    "recovery complete",
+    "orphan cleanup on readonly",
+    "mount option",
+    "io_bits",
+    "checksum: ",
+    "checksums enabled",
+    "using ",
+    "crc32c",
+    "with checksum",
+    "deprecated",
+    "falling back",
+    "write access unavailable",
+    "quota mode",
+    "failed to resolve",
+    "missing 'lowerdir'",
+    "workdir",
+    "unrecognized",
+    "e2fsck is recommended",
+    "disabled by mount option",
+    "i/o size",
+    "min./max. i/o",
+    "ending clean mount",
+    "unmounting",
 ];
 
 /// What is said of a medium that holds another file system, when one is tried after the other.
 const PROBING: &[&str] = &[
-    "an't find", "could not find", "couldn't find", "couldn't mount", "can not find", "magic", "no vrs found", "unable to identify",
-    "boot record signature", "boot sector is invalid", "bogus number of", "invalid boot", "not an ", "unable to read boot sector",
-    "unable to set blocksize", "unsupported optional features", "media value", "fat variant",
+    "an't find",
+    "could not find",
+    "couldn't find",
+    "couldn't mount",
+    "can not find",
+    "magic",
+    "no vrs found",
+    "unable to identify",
+    "boot record signature",
+    "boot sector is invalid",
+    "bogus number of",
+    "invalid boot",
+    "not an ",
+    "unable to read boot sector",
+    "unable to set blocksize",
+    "unsupported optional features",
+    "media value",
+    "fat variant",
 ];
 
 fn probing(text: &str) -> bool {

@@ -100,7 +100,8 @@ pub static SKIPS: &[Skip] = &[
         names: "*printk* *snprintf* *scnprintf* va_format *string pointer hex_dump_to_buffer dev_err* dev_warn* \
             dev_info*",
     },
-    Skip { what: "drop references", when: Traced, names: "put_device iput iput_final ihold dput fast_dput" },
+    // To drop references.
+    Skip { when: Traced, names: "put_device iput iput_final ihold dput fast_dput" },
     // To report trouble.
     Skip {
         when: Traced,
@@ -152,7 +153,8 @@ pub static SKIPS: &[Skip] = &[
         when: About(&["fs/proc/generic.c"]),
         names: "proc_* *_proc_* check that RCU is used rightly suspicious RCU *rcu* *kmem* *slab*",
     },
-    Skip { what: "register a lock", when: About(&["non-static key"]), names: "*stack* *lock* *IRQ*" },
+    // To register a lock.
+    Skip { when: About(&["non-static key"]), names: "*stack* *lock* *IRQ*" },
     // To take and give spin locks.
     Skip { when: About(&["BUG: spinlock", "BUG: rwlock"]), names: "*spin_* *_lock* *_unlock*" },
     // To schedule, where it was forbidden.

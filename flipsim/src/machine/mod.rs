@@ -8,6 +8,7 @@
 //! Invariant: **no QEMU outlives what it belongs to**. Every QEMU is started with a death signal tied
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
+pub mod arguments;
 pub mod boot;
 pub(crate) mod end;
 mod error;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::machine::arguments::Refused;
 use crate::machine::folder::RunDir;
 use crate::machine::pid::ProcessId;
 use crate::machine::spec::{Console, MachineSpec};
@@ -33,6 +34,9 @@ pub enum ProcessError {
         /// What the system said.
         cause: io::Error,
     },
+    /// An argument of the user's that takes away what the lab relies on.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// QEMU ended before its monitor answered.
     #[error("QEMU ended right after its start ({status}); it said:\n{log}")]
     Ended {
@@ -118,6 +122,7 @@ pub fn spawn_with_input(
     run: &RunDir,
     input: Option<File>,
 ) -> Result<Child, ProcessError> {
+    spec.check()?;
     let log_path = run.file("qemu.log");
     let log = OpenOptions::new()
         .create(true)

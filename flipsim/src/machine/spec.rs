@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::machine::arguments::{self, Refused};
 
 /// The QMP socket for users and for injection, in the run folder.
 pub const QMP_SOCKET: &str = "qmp.sock";
@@ -182,6 +183,17 @@ pub fn kernel_command_line(arch: Arch, workload: Option<&str>, extra: &str) -> S
 }
 
 impl MachineSpec {
+    /// Refuses what the user adds where it takes away what the lab relies on. This is the one place that all
+    /// arguments go through, whichever command or file they come from.
+    ///
+    /// # Errors
+    /// The first such argument, with what to use in its place.
+    pub fn check(&self) -> Result<(), Refused> {
+        self.machine.as_deref().map_or(Ok(()), arguments::check_machine)?;
+        self.cpu.as_deref().map_or(Ok(()), arguments::check_cpu)?;
+        arguments::check(&self.extra)
+    }
+
     /// The arguments for QEMU, without the program's own name.
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {

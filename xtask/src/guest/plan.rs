@@ -242,6 +242,7 @@ impl GuestArgs {
             gdb,
             extra: self.spec.qemu_arg.clone(),
         };
+        spec.check().exit_with(Code::Usage)?;
         let record = RunRecord {
             format: FORMAT,
             name: String::new(),

@@ -10,6 +10,7 @@
 
 pub mod arguments;
 pub mod boot;
+pub mod confine;
 pub(crate) mod end;
 mod error;
 pub mod folder;

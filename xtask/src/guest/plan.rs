@@ -21,6 +21,7 @@ use flipsim::wire::net::Endpoint;
 use super::errors::lookup_error;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::lab::capabilities::SANDBOX;
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::lab::recipe;
@@ -241,6 +242,7 @@ impl GuestArgs {
             monitor: monitor.clone(),
             gdb,
             extra: self.spec.qemu_arg.clone(),
+            sandbox: lab.qemu.offer.has(SANDBOX),
         };
         spec.check().exit_with(Code::Usage)?;
         let record = RunRecord {

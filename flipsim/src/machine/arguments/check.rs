@@ -141,6 +141,15 @@ pub fn check_cpu(value: &str) -> Result<(), Refused> {
     Err(Refused { flag: "--cpu", word: printable(value), why })
 }
 
+/// Whether QEMU has to start other programs for these: a helper or a script of a network, a command behind an address.
+#[must_use]
+pub fn need_programs(words: &[String]) -> bool {
+    let Ok(given) = read(words) else { return false };
+    given.iter().any(|given| {
+        matches!(given.name, "netdev" | "nic" | "net") && given.value.is_some_and(rules::starts_programs)
+    })
+}
+
 /// What in a file that somebody else made is more than harmless, fit to be printed: it may reach files, programs or
 /// the network of this host.
 #[must_use]

@@ -11,4 +11,4 @@ mod check;
 mod rules;
 mod table;
 
-pub use check::{Refused, check, check_cpu, check_machine, not_harmless};
+pub use check::{Refused, check, check_cpu, check_machine, need_programs, not_harmless};

@@ -294,6 +294,16 @@ pub(super) fn network(value: &str) -> Verdict {
     Yours
 }
 
+/// Whether a network has a script, a helper, or a command.
+pub(super) fn starts_programs(value: &str) -> bool {
+    pairs(value, "type").iter().any(|(key, value)| match key.as_str() {
+        "type" => matches!(value.as_str(), "tap" | "bridge"),
+        "script" | "downscript" | "helper" | "smb" => value != "no",
+        "guestfwd" => value.contains("cmd:"),
+        _ => false,
+    })
+}
+
 /// `-virtfs`, which is `-fsdev` and its device at once.
 pub(super) fn virtfs(value: &str) -> Verdict {
     let pairs = pairs(value, "fsdriver");

@@ -205,6 +205,16 @@ fn from_somebody_elses_file_only_what_stays_in_the_guest_is_harmless() {
 }
 
 #[test]
+fn programs_are_started_for_some_networks_alone() {
+    for text in ["-netdev tap,id=n", "-nic bridge", "-netdev user,id=n,guestfwd=tcp:1.2.3.4:1-cmd:id"] {
+        assert!(need_programs(&words(text)), "{text}");
+    }
+    for text in ["-netdev user,id=n", "-name tap", "-nic none", "-device virtio-net-pci"] {
+        assert!(!need_programs(&words(text)), "{text}");
+    }
+}
+
+#[test]
 fn properties_of_the_machine_that_are_the_labs_are_refused() {
     let said =
         |value: &str| check_machine(value).err().map(|refused| refused.to_string()).unwrap_or_default();

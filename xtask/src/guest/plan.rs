@@ -19,6 +19,7 @@ use flipsim::units::{format_size, parse_size};
 use flipsim::wire::net::Endpoint;
 
 use super::errors::lookup_error;
+use super::share;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::capabilities::SANDBOX;
@@ -142,6 +143,9 @@ impl GuestArgs {
         let share = own(&self.share, "the folder to share")?;
         if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
             bail!(exit_error(Code::Usage, format!("--share {} is not a folder", share.display())));
+        }
+        if let Some(share) = &share {
+            share::warn_of(share);
         }
         let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
             Some(path) => Some(path),

@@ -3,6 +3,7 @@
 //! Invariant: **it has none of our environment, starts no other program, and gains no rights**, as far as this
 //! host's kernel can see to it: Landlock is asked for, and where it is missing the rest still holds.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -24,11 +25,12 @@ const PASSED_ON: [&str; 7] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES
 
 /// Takes our environment away from a command, but for [`PASSED_ON`] and what was set for it by name.
 pub fn bare_environment(command: &mut Command) {
-    let own: Vec<_> =
-        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-    command.env_clear();
-    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.envs(own);
+    let own: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    let passed_on = |name: &OsString| PASSED_ON.iter().any(|known| name == known) || own.contains(name);
+    // Taken away one by one: what a command has set is shown with it, and this is nothing to show.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| !passed_on(name)) {
+        command.env_remove(name);
+    }
 }
 
 /// What a confined program may do besides its work on files.
@@ -40,6 +42,11 @@ pub struct Allowed {
     pub network: bool,
     /// TCP ports that it may listen on in any case.
     pub ports: Vec<u16>,
+}
+
+impl Allowed {
+    /// Files alone.
+    pub const NOTHING: Allowed = Allowed { programs: false, network: false, ports: Vec::new() };
 }
 
 /// Has a command confine itself right before it becomes its program. A kernel without Landlock, and a program that
@@ -113,8 +120,6 @@ mod tests {
     use super::*;
     use std::process::Stdio;
 
-    const NOTHING: Allowed = Allowed { programs: false, network: false, ports: Vec::new() };
-
     /// A real program of this host, by its own path: `find` starts others when it is asked to.
     fn command(program: &str) -> Command {
         let place = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(program));
@@ -129,7 +134,7 @@ mod tests {
         let listed = lsm.contains("landlock");
         // Where that file system is not mounted, the rules themselves say.
         listed
-            || rules(&[PathBuf::from("/bin/sh")], &NOTHING)
+            || rules(&[PathBuf::from("/bin/sh")], &Allowed::NOTHING)
                 .is_ok_and(|rules| Option::<std::os::fd::OwnedFd>::from(rules).is_some())
     }
 
@@ -150,7 +155,7 @@ mod tests {
         find.args(["/etc/passwd", "-exec", "/bin/echo", "started", "{}", ";"]);
         let free = find.output().unwrap();
         assert!(String::from_utf8_lossy(&free.stdout).contains("started"));
-        confine(&mut find, &NOTHING).unwrap();
+        confine(&mut find, &Allowed::NOTHING).unwrap();
         let confined = find.output().unwrap();
         if !has_landlock() {
             eprintln!("skipped: this kernel has no Landlock");
@@ -164,7 +169,7 @@ mod tests {
     fn a_confined_program_does_its_own_work_and_a_script_is_left_alone() {
         let mut list = command("ls");
         list.arg("/etc/passwd");
-        confine(&mut list, &NOTHING).unwrap();
+        confine(&mut list, &Allowed::NOTHING).unwrap();
         assert!(list.output().unwrap().status.success());
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("qemu");

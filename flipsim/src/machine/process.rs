@@ -206,7 +206,7 @@ pub fn overlay_command(qemu_img: &Path, base: &Path, format: &str, overlay: &Pat
 pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) -> io::Result<()> {
     let mut command = overlay_command(qemu_img, base, format, overlay);
     bare_environment(&mut command);
-    confine(&mut command, &Allowed { programs: false, network: false, ports: Vec::new() })?;
+    confine(&mut command, &Allowed::NOTHING)?;
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());

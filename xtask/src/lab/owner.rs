@@ -22,7 +22,7 @@ const PARTS: [&str; 9] = ["", "downloads", "apt", "sources", "work", "store", "r
 /// run by this one.
 pub fn check_cache(root: &Path) -> Result<()> {
     for part in PARTS {
-        let folder = root.join(part);
+        let folder = if part.is_empty() { root.to_owned() } else { root.join(part) };
         if !folder.is_dir() || access(&folder, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
             continue;
         }

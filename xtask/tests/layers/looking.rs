@@ -56,7 +56,7 @@ pub fn findings(house: &House) -> Vec<String> {
             let runs = |place: &&[&str]| {
                 target.iter().map(String::as_str).take(place.len()).eq(place.iter().copied())
             };
-            if RUNNING.iter().any(|place| runs(&place)) {
+            if RUNNING.iter().any(runs) {
                 found.push(format!("{}\n    {text}", file.quote(import.line)));
             }
         }

@@ -335,9 +335,10 @@ pub(super) fn fw_cfg(value: &str) -> Verdict {
 /// The value of `--machine`.
 pub(super) fn machine(value: &str) -> Verdict {
     let pairs = pairs(value, "type");
-    let smp = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
     for (key, _) in &pairs {
-        if let Some((_, why)) = OWN_MACHINE.iter().find(|(own, _)| *own == key || *own == smp(key)) {
+        // QEMU takes `_` for `-` in these, and `smp.cpus` is a part of `smp`.
+        let stem = key.split('.').next().unwrap_or_default().replace('_', "-");
+        if let Some((_, why)) = OWN_MACHINE.iter().find(|(own, _)| *own == stem) {
             return Ours(format!("`{key}`: {why}"));
         }
     }

@@ -222,6 +222,7 @@ fn properties_of_the_machine_that_are_the_labs_are_refused() {
     assert!(said("virt,memory-backend=x").contains("--memory"));
     assert!(said("virt,dumpdtb=x").contains("ends"));
     assert!(said("virt,smp.cpus=4").contains("--cpus"));
+    assert!(said("virt,memory_backend=x").contains("--memory"));
     assert!(said("help").contains("ends"));
     assert_eq!(said("virt,gic-version=3,secure=on"), "");
     assert!(check_cpu("help").is_err() && check_cpu("max,sve=off").is_ok());

@@ -30,7 +30,8 @@ fn a_guests_qemu_has_none_of_our_environment_and_starts_no_program() {
 #[test]
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn what_would_leave_a_guest_behind_or_open_a_port_is_refused_before_anything_is_made() {
-    let before = text(&ok(&["boot", "list", "--all"]));
+    // Others boot guests meanwhile.
+    let name = format!("test-refused-{}", std::process::id());
     for (words, remedy) in [
         (&["-daemonize"][..], "boot --headless"),
         (&["--daemonize"], "boot --headless"),
@@ -39,11 +40,13 @@ fn what_would_leave_a_guest_behind_or_open_a_port_is_refused_before_anything_is_
         (&["-incoming", "exec:id"], "inject snap"),
     ] {
         let words: Vec<String> = words.iter().map(|word| format!("--qemu-arg={word}")).collect();
-        let args: Vec<&str> =
-            ["boot", "--headless"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let args: Vec<&str> = ["boot", "--headless", "--name", &name]
+            .into_iter()
+            .chain(words.iter().map(String::as_str))
+            .collect();
         let (code, output) = fails(&args);
         assert_eq!(code, 2, "{output}");
         assert!(output.contains(remedy), "{output}");
     }
-    assert_eq!(text(&ok(&["boot", "list", "--all"])), before);
+    assert!(!text(&ok(&["boot", "list", "--all"])).contains(&name));
 }

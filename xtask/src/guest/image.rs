@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::files;
+use flipsim::machine::confine::{Allowed, bare_environment, confine};
 use xshell::{Shell, cmd};
 
 use crate::host::proc::CommandRunner;
@@ -127,6 +128,9 @@ fn make(
         if what.starts_with("checking") && to == "raw" {
             continue;
         }
+        let mut command = command;
+        bare_environment(&mut command);
+        confine(&mut command, &Allowed::NOTHING).context("cannot confine qemu-img")?;
         runner.run_quietly(what, "qemu-img.log", command)?;
     }
     if !runner.is_dry() {

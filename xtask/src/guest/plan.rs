@@ -19,8 +19,10 @@ use flipsim::units::{format_size, parse_size};
 use flipsim::wire::net::Endpoint;
 
 use super::errors::lookup_error;
+use super::share;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::lab::capabilities::SANDBOX;
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::lab::recipe;
@@ -142,6 +144,9 @@ impl GuestArgs {
         if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
             bail!(exit_error(Code::Usage, format!("--share {} is not a folder", share.display())));
         }
+        if let Some(share) = &share {
+            share::warn_of(share);
+        }
         let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
             Some(path) => Some(path),
             // The lab's symbols are those of the lab's kernel and of no other.
@@ -241,7 +246,9 @@ impl GuestArgs {
             monitor: monitor.clone(),
             gdb,
             extra: self.spec.qemu_arg.clone(),
+            sandbox: lab.qemu.offer.has(SANDBOX),
         };
+        spec.check().exit_with(Code::Usage)?;
         let record = RunRecord {
             format: FORMAT,
             name: String::new(),

@@ -118,7 +118,7 @@ const KERNEL: &[Row] = &[
     (
         "JBD2: Error -5 detected when updating journal superblock for vda-8.",
         FilesystemError,
-        "JBD2: Error -N detected when updating journal superblock for vda-N",
+        "JBD2: Error -N detected when updating journal superblock",
     ),
     (
         "EXT4-fs (dm-0): Remounting filesystem read-only",
@@ -161,7 +161,24 @@ const KERNEL: &[Row] = &[
     ),
     ("Read-error on swap-device (254:0:8)", FilesystemError, "Read-error on swap-device"),
     ("device-mapper: verity: 254:0: data block 12 is corrupted", FilesystemError, "dm-verity: corrupted"),
+    (
+        "BTRFS error (device vda): bdev /dev/vda errs: wr 1, rd 0, flush 0, corrupt 0, gen 0",
+        FilesystemError,
+        "BTRFS error: bdev",
+    ),
+    (
+        "EXT4-fs (vda): Delayed block allocation failed for inode 12 at logical offset 0",
+        FilesystemError,
+        "EXT4-fs: Delayed block allocation failed",
+    ),
+    (
+        "9pnet: -- p9_read_work (12): requested packet size too big: 12345",
+        FilesystemError,
+        "9pnet error in p9_read_work",
+    ),
     // The hardware.
+    ("mmcblk0: error -110 sending status command", HardwareError, "mmc: an error of the card"),
+    ("nvme nvme0: I/O 12 QID 1 timeout, aborting", HardwareError, "NVMe: a command timed out"),
     (
         "EDAC MC0: 2 CE memory read error on CPU_SrcID#0_MC#0_Chan#0_DIMM#0 (channel:0 slot:0)",
         HardwareError,
@@ -249,6 +266,8 @@ const KERNEL: &[Row] = &[
         Warning,
         "kmemleak: suspected memory leaks",
     ),
+    ("Slab corruption (Not tainted): kmalloc-64 start=ffff888100304000, len=64", Bug, "Slab corruption"),
+    ("eth0: hw csum failure", Warning, "hw csum failure"),
     ("INFO: task app:412 can't die for more than 143 seconds.", HungTask, "INFO: task hung"),
     ("INFO: task app:412 blocked in I/O wait for more than 122 seconds.", HungTask, "INFO: task hung"),
     (
@@ -325,6 +344,15 @@ const PROGRAMS: &[Row] = &[
         "fish: Job 1, './app' terminated by signal SIGSEGV (Address boundary error)",
         UserFault,
         "fatal signal SIGSEGV",
+    ),
+    ("make: *** [Makefile:3: run] Segmentation fault (core dumped)", UserFault, "Segmentation fault"),
+    ("./run.sh: line 5: 412 Aborted ./app", UserFault, "Aborted"),
+    ("./run.sh[3]: 412 Segmentation fault(coredump)", UserFault, "Segmentation fault"),
+    ("qemu: uncaught target signal 11 (Segmentation fault) - core dumped", UserFault, "fatal signal 11"),
+    (
+        "app: /lib/libc.so.6: version `GLIBC_2.34' not found (required by app)",
+        UserFault,
+        "a version of a library is not found",
     ),
     ("Command terminated by signal 11", UserFault, "fatal signal 11"),
     ("app: caught SIGSEGV at 0x8", UserFault, "fatal signal SIGSEGV"),

@@ -24,6 +24,10 @@ pub fn split_prefix(line: &str) -> (Prefix, &str) {
     if let Some(behind) = kmsg(rest).or_else(|| dmesg(rest)) {
         prefix.stamped = true;
         rest = behind;
+    } else if let Some((message, program)) = rest.strip_prefix("1 ").and_then(date).and_then(fields) {
+        rest = message;
+        prefix.program = program;
+        prefix.stamped = !program;
     } else if let Some(behind) = date(rest) {
         match speaker(behind) {
             Some((message, program)) => {
@@ -49,6 +53,10 @@ pub fn split_prefix(line: &str) -> (Prefix, &str) {
         {
             rest = behind;
         }
+    }
+    if let Some(behind) = rest.strip_prefix("kernel: ") {
+        prefix.stamped = true;
+        rest = behind;
     }
     prefix.program |= tag(rest).is_some();
     (prefix, rest)
@@ -146,11 +154,23 @@ fn speaker(rest: &str) -> Option<(&str, bool)> {
     {
         message = behind;
     }
-    if let Some(said) = message.strip_prefix("kernel:") {
+    let kernel = message
+        .strip_prefix("kernel:")
+        .or_else(|| tag(message).filter(|(name, _)| *name == "kernel").map(|(_, length)| &message[length..]));
+    if let Some(said) = kernel {
         return Some((said.strip_prefix(' ').unwrap_or(said), false));
     }
     let (name, _) = message.split_once(": ")?;
     (is_host(name) || tag(message).is_some()).then_some((message, true))
+}
+
+/// What is said behind the fields of a newer syslog: `HOST TAG PID MSGID - `, and whether a program says it.
+fn fields(rest: &str) -> Option<(&str, bool)> {
+    let mut parts = rest.splitn(6, ' ');
+    let (host, name) = (parts.next()?, parts.next()?);
+    let (_pid, _id, data) = (parts.next()?, parts.next()?, parts.next()?);
+    (is_host(host) && is_host(name) && data == "-").then_some(())?;
+    Some((parts.next()?, name != "kernel"))
 }
 
 /// The name in `NAME[PID]: ` at the start of a message, and the length of all three.

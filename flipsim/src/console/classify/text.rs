@@ -48,8 +48,8 @@ pub fn clean(message: &str) -> String {
 /// number or the name that it is about.
 pub fn stable(message: &str) -> String {
     let ends = [
-        " (", ": -", ": comm ", " comm ", ", want ", " want ", " dev ", " device ", " on ", " from ", " at ",
-        " 0x", " #", "=",
+        " (", ": -", ": comm ", " comm ", ", want ", " want ", " dev ", " device ", " on ", " from ",
+        " for ", " at ", " /dev/", " 0x", " #", "=",
     ];
     // Words that name what is counted, where the number follows.
     let counted = ["ino", "inode", "block", "block:", "sector", "LEB", "PEB", "root", "off", "id", "page"];

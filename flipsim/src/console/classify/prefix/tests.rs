@@ -41,6 +41,9 @@ fn every_log_gives_the_same_message_of_the_kernel() {
         "1700000000.123456 host kernel: ",
         "[    1.234567] host kernel: ",
         "4,339,5140900,-;",
+        "kernel: ",
+        "Jan 21 11:05:41 host kernel[88]: ",
+        "<4>1 2026-11-28T23:06:19.123Z host kernel - - - ",
         "<4>",
     ] {
         let (prefix, message) = split_prefix_owned(before);

@@ -5,7 +5,7 @@ use crate::console::classify::signs::heading::Place::{Anywhere, Start, Word};
 use crate::console::classify::signs::heading::Voice::{Any, Kernel};
 use crate::console::classify::signs::heading::Wants::Nothing;
 use crate::console::classify::signs::heading::{Heading, Line, Sign, sign};
-use crate::console::classify::text::{clean, stable};
+use crate::console::classify::text::clean;
 
 /// The rows.
 pub static SIGNS: &[Sign] = &[
@@ -17,7 +17,7 @@ pub static SIGNS: &[Sign] = &[
     sign("Memory failure: ", Word, Kernel, |line| {
         let (page, what) = line.rest.split_once(": ")?;
         page.starts_with("0x").then_some(())?;
-        error(format!("Memory failure: {}", stable(what)))
+        error(format!("Memory failure: {}", clean(what)))
     }),
     sign("MCE: Killing ", Word, Kernel, |_| error("MCE: Killing a program")),
     sign("Uncorrected hardware memory error", Word, Kernel, |_| error("Uncorrected hardware memory error")),
@@ -37,6 +37,14 @@ pub static SIGNS: &[Sign] = &[
     sign("NMI: PCI system error", Word, Kernel, |_| error("NMI: PCI system error")),
     sign("NMI: IOCK error", Word, Kernel, |_| error("NMI: IOCK error")),
     sign("Possible thermal failure", Word, Kernel, |_| error("Possible thermal failure")),
+    sign("mmc", Start, Kernel, |line| {
+        let said = ["error -", "Timeout waiting", "timeout waiting"];
+        said.iter().any(|words| line.rest.contains(words)).then(|| error("mmc: an error of the card"))?
+    }),
+    sign(" QID ", Anywhere, Kernel, |line| {
+        line.rest.contains("timeout").then(|| error("NVMe: a command timed out"))?
+    }),
+    sign("FAILED Result: hostbyte=", Word, Kernel, |_| error("SCSI: a command failed")),
     sign("parity error", Word, Kernel, |line| {
         let cache = line.before.to_ascii_lowercase();
         ["cache", "memory", "ram", "tlb"]

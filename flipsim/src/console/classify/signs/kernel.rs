@@ -134,6 +134,10 @@ pub static SIGNS: &[Sign] = &[
             .contains("tainted")
             .then(|| Heading::new(Kind::Bug, format!("BUG {cache}: {}", clean(what)), Function))?
     }),
+    sign("Slab corruption", Start, Kernel, |_| Heading::new(Kind::Bug, "Slab corruption", Function)),
+    sign("Slab cache still has objects", Word, Kernel, |_| {
+        Heading::new(Kind::Bug, "Slab cache still has objects", Function)
+    }),
     sign("slab error in ", Start, Kernel, |_| Heading::new(Kind::Bug, "slab error", Function)),
     sign("WARNING: ", Word, Kernel, warning),
     sign("INFO: ", Word, Kernel, info),
@@ -217,6 +221,10 @@ pub static SIGNS: &[Sign] = &[
         line.before
             .starts_with("kmemleak: ")
             .then(|| complaint("kmemleak: suspected memory leaks", Nothing))?
+    }),
+    sign("hw csum failure", Word, Kernel, |_| complaint("hw csum failure", Function)),
+    sign("Initramfs unpacking failed: ", Word, Kernel, |line| {
+        complaint(format!("Initramfs unpacking failed: {}", clean(line.rest)), Nothing)
     }),
     sign("Destroying alive neighbour ", Word, Kernel, |_| complaint("Destroying alive neighbour", Function)),
     sign("schedule_timeout: wrong timeout value", Word, Kernel, |_| {
@@ -485,7 +493,7 @@ fn info(line: &Line) -> Option<Heading> {
     if rest.starts_with("rcu") && rest.contains("detected") && rest.contains("stall") {
         return Heading::new(Kind::RcuStall, "INFO: rcu detected stall", Function);
     }
-    if rest.starts_with("task ") {
+    if rest.starts_with("task ") && !rest.contains(" is blocked on ") {
         let hung =
             [" blocked for more than ", " blocked in I/O wait for more than ", " can't die for more than "];
         // The name of a task that was hit may have anything in it, the end of the line included.

@@ -32,9 +32,16 @@ pub static SIGNS: &[Sign] = &[
     sign("potentially unexpected fatal signal ", Word, Any, |line| {
         Heading::new(Kind::UserFault, format!("fatal signal {}", number(line.rest)), Wants::Program)
     }),
+    sign("bad frame in ", Word, Any, |line| {
+        // `app[412]: bad frame in rt_sigreturn: …`
+        let (program, _) = line.before.split_once('[')?;
+        line.rest.contains("sigreturn").then(|| dead(program, "bad signal frame"))?
+    }),
+    sign("unhandled signal ", Word, Any, |line| user(line.before, &format!("signal {}", number(line.rest)))),
     // Audit records: ANOM_ABEND and SECCOMP.
     sign("type=1701 audit(", Anywhere, Any, |line| audit(line.rest)),
     sign("type=1326 audit(", Anywhere, Any, |line| audit(line.rest)),
+    sign("type=SECCOMP ", Anywhere, Any, |line| audit(line.rest)),
     sign("type=ANOM_ABEND ", Anywhere, Any, |line| audit(line.rest)),
     // systemd's, of its services.
     sign("rocess exited, code=", Anywhere, Program, |line| {
@@ -56,6 +63,12 @@ pub static SIGNS: &[Sign] = &[
         let (name, _) = line.before.split_once('(')?.1.split_once(')')?;
         dead(name, &format!("signal {}", number(line.rest)))
     }),
+    sign("Watchdog timeout (limit ", Word, Program, |line| service(line.before, "watchdog")),
+    sign("Unit entered failed state", Word, Program, |line| service(line.before, "failed")),
+    sign("has been killed by the OOM killer", Word, Program, |_| {
+        Heading::half(Kind::OomKill, "Out of memory")
+    }),
+    sign("respawning too fast", Word, Program, |_| words("a service is respawning too fast")),
     // Process 1 that stops, so that nothing is left to go on.
     sign("Caught <", Start, Program, |line| {
         let signal = line.rest.split('>').next()?;
@@ -68,6 +81,7 @@ pub static SIGNS: &[Sign] = &[
     sign("Illegal instruction", Word, Program, |line| alone(line, "Illegal instruction")),
     sign("Bus error", Word, Program, |line| alone(line, "Bus error")),
     sign("Aborted", Word, Program, |line| alone(line, "Aborted")),
+    sign("Abort", Word, Program, |line| alone(line, "Aborted")),
     sign("Floating point exception", Word, Program, |line| alone(line, "Floating point exception")),
     sign("Trace/breakpoint trap", Word, Program, |line| alone(line, "Trace/breakpoint trap")),
     sign("Bad system call", Word, Program, |line| alone(line, "Bad system call")),
@@ -108,6 +122,10 @@ pub static SIGNS: &[Sign] = &[
     sign("eceived signal ", Anywhere, Program, |line| signal(line.rest)),
     sign("illed by signal ", Anywhere, Program, |line| signal(line.rest)),
     sign("xited on signal ", Anywhere, Program, |line| signal(line.rest)),
+    sign("uncaught target signal ", Word, Program, |line| signal(line.rest)),
+    sign("the monitored command dumped core", Word, Program, |_| {
+        Heading::half(Kind::UserFault, "core dumped")
+    }),
     sign("core dumped)", Anywhere, Program, |_| Heading::half(Kind::UserFault, "core dumped")),
     // The C library's and the loader's.
     sign("*** stack smashing detected ***", Word, Any, |_| words("stack smashing detected")),
@@ -149,6 +167,7 @@ pub static SIGNS: &[Sign] = &[
     sign("error while loading shared libraries: ", Word, Any, |_| {
         words("error while loading shared libraries")
     }),
+    sign("not found (required by ", Word, Any, |_| words("a version of a library is not found")),
     sign("symbol lookup error: ", Word, Any, |_| words("symbol lookup error")),
     sign("relocation error: ", Word, Any, |_| words("relocation error")),
     sign("Error relocating ", Word, Any, |_| words("relocation error")),
@@ -253,11 +272,13 @@ fn alone(line: &Line, title: &str) -> Option<Heading> {
     let numbered = before.rsplit(' ').next().is_some_and(|word| !word.is_empty() && number(word) == word);
     let job = before.starts_with('[') && before.trim_end_matches(['+', '-', ' ']).ends_with(']');
     let bash = numbered && (before.contains(": line ") || before.trim() == number(before.trim()));
+    let make = before.contains("*** [") && before.ends_with(']');
+    let ksh = numbered && before.contains("]: ");
     let rest = line.rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_end();
-    let dumped = rest.trim_start().starts_with("(core dumped)");
-    let command = rest.starts_with("  ") && (bash || job);
+    let dumped = rest.trim_start().starts_with("(core dumped)") || rest == "(coredump)";
+    let command = (rest.starts_with("  ") && job) || (rest.starts_with(' ') && bash);
     let last = rest.is_empty() || dumped || command || (rest.trim_start().starts_with('(') && bash);
-    let first = before.is_empty() || bash || job;
+    let first = before.is_empty() || bash || job || make || ksh;
     (first && last).then(|| Heading::half(Kind::UserFault, title))?
 }
 

@@ -101,6 +101,10 @@ pub static SIGNS: &[Sign] = &[
     sign("md/raid", Start, Kernel, |line| {
         line.rest.contains("Disk failure on").then(|| report("md: Disk failure"))?
     }),
+    sign("9pnet: -- ", Start, Kernel, |line| {
+        let function = clean(line.rest.split(' ').next()?);
+        Some(report("9pnet error")?.with_function(Some(function)))
+    }),
     // What a program was refused: the words of the C library for EIO, EUCLEAN, EBADMSG and EROFS.
     sign(": Input/output error", Anywhere, Program, |_| report("a program got: Input/output error")),
     sign(": I/O error", Anywhere, Program, |line| {

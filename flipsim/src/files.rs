@@ -114,7 +114,7 @@ impl LockFile {
     /// The process that has a file locked now, which is not made when missing; 0 for one that did not sign.
     #[must_use]
     pub fn locked_by(path: &Path) -> Option<u32> {
-        let mut file = LockFile(File::open(path).ok()?);
+        let mut file = LockFile(input::open(path).ok()?);
         match file.0.try_lock_shared() {
             Err(fs::TryLockError::WouldBlock) => Some(file.signer().unwrap_or(0)),
             _ => None,

@@ -10,6 +10,7 @@ use flipsim::fault::{
     Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
     probe_registers,
 };
+use flipsim::files::input::Stream;
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
 use flipsim::memory::PhysRange;
@@ -27,6 +28,9 @@ use super::snapshot;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 use crate::lab::config::Config;
+
+/// The longest /proc/iomem that is read, in bytes; real ones have a few kilobytes.
+const LONGEST_MAP: u64 = 1 << 20;
 
 /// A guest that this command has hold of.
 pub struct Session {
@@ -70,7 +74,8 @@ impl Session {
         let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
             Some(socket) => {
                 let read = |path: &PathBuf| {
-                    std::fs::read_to_string(path)
+                    Stream::open(path, interrupt::check_read)
+                        .and_then(|file| file.text(LONGEST_MAP))
                         .with_context(|| format!("cannot read the memory map {}", path.display()))
                         .exit_with(Code::Usage)
                 };

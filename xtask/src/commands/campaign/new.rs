@@ -9,6 +9,7 @@ use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
+use flipsim::files::input::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -26,6 +27,9 @@ use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
 use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
+
+/// The longest specification that is read, in bytes: that of ten thousand strata.
+const LONGEST_SPEC: u64 = 16 << 20;
 
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
@@ -190,7 +194,8 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     };
     let mut spec = match &args.spec {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = Stream::open(path, interrupt::check_read)
+                .and_then(|file| file.text(LONGEST_SPEC))
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
             RawSpec::from_toml(&text)

@@ -68,6 +68,16 @@ pub enum SymbolError {
         /// Names that are close, as ` (did you mean …?)`, or nothing.
         hint: String,
     },
+    /// No such section.
+    #[error("the kernel has no section `{name}`{hint}; there are {known}")]
+    UnknownSection {
+        /// What was asked for.
+        name: String,
+        /// Names that are close, as ` (did you mean …?)`, or nothing.
+        hint: String,
+        /// All names.
+        known: String,
+    },
     /// The text behind `+` is no number.
     #[error("in `{text}`: {cause}")]
     Offset {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
+use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, remedy, spaces};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::files::input::Stream;
 use flipsim::stats::{Confidence, Share};
@@ -207,9 +207,10 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     };
     let file: GuestSpec = match &spec.guest {
         serde_json::Value::Null => GuestSpec::default(),
-        value => serde_json::from_value(value.clone())
-            .context("the file's table [guest]")
-            .exit_with(Code::Usage)?,
+        value => serde_json::from_value(value.clone()).map_err(|error: serde_json::Error| {
+            let error = error.to_string();
+            exit_error(Code::Usage, format!("the file's table [guest]: {error}{}", remedy(&error)))
+        })?,
     };
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;

@@ -42,10 +42,15 @@ pub enum FaultTarget {
 pub enum FaultTargetTextError {
     /// Of no valid form.
     #[error(
-        "`{0}` is no target; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
+        "`{text}` is no target{hint}; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
          range:FIRST+LENGTH, reg:GLOB or class:NAME"
     )]
-    Form(String),
+    Form {
+        /// The text.
+        text: String,
+        /// The kinds that are near, as ` (did you mean …?)`, or nothing.
+        hint: String,
+    },
     /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
@@ -242,7 +247,13 @@ impl FromStr for FaultTarget {
     type Err = FaultTargetTextError;
 
     fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
-        let bad = || FaultTargetTextError::Form(text.to_owned());
+        let bad = || {
+            let kind = text.split(':').next().unwrap_or_default().trim();
+            let kinds = ["ram", "region", "symbol", "section", "range", "reg", "class"];
+            // What is known has no name behind it.
+            let hint = if kinds.contains(&kind) { String::new() } else { near_names(kind, kinds) };
+            FaultTargetTextError::Form { text: text.to_owned(), hint }
+        };
         let text = text.trim();
         if text == "ram" {
             return Ok(FaultTarget::Ram);

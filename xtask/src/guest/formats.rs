@@ -5,7 +5,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use flipsim::files::input;
+use flipsim::files;
 
 use crate::host::proc::quote;
 
@@ -27,9 +27,9 @@ impl Look {
     /// Looks at a plain file.
     ///
     /// # Errors
-    /// As [`input::open`].
+    /// As [`files::open_plain`].
     pub fn at(path: &Path) -> io::Result<Look> {
-        let mut file = input::open(path)?;
+        let mut file = files::open_plain(path)?;
         let size = file.metadata()?.len();
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         file.by_ref().take(HEAD).read_to_end(&mut head)?;
@@ -105,6 +105,8 @@ pub enum AsDisk {
     Convert(&'static str),
     /// No disk; what to do.
     No(&'static str),
+    /// What stands in the place of a file that was not fetched; what to do.
+    Absent(&'static str),
 }
 
 /// One row: a format.
@@ -122,7 +124,7 @@ const UNPACK_FIRST: &str = "unpack it, and give the image that is in it";
 
 /// The table. The first row that shows is the one that is meant.
 static FORMATS: &[Format] = &[
-    Format { name: "empty", marks: &[Mark::Is(|look| look.size == 0)], as_disk: AsDisk::No(FETCH) },
+    Format { name: "empty", marks: &[Mark::Is(|look| look.size == 0)], as_disk: AsDisk::Absent(FETCH) },
     // Disks that QEMU is given.
     Format {
         name: "a qcow2 image",
@@ -327,17 +329,17 @@ static FORMATS: &[Format] = &[
     Format {
         name: "a pointer of Git LFS",
         marks: &[Mark::At(0, b"version https://git-lfs.github.com/")],
-        as_disk: AsDisk::No("fetch the file that it stands for with `git lfs pull`"),
+        as_disk: AsDisk::Absent("fetch the file that it stands for with `git lfs pull`"),
     },
     Format {
         name: "a pointer of git-annex",
         marks: &[Mark::At(0, b"/annex/objects/")],
-        as_disk: AsDisk::No("fetch the file that it stands for with `git annex get`"),
+        as_disk: AsDisk::Absent("fetch the file that it stands for with `git annex get`"),
     },
     Format {
         name: "a web page",
         marks: &[Mark::Is(is_page)],
-        as_disk: AsDisk::No("the server has answered with a page in place of the file; fetch it again"),
+        as_disk: AsDisk::Absent("the server has answered with a page in place of the file; fetch it again"),
     },
     Format { name: "a text", marks: &[Mark::Is(is_text)], as_disk: AsDisk::No(FETCH) },
 ];

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flipsim::files::{self, input};
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use super::formats::{AsDisk, Look, format_of, said_length, unpack_line};
@@ -57,12 +57,26 @@ fn refuse_other_files(path: &Path) -> Result<()> {
 /// it is is found in its bytes: a guest that can write the header of a raw image must not choose how it is read next
 /// time.
 pub fn check(img: &Path, path: &Path) -> Result<ImageKind> {
+    check_layer(img, path, 0)
+}
+
+/// No image stands on so many others, unless one of them stands on itself.
+const MOST_LAYERS: u32 = 64;
+
+fn check_layer(img: &Path, path: &Path, above: u32) -> Result<ImageKind> {
+    if above > MOST_LAYERS {
+        bail!(
+            "{} stands on more than {MOST_LAYERS} images; does one of them stand on itself?",
+            path.display()
+        );
+    }
     let kind = kind_of(path)?;
     if kind == ImageKind::Raw {
         return Ok(kind);
     }
     let Header { backing, data, .. } = header_of(path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
+    let mut below = None;
     for (name, what) in [(backing, "stands on"), (data, "keeps its data in")] {
         // `nbd:…`, `json:…`: no file.
         let Some(name) = name.filter(|name| !name.split('/').next().is_some_and(|word| word.contains(':')))
@@ -76,15 +90,22 @@ pub fn check(img: &Path, path: &Path) -> Result<ImageKind> {
                 path.display()
             );
         }
-        if let Err(cause) = input::check(&folder.join(&name)) {
+        if let Err(cause) = files::check_plain(&folder.join(&name)) {
             bail!(
                 "{} {what} {name}, which cannot be used: {cause}; restore that file, or correct the name with \
                  `qemu-img rebase -u`",
                 path.display()
             );
         }
+        if what == "stands on" {
+            below = Some(folder.join(&name));
+        }
     }
     check_qcow2(img, path)?;
+    if let Some(below) = below {
+        check_layer(img, &below, above + 1)
+            .with_context(|| format!("{} stands on another image", path.display()))?;
+    }
     Ok(kind)
 }
 
@@ -105,8 +126,10 @@ fn check_qcow2(img: &Path, path: &Path) -> Result<()> {
     let said = String::from_utf8_lossy(&said);
     let telling = |line: &&str| !line.trim().is_empty() && !line.starts_with("qemu-img: warning");
     let first = said.lines().find(telling).unwrap_or("nothing");
-    let count =
-        said.lines().find(|line| line.contains(" errors were found")).map(|line| format!(", and {line}"));
+    let count = said
+        .lines()
+        .find(|line| line.contains(" errors were found") && *line != first)
+        .map(|line| format!(", and {line}"));
     bail!(
         "{} is cut or damaged, or another program has it open: `qemu-img check` says `{}`{}; fetch it again, or repair \
          a copy of it with `qemu-img check -r all`",
@@ -224,7 +247,7 @@ pub fn kind_of(path: &Path) -> Result<ImageKind> {
                 quote(path),
                 quote(path.with_extension("qcow2"))
             ),
-            AsDisk::No(then) => bail!("{shown} is {name}, not a disk image; {then}"),
+            AsDisk::No(then) | AsDisk::Absent(then) => bail!("{shown} is {name}, not a disk image; {then}"),
         }
     }
     if let Some((what, length)) = said_length(&look).filter(|(_, length)| *length > look.size) {

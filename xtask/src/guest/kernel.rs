@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 use flipsim::arch::{Arch, KernelForm};
-use flipsim::files::input;
+use flipsim::files;
 
 use super::formats::{AsDisk, Look, format_of, pe_header, unpack_line};
 use crate::host::proc::quote;
@@ -45,7 +45,7 @@ pub fn check_initrd(path: &Path) -> Result<()> {
         Look::at(path).with_context(|| format!("cannot use the initial RAM disk {}", path.display()))?;
     let format = format_of(&look);
     let Some((name, then)) = format.and_then(|format| match format.as_disk {
-        AsDisk::No(then) => Some((format.name, then)),
+        AsDisk::No(then) | AsDisk::Absent(then) => Some((format.name, then)),
         _ => None,
     }) else {
         return Ok(());
@@ -121,6 +121,9 @@ impl Given<'_> {
                 self.remedy()
             ),
             Some(_) if format.contains("a kernel for") => Err(self.other(format, |_| false)),
+            Some(AsDisk::Absent(then)) => {
+                bail!("it is {format}, and no kernel; {then}; or {}", self.remedy())
+            }
             Some(AsDisk::No(_)) => bail!("it is {format}, and no kernel; {}", self.remedy()),
             Some(_) => {
                 bail!("it is {format}, and no kernel: a disk is given with --image; {}", self.remedy())
@@ -171,7 +174,7 @@ impl Given<'_> {
 
     /// Of an Image that is packed; QEMU takes one member.
     fn gzip(&self) -> Result<Option<String>> {
-        let file = input::open(self.path)?;
+        let file = files::open_plain(self.path)?;
         let mut unpacked = GzDecoder::new(std::io::BufReader::new(file)).take(LONGEST_UNPACKED + 1);
         let mut head = Vec::new();
         let damaged = "its gzip archive is cut or damaged; fetch it again";
@@ -366,7 +369,7 @@ impl Elf {
             true => (look.le(32, 8)?, look.le(54, 2)?, look.le(56, 2)?),
             false => (look.le(28, 4)?, look.le(42, 2)?, look.le(44, 2)?),
         };
-        let mut file = input::open(path).ok()?;
+        let mut file = files::open_plain(path).ok()?;
         for number in 0..count {
             let at = table.checked_add(number * size)?;
             let header = Look::of(read_at(&mut file, at, size)?, size);

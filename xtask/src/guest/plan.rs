@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::console::signals::Signals;
-use flipsim::files::input;
+use flipsim::files;
 use flipsim::machine::boot::{BOOT_REST, LONG_BOOT_REST};
 use flipsim::machine::folder::{FORMAT, RunDir, RunRecord, Starting};
 use flipsim::machine::process;
@@ -158,7 +158,7 @@ impl GuestArgs {
         }
         let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
             Some(path) => {
-                input::check(&path)
+                files::check_plain(&path)
                     .with_context(|| format!("cannot use the symbols {}", path.display()))
                     .exit_with(Code::Usage)?;
                 Some(path)

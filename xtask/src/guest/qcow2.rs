@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use flipsim::files::input;
+use flipsim::files;
 
 use super::formats::Look;
 
@@ -72,7 +72,7 @@ pub fn header_of(path: &Path) -> Result<Header> {
 /// Refuses an image that is shorter than it says.
 pub fn refuse_cut(path: &Path) -> Result<()> {
     let look = Look::at(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut file = input::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut file = files::open_plain(path).with_context(|| format!("cannot read {}", path.display()))?;
     let again = "fetch it again";
     match end(&look, &mut file) {
         Some(end) if end > look.size => {

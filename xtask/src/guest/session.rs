@@ -10,7 +10,7 @@ use flipsim::fault::{
     Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
     probe_registers,
 };
-use flipsim::files::input::Stream;
+use flipsim::files::Stream;
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
 use flipsim::memory::PhysRange;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flipsim::files::{input, stream_digest};
+use flipsim::files::{self, stream_digest};
 use flipsim::text::hex;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 
 /// The digest of a file's content.
 pub fn of_file(path: &Path) -> Result<String> {
-    let file = input::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = files::open_plain(path).with_context(|| format!("cannot open {}", path.display()))?;
     let error = |error| anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
     let (digest, _) = stream_digest(file, error, || Ok(interrupt::check()?))?;
     Ok(digest)

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use flipsim::files::{self, input};
+use flipsim::files;
 use tar::{Archive, Entry, EntryType};
 
 use crate::interrupt;
@@ -62,7 +62,7 @@ pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
 /// error the folder holds a part of it: the caller throws it away.
 pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) -> Result<()> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let file = input::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
+    let file = files::open_plain(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     let size = file.metadata().with_context(|| format!("cannot read {}", archive.display()))?.len();
     let step = ProgressStep::bytes(format!("unpacking {name}"), Some(size));
     let read = Rc::new(Cell::new(0));

@@ -123,7 +123,7 @@ fn what_is_wrong_is_shown_with_its_line() {
         ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
         ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
         ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),
-        ("symbol:", "symbl:", "line 23", "is no target; write ram, region:NAME"),
+        ("symbol:", "symbl:", "line 23", "is no target (did you mean `symbol`?); write ram, region:NAME"),
         ("mask:0x81", "mask", "line 27", "is no pattern"),
         ("name = \"text\"", "nam = \"text\"", "line 22", "unknown field `nam`"),
         ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 21", "mixes RAM and registers"),

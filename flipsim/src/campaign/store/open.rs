@@ -282,7 +282,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
 /// Refuses a pipe, a folder or a device in the place of a campaign's file, or of one that SQLite keeps beside it: SQLite
 /// would wait for a pipe.
 fn check_files(path: &Path) -> Result<(), StoreError> {
-    let check = |path: &Path| match files::input::check(path) {
+    let check = |path: &Path| match files::check_plain(path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(cause) if cause.kind() == std::io::ErrorKind::InvalidInput => {
             Err(StoreError::NotAFile { path: path.to_owned(), cause })

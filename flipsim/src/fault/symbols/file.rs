@@ -143,7 +143,7 @@ impl Symbols {
     /// The file cannot be read, is none of these, or has no symbols.
     pub fn load(path: &Path) -> Result<Self, SymbolError> {
         let fail = |cause: String| SymbolError::Read { path: path.to_owned(), cause };
-        let data = files::input::read(path).map_err(|e| fail(e.to_string()))?;
+        let data = files::read_plain(path).map_err(|e| fail(e.to_string()))?;
         if !data.starts_with(b"\x7fELF") {
             return Symbols::from_list(path, &String::from_utf8_lossy(&data));
         }

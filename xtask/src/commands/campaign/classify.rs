@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use flipsim::console::classify::{Classification, classify_reader};
-use flipsim::files::input::Stream;
+use flipsim::files::Stream;
 
 use crate::exit::{Code, exit_error};
 use crate::interrupt;

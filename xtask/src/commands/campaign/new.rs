@@ -9,7 +9,7 @@ use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, remedy, spaces};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
-use flipsim::files::input::Stream;
+use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -212,6 +212,7 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
             exit_error(Code::Usage, format!("the file's table [guest]: {error}{}", remedy(&error)))
         })?,
     };
+    file.check_units()?;
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;
     // What is stored says what it is, whatever the default is later.

@@ -7,7 +7,7 @@ use std::io::BufRead;
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
 use flipsim::fault::GuestNames;
-use flipsim::files::input::Stream;
+use flipsim::files::Stream;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
 use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
-use flipsim::files::input;
+use flipsim::files;
 use flipsim::report::export::ExportError;
 
 use crate::exit::{Code, exit_error};
@@ -84,7 +84,7 @@ fn write_to(path: &Path, content: Content<'_>) -> Result<(), ExportError> {
     }
     // What is no plain file, such as /dev/stderr, cannot be put in place by its name.
     if path.exists() && !path.is_file() {
-        return fill(input::create(path)?, content);
+        return fill(files::create_output(path)?, content);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As readable as any other new file.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::files::input;
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith, exit_error};
@@ -131,7 +131,7 @@ impl Lane<'_> {
                     .with_context(|| format!("--{name}: cannot find {}", value.display()))
                     .exit_with(Code::Usage)?;
                 if name != "kernel-src" {
-                    input::check(&full)
+                    files::check_plain(&full)
                         .with_context(|| format!("--{name}: cannot use {}", value.display()))
                         .exit_with(Code::Usage)?;
                 }

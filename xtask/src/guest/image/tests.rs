@@ -141,6 +141,9 @@ fn a_qcow2_image_is_refused_that_is_cut_or_lacks_what_it_stands_on() {
     run(&["create", "-q", "-f", "qcow2", "-b", "whole.qcow2", "-F", "qcow2", "over.qcow2"]);
     assert_eq!(check(&img, &place.at("over.qcow2")).unwrap(), ImageKind::Qcow2);
     std::fs::rename(place.at("whole.qcow2"), place.at("moved.qcow2")).unwrap();
+    std::fs::copy(place.at("cut.qcow2"), place.at("whole.qcow2")).unwrap();
+    assert!(refused("over.qcow2").contains("stands on another image: "), "{}", refused("over.qcow2"));
+    std::fs::remove_file(place.at("whole.qcow2")).unwrap();
     assert!(refused("over.qcow2").contains("stands on whole.qcow2, which cannot be used: No such file"));
     let data = place.at("data.raw");
     let named = format!("data_file={},data_file_raw=on", data.display());

@@ -138,6 +138,9 @@ impl Given<'_> {
 
     /// An EFI program that has a packed kernel in it (`drivers/firmware/efi/libstub/zboot-header.S`).
     fn zboot(&self, look: &Look) -> Result<Option<String>> {
+        if !self.takes(KernelForm::Zboot) {
+            return Err(self.other("an EFI zboot kernel", |form| form == KernelForm::Zboot));
+        }
         let packed =
             look.bytes(24, 8).map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
         let packed = packed.unwrap_or_default();
@@ -150,7 +153,7 @@ impl Given<'_> {
             );
         }
         let new = version(self.qemu) >= (8, 0);
-        if self.takes(KernelForm::Zboot) && packed == "gzip" && new {
+        if packed == "gzip" && new {
             return Ok(None);
         }
         let programs = [

@@ -132,7 +132,8 @@ fn what_is_packed_is_named_with_the_line_that_unpacks_it() {
     refused("aarch64", &whole[..whole.len() - 6], "cut or damaged");
     let zboot = bytes(4096, &[(0, b"MZ"), (4, b"zimg"), (9, b"\x01"), (13, b"\x02"), (24, b"gzip")]);
     refused("aarch64", &zboot, "| head -c 512 | gzip -dc > Image`");
-    refused("x86_64", &zboot, "tail -c +257 ");
+    refused("aarch64", &zboot, "tail -c +257 ");
+    refused("x86_64", &zboot, "an EFI zboot kernel, and the guest is x86_64");
     assert_eq!(with("aarch64", "QEMU 9.2.0", true, &zboot), Ok(None));
     refused("aarch64", &zboot[..0x1ff], "it is cut");
 }

@@ -191,8 +191,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+type IsKind = fn(&FileType) -> bool;
+
 /// What stands at a path in the place of a plain file, and what to do then: a row each.
-const NOT_PLAIN: &[(fn(&FileType) -> bool, &str)] = &[
+const NOT_PLAIN: &[(IsKind, &str)] = &[
     (|kind| kind.is_dir(), "it is a folder; name a file in it"),
     (
         |kind| kind.is_fifo(),
@@ -362,7 +364,6 @@ fn is_nameless(path: &Path) -> io::Result<bool> {
     /// The file system of such pipes (`include/uapi/linux/magic.h`).
     const PIPEFS_MAGIC: u64 = 0x5049_5045;
     let system = rustix::fs::statfs(path)?;
-    #[expect(clippy::unnecessary_cast, reason = "its width depends on the host")]
     Ok(system.f_type as u64 == PIPEFS_MAGIC)
 }
 

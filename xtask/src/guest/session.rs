@@ -13,7 +13,7 @@ use flipsim::fault::{
 use flipsim::files::Stream;
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::PhysRange;
+use flipsim::memory::{PhysRange, parse_iomem};
 use flipsim::target::{AttachError, LiveTarget, Target, TargetError};
 use flipsim::text::{glob_matches, hex_value, unhex_value};
 use flipsim::units::{GuestPhys, Timing};
@@ -80,6 +80,10 @@ impl Session {
                         .exit_with(Code::Usage)
                 };
                 let iomem = choice.iomem.as_ref().map(read).transpose()?;
+                if let Some(text) = &iomem {
+                    // Before the guest is looked at: what is wrong is the file.
+                    parse_iomem(text).exit_with(Code::Usage)?;
+                }
                 (socket.clone(), choice.qmp.clone(), iomem, choice.spec.vmlinux.clone(), None)
             }
             None => {

@@ -207,7 +207,8 @@ const NOT_PLAIN: &[(IsKind, &str)] = &[
     ),
     (
         |kind| kind.is_block_device(),
-        "it is a disk of this host (a block device), which changes under its user; copy it to a file, and name that",
+        "it is a disk of this host (a block device), which changes under its user; copy it to a file (`cargo xtask \
+         image convert` does), and name that",
     ),
     (
         |kind| kind.is_char_device(),

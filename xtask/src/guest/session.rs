@@ -15,7 +15,7 @@ use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
 use flipsim::memory::{PhysRange, parse_iomem};
 use flipsim::target::{AttachError, LiveTarget, Target, TargetError};
-use flipsim::text::{glob_matches, hex_value, unhex_value};
+use flipsim::text::{glob_matches, hex_value, near_names, unhex_value};
 use flipsim::units::{GuestPhys, Timing};
 use flipsim::wire::net::Timeouts;
 
@@ -237,9 +237,13 @@ impl Session {
     pub fn registers(&mut self, globs: &[String]) -> Result<Vec<FlippableRegister>> {
         for glob in globs {
             if !self.target.registers().iter().any(|register| glob_matches(glob, &register.name)) {
+                let near =
+                    near_names(glob, self.target.registers().iter().map(|register| register.name.as_str()));
                 bail!(exit_error(
                     Code::Usage,
-                    format!("no register matches `{glob}`; `cargo xtask inject list reg` shows them all")
+                    format!(
+                        "no register matches `{glob}`{near}; `cargo xtask inject list reg` shows them all"
+                    )
                 ));
             }
         }

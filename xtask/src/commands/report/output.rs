@@ -72,6 +72,10 @@ type Content<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<(), ExportError>;
 pub fn write(path: &Path, content: Content<'_>) -> Result<()> {
     write_to(path, content).or_else(|error| match error {
         ExportError::Io(cause) if is_stdout(path) && cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        // A pipe that no process reads.
+        ExportError::Io(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
+            Err(exit_error(Code::Usage, format!("cannot write {}: {cause}", path.display())))
+        }
         ExportError::Io(cause) => Err(anyhow::Error::from(cause)
             .context(format!("cannot write {}; give a folder that is there and has room", path.display()))),
         ExportError::Store(error) => Err(store_error(error)),

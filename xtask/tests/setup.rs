@@ -132,7 +132,7 @@ fn invalid_input_is_reported_with_exit_code_2() {
     for (args, part) in [
         (&["setup", "kernel", "--kernel-src", folder][..], "no Linux source tree"),
         (&["setup", "kernel", "--kernel-src", "/nonexistent"], "cannot find /nonexistent"),
-        (&["setup", "kernel", "--kernel-image", file], "is no kernel"),
+        (&["setup", "kernel", "--kernel-image", file], "it has no header of a kernel"),
         (&["setup", "image", "--kernel-src", folder], "which is not among those to run"),
         (&["image", "convert", "/nonexistent.img", "new.qcow2"], "cannot open"),
         (&["image", "convert", file, file], "is a raw image already"),

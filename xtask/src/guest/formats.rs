@@ -147,7 +147,7 @@ static FORMATS: &[Format] = &[
         marks: &[
             Mark::At(0, b"KDMV"),
             Mark::At(0, b"COWD"),
-            Mark::At(0, b"SE\xca\xca"),
+            Mark::At(0, b"\xbe\xba\xfe\xca\0\0\0\0"),
             Mark::At(0, b"# Disk DescriptorFile"),
         ],
         as_disk: AsDisk::Convert("vmdk"),
@@ -430,15 +430,25 @@ fn partitions_end(look: &Look) -> Option<u64> {
         let used = entries.filter(|(kind, _)| **kind != [0; 16]);
         return used.map(|(_, last)| last).max()?.checked_add(1)?.checked_mul(512);
     }
-    let entries = (0..4u64).filter_map(|number| {
-        let at = 446 + 16 * number;
-        let (status, kind) = (look.le(at, 1)?, look.le(at + 4, 1)?);
-        let (first, count) = (look.le(at + 8, 4)?, look.le(at + 12, 4)?);
-        // A boot sector has code in this place; 0xee stands for a GPT.
-        let used = matches!(status, 0 | 0x80) && kind != 0 && kind != 0xee && first > 0 && count > 0;
-        used.then_some((first + count) * 512)
-    });
-    entries.max()
+    // A boot sector without partitions has code or text in the place of the table.
+    if look.has(54, b"FAT") || look.has(82, b"FAT") || look.has(3, b"NTFS") {
+        return None;
+    }
+    let mut end = None;
+    for number in 0..4u64 {
+        let entry = look.bytes(446 + 16 * number, 16)?;
+        let number =
+            |at: usize| entry[at..at + 4].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let (kind, first, count) = (entry[4], number(8), number(12));
+        match (entry[0], kind) {
+            (0, 0) if entry == [0; 16] => {}
+            // It stands for a GPT.
+            (0 | 0x80, 0xee) => {}
+            (0 | 0x80, 1..) if first > 0 && count > 0 => end = end.max(Some((first + count) * 512)),
+            _ => return None,
+        }
+    }
+    end
 }
 
 #[cfg(test)]

@@ -162,6 +162,7 @@ impl Given<'_> {
             ("xz", "xz -dc"),
             ("lz4", "lz4 -dc"),
             ("lzma", "xz -dc"),
+            ("lzo", "lzop -dc"),
         ];
         let program = programs
             .iter()

@@ -70,6 +70,11 @@ fn a_disk_that_says_how_long_it_is_is_believed() {
     assert_eq!(said(&[(0, b"XFSB"), (6, b"\x10"), (15, b"\x20")]), Some(("its XFS", 0x1000 * 0x20)));
     let mbr: &[(usize, &[u8])] = &[(510, b"\x55\xaa"), (450, b"\x83"), (455, b"\x08"), (459, b"\x10")];
     assert_eq!(said(mbr), Some(("its last partition", (0x800 + 0x1000) * 512)));
+    for code in
+        [&[(446, &b"\x90"[..])][..], &[(462, b"\x80")], &[(450, b"\x83"), (82, b"FAT32")], &[(3, b"NTFS")]]
+    {
+        assert_eq!(said(&[mbr, code].concat()), None, "{code:?}");
+    }
     let gpt: &[(usize, &[u8])] = &[
         (510, b"\x55\xaa"),
         (450, b"\xee"),

@@ -118,3 +118,13 @@ fn a_console_from_a_shell_s_own_pipe_is_read() {
         command.args(["campaign", "classify", "/dev/stdin"]).stdin(Stdio::from(out)).output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("\"outcome\":\"crash\""));
 }
+
+#[test]
+fn each_guest_that_cannot_be_stopped_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["boot", "stop", "no-such-guest-1", "no-such-guest-2"];
+    let (status, said) = end(start(&args, folder.path(), Stdio::null()));
+    assert_eq!(status.code(), Some(3), "{said}");
+    assert!(said.contains("no guest `no-such-guest-1` is running"), "{said}");
+    assert!(said.contains("no guest `no-such-guest-2` is running"), "{said}");
+}

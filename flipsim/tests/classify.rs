@@ -61,14 +61,14 @@ const AARCH64: &[Row] = &[
     ("panic-sysrq", Crash, Panic, "Kernel panic - not syncing: sysrq triggered crash", 2),
     ("power-off", Crash, PowerOff, "Power down", 32),
     ("sysrq-reset", Crash, Reboot, "sysrq: Resetting", 1),
-    ("reset-without-a-word", Crash, Reboot, "restarted without a word", 23),
+    ("reset-without-a-word", Crash, Reboot, "restarted without a word", 22),
     ("filesystem-error", Detected, FilesystemError, "EXT4-fs error in ext4_lookup", 1),
     ("check", Detected, Check, "check in qsort: number N is out of order: ADDR before ADDR", 2),
     ("wrong-result", Sdc, WrongResult, "wrong result of sha256", 2),
 ];
 
 const X86_64: &[Row] = &[
-    ("oops-paging", Detected, Oops, "Unable to handle kernel paging request in kmem_cache_free", 1),
+    ("oops-paging", Detected, Oops, "Unable to handle kernel paging request in file_free_rcu", 1),
     ("oops-null-panic", Crash, Oops, "Unable to handle kernel NULL pointer dereference in timerqueue_add", 1),
     ("general-protection", Detected, Oops, "general protection fault in __d_lookup_rcu", 1),
     ("general-protection-newer", Detected, Oops, "general protection fault in __d_lookup_rcu", 1),
@@ -81,7 +81,7 @@ const X86_64: &[Row] = &[
     ("warning-newer", Detected, Warning, "WARNING in finish_task_switch", 1),
     ("warning-panic", Crash, Warning, "WARNING in drop_nlink", 1),
     ("kasan", Detected, Kasan, "KASAN: slab-use-after-free Read in ext4_find_extent", 2),
-    ("kfence", Detected, Kfence, "KFENCE: out-of-bounds read in strnlen", 2),
+    ("kfence", Detected, Kfence, "KFENCE: out-of-bounds read in seq_show", 2),
     ("ubsan", Detected, Ubsan, "UBSAN: shift-out-of-bounds in ext4_fill_super", 2),
     ("rcu-stall", Detected, RcuStall, "INFO: rcu detected stall in d_alloc_parallel", 1),
     ("soft-lockup", Detected, SoftLockup, "BUG: soft lockup in evict", 1),
@@ -380,6 +380,8 @@ proptest! {
         (name, row) in any_sample(), at in any::<prop::sample::Index>()
     ) {
         let mut bytes = sample(&name);
+        // Before a boot, the clock would start at 0 again.
+        prop_assume!(!bytes.starts_with(b"[    0.000000]"));
         let at = at.index(bytes.len());
         bytes.splice(at..at, *b"[    5.000000] random: crng init done\n");
         let found = classify(&bytes);

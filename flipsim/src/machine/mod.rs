@@ -8,7 +8,9 @@
 //! Invariant: **no QEMU outlives what it belongs to**. Every QEMU is started with a death signal tied
 //! to its parent, so that even a SIGKILL of ours takes it along.
 
+pub mod arguments;
 pub mod boot;
+pub mod confine;
 pub(crate) mod end;
 mod error;
 pub mod folder;

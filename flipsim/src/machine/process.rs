@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::machine::arguments::Refused;
+use crate::machine::confine::{Allowed, bare_environment, confine};
 use crate::machine::folder::RunDir;
 use crate::machine::pid::ProcessId;
 use crate::machine::spec::{Console, MachineSpec};
@@ -33,6 +35,9 @@ pub enum ProcessError {
         /// What the system said.
         cause: io::Error,
     },
+    /// An argument of the user's that takes away what the lab relies on.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// QEMU ended before its monitor answered.
     #[error("QEMU ended right after its start ({status}); it said:\n{log}")]
     Ended {
@@ -106,18 +111,24 @@ fn spawn_tied(mut command: Command) -> io::Result<Child> {
 /// # Errors
 /// The program cannot be executed, or its log cannot be made.
 pub fn spawn(spec: &MachineSpec, run: &RunDir) -> Result<Child, ProcessError> {
-    spawn_with_input(spec, run, None)
+    spawn_with(spec, run, Streams::default())
 }
 
-/// As [`spawn`], with a file as QEMU's standard input, which it can then reach as descriptor 0.
+/// What QEMU has as its standard input and output, as descriptors 0 and 1; nothing where nothing is given.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// Descriptor 0.
+    pub input: Option<File>,
+    /// Descriptor 1.
+    pub output: Option<File>,
+}
+
+/// As [`spawn`], with files as QEMU's standard input and output.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_with_input(
-    spec: &MachineSpec,
-    run: &RunDir,
-    input: Option<File>,
-) -> Result<Child, ProcessError> {
+pub fn spawn_with(spec: &MachineSpec, run: &RunDir, streams: Streams) -> Result<Child, ProcessError> {
+    spec.check()?;
     let log_path = run.file("qemu.log");
     let log = OpenOptions::new()
         .create(true)
@@ -127,12 +138,16 @@ pub fn spawn_with_input(
         .map_err(|cause| ProcessError::Io { path: log_path, cause })?;
     let mut command = Command::new(&spec.qemu);
     command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
+    let failed = |cause| ProcessError::Spawn { program: spec.qemu.clone(), cause };
+    bare_environment(&mut command);
+    confine(&mut command, &spec.allowed()).map_err(failed)?;
     if spec.console != Console::Terminal {
-        command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null());
+        let stdio = |file: Option<File>| file.map_or_else(Stdio::null, Stdio::from);
+        command.stdin(stdio(streams.input)).stdout(stdio(streams.output));
         // Its own process group keeps the terminal's signals away from it.
         command.process_group(0);
     }
-    spawn_tied(command).map_err(|cause| ProcessError::Spawn { program: spec.qemu.clone(), cause })
+    spawn_tied(command).map_err(failed)
 }
 
 /// Waits until QEMU's own monitor answers, and returns the connection.
@@ -189,7 +204,10 @@ pub fn overlay_command(qemu_img: &Path, base: &Path, format: &str, overlay: &Pat
 /// # Errors
 /// `qemu-img` cannot be executed or refuses.
 pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) -> io::Result<()> {
-    let output = overlay_command(qemu_img, base, format, overlay).stdin(Stdio::null()).output()?;
+    let mut command = overlay_command(qemu_img, base, format, overlay);
+    bare_environment(&mut command);
+    confine(&mut command, &Allowed::NOTHING)?;
+    let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
     }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::machine::arguments::{self, Refused};
+use crate::machine::confine::Allowed;
 
 /// The QMP socket for users and for injection, in the run folder.
 pub const QMP_SOCKET: &str = "qmp.sock";
@@ -61,6 +63,9 @@ pub enum Console {
     Socket,
     /// Nowhere else: nothing can be typed into it.
     Log,
+    /// To QEMU's standard output alone, which its parent gives it: a confined QEMU reaches no file by way of another
+    /// process.
+    Output,
 }
 
 /// Where the gdb stub listens.
@@ -159,6 +164,9 @@ pub struct MachineSpec {
     pub gdb: GdbPort,
     /// The user's arguments, at the end.
     pub extra: Vec<String>,
+    /// Whether this QEMU can filter its own system calls (`-sandbox`). It then does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandbox: bool,
 }
 
 /// The kernel's command line for the lab's guests: console, root disk, a fixed layout, a reboot
@@ -182,6 +190,31 @@ pub fn kernel_command_line(arch: Arch, workload: Option<&str>, extra: &str) -> S
 }
 
 impl MachineSpec {
+    /// Refuses what the user adds where it takes away what the lab relies on. This is the one place that all
+    /// arguments go through, whichever command or file they come from.
+    ///
+    /// # Errors
+    /// The first such argument, with what to use in its place.
+    pub fn check(&self) -> Result<(), Refused> {
+        self.machine.as_deref().map_or(Ok(()), arguments::check_machine)?;
+        self.cpu.as_deref().map_or(Ok(()), arguments::check_cpu)?;
+        arguments::check(&self.extra)
+    }
+
+    /// What QEMU may do on this host besides its work on files: no more than the user's own arguments ask for.
+    #[must_use]
+    pub fn allowed(&self) -> Allowed {
+        let ports = match self.gdb {
+            GdbPort::Socket => Vec::new(),
+            GdbPort::Tcp(port) => vec![port],
+        };
+        Allowed {
+            programs: arguments::need_programs(&self.extra),
+            network: !arguments::not_harmless(&self.extra, None).is_empty(),
+            ports,
+        }
+    }
+
     /// The arguments for QEMU, without the program's own name.
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
@@ -272,6 +305,9 @@ impl MachineSpec {
             Console::Log => {
                 args.option("-chardev", &format!("file,id=console0,append=on,path={CONSOLE_LOG}"));
             }
+            Console::Output => {
+                args.option("-chardev", "file,id=console0,append=on,path=/proc/self/fd/1");
+            }
         }
         args.option("-serial", "chardev:console0");
         args.option("-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off"));
@@ -296,6 +332,12 @@ impl MachineSpec {
         }
         if self.start_stopped {
             args.flag("-S");
+        }
+        if self.sandbox {
+            // A helper of the user's own network is a program.
+            let spawn = if arguments::need_programs(&self.extra) { "allow" } else { "deny" };
+            let denied = "obsolete=deny,elevateprivileges=deny,resourcecontrol=deny";
+            args.option("-sandbox", &format!("on,{denied},spawn={spawn}"));
         }
         args.0.extend(self.extra.iter().map(OsString::from));
         args.0

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::files;
+use flipsim::machine::confine::{Allowed, bare_environment, confine};
 use xshell::{Shell, cmd};
 
 use super::formats::{AsDisk, Look, format_of, said_length, unpack_line};
@@ -219,6 +220,9 @@ fn make(
         if what.starts_with("checking") && to == "raw" {
             continue;
         }
+        let mut command = command;
+        bare_environment(&mut command);
+        confine(&mut command, &Allowed::NOTHING).context("cannot confine qemu-img")?;
         runner.run_quietly(what, "qemu-img.log", command)?;
     }
     if !runner.is_dry() {

@@ -3,6 +3,7 @@
 //! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
 
 pub mod choice;
+pub mod consent;
 mod console;
 pub mod errors;
 pub mod flags;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod prepared;
 mod qcow2;
 pub mod session;
+mod share;
 pub mod snapshot;
 pub mod spec;
 pub mod template;

@@ -22,8 +22,10 @@ use flipsim::wire::net::Endpoint;
 use super::errors::lookup_error;
 use super::image::{self, ImageKind};
 use super::kernel;
+use super::share;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::lab::capabilities::SANDBOX;
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
 use crate::lab::recipe;
@@ -156,6 +158,9 @@ impl GuestArgs {
         if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
             bail!(exit_error(Code::Usage, format!("--share {} is not a folder", share.display())));
         }
+        if let Some(share) = &share {
+            share::warn_of(share);
+        }
         let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
             Some(path) => {
                 files::check_plain(&path)
@@ -267,7 +272,9 @@ impl GuestArgs {
             monitor: monitor.clone(),
             gdb,
             extra: self.spec.qemu_arg.clone(),
+            sandbox: lab.qemu.offer.has(SANDBOX),
         };
+        spec.check().exit_with(Code::Usage)?;
         let record = RunRecord {
             format: FORMAT,
             name: String::new(),

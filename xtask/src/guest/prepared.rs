@@ -9,6 +9,7 @@ use flipsim::campaign::manifest::golden_digest;
 use flipsim::campaign::{CampaignSpec, Manifest, Store};
 use flipsim::trial::golden::{Golden, Window};
 
+use super::consent::{self, Trust};
 use super::golden::{Prepared, TrialGuest, prepare};
 use crate::exit::{Code, ExitWith};
 use crate::lab::{digest, patches};
@@ -54,10 +55,13 @@ pub fn manifest(prepared: &Prepared) -> Result<Manifest> {
     })
 }
 
-/// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed.
-pub fn prepared_of(store: &Store) -> Result<Prepared> {
+/// The guest of a campaign with the golden run that is kept with it; refused where the guest has changed, and asked
+/// about where the campaign was not made here.
+pub fn prepared_of(store: &Store, trust: Trust) -> Result<Prepared> {
     let spec = store.spec();
-    let mut prepared = prepare(&guest_of(spec)?, spec.trial.spacing)?;
+    let guest = guest_of(spec)?;
+    consent::of_campaign(store, &guest, trust)?;
+    let mut prepared = prepare(&guest, spec.trial.spacing)?;
     let kept = store.attachment("golden")?.map(|kept| {
         serde_json::from_slice::<Golden>(&kept)
             .context("the golden run in the campaign's file is of another version of the lab; make the campaign again")

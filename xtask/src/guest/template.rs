@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use flipsim::machine::boot::BootError;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
@@ -15,6 +15,7 @@ use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
 use crate::lab::cache::{self, Cache};
+use crate::lab::owner;
 use crate::paths;
 use crate::progress::ProgressStep;
 
@@ -37,18 +38,33 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
     let key = plan.key()?;
     let arch = plan.spec.arch.name;
     let folder = cache.template(arch, &key);
+    // A folder by this name in a cache that others write to could be the template of another guest.
+    let is_its = |template: &Template| template.info().plan.key().is_ok_and(|found| found == key);
     if let Ok(template) = Template::open(&folder)
         && template.is_verified()
+        && is_its(&template)
     {
         return Ok(template);
     }
     let human = format!("the template for {}", plan.workload.as_deref().unwrap_or("a shell"));
     // Another process may make it meanwhile; then it is there.
     let _lock = cache.lock(&format!("template-{arch}-{key}"), &human)?;
-    let template = match Template::open(&folder) {
+    let found = match Template::open(&folder) {
+        Ok(template) if is_its(&template) => Ok(template),
+        Ok(_) => Err(format!("{} holds the template of another guest", folder.display())),
+        Err(error) => Err(error.to_string()),
+    };
+    let template = match found {
         Ok(template) => template,
         Err(error) => {
             if folder.exists() {
+                if let Some(whose) = owner::whose(&folder).filter(|_| !rustix::process::geteuid().is_root()) {
+                    bail!(
+                        "the template {} {whose}, and only that user can start guests from it; set FLIPSIM_CACHE to a \
+                         folder of your own",
+                        folder.display()
+                    );
+                }
                 eprintln!("  {error}");
                 cache::remove_tree(&folder)?;
             }

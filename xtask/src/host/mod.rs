@@ -2,6 +2,7 @@
 //!
 //! Invariant: **a command of the host ends with this process**, and what it says is kept or shown.
 
+pub mod ask;
 pub mod cargo;
 pub mod kvm;
 pub mod needs;

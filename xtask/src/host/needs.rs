@@ -3,7 +3,6 @@
 //!
 //! Invariant: one table, read by `doctor`, by `setup` before it builds, and by `--install-deps`.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -11,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 
+use super::ask::{ask, is_yes};
 use super::proc::{self, CommandRunner};
-use crate::interrupt::{self, Interrupted};
+use crate::interrupt::Interrupted;
 use crate::lab::step::SetupStep;
 
 /// One thing that a step needs.
@@ -472,27 +472,7 @@ pub fn install(runner: &CommandRunner, missing: &[Need], yes: bool) -> Result<()
 
 /// Asks on the terminal. Where there is none, the answer is no.
 fn agreed() -> Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("Install them now? [y/N] ");
-    std::io::stderr().flush().context("cannot write to the terminal")?;
-    // A blocking read does not end when a signal comes: a thread reads, and we look for both.
-    let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        // An unreadable answer is an empty one, which is a no; after a signal it is not read.
-        let _read = std::io::stdin().lock().read_line(&mut answer);
-        let _heard = send.send(answer);
-    });
-    loop {
-        interrupt::check()?;
-        match receive.recv_timeout(Duration::from_millis(100)) {
-            Ok(answer) => return Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes")),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Ok(false),
-        }
-    }
+    Ok(is_yes(ask("Install them now? [y/N]")?.as_deref()))
 }
 
 /// The path of a program that a step runs, by its name in the table above.

@@ -26,7 +26,7 @@ use flipsim::files::{self, LockFile};
 use flipsim::units::format_size;
 use serde::{Deserialize, Serialize};
 
-use super::digest;
+use super::{digest, owner};
 use crate::{interrupt, paths};
 
 /// The version of `manifest.json`.
@@ -139,6 +139,7 @@ impl Cache {
                 cache.root.display()
             )
         })?;
+        owner::check_cache(&cache.root)?;
         Ok(cache)
     }
 
@@ -252,7 +253,10 @@ impl Cache {
         let dir = self.root.join("locks");
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join(format!("{step}.lock"));
-        let mut file = LockFile::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut file = LockFile::open(&path).map_err(|error| {
+            let hint = owner::hint(&path, &error);
+            anyhow::Error::new(error).context(format!("cannot open {}{hint}", path.display()))
+        })?;
         let mut reported = false;
         loop {
             match file.lock() {

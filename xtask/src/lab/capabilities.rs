@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// How the word of a property for `-machine` starts.
 const FIXED: &str = "fixed:";
 
+/// The word of a QEMU that can filter its own system calls.
+pub const SANDBOX: &str = "sandbox";
+
 /// The words for what the lab's patches add.
 const STOP_AT: &str = "qmp:stop-at";
 const MARK: &str = "qmp:mark-state";

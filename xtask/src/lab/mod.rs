@@ -8,6 +8,8 @@ pub mod capabilities;
 pub mod config;
 pub mod digest;
 pub mod in_use;
+pub mod owner;
 pub mod patches;
 pub mod recipe;
 pub mod step;
+pub mod trusted;

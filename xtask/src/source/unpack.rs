@@ -1,8 +1,10 @@
 //! Unpacking source archives.
 //!
 //! Invariants: **nothing lands outside the folder**, whatever the archive says; a folder has its
-//! final name only when all of the archive is in it. An entry whose name leads outside ends it; a
-//! symbolic link whose target does is left out.
+//! final name only when all of the archive is in it; **no memory is taken for what an archive merely
+//! claims**: all that describes an entry (long names, pax records, maps of sparse files) has a bound
+//! and counts. An entry whose name leads outside ends it; a symbolic link whose target does is left
+//! out.
 //!
 //! Why links are safe: an entry is written only below folders that are real, never through a link.
 //! A symbolic link is accepted only as `../` × n followed by plain names, with n no more than the
@@ -22,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use flipsim::files;
+use flipsim::units::format_size;
 use tar::{Archive, Entry, EntryType};
 
 use crate::interrupt;
@@ -33,9 +36,19 @@ use crate::progress::ProgressStep;
 pub struct Limits {
     /// Files, folders and links.
     pub entries: u64,
-    /// Bytes of content.
+    /// Bytes of content, and of all that describes it beyond a header each.
     pub bytes: u64,
 }
+
+/// The bytes that may describe one entry, before and in place of its header. Extended attributes of a file are some
+/// kilobytes; the tar crate holds all of it in memory.
+const DESCRIPTION: u64 = 1 << 20;
+
+/// The longest name, as the system has it (`PATH_MAX`).
+const LONGEST_NAME: usize = 4096;
+
+/// The memory that decompressing may take: `xz -9` needs 65 MiB, and a crafted header asks for 4 GiB.
+const DECOMPRESSOR_MEMORY: u64 = 256 << 20;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -70,7 +83,9 @@ pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) 
     let plain = decompress(BufReader::with_capacity(1 << 16, compressed))
         .with_context(|| format!("{} is no archive that setup can unpack", archive.display()))?;
     let tail = Rc::new(Cell::new(0));
-    let mut tar = Archive::new(TrailingZeros { inner: plain, zeros: tail.clone() });
+    let allowance = Rc::new(Allowance::default());
+    let bounded = Bounded { inner: plain, allowance: allowance.clone() };
+    let mut tar = Archive::new(TrailingZeros { inner: bounded, zeros: tail.clone() });
 
     let mut unpacker = Unpacker {
         folder,
@@ -78,24 +93,47 @@ pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) 
         limits,
         real_folders: HashSet::from([PathBuf::new()]),
         entries: 0,
+        described: 0,
         bytes: 0,
         left_out: None,
     };
     let damaged = || format!("{} is truncated or damaged; remove it and run setup again", archive.display());
-    for entry in tar.entries().with_context(damaged)? {
+    let mut entries = tar.entries().with_context(damaged)?;
+    loop {
         interrupt::check()?;
-        let mut entry = entry.with_context(damaged)?;
-        let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // Up to its content, an entry has this much; what its content is read for is counted by `entry`.
+        allowance.grant(DESCRIPTION);
+        let next = entries.next();
+        if allowance.is_used_up() {
+            bail!(
+                "{}: after {} entries, one is described in more than {} (its name, its pax records or its map of a \
+                 sparse file), which no source tree's is",
+                archive.display(),
+                unpacker.entries,
+                format_size(DESCRIPTION)
+            );
+        }
+        let Some(entry) = next else { break };
+        let mut entry = entry.map_err(|error| unreadable(error, archive))?;
+        unpacker.count(allowance.used().saturating_sub(HEADER))?;
+        allowance.grant(u64::MAX);
+        let shown: String = String::from_utf8_lossy(&entry.path_bytes()).chars().take(200).collect();
         unpacker
             .entry(&mut entry)
+            .and_then(|()| unpacker.pass_over(&mut entry))
             .with_context(|| format!("{}: the entry `{}`", archive.display(), shown.escape_debug()))?;
         step.set(read.get());
     }
     // The rest is read as well: only there do the compressors' own checksums stand.
+    allowance.grant(u64::MAX);
     let mut rest = tar.into_inner();
     let mut buffer = vec![0; 1 << 16];
-    while rest.read(&mut buffer).with_context(damaged)? > 0 {
+    loop {
         interrupt::check()?;
+        match rest.read(&mut buffer).with_context(damaged)? {
+            0 => break,
+            n => unpacker.count(n as u64).with_context(|| format!("{}: after its end", archive.display()))?,
+        }
     }
     if unpacker.entries == 0 {
         bail!("{} holds nothing", archive.display());
@@ -121,6 +159,8 @@ struct Unpacker<'a> {
     /// in the place of a folder is refused.
     real_folders: HashSet<PathBuf>,
     entries: u64,
+    /// The same with headers that are no entries.
+    described: u64,
     bytes: u64,
     /// The first link that was left out, with the reason, and how many were.
     left_out: Option<(String, u64)>,
@@ -129,13 +169,14 @@ struct Unpacker<'a> {
 impl Unpacker<'_> {
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<()> {
         let kind = entry.header().entry_type();
+        self.described += 1;
+        if self.described > self.limits.entries {
+            bail!("the archive holds more than {} entries, which no source tree does", self.limits.entries);
+        }
         if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
             return Ok(());
         }
         self.entries += 1;
-        if self.entries > self.limits.entries {
-            bail!("the archive holds more than {} entries, which no source tree does", self.limits.entries);
-        }
         let inside = inside(&entry.path_bytes())?;
         let Some(path) = strip(&inside, self.strip) else {
             if kind == EntryType::Directory {
@@ -161,12 +202,30 @@ impl Unpacker<'_> {
         }
     }
 
-    fn file<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> Result<()> {
-        let size = entry.size();
-        self.bytes = self.bytes.saturating_add(size);
+    /// Counts bytes against the limit.
+    fn count(&mut self, bytes: u64) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.bytes {
             bail!("the archive holds more than {} bytes, which no source tree does", self.limits.bytes);
         }
+        Ok(())
+    }
+
+    /// Reads what is left of an entry, so that the next one is not reached by what this one claims to hold.
+    fn pass_over<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<()> {
+        let mut buffer = [0; 1 << 14];
+        loop {
+            interrupt::check()?;
+            match entry.read(&mut buffer).context("the archive is truncated or damaged")? {
+                0 => return Ok(()),
+                n => self.count(n as u64)?,
+            }
+        }
+    }
+
+    fn file<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> Result<()> {
+        let size = entry.size();
+        self.count(size)?;
         let runnable = entry.header().mode().unwrap_or(0) & 0o100 != 0;
         let place = self.free_place(path)?;
         let failed = |error: io::Error| {
@@ -310,6 +369,9 @@ fn inside(name: &[u8]) -> Result<PathBuf> {
     if name.contains(&0) {
         bail!("its name holds a zero byte");
     }
+    if name.len() > LONGEST_NAME {
+        bail!("its name is {} bytes long, and {LONGEST_NAME} is the longest that there can be", name.len());
+    }
     let mut path = PathBuf::new();
     for part in Path::new(OsStr::from_bytes(name)).components() {
         match part {
@@ -334,7 +396,12 @@ fn decompress<'a>(mut from: BufReader<impl Read + 'a>) -> Result<Box<dyn Read + 
     let from = BufReader::new(io::Cursor::new(start[..n].to_vec()).chain(from));
     Ok(match &start[..n] {
         // A decoder for one stream would stop in silence at the end of the first of several.
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(xz2::bufread::XzDecoder::new_multi_decoder(from)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let several = xz2::stream::CONCATENATED;
+            let stream = xz2::stream::Stream::new_stream_decoder(DECOMPRESSOR_MEMORY, several)
+                .context("cannot make a decompressor")?;
+            Box::new(xz2::bufread::XzDecoder::new_stream(from, stream))
+        }
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
         [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => bail!("it is compressed with zstd; xz, gzip and bzip2 are known"),
@@ -342,6 +409,29 @@ fn decompress<'a>(mut from: BufReader<impl Read + 'a>) -> Result<Box<dyn Read + 
         bytes if bytes.get(257..262) == Some(b"ustar") => Box::new(from),
         _ => bail!("its first bytes are neither tar's nor those of xz, gzip or bzip2"),
     })
+}
+
+/// Why the next entry cannot be read.
+fn unreadable(error: io::Error, archive: &Path) -> anyhow::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut too_much = false;
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let limit = |error: &(dyn std::error::Error + 'static)| {
+            matches!(error.downcast_ref::<xz2::stream::Error>(), Some(xz2::stream::Error::MemLimit))
+        };
+        too_much |= limit(error) || inner.is_some_and(|inner| limit(inner));
+        cause = error.source();
+    }
+    let name = archive.display();
+    let text = match too_much {
+        true => format!(
+            "{name} takes more than {} of memory to be decompressed; compress it with `xz -9` at most",
+            format_size(DECOMPRESSOR_MEMORY)
+        ),
+        false => format!("{name} is truncated or damaged; remove it and run setup again"),
+    };
+    anyhow::Error::new(error).context(text)
 }
 
 fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -365,6 +455,52 @@ impl<R: Read> Read for Counting<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.read.set(self.read.get() + n as u64);
+        Ok(n)
+    }
+}
+
+/// A tar header with the padding of the content before it.
+const HEADER: u64 = 1024;
+
+/// How many bytes may be read, until more are granted.
+#[derive(Default)]
+struct Allowance {
+    granted: Cell<u64>,
+    left: Cell<u64>,
+    used_up: Cell<bool>,
+}
+
+impl Allowance {
+    fn grant(&self, bytes: u64) {
+        self.granted.set(bytes);
+        self.left.set(bytes);
+    }
+
+    fn used(&self) -> u64 {
+        self.granted.get() - self.left.get()
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.used_up.get()
+    }
+}
+
+/// Reads as far as is granted, and fails then.
+struct Bounded<R> {
+    inner: R,
+    allowance: Rc<Allowance>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.allowance.left.get();
+        if left == 0 && !buffer.is_empty() {
+            self.allowance.used_up.set(true);
+            return Err(io::Error::other("it is longer than it may be"));
+        }
+        let room = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = self.inner.read(&mut buffer[..room])?;
+        self.allowance.left.set(left - n as u64);
         Ok(n)
     }
 }

@@ -11,6 +11,7 @@ mod house;
 mod imports;
 mod layering;
 mod length;
+mod looking;
 mod table;
 
 use std::path::Path;
@@ -42,6 +43,11 @@ fn no_files_import_each_other_in_circles() {
 #[test]
 fn a_folders_head_holds_no_logic() {
     check(|house, _| heads::findings(house));
+}
+
+#[test]
+fn what_only_looks_at_a_campaign_runs_nothing() {
+    check(|house, _| looking::findings(house));
 }
 
 #[test]

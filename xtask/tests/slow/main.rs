@@ -14,6 +14,7 @@ use serde_json::Value;
 
 mod accidents;
 mod campaigns;
+mod confined;
 mod examples;
 mod kills;
 mod own;

@@ -7,11 +7,14 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use signs::{Heading, Wants};
-use text::{MessageDetail, Prefix};
+use skip::Says;
+use text::MessageDetail;
 
 use crate::console::classify::kind::{Grade, Kind};
+use crate::console::classify::open::{Report, Stalled, announces, is_about_locks};
+use crate::console::classify::prefix::{self, Prefix, split_prefix};
 use crate::console::classify::verdict::{Classification, ConsoleVerdict, Finding};
-use crate::console::classify::{signs, text};
+use crate::console::classify::{signs, skip, text};
 use crate::console::lines::{LineSplitter, MAX_LINE};
 use crate::console::marker::{Done, Marker, flipsim_marker};
 
@@ -27,6 +30,12 @@ const MAX_OPEN: usize = 8;
 const PATIENCE: u64 = 150;
 /// The same for an OOM report, which lists all tasks first.
 const OOM_PATIENCE: u64 = 5000;
+/// The same for a headline that counts only with a trace, which then comes soon.
+const TRACE_PATIENCE: u64 = 16;
+/// After how many lines a report is no longer what an earlier line announced.
+const ANNOUNCED: u64 = 8;
+/// A kernel whose clock was there has run: its first messages have the time 0, then soon a later one.
+const RAN_US: u64 = 50_000;
 
 /// Classifies a console at once.
 #[must_use]
@@ -61,7 +70,7 @@ pub fn without_stamps(console: &[u8]) -> Vec<u8> {
     while let Some(at) = rest.iter().position(|byte| *byte == b'[') {
         text.extend_from_slice(&rest[..at]);
         rest = &rest[at..];
-        let length = text::stamp(rest).unwrap_or_else(|| {
+        let length = prefix::stamp(rest).unwrap_or_else(|| {
             text.push(b'[');
             1
         });
@@ -77,9 +86,9 @@ pub fn kind_of(line: &str) -> Option<Kind> {
     // Where another message is cut into the line, that one counts.
     let mut rest = line;
     loop {
-        let end = text::cut(rest).unwrap_or(rest.len());
-        let (prefix, message) = text::split_prefix(&rest[..end]);
-        if let Some((_, heading)) = signs::find(message, prefix.stamped) {
+        let end = prefix::cut(rest).unwrap_or(rest.len());
+        let (prefix, message) = split_prefix(&rest[..end]);
+        if let Some((_, heading)) = signs::find(message, prefix).filter(|(_, heading)| !heading.if_traced) {
             return Some(heading.kind);
         }
         rest = &rest[end..];
@@ -100,38 +109,24 @@ pub struct Classifier {
     /// The beginning of a line that another message was cut into, and its place.
     held: Option<(Place, String)>,
     open: VecDeque<Report>,
-    /// Each finding with its place.
-    findings: Vec<(Place, Finding)>,
+    findings: Vec<Found>,
     unlisted: u64,
     oopses: u64,
-    booted: bool,
+    /// What the console said comes from a kernel, or a program, that runs.
+    ran: bool,
     done: Option<(Place, Done)>,
 }
 
 /// Line, and the part of the line.
 type Place = (u64, u32);
 
-/// A report whose title is not complete.
+/// A finding with its place.
 #[derive(Clone, Debug)]
-struct Report {
-    finding: usize,
-    kind: Kind,
-    title: String,
-    wants: Wants,
-    caller: Option<(u8, u32)>,
-    since: u64,
-    /// The line about a dying task was seen.
-    died: bool,
-    in_trace: bool,
-    /// The second best: a function that says little.
-    pc: Option<String>,
-    lr: Option<String>,
-}
-
-impl Report {
-    fn is_of(&self, caller: Option<(u8, u32)>) -> bool {
-        self.caller.is_none() || caller.is_none() || self.caller == caller
-    }
+struct Found {
+    place: Place,
+    finding: Finding,
+    /// Whether it counts: a headline may still lack its trace, or turn out to be a part of another report.
+    counts: bool,
 }
 
 impl Classifier {
@@ -150,7 +145,7 @@ impl Classifier {
 
     /// The reports so far, in the order of their discovery. A title may still gain its function.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().map(|(_, finding)| finding)
+        self.findings.iter().filter(|found| found.counts).map(|found| &found.finding)
     }
 
     /// What the console says, now that there is no more of it.
@@ -168,8 +163,8 @@ impl Classifier {
     /// One line, or a piece of an endless one.
     fn line(&mut self, line: &str) {
         let number = self.lines + 1;
-        let (head, mut rest) = line.split_at(text::cut(line).unwrap_or(line.len()));
-        let continues = !text::split_prefix(head).0.stamped;
+        let (head, mut rest) = line.split_at(prefix::cut(line).unwrap_or(line.len()));
+        let continues = !split_prefix(head).0.stamped;
         match (self.take_held(continues), rest.is_empty()) {
             (Some((at, held)), true) => self.rejoined(at, &held, (number, 0), head),
             (Some((at, held)), false) => self.hold(at, held + head),
@@ -181,7 +176,7 @@ impl Classifier {
             if rest.is_empty() {
                 break;
             }
-            let (piece, behind) = rest.split_at(text::cut(rest).unwrap_or(rest.len()));
+            let (piece, behind) = rest.split_at(prefix::cut(rest).unwrap_or(rest.len()));
             self.message((number, part), piece);
             rest = behind;
         }
@@ -198,7 +193,7 @@ impl Classifier {
         if continues {
             return self.held.take();
         }
-        if text::split_prefix(held).0.stamped || self.lines - place.0 > PATIENCE {
+        if split_prefix(held).0.stamped || self.lines - place.0 > PATIENCE {
             self.release_held();
         }
         None
@@ -213,21 +208,21 @@ impl Classifier {
     /// The end of a line that was cut, or another line without a time stamp: which of the two is not known.
     fn rejoined(&mut self, at: Place, held: &str, place: Place, piece: &str) {
         let joined = format!("{held}{piece}");
-        if let Some(cut) = text::cut(&joined) {
+        if let Some(cut) = prefix::cut(&joined) {
             // The time stamp itself had been cut.
             self.message(at, &joined[..cut]);
             self.message(place, &joined[cut..]);
             return;
         }
-        let (prefix, message) = text::split_prefix(&joined);
+        let (prefix, message) = split_prefix(&joined);
         let before = joined.len() - message.len();
-        match sign_in(message, prefix.stamped) {
-            Some(sign) if before + sign >= held.len() && sign_in(piece, false).is_some() => {
+        match sign_in(message, prefix) {
+            Some(sign) if before + sign >= held.len() && sign_in(piece, Prefix::default()).is_some() => {
                 self.message(place, piece);
             }
             Some(sign) => {
                 self.message(at, &joined);
-                if before + sign < held.len() && sign_in(piece, false).is_some() {
+                if before + sign < held.len() && sign_in(piece, Prefix::default()).is_some() {
                     self.message(place, piece);
                 }
             }
@@ -236,26 +231,35 @@ impl Classifier {
     }
 
     fn message(&mut self, place: Place, line: &str) {
-        let (prefix, message) = text::split_prefix(line);
+        let (prefix, message) = split_prefix(line);
         self.expire();
+        self.restart(place, prefix, message, line);
         if message.contains("FLIPSIM ") && self.marker(place, line) {
             return;
         }
-        if let Some((_, heading)) = signs::find(message, prefix.stamped) {
+        if let Some((_, heading)) = signs::find(message, prefix) {
             self.heading(place, heading, prefix, line);
             return;
-        }
-        if prefix.zero && message.starts_with("Linux version ") {
-            if self.booted && !self.findings.iter().any(|(_, finding)| finding.kind.is_end()) {
-                self.found(place, Kind::Reboot, "restarted without a word".to_owned(), line);
-            }
-            self.booted = true;
         }
         if !self.open.is_empty()
             && let Some(detail) = text::detail(message)
         {
             self.detail(detail, prefix.caller);
         }
+    }
+
+    /// Sees a machine that begins again: its clock is at 0 again, or something speaks that comes before a kernel.
+    fn restart(&mut self, place: Place, prefix: Prefix, message: &str, line: &str) {
+        let begins = prefix.at.map_or_else(|| signs::is_firmware(message), |at| at == 0);
+        if begins && self.ran {
+            self.ran = false;
+            if !self.findings().any(|finding| finding.kind.is_end()) {
+                self.found(place, Kind::Reboot, "restarted without a word".to_owned(), line);
+            }
+        }
+        // Its second first line is no boot loader's.
+        let first = prefix.at.is_none() && message.starts_with("Linux version ");
+        self.ran |= first || prefix.at.is_some_and(|at| at >= RAN_US) || signs::is_running(message);
     }
 
     /// Takes in a line of the lab's guests. Whether it was one.
@@ -294,28 +298,38 @@ impl Classifier {
     }
 
     fn heading(&mut self, place: Place, heading: Heading, prefix: Prefix, line: &str) {
-        if heading.half && self.second_half(&heading, prefix) {
+        if heading.half && self.second_half(&heading, prefix)
+            || heading.alone && self.findings().any(|finding| finding.kind == heading.kind)
+        {
             return;
         }
         // A report whose trace was seen has all that it will get, and a panic's trace is its own.
         let ended = heading.kind.is_end();
-        while let Some(at) = self.open.iter().position(|r| (r.in_trace || ended) && r.is_of(prefix.caller)) {
+        // But for the trace of a panic that the report itself asked for.
+        let over = |r: &Report| {
+            let asked = ended && !r.in_trace && announces(r.kind, heading.kind, &heading.title);
+            (r.in_trace || ended || r.if_traced) && r.is_of(prefix.caller) && !asked
+        };
+        while let Some(at) = self.open.iter().position(over) {
             self.close_at(at, None);
         }
+        self.announced(&heading, prefix);
         self.oopses += u64::from(heading.kind == Kind::Oops);
         let title = match &heading.function {
             Some(function) => format!("{} in {function}", heading.title),
             None => heading.title.clone(),
         };
         let Some(finding) = self.found(place, heading.kind, title, line) else { return };
-        let boring = |function: &String| text::is_boring(function, heading.kind, true);
+        self.findings[finding].counts = !heading.if_traced;
+        let much = |function: &String| skip::says(function, heading.kind, line, true) == Says::Much;
         let wants = match heading.wants {
-            Wants::Function if heading.function.as_ref().is_some_and(|f| !boring(f)) => Wants::Nothing,
+            Wants::Function if heading.function.as_ref().is_some_and(much) => Wants::Nothing,
             wants => wants,
         };
         if wants == Wants::Nothing {
             return;
         }
+        let watchdog = matches!(heading.kind, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup);
         if self.open.len() == MAX_OPEN {
             self.close_at(0, None);
         }
@@ -327,19 +341,34 @@ impl Classifier {
             caller: prefix.caller,
             since: self.lines,
             died: heading.half,
-            in_trace: false,
+            in_trace: heading.frames_follow,
             pc: heading.function,
             lr: None,
+            helper: None,
+            if_traced: heading.if_traced,
+            announces: heading.announces,
+            stalled: watchdog.then(Stalled::default),
         });
+    }
+
+    /// Drops what announced this report: it is one, not two.
+    fn announced(&mut self, heading: &Heading, prefix: Prefix) {
+        let checks = heading.kind == Kind::Warning && heading.title == "WARNING"
+            || heading.kind == Kind::Bug && heading.title.starts_with("kernel BUG");
+        let part = |r: &Report| r.announces && self.lines - r.since <= ANNOUNCED && r.is_of(prefix.caller);
+        if let Some(at) = self.open.iter().position(part).filter(|_| checks)
+            && let Some(report) = self.open.remove(at)
+        {
+            self.findings[report.finding].counts = false;
+        }
     }
 
     /// A line that may belong to a report before it. Whether it does.
     fn second_half(&mut self, heading: &Heading, prefix: Prefix) -> bool {
         match heading.kind {
             kind if kind.is_end() => self
-                .findings
-                .iter()
-                .any(|(_, finding)| finding.kind == kind || (kind.is_panic() && finding.kind.is_panic())),
+                .findings()
+                .any(|finding| finding.kind == kind || (kind.is_panic() && finding.kind.is_panic())),
             Kind::OomKill => {
                 let waiting = |r: &Report| r.wants == Wants::Victim;
                 let Some(at) = self.open.iter().position(waiting) else { return false };
@@ -366,31 +395,84 @@ impl Classifier {
                     r.wants == Wants::Function
                 }
                 MessageDetail::Frame(_) => r.wants == Wants::Function && r.in_trace,
+                MessageDetail::Lock(_) => r.wants == Wants::Function && is_about_locks(&r.title),
                 MessageDetail::Access(_) => r.wants == Wants::Access,
                 MessageDetail::Program(_) => r.wants == Wants::Program,
+                MessageDetail::Interrupt
+                | MessageDetail::Interrupted
+                | MessageDetail::Cpu
+                | MessageDetail::Task
+                | MessageDetail::RcuThread => r.stalled.is_some(),
             });
         let Some(at) = at.next().map(|(at, _)| at) else { return };
+        let about = &self.findings[self.open[at].finding].finding.text;
         let report = &mut self.open[at];
+        let says = |function: &str, is_pc| skip::says(function, report.kind, about, is_pc);
         match detail {
-            MessageDetail::Pc(Some(function)) if !text::is_boring(&function, report.kind, true) => {
-                self.close_at(at, Some(function));
+            MessageDetail::Pc(Some(function)) => {
+                let ours = report.stalled.as_ref().is_some_and(|s| s.in_interrupt || s.rcu_thread);
+                if !ours && says(&function, true) == Says::Much {
+                    self.close_at(at, Some(function));
+                } else {
+                    report.pc = report.pc.take().or(Some(function));
+                }
             }
-            MessageDetail::Pc(Some(function)) => report.pc = report.pc.take().or(Some(function)),
             MessageDetail::Pc(None) => {}
             MessageDetail::Lr(function) => report.lr = report.lr.take().or(Some(function)),
-            MessageDetail::Trace => report.in_trace = true,
-            MessageDetail::Frame(function) if !text::is_boring(&function, report.kind, false) => {
-                self.close_at(at, Some(function));
+            MessageDetail::Lock(function) => {
+                if says(&function, false) == Says::Much {
+                    self.close_at(at, Some(function));
+                }
             }
-            MessageDetail::Frame(_) => {}
+            MessageDetail::Frame(function) => {
+                let says = says(&function, false);
+                let done = match &mut report.stalled {
+                    None => says == Says::Much,
+                    Some(stalled) => stalled.frame(&function, says == Says::Much),
+                };
+                if done {
+                    self.close_at(at, Some(function));
+                } else if says == Says::Little && report.stalled.is_none() {
+                    report.helper.get_or_insert(function);
+                }
+            }
             MessageDetail::Access(access) => {
                 report.title.push(' ');
                 report.title.push_str(access);
-                self.close_at(at, None);
+                match report.pc.take() {
+                    Some(function) if says(&function, true) != Says::Much => {
+                        report.pc = Some(function);
+                        report.wants = Wants::Function;
+                    }
+                    function => self.close_at(at, function),
+                }
             }
             MessageDetail::Program(name) => {
                 report.title = format!("user fault in {name}: {}", report.title);
                 self.close_at(at, None);
+            }
+            MessageDetail::Trace | MessageDetail::Cpu | MessageDetail::Task | MessageDetail::RcuThread => {
+                let known = report.stalled.as_ref().and_then(|stalled| stalled.candidate.clone());
+                if known.is_some() {
+                    self.close_at(at, known);
+                    return;
+                }
+                if let Some(stalled) = &mut report.stalled {
+                    stalled.begins(&detail);
+                }
+                let begins = detail == MessageDetail::Trace;
+                report.in_trace |= begins;
+                if begins && report.if_traced {
+                    report.if_traced = false;
+                    self.findings[report.finding].counts = true;
+                }
+            }
+            MessageDetail::Interrupt | MessageDetail::Interrupted => {
+                if let Some(stalled) = &mut report.stalled {
+                    stalled.in_interrupt = detail == MessageDetail::Interrupt;
+                    stalled.interrupted = detail == MessageDetail::Interrupted;
+                    stalled.candidate = None;
+                }
             }
         }
     }
@@ -398,7 +480,11 @@ impl Classifier {
     /// Gives up on reports that have waited for too long.
     fn expire(&mut self) {
         while let Some(at) = self.open.iter().position(|report| {
-            let patience = if report.wants == Wants::Victim { OOM_PATIENCE } else { PATIENCE };
+            let patience = match report {
+                Report { wants: Wants::Victim, .. } => OOM_PATIENCE,
+                Report { if_traced: true, .. } => TRACE_PATIENCE,
+                _ => PATIENCE,
+            };
             self.lines - report.since > patience
         }) {
             self.close_at(at, None);
@@ -413,52 +499,52 @@ impl Classifier {
 
     /// Gives a finding its final title.
     fn close(&mut self, report: Report, function: Option<String>) {
-        let title = match function.or(report.pc).or(report.lr) {
+        let stalled = report.stalled.and_then(|stalled| stalled.candidate);
+        let title = match function.or(stalled).or(report.helper).or(report.pc).or(report.lr) {
             Some(function) => format!("{} in {function}", report.title),
             None => report.title,
         };
-        if let Some((_, finding)) = self.findings.get_mut(report.finding) {
-            finding.title = title;
+        if let Some(found) = self.findings.get_mut(report.finding) {
+            found.finding.title = title;
         }
     }
 
     /// Keeps a finding, if there is room for it.
     fn found(&mut self, place: Place, kind: Kind, title: String, line: &str) -> Option<usize> {
         // Pieces of an endless line overlap.
-        if self
-            .findings
-            .last()
-            .is_some_and(|(at, last)| at.0 == place.0 && last.kind == kind && last.title == title)
-        {
+        if self.findings.last().is_some_and(|last| {
+            last.place.0 == place.0 && last.finding.kind == kind && last.finding.title == title
+        }) {
             return None;
         }
-        if self.findings.len() >= MAX_FINDINGS
-            && self.findings.iter().any(|(_, finding)| finding.kind == kind)
+        if self.findings.len() >= MAX_FINDINGS && self.findings.iter().any(|found| found.finding.kind == kind)
         {
             self.unlisted += 1;
             return None;
         }
         let text = text::shorten(line.trim(), MAX_TEXT);
-        self.findings.push((place, Finding { kind, title, line: place.0, text }));
+        let finding = Finding { kind, title, line: place.0, text };
+        self.findings.push(Found { place, finding, counts: true });
         Some(self.findings.len() - 1)
     }
 
     fn decide(mut self) -> Classification {
-        self.findings.sort_by_key(|(place, _)| *place);
+        self.findings.retain(|found| found.counts);
+        self.findings.sort_by_key(|found| found.place);
         let done = self.done.as_ref();
-        let end = self.findings.iter().position(|(place, finding)| {
+        let end = self.findings.iter().position(|Found { place, finding, .. }| {
             // Switching off after the workload is in order.
             finding.kind.is_end()
                 && !(finding.kind == Kind::PowerOff && done.is_some_and(|(end, _)| end < place))
         });
-        let findings: Vec<Finding> = self.findings.into_iter().map(|(_, finding)| finding).collect();
+        let findings: Vec<Finding> = self.findings.into_iter().map(|found| found.finding).collect();
         let first = |before: usize, wanted: &dyn Fn(Kind) -> bool| {
             findings[..before].iter().position(|finding| wanted(finding.kind))
         };
         let graded = |grade: Grade| move |kind: Kind| kind.grade() == grade;
         let cause = match end {
             Some(end) => first(end, &graded(Grade::KernelDamaged))
-                .or_else(|| first(end, &|kind| announces(kind, &findings[end])))
+                .or_else(|| first(end, &|kind| announces(kind, findings[end].kind, &findings[end].title)))
                 .or(Some(end)),
             None => [Grade::KernelDamaged, Grade::Kernel, Grade::Program]
                 .into_iter()
@@ -487,24 +573,8 @@ impl Classifier {
 }
 
 /// Where a sign is in a message: of trouble, or one of the lab's.
-fn sign_in(message: &str, stamped: bool) -> Option<usize> {
-    let trouble = signs::find(message, stamped).map(|(at, _)| at);
+fn sign_in(message: &str, prefix: Prefix) -> Option<usize> {
+    let trouble = signs::find(message, prefix).map(|(at, _)| at);
     let own = message.find("FLIPSIM ");
     trouble.into_iter().chain(own).min()
-}
-
-/// Whether a panic says by its reason that it follows from a report of this kind.
-fn announces(kind: Kind, panic: &Finding) -> bool {
-    let says = |word: &str| panic.kind.is_panic() && panic.title.contains(word);
-    match kind {
-        Kind::Warning => says("panic_on_warn") || says("warned too often"),
-        Kind::RcuStall => says("RCU Stall"),
-        Kind::SoftLockup => says("softlockup"),
-        Kind::HardLockup => says("Hard LOCKUP") || says("hard LOCKUP"),
-        Kind::HungTask => says("hung_task"),
-        Kind::OomKill => says("Out of memory") || says("deadlocked on memory"),
-        Kind::HardwareError => says("machine check") || says("Machine check"),
-        Kind::FilesystemError => says("EXT4-fs"),
-        _ => false,
-    }
 }

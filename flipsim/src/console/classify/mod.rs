@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes ─→ lines ─→ signs (which report begins here?) ─→ findings with stable titles ─→ one cause, one outcome
-//!                   text  (functions, what is stable)
+//! prefix (who, when)  text (functions, what is stable)   skip (functions that say little)
 //! ```
 //!
 //! Invariants: **the only table of kernel messages; the bytes alone decide; memory is bounded**.
@@ -11,7 +11,10 @@
 
 pub(super) mod classifier;
 pub(super) mod kind;
+mod open;
+mod prefix;
 mod signs;
+mod skip;
 mod text;
 pub(super) mod verdict;
 

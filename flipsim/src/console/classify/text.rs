@@ -1,73 +1,11 @@
-//! The texts inside a console's lines: time stamps, function names, and what of a message is stable.
+//! The texts inside a console's lines: function names, the details of a report, and what of a message is stable.
 //!
 //! Invariant: no address, number or time stamp passes [`clean`].
-
-use crate::console::classify::kind::Kind;
 
 /// The longest title.
 const MAX_TITLE: usize = 160;
 /// The longest name of a function.
 const MAX_NAME: usize = 128;
-
-/// What stands before a kernel message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Prefix {
-    /// It has a time stamp.
-    pub stamped: bool,
-    /// The time stamp is the boot's first moment.
-    pub zero: bool,
-    /// The task or CPU that speaks (`CONFIG_PRINTK_CALLER`).
-    pub caller: Option<(u8, u32)>,
-}
-
-/// Splits a line into its prefix and the message: `<4>[    1.234567][   T12] message`.
-pub fn split_prefix(line: &str) -> (Prefix, &str) {
-    let mut prefix = Prefix::default();
-    let mut rest = line;
-    if let Some((level, behind)) = line.strip_prefix('<').and_then(|rest| rest.split_once('>'))
-        && level.len() <= 3
-        && level.bytes().all(|b| b.is_ascii_digit())
-    {
-        rest = behind;
-    }
-    let Some(length) = stamp(rest.as_bytes()) else { return (prefix, rest) };
-    prefix.stamped = true;
-    prefix.zero = rest[..length].ends_with(" 0.000000]");
-    rest = &rest[length..];
-    if let Some((inside, behind)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        let inside = inside.trim_start();
-        let who = inside.bytes().next().filter(|b| matches!(b, b'T' | b'C'));
-        if let (Some(who), Some(Ok(number))) = (who, inside.get(1..).map(str::parse)) {
-            prefix.caller = Some((who, number));
-            rest = behind;
-        }
-    }
-    (prefix, rest.strip_prefix(' ').unwrap_or(rest))
-}
-
-/// The length of a time stamp at the start: `[`, spaces, seconds, a point, six digits, `]`.
-pub fn stamp(bytes: &[u8]) -> Option<usize> {
-    let mut at = bytes.strip_prefix(b"[")?.iter().position(|b| *b != b' ')? + 1;
-    let digits = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-    let seconds = digits(at);
-    at += seconds;
-    let whole = (1..=10).contains(&seconds) && bytes.get(at) == Some(&b'.') && digits(at + 1) == 6;
-    (whole && bytes.get(at + 7) == Some(&b']')).then_some(at + 8)
-}
-
-/// Where a further time stamp begins: another message cut into this line there.
-pub fn cut(line: &str) -> Option<usize> {
-    let bytes = line.as_bytes();
-    let mut from = 1;
-    while let Some(found) = bytes.get(from..)?.iter().position(|b| *b == b'[') {
-        let at = from + found;
-        if stamp(&bytes[at..]).is_some() && !bytes[..at].ends_with(b">") {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
-}
 
 /// A message without what differs from run to run: offsets go, addresses become `ADDR`, numbers `N`.
 pub fn clean(message: &str) -> String {
@@ -104,6 +42,28 @@ pub fn clean(message: &str) -> String {
         }
     }
     shorten(out.trim_end(), MAX_TITLE)
+}
+
+/// What of a message about a disk or a program is the same in every run: its first words, up to the place, the
+/// number or the name that it is about.
+pub fn stable(message: &str) -> String {
+    let ends = [
+        " (", ": -", ": comm ", " comm ", ", want ", " want ", " dev ", " device ", " on ", " from ", " at ",
+        " 0x", " #", "=",
+    ];
+    // Words that name what is counted, where the number follows.
+    let counted = ["ino", "inode", "block", "block:", "sector", "LEB", "PEB", "root", "off", "id", "page"];
+    let message = message.trim_start();
+    let mut end = ends.iter().filter_map(|end| message.find(end)).filter(|end| *end > 0).min();
+    let mut from = 0;
+    for word in message.split(' ') {
+        let next = message.get(from + word.len() + 1..).unwrap_or_default();
+        if from > 0 && counted.contains(&word) && next.starts_with(|c: char| c.is_ascii_digit()) {
+            end = Some(end.map_or(from, |end| end.min(from)));
+        }
+        from += word.len() + 1;
+    }
+    clean(message[..end.unwrap_or(message.len())].trim_end_matches([' ', '.', ',', ':', '!']))
 }
 
 /// At most so many bytes of a text.
@@ -168,8 +128,20 @@ pub enum MessageDetail {
     Pc(Option<String>),
     /// The function that the link register points to.
     Lr(String),
+    /// The function that holds or wants a lock: `…, at: rtnl_lock+0x17/0x20`.
+    Lock(String),
     /// A trace begins.
     Trace,
+    /// The stack of an interrupt begins in a trace.
+    Interrupt,
+    /// It ends: what follows was interrupted.
+    Interrupted,
+    /// Another CPU is shown.
+    Cpu,
+    /// Another task is shown.
+    Task,
+    /// What is shown next is RCU's own thread.
+    RcuThread,
     /// A frame of a trace that is not a guess.
     Frame(String),
     /// KASAN: `Read` or `Write`.
@@ -181,18 +153,23 @@ pub enum MessageDetail {
 /// Reads a message as a detail of a report.
 pub fn detail(message: &str) -> Option<MessageDetail> {
     let text = message.trim_start();
-    for start in ["pc : ", "PC is at ", "RIP: ", "EIP: "] {
+    for start in ["pc : ", "PC is at ", "RIP: ", "EIP: ", "IP: "] {
         if let Some(rest) = text.strip_prefix(start) {
             // Of user space, there are no names.
             let user = rest.starts_with("0033:") || rest.starts_with("0023:");
-            return (!user).then(|| MessageDetail::Pc(function_in(rest)));
+            return (!user).then(|| MessageDetail::Pc(function_in(rest).or_else(|| inlined(rest))));
         }
     }
     if let Some(rest) = text.strip_prefix("lr : ").or_else(|| text.strip_prefix("LR is at ")) {
         return function_in(rest).map(MessageDetail::Lr);
     }
-    if text.starts_with("Call trace:") || text.starts_with("Call Trace:") {
-        return Some(MessageDetail::Trace);
+    for (start, detail) in STARTS {
+        if text.starts_with(start) {
+            return Some(detail.clone());
+        }
+    }
+    if let Some((_, place)) = text.rsplit_once(" at: ") {
+        return function_in(place).map(MessageDetail::Lock);
     }
     for (start, access) in
         [("Read of size", "Read"), ("Write of size", "Write"), ("Read at", "Read"), ("Write at", "Write")]
@@ -208,176 +185,49 @@ pub fn detail(message: &str) -> Option<MessageDetail> {
     // `[<ffff…>] func+0x1/0x2` before 4.10; a `?` marks a guess.
     let frame =
         text.strip_prefix("[<").and_then(|rest| rest.split_once(">] ")).map_or(text, |(_, frame)| frame);
+    // 32-bit ARM: `[<8026c5c4>] (panic) from [<80243d54>] (__warn+0x7c/0x180)`.
+    if let Some((name, _)) = frame.strip_prefix('(').and_then(|rest| rest.split_once(") from ")) {
+        return Some(MessageDetail::Frame(shorten(name.split('.').next().unwrap_or(name), MAX_NAME)));
+    }
     let word = frame.split_ascii_whitespace().next()?;
-    (word.contains("+0x")).then(|| function_in(word)).flatten().map(MessageDetail::Frame)
+    let function = if word.contains("+0x") { function_in(word) } else { inlined(frame) };
+    function.map(MessageDetail::Frame)
 }
 
-/// Whether a function says nothing about where the trouble is, in a report of this kind.
-pub fn is_boring(function: &str, kind: Kind, is_pc: bool) -> bool {
-    // The program counter says where a fault struck, even in a function that otherwise only reports.
-    let struck = matches!(kind, Kind::Oops | Kind::UnhandledFault | Kind::Serror | Kind::StackOverflow);
-    let starts = |list: &[&str]| list.iter().any(|start| function.starts_with(start));
-    starts(HELPERS) || (!(struck && is_pc) && (starts(MACHINERY) || EXACTLY.contains(&function)))
+/// How the lines begin that stand between the frames.
+const STARTS: &[(&str, MessageDetail)] = &[
+    ("Call trace:", MessageDetail::Trace),
+    ("Call Trace:", MessageDetail::Trace),
+    ("Backtrace:", MessageDetail::Trace),
+    ("backtrace", MessageDetail::Trace),
+    ("<IRQ>", MessageDetail::Interrupt),
+    ("<NMI>", MessageDetail::Interrupt),
+    ("</IRQ>", MessageDetail::Interrupted),
+    ("</NMI>", MessageDetail::Interrupted),
+    ("<EOI>", MessageDetail::Interrupted),
+    ("Exception stack(", MessageDetail::Interrupted),
+    ("NMI backtrace for cpu ", MessageDetail::Cpu),
+    ("Task dump for CPU ", MessageDetail::Cpu),
+    ("Sending NMI ", MessageDetail::Cpu),
+    ("task:", MessageDetail::Task),
+    ("rcu: RCU grace-period kthread stack dump:", MessageDetail::RcuThread),
+    ("RCU grace-period kthread stack dump:", MessageDetail::RcuThread),
+];
+
+/// A frame that a symbolizer added: `func net/core/dev.c:12 [inline]`.
+fn inlined(frame: &str) -> Option<String> {
+    let frame = frame.trim_end().strip_suffix(" [inline]")?;
+    let (function, place) = frame.split_once(' ')?;
+    let function = function.rsplit(':').next()?;
+    source_file(place)?;
+    let named = function.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.$".contains(&b));
+    (named && !function.is_empty()).then(|| shorten(function.split('.').next().unwrap_or(function), MAX_NAME))
 }
-
-/// What is called from everywhere: the caller is of interest. Beginnings of names.
-const HELPERS: &[&str] = &[
-    "__arch_copy_",
-    "__memcpy",
-    "__memset",
-    "__memmove",
-    "__pi_",
-    "_raw_",
-    "clear_page",
-    "copy_page",
-    "memcmp",
-    "memcpy",
-    "memmove",
-    "memset",
-    "native_queued_spin",
-    "queued_spin",
-    "queued_read",
-    "queued_write",
-    "strcmp",
-    "strlen",
-    "strncpy",
-    "strnlen",
-    "do_raw_",
-];
-
-/// What takes part in reporting, in waiting, and in getting into the kernel. Beginnings of names.
-const MACHINERY: &[&str] = &[
-    "__alloc_pages",
-    "__asan_",
-    "__check_",
-    "__die",
-    "__down_",
-    "__dump_stack",
-    "__hrtimer_run",
-    "__irq_",
-    "__kasan_",
-    "__list_",
-    "__might_",
-    "__mutex_",
-    "__panic",
-    "__rcu_",
-    "__report_",
-    "__schedule",
-    "__show_",
-    "__switch_to",
-    "__sysvec_",
-    "__ubsan_",
-    "__wait_",
-    "__warn",
-    "apic_timer_",
-    "arch_cpu_idle",
-    "arch_timer_handler",
-    "arm64_serror",
-    "asm_",
-    "bad_page",
-    "bit_wait",
-    "check_",
-    "debug_",
-    "default_idle",
-    "die_",
-    "do_idle",
-    "do_interrupt_handler",
-    "do_mem_abort",
-    "do_page_fault",
-    "do_serror",
-    "do_sp_pc",
-    "do_syscall",
-    "do_translation_fault",
-    "do_undef",
-    "down_",
-    "dump_",
-    "el0_",
-    "el0t_",
-    "el1_",
-    "el1h_",
-    "el1t_",
-    "entry_",
-    "exc_",
-    "fortify_",
-    "free_page_is_bad",
-    "generic_handle_",
-    "gic_",
-    "handle_bug",
-    "handle_percpu_",
-    "hrtimer_",
-    "invoke_syscall",
-    "io_schedule",
-    "irq_",
-    "kasan_",
-    "kfence_",
-    "lockdep_",
-    "mutex_lock",
-    "native_safe_halt",
-    "nmi_",
-    "oom_",
-    "oops_",
-    "out_of_memory",
-    "panic",
-    "preempt_schedule",
-    "print_",
-    "rcu_",
-    "refcount_",
-    "report_",
-    "ret_from_",
-    "rwsem_",
-    "schedule",
-    "show_",
-    "softlockup_",
-    "stack_trace_",
-    "sysvec_",
-    "tick_",
-    "trigger_",
-    "ubsan_",
-    "update_process_times",
-    "usercopy_",
-    "wait_for_completion",
-    "wait_on_",
-    "warn_",
-    "watchdog_",
-];
-
-/// The same, as whole names.
-const EXACTLY: &[&str] = &[
-    "brk_handler",
-    "bug_handler",
-    "call_break_hook",
-    "call_on_irq_stack",
-    "cpu_do_idle",
-    "cpu_startup_entry",
-    "die",
-    "kthread",
-    "primary_entry",
-    "process_one_work",
-    "secondary_start_kernel",
-    "worker_thread",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_prefix_is_read_with_level_stamp_and_caller_or_without() {
-        let stamped = Prefix { stamped: true, ..Prefix::default() };
-        assert_eq!(split_prefix("[    1.234567] x"), (stamped, "x"));
-        assert_eq!(split_prefix("<4>[12345.234567]  x"), (stamped, " x"));
-        assert_eq!(
-            split_prefix("[    0.000000][   T12] x"),
-            (Prefix { zero: true, caller: Some((b'T', 12)), ..stamped }, "x")
-        );
-        for line in ["[    1.2345] x", "[1.234567 x", "[ abc ]", "[", "", "<4", "[ 99999999999.000000] x"] {
-            assert_eq!(split_prefix(line), (Prefix::default(), line));
-        }
-        assert_eq!(cut("user [te[    1.234567] x"), Some(8));
-        assert_eq!(cut("[    1.234567] x [1.2]"), None);
-        assert_eq!(cut("<3>[    1.234567] x"), None);
-    }
 
     #[test]
     fn functions_lose_offsets_and_the_suffixes_of_compilers() {

@@ -26,6 +26,7 @@ pub(crate) fn spec() -> MachineSpec {
         monitor: None,
         gdb: GdbPort::Socket,
         extra: Vec::new(),
+        sandbox: false,
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 
 use crate::machine::folder::RunDir;
-use crate::machine::process::OwnedQemu;
+use crate::machine::process::{OwnedQemu, Streams};
 use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
 use crate::machine::{ProcessId, process};
 use crate::memory::RangeSet;
@@ -93,7 +93,9 @@ impl CloneGuest {
         let console = make_console(&run.0.file(CONSOLE_LOG))?;
         let input = template.device_state();
         let input = File::open(&input).map_err(io_error("open", &input))?;
-        let mut qemu = OwnedQemu(process::spawn_with_input(&spec(template, options), &run.0, Some(input))?);
+        let output = console.try_clone().map_err(io_error("open", &run.0.file(CONSOLE_LOG)))?;
+        let streams = Streams { input: Some(input), output: Some(output) };
+        let mut qemu = OwnedQemu(process::spawn_with(&spec(template, options), &run.0, streams)?);
         let monitor = process::wait_for_monitor(&mut qemu.0, &run.0)?;
         restore(monitor, &mut qemu, &run.0)
             .map_err(|cause| TemplateError::Restore { folder: template.folder().to_owned(), cause })?;
@@ -170,7 +172,7 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
         ram_file: Some(RamFile { path: template.ram_file(), shared: false }),
         incoming: true,
         stay_at_end: true,
-        console: Console::Log,
+        console: Console::Output,
         ..template.info().plan.boot_spec()
     }
 }

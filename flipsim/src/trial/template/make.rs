@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -25,6 +28,9 @@ use crate::trial::template::saved::{
 };
 use crate::units::Timing;
 use crate::wire::net::{Endpoint, Timeouts};
+
+/// Where QEMU hands its state over while a template is made.
+const STATE_SOCKET: &str = "state.sock";
 
 /// How a template is made.
 #[derive(Clone, Copy, Debug)]
@@ -121,16 +127,20 @@ pub fn boot(
     Ok(Booted { target, ready, qemu })
 }
 
-/// Has QEMU write everything but RAM, which lies in its file already.
-pub(super) fn save(guest: &mut Booted, options: MakeOptions) -> Result<(), TemplateError> {
+/// Has QEMU write everything but RAM, which lies in its file already. It hands its state over by a socket: a QEMU
+/// that could write it through a program could start any program.
+pub(super) fn save(guest: &mut Booted, folder: &Path, options: MakeOptions) -> Result<(), TemplateError> {
+    let path = folder.join(DEVICE_STATE);
+    let mut state = Incoming::open(folder, &path).map_err(io_error("write", &path))?;
     let qmp = guest.target.qmp().ok_or(StateError::NoMonitor)?;
     qmp.execute("migrate-set-capabilities", ignore_shared())?;
-    qmp.execute("migrate", json!({ "uri": format!("exec:cat >{DEVICE_STATE}") }))?;
+    qmp.execute("migrate", json!({ "uri": format!("unix:{STATE_SOCKET}") }))?;
     let end = Instant::now() + SAVE_LIMIT;
     loop {
+        let whole = state.take_in().map_err(io_error("write", &path))?;
         let answer = qmp.execute("query-migrate", Value::Null)?;
         match answer["status"].as_str() {
-            Some("completed") => return Ok(()),
+            Some("completed") if whole => return Ok(()),
             Some(status @ ("failed" | "cancelled")) => {
                 let cause = answer["error-desc"].as_str().unwrap_or(status);
                 return Err(TemplateError::Save(cause.to_owned()));
@@ -142,6 +152,53 @@ pub(super) fn save(guest: &mut Booted, options: MakeOptions) -> Result<(), Templ
             }
             _ => std::thread::sleep(Duration::from_millis(2)),
         }
+    }
+}
+
+/// A state on its way from QEMU to a file. Nothing here waits.
+struct Incoming {
+    listener: UnixListener,
+    stream: Option<UnixStream>,
+    file: File,
+    socket: PathBuf,
+}
+
+impl Incoming {
+    fn open(folder: &Path, path: &Path) -> io::Result<Self> {
+        let socket = folder.join(STATE_SOCKET);
+        // By way of the open folder no path is too long for a socket's address.
+        let held = File::open(folder)?;
+        let short = Path::new("/proc/self/fd").join(held.as_raw_fd().to_string()).join(STATE_SOCKET);
+        let listener = UnixListener::bind(short)?;
+        listener.set_nonblocking(true)?;
+        Ok(Incoming { listener, stream: None, file: File::create_new(path)?, socket })
+    }
+
+    /// Takes what has come; whether that was all.
+    fn take_in(&mut self) -> io::Result<bool> {
+        if self.stream.is_none() {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(true)?;
+                    self.stream = Some(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        match io::copy(stream, &mut self.file) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // A template has no sockets; what is left of a failed one is removed with its folder.
+        let _ = fs::remove_file(&self.socket);
     }
 }
 
@@ -185,7 +242,7 @@ fn fill(
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
     let capabilities = guest.target.capabilities();
-    save(&mut guest, options)?;
+    save(&mut guest, folder, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
     end(guest)?;
     run.remove_sockets();
@@ -222,4 +279,32 @@ fn fill(
     let path = folder.join(INFO);
     let text = serde_json::to_string_pretty(&info).expect("a template's record has only text keys");
     fs::write(&path, text).map_err(io_error("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_state_is_taken_in_piece_by_piece_and_whole_from_a_folder_with_a_long_path() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("x".repeat(120));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join(DEVICE_STATE);
+        let mut state = Incoming::open(&folder, &path).unwrap();
+        assert!(!state.take_in().unwrap());
+        let held = File::open(&folder).unwrap();
+        let short = format!("/proc/self/fd/{}/{STATE_SOCKET}", held.as_raw_fd());
+        let mut qemu = UnixStream::connect(short).unwrap();
+        for piece in [&b"one "[..], b"two"] {
+            qemu.write_all(piece).unwrap();
+            assert!(!state.take_in().unwrap());
+        }
+        drop(qemu);
+        assert!(state.take_in().unwrap());
+        drop(state);
+        assert_eq!(fs::read(&path).unwrap(), b"one two");
+        assert!(!folder.join(STATE_SOCKET).exists());
+    }
 }

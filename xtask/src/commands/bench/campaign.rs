@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use super::load::Load;
 use super::options;
+use crate::guest::consent::Trust;
 use crate::guest::golden::{Prepared, names_of};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
@@ -220,7 +221,7 @@ struct Went {
 fn whole(way: Way, file: &Path) -> Result<Went> {
     let mut store = Store::open(file)?;
     let spec = store.spec().clone();
-    let Prepared { template, golden } = prepared_of(&store)?;
+    let Prepared { template, golden } = prepared_of(&store, Trust::default())?;
     let parent = clones_dir()?;
     let names = names_of(&template)?;
     let workers = if way == Way::One { 1 } else { default_workers(template.info().plan.spec.memory) };

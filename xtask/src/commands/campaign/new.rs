@@ -17,6 +17,7 @@ use flipsim::trial::golden::Window;
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::consent::{self, Trust};
 use crate::guest::errors::run_error;
 use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
@@ -74,6 +75,8 @@ pub struct Args {
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     seed: Option<u64>,
+    #[command(flatten)]
+    trust: Trust,
     #[command(flatten)]
     guest: TrialGuest,
 }
@@ -142,6 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
             other => store_error(other),
         })?;
     step.done();
+    consent::made_here(&store);
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
     for stratum in plan.strata() {
         outln!(
@@ -215,6 +219,9 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     file.check_units()?;
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;
+    if let Some(path) = &args.spec {
+        consent::of_spec_file(&path.display().to_string(), &file, &flags, args.trust)?;
+    }
     // What is stored says what it is, whatever the default is later.
     let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
     spec.guest = serde_json::to_value(guest)?;

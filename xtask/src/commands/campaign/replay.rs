@@ -12,6 +12,7 @@ use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
 use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::consent::{self, Trust};
 use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
@@ -41,6 +42,8 @@ pub struct Args {
     /// How the guest is restored [default: as in the campaign, and rewind for a file]
     #[arg(long, value_parser = restore_methods())]
     restore: Option<RestoreMethod>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// How many came out, and how many of them as before.
@@ -75,7 +78,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
         };
         records.push((id, record));
     }
-    let prepared = prepared_of(&store)?;
+    let prepared = prepared_of(&store, args.trust)?;
     let mut options = store.spec().trial.options(interrupt::raised);
     if let Some(restore) = args.restore {
         options.restore = restore;
@@ -118,6 +121,7 @@ fn of_lines(args: &Args) -> Result<Count> {
         let TrialLine { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
+        consent::of_trial(&what, &guest, &trial.template, args.trust)?;
         let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
         if trial.template != golden.template {
             bail!(exit_error(

@@ -17,6 +17,7 @@ use flipsim::trial::Outcome;
 use flipsim::units::format_duration;
 
 use crate::exit::{Code, exit_error};
+use crate::guest::consent::Trust;
 use crate::guest::golden::{names_of, note_missing};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
@@ -49,6 +50,8 @@ pub struct Args {
     /// Without the table at the end
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the command.
@@ -56,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
     let mut store = Store::open(&path).map_err(store_error)?;
     let spec = store.spec().clone();
-    let prepared = prepared_of(&store)?;
+    let prepared = prepared_of(&store, args.trust)?;
     let parent = clones_dir()?;
     let names = names_of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);

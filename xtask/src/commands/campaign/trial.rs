@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diff::Diff;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::consent;
 use crate::guest::errors::{is_infra, run_error};
 use crate::guest::golden::{Prepared, TrialGuest, length_of, note_missing, prepare};
 use crate::guest::template::clones_dir;
@@ -155,6 +156,8 @@ pub fn run(args: &Args) -> Result<()> {
             spacing: golden.spacing,
             trial: record,
         };
+        // So that `replay` of this line asks nothing.
+        consent::trial_made_here(&line.guest, &line.trial.template);
         outln!("{}", serde_json::to_string(&line)?);
         return result(&line.trial);
     }

@@ -13,7 +13,7 @@ use flipsim::wire::net::{Endpoint, Timeouts};
 use flipsim::wire::qmp::QmpClient;
 
 use crate::host::proc;
-use crate::lab::capabilities::QemuOffer;
+use crate::lab::capabilities::{QemuOffer, SANDBOX};
 
 pub(super) fn ask(program: &Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
@@ -37,7 +37,11 @@ pub(super) fn offer(arch: Arch, program: &Path) -> Result<QemuOffer> {
     let devices = ask(program, &["-device", "help"])?;
     let accels = ask(program, &["-accel", "help"])?;
     let help = ask(program, &["-help"])?;
-    let mut found = QemuOffer::with(capabilities(program)?);
+    let (capabilities, sandbox) = capabilities(program)?;
+    let mut found = QemuOffer::with(capabilities);
+    if sandbox {
+        found.add("", SANDBOX);
+    }
     read_options(&mut found, &machines, &devices, &accels, &help);
     // An old QEMU does not list properties; then none can be switched off.
     let properties = ask(program, &["-machine", &format!("{},help", arch.machine)]).unwrap_or_default();
@@ -47,8 +51,9 @@ pub(super) fn offer(arch: Arch, program: &Path) -> Result<QemuOffer> {
     Ok(found)
 }
 
-/// Asks a machine without anything in it which of the lab's commands it knows.
-fn capabilities(program: &Path) -> Result<Capabilities> {
+/// Asks a machine without anything in it which of the lab's commands it knows, and whether it has a sandbox: its help
+/// has the option in any case.
+fn capabilities(program: &Path) -> Result<(Capabilities, bool)> {
     let folder = tempfile::tempdir().context("cannot make a folder for a socket")?;
     let socket = folder.path().join("qmp.sock");
     let mut option = std::ffi::OsString::from("unix:");
@@ -66,7 +71,7 @@ fn capabilities(program: &Path) -> Result<Capabilities> {
     let endpoint = Endpoint::Unix(socket);
     let answer = loop {
         match QmpClient::connect(&endpoint, Timeouts::default()) {
-            Ok(mut qmp) => break Capabilities::ask(&mut qmp).map_err(anyhow::Error::from),
+            Ok(mut qmp) => break asked(&mut qmp),
             Err(error)
                 if std::time::Instant::now() > end || child.try_wait().is_ok_and(|end| end.is_some()) =>
             {
@@ -78,6 +83,13 @@ fn capabilities(program: &Path) -> Result<Capabilities> {
     let _ = child.kill();
     let _ = child.wait();
     answer.with_context(|| format!("cannot ask {} for its commands", program.display()))
+}
+
+fn asked(qmp: &mut QmpClient) -> Result<(Capabilities, bool)> {
+    let capabilities = Capabilities::ask(qmp)?;
+    let groups = qmp.execute("query-command-line-options", serde_json::Value::Null)?;
+    let has = |group: &serde_json::Value| group["option"] == SANDBOX;
+    Ok((capabilities, groups.as_array().is_some_and(|groups| groups.iter().any(has))))
 }
 
 /// The property that keeps nondeterminism out of the guest.

@@ -257,6 +257,126 @@ fn what_is_no_archive_is_reported() {
     assert!(error.contains("neither tar's"), "{error}");
 }
 
+/// An entry that describes the next one: `L` and `K` are GNU's long names, `x` and `g` are pax records.
+fn described(kind: u8, content: impl Into<Vec<u8>>) -> Raw {
+    Raw { kind, name: "././@LongLink".into(), link: String::new(), content: content.into(), mode: 0o644 }
+}
+
+fn pax(key: &str, value: &str) -> Raw {
+    let rest = format!(" {key}={value}\n");
+    let with = |length: usize| format!("{length}{rest}");
+    let length = (rest.len()..).find(|length| with(*length).len() == *length).unwrap();
+    described(b'x', with(length))
+}
+
+#[test]
+fn what_describes_an_entry_has_a_bound_in_every_form_and_compression() {
+    let long = vec![b'a'; 8 << 20];
+    for kind in *b"LKx" {
+        for compress in [compress_xz, compress_gz, compress_bz] {
+            let place = Place::new();
+            let bytes = compress(&tar_of(&[described(kind, long.clone()), file("top/f", "x")]));
+            assert!(bytes.len() < 40_000);
+            let error = format!("{:#}", place.unpack(&bytes).unwrap_err());
+            assert!(error.contains("described in more than 1.0 MiB"), "{error}");
+            assert_eq!(place.listing(), ["a.tar", "victim"]);
+        }
+    }
+}
+
+#[test]
+fn the_map_of_a_sparse_file_has_a_bound() {
+    let mut bytes = tar_of(&[Raw { kind: b'S', ..file("top/f", "") }]);
+    bytes.truncate(512);
+    bytes[257..265].copy_from_slice(b"ustar  \0");
+    bytes[482] = 1;
+    let sum: u64 =
+        bytes[..148].iter().chain(&bytes[156..512]).map(|byte| u64::from(*byte)).sum::<u64>() + 8 * 32;
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut more = [0; 512];
+    more[504] = 1;
+    for _ in 0..20_000 {
+        bytes.extend_from_slice(&more);
+    }
+    let error = format!("{:#}", Place::new().unpack(&compress_gz(&bytes)).unwrap_err());
+    assert!(error.contains("described in more than 1.0 MiB"), "{error}");
+}
+
+#[test]
+fn all_that_is_no_file_counts_as_well() {
+    let within = |entries: &[Raw], limits: Limits| {
+        let place = Place::new();
+        let (archive, out) = (place.0.path().join("a.tar"), place.target());
+        fs::write(&archive, compress_gz(&tar_of(entries))).unwrap();
+        fs::create_dir(&out).unwrap();
+        unpack_into(&archive, &out, 1, limits).map_err(|error| format!("{error:#}"))
+    };
+    let few = Limits { entries: 10, bytes: 100_000 };
+    let globals = vec![described(b'g', "11 a=bcde\n"); 20];
+    assert!(within(&globals, few).unwrap_err().contains("more than 10 entries"));
+    for kind in *b"g5" {
+        let big = Raw { name: "top/d".into(), ..described(kind, vec![0; 200_000]) };
+        assert!(within(&[big, file("top/f", "x")], few).unwrap_err().contains("more than 100000 bytes"));
+    }
+    let names: Vec<Raw> =
+        (0..4).flat_map(|_| [described(b'x', vec![b'a'; 40_000]), file("top/f", "x")]).collect();
+    assert!(within(&names, few).unwrap_err().contains("more than 100000 bytes"));
+    within(&[pax("mtime", "1.5"), file("top/f", "x")], few).unwrap();
+}
+
+#[test]
+fn a_bomb_is_refused_in_every_compression_in_a_file_and_after_the_end() {
+    let mut late = tar_of(&[file("top/f", "x")]);
+    late.resize(8 << 20, 0);
+    let early = tar_of(&[file("top/f", &"0".repeat(8 << 20))]);
+    for bytes in [early, late] {
+        for compress in [compress_xz, compress_gz, compress_bz] {
+            let place = Place::new();
+            let (archive, out) = (place.0.path().join("a.tar"), place.target());
+            fs::write(&archive, compress(&bytes)).unwrap();
+            fs::create_dir(&out).unwrap();
+            let error = unpack_into(&archive, &out, 1, Limits { entries: 9, bytes: 1 << 20 }).unwrap_err();
+            assert!(format!("{error:#}").contains("more than 1048576 bytes"), "{error:#}");
+        }
+    }
+}
+
+#[test]
+fn a_header_that_asks_for_gigabytes_of_memory_is_refused() {
+    let mut bytes = compress_xz(&sample());
+    // The block's header: its size, flags, LZMA2 and its one property, the size of the dictionary.
+    let size = (usize::from(bytes[12]) + 1) * 4;
+    assert_eq!(bytes[14..16], [0x21, 1]);
+    bytes[16] = 40;
+    let mut crc = flate2::Crc::new();
+    crc.update(&bytes[12..12 + size - 4]);
+    bytes[12 + size - 4..12 + size].copy_from_slice(&crc.sum().to_le_bytes());
+    let error = format!("{:#}", Place::new().unpack(&bytes).unwrap_err());
+    assert!(error.contains("more than 256.0 MiB of memory"), "{error}");
+}
+
+#[test]
+fn long_names_and_pax_records_lead_nowhere_outside() {
+    let long = |name: &str| described(b'L', format!("{name}\0"));
+    for entry in [long("top/../../victim"), pax("path", "top/../../victim")] {
+        assert!(Place::new().refused(&[entry, file("top/f", "evil")]).contains("holds `..`"));
+    }
+    for entry in [long("/tmp/flipsim-evil"), pax("path", "/tmp/flipsim-evil")] {
+        assert!(Place::new().refused(&[entry, file("top/f", "evil")]).contains("absolute"));
+    }
+    for entry in [described(b'K', "../../victim\0"), pax("linkpath", "../../victim")] {
+        let place = Place::new();
+        let hard = [entry.clone(), link(b'1', "top/l", "top/f")];
+        place.refused(&hard);
+        place.unpack(&tar_of(&[entry, link(b'2', "top/l", "f"), file("top/f", "kept")])).unwrap();
+        assert!(place.target().join("l").symlink_metadata().is_err());
+    }
+    let through = [folder("top/d/"), link(b'2', "top/l", "d"), long("top/l/f"), file("top/f", "evil")];
+    assert!(Place::new().refused(&through).contains("through the link"));
+    let far = Place::new().refused(&[long(&format!("top/{}", "a/".repeat(4000))), file("top/f", "x")]);
+    assert!(far.contains("longest that there can be") && far.len() < 700, "{far}");
+}
+
 fn any_name() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec!["a", "b", "top", "..", ".", "", "victim"]);
     prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))

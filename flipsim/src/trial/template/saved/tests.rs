@@ -36,6 +36,7 @@ fn plan(folder: &Path) -> TemplatePlan {
             monitor: None,
             gdb: GdbPort::Socket,
             extra: Vec::new(),
+            sandbox: false,
         },
         base: BaseImage { path: file("rootfs.qcow2"), format: "qcow2".into() },
         qemu_img: "/qemu-img".into(),

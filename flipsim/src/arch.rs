@@ -9,6 +9,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::glob_matches;
 
+/// A form in which a kernel comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelForm {
+    /// `Image` of arm64.
+    Arm64Image,
+    /// `bzImage` of x86.
+    BzImage,
+    /// One of the others, packed with gzip.
+    Gzip,
+    /// An EFI program that unpacks one of the others; QEMU unpacks those of gzip since version 8.0.
+    Zboot,
+    /// U-Boot's, with its number of the architecture.
+    UImage {
+        /// The number.
+        arch: u8,
+    },
+    /// An ELF file with physical addresses, with its number of the machine.
+    Elf {
+        /// The number.
+        machine: u16,
+    },
+    /// The same with a note where it is entered (Xen's PVH), as in the `vmlinux` of a kernel for virtual machines.
+    ElfWithPvh {
+        /// The number.
+        machine: u16,
+    },
+    /// With the header of the multiboot specification.
+    Multiboot,
+    /// Bytes without any header, which are entered at the first.
+    AnyBytes,
+}
+
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ArchRow {
@@ -42,6 +74,8 @@ pub struct ArchRow {
     pub kernel_target: &'static str,
     /// Where the boot image lies in the kernel's build folder.
     pub kernel_image: &'static str,
+    /// The forms in which QEMU takes this machine's kernels.
+    pub kernels: &'static [KernelForm],
     /// The GNU triple of the cross compiler, without the hyphen at its end.
     pub cross_triple: &'static str,
     /// Kernel config fragments in `kernel-config/`, in the order in which they are merged.
@@ -89,6 +123,15 @@ pub static ARCHS: &[ArchRow] = &[
         kernel_arch: "arm64",
         kernel_target: "Image",
         kernel_image: "arch/arm64/boot/Image",
+        // `load_aarch64_image` and `arm_setup_direct_kernel_boot` in `hw/arm/boot.c`.
+        kernels: &[
+            KernelForm::Arm64Image,
+            KernelForm::Gzip,
+            KernelForm::Zboot,
+            KernelForm::UImage { arch: 22 },
+            KernelForm::Elf { machine: 183 },
+            KernelForm::AnyBytes,
+        ],
         cross_triple: "aarch64-linux-gnu",
         fragments: &["base", "9p", "pci", "pci-host-generic", "block", "pvpanic", "aarch64"],
         code_start_symbol: "_stext",
@@ -115,6 +158,8 @@ pub static ARCHS: &[ArchRow] = &[
         kernel_arch: "x86",
         kernel_target: "bzImage",
         kernel_image: "arch/x86/boot/bzImage",
+        // `x86_load_linux` in `hw/i386/x86.c`.
+        kernels: &[KernelForm::BzImage, KernelForm::Multiboot, KernelForm::ElfWithPvh { machine: 62 }],
         cross_triple: "x86_64-linux-gnu",
         fragments: &["base", "9p", "pci", "block", "pvpanic", "x86_64"],
         code_start_symbol: "_text",

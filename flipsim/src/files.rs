@@ -1,16 +1,24 @@
-//! Files that are there whole or not at all, locks that are waited for a moment, digests of files.
+//! Files that are there whole or not at all, locks that are waited for a moment, digests of files; and files that a user
+//! has named: opened without a wait, and read without a wait that has no end.
 //!
-//! Invariant: **no reader sees half a file**.
+//! A named pipe (FIFO) keeps whoever opens it until another process opens its other end, which may be never. So what is
+//! at a path is looked at first, it is opened so that nothing can make it wait, and it is looked at again.
+//!
+//! Invariants: **no reader sees half a file; nothing here waits for another process to open what it opens, and what waits
+//! for bytes asks again and again whether to go on**.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::text::hex;
+use crate::text::{hex, without_mark};
 
 /// Writes a file through a neighbour and a rename, so that a reader sees the old or the new text.
 ///
@@ -112,7 +120,7 @@ impl LockFile {
     /// The process that has a file locked now, which is not made when missing; 0 for one that did not sign.
     #[must_use]
     pub fn locked_by(path: &Path) -> Option<u32> {
-        let mut file = LockFile(File::open(path).ok()?);
+        let mut file = LockFile(open_plain(path).ok()?);
         match file.0.try_lock_shared() {
             Err(fs::TryLockError::WouldBlock) => Some(file.signer().unwrap_or(0)),
             _ => None,
@@ -125,7 +133,7 @@ impl LockFile {
 /// # Errors
 /// The file cannot be read.
 pub fn file_digest(path: &Path) -> io::Result<String> {
-    stream_digest(File::open(path)?, |error| error, || Ok(())).map(|(digest, _)| digest)
+    stream_digest(open_plain(path)?, |error| error, || Ok(())).map(|(digest, _)| digest)
 }
 
 /// The SHA-256 of all that can be read, in hexadecimal, and how many bytes that is. `go_on` is asked before each
@@ -183,60 +191,182 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+type IsKind = fn(&FileType) -> bool;
 
-    #[test]
-    fn a_file_is_replaced_as_a_whole_and_a_failure_leaves_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        write_atomically(&path, b"first").unwrap();
-        write_atomically(&path, b"second").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert!(write_atomically(&folder.path().join("no/such/folder"), b"third").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
-    }
+/// What stands at a path in the place of a plain file, and what to do then: a row each.
+const NOT_PLAIN: &[(IsKind, &str)] = &[
+    (|kind| kind.is_dir(), "it is a folder; name a file in it"),
+    (
+        |kind| kind.is_fifo(),
+        "it is a named pipe (FIFO), which can be waited for without an end; save what it gives to a file, and name \
+         that",
+    ),
+    (
+        |kind| kind.is_socket(),
+        "it is a socket, which is no file; save what it gives to a file, and name that",
+    ),
+    (
+        |kind| kind.is_block_device(),
+        "it is a disk of this host (a block device), which changes under its user; copy it to a file (`cargo xtask \
+         image convert` does), and name that",
+    ),
+    (
+        |kind| kind.is_char_device(),
+        "it is a character device, which is no file; save what it gives to a file, and name that",
+    ),
+];
 
-    #[test]
-    fn a_locked_file_says_who_has_it_and_is_free_when_it_is_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        assert_eq!(LockFile::locked_by(&path), None);
-        assert!(!path.exists(), "a look makes nothing");
-        let mut mine = LockFile::open(&path).unwrap();
-        mine.lock().unwrap();
-        assert_eq!(LockFile::locked_by(&path), Some(0));
-        mine.write("a longer text than the number").unwrap();
-        mine.sign().unwrap();
-        assert_eq!(LockFile::locked_by(&path), Some(std::process::id()));
-        let mut other = LockFile::open(&path).unwrap();
-        assert!(matches!(other.lock(), Err(fs::TryLockError::WouldBlock)));
-        assert_eq!((other.signer(), other.identity().unwrap()), (mine.signer(), mine.identity().unwrap()));
-        drop(mine);
-        assert_eq!(LockFile::locked_by(&path), None);
-        other.lock().unwrap();
-        assert_eq!(other.read().unwrap(), format!("{}\n", std::process::id()));
-    }
+/// Refuses what is no plain file, with what it is.
+fn plain(meta: &Metadata) -> io::Result<()> {
+    let kind = meta.file_type();
+    let found = NOT_PLAIN.iter().find(|(is, _)| is(&kind));
+    found.map_or(Ok(()), |(_, what)| Err(io::Error::new(io::ErrorKind::InvalidInput, *what)))
+}
 
-    #[test]
-    fn what_is_not_there_is_removed_already() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = beside(&folder.path().join("a"), ".part");
-        assert_eq!(file.file_name().unwrap(), "a.part");
-        fs::write(&file, "x").unwrap();
-        for _ in 0..2 {
-            remove_file(&file).unwrap();
-            remove_tree(folder.path()).unwrap();
+/// Makes sure that a path leads to a plain file, by way of symbolic links or not. Nothing is opened.
+///
+/// # Errors
+/// There is nothing, or what is no plain file: the text says what, and what to do.
+pub fn check_plain(path: &Path) -> io::Result<Metadata> {
+    let meta = fs::metadata(path)?;
+    plain(&meta)?;
+    Ok(meta)
+}
+
+/// Opens a plain file to read it.
+///
+/// # Errors
+/// As [`check_plain`], and what the system says.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    check_plain(path)?;
+    let file = open_at_once(OpenOptions::new().read(true), path)?;
+    // Something else may have got the name meanwhile.
+    plain(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Opens without a wait. A plain file takes no notice of the flag afterwards.
+fn open_at_once(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    options.custom_flags(flags).open(path)
+}
+
+/// All of a plain file.
+///
+/// # Errors
+/// As [`open_plain`].
+pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file to write it from its beginning; it is made when missing. A pipe or a device is taken as it is.
+///
+/// # Errors
+/// What the system says, or that no process reads from the pipe.
+pub fn create_output(path: &Path) -> io::Result<File> {
+    let Some(kind) = fs::metadata(path).ok().map(|meta| meta.file_type()).filter(|kind| !kind.is_file())
+    else {
+        return File::create(path);
+    };
+    let file = open_at_once(OpenOptions::new().write(true), path).map_err(|error| {
+        let unread = kind.is_fifo() && error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+        match unread {
+            true => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is a named pipe (FIFO) that no process reads from; start its reader first, or name a file",
+            ),
+            false => error,
         }
-        assert!(!folder.path().exists());
+    })?;
+    // From here on a reader that is slow is waited for.
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// Whether to go on waiting: an error ends the read, and is what it says.
+pub type GoOn = fn() -> io::Result<()>;
+
+/// What is read once, from its beginning to its end: a plain file, standard input, or a pipe whose other end a shell
+/// has opened already, as in `<(zcat a.gz)`. A pipe that has a name in a folder is refused.
+#[derive(Debug)]
+pub struct Stream {
+    file: File,
+    go_on: GoOn,
+}
+
+impl Stream {
+    /// Opens what is at a path.
+    ///
+    /// # Errors
+    /// As [`open_plain`], but for pipes without a name and devices such as `/dev/stdin`.
+    pub fn open(path: &Path, go_on: GoOn) -> io::Result<Stream> {
+        let kind = fs::metadata(path)?.file_type();
+        let taken = kind.is_char_device() || (kind.is_fifo() && is_nameless(path)?);
+        let file = if taken { open_at_once(OpenOptions::new().read(true), path)? } else { open_plain(path)? };
+        Ok(Stream { file, go_on })
     }
 
-    #[test]
-    fn the_digest_of_abc_is_the_one_in_the_standard() {
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let digest = |go_on: fn() -> io::Result<()>| stream_digest(&b"abc"[..], |error| error, go_on);
-        assert_eq!(digest(|| Ok(())).unwrap(), (abc.to_owned(), 3));
-        assert_eq!(digest(|| Err(io::ErrorKind::Other.into())).unwrap_err().kind(), io::ErrorKind::Other);
+    /// Standard input.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub fn stdin(go_on: GoOn) -> io::Result<Stream> {
+        let own = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Stream { file: own.into(), go_on })
+    }
+
+    /// All of it as text, which may have `limit` bytes. A mark of the byte order at its beginning, as some editors
+    /// write it, is no part of the text.
+    ///
+    /// # Errors
+    /// It cannot be read, is longer, or is no text.
+    pub fn text(self, limit: u64) -> io::Result<String> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let mut bytes = Vec::new();
+        self.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(invalid(format!("it is longer than {limit} bytes; is it the file that was meant?")));
+        }
+        if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes[..] {
+            return Err(invalid("it is UTF-16 text; save it as UTF-8".to_owned()));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| invalid(format!("it is no UTF-8 text: {}", error.utf8_error())))?;
+        Ok(without_mark(&text).to_owned())
     }
 }
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            (self.go_on)()?;
+            // A signal does not end a read that waits; so it is only read where there is something to read.
+            let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let ready = poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&wait));
+            match ready {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Whether a pipe has no name in any folder: then a process has opened its other end.
+fn is_nameless(path: &Path) -> io::Result<bool> {
+    /// The file system of such pipes (`include/uapi/linux/magic.h`).
+    const PIPEFS_MAGIC: u64 = 0x5049_5045;
+    let system = rustix::fs::statfs(path)?;
+    Ok(system.f_type as u64 == PIPEFS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,11 @@ pub fn check() -> Result<(), Interrupted> {
     if raised() { Err(Interrupted) } else { Ok(()) }
 }
 
+/// As [`check`], for what reads: an error of input.
+pub fn check_read() -> std::io::Result<()> {
+    check().map_err(std::io::Error::other)
+}
+
 /// Sleeps, unless a signal comes.
 pub fn sleep(time: Duration) -> Result<(), Interrupted> {
     let end = Instant::now() + time;

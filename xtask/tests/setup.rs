@@ -132,7 +132,7 @@ fn invalid_input_is_reported_with_exit_code_2() {
     for (args, part) in [
         (&["setup", "kernel", "--kernel-src", folder][..], "no Linux source tree"),
         (&["setup", "kernel", "--kernel-src", "/nonexistent"], "cannot find /nonexistent"),
-        (&["setup", "kernel", "--kernel-image", file], "is no kernel"),
+        (&["setup", "kernel", "--kernel-image", file], "it has no header of a kernel"),
         (&["setup", "image", "--kernel-src", folder], "which is not among those to run"),
         (&["image", "convert", "/nonexistent.img", "new.qcow2"], "cannot open"),
         (&["image", "convert", file, file], "is a raw image already"),
@@ -162,4 +162,25 @@ fn doctor_answers_in_json_and_its_exit_code_agrees() {
     assert_eq!(report["version"], 1);
     assert_eq!(report["ready"].as_bool().unwrap(), output.status.success());
     assert!(report["checks"].as_array().unwrap().len() > 20);
+}
+
+#[test]
+fn who_says_yes_to_every_question_has_what_is_missing_installed() {
+    let dir = tempfile::tempdir().unwrap();
+    let tools = dir.path().join("bin");
+    std::fs::create_dir(&tools).unwrap();
+    // All that this host has is a package manager that does nothing.
+    std::os::unix::fs::symlink("/bin/true", tools.join("apt-get")).unwrap();
+    let lines = |options: &[&str]| {
+        let mut command = xtask(&dir.path().join("cache"));
+        command.args(["setup", "--reset", "--dry-run"]).args(options).env("PATH", &tools);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let installs =
+        |text: &str| text.lines().any(|line| !line.starts_with('#') && line.contains("apt-get install"));
+    let (none, deps, yes) = (lines(&[]), lines(&["--install-deps"]), lines(&["--yes"]));
+    assert!(!installs(&none) && none.contains("host lacks"), "{none}");
+    for text in [deps, yes] {
+        assert!(installs(&text) && !text.contains("host lacks"), "{text}");
+    }
 }

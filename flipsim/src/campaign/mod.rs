@@ -33,4 +33,4 @@ pub use spaces::{StratumError, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;
-pub use toml::{RawSpec, SpecFlags};
+pub use toml::{RawSpec, SpecFlags, remedy};

@@ -61,7 +61,10 @@ mod tests {
         assert_eq!(joined.unwrap()[0].len(), 32);
         for (stratum, error) in [
             ("t=symbol:tcp_*", "stratum t: symbol:tcp_*: none are known"),
-            ("r=class:core", "stratum r: no register that takes a flip is class:core"),
+            (
+                "r=class:core",
+                "stratum r: no register that takes a flip is class:core; this guest has none that takes one",
+            ),
         ] {
             assert_eq!(spaces(&spec(&[stratum]), &guest).unwrap_err().to_string(), error);
         }

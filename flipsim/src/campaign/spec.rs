@@ -177,8 +177,13 @@ impl TrialSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// Not TOML, an unknown key, a value of the wrong form. Says line and column.
-    #[error("{0}")]
-    Toml(#[from] Box<toml::de::Error>),
+    #[error("{}{remedy}", error.to_string().trim_end())]
+    Toml {
+        /// What the reader of TOML says.
+        error: Box<toml::de::Error>,
+        /// What to write.
+        remedy: String,
+    },
     /// It contradicts itself.
     #[error("{}{what}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
     Invalid {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::{Pattern, format_pattern, parse_pattern};
@@ -11,16 +12,57 @@ use crate::stats::{Confidence, Share};
 use crate::trial::golden::Window;
 use crate::units::{VirtualNs, parse_duration, parse_virtual};
 
+/// Reads a text, and says of anything else how the value is written.
+struct Quoted {
+    /// What it is, with an example behind `as in`.
+    what: &'static str,
+    /// What is written behind a bare number, and makes a value of it.
+    unit: &'static str,
+}
+
+impl Quoted {
+    fn number<E: de::Error>(&self, number: impl std::fmt::Display) -> E {
+        match self.unit {
+            "" => E::custom(format!("{number} is a number; write {}", self.what)),
+            unit => E::custom(format!("{number} has no unit; write \"{number}{unit}\": {}", self.what)),
+        }
+    }
+}
+
+impl Visitor<'_> for Quoted {
+    type Value = String;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Err(self.number(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+        Err(self.number(number))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+        Err(self.number(number))
+    }
+}
+
 /// A value that is written as text, by two functions. The error of one that is read points at the text.
 macro_rules! text {
-    ($(#[doc = $doc:literal] $name:ident of $type:ty, $parse:expr, $write:expr;)*) => {$(
+    ($(#[doc = $doc:literal] $name:ident of $type:ty, $parse:expr, $write:expr, $unit:literal, $what:literal;)*) => {$(
         #[doc = $doc]
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name(pub $type);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
+                let text = deserializer.deserialize_any(Quoted { what: $what, unit: $unit })?;
                 $parse(&text).map($name).map_err(serde::de::Error::custom)
             }
         }
@@ -35,17 +77,23 @@ macro_rules! text {
 
 text! {
     /// A share, such as `1%` or `0.01`.
-    ShareText of Share, str::parse::<Share>, |share: &Share| share.value();
+    ShareText of Share, str::parse::<Share>, |share: &Share| share.value(),
+        "", "a share in quotes, as in \"1%\" or \"0.01\"";
     /// A confidence, such as `95%`.
-    ConfidenceText of Confidence, str::parse::<Confidence>, |confidence: &Confidence| confidence.level();
+    ConfidenceText of Confidence, str::parse::<Confidence>, |confidence: &Confidence| confidence.level(),
+        "", "a confidence in quotes, as in \"95%\"";
     /// A pattern, such as `adjacent:2`.
-    PatternText of Pattern, parse_pattern, |pattern: &Pattern| format_pattern(*pattern);
+    PatternText of Pattern, parse_pattern, |pattern: &Pattern| format_pattern(*pattern),
+        "", "a pattern in quotes, as in \"single\", \"bit:3\", \"adjacent:2\" or \"mask:0x81\"";
     /// A virtual time, such as `10ms`.
-    TimeText of VirtualNs, parse_virtual, |time: &VirtualNs| exact_time(time.0.into());
+    TimeText of VirtualNs, parse_virtual, |time: &VirtualNs| exact_time(time.0.into()),
+        "ms", "a time in quotes with its unit (ns, us, ms, s, m)";
     /// A time of the host's, such as `60s`.
-    DurationText of Duration, parse_duration, |time: &Duration| exact_time(time.as_nanos());
+    DurationText of Duration, parse_duration, |time: &Duration| exact_time(time.as_nanos()),
+        "s", "a time in quotes with its unit (ns, us, ms, s, m)";
     /// A window: `done`, or a virtual time.
-    WindowText of Window, parse_window, format_window;
+    WindowText of Window, parse_window, format_window,
+        "ms", "a time in quotes with its unit (ns, us, ms, s, m), or \"done\"";
 }
 
 fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {

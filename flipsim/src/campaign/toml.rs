@@ -18,13 +18,14 @@ use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times
 use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText};
 use crate::fault::{FaultTarget, Pattern, random_seed};
 use crate::stats::Confidence;
+use crate::text::near_names;
 use crate::trial::RestoreMethod;
 use crate::trial::golden::Window;
 use crate::units::VirtualNs;
 
 impl CampaignSpec {
-    /// Reads TOML. Only `name`, one stratum and a number of trials must be there; a seed that is not given is
-    /// drawn.
+    /// Reads TOML. Only `name` and a number of trials must be there; a seed that is not given is drawn, and without a
+    /// stratum faults are drawn from the whole RAM.
     ///
     /// ```
     /// let spec = flipsim::campaign::CampaignSpec::from_toml(
@@ -69,6 +70,31 @@ impl CampaignSpec {
     }
 }
 
+/// What to write in the place of a value of the wrong form: what its reader expected, and the remedy.
+const REMEDIES: &[(&str, &str)] = &[
+    ("expected u64", "write a whole number without quotes, as in 2000"),
+    ("expected u32", "write a whole number without quotes, as in 3"),
+    ("expected f64", "write a number without quotes, as in 3.0"),
+    ("expected a string", "write it in quotes"),
+    ("expected a sequence", "write a list, as in [\"…\", \"…\"]"),
+    (
+        "expected struct RawStratum",
+        "write [[stratum]] in a line of its own, and the keys of the stratum below it",
+    ),
+];
+
+/// What to do about a key or a value that a reader has refused with this message, behind `; `: the known name that is
+/// nearest, or how the value is written. Empty where the message says all.
+#[must_use]
+pub fn remedy(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+        return quoted.next().map_or_else(String::new, |name| near_names(name, quoted));
+    }
+    let found = REMEDIES.iter().find(|(expected, _)| message.contains(expected));
+    found.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"))
+}
+
 /// The place of a value that is in no file.
 const NOWHERE: usize = usize::MAX;
 
@@ -81,6 +107,8 @@ fn placed<T>(value: T) -> Spanned<T> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RawSpec {
+    /// What the command line says of the name wins, so that a file need not have one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     name: String,
     seed: Option<u64>,
     trials: Option<Spanned<u64>>,
@@ -195,7 +223,10 @@ impl RawSpec {
     /// # Errors
     /// It is no TOML, has an unknown key or a value of the wrong form. Says line and column.
     pub fn from_toml(text: &str) -> Result<RawSpec, SpecError> {
-        Ok(toml::from_str(text).map_err(Box::new)?)
+        toml::from_str(text).map_err(|error| {
+            let remedy = remedy(error.message());
+            SpecError::Toml { error: Box::new(error), remedy }
+        })
     }
 
     /// The keys of a campaign over the whole RAM that has no seed yet.
@@ -268,6 +299,7 @@ impl RawSpec {
             },
         };
         let default = TrialSpec::default();
+        let whole = CampaignSpec::default().strata;
         let strata = self.stratum.into_iter().map(|stratum| {
             let raw = stratum.into_inner();
             let targets: Vec<String> = raw.targets.iter().map(ToString::to_string).collect();
@@ -287,7 +319,7 @@ impl RawSpec {
             window: self.window.map_or(Window::Done, |WindowText(window)| window),
             times,
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
-            strata: strata.collect(),
+            strata: Some(strata.collect::<Vec<_>>()).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),
                 wall: self.wall.map_or(default.wall, |DurationText(wall)| wall),

@@ -3,6 +3,7 @@
 //!
 //! Invariant: **what is no RAM is refused**, and a bit that must not be flipped is in no space.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,7 +16,7 @@ use crate::fault::registers::FlippableRegister;
 use crate::fault::space::{FaultSpace, RamSpace, RegSpace};
 use crate::fault::symbols::SymbolError;
 use crate::memory::{MemoryError, PhysRange, RangeSet};
-use crate::text::glob_matches;
+use crate::text::{glob_matches, near_names};
 
 /// Where faults strike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +42,15 @@ pub enum FaultTarget {
 pub enum FaultTargetTextError {
     /// Of no valid form.
     #[error(
-        "`{0}` is no target; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
+        "`{text}` is no target{hint}; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
          range:FIRST+LENGTH, reg:GLOB or class:NAME"
     )]
-    Form(String),
+    Form {
+        /// The text.
+        text: String,
+        /// The kinds that are near, as ` (did you mean …?)`, or nothing.
+        hint: String,
+    },
     /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
@@ -66,6 +72,27 @@ impl FaultTarget {
         }
     }
 
+    /// What there is in place of a register that there is not.
+    fn other_registers(&self, registers: &[FlippableRegister]) -> String {
+        match self {
+            FaultTarget::Class(class) => {
+                let classes: BTreeSet<&str> =
+                    registers.iter().map(|register| register.class.as_str()).collect();
+                let near = near_names(class, classes.iter().copied());
+                let all: Vec<&str> = classes.into_iter().collect();
+                match all.is_empty() {
+                    true => "; this guest has none that takes one".to_owned(),
+                    false => format!("{near}; the classes there are: {}", all.join(", ")),
+                }
+            }
+            FaultTarget::Register(glob) => {
+                let names = registers.iter().map(|register| register.name.as_str());
+                format!("{}; `cargo xtask inject list reg` shows them all", near_names(glob, names))
+            }
+            _ => String::new(),
+        }
+    }
+
     /// The bytes that are meant, whether they are RAM or not.
     fn ranges(&self, guest: &TargetGuest<'_>) -> Result<Vec<PhysRange>, FaultTargetError> {
         let symbols = || {
@@ -79,13 +106,21 @@ impl FaultTarget {
             FaultTarget::Range(range) => vec![*range],
             FaultTarget::Symbol(glob) => {
                 let map = symbols()?;
+                // A whole name may be that of a place without a size, or in memory that was given back.
+                if map.symbols().get(glob).is_ok() {
+                    return Ok(vec![map.resolve(glob)?]);
+                }
                 let all = map.symbols().all().iter().filter(|symbol| symbol.size > 0);
                 let found: Vec<PhysRange> = all
                     .filter(|symbol| glob_matches(glob, &symbol.name))
                     .filter_map(|symbol| map.resolve(&symbol.name).ok())
                     .collect();
                 if found.is_empty() {
-                    return Err(FaultTargetError::NoSymbol(glob.clone()));
+                    let names = map.symbols().all().iter().map(|symbol| symbol.name.as_str());
+                    return Err(FaultTargetError::NoSymbol {
+                        glob: glob.clone(),
+                        hint: near_names(glob, names),
+                    });
                 }
                 found
             }
@@ -124,11 +159,23 @@ pub enum FaultTargetError {
         why: String,
     },
     /// No symbol matches.
-    #[error("no symbol in the running kernel is `{0}`")]
-    NoSymbol(String),
+    #[error(
+        "no symbol in the running kernel is `{glob}`{hint}; the guest's /proc/kallsyms lists them, or `nm vmlinux`"
+    )]
+    NoSymbol {
+        /// What was asked for.
+        glob: String,
+        /// Names that are close, as ` (did you mean …?)`, or nothing.
+        hint: String,
+    },
     /// No register matches.
-    #[error("no register that takes a flip is {0}")]
-    NoRegister(FaultTarget),
+    #[error("no register that takes a flip is {target}{hint}")]
+    NoRegister {
+        /// What was asked for.
+        target: FaultTarget,
+        /// Names that are close, and where all are.
+        hint: String,
+    },
     /// A name or a range of memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -147,8 +194,8 @@ impl FaultTargetError {
         matches!(
             self,
             FaultTargetError::NoSymbols { .. }
-                | FaultTargetError::NoSymbol(_)
-                | FaultTargetError::NoRegister(_)
+                | FaultTargetError::NoSymbol { .. }
+                | FaultTargetError::NoRegister { .. }
         )
     }
 }
@@ -170,7 +217,8 @@ impl FaultSpace {
             for target in targets {
                 let mut found = guest.registers.iter().filter(|register| target.takes(register)).peekable();
                 if found.peek().is_none() {
-                    return Err(FaultTargetError::NoRegister(target.clone()));
+                    let hint = target.other_registers(guest.registers);
+                    return Err(FaultTargetError::NoRegister { target: target.clone(), hint });
                 }
                 for register in found {
                     if !chosen.contains(register) {
@@ -199,7 +247,13 @@ impl FromStr for FaultTarget {
     type Err = FaultTargetTextError;
 
     fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
-        let bad = || FaultTargetTextError::Form(text.to_owned());
+        let bad = || {
+            let kind = text.split(':').next().unwrap_or_default().trim();
+            let kinds = ["ram", "region", "symbol", "section", "range", "reg", "class"];
+            // What is known has no name behind it.
+            let hint = if kinds.contains(&kind) { String::new() } else { near_names(kind, kinds) };
+            FaultTargetTextError::Form { text: text.to_owned(), hint }
+        };
         let text = text.trim();
         if text == "ram" {
             return Ok(FaultTarget::Ram);
@@ -299,7 +353,26 @@ mod tests {
         let space = of(&["class:fpu", "reg:x1", "class:core"]).unwrap();
         let names: Vec<String> = (0..3).map(|number| space.nth(number * 8).unwrap().place()).collect();
         assert_eq!((space.len(), names), (24, vec!["v0".to_owned(), "x1".to_owned(), "x0".to_owned()]));
-        assert_eq!(of(&["reg:x0", "reg:r*"]).unwrap_err(), "no register that takes a flip is reg:r*");
+        let all = "; `cargo xtask inject list reg` shows them all";
+        assert_eq!(
+            of(&["reg:x0", "reg:r*"]).unwrap_err(),
+            format!("no register that takes a flip is reg:r*{all}")
+        );
+        let error = of(&["reg:x11"]).unwrap_err();
+        assert_eq!(
+            error,
+            format!("no register that takes a flip is reg:x11 (did you mean `x1` or `x0`?){all}")
+        );
+        let classes = "; the classes there are: core, fpu";
+        assert_eq!(
+            of(&["class:general"]).unwrap_err(),
+            format!("no register that takes a flip is class:general{classes}")
+        );
+        let error = of(&["class:cor"]).unwrap_err();
+        assert_eq!(
+            error,
+            format!("no register that takes a flip is class:cor (did you mean `core`?){classes}")
+        );
     }
 
     #[test]

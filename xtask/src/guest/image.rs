@@ -2,15 +2,20 @@
 //!
 //! Invariant: **the destination is a complete and compared image, or it is not there.**
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use flipsim::files;
 use flipsim::machine::confine::{Allowed, bare_environment, confine};
 use xshell::{Shell, cmd};
 
-use crate::host::proc::CommandRunner;
+use super::formats::{AsDisk, Look, format_of, said_length, unpack_line};
+use super::qcow2::{Header, header_of, refuse_cut};
+use crate::exit::{Code, ExitWith};
+use crate::host::proc::{self, CommandRunner, quote};
 use crate::lab::cache;
 use crate::progress::ProgressStep;
 
@@ -24,7 +29,8 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    fn name(self) -> &'static str {
+    /// What `qemu-img` calls it.
+    pub fn name(self) -> &'static str {
         match self {
             ImageKind::Raw => "raw",
             ImageKind::Qcow2 => "qcow2",
@@ -33,17 +39,12 @@ impl ImageKind {
 }
 
 /// A qcow2 header can name another file of the host, whose content would be copied too. A guest that
-/// owns a raw disk can write such a header to its start (QEMU, `docs/interop/qcow2.txt`).
+/// owns a raw disk can write such a header to its start.
 fn refuse_other_files(path: &Path) -> Result<()> {
-    use std::io::Read;
-    let mut header = [0; 80];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    read.with_context(|| format!("cannot read the qcow2 header of {}", path.display()))?;
-    let backing = header[8..16] != [0; 8];
-    // Version 3: bit 2 of the incompatible features is an external data file.
-    let data = header[7] >= 3 && header[79] & 4 != 0;
-    if backing || data {
-        let what = if backing { "stands on another image" } else { "keeps its data in another file" };
+    let Header { backing, data, .. } = header_of(path)?;
+    if backing.is_some() || data.is_some() {
+        let what =
+            if backing.is_some() { "stands on another image" } else { "keeps its data in another file" };
         bail!(
             "{} {what}, which would be copied as well; if you trust it, join the two with `qemu-img convert` \
              first",
@@ -53,9 +54,97 @@ fn refuse_other_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses an image that a guest cannot be given: no disk, cut, damaged, or without the files that it stands on. What
+/// it is is found in its bytes: a guest that can write the header of a raw image must not choose how it is read next
+/// time.
+pub fn check(img: &Path, path: &Path) -> Result<ImageKind> {
+    check_layer(img, path, 0)
+}
+
+/// No image stands on so many others, unless one of them stands on itself.
+const MOST_LAYERS: u32 = 64;
+
+fn check_layer(img: &Path, path: &Path, above: u32) -> Result<ImageKind> {
+    if above > MOST_LAYERS {
+        bail!(
+            "{} stands on more than {MOST_LAYERS} images; does one of them stand on itself?",
+            path.display()
+        );
+    }
+    let kind = kind_of(path)?;
+    if kind == ImageKind::Raw {
+        return Ok(kind);
+    }
+    let Header { backing, data, .. } = header_of(path)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut below = None;
+    for (name, what) in [(backing, "stands on"), (data, "keeps its data in")] {
+        // `nbd:…`, `json:…`: no file.
+        let Some(name) = name.filter(|name| !name.split('/').next().is_some_and(|word| word.contains(':')))
+        else {
+            continue;
+        };
+        if what.starts_with("keeps") && Path::new(&name).is_relative() {
+            bail!(
+                "{} {what} {name}, which QEMU looks for in the folder that it runs in; give it the whole name with \
+                 `qemu-img amend -f qcow2 -o data_file=/…/{name}`",
+                path.display()
+            );
+        }
+        if let Err(cause) = files::check_plain(&folder.join(&name)) {
+            bail!(
+                "{} {what} {name}, which cannot be used: {cause}; restore that file, or correct the name with \
+                 `qemu-img rebase -u`",
+                path.display()
+            );
+        }
+        if what == "stands on" {
+            below = Some(folder.join(&name));
+        }
+    }
+    check_qcow2(img, path)?;
+    if let Some(below) = below {
+        check_layer(img, &below, above + 1)
+            .with_context(|| format!("{} stands on another image", path.display()))?;
+    }
+    Ok(kind)
+}
+
+/// How long `qemu-img check` may take; it reads the tables of an image and not its data.
+const CHECK_LIMIT: Duration = Duration::from_secs(600);
+
+/// Refuses a qcow2 image in which `qemu-img check` finds errors: clusters that are lost would be read as zeros.
+fn check_qcow2(img: &Path, path: &Path) -> Result<()> {
+    refuse_cut(path)?;
+    let sh = Shell::new()?;
+    let mut command: Command = cmd!(sh, "{img} check -f qcow2 {path}").into();
+    let (out, err, status) = proc::capture("checking the image", &mut command, CHECK_LIMIT)?;
+    // 3: clusters that are not used any more; nothing is lost.
+    if matches!(status.code(), Some(0 | 3)) {
+        return Ok(());
+    }
+    let said = [out, err].concat();
+    let said = String::from_utf8_lossy(&said);
+    let telling = |line: &&str| !line.trim().is_empty() && !line.starts_with("qemu-img: warning");
+    let first = said.lines().find(telling).unwrap_or("nothing");
+    let count = said
+        .lines()
+        .find(|line| line.contains(" errors were found") && *line != first)
+        .map(|line| format!(", and {line}"));
+    bail!(
+        "{} is cut or damaged, or another program has it open: `qemu-img check` says `{}`{}; fetch it again, or repair \
+         a copy of it with `qemu-img check -r all`",
+        path.display(),
+        first.trim(),
+        count.unwrap_or_default()
+    )
+}
+
 /// The kinds of `src` and of `dst`, where the one can be made from the other.
 pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(ImageKind, ImageKind)> {
-    let from = kind_of(src)?;
+    // A disk of this host is as good as a file here: it is copied.
+    let is_disk = std::fs::metadata(src).is_ok_and(|meta| meta.file_type().is_block_device());
+    let from = if is_disk { ImageKind::Raw } else { kind_of(src)? };
     let to = match (from, dst.extension().and_then(|ext| ext.to_str())) {
         (_, Some("qcow2")) => ImageKind::Qcow2,
         (ImageKind::Raw, Some("raw" | "img")) => ImageKind::Raw,
@@ -93,6 +182,9 @@ pub fn kinds(src: &Path, dst: &Path, force: bool) -> Result<(ImageKind, ImageKin
 /// Makes `dst` from `src`.
 pub fn convert(runner: &CommandRunner, img: &Path, src: &Path, dst: &Path, force: bool) -> Result<()> {
     let (from, to) = kinds(src, dst, force)?;
+    if from == ImageKind::Qcow2 && !runner.is_dry() {
+        check_qcow2(img, src).exit_with(Code::Usage)?;
+    }
     let temporary = files::beside(dst, &format!(".{}.tmp", std::process::id()));
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
         if runner.is_dry() {
@@ -139,135 +231,45 @@ fn make(
     Ok(())
 }
 
-/// Looks at the first bytes. A raw image can be anything, so what is certainly no disk is refused.
+/// Looks at the bytes. A raw image can be anything, so what is certainly no disk is refused, and what says itself that
+/// it was longer.
 pub fn kind_of(path: &Path) -> Result<ImageKind> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let meta = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-    if meta.is_dir() {
-        bail!("{} is a folder, not an image", path.display());
-    }
-    let mut start = Vec::new();
-    file.take(512).read_to_end(&mut start).with_context(|| format!("cannot read {}", path.display()))?;
-    let not = |what: &str| anyhow!("{} is {what}, not a disk image", path.display());
-    match &start[..] {
-        [b'Q', b'F', b'I', 0xfb, ..] => Ok(ImageKind::Qcow2),
-        [] => Err(not("empty")),
-        [0x1f, 0x8b, ..] => Err(not("a gzip archive; unpack it first")),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => Err(not("an xz archive; unpack it first")),
-        [b'B', b'Z', b'h', ..] => Err(not("a bzip2 archive; unpack it first")),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err(not("a zstd archive; unpack it first")),
-        [b'P', b'K', 3, 4, ..] => Err(not("a zip archive; unpack it first")),
-        [0x7f, b'E', b'L', b'F', ..] => Err(not("a program")),
-        [b'K', b'D', b'M', b'V', ..] => Err(not("a VMDK image; `qemu-img convert` makes it raw first")),
-        bytes if meta.len() % 512 != 0 || bytes.len() < 512 => {
-            Err(not(&format!("{} bytes long, which is no multiple of 512", meta.len())))
+    let look = Look::at(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let shown = path.display();
+    if let Some(format) = format_of(&look) {
+        let name = format.name;
+        match format.as_disk {
+            AsDisk::Qcow2 => return Ok(ImageKind::Qcow2),
+            AsDisk::Raw => {}
+            AsDisk::Unpack(program) => bail!(
+                "{shown} is {name}, not a disk image; unpack it first: {}",
+                unpack_line(program, path, "img")
+            ),
+            AsDisk::Convert(known_as) => bail!(
+                "{shown} is {name}, which the lab does not take; convert it first: `qemu-img convert -f {known_as} -O \
+                 qcow2 {} {}` (with the qemu-img of your distribution)",
+                quote(path),
+                quote(path.with_extension("qcow2"))
+            ),
+            AsDisk::No(then) | AsDisk::Absent(then) => bail!("{shown} is {name}, not a disk image; {then}"),
         }
-        _ => Ok(ImageKind::Raw),
     }
+    if let Some((what, length)) = said_length(&look).filter(|(_, length)| *length > look.size) {
+        bail!(
+            "{shown} is cut: {what} ends at byte {length}, the file at {}; fetch it again (or lengthen a copy of it with \
+             `truncate -s {length}`, where only zeros are missing)",
+            look.size
+        );
+    }
+    // A file system that says how long it is need not fill its last sector.
+    if look.size % 512 != 0 && said_length(&look).is_none() {
+        bail!(
+            "{shown} is {} bytes long, which is no multiple of 512: it is cut, or not a disk image; fetch it again",
+            look.size
+        );
+    }
+    Ok(ImageKind::Raw)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::host::proc;
-
-    #[test]
-    fn an_image_that_names_another_file_of_the_host_is_refused() {
-        let place = tempfile::tempdir().unwrap();
-        let image = place.path().join("a.qcow2");
-        let mut header = [0u8; 80];
-        header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
-        std::fs::write(&image, header).unwrap();
-        refuse_other_files(&image).unwrap();
-        header[15] = 1;
-        std::fs::write(&image, header).unwrap();
-        assert!(refuse_other_files(&image).unwrap_err().to_string().contains("stands on another image"));
-        (header[15], header[79]) = (0, 4);
-        std::fs::write(&image, header).unwrap();
-        assert!(refuse_other_files(&image).unwrap_err().to_string().contains("data in another file"));
-    }
-
-    struct Place(tempfile::TempDir);
-
-    impl Place {
-        fn new() -> Place {
-            let place = Place(tempfile::tempdir().unwrap());
-            let mut disk = vec![0u8; 1 << 20];
-            disk[4096] = 0x5a;
-            std::fs::write(place.at("disk.img"), disk).unwrap();
-            place
-        }
-
-        fn at(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-
-        fn convert(&self, src: &str, dst: &str, force: bool) -> Result<()> {
-            let img = proc::find_program("qemu-img").unwrap_or_else(|| "qemu-img".into());
-            let runner = CommandRunner::new(false, self.at("logs"));
-            convert(&runner, &img, &self.at(src), &self.at(dst), force)
-        }
-
-        fn refused(&self, src: &str, dst: &str) -> String {
-            format!("{:#}", self.convert(src, dst, false).unwrap_err())
-        }
-    }
-
-    #[test]
-    fn raw_to_qcow2_and_back_gives_the_same_bytes() {
-        if proc::find_program("qemu-img").is_none() {
-            eprintln!("skipped: no qemu-img on this host");
-            return;
-        }
-        let place = Place::new();
-        place.convert("disk.img", "disk.qcow2", false).unwrap();
-        assert_eq!(kind_of(&place.at("disk.qcow2")).unwrap(), ImageKind::Qcow2);
-        place.convert("disk.qcow2", "again.raw", false).unwrap();
-        assert_eq!(
-            std::fs::read(place.at("disk.img")).unwrap(),
-            std::fs::read(place.at("again.raw")).unwrap()
-        );
-        let error = place.refused("disk.img", "disk.qcow2");
-        assert!(error.contains("--force"), "{error}");
-        place.convert("disk.img", "disk.qcow2", true).unwrap();
-    }
-
-    #[test]
-    fn what_is_no_image_is_refused_by_name() {
-        let place = Place::new();
-        for (content, word) in [
-            (&b""[..], "empty"),
-            (b"\x1f\x8b rest", "gzip"),
-            (b"\x7fELF rest", "a program"),
-            (b"hello", "no multiple of 512"),
-        ] {
-            std::fs::write(place.at("x"), content).unwrap();
-            let error = place.refused("x", "x.qcow2");
-            assert!(error.contains(word), "{error}");
-        }
-        assert!(place.refused("missing", "x.qcow2").contains("cannot open"));
-    }
-
-    #[test]
-    fn the_same_file_or_kind_is_refused() {
-        let place = Place::new();
-        assert!(place.refused("disk.img", "other.raw").contains("raw image already"));
-        std::os::unix::fs::symlink(place.at("disk.img"), place.at("link.qcow2")).unwrap();
-        assert!(place.refused("disk.img", "link.qcow2").contains("the same file"));
-        assert!(place.refused("disk.img", "nowhere/x.qcow2").contains("no folder"));
-    }
-
-    #[test]
-    fn a_failed_conversion_leaves_nothing() {
-        let place = Place::new();
-        let runner = CommandRunner::new(false, place.at("logs"));
-        let img = Path::new("/bin/false");
-        assert!(convert(&runner, img, &place.at("disk.img"), &place.at("d.qcow2"), false).is_err());
-        let names: Vec<_> =
-            std::fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 2, "{names:?}");
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::console::signals::Signals;
+use flipsim::files;
 use flipsim::machine::boot::{BOOT_REST, LONG_BOOT_REST};
 use flipsim::machine::folder::{FORMAT, RunDir, RunRecord, Starting};
 use flipsim::machine::process;
@@ -19,6 +20,8 @@ use flipsim::units::{format_size, parse_size};
 use flipsim::wire::net::Endpoint;
 
 use super::errors::lookup_error;
+use super::image::{self, ImageKind};
+use super::kernel;
 use super::share;
 use super::spec::GuestSpec;
 use crate::exit::{Code, ExitWith, exit_error};
@@ -138,7 +141,18 @@ impl GuestArgs {
             Ok(Some(full))
         };
         let kernel = own(&self.spec.kernel, "the kernel")?;
+        if let Some(path) = &kernel {
+            // Who sits at a console sees what a guest without the lab's words does.
+            let ours = self.spec.speaks_as_ours() && console != Console::Terminal;
+            let given = kernel::Given { path, arch, qemu: &lab.qemu.origin.version, ours };
+            if let Some(warning) = kernel::check(given).exit_with(Code::Usage)? {
+                eprintln!("warning: {warning}");
+            }
+        }
         let initrd = own(&self.spec.initrd, "the initial RAM disk")?;
+        if let Some(path) = &initrd {
+            kernel::check_initrd(path).exit_with(Code::Usage)?;
+        }
         let image = own(&self.spec.image, "the image")?;
         let share = own(&self.share, "the folder to share")?;
         if let Some(share) = share.as_ref().filter(|share| !share.is_dir()) {
@@ -148,14 +162,26 @@ impl GuestArgs {
             share::warn_of(share);
         }
         let vmlinux = match own(&self.spec.vmlinux, "the symbols")? {
-            Some(path) => Some(path),
+            Some(path) => {
+                files::check_plain(&path)
+                    .with_context(|| format!("cannot use the symbols {}", path.display()))
+                    .exit_with(Code::Usage)?;
+                Some(path)
+            }
             // The lab's symbols are those of the lab's kernel and of no other.
             None if kernel.is_none() => lab.kernel.vmlinux.clone(),
             None => None,
         };
         let kernel = kernel.unwrap_or_else(|| lab.kernel.image.clone());
-        let base = image.unwrap_or_else(|| lab.image.qcow2.clone());
-        let format = image_format(&base)?;
+        let (base, format) = match image {
+            Some(path) => {
+                let kind = image::check(&lab.qemu.img, &path).exit_with(Code::Usage)?;
+                (path, kind)
+            }
+            // Checked when it was made.
+            None => (lab.image.qcow2.clone(), ImageKind::Qcow2),
+        };
+        let format = format.name().to_owned();
         let signals = self.spec.signals();
         let workload = self.spec.workload.clone().filter(|name| name != "none");
         if let Some(name) = workload.as_ref().filter(|_| !self.spec.speaks_as_ours()) {
@@ -334,15 +360,6 @@ pub fn check_workload(name: &str) -> Result<()> {
         Code::Usage,
         format!("--workload {name}: the lab's image has {}, and `none` for a shell", known.join(", "))
     ))
-}
-
-/// What `qemu-img` calls the format, by the file's first bytes: a name proves nothing, and a
-/// guest that can write the header of a raw image must not choose how it is read next time.
-fn image_format(path: &Path) -> Result<String> {
-    let mut magic = [0; 4];
-    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut magic));
-    let count = read.with_context(|| format!("cannot read the image {}", path.display()))?;
-    Ok(if count == 4 && magic == *b"QFI\xfb" { "qcow2" } else { "raw" }.to_owned())
 }
 
 /// QEMU removes whatever lies at the path of a socket it makes; another guest's monitor would be gone.

@@ -10,11 +10,12 @@ use flipsim::fault::{
     Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
     probe_registers,
 };
+use flipsim::files::Stream;
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::{Hold, HoldNote};
-use flipsim::memory::PhysRange;
+use flipsim::memory::{PhysRange, parse_iomem};
 use flipsim::target::{AttachError, LiveTarget, Target, TargetError};
-use flipsim::text::{glob_matches, hex_value, unhex_value};
+use flipsim::text::{glob_matches, hex_value, near_names, unhex_value};
 use flipsim::units::{GuestPhys, Timing};
 use flipsim::wire::net::Timeouts;
 
@@ -27,6 +28,9 @@ use super::snapshot;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt;
 use crate::lab::config::Config;
+
+/// The longest /proc/iomem that is read, in bytes; real ones have a few kilobytes.
+const LONGEST_MAP: u64 = 1 << 20;
 
 /// A guest that this command has hold of.
 pub struct Session {
@@ -70,11 +74,16 @@ impl Session {
         let (gdb, qmp, iomem, vmlinux, run) = match &choice.socket {
             Some(socket) => {
                 let read = |path: &PathBuf| {
-                    std::fs::read_to_string(path)
+                    Stream::open(path, interrupt::check_read)
+                        .and_then(|file| file.text(LONGEST_MAP))
                         .with_context(|| format!("cannot read the memory map {}", path.display()))
                         .exit_with(Code::Usage)
                 };
                 let iomem = choice.iomem.as_ref().map(read).transpose()?;
+                if let Some(text) = &iomem {
+                    // Before the guest is looked at: what is wrong is the file.
+                    parse_iomem(text).exit_with(Code::Usage)?;
+                }
                 (socket.clone(), choice.qmp.clone(), iomem, choice.spec.vmlinux.clone(), None)
             }
             None => {
@@ -228,9 +237,13 @@ impl Session {
     pub fn registers(&mut self, globs: &[String]) -> Result<Vec<FlippableRegister>> {
         for glob in globs {
             if !self.target.registers().iter().any(|register| glob_matches(glob, &register.name)) {
+                let near =
+                    near_names(glob, self.target.registers().iter().map(|register| register.name.as_str()));
                 bail!(exit_error(
                     Code::Usage,
-                    format!("no register matches `{glob}`; `cargo xtask inject list reg` shows them all")
+                    format!(
+                        "no register matches `{glob}`{near}; `cargo xtask inject list reg` shows them all"
+                    )
                 ));
             }
         }

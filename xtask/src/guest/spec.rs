@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::console::signals::{Exchange, LinePattern, Signals};
 use flipsim::units::{VirtualNs, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Code, ExitWith};
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::config::Config;
 
 /// What a guest is made of, and how it speaks.
@@ -136,6 +136,25 @@ impl GuestSpec {
         Ok(self)
     }
 
+    /// Refuses numbers without a unit that cannot be meant: a file for people has times and sizes with their units.
+    pub fn check_units(&self) -> Result<()> {
+        if let Some(VirtualNs(ns @ 1..1_000_000)) = self.ready_after {
+            bail!(exit_error(
+                Code::Usage,
+                format!(
+                    "ready-after = {ns} is so many nanoseconds; write a unit, as in ready-after = \"{ns}s\""
+                )
+            ));
+        }
+        if let Some(bytes @ 1..0x10_0000) = self.memory {
+            bail!(exit_error(
+                Code::Usage,
+                format!("memory = {bytes} is so many bytes; write a unit, as in memory = \"{bytes}M\"")
+            ));
+        }
+        Ok(())
+    }
+
     /// The same with what `over` says in place of what it has.
     pub fn overlaid(&self, over: &GuestSpec) -> Result<Self> {
         let mut merged = serde_json::to_value(self)?;
@@ -202,6 +221,27 @@ dialogue = [{ wait = "login:", send = "root" }, { wait = "# $", send = "work; ec
         assert_eq!(serde_json::from_str::<GuestSpec>(&json).unwrap(), guest);
         assert!(!json.contains("workload") && !json.contains("append"), "{json}");
         assert!(toml::from_str::<GuestSpec>("kernal = 'x'").is_err());
+    }
+
+    #[test]
+    fn numbers_without_a_unit_are_refused_where_they_cannot_be_meant() {
+        let check = |text: &str| toml::from_str::<GuestSpec>(text).unwrap().check_units();
+        check(TABLE).unwrap();
+        check("memory = 134217728\nready-after = 1000000000").unwrap();
+        let error = |text: &str| check(text).unwrap_err().to_string();
+        assert!(error("ready-after = 5").contains("write a unit, as in ready-after = \"5s\""));
+        assert!(error("memory = 512").contains("write a unit, as in memory = \"512M\""));
+    }
+
+    #[test]
+    fn each_key_is_in_the_manual() {
+        let error = toml::from_str::<GuestSpec>("no-such-key = 1").unwrap_err().to_string();
+        let manual =
+            [include_str!("../../../docs/guests.md"), include_str!("../../../docs/boot.md")].concat();
+        for key in error.split('`').skip(1).step_by(2).skip(1) {
+            let shown = [format!("`{key}`"), format!("--{key}"), format!("{key} =")];
+            assert!(shown.iter().any(|form| manual.contains(form)), "docs/guests.md does not say `{key}`");
+        }
     }
 
     #[test]

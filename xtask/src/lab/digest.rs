@@ -2,11 +2,10 @@
 //!
 //! Invariant: a digest is written as 64 lower-case hexadecimal digits, everywhere.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flipsim::files::stream_digest;
+use flipsim::files::{self, stream_digest};
 use flipsim::text::hex;
 use sha2::{Digest, Sha256};
 
@@ -19,7 +18,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 
 /// The digest of a file's content.
 pub fn of_file(path: &Path) -> Result<String> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = files::open_plain(path).with_context(|| format!("cannot open {}", path.display()))?;
     let error = |error| anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
     let (digest, _) = stream_digest(file, error, || Ok(interrupt::check()?))?;
     Ok(digest)

@@ -75,7 +75,7 @@ pub fn unpack_new(archive: &Path, folder: &Path) -> Result<()> {
 /// error the folder holds a part of it: the caller throws it away.
 pub fn unpack_into(archive: &Path, folder: &Path, strip: usize, limits: Limits) -> Result<()> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
+    let file = files::open_plain(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     let size = file.metadata().with_context(|| format!("cannot read {}", archive.display()))?.len();
     let step = ProgressStep::bytes(format!("unpacking {name}"), Some(size));
     let read = Rc::new(Cell::new(0));

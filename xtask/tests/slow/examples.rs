@@ -87,7 +87,8 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ),
     (
         "boot --kernel vmlinuz --initrd initrd.img --image debian.img --memory 512M",
-        "touch vmlinuz initrd.img debian.img; \
+        "head -c 1M /dev/zero > debian.img; gzip < debian.img > initrd.img; \
+         (head -c 56 debian.img; printf ARMd; cat debian.img) > vmlinuz; \
          cargo xtask boot --kernel vmlinuz --initrd initrd.img --image debian.img --memory 512M --dry-run",
         FOREIGN,
     ),

@@ -123,7 +123,7 @@ fn what_is_wrong_is_shown_with_its_line() {
         ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
         ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
         ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),
-        ("symbol:", "symbl:", "line 23", "is no target; write ram, region:NAME"),
+        ("symbol:", "symbl:", "line 23", "is no target (did you mean `symbol`?); write ram, region:NAME"),
         ("mask:0x81", "mask", "line 27", "is no pattern"),
         ("name = \"text\"", "nam = \"text\"", "line 22", "unknown field `nam`"),
         ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 21", "mixes RAM and registers"),
@@ -156,6 +156,66 @@ fn what_is_wrong_is_shown_with_its_line() {
     assert!(none.check().unwrap_err().to_string().starts_with("there is no stratum"));
     let error = CampaignSpec::default().check().unwrap_err().to_string();
     assert!(error.starts_with("nothing says how many trials stratum `ram` has"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_form_is_answered_with_the_right_one() {
+    for (from, to, says) in [
+        ("\"400ms\"", "200", "200 has no unit; write \"200ms\": a time in quotes with its unit"),
+        ("\"400ms\"", "0.5", "0.5 has no unit; write \"0.5ms\""),
+        ("\"400ms\"", "true", "expected a time in quotes with its unit (ns, us, ms, s, m), or \"done\""),
+        ("\"10ms\"", "10", "write \"10ms\""),
+        ("\"390ms\"", "390", "write \"390ms\""),
+        ("from = \"10ms\"\nto = \"390ms\"", "at = [1, 2]", "write \"1ms\""),
+        ("from = \"10ms\"\nto = \"390ms\"", "at = \"1ms\"", "write a list"),
+        ("\"30s\"", "30", "write \"30s\""),
+        ("\"5ms\"", "5", "write \"5ms\""),
+        ("\"1%\"", "1", "1 is a number; write a share in quotes, as in \"1%\""),
+        ("\"1%\"", "0.01", "write a share in quotes"),
+        ("\"99%\"", "99", "write a confidence in quotes, as in \"95%\""),
+        ("\"adjacent:2\"", "2", "write a pattern in quotes, as in \"single\""),
+        ("42", "\"42\"", "write a whole number without quotes"),
+        ("42", "-1", "write a whole number without quotes"),
+        ("trials = 100", "trials = 1.5", "write a whole number without quotes"),
+        ("attempts = 5", "attempts = \"5\"", "write a whole number without quotes"),
+        ("2.5", "\"2.5\"", "write a number without quotes"),
+        ("\"kernel\"", "5", "write it in quotes"),
+        ("[\"class:core\", \"reg:v*\"]", "\"class:core\"", "write a list"),
+        ("seed", "sed", "did you mean `seed`?"),
+        ("hang-factor", "hang_factor", "did you mean `hang-factor`?"),
+        ("\"equal\"", "\"equl\"", "did you mean `equal`?"),
+        ("\"clone\"", "\"clne\"", "did you mean `clone`?"),
+        ("targets = [\"class", "target = [\"class", "did you mean `targets`?"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(says) && error.contains("line "), "{from} → {to}: {error}");
+    }
+    let error = CampaignSpec::from_toml("name = 'a'\ntrials = 1\nstratum = 'ram'\n").unwrap_err().to_string();
+    assert!(error.contains("write a list") || error.contains("write [[stratum]]"), "{error}");
+}
+
+#[test]
+fn a_file_need_not_repeat_the_name_nor_say_that_all_of_the_ram_is_meant() {
+    let spec = CampaignSpec::from_toml("name = 'a'\ntrials = 5\n").unwrap();
+    assert_eq!(spec.strata, CampaignSpec::default().strata);
+    let flags = crate::campaign::SpecFlags { name: "b".into(), ..Default::default() };
+    let text = "trials = 5\n";
+    let named = crate::campaign::RawSpec::from_toml(text).unwrap().under(&flags).resolved(text).unwrap();
+    assert_eq!((named.name.as_str(), &named.strata), ("b", &spec.strata));
+    assert!(CampaignSpec::from_toml(text).unwrap_err().to_string().contains("has no name"));
+}
+
+#[test]
+fn each_key_is_in_the_manual() {
+    let manual = include_str!("../../../../docs/campaigns.md");
+    for text in ["no-such-key = 1", "[[stratum]]\nno-such-key = 1"] {
+        let error = crate::campaign::RawSpec::from_toml(text).unwrap_err().to_string();
+        let keys: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
+        assert!(keys.len() >= 5, "{error}");
+        for key in keys {
+            assert!(manual.contains(&format!("| `{key}`")), "docs/campaigns.md has no row for `{key}`");
+        }
+    }
 }
 
 #[test]

@@ -39,6 +39,14 @@ pub enum StoreError {
     /// There is no such file.
     #[error("there is no campaign {0}; `cargo xtask campaign new` makes one")]
     Missing(PathBuf),
+    /// A pipe, a folder, a device.
+    #[error("{path} is no campaign: {cause}")]
+    NotAFile {
+        /// What stands there.
+        path: PathBuf,
+        /// What it is.
+        cause: io::Error,
+    },
     /// Another kind of file.
     #[error("{0} is not a campaign of flipsim's")]
     NotACampaign(PathBuf),

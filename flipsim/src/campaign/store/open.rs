@@ -84,9 +84,7 @@ impl Store {
     /// # Errors
     /// Another process works on it, or it is no campaign of a version that is known.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing(path.to_owned()));
-        }
+        check_files(path)?;
         let lock = Lock::take(path)?;
         let mut store = Store::open_writable(path)?;
         store.lock = Some(lock);
@@ -112,9 +110,7 @@ impl Store {
     /// # Errors
     /// It is no campaign of a version that is known.
     pub fn open_readonly(path: &Path) -> Result<Store, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing(path.to_owned()));
-        }
+        check_files(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = |path: &Path, flags| -> rusqlite::Result<Connection> {
             let conn = Connection::open_with_flags(path, flags)?;
@@ -281,6 +277,26 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: schema::VERSION });
     }
     Ok(found)
+}
+
+/// Refuses a pipe, a folder or a device in the place of a campaign's file, or of one that SQLite keeps beside it: SQLite
+/// would wait for a pipe.
+fn check_files(path: &Path) -> Result<(), StoreError> {
+    let check = |path: &Path| match files::check_plain(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(cause) if cause.kind() == std::io::ErrorKind::InvalidInput => {
+            Err(StoreError::NotAFile { path: path.to_owned(), cause })
+        }
+        // SQLite says what else is wrong with it.
+        _ => Ok(true),
+    };
+    if !check(path)? {
+        return Err(StoreError::Missing(path.to_owned()));
+    }
+    for ending in ["-wal", "-journal", "-shm"] {
+        check(&beside_sqlite(path, ending))?;
+    }
+    Ok(())
 }
 
 /// A file that SQLite keeps beside its own.

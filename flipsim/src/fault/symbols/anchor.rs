@@ -12,6 +12,7 @@ use crate::arch::ArchRow;
 use crate::fault::symbols::file::{SymbolError, Symbols};
 use crate::memory::{MapSource, MemoryMap, PhysRange};
 use crate::target::Target;
+use crate::text::near_words;
 use crate::units::{GuestPhys, GuestVirt, parse_number};
 
 /// Why nothing can be compared.
@@ -164,8 +165,8 @@ impl SymbolMap {
     pub fn section(&self, name: &str) -> Result<PhysRange, SymbolError> {
         let Some(section) = self.symbols.sections.iter().find(|section| section.name == name) else {
             let names: Vec<&str> = self.symbols.sections.iter().map(|s| s.name.as_str()).collect();
-            let hint = format!(" (there are {})", names.join(", "));
-            return Err(SymbolError::Unknown { name: name.to_owned(), hint });
+            let (hint, known) = (near_words(name, names.iter().copied()), names.join(", "));
+            return Err(SymbolError::UnknownSection { name: name.to_owned(), hint, known });
         };
         let outside = || SymbolError::NotInImage { name: name.to_owned(), address: section.address };
         if self.is_given_back(section.address.0) {

@@ -3,12 +3,12 @@
 //! Invariant: one line a file that could be read, in the order given; the others are reported and decide the
 //! exit code.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use flipsim::console::classify::{Classification, classify_reader};
+use flipsim::files::Stream;
 
 use crate::exit::{Code, exit_error};
 use crate::interrupt;
@@ -26,7 +26,7 @@ use crate::interrupt;
 
 A file that cannot be read is reported on standard error, and makes the exit code 2.")]
 pub struct Args {
-    /// Consoles, of any Linux guest; - is standard input
+    /// Consoles, of any Linux guest; - is standard input, and a shell's <(zcat a.gz) is read as well
     #[arg(required = true, value_name = "FILE")]
     file: Vec<PathBuf>,
 }
@@ -57,11 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn read(file: &Path) -> io::Result<Classification> {
-    if file.as_os_str() == "-" {
-        classify_reader(Interruptible(io::stdin().lock()))
-    } else {
-        classify_reader(Interruptible(File::open(file)?))
-    }
+    // It asks for a signal before each piece: a console can be endless.
+    let input = match file.as_os_str() == "-" {
+        true => Stream::stdin(interrupt::check_read)?,
+        false => Stream::open(file, interrupt::check_read)?,
+    };
+    classify_reader(input)
 }
 
 fn line(file: &Path, found: &Classification) -> serde_json::Value {
@@ -73,16 +74,6 @@ fn line(file: &Path, found: &Classification) -> serde_json::Value {
         "title": deciding.map(|finding| &finding.title),
         "line": deciding.map(|finding| finding.line),
     })
-}
-
-/// A reader that ends when a signal came: a console can be endless.
-struct Interruptible<R>(R);
-
-impl<R: Read> Read for Interruptible<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        interrupt::check().map_err(io::Error::other)?;
-        self.0.read(buffer)
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
+use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, remedy, spaces};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
+use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
@@ -27,6 +28,9 @@ use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
 use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
+
+/// The longest specification that is read, in bytes: that of ten thousand strata.
+const LONGEST_SPEC: u64 = 16 << 20;
 
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
@@ -194,7 +198,8 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     };
     let mut spec = match &args.spec {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = Stream::open(path, interrupt::check_read)
+                .and_then(|file| file.text(LONGEST_SPEC))
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
             RawSpec::from_toml(&text)
@@ -206,10 +211,12 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     };
     let file: GuestSpec = match &spec.guest {
         serde_json::Value::Null => GuestSpec::default(),
-        value => serde_json::from_value(value.clone())
-            .context("the file's table [guest]")
-            .exit_with(Code::Usage)?,
+        value => serde_json::from_value(value.clone()).map_err(|error: serde_json::Error| {
+            let error = error.to_string();
+            exit_error(Code::Usage, format!("the file's table [guest]: {error}{}", remedy(&error)))
+        })?,
     };
+    file.check_units()?;
     let folder = args.spec.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let flags = args.guest.spec.clone().rooted(Path::new("."))?;
     if let Some(path) = &args.spec {

@@ -7,6 +7,7 @@ use std::io::BufRead;
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
 use flipsim::fault::GuestNames;
+use flipsim::files::Stream;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
 use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};
@@ -98,9 +99,10 @@ fn of_campaign(args: &Args) -> Result<Count> {
 /// Trials that say themselves of which guest they are.
 fn of_lines(args: &Args) -> Result<Count> {
     let input: Box<dyn BufRead> = if args.from == "-" {
-        Box::new(std::io::stdin().lock())
+        let input = Stream::stdin(interrupt::check_read).context("standard input cannot be read");
+        Box::new(std::io::BufReader::new(input.exit_with(Code::Usage)?))
     } else {
-        let file = std::fs::File::open(&args.from).map_err(|cause| {
+        let file = Stream::open(args.from.as_ref(), interrupt::check_read).map_err(|cause| {
             exit_error(
                 Code::Usage,
                 format!("cannot read a file {0}: {cause}; if {0} is a campaign, add --trial N", args.from),

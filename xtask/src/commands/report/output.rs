@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
+use flipsim::files;
 use flipsim::report::export::ExportError;
 
 use crate::exit::{Code, exit_error};
@@ -71,6 +72,10 @@ type Content<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<(), ExportError>;
 pub fn write(path: &Path, content: Content<'_>) -> Result<()> {
     write_to(path, content).or_else(|error| match error {
         ExportError::Io(cause) if is_stdout(path) && cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        // A pipe that no process reads.
+        ExportError::Io(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
+            Err(exit_error(Code::Usage, format!("cannot write {}: {cause}", path.display())))
+        }
         ExportError::Io(cause) => Err(anyhow::Error::from(cause)
             .context(format!("cannot write {}; give a folder that is there and has room", path.display()))),
         ExportError::Store(error) => Err(store_error(error)),
@@ -83,7 +88,7 @@ fn write_to(path: &Path, content: Content<'_>) -> Result<(), ExportError> {
     }
     // What is no plain file, such as /dev/stderr, cannot be put in place by its name.
     if path.exists() && !path.is_file() {
-        return fill(std::fs::OpenOptions::new().write(true).open(path)?, content);
+        return fill(files::create_output(path)?, content);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As readable as any other new file.

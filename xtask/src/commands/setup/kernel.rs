@@ -18,6 +18,7 @@ use super::fragments::{not_taken, read, read_fragments};
 use super::kconfig::{self, Dependencies, Fragment, KernelConfig};
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::kernel::{Given, check as check_kernel};
 use crate::host::{needs, proc};
 use crate::lab::cache::{self, MadeFrom, Product, Request, SourceRecord};
 use crate::lab::digest;
@@ -411,14 +412,15 @@ fn record(lane: &Lane<'_>, product: &Product, chosen: &Chosen, up_to_date: bool)
 }
 
 fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> {
-    let found = fs::metadata(image).with_context(|| format!("cannot read {}", image.display()));
-    let size = found.exit_with(Code::Usage)?.len();
-    if !image.is_file() || size < 1 << 16 {
-        bail!(exit_error(Code::Usage, format!("{} is no kernel: it has {size} bytes", image.display())));
+    // Of the QEMU that is set up; without one nothing is known of what it unpacks.
+    let qemu = Lab::load()?.arch(lane.arch).qemu.map(|qemu| qemu.origin.version).unwrap_or_default();
+    let given = Given { path: image, arch: lane.arch, qemu: &qemu, ours: true };
+    if let Some(warning) = check_kernel(given).exit_with(Code::Usage)? {
+        eprintln!("  warning: {warning}");
     }
     let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
     if let Some(path) = &vmlinux {
-        flipsim::fault::symbols::Symbols::load(path)?;
+        flipsim::fault::symbols::Symbols::load(path).exit_with(Code::Usage)?;
     } else {
         eprintln!("  note: without --vmlinux, faults cannot be placed by the name of a symbol");
     }

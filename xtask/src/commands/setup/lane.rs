@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use crate::exit::{Code, ExitWith, exit_error};
@@ -46,7 +47,7 @@ pub struct Args {
     /// Install what the host lacks with its package manager (asks first on a terminal)
     #[arg(long)]
     pub install_deps: bool,
-    /// Answer yes to every question
+    /// Answer yes to every question, and install what the host lacks
     #[arg(long, short)]
     pub yes: bool,
     /// Print the commands and change nothing
@@ -129,6 +130,11 @@ impl Lane<'_> {
                     .canonicalize()
                     .with_context(|| format!("--{name}: cannot find {}", value.display()))
                     .exit_with(Code::Usage)?;
+                if name != "kernel-src" {
+                    files::check_plain(&full)
+                        .with_context(|| format!("--{name}: cannot use {}", value.display()))
+                        .exit_with(Code::Usage)?;
+                }
                 chosen.insert(name.to_owned(), full.to_string_lossy().into_owned());
             }
             Ok(())
@@ -219,7 +225,8 @@ impl Lane<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.args.install_deps {
+        // Who answers yes to every question answers this one, too.
+        if self.args.install_deps || self.args.yes {
             return needs::install(&self.runner, &missing, self.args.yes);
         }
         let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();

@@ -5,13 +5,14 @@
 //! it was found, or as `cont` and `stop` said last.
 
 use std::fs::File;
-use std::io::{BufRead, BufWriter, IsTerminal};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flipsim::fault::schedule::Intervals;
 use flipsim::fault::{Fault, Pattern, Units, fault_rng, random_seed};
+use flipsim::files::Stream;
 use flipsim::machine::HoldNote;
 use flipsim::memory::PhysRange;
 use flipsim::target::Target;
@@ -133,7 +134,9 @@ impl Shell {
 
     /// Runs the lines of standard input, up to the first that fails.
     fn script(&mut self) -> Result<()> {
-        for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        // A guest is held meanwhile: a signal ends the wait for the next line.
+        let input = Stream::stdin(interrupt::check_read).context("cannot read standard input")?;
+        for (number, line) in BufReader::new(input).lines().enumerate() {
             let line = line.context("cannot read standard input")?;
             interrupt::check()?;
             let next = self.line(&line).with_context(|| format!("line {}, `{}`", number + 1, line.trim()))?;

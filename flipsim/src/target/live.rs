@@ -168,6 +168,12 @@ impl LiveTarget {
         self.interrupted = interrupted;
     }
 
+    /// What is asked whether to stop.
+    #[must_use]
+    pub fn interrupted(&self) -> fn() -> bool {
+        self.interrupted
+    }
+
     /// As [`Target::run_until`], for this long on the host's clock at most.
     ///
     /// # Errors

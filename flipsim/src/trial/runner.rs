@@ -167,9 +167,8 @@ impl Runner {
         disk: CloneDisk,
         interrupted: fn() -> bool,
     ) -> Result<Self, RunError> {
-        let options = CloneOptions { disk, ..CloneOptions::below(parent) };
+        let options = CloneOptions { disk, interrupted, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
-        guest.target().interrupt_by(interrupted);
         if template.info().capabilities.mark {
             guest.target().stop_at_storms()?;
         }

@@ -26,6 +26,7 @@ pub fn lookup_error(error: FolderError) -> anyhow::Error {
 pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
+        RunError::Template(error) if error.is_interrupted() => Interrupted.into(),
         RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
         RunError::Template(error) if is_disk_full(&error) => {
             anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")

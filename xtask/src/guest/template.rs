@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use flipsim::machine::boot::BootError;
+use flipsim::target::state::PIECE;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
 use flipsim::units::format_size;
@@ -18,8 +18,9 @@ use crate::lab::cache::{self, Cache};
 use crate::paths;
 use crate::progress::ProgressStep;
 
-/// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
-const BESIDES_RAM: u64 = 64 << 20;
+/// Disk space that a template takes beside its RAM: disk, device state, a piece of RAM while its digest is taken,
+/// and room to spare.
+const BESIDES_RAM: u64 = (64 << 20) + PIECE;
 
 /// The folder that clones have their own folders in.
 pub fn clones_dir() -> Result<PathBuf> {
@@ -52,8 +53,7 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
                 eprintln!("  {error}");
                 cache::remove_tree(&folder)?;
             }
-            // RAM once in the template, and once more while its digest is taken.
-            cache.need_space(2 * plan.spec.memory + BESIDES_RAM, &human)?;
+            cache.need_space(plan.spec.memory + BESIDES_RAM, &human)?;
             let step = ProgressStep::spinner(format!("{human}: boot, save"));
             let template = Template::make(&plan, &folder, options, |line| step.line(line));
             let template = template.map_err(with_code)?;
@@ -67,7 +67,8 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
     };
     if !template.is_verified() {
         let step = ProgressStep::spinner(format!("{human}: compare a clone with it"));
-        template.verify(&CloneOptions::below(&clones_dir()?)).map_err(with_code)?;
+        let options = CloneOptions { interrupted: interrupt::raised, ..CloneOptions::below(&clones_dir()?) };
+        template.verify(&options).map_err(with_code)?;
         step.done();
     }
     interrupt::check()?;
@@ -75,8 +76,10 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
 }
 
 fn with_code(error: TemplateError) -> anyhow::Error {
+    if error.is_interrupted() {
+        return Interrupted.into();
+    }
     match error {
-        TemplateError::Boot(BootError::Interrupted) => Interrupted.into(),
         TemplateError::NotExact => exit_error(Code::Usage, error.to_string()),
         TemplateError::Boot(_) | TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
         other => other.into(),

@@ -60,8 +60,7 @@ impl Template {
         made.map_err(io_error("create", &temporary))?;
         let filled = fill(plan, &temporary, options, on_line);
         if let Err(error) = filled {
-            let evidence =
-                matches!(&error, TemplateError::Boot(error) if !matches!(error, BootError::Interrupted));
+            let evidence = matches!(&error, TemplateError::Boot(_)) && !error.is_interrupted();
             // What went wrong says more than a failure to clean up would.
             let _ = if evidence {
                 [RAM, DISK].iter().try_for_each(|name| fs::remove_file(temporary.join(name)))
@@ -107,7 +106,7 @@ pub fn boot(
     process::make_overlay(&plan.qemu_img, &plan.base.path, &plan.base.format, &disk)
         .map_err(io_error("create", &disk))?;
     let mut qemu = OwnedQemu(process::spawn(&spec, &run)?);
-    drop(process::wait_for_monitor(&mut qemu.0, &run)?);
+    drop(process::wait_for_monitor(&mut qemu.0, &run, options.interrupted)?);
     let gdb = Endpoint::Unix(run.file(GDB_SOCKET));
     let mut target = LiveTarget::attach(&gdb, Some(&run.qmp()), Timeouts::default())?;
     if spec.clock == Clock::Exact && crate::target::Target::timing(&target) != Timing::Exact {
@@ -146,7 +145,7 @@ pub(super) fn save(guest: &mut Booted, options: MakeOptions) -> Result<(), Templ
 }
 
 /// Ends QEMU in order, so that its disk is written to the last byte.
-pub(crate) fn end(mut guest: Booted) -> Result<(), TemplateError> {
+pub(crate) fn end(mut guest: Booted, interrupted: fn() -> bool) -> Result<(), TemplateError> {
     if let Some(qmp) = guest.target.qmp() {
         // QEMU may close the connection before it has answered.
         let _ = qmp.execute("quit", Value::Null);
@@ -156,6 +155,7 @@ pub(crate) fn end(mut guest: Booted) -> Result<(), TemplateError> {
         match guest.qemu.0.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(TemplateError::Save(format!("QEMU ended badly ({status})"))),
+            Ok(None) if interrupted() => return Err(BootError::Interrupted.into()),
             Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
             Ok(None) => return Err(TemplateError::Save("QEMU does not end".to_owned())),
             Err(error) => return Err(TemplateError::Save(error.to_string())),
@@ -176,7 +176,7 @@ fn fill(
         let input = Input {
             path: path.to_owned(),
             stamp: FileStamp::of(path)?,
-            sha256: file_digest(path).map_err(io_error("read", path))?,
+            sha256: file_digest(path, options.interrupted).map_err(io_error("read", path))?,
         };
         inputs.insert(name.to_owned(), input);
     }
@@ -187,7 +187,7 @@ fn fill(
     let capabilities = guest.target.capabilities();
     save(&mut guest, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
-    end(guest)?;
+    end(guest, options.interrupted)?;
     run.remove_sockets();
     // Whatever else QEMU said, it did what it was asked.
     let log = run.file("qemu.log");

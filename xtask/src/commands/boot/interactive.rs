@@ -32,7 +32,7 @@ pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
     record.process = ProcessId::of(child.id());
     run.save(&record)?;
     drop(starting);
-    let qmp = process::wait_for_monitor(&mut child, &run)?;
+    let qmp = process::wait_for_monitor(&mut child, &run, interrupt::raised)?;
     let (mut leash, mut hand) = std::io::pipe().context("cannot make a pipe")?;
     hand.write_all(&[RELEASE]).context("cannot write to a pipe")?;
     let watched = std::thread::scope(|scope| {

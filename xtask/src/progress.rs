@@ -115,6 +115,11 @@ impl ProgressStep {
         ProgressStep::new(what.into(), None, SPINNER)
     }
 
+    /// A wait that is hardly ever long: without a terminal it is silent unless it is.
+    pub fn quiet(what: impl Into<String>) -> ProgressStep {
+        ProgressStep::begun(what.into(), None, SPINNER)
+    }
+
     /// A step over bytes: bar, rate and time left. Without a total it counts up.
     pub fn bytes(what: impl Into<String>, total: Option<u64>) -> ProgressStep {
         let with_end = "  {prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
@@ -138,11 +143,17 @@ impl ProgressStep {
     }
 
     fn new(what: String, total: Option<u64>, style: &str) -> ProgressStep {
+        if !std::io::stderr().is_terminal() {
+            eprintln!("  {what} …");
+        }
+        ProgressStep::begun(what, total, style)
+    }
+
+    fn begun(what: String, total: Option<u64>, style: &str) -> ProgressStep {
         let started = Instant::now();
         let (bar, signs) = if std::io::stderr().is_terminal() {
             (ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()), None)
         } else {
-            eprintln!("  {what} …");
             let signs = Signs::start(what.clone(), started, total, style.contains("{bytes}"));
             (ProgressBar::hidden(), Some(signs))
         };

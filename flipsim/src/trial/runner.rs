@@ -7,8 +7,8 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::console::LineSplitter;
-use crate::console::signals::Signals;
+use crate::console::signals::{Awaited, Signals};
+use crate::console::{LineSplitter, Unmet};
 use crate::fault::GuestNames;
 use crate::machine::End;
 use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
@@ -42,8 +42,27 @@ pub enum RunError {
         cause: io::Error,
     },
     /// The workload does not end.
-    #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
-    NoEnd(VirtualNs),
+    #[error(
+        "without any fault the workload is not done after {after} of virtual time: {unmet}; see that --done is what \
+         it prints, or give the window a length (--window TIME)"
+    )]
+    NoEnd {
+        /// How long the run was.
+        after: VirtualNs,
+        /// What was waited for, and what came.
+        unmet: Box<Unmet>,
+    },
+    /// The guest waits for something itself.
+    #[error(
+        "without any fault the guest idles, and has said nothing for {after} of its time: {unmet}; if it does go on \
+         later, give it longer (--silence TIME), or give the window a length (--window TIME)"
+    )]
+    Idle {
+        /// For how long.
+        after: VirtualNs,
+        /// What was waited for, and what came.
+        unmet: Box<Unmet>,
+    },
     /// The guest ends by itself.
     #[error("without any fault the guest ended ({how}); its console's last words: {said}")]
     Ended {
@@ -217,6 +236,14 @@ impl Runner {
         let lines: Vec<&str> = text.lines().rev().take(3).collect();
         let said = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
         RunError::Ended { how, said }
+    }
+
+    /// What the workload did not say that it is done by.
+    pub(crate) fn not_done(&self) -> Box<Unmet> {
+        let mut lines = LineSplitter::default();
+        let whole = lines.push(self.console.said());
+        let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
+        Box::new(Unmet::new(&self.console.signals, Awaited::Done, &whole, &lines.partial()))
     }
 
     /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.

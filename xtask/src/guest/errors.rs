@@ -3,6 +3,7 @@
 //! Invariant: **the library's words are kept**; what is added is the exit code, and for a full disk the way out.
 
 use flipsim::machine::FolderError;
+use flipsim::machine::boot::BootError;
 use flipsim::target::TargetError;
 use flipsim::trial::RunError;
 use flipsim::trial::template::TemplateError;
@@ -22,12 +23,18 @@ pub fn lookup_error(error: FolderError) -> anyhow::Error {
     exit_error(code, error.to_string())
 }
 
+/// An error of a boot, with its exit code.
+pub fn boot_error(error: BootError) -> anyhow::Error {
+    let code = if error.is_wrong_use() { Code::Usage } else { Code::GuestLost };
+    exit_error(code, error.to_string())
+}
+
 /// An error of a run, with its exit code.
 pub fn run_error(error: RunError) -> anyhow::Error {
     match error {
         RunError::Target(TargetError::Interrupted) => Interrupted.into(),
         RunError::Template(error) if error.is_interrupted() => Interrupted.into(),
-        RunError::NoEnd(_) => exit_error(Code::Usage, error.to_string()),
+        RunError::NoEnd { .. } | RunError::Idle { .. } => exit_error(Code::Usage, error.to_string()),
         RunError::Template(error) if is_disk_full(&error) => {
             anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
         }
@@ -46,6 +53,9 @@ pub fn is_infra(error: &RunError) -> bool {
     match error {
         RunError::Target(error) => matches!(error, TargetError::Lost { .. }),
         RunError::Template(_) | RunError::Qmp(_) | RunError::Mark(_) | RunError::Console { .. } => true,
-        RunError::NoEnd(_) | RunError::Ended { .. } | RunError::NotRestored(_) => false,
+        RunError::NoEnd { .. }
+        | RunError::Idle { .. }
+        | RunError::Ended { .. }
+        | RunError::NotRestored(_) => false,
     }
 }

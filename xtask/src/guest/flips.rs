@@ -13,13 +13,14 @@ use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
 use flipsim::trial::judge::alone::Health;
-use flipsim::units::{Timing, VirtualNs};
+use flipsim::units::{Timing, VirtualNs, format_duration};
 
 use super::console::{self, Answer};
 use super::flags::Flipping;
 use super::session::Session;
 use super::watcher::Watcher;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// When the faults strike.
@@ -185,6 +186,9 @@ impl Session {
             let mut wanted = None;
             if let Some(wait) = wait {
                 let start = self.target.virtual_time().map_err(|error| watcher.lost(index, count, &error))?;
+                let _step = ProgressStep::quiet(format!(
+                    "Running the guest for {wait}, until flip {index} of {count}"
+                ));
                 wanted = start.map(|start| VirtualNs(start.0.saturating_add(wait.0)));
                 match self.advance(wait, watcher).map_err(|error| watcher.lost(index, count, &error))? {
                     Advance::There => {}
@@ -223,18 +227,31 @@ impl Session {
         })
     }
 
-    /// Lets an exact guest run until its workload ends, or it does, or this time has passed.
+    /// Lets an exact guest run until it ends, or this time has passed, or what else ends the watch. How much of the
+    /// time has passed is shown.
     pub fn watch_exactly(
         &mut self,
         limit: Duration,
-        until_done: bool,
+        until: Until,
         watcher: &mut Watcher,
     ) -> Result<Advance, TargetError> {
-        let mut left = limit;
+        let what =
+            if until == Until::Time { "Watching the guest" } else { "Waiting for the workload's result" };
+        let step = ProgressStep::quiet(what);
+        let whole = format_duration(limit);
+        let (mut left, mut rounds) = (limit, watcher.rounds);
         while !left.is_zero() {
-            if until_done && watcher.evidence.done.is_some() {
+            if until != Until::Time && watcher.evidence.done.is_some() {
                 break;
             }
+            let mut so_far = String::new();
+            if until == Until::Rounds {
+                if watcher.rounds != rounds {
+                    (left, rounds) = (limit, watcher.rounds);
+                }
+                so_far = format!("round {}: ", rounds + 1);
+            }
+            step.line(&format!("{so_far}{} of {whole} of virtual time", format_duration(limit - left)));
             let slice = left.min(LOOK);
             left -= slice;
             match self.advance(VirtualNs(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX)), watcher)? {
@@ -261,17 +278,19 @@ impl Session {
         });
         let over = done.crash.is_some() || done.interrupted;
         if let Some(limit) = limit.filter(|_| exact && !over) {
-            match self.watch_exactly(limit, fresh, &mut watcher) {
+            let until = if fresh { Until::Done } else { Until::Time };
+            match self.watch_exactly(limit, until, &mut watcher) {
                 Ok(Advance::There) => {}
                 Ok(Advance::Over(end)) => done.crash = Some(end),
                 Ok(Advance::Interrupted) => done.interrupted = true,
                 Err(error) => return Err(watcher.lost(done.drawn, done.drawn, &error)),
             }
         }
-        if let Some(verdict) = limit
+        if let Some(given) = limit
             .filter(|limit| fresh && exact && !limit.is_zero() && done.crash.is_none() && !done.interrupted)
         {
-            eprintln!("How the guest fared: {}", watcher.verdict(&done.in_words(), verdict));
+            let given = format!("{} of virtual time", format_duration(given));
+            eprintln!("How the guest fared: {}", watcher.verdict(&done.in_words(), &given));
         }
         let released = self.release();
         if done.crash.is_none() {
@@ -318,6 +337,17 @@ impl Session {
         eprintln!("console: {}", paths::show(&run.file(CONSOLE_LOG)));
         done.result(health.is_over().then(|| health.to_string()))
     }
+}
+
+/// What ends the watch over a guest, besides its time and its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Nothing.
+    Time,
+    /// The end of its workload.
+    Done,
+    /// That, too; and each round of it that ends has the time begin again.
+    Rounds,
 }
 
 /// Where a guest got that was let run for a time.

@@ -100,8 +100,14 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         return Ok(Prepared { template, golden });
     }
     let step = progress::ProgressStep::spinner("the golden run, four times".to_owned());
-    let options =
-        GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
+    let silence = args.spec.patience(BOOT_LIMIT).silence;
+    let options = GoldenOptions {
+        window,
+        spacing,
+        silence,
+        interrupted: interrupt::raised,
+        ..GoldenOptions::default()
+    };
     let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
     step.done_with(&format!(
         "{}, {} checkpoints, {}",

@@ -11,6 +11,7 @@ use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
 use flipsim::units::format_size;
 
+use super::errors::boot_error;
 use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
@@ -32,7 +33,7 @@ pub fn clones_dir() -> Result<PathBuf> {
 /// none, and another one is made when anything that it depends on has changed. Its boot may take
 /// `timeout` on the host's clock.
 pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
-    let options = MakeOptions { timeout, interrupted: interrupt::raised };
+    let options = MakeOptions { patience: args.spec.patience(timeout), interrupted: interrupt::raised };
     let plan = args.template_plan()?;
     let cache = Cache::open()?;
     let key = plan.key()?;
@@ -81,7 +82,8 @@ fn with_code(error: TemplateError) -> anyhow::Error {
     }
     match error {
         TemplateError::NotExact => exit_error(Code::Usage, error.to_string()),
-        TemplateError::Boot(_) | TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
+        TemplateError::Boot(error) => boot_error(error),
+        TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
         other => other.into(),
     }
 }

@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::target::Silence;
 use crate::target::digest::{describe, pages_between};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, Window};
@@ -64,6 +65,8 @@ pub(super) fn pass(
     };
     let last = end.map_or(limit, |end| end.0);
     let (mut checkpoints, mut all_registers) = (Vec::new(), Vec::new());
+    let (mut silence, mut said) = (Silence::default(), 0);
+    let waits = end.is_none() && options.window == Window::Done;
     let mut at = begin;
     loop {
         at = VirtualNs(at.0.saturating_add(spacing.0).min(last));
@@ -74,8 +77,18 @@ pub(super) fn pass(
         }
         run += began.elapsed();
         let began = Instant::now();
-        let over =
-            at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
+        let over = at.0 == last || (waits && runner.console.is_done());
+        if waits && !over {
+            if runner.console.said().len() != said {
+                said = runner.console.said().len();
+                silence.broken();
+            }
+            if let Some(clock) = runner.guest.target().clock()?
+                && let Some(after) = silence.at(&clock).filter(|idled| *idled >= options.silence)
+            {
+                return Err(RunError::Idle { after, unmet: runner.not_done() });
+            }
+        }
         let state = runner.state(false)?;
         compare += began.elapsed();
         // In detail, so that a difference between two runs can be reported in detail.
@@ -89,8 +102,8 @@ pub(super) fn pass(
         }
     }
     // One that is not done where another run was is reported as a difference.
-    if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
-        return Err(RunError::NoEnd(options.limit));
+    if waits && !runner.console.is_done() {
+        return Err(RunError::NoEnd { after: options.limit, unmet: runner.not_done() });
     }
     let console = runner.console.said().to_vec();
     Ok(Pass { start, checkpoints, console, registers: all_registers, run, compare })

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::files::{beside, file_digest, remove_tree};
-use crate::machine::boot::{self, BootError, Ready, wait_ready};
+use crate::machine::boot::{self, BootError, Patience, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
 use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
@@ -29,15 +29,15 @@ use crate::wire::net::{Endpoint, Timeouts};
 /// How a template is made.
 #[derive(Clone, Copy, Debug)]
 pub struct MakeOptions {
-    /// How long the boot may take on the host's clock.
-    pub timeout: Duration,
+    /// How long the boot may take.
+    pub patience: Patience,
     /// Asked often; when it says yes, everything is given up.
     pub interrupted: fn() -> bool,
 }
 
 impl Default for MakeOptions {
     fn default() -> Self {
-        MakeOptions { timeout: Duration::from_secs(120), interrupted: || false }
+        MakeOptions { patience: Patience::of(Duration::from_secs(120)), interrupted: || false }
     }
 }
 
@@ -116,7 +116,7 @@ pub fn boot(
     let alive = || matches!(qemu.0.try_wait(), Ok(None));
     let step = || boot::step(&mut target);
     let ready =
-        wait_ready(&run, None, &plan.signals, options.timeout, alive, options.interrupted, on_line, step)?;
+        wait_ready(&run, None, &plan.signals, options.patience, alive, options.interrupted, on_line, step)?;
     Ok(Booted { target, ready, qemu })
 }
 

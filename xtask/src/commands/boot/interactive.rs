@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flipsim::machine::boot::{rest, wait_ready};
+use flipsim::machine::boot::{Patience, rest, wait_ready};
 use flipsim::machine::spec::{CONSOLE_LOG, Console};
 use flipsim::machine::watch::{RELEASE, watch};
 use flipsim::machine::{ProcessId, process};
@@ -45,7 +45,7 @@ pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
                 run,
                 share.as_deref(),
                 &signals,
-                Duration::from_secs(600),
+                Patience::of(Duration::from_secs(600)),
                 alive,
                 interrupt::raised,
                 |_| {},

@@ -22,6 +22,7 @@ use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
 use crate::trial::record::{Costs, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::trial::runner::{Got, RunError, Runner};
+use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
 
@@ -108,7 +109,11 @@ impl<'a> Worker<'a> {
         let restore = self.options.restore;
         let mut runner =
             Runner::start(self.template, &self.parent, restore.disk(), self.options.interrupted)?;
-        restore.save_start(&mut runner)?;
+        restore.save_start(&mut runner).map_err(|error| match error {
+            // A QEMU that is lost here has not started.
+            RunError::Qmp(lost) => TemplateError::from(lost).into(),
+            other => other,
+        })?;
         let at = self.golden.begin();
         Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }

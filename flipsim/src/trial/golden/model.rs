@@ -74,6 +74,33 @@ impl Default for GoldenOptions {
     }
 }
 
+/// How far the measuring of a golden run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoldenProgress {
+    /// The run, from 1.
+    pub run: u32,
+    /// Of so many.
+    pub runs: u32,
+    /// How far in it, on the virtual clock.
+    pub passed: VirtualNs,
+    /// Of how much, where that is known before the run is over.
+    pub length: Option<VirtualNs>,
+}
+
+impl GoldenProgress {
+    /// How long all of it will take, by how long it took so far, which includes what else is done at the start;
+    /// `None` where the length is not known, or nothing has passed.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub fn estimate(&self, taken: Duration) -> Option<Duration> {
+        let length = self.length?.0 as f64;
+        let passed = self.passed.0 as f64 + f64::from(self.run.saturating_sub(1)) * length;
+        let whole = taken.as_secs_f64() * length * f64::from(self.runs) / passed;
+        // Nothing has passed, or it would never end.
+        (passed > 0.0 && whole < 1e12).then(|| Duration::from_secs_f64(whole))
+    }
+}
+
 /// What a guest does without a fault.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

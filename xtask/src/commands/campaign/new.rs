@@ -15,6 +15,7 @@ use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
+use super::rehearsal;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::errors::run_error;
 use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
@@ -33,10 +34,12 @@ use crate::{interrupt, paths};
   cargo xtask campaign new second --trials 200
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
+  cargo xtask campaign new mine --spec campaign.toml --check
   cargo xtask campaign new mine --spec campaign.toml
 
 A stratum is NAME=TARGET[,TARGET…]: ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, reg:GLOB,
-class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md has the TOML file's keys.")]
+class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md has the TOML file's keys.
+With --check the guest boots, goes through its dialogue and runs its golden run, and what it said is shown.")]
 pub struct Args {
     /// Its name; the file is .lab/campaigns/NAME.sqlite
     name: String,
@@ -70,6 +73,9 @@ pub struct Args {
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     seed: Option<u64>,
+    /// Try the guest out: boot it, show its console and its golden run, and draw nothing
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     guest: TrialGuest,
 }
@@ -95,7 +101,7 @@ impl From<SharingArg> for Sharing {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
-    if path.exists() {
+    if path.exists() && !args.check {
         bail!(exit_error(
             Code::Usage,
             format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name)
@@ -105,8 +111,9 @@ pub fn run(args: &Args) -> Result<()> {
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;
     let parent = clones_dir()?;
-    let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
-        .map_err(run_error)?;
+    let mut runner =
+        Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
+            .map_err(run_error)?;
     let names = runner.names(&prepared.template)?;
     let registers = match spec.strata.iter().any(StratumSpec::is_register) {
         true => registers(&prepared, &mut runner)?,
@@ -122,21 +129,30 @@ pub fn run(args: &Args) -> Result<()> {
         None => Vec::new(),
     };
     drop(runner);
+    if args.check {
+        return rehearsal::show(&spec, &prepared, &spaces, &lacks);
+    }
     let golden = &prepared.golden;
     let length = VirtualNs(golden.end().0 - golden.begin().0);
     let plan = Plan::new(&spec, length, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = ProgressStep::spinner(format!("drawing {} trials", plan.len()));
-    let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
-        .map_err(|error| match error {
+    let step = ProgressStep::parts(format!("drawing {} trials", plan.len()), plan.len());
+    let mut go_on = |drawn| {
+        step.set(drawn);
+        !interrupt::raised()
+    };
+    let (manifest, kept) = (manifest(&prepared)?, [("golden", kept.as_slice())]);
+    let store = Store::create_unless_stopped(&path, &manifest, &spec, &plan, &kept, &mut go_on).map_err(
+        |error| match error {
             StoreError::Full { path, cause } => anyhow!(
                 "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
                 paths::show(&path)
             ),
             other => store_error(other),
-        })?;
+        },
+    )?;
     step.done();
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
     for stratum in plan.strata() {

@@ -4,7 +4,9 @@
 //! that the second signal takes them along.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,62 @@ pub fn sleep(time: Duration) -> Result<(), Interrupted> {
     }
 }
 
+/// A stream whose reads end when a signal comes: one of a terminal or of a pipe waits for as long as nothing is
+/// written there, and a signal does not end it.
+#[derive(Debug)]
+pub struct Input {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    taken: usize,
+}
+
+impl Input {
+    /// Reads the stream in a thread, which ends with it, or with the process.
+    pub fn new(mut from: impl Read + Send + 'static) -> Input {
+        // A stream without an end must not fill the memory.
+        let (send, pieces) = sync_channel(1);
+        std::thread::spawn(move || {
+            loop {
+                let mut buffer = vec![0; 1 << 16];
+                let piece = match from.read(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Ok(count) => {
+                        buffer.truncate(count);
+                        Ok(buffer)
+                    }
+                    Err(error) => Err(error),
+                };
+                let is_last = piece.as_ref().map_or(true, Vec::is_empty);
+                if send.send(piece).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Input { pieces, piece: Vec::new(), taken: 0 }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.piece.len() {
+            check().map_err(io::Error::other)?;
+            match self.pieces.recv_timeout(Duration::from_millis(50)) {
+                Ok(piece) => (self.piece, self.taken) = (piece?, 0),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+            if self.piece.is_empty() {
+                return Ok(0);
+            }
+        }
+        check().map_err(io::Error::other)?;
+        let count = buffer.len().min(self.piece.len() - self.taken);
+        buffer[..count].copy_from_slice(&self.piece[self.taken..self.taken + count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
+
 /// A process group that a second signal must end; forgotten when dropped.
 #[derive(Debug)]
 pub struct GroupGuard(Pid);
@@ -118,5 +176,30 @@ fn wait_until_gone(group: Pid, limit: Duration) {
     let end = Instant::now() + limit;
     while test_kill_process_group(group).is_ok() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_read_through_a_thread_as_it_is() {
+        let text: Vec<u8> = (0..200_000u32).map(|number| number as u8).collect();
+        let mut read = Vec::new();
+        Input::new(io::Cursor::new(text.clone())).read_to_end(&mut read).unwrap();
+        assert_eq!(read, text);
+    }
+
+    #[test]
+    fn an_error_of_the_stream_is_passed_on() {
+        struct Bad;
+        impl Read for Bad {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+        let error = Input::new(Bad).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -5,8 +5,8 @@
 use flipsim::machine::FolderError;
 use flipsim::machine::boot::BootError;
 use flipsim::target::TargetError;
-use flipsim::trial::RunError;
 use flipsim::trial::template::TemplateError;
+use flipsim::trial::{RunError, STARTS};
 
 use crate::exit::{Code, exit_error};
 use crate::interrupt::Interrupted;
@@ -39,6 +39,16 @@ pub fn run_error(error: RunError) -> anyhow::Error {
             anyhow::anyhow!("{error}; the disk is full: make room and run it again; nothing is lost")
         }
         other => exit_error(Code::GuestLost, other.to_string()),
+    }
+}
+
+/// The error of a guest that did not start, however often that was tried.
+pub fn not_started(error: RunError) -> anyhow::Error {
+    match error {
+        RunError::Template(error) if !error.is_interrupted() && !is_disk_full(&error) => {
+            exit_error(Code::GuestLost, format!("no guest starts, {STARTS} times in a row: {error}"))
+        }
+        other => run_error(other),
     }
 }
 

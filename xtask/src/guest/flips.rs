@@ -57,6 +57,9 @@ pub struct Draws<'a> {
     pub until_done: bool,
 }
 
+/// A run of the guest that is longer may take a while on the host's clock, and is shown.
+const LONG_RUN: VirtualNs = VirtualNs(1_000_000_000);
+
 /// How long an exact guest is let run between two looks at its console.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -186,9 +189,6 @@ impl Session {
             let mut wanted = None;
             if let Some(wait) = wait {
                 let start = self.target.virtual_time().map_err(|error| watcher.lost(index, count, &error))?;
-                let _step = ProgressStep::quiet(format!(
-                    "Running the guest for {wait}, until flip {index} of {count}"
-                ));
                 wanted = start.map(|start| VirtualNs(start.0.saturating_add(wait.0)));
                 match self.advance(wait, watcher).map_err(|error| watcher.lost(index, count, &error))? {
                     Advance::There => {}
@@ -213,6 +213,8 @@ impl Session {
 
     /// Lets the guest run for a time, and looks how it fares.
     pub fn advance(&mut self, time: VirtualNs, watcher: &mut Watcher) -> Result<Advance, TargetError> {
+        let _step =
+            (time.0 >= LONG_RUN.0).then(|| ProgressStep::quiet(format!("Running the guest for {time}")));
         let arrival = match self.target.run_for(time) {
             Err(TargetError::Interrupted) => return Ok(Advance::Interrupted),
             other => other?,
@@ -304,10 +306,12 @@ impl Session {
             return done.result(None);
         };
         let alone = was_running && !fresh;
+        let step = (alone && !exact).then(|| ProgressStep::quiet("Watching the guest"));
         let end = Instant::now() + limit.unwrap_or_default();
         while alone && !exact && Instant::now() < end && !interrupt::raised() && !watcher.look().is_over() {
             std::thread::sleep(Duration::from_millis(10));
         }
+        drop(step);
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
             .then(|| console::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
         // Asked for the status again: a panic may have come with the answer. The monitor serves one client

@@ -14,7 +14,7 @@ use flipsim::trial::{Cause, RestoreMethod, Runner, usual_causes};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use super::errors::run_error;
+use super::errors::{not_started, run_error};
 use super::plan::GuestArgs;
 use super::spec::GuestSpec;
 use super::template::{self, clones_dir};
@@ -220,7 +220,7 @@ pub fn names_of(template: &Template) -> Result<GuestNames> {
     let _step = progress::ProgressStep::quiet("Starting a guest, for the names of its memory");
     let mut runner =
         Runner::start_persistently(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
-            .map_err(run_error)?;
+            .map_err(not_started)?;
     Ok(runner.names(template)?)
 }
 

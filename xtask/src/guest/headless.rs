@@ -62,6 +62,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let leash = watcher.stdin.take().context("the watcher has no standard input")?;
     let mut alive = || watcher.try_wait().is_ok_and(|status| status.is_none());
     if args.debug || no_wait {
+        let _step = ProgressStep::quiet("Waiting for QEMU's monitor");
         loop {
             interrupt::sleep(Duration::from_millis(20))?;
             if !alive() {

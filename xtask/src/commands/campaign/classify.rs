@@ -4,14 +4,14 @@
 //! exit code.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use flipsim::console::classify::{Classification, classify_reader};
 
 use crate::exit::{Code, exit_error};
-use crate::interrupt;
+use crate::interrupt::{self, Input};
 
 /// Say what the consoles in files show: outcome, kind, title.
 ///
@@ -58,9 +58,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn read(file: &Path) -> io::Result<Classification> {
     if file.as_os_str() == "-" {
-        classify_reader(Interruptible(io::stdin().lock()))
+        classify_reader(Input::new(io::stdin()))
     } else {
-        classify_reader(Interruptible(File::open(file)?))
+        classify_reader(Input::new(File::open(file)?))
     }
 }
 
@@ -73,16 +73,6 @@ fn line(file: &Path, found: &Classification) -> serde_json::Value {
         "title": deciding.map(|finding| &finding.title),
         "line": deciding.map(|finding| finding.line),
     })
-}
-
-/// A reader that ends when a signal came: a console can be endless.
-struct Interruptible<R>(R);
-
-impl<R: Read> Read for Interruptible<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        interrupt::check().map_err(io::Error::other)?;
-        self.0.read(buffer)
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use flipsim::units::{VirtualNs, format_duration, parse_number};
 
 use super::rehearsal;
 use crate::exit::{Code, ExitWith, exit_error};
-use crate::guest::errors::run_error;
+use crate::guest::errors::not_started;
 use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
@@ -113,7 +113,7 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     let mut runner =
         Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
-            .map_err(run_error)?;
+            .map_err(not_started)?;
     let names = runner.names(&prepared.template)?;
     let registers = match spec.strata.iter().any(StratumSpec::is_register) {
         true => registers(&prepared, &mut runner)?,
@@ -197,6 +197,8 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
             (Some(trials), ..) => Some(Size::Trials(trials)),
             (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
             (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
+            // A guest that is only tried out needs no number, and a file may have one.
+            _ if args.check && args.spec.is_none() => Some(Size::Trials(1)),
             _ => None,
         },
         strata: args.stratum.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it fails where anything but the host's part of a record comes out differently.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
@@ -15,7 +15,7 @@ use crate::guest::golden::{Prepared, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::host::proc::quote;
-use crate::interrupt;
+use crate::interrupt::{self, Input};
 use crate::lab::campaigns::files::{path_of, store_error};
 
 /// Run trials again, of a campaign or as `trial --json` wrote them, and compare.
@@ -95,7 +95,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
 /// Trials that say themselves of which guest they are.
 fn of_lines(args: &Args) -> Result<Count> {
     let input: Box<dyn BufRead> = if args.from == "-" {
-        Box::new(std::io::stdin().lock())
+        Box::new(BufReader::new(Input::new(std::io::stdin())))
     } else {
         let file = std::fs::File::open(&args.from).map_err(|cause| {
             exit_error(
@@ -103,7 +103,7 @@ fn of_lines(args: &Args) -> Result<Count> {
                 format!("cannot read a file {0}: {cause}; if {0} is a campaign, add --trial N", args.from),
             )
         });
-        Box::new(std::io::BufReader::new(file?))
+        Box::new(BufReader::new(Input::new(file?)))
     };
     let mut count = Count::default();
     for (number, line) in input.lines().enumerate() {

@@ -5,7 +5,7 @@
 //! it was found, or as `cont` and `stop` said last.
 
 use std::fs::File;
-use std::io::{BufRead, BufWriter, IsTerminal};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ use crate::guest::flips::{Advance, Draws, FAULTS, FlipsDone, Logs, Pace, open_cs
 use crate::guest::session::Session;
 use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
-use crate::{interrupt, paths};
+use crate::interrupt::{self, Input};
+use crate::paths;
 
 /// A prompt: every command by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]
@@ -133,7 +134,7 @@ impl Shell {
 
     /// Runs the lines of standard input, up to the first that fails.
     fn script(&mut self) -> Result<()> {
-        for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        for (number, line) in BufReader::new(Input::new(std::io::stdin())).lines().enumerate() {
             let line = line.context("cannot read standard input")?;
             interrupt::check()?;
             let next = self.line(&line).with_context(|| format!("line {}, `{}`", number + 1, line.trim()))?;

@@ -252,7 +252,11 @@ pub fn wait_ready(
         let awaited = approach.awaits();
         let unmet = || {
             let lines: Vec<&str> = said.iter().map(String::as_str).collect();
-            Box::new(Unmet::new(signals, awaited.unwrap_or(Awaited::Ready), &lines, &partial))
+            let unmet = Unmet::new(signals, awaited.unwrap_or(Awaited::Ready), &lines, &partial);
+            Box::new(match awaited {
+                Some(_) => unmet,
+                None => Unmet { waits_for: "its time".to_owned(), fits: None, ..unmet },
+            })
         };
         if start.elapsed() > patience.timeout {
             return Err(BootError::Late { after: patience.timeout, unmet: unmet(), log });

@@ -75,13 +75,17 @@ fn a_silent_guest_is_given_up_in_time() {
     assert!(matches!(interrupted, Err(BootError::Interrupted)));
 }
 
-/// Waits for a guest whose clock shows this time more after each step, of which it executes so much.
-fn stepped(log: &str, signals: &Signals, step: u64, executed: u64) -> Result<Ready, BootError> {
+/// On the host's clock: longer than any step takes on a busy host, and soon over.
+const LONG: Duration = Duration::from_secs(120);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Waits for a guest that executes so many instructions in each step.
+fn stepped(log: &str, signals: &Signals, executed: u64, timeout: Duration) -> Result<Ready, BootError> {
     let (_lab, run) = run(log);
-    let patience = Patience { timeout: Duration::from_millis(300), ..Patience::of(Duration::ZERO) };
+    let patience = Patience::of(timeout);
     let mut clock = VirtualClock { virtual_ns: 0, icount: true, instructions: Some(0), stop_at: None };
     let pause = || {
-        clock.virtual_ns += step;
+        clock.virtual_ns += BOOT_STEP.0;
         clock.instructions = clock.instructions.map(|before| before + executed);
         Ok(Some(clock))
     };
@@ -92,7 +96,7 @@ fn stepped(log: &str, signals: &Signals, step: u64, executed: u64) -> Result<Rea
 fn a_guest_that_idles_at_a_prompt_is_not_waited_for_until_the_time_out() {
     let signals: Signals = toml::from_str("ready = 'Login: $'").unwrap();
     let log = "Welcome to Buildroot\nbuildroot login: ";
-    let error = stepped(log, &signals, BOOT_STEP.0, 1000).unwrap_err();
+    let error = stepped(log, &signals, 1000, LONG).unwrap_err();
     assert!(matches!(&error, BootError::Idle { after, .. } if after.0 >= SILENCE.0) && error.is_wrong_use());
     let text = error.to_string();
     assert!(text.starts_with("the guest idles, and has said nothing for 30.0"), "{text}");
@@ -102,7 +106,7 @@ fn a_guest_that_idles_at_a_prompt_is_not_waited_for_until_the_time_out() {
 #[test]
 fn a_guest_that_computes_in_silence_is_waited_for_until_the_time_out_with_the_same_words() {
     let signals: Signals = toml::from_str("ready = 'Login: $'").unwrap();
-    let error = stepped("buildroot login: ", &signals, BOOT_STEP.0, BOOT_STEP.0).unwrap_err();
+    let error = stepped("buildroot login: ", &signals, BOOT_STEP.0, SHORT).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, BootError::Late { .. }) && error.is_wrong_use(), "{text}");
     assert!(
@@ -110,12 +114,14 @@ fn a_guest_that_computes_in_silence_is_waited_for_until_the_time_out_with_the_sa
         "{text}"
     );
     // One of the lab's own that says nothing at all is no wrong use.
-    let lab = stepped("", &Signals::default(), BOOT_STEP.0, BOOT_STEP.0).unwrap_err();
+    let lab = stepped("", &Signals::default(), BOOT_STEP.0, SHORT).unwrap_err();
     assert!(matches!(lab, BootError::Late { .. }) && !lab.is_wrong_use());
 }
 
 #[test]
 fn what_is_left_alone_for_a_time_may_idle() {
-    let signals: Signals = toml::from_str("ready-after = 600000000000").unwrap();
-    stepped("", &signals, BOOT_STEP.0, 0).unwrap();
+    let signals: Signals = toml::from_str("ready-after = 40000000000").unwrap();
+    stepped("", &signals, 0, LONG).unwrap();
+    let late = stepped("", &signals, 0, Duration::ZERO).unwrap_err().to_string();
+    assert!(late.contains("the lab waited for its time, and the guest said nothing;"), "{late}");
 }

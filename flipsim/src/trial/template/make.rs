@@ -43,7 +43,7 @@ impl Default for MakeOptions {
 
 impl Template {
     /// Boots the guest and saves it in `folder`, which must not exist. Two must not be made in the same
-    /// place at a time. Every line of the console goes to `on_line`.
+    /// place at a time. Every line of the console goes to `on_line`, and what is done after the boot.
     ///
     /// # Errors
     /// The guest does not become ready (its console log is then left in `folder` with `.tmp` added), or
@@ -168,7 +168,7 @@ fn fill(
     plan: &TemplatePlan,
     folder: &Path,
     options: MakeOptions,
-    on_line: impl FnMut(&str),
+    mut on_line: impl FnMut(&str),
 ) -> Result<(), TemplateError> {
     let key = plan.key()?;
     let mut inputs = BTreeMap::new();
@@ -181,7 +181,8 @@ fn fill(
         inputs.insert(name.to_owned(), input);
     }
     let run = RunDir::at(folder);
-    let mut guest = boot(plan, folder, options, on_line)?;
+    let mut guest = boot(plan, folder, options, &mut on_line)?;
+    on_line("ready; taking the digest of its RAM, and saving it");
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
     let capabilities = guest.target.capabilities();

@@ -211,8 +211,17 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
-            RawSpec::from_toml(&text)
-                .and_then(|keys| keys.under(&flags).resolved(&text))
+            let under = |flags: &SpecFlags| {
+                RawSpec::from_toml(&text).and_then(|keys| keys.under(flags).resolved(&text))
+            };
+            under(&flags)
+                // A guest that is only tried out needs no number of trials.
+                .or_else(|error| match args.check && flags.size.is_none() {
+                    true => {
+                        under(&SpecFlags { size: Some(Size::Trials(1)), ..flags.clone() }).map_err(|_| error)
+                    }
+                    false => Err(error),
+                })
                 .with_context(|| path.display().to_string())
                 .exit_with(Code::Usage)?
         }

@@ -128,13 +128,38 @@ impl LockFile {
     }
 }
 
-/// The SHA-256 of a file, in hexadecimal.
+/// The SHA-256 of a file, in hexadecimal; an image of gigabytes takes its time, and `interrupted` is asked often.
 ///
 /// # Errors
-/// The file cannot be read.
-pub fn file_digest(path: &Path) -> io::Result<String> {
-    stream_digest(open_plain(path)?, |error| error, || Ok(())).map(|(digest, _)| digest)
+/// The file cannot be read, or [`given_up`].
+pub fn file_digest(path: &Path, interrupted: fn() -> bool) -> io::Result<String> {
+    stream_digest(open_plain(path)?, |error| error, || go_on(interrupted)).map(|(digest, _)| digest)
 }
+
+/// An error once the caller wants to stop: what reads or writes much calls it before each piece.
+///
+/// # Errors
+/// [`given_up`].
+pub fn go_on(interrupted: fn() -> bool) -> io::Result<()> {
+    if interrupted() { Err(given_up()) } else { Ok(()) }
+}
+
+/// The error of work on a file that was given up because the caller wants to stop. No call to the system says it.
+#[must_use]
+pub fn given_up() -> io::Error {
+    io::Error::other(GivenUp)
+}
+
+/// Whether an error is [`given_up`].
+#[must_use]
+pub fn is_given_up(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<GivenUp>())
+}
+
+/// The caller wants to stop.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted")]
+struct GivenUp;
 
 /// The SHA-256 of all that can be read, in hexadecimal, and how many bytes that is. `go_on` is asked before each
 /// piece.

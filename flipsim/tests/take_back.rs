@@ -174,7 +174,10 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
     let setting = Setting::new(trials);
     let mut calm = setting.store("calm.sqlite");
     let summary = setting.run(&mut calm, check_every, &mut |progress| {
-        assert!(!matches!(progress, Progress::TakenBack(..) | Progress::Lost(..)), "{progress:?}");
+        assert!(
+            !matches!(progress, Progress::TakenBack(..) | Progress::GivenUp(..) | Progress::Lost(..)),
+            "{progress:?}"
+        );
     });
     assert_eq!((summary.done, summary.left), (trials, 0));
 
@@ -200,7 +203,7 @@ fn spoil(trials: u64, check_every: u32, spoiled: u64) -> usize {
             assert_ne!(ProcessId::of(worker.pid), Some(worker), "the worker's guest has ended");
             taken.push(count);
         }
-        Progress::Lost(..) | Progress::Unchecked(..) => panic!("{progress:?}"),
+        Progress::GivenUp(..) | Progress::Lost(..) | Progress::Unchecked(..) => panic!("{progress:?}"),
         Progress::Tick => {}
     });
     assert_eq!(taken.len(), 1, "{taken:?}");
@@ -248,7 +251,7 @@ fn a_worker_whose_guest_is_lost_before_its_last_check_keeps_its_results_and_says
             assert!(!why.is_empty());
             unchecked.push(count);
         }
-        Progress::TakenBack(..) | Progress::Lost(..) => panic!("{progress:?}"),
+        Progress::TakenBack(..) | Progress::GivenUp(..) | Progress::Lost(..) => panic!("{progress:?}"),
         Progress::Tick => {}
     });
     assert_eq!((summary.done, summary.left), (4, 0));

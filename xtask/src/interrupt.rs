@@ -4,6 +4,7 @@
 //! that the second signal takes them along.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,8 +59,8 @@ pub fn check() -> Result<(), Interrupted> {
 }
 
 /// As [`check`], for what reads: an error of input.
-pub fn check_read() -> std::io::Result<()> {
-    check().map_err(std::io::Error::other)
+pub fn check_read() -> io::Result<()> {
+    check().map_err(io::Error::other)
 }
 
 /// Sleeps, unless a signal comes.

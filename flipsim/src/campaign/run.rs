@@ -24,7 +24,7 @@ use crate::campaign::store::write::Recorded;
 use crate::fault::GuestNames;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{RunError, TrialOptions, TrialRecord, Worker};
+use crate::trial::{RunError, STARTS, TrialOptions, TrialRecord, Worker};
 
 /// How a campaign is run.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub enum CampaignError {
         "a worker ended without saying why; this is an error of the lab itself. What was finished is kept"
     )]
     WorkerLost,
-    /// No clone starts any more: the disk is full, QEMU is gone.
+    /// No worker's clone starts any more: the disk is full, QEMU is gone.
     #[error(
         "no guest starts any more: {0}; nothing that was finished is lost: mend that (where the disk is full, make \
          room) and resume"
@@ -72,6 +72,8 @@ pub enum Progress<'a> {
     Lost(TrialId, &'a str, Recorded),
     /// Results of a worker that could not go back rightly were taken back.
     TakenBack(usize, &'a str),
+    /// A worker whose guest did not start three times in a row is given up; the others go on.
+    GivenUp(usize, &'a str),
     /// The last check of a worker could not be made; so many of its trials were not checked.
     Unchecked(usize, &'a str),
     /// Nothing happened for a while.
@@ -97,8 +99,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// After how many such mismatches the campaign is given up.
 const MISMATCHES: u32 = 3;
 
-/// After how many starts in a row that failed, for each worker, the campaign is given up.
-const STARTS: usize = 3;
 /// What a worker is to do.
 enum Order {
     Trial(PlannedTrial),
@@ -156,7 +156,8 @@ pub fn run(
             queue: &mut queue,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
-            not_started: 0,
+            not_started: vec![0; count],
+            last_start: None,
             summary: RunSummary::default(),
             watch,
         };
@@ -212,8 +213,10 @@ struct Coordinator<'a, 'w> {
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
     mismatches: u32,
-    /// How many guests in a row did not start.
-    not_started: usize,
+    /// How many guests of each worker did not start, in a row.
+    not_started: Vec<usize>,
+    /// Why the last of a worker did not that was given up.
+    last_start: Option<String>,
     summary: RunSummary,
     watch: &'w mut dyn FnMut(Progress<'_>),
 }
@@ -247,6 +250,11 @@ impl Coordinator<'_, '_> {
             self.take_in(report)?;
             self.summary.storing += began.elapsed();
             self.summary.stopped |= stop();
+            if self.not_started[worker] >= STARTS {
+                orders[worker] = None;
+                busy -= 1;
+                continue;
+            }
             let next = if self.summary.stopped { None } else { self.queue.pop_front() };
             let next = match next {
                 // A check that failed, or another worker, may have left something to do after all.
@@ -265,7 +273,11 @@ impl Coordinator<'_, '_> {
                 return Err(CampaignError::WorkerLost);
             }
         }
-        Ok(())
+        // What a worker that was given up has left is no one's once the others have ended.
+        match self.last_start.take().filter(|_| !self.queue.is_empty() && !self.summary.stopped) {
+            Some(why) => Err(CampaignError::NoGuest(why)),
+            None => Ok(()),
+        }
     }
 
     fn take_in(&mut self, report: Report) -> Result<(), CampaignError> {
@@ -288,7 +300,7 @@ impl Coordinator<'_, '_> {
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;
-                    self.not_started = 0;
+                    self.not_started[report.worker] = 0;
                     self.unchecked[report.worker].push(planned.id);
                     (self.watch)(Progress::Done(&planned, &record));
                 } else {
@@ -299,16 +311,20 @@ impl Coordinator<'_, '_> {
                 self.queue.push_front(planned.id);
                 self.not_restored(report.worker, &why)?;
             }
+            // Nothing is wrong; the trial is run when the campaign is.
+            Err(error) if error.is_interrupted() => self.queue.push_front(planned.id),
             // That has nothing to do with the trial, and is no attempt at it.
             Err(error @ RunError::Template(_)) => {
-                self.never_checked(report.worker, &error.to_string());
-                self.not_started += 1;
-                let left = (STARTS * self.unchecked.len()).saturating_sub(self.not_started);
-                if left == 0 {
-                    return Err(CampaignError::NoGuest(error.to_string()));
-                }
+                let why = error.to_string();
+                self.never_checked(report.worker, &why);
+                self.not_started[report.worker] += 1;
+                let left = STARTS.saturating_sub(self.not_started[report.worker]);
                 let left = u32::try_from(left).unwrap_or(u32::MAX);
-                self.lost(planned.id, &error.to_string(), Recorded::Again(left));
+                self.lost(planned.id, &why, Recorded::Again(left));
+                if left == 0 {
+                    (self.watch)(Progress::GivenUp(report.worker, &why));
+                    self.last_start = Some(why);
+                }
             }
             Err(error) => {
                 // A worker that is lost has a new process, and what it did before was committed.
@@ -350,3 +366,6 @@ impl Coordinator<'_, '_> {
         (self.watch)(Progress::Lost(id, why, recorded));
     }
 }
+
+#[cfg(test)]
+mod tests;

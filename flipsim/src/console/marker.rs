@@ -34,6 +34,13 @@ pub enum Marker {
     Trouble(Kind, String),
 }
 
+/// Whether a line says that a round has ended of a workload that is run several times. It is no marker: its line is
+/// read on for what else is in it.
+#[must_use]
+pub fn ends_a_round(line: &str) -> bool {
+    line.contains("FLIPSIM ROUND ")
+}
+
 /// Reads one line of the console as one of the lab's own.
 #[must_use]
 pub fn flipsim_marker(line: &str) -> Option<Marker> {

@@ -3,14 +3,17 @@
 //! Invariant: **no line is unbounded, and the bytes alone decide**.
 //!
 //! It hands out lines ([`LineSplitter`]), the log as it grows ([`ConsoleTail`]), the lab's own markers
-//! ([`Marker`]), the words of any guest ([`signals`]), and the reports of trouble ([`classify`]).
+//! ([`Marker`]), the words of any guest ([`signals`]) and what
+//! fits when they do not come ([`Unmet`]), and the reports of trouble ([`classify`]).
 
 pub mod classify;
 mod lines;
 mod marker;
 pub mod signals;
 mod tail;
+mod unmet;
 
 pub use lines::{LineSplitter, MAX_LINE};
-pub use marker::{Done, Marker, flipsim_marker};
+pub use marker::{Done, Marker, ends_a_round, flipsim_marker};
 pub use tail::{ConsoleTail, marker};
+pub use unmet::Unmet;

@@ -226,6 +226,17 @@ impl Signals {
     }
 }
 
+/// What is waited for: which signal of a guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The prompt of the exchange with this place in the dialogue.
+    Prompt(usize),
+    /// The line by which it is ready.
+    Ready,
+    /// The line by which its workload is done.
+    Done,
+}
+
 /// What comes next on the way to the quiescent point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -271,16 +282,15 @@ impl<'a> Approach<'a> {
         }
     }
 
-    /// What the lab waits for, in words.
+    /// What the lab waits for; `None` where nothing more has to be said, only time to pass.
     #[must_use]
-    pub fn waits_for(&self) -> String {
-        match (self.signals.dialogue.get(self.typed), &self.signals.ready) {
-            (Some(exchange), _) => {
-                format!("prompt {} of {}, `{}`", self.typed + 1, self.signals.dialogue.len(), exchange.wait)
-            }
-            (None, Some(ready)) => format!("`{ready}`"),
-            (None, None) if self.signals.waits_for_marker() => "FLIPSIM READY".to_owned(),
-            (None, None) => "its time".to_owned(),
+    pub fn awaits(&self) -> Option<Awaited> {
+        let is_there = if self.signals.waits_for_marker() { self.marked } else { self.said };
+        match self.typed < self.signals.dialogue.len() {
+            true => Some(Awaited::Prompt(self.typed)),
+            false if is_there => None,
+            false if self.signals.ready.is_some() || self.signals.waits_for_marker() => Some(Awaited::Ready),
+            false => None,
         }
     }
 
@@ -351,7 +361,7 @@ mod tests {
         );
         let mut approach = Approach::new(&signals);
         assert_eq!(approach.line("Debian GNU/Linux 12 debian ttyS0"), Next::Wait);
-        assert_eq!(approach.waits_for(), "prompt 1 of 3, `login: $`");
+        assert_eq!(approach.awaits(), Some(Awaited::Prompt(0)));
         assert_eq!(approach.partial("debian login: "), Next::Type("root".into()));
         assert_eq!(approach.settle(), Next::Wait);
         // The echo ends the line of the prompt; what was answered is not answered again.
@@ -393,6 +403,7 @@ mod tests {
         approach.line("UP");
         assert_eq!(approach.settle(), Next::Rest(VirtualNs(5000)));
         assert_eq!(approach.settle(), Next::Ready);
+        assert_eq!(approach.awaits(), None, "only time has to pass");
         let alone = Signals { ready_after: Some(VirtualNs(7)), ..Signals::default() };
         assert_eq!(Approach::new(&alone).settle(), Next::Rest(VirtualNs(7)));
     }
@@ -401,9 +412,9 @@ mod tests {
     fn without_signals_the_labs_own_marker_counts() {
         let signals = Signals::default();
         let mut approach = Approach::new(&signals);
-        assert_eq!((approach.settle(), approach.waits_for().as_str()), (Next::Wait, "FLIPSIM READY"));
+        assert_eq!((approach.settle(), approach.awaits()), (Next::Wait, Some(Awaited::Ready)));
         approach.marked();
-        assert_eq!(approach.settle(), Next::Ready);
+        assert_eq!((approach.settle(), approach.awaits()), (Next::Ready, None));
         assert!(signals.is_done_in(b"FLIPSIM DONE workload=fs digest=ab status=ok\n"));
     }
 

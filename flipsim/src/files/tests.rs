@@ -138,3 +138,11 @@ fn an_output_that_no_process_reads_is_refused_at_once() {
     assert_eq!(seen, b"x");
     create_output(&folder.path().join("new")).unwrap();
 }
+
+#[test]
+fn the_digest_of_a_file_is_given_up_when_the_caller_wants_to_stop() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert!(is_given_up(&file_digest(file.path(), || true).unwrap_err()));
+    file_digest(file.path(), || false).unwrap();
+    assert!(!is_given_up(&file_digest(Path::new("/nonexistent"), || true).unwrap_err()));
+}

@@ -10,12 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::console::signals::{Approach, Next, Signals};
-use crate::console::{ConsoleTail, Marker, marker};
+use crate::console::signals::{Approach, Awaited, Next, Signals};
+use crate::console::{ConsoleTail, Marker, Unmet, marker};
 use crate::machine::error::FolderError;
 use crate::machine::folder::RunDir;
 use crate::machine::spec::{CONSOLE_LOG, CONSOLE_SOCKET};
-use crate::target::{Target, TargetError};
+use crate::target::{LiveTarget, SILENCE, Silence, Target, TargetError, VirtualClock};
 use crate::units::VirtualNs;
 use crate::wire::net::Endpoint;
 
@@ -42,18 +42,28 @@ pub enum BootError {
     },
     /// Nothing came in time.
     #[error(
-        "the guest was not ready after {} s: the lab waited for {waits_for}, and {said}; its console is in {log}; \
-         give it longer (`boot --timeout`), see that --ready and --dialogue are what it prints, or that the kernel \
-         has the fragments of kernel-config/",
+        "the guest was not ready after {} s: {unmet}; its console is in {log}; give it longer (`boot --timeout`), see \
+         that --ready and --dialogue are what it prints, or that the kernel has the fragments of kernel-config/",
         after.as_secs()
     )]
     Late {
         /// How long the wait was.
         after: Duration,
-        /// What for.
-        waits_for: String,
-        /// The last that its console said.
-        said: String,
+        /// What for, and what came.
+        unmet: Box<Unmet>,
+        /// The console log.
+        log: PathBuf,
+    },
+    /// The guest waits for something itself.
+    #[error(
+        "the guest idles, and has said nothing for {after} of its time: {unmet}; its console is in {log}; if it does go on \
+         later, give it longer (--silence TIME)"
+    )]
+    Idle {
+        /// For how long.
+        after: VirtualNs,
+        /// What was waited for, and what came.
+        unmet: Box<Unmet>,
         /// The console log.
         log: PathBuf,
     },
@@ -78,6 +88,38 @@ pub enum BootError {
     #[error("interrupted")]
     Interrupted,
 }
+
+impl BootError {
+    /// Whether it is rather what the lab was to wait for that is wrong than the guest.
+    #[must_use]
+    pub fn is_wrong_use(&self) -> bool {
+        match self {
+            BootError::Idle { .. } => true,
+            BootError::Late { unmet, .. } => unmet.is_users || unmet.at_a_prompt,
+            _ => false,
+        }
+    }
+}
+
+/// How long a guest is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// On the host's clock, whatever the guest does.
+    pub timeout: Duration,
+    /// On its own exact clock, for one that idles and says nothing.
+    pub silence: VirtualNs,
+}
+
+impl Patience {
+    /// For so long on the host's clock, and as long as usual for one that idles.
+    #[must_use]
+    pub fn of(timeout: Duration) -> Patience {
+        Patience { timeout, silence: SILENCE }
+    }
+}
+
+/// So many of the last lines are looked through for one that is like what was waited for.
+const KEPT_LINES: usize = 200;
 
 /// How far a guest with the exact clock is let run between two looks at its console. Its boot is the
 /// same each time, so it is always found ready after the same number of steps.
@@ -104,20 +146,21 @@ pub struct Ready {
 /// Follows the console until the guest is at its quiescent point, by the signals that it has; keeps the memory
 /// map that it leaves in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still
 /// runs, `stop_waiting` whether to give up. Between two looks `pause` lets some time pass, [`BOOT_STEP`] on the
-/// guest's clock or about as much on the host's.
+/// guest's clock or about as much on the host's; where that clock is exact it says what it shows then, and a guest
+/// that only idles is not waited for until the time-out.
 ///
 /// # Errors
-/// The guest panics, QEMU ends, the time runs out, nothing can be typed, or the caller asks to stop.
+/// The guest panics, QEMU ends, the patience runs out, nothing can be typed, or the caller asks to stop.
 #[expect(clippy::too_many_arguments, reason = "each is one thing to ask the caller for")]
 pub fn wait_ready(
     run: &RunDir,
     share: Option<&std::path::Path>,
     signals: &Signals,
-    timeout: Duration,
+    patience: Patience,
     mut alive: impl FnMut() -> bool,
     mut stop_waiting: impl FnMut() -> bool,
     mut on_line: impl FnMut(&str),
-    mut pause: impl FnMut() -> Result<(), BootError>,
+    mut pause: impl FnMut() -> Result<Option<VirtualClock>, BootError>,
 ) -> Result<Ready, BootError> {
     let start = Instant::now();
     let started = std::fs::metadata(run.path()).and_then(|meta| meta.created()).ok();
@@ -127,7 +170,9 @@ pub fn wait_ready(
     let mut printed_map: Option<String> = None;
     let mut in_map = false;
     let mut workload = String::new();
-    let mut last = String::new();
+    let mut said: VecDeque<String> = VecDeque::new();
+    let mut before = String::new();
+    let mut silence = Silence::default();
     // What is still to be typed, and for how many pauses nothing is to be done.
     let mut keys: VecDeque<u8> = VecDeque::new();
     let mut rest = 0u64;
@@ -163,11 +208,17 @@ pub fn wait_ready(
             if let Next::Type(text) = approach.line(&line) {
                 typed = Some(text);
             }
-            if !line.trim().is_empty() {
-                last = line;
+            silence.broken();
+            if said.len() == KEPT_LINES {
+                said.pop_front();
             }
+            said.push_back(line);
         }
         let partial = tail.partial();
+        if partial != before {
+            silence.broken();
+            before.clone_from(&partial);
+        }
         if typed.is_none()
             && let Next::Type(text) = approach.partial(&partial)
         {
@@ -198,14 +249,27 @@ pub fn wait_ready(
         if stop_waiting() {
             return Err(BootError::Interrupted);
         }
-        if start.elapsed() > timeout {
-            let said = match (partial.trim(), last.trim()) {
-                ("", "") => "the guest said nothing".to_owned(),
-                ("", line) | (line, _) => format!("the guest said last: `{line}`"),
-            };
-            return Err(BootError::Late { after: timeout, waits_for: approach.waits_for(), said, log });
+        let awaited = approach.awaits();
+        let unmet = || {
+            let lines: Vec<&str> = said.iter().map(String::as_str).collect();
+            let unmet = Unmet::new(signals, awaited.unwrap_or(Awaited::Ready), &lines, &partial);
+            Box::new(match awaited {
+                Some(_) => unmet,
+                None => Unmet { waits_for: "its time".to_owned(), fits: None, ..unmet },
+            })
+        };
+        if start.elapsed() > patience.timeout {
+            return Err(BootError::Late { after: patience.timeout, unmet: unmet(), log });
         }
-        pause()?;
+        // What is being typed, or is left alone for a time, need not say anything.
+        if awaited.is_none() || !keys.is_empty() || rest > 0 {
+            silence.broken();
+        }
+        if let Some(clock) = pause()?
+            && let Some(after) = silence.at(&clock).filter(|idled| *idled >= patience.silence)
+        {
+            return Err(BootError::Idle { after, unmet: unmet(), log });
+        }
         rest = rest.saturating_sub(1);
     }
 }
@@ -233,18 +297,18 @@ fn press(run: &RunDir, key: u8) -> Result<(), BootError> {
 ///
 /// # Errors
 /// None.
-pub fn rest() -> Result<(), BootError> {
+pub fn rest() -> Result<Option<VirtualClock>, BootError> {
     std::thread::sleep(Duration::from_millis(10));
-    Ok(())
+    Ok(None)
 }
 
 /// The `pause` for a guest with the exact clock, which this lets run for one [`BOOT_STEP`].
 ///
 /// # Errors
 /// The guest is lost.
-pub fn step(target: &mut dyn Target) -> Result<(), BootError> {
+pub fn step(target: &mut LiveTarget) -> Result<Option<VirtualClock>, BootError> {
     match target.run_for(BOOT_STEP) {
-        Ok(arrival) if arrival.early.is_none() => Ok(()),
+        Ok(arrival) if arrival.early.is_none() => Ok(target.clock()?),
         // It panicked or switched itself off: its console has the last word, and gets time for it.
         Ok(_) => rest(),
         Err(TargetError::Interrupted) => Err(BootError::Interrupted),
@@ -272,79 +336,4 @@ fn shared_map(folder: &std::path::Path, started: Option<SystemTime>) -> Option<S
 const MAX_MAP: u64 = 1 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(log: &str) -> (tempfile::TempDir, RunDir) {
-        let lab = tempfile::tempdir().unwrap();
-        let run = RunDir::create(lab.path(), Some("g")).unwrap().0;
-        std::fs::write(run.file(CONSOLE_LOG), log).unwrap();
-        (lab, run)
-    }
-
-    fn wait(run: &RunDir, share: Option<&std::path::Path>, alive: bool) -> Result<Ready, BootError> {
-        let lab = Signals::default();
-        wait_ready(run, share, &lab, Duration::from_millis(50), || alive, || false, |_| {}, rest)
-    }
-
-    #[test]
-    fn a_guest_is_ready_when_it_says_so() {
-        let (lab, run) = run("booting\nFLIPSIM READY workload=sha256\n");
-        let share = lab.path().join("share");
-        std::fs::create_dir(&share).unwrap();
-        std::fs::write(share.join("iomem.txt"), "40000000-47ffffff : System RAM\n").unwrap();
-        let ready = wait(&run, Some(&share), true).unwrap();
-        assert_eq!((ready.workload.as_str(), ready.has_iomem), ("sha256", true));
-        assert_eq!(run.iomem().as_deref(), Some("40000000-47ffffff : System RAM\n"));
-    }
-
-    #[test]
-    fn a_map_of_an_earlier_guest_or_no_plain_file_is_not_taken() {
-        let (lab, run) = run("FLIPSIM READY workload=none\n");
-        let share = lab.path().join("share");
-        std::fs::create_dir(&share).unwrap();
-        let map = share.join("iomem.txt");
-        std::fs::write(&map, "40000000-47ffffff : System RAM\n").unwrap();
-        let old = SystemTime::now() - Duration::from_secs(3600);
-        std::fs::File::options().write(true).open(&map).unwrap().set_modified(old).unwrap();
-        assert!(!wait(&run, Some(&share), true).unwrap().has_iomem);
-        std::fs::remove_file(&map).unwrap();
-        std::os::unix::fs::symlink("/proc/iomem", &map).unwrap();
-        assert!(!wait(&run, Some(&share), true).unwrap().has_iomem);
-    }
-
-    #[test]
-    fn without_a_share_the_map_is_taken_from_the_console() {
-        let (_lab, run) = run("FLIPSIM IOMEM BEGIN\n40000000-47ffffff : System RAM\n[ 1.0] noise\n  \
-                               40210000-4064ffff : Kernel code\nFLIPSIM IOMEM END\nFLIPSIM READY workload=\n");
-        assert!(wait(&run, None, true).unwrap().has_iomem);
-        let map = "40000000-47ffffff : System RAM\n  40210000-4064ffff : Kernel code\n";
-        assert_eq!(run.iomem().as_deref(), Some(map));
-    }
-
-    #[test]
-    fn a_panic_on_the_way_ends_the_wait() {
-        let (_lab, run) = run("Kernel panic - not syncing: VFS: Unable to mount root fs\n");
-        let text = wait(&run, None, true).unwrap_err().to_string();
-        assert!(text.starts_with("the guest panicked while it booted: Kernel panic"), "{text}");
-    }
-
-    #[test]
-    fn the_end_of_qemu_is_reported_with_its_last_words() {
-        let (_lab, run) = run("booting\n");
-        std::fs::write(run.file("qemu.log"), "qemu: could not load kernel\n").unwrap();
-        let text = wait(&run, None, false).unwrap_err().to_string();
-        assert!(text.contains("qemu: could not load kernel"), "{text}");
-    }
-
-    #[test]
-    fn a_silent_guest_is_given_up_in_time() {
-        let (_lab, run) = run("");
-        let late = wait(&run, None, true).unwrap_err().to_string();
-        assert!(late.contains("the lab waited for FLIPSIM READY, and the guest said nothing;"), "{late}");
-        let lab = Signals::default();
-        let interrupted =
-            wait_ready(&run, None, &lab, Duration::from_secs(9), || true, || true, |_| {}, rest);
-        assert!(matches!(interrupted, Err(BootError::Interrupted)));
-    }
-}
+mod tests;

@@ -52,6 +52,9 @@ pub enum ProcessError {
         /// What the monitor client said last.
         cause: String,
     },
+    /// The caller wants to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A file of the run folder cannot be made.
     #[error("cannot write {path}: {cause}")]
     Io {
@@ -150,11 +153,15 @@ pub fn spawn_with(spec: &MachineSpec, run: &RunDir, streams: Streams) -> Result<
     spawn_tied(command).map_err(failed)
 }
 
-/// Waits until QEMU's own monitor answers, and returns the connection.
+/// Waits until QEMU's own monitor answers, and returns the connection; `interrupted` is asked often.
 ///
 /// # Errors
-/// QEMU ends, or its monitor stays silent.
-pub fn wait_for_monitor(child: &mut Child, run: &RunDir) -> Result<QmpClient, ProcessError> {
+/// QEMU ends, or its monitor stays silent; or the caller wants to stop.
+pub fn wait_for_monitor(
+    child: &mut Child,
+    run: &RunDir,
+    interrupted: fn() -> bool,
+) -> Result<QmpClient, ProcessError> {
     let deadline = Instant::now() + MONITOR_WAIT;
     loop {
         let last = match QmpClient::connect(&run.watch(), Timeouts::default()) {
@@ -163,6 +170,9 @@ pub fn wait_for_monitor(child: &mut Child, run: &RunDir) -> Result<QmpClient, Pr
         };
         if let Ok(Some(status)) = child.try_wait() {
             return Err(ProcessError::Ended { status: status.to_string(), log: run.qemu_log_tail() });
+        }
+        if interrupted() {
+            return Err(ProcessError::Interrupted);
         }
         if Instant::now() > deadline {
             return Err(ProcessError::Silent { cause: last });

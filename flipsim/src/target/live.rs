@@ -168,6 +168,12 @@ impl LiveTarget {
         self.interrupted = interrupted;
     }
 
+    /// What is asked whether to stop.
+    #[must_use]
+    pub fn interrupted(&self) -> fn() -> bool {
+        self.interrupted
+    }
+
     /// As [`Target::run_until`], for this long on the host's clock at most.
     ///
     /// # Errors
@@ -244,6 +250,11 @@ impl LiveTarget {
     /// Lets the guest run until it stops by itself, for `limit` on the host's clock at most. Whether it
     /// stopped.
     fn run_on(&mut self, limit: Option<Duration>) -> Result<bool, TargetError> {
+        // A caller that goes in steps of some milliseconds would else never be asked: each is over at the first look.
+        if (self.interrupted)() {
+            self.disarm();
+            return Err(TargetError::Interrupted);
+        }
         self.resume()?;
         let end = limit.map(|limit| Instant::now() + limit);
         loop {

@@ -12,6 +12,7 @@ mod fake;
 mod interface;
 mod live;
 mod marks;
+mod silence;
 pub mod state;
 
 pub use capabilities::Capabilities;
@@ -23,3 +24,4 @@ pub use fake::FakeTarget;
 pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
 pub use marks::EXCEPTION_STORM;
+pub use silence::{SILENCE, Silence};

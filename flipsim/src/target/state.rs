@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::files::{go_on, is_given_up};
 use crate::memory::{PhysRange, RangeSet};
 use crate::target::error::TargetError;
 use crate::target::interface::Target;
@@ -22,7 +23,11 @@ use crate::units::GuestPhys;
 /// The size of the pages that are compared, in bytes.
 pub const PAGE: usize = 4096;
 
-/// How long QEMU may take to write out a gigabyte.
+/// How much of RAM QEMU writes out at a time, in bytes: between two pieces a caller can stop, and a large guest
+/// takes no more disk than a small one.
+pub const PIECE: u64 = 64 << 20;
+
+/// How long QEMU may take to write one out.
 const DUMP_LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// The first half of a SHA-256.
@@ -69,11 +74,12 @@ pub(crate) fn short_digest(bytes: &[u8]) -> PageDigest {
     short
 }
 
-/// A digest of each page of a stream.
-pub(crate) fn page_digests(mut from: impl Read) -> io::Result<Vec<PageDigest>> {
+/// A digest of each page of a stream; `interrupted` is asked at every megabyte.
+pub(crate) fn page_digests(mut from: impl Read, interrupted: fn() -> bool) -> io::Result<Vec<PageDigest>> {
     let mut digests = Vec::new();
     let mut buffer = vec![0; 256 * PAGE];
     loop {
+        go_on(interrupted)?;
         let mut filled = 0;
         while filled < buffer.len() {
             match from.read(&mut buffer[filled..])? {
@@ -89,11 +95,11 @@ pub(crate) fn page_digests(mut from: impl Read) -> io::Result<Vec<PageDigest>> {
 }
 
 impl State {
-    /// Takes the state of a stopped guest. QEMU writes its RAM to a file in `folder`, which must be its
-    /// working folder; the file is deleted at once.
+    /// Takes the state of a stopped guest. QEMU writes its RAM, piece by piece, to a file in `folder`, which must be
+    /// its working folder; the file is deleted at once.
     ///
     /// # Errors
-    /// QEMU is lost, or the disk is full.
+    /// QEMU is lost, or the disk is full; or whoever interrupts the target wants to stop.
     pub fn take(
         target: &mut LiveTarget,
         ram: &RangeSet,
@@ -107,18 +113,28 @@ impl State {
             registers.push((target.registers()[index].name.clone(), value));
         }
         let mut pages = Vec::new();
+        let interrupted = target.interrupted();
         for range in ram.ranges() {
             let name = "ram.dump";
             let path = folder.join(name);
-            let qmp = target.qmp().ok_or(StateError::NoMonitor)?;
-            let arguments =
-                serde_json::json!({ "val": range.first.0, "size": range.len(), "filename": name });
-            let result = qmp.execute_within("pmemsave", arguments, DUMP_LIMIT);
-            let digests = File::open(&path).and_then(page_digests);
-            let removed = std::fs::remove_file(&path);
-            result?;
-            let digests = digests.and_then(|digests| removed.map(|()| digests));
-            pages.push((*range, digests.map_err(|cause| StateError::Dump { path, cause })?));
+            let mut digests = Vec::new();
+            for (first, size) in pieces(*range) {
+                if interrupted() {
+                    return Err(TargetError::Interrupted.into());
+                }
+                let qmp = target.qmp().ok_or(StateError::NoMonitor)?;
+                let arguments = serde_json::json!({ "val": first, "size": size, "filename": name });
+                let result = qmp.execute_within("pmemsave", arguments, DUMP_LIMIT);
+                let piece = File::open(&path).and_then(|file| page_digests(file, interrupted));
+                let removed = std::fs::remove_file(&path);
+                result?;
+                match piece.and_then(|piece| removed.map(|()| piece)) {
+                    Ok(piece) => digests.extend(piece),
+                    Err(cause) if is_given_up(&cause) => return Err(TargetError::Interrupted.into()),
+                    Err(cause) => return Err(StateError::Dump { path, cause }),
+                }
+            }
+            pages.push((*range, digests));
         }
         let console = (console.len() as u64, short_digest(console));
         Ok(State { clock, registers, ram: pages, console })
@@ -166,6 +182,13 @@ impl State {
     }
 }
 
+/// A range in pieces of [`PIECE`], each by its first byte and its length.
+fn pieces(range: PhysRange) -> impl Iterator<Item = (u64, u64)> {
+    let length = range.len();
+    (0..length.div_ceil(PIECE))
+        .map(move |index| (range.first.0 + index * PIECE, PIECE.min(length - index * PIECE)))
+}
+
 fn shown(clock: Option<VirtualClock>) -> String {
     match clock {
         None => "unknown".to_owned(),
@@ -206,7 +229,7 @@ mod tests {
         State {
             clock: Some(VirtualClock { virtual_ns: 5, icount: true, instructions: Some(5), stop_at: None }),
             registers: vec![("x0".into(), "0x00".into()), ("x1".into(), "0x01".into())],
-            ram: vec![(range, page_digests(ram).unwrap())],
+            ram: vec![(range, page_digests(ram, || false).unwrap())],
             console: (2, short_digest(b"ok")),
         }
     }
@@ -241,7 +264,24 @@ mod tests {
     fn a_stream_is_cut_into_pages_wherever_it_breaks() {
         let bytes: Vec<u8> = (0..3 * PAGE + 100).map(|i| i as u8).collect();
         let mut slow = io::Cursor::new(&bytes).take(u64::MAX);
-        assert_eq!(page_digests(&mut slow).unwrap().len(), 4);
-        assert_eq!(page_digests(&bytes[..PAGE]).unwrap(), [short_digest(&bytes[..PAGE])]);
+        assert_eq!(page_digests(&mut slow, || false).unwrap().len(), 4);
+        assert_eq!(page_digests(&bytes[..PAGE], || false).unwrap(), [short_digest(&bytes[..PAGE])]);
+    }
+
+    #[test]
+    fn digests_of_pages_are_given_up_when_the_caller_wants_to_stop() {
+        // A stream without an end: it could only be given up.
+        assert!(is_given_up(&page_digests(io::repeat(7), || true).unwrap_err()));
+    }
+
+    #[test]
+    fn ram_is_written_out_in_pieces_that_are_together_all_of_it() {
+        let range =
+            |length: u64| PhysRange { first: GuestPhys(0x4000_0000), last: GuestPhys(0x3fff_ffff + length) };
+        let whole: Vec<_> = pieces(range(2 * PIECE)).collect();
+        assert_eq!(whole, [(0x4000_0000, PIECE), (0x4000_0000 + PIECE, PIECE)]);
+        let odd: Vec<_> = pieces(range(PIECE + 4096)).collect();
+        assert_eq!(odd, [(0x4000_0000, PIECE), (0x4000_0000 + PIECE, 4096)]);
+        assert_eq!(PIECE % PAGE as u64, 0, "a page is in one piece");
     }
 }

@@ -29,5 +29,5 @@ pub use observe::{Step, TrialOptions};
 pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
 pub use record::{Costs, EndState, FORMAT, RegisterDifference, TrialPlan, TrialRecord};
 pub use restore::{RestoreMethod, WentBack};
-pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, registers};
+pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};
 pub use worker::Worker;

@@ -7,8 +7,8 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::console::LineSplitter;
-use crate::console::signals::Signals;
+use crate::console::signals::{Awaited, Signals};
+use crate::console::{LineSplitter, Unmet};
 use crate::fault::GuestNames;
 use crate::machine::End;
 use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
@@ -42,8 +42,27 @@ pub enum RunError {
         cause: io::Error,
     },
     /// The workload does not end.
-    #[error("without any fault the workload is not done after {0} of virtual time; give the window a length")]
-    NoEnd(VirtualNs),
+    #[error(
+        "without any fault the workload is not done after {after} of virtual time: {unmet}; see that --done is what \
+         it prints, or give the window a length (--window TIME)"
+    )]
+    NoEnd {
+        /// How long the run was.
+        after: VirtualNs,
+        /// What was waited for, and what came.
+        unmet: Box<Unmet>,
+    },
+    /// The guest waits for something itself.
+    #[error(
+        "without any fault the guest idles, and has said nothing for {after} of its time: {unmet}; if it does go on \
+         later, give it longer (--silence TIME), or give the window a length (--window TIME)"
+    )]
+    Idle {
+        /// For how long.
+        after: VirtualNs,
+        /// What was waited for, and what came.
+        unmet: Box<Unmet>,
+    },
     /// The guest ends by itself.
     #[error("without any fault the guest ended ({how}); its console's last words: {said}")]
     Ended {
@@ -156,7 +175,53 @@ pub struct Runner {
     reckoned: VirtualNs,
 }
 
+/// So many starts in a row a guest is given whose QEMU dies at its start.
+pub const STARTS: usize = 3;
+
+/// Tries a start up to [`STARTS`] times: one that fails says nothing of the next.
+///
+/// # Errors
+/// That of the last start; at once where the caller wants to stop, and of anything that is no start.
+pub fn persistently<T>(
+    interrupted: fn() -> bool,
+    mut start: impl FnMut() -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let mut left = STARTS;
+    loop {
+        left -= 1;
+        match start() {
+            Err(error @ RunError::Template(_)) if left > 0 && !error.is_interrupted() && !interrupted() => {}
+            other => return other,
+        }
+    }
+}
+
+impl RunError {
+    /// Whether nothing is wrong but that the caller wanted to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            RunError::Target(TargetError::Interrupted) => true,
+            RunError::Template(error) => error.is_interrupted(),
+            _ => false,
+        }
+    }
+}
+
 impl Runner {
+    /// As [`Runner::start`], [`persistently`].
+    ///
+    /// # Errors
+    /// It does not start, however often.
+    pub fn start_persistently(
+        template: &Template,
+        parent: &Path,
+        disk: CloneDisk,
+        interrupted: fn() -> bool,
+    ) -> Result<Self, RunError> {
+        persistently(interrupted, || Runner::start(template, parent, disk, interrupted))
+    }
+
     /// Starts a clone. Its disk writes stay in QEMU's memory, or for `snapshots` in a separate layer.
     ///
     /// # Errors
@@ -167,11 +232,11 @@ impl Runner {
         disk: CloneDisk,
         interrupted: fn() -> bool,
     ) -> Result<Self, RunError> {
-        let options = CloneOptions { disk, ..CloneOptions::below(parent) };
+        let options = CloneOptions { disk, interrupted, ..CloneOptions::below(parent) };
         let mut guest = CloneGuest::start(template, &options)?;
-        guest.target().interrupt_by(interrupted);
         if template.info().capabilities.mark {
-            guest.target().stop_at_storms()?;
+            // A QEMU that is lost here has not started.
+            guest.target().stop_at_storms().map_err(TemplateError::from)?;
         }
         let console = ConsoleListener::open(&guest.console(), &template.info().plan.signals)?;
         let capabilities = template.info().capabilities;
@@ -218,6 +283,14 @@ impl Runner {
         let lines: Vec<&str> = text.lines().rev().take(3).collect();
         let said = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
         RunError::Ended { how, said }
+    }
+
+    /// What the workload did not say that it is done by.
+    pub(crate) fn not_done(&self) -> Box<Unmet> {
+        let mut lines = LineSplitter::default();
+        let whole = lines.push(self.console.said());
+        let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
+        Box::new(Unmet::new(&self.console.signals, Awaited::Done, &whole, &lines.partial()))
     }
 
     /// What time it is for the guest; reckoned by the host's clock where QEMU cannot be asked.
@@ -304,3 +377,47 @@ pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError>
 
 /// The longest console that is kept, in bytes: one that says more says nothing new.
 pub const MAX_CONSOLE: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::process::ProcessError;
+
+    fn died() -> RunError {
+        let (status, log) = ("exit status: 1".to_owned(), String::new());
+        TemplateError::from(ProcessError::Ended { status, log }).into()
+    }
+
+    #[test]
+    fn a_guest_has_three_starts_and_no_more() {
+        for deaths in 0..5 {
+            let mut starts = 0;
+            let started = persistently(
+                || false,
+                || {
+                    starts += 1;
+                    if starts > deaths { Ok(starts) } else { Err(died()) }
+                },
+            );
+            assert_eq!(started.is_ok(), deaths < STARTS, "{deaths}");
+            assert_eq!(starts, STARTS.min(deaths + 1), "{deaths}");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_wants_to_stop_and_an_error_that_is_no_start_are_heeded_at_once() {
+        let mut starts = 0;
+        let mut again = |interrupted: fn() -> bool, error: fn() -> RunError| {
+            starts = 0;
+            let failed = persistently(interrupted, || -> Result<(), RunError> {
+                starts += 1;
+                Err(error())
+            });
+            (failed.unwrap_err().is_interrupted(), starts)
+        };
+        assert_eq!(again(|| true, died), (false, 1));
+        assert_eq!(again(|| false, || TargetError::Interrupted.into()), (true, 1));
+        assert_eq!(again(|| false, || TemplateError::from(ProcessError::Interrupted).into()), (true, 1));
+        assert_eq!(again(|| false, || RunError::NotRestored(String::new())), (false, 1));
+    }
+}

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::fault::{FlipError, GuestNames, flip};
+use crate::files::is_given_up;
 use crate::target::{TargetError, describe};
 use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
@@ -21,6 +22,7 @@ use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
 use crate::trial::record::{Costs, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::trial::runner::{Got, RunError, Runner};
+use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
 
@@ -107,7 +109,11 @@ impl<'a> Worker<'a> {
         let restore = self.options.restore;
         let mut runner =
             Runner::start(self.template, &self.parent, restore.disk(), self.options.interrupted)?;
-        restore.save_start(&mut runner)?;
+        restore.save_start(&mut runner).map_err(|error| match error {
+            // A QEMU that is lost here has not started.
+            RunError::Qmp(lost) => TemplateError::from(lost).into(),
+            other => other,
+        })?;
         let at = self.golden.begin();
         Ok(Process { runner, at, said: Vec::new(), marked: false, away: false, unchecked: None })
     }
@@ -178,10 +184,10 @@ impl<'a> Worker<'a> {
         let here = process.runner.guest.target().state_digest(true)?;
         let there = fresh.guest.target().state_digest(true)?;
         let pages = |runner: &Runner| {
-            runner
-                .guest
-                .written_pages(self.template)
-                .map_err(|cause| RunError::Console { path: runner.guest.folder().to_owned(), cause })
+            runner.guest.written_pages(self.template).map_err(|cause| match is_given_up(&cause) {
+                true => RunError::Target(TargetError::Interrupted),
+                false => RunError::Console { path: runner.guest.folder().to_owned(), cause },
+            })
         };
         let (mine, theirs) = (pages(&process.runner)?, pages(&fresh)?);
         if mine == theirs && here.is_same(&there) {

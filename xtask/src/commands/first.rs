@@ -9,14 +9,18 @@ use clap::Parser;
 use flipsim::arch::Arch;
 use flipsim::fault::{FaultSpace, Pattern, RamSpace, random_seed};
 use flipsim::machine::spec::CONSOLE_LOG;
+use flipsim::trial::TrialOptions;
+use flipsim::units::format_duration;
 
 use super::campaign::{new, run as campaign_run};
 use super::inject::args::WholeArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;
-use crate::guest::flips::{Advance, Draws, Pace};
+use crate::guest::flips::{Advance, Draws, Pace, Until};
+use crate::guest::golden::{TrialGuest, prepare};
 use crate::guest::plan::check_workload;
 use crate::guest::session::Session;
+use crate::guest::spec::GuestSpec;
 use crate::guest::watcher::Watcher;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::path_of;
@@ -27,8 +31,11 @@ use crate::{interrupt, paths};
 /// How often the workload is run while bits flip.
 const REPEAT: u32 = 24;
 
-/// How long a workload may take once all bits have flipped: on the guest's clock where that is exact.
+/// How long a round of a workload may take where nothing is known of it: on the guest's clock where that is exact.
 const WORKLOAD_WAIT: Duration = Duration::from_secs(120);
+
+/// How long it is given at least where times are the host's, which is busy at times.
+const SHORTEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Sets up what is missing, boots a guest, flips, and says how the guest fared.
 pub fn run(args: &WholeArgs) -> Result<()> {
@@ -51,7 +58,7 @@ pub fn run(args: &WholeArgs) -> Result<()> {
         "guest {name} runs workload {workload} {REPEAT} times; flipping {} single bits in its RAM",
         args.count
     );
-    let outcome = flips_and_verdict(&mut session, args, seed);
+    let outcome = flips_and_verdict(&mut session, args, seed, arch, &workload);
     session.release().exit_with(Code::GuestLost)?;
     if let Some(folder) = folder {
         eprintln!("records: {}", paths::show(&folder.join("flips.jsonl")));
@@ -110,7 +117,13 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
     super::report::run(&command("report", &[&name])?)
 }
 
-fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Result<String> {
+fn flips_and_verdict(
+    session: &mut Session,
+    args: &WholeArgs,
+    seed: u64,
+    arch: Arch,
+    workload: &str,
+) -> Result<String> {
     let space = FaultSpace::Ram(RamSpace::new(&session.names.map.system_ram(), Pattern::SINGLE)?);
     let mut watcher = Watcher::new(session.run.as_ref());
     watcher.read_from_start();
@@ -131,19 +144,84 @@ fn flips_and_verdict(session: &mut Session, args: &WholeArgs, seed: u64) -> Resu
     if let Some(end) = done.crash {
         return Ok(format!("{end} (after {} of {} flips)", done.flipped, done.drawn));
     }
-    let step = ProgressStep::spinner("Waiting for the workload's result");
+    if watcher.evidence.done.is_some() {
+        return Ok(watcher.verdict(&done.in_words(), ""));
+    }
+    let patience = Patience::of(arch, workload)?;
     if session.is_exact() {
-        let ended = session.watch_exactly(WORKLOAD_WAIT, true, &mut watcher);
+        let ended = session.watch_exactly(patience.round, Until::Rounds, &mut watcher);
         if ended.map_err(|error| watcher.lost(done.drawn, done.drawn, &error))? == Advance::Interrupted {
             return Err(interrupt::Interrupted.into());
         }
     } else {
+        let what =
+            format!("Waiting for the workload's result, {} for a round", format_duration(patience.round));
+        let _step = ProgressStep::quiet(what);
         session.let_run().map_err(|error| watcher.lost(done.drawn, done.drawn, &error))?;
-        let end = Instant::now() + WORKLOAD_WAIT;
-        while Instant::now() < end && !watcher.look().is_over() && watcher.evidence.done.is_none() {
+        let (mut since, mut rounds) = (Instant::now(), watcher.rounds);
+        let limit = patience.round.max(SHORTEST_WAIT);
+        while since.elapsed() < limit && !watcher.look().is_over() && watcher.evidence.done.is_none() {
+            if watcher.rounds != rounds {
+                (since, rounds) = (Instant::now(), watcher.rounds);
+            }
             interrupt::sleep(Duration::from_millis(20))?;
         }
     }
-    step.done();
-    Ok(watcher.verdict(&done.in_words(), WORKLOAD_WAIT))
+    watcher.look();
+    let given = patience.words(watcher.rounds);
+    Ok(watcher.verdict(&done.in_words(), &given))
+}
+
+/// How long a round of a workload is waited for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Patience {
+    /// From the last round's end on, or from the last flip.
+    round: Duration,
+    /// How many times that is of what a round takes without a fault, where this is known.
+    factor: Option<f64>,
+}
+
+impl Patience {
+    /// For as long as a trial of a campaign is, by the same golden run: it is one round.
+    fn of(arch: Arch, workload: &str) -> Result<Patience> {
+        let spec =
+            GuestSpec { arch: Some(arch), workload: Some(workload.to_owned()), ..GuestSpec::default() };
+        match prepare(&TrialGuest { window: None, spec }, None) {
+            Ok(prepared) => {
+                let factor = TrialOptions::default().hang_factor;
+                let round = Duration::from_nanos(prepared.golden.limit(factor).0);
+                Ok(Patience { round, factor: Some(factor) })
+            }
+            Err(error) => {
+                interrupt::check()?;
+                eprintln!("note: how long the workload takes without a fault is not known: {error:#}");
+                Ok(Patience { round: WORKLOAD_WAIT, factor: None })
+            }
+        }
+    }
+
+    /// What a workload was given that had done so many rounds.
+    fn words(self, rounds: u32) -> String {
+        let time = format_duration(self.round);
+        let usual = match self.factor {
+            Some(factor) => format!(", {factor} times what a round takes without a fault"),
+            None => String::new(),
+        };
+        format!("{time} of virtual time{usual}; it was in round {} of {REPEAT}", rounds + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_workload_was_given_is_said_in_words() {
+        let patience = Patience { round: Duration::from_millis(1110), factor: Some(3.0) };
+        let words =
+            "1.11 s of virtual time, 3 times what a round takes without a fault; it was in round 3 of 24";
+        assert_eq!(patience.words(2), words);
+        let unknown = Patience { round: WORKLOAD_WAIT, factor: None };
+        assert_eq!(unknown.words(0), "2 min 00 s of virtual time; it was in round 1 of 24");
+    }
 }

@@ -13,13 +13,14 @@ use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
 use flipsim::trial::judge::alone::Health;
-use flipsim::units::{Timing, VirtualNs};
+use flipsim::units::{Timing, VirtualNs, format_duration};
 
 use super::console::{self, Answer};
 use super::flags::Flipping;
 use super::session::Session;
 use super::watcher::Watcher;
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// When the faults strike.
@@ -55,6 +56,9 @@ pub struct Draws<'a> {
     /// Whether the end of the workload ends the draws.
     pub until_done: bool,
 }
+
+/// A run of the guest that is longer may take a while on the host's clock, and is shown.
+const LONG_RUN: VirtualNs = VirtualNs(1_000_000_000);
 
 /// How long an exact guest is let run between two looks at its console.
 const LOOK: Duration = Duration::from_millis(10);
@@ -209,6 +213,8 @@ impl Session {
 
     /// Lets the guest run for a time, and looks how it fares.
     pub fn advance(&mut self, time: VirtualNs, watcher: &mut Watcher) -> Result<Advance, TargetError> {
+        let _step =
+            (time.0 >= LONG_RUN.0).then(|| ProgressStep::quiet(format!("Running the guest for {time}")));
         let arrival = match self.target.run_for(time) {
             Err(TargetError::Interrupted) => return Ok(Advance::Interrupted),
             other => other?,
@@ -223,18 +229,31 @@ impl Session {
         })
     }
 
-    /// Lets an exact guest run until its workload ends, or it does, or this time has passed.
+    /// Lets an exact guest run until it ends, or this time has passed, or what else ends the watch. How much of the
+    /// time has passed is shown.
     pub fn watch_exactly(
         &mut self,
         limit: Duration,
-        until_done: bool,
+        until: Until,
         watcher: &mut Watcher,
     ) -> Result<Advance, TargetError> {
-        let mut left = limit;
+        let what =
+            if until == Until::Time { "Watching the guest" } else { "Waiting for the workload's result" };
+        let step = ProgressStep::quiet(what);
+        let whole = format_duration(limit);
+        let (mut left, mut rounds) = (limit, watcher.rounds);
         while !left.is_zero() {
-            if until_done && watcher.evidence.done.is_some() {
+            if until != Until::Time && watcher.evidence.done.is_some() {
                 break;
             }
+            let mut so_far = String::new();
+            if until == Until::Rounds {
+                if watcher.rounds != rounds {
+                    (left, rounds) = (limit, watcher.rounds);
+                }
+                so_far = format!("round {}: ", rounds + 1);
+            }
+            step.line(&format!("{so_far}{} of {whole} of virtual time", format_duration(limit - left)));
             let slice = left.min(LOOK);
             left -= slice;
             match self.advance(VirtualNs(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX)), watcher)? {
@@ -261,17 +280,19 @@ impl Session {
         });
         let over = done.crash.is_some() || done.interrupted;
         if let Some(limit) = limit.filter(|_| exact && !over) {
-            match self.watch_exactly(limit, fresh, &mut watcher) {
+            let until = if fresh { Until::Done } else { Until::Time };
+            match self.watch_exactly(limit, until, &mut watcher) {
                 Ok(Advance::There) => {}
                 Ok(Advance::Over(end)) => done.crash = Some(end),
                 Ok(Advance::Interrupted) => done.interrupted = true,
                 Err(error) => return Err(watcher.lost(done.drawn, done.drawn, &error)),
             }
         }
-        if let Some(verdict) = limit
+        if let Some(given) = limit
             .filter(|limit| fresh && exact && !limit.is_zero() && done.crash.is_none() && !done.interrupted)
         {
-            eprintln!("How the guest fared: {}", watcher.verdict(&done.in_words(), verdict));
+            let given = format!("{} of virtual time", format_duration(given));
+            eprintln!("How the guest fared: {}", watcher.verdict(&done.in_words(), &given));
         }
         let released = self.release();
         if done.crash.is_none() {
@@ -285,10 +306,12 @@ impl Session {
             return done.result(None);
         };
         let alone = was_running && !fresh;
+        let step = (alone && !exact).then(|| ProgressStep::quiet("Watching the guest"));
         let end = Instant::now() + limit.unwrap_or_default();
         while alone && !exact && Instant::now() < end && !interrupt::raised() && !watcher.look().is_over() {
             std::thread::sleep(Duration::from_millis(10));
         }
+        drop(step);
         let answer = (alone && record.workload.is_none() && !watcher.look().is_over())
             .then(|| console::console_answers(&run, Duration::from_secs(3), self.target.qmp()));
         // Asked for the status again: a panic may have come with the answer. The monitor serves one client
@@ -318,6 +341,17 @@ impl Session {
         eprintln!("console: {}", paths::show(&run.file(CONSOLE_LOG)));
         done.result(health.is_over().then(|| health.to_string()))
     }
+}
+
+/// What ends the watch over a guest, besides its time and its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Nothing.
+    Time,
+    /// The end of its workload.
+    Done,
+    /// That, too; and each round of it that ends has the time begin again.
+    Rounds,
 }
 
 /// Where a guest got that was let run for a time.

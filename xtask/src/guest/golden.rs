@@ -2,19 +2,19 @@
 //!
 //! Invariant: a golden run is only taken from the cache for the very template that it was measured on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use flipsim::fault::{FlipError, FlippableRegister, GuestNames, probe_registers};
 use flipsim::files;
 use flipsim::trial::clone::CloneDisk;
-use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, Window};
+use flipsim::trial::golden::{FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use flipsim::trial::template::Template;
 use flipsim::trial::{Cause, RestoreMethod, Runner, usual_causes};
 use flipsim::units::{VirtualNs, format_duration, parse_virtual};
 use serde::{Deserialize, Serialize};
 
-use super::errors::run_error;
+use super::errors::{not_started, run_error};
 use super::plan::GuestArgs;
 use super::spec::GuestSpec;
 use super::template::{self, clones_dir};
@@ -100,9 +100,18 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         return Ok(Prepared { template, golden });
     }
     let step = progress::ProgressStep::spinner("the golden run, four times".to_owned());
-    let options =
-        GoldenOptions { window, spacing, interrupted: interrupt::raised, ..GoldenOptions::default() };
-    let golden = Golden::measure(&template, &clones_dir()?, &options).map_err(run_error)?;
+    let silence = args.spec.patience(BOOT_LIMIT).silence;
+    let options = GoldenOptions {
+        window,
+        spacing,
+        silence,
+        interrupted: interrupt::raised,
+        ..GoldenOptions::default()
+    };
+    let mut watch = GoldenWatch { step: &step, began: Instant::now(), warned: false };
+    let golden =
+        Golden::measure_watched(&template, &clones_dir()?, &options, &mut |progress| watch.hear(progress))
+            .map_err(run_error)?;
     step.done_with(&format!(
         "{}, {} checkpoints, {}",
         length_of(&golden),
@@ -129,6 +138,52 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
         eprintln!("note: cannot keep the golden run in {}: {error}", paths::show(&path));
     }
     Ok(Prepared { template, golden })
+}
+
+/// How long a golden run is looked at until it is said how long all of it will take.
+const MEASURED: Duration = Duration::from_secs(2);
+
+/// What takes longer than this is announced.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Shows how far the golden run is, and says so at once where it will take long.
+struct GoldenWatch<'a> {
+    step: &'a progress::ProgressStep,
+    began: Instant,
+    warned: bool,
+}
+
+impl GoldenWatch<'_> {
+    fn hear(&mut self, progress: GoldenProgress) {
+        let taken = self.began.elapsed();
+        let whole = progress.estimate(taken);
+        if !self.warned && taken >= MEASURED {
+            self.warned = true;
+            if let Some(text) = warning(progress, taken) {
+                self.step.above(&text);
+            }
+        }
+        let GoldenProgress { run, runs, passed, length } = progress;
+        let of = length.map(|length| format!(" of {length}")).unwrap_or_default();
+        let left = whole.map(|whole| whole.saturating_sub(taken)).filter(|left| *left > MEASURED);
+        let left = left.map(|left| format!(", about {} left", format_duration(left))).unwrap_or_default();
+        self.step.line(&format!("run {run} of {runs}, {passed}{of} of virtual time{left}"));
+    }
+}
+
+/// What is to be said of a golden run that will take long.
+fn warning(progress: GoldenProgress, taken: Duration) -> Option<String> {
+    let (whole, length) = (progress.estimate(taken)?, progress.length?);
+    (whole > LONG).then(|| {
+        format!(
+            "warning: {} runs of {length} of virtual time take about {} on this host, by the speed of the first {}; a \
+             trial takes up to {}. Ctrl-C ends it and leaves nothing half made; a shorter --window takes less",
+            progress.runs,
+            format_duration(whole),
+            progress::seconds(taken),
+            format_duration(whole / progress.runs * 3)
+        )
+    })
 }
 
 /// Says what is usually why runs differ.
@@ -162,8 +217,10 @@ pub fn length_of(golden: &Golden) -> String {
 
 /// The names of a template's guest, read off one that is started for it.
 pub fn names_of(template: &Template) -> Result<GuestNames> {
+    let _step = progress::ProgressStep::quiet("Starting a guest, for the names of its memory");
     let mut runner =
-        Runner::start(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised).map_err(run_error)?;
+        Runner::start_persistently(template, &clones_dir()?, CloneDisk::Memory, interrupt::raised)
+            .map_err(not_started)?;
     Ok(runner.names(template)?)
 }
 
@@ -172,4 +229,32 @@ pub fn registers(prepared: &Prepared, runner: &mut Runner) -> Result<Vec<Flippab
     let arch = prepared.template.info().plan.spec.arch;
     let nothing_noted = |_: &[(String, Vec<u8>)]| -> Result<(), FlipError> { Ok(()) };
     Ok(probe_registers(runner.guest.target(), &arch, |_| true, nothing_noted)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_will_take_hours_is_said_to_and_what_takes_minutes_is_not() {
+        let hours = VirtualNs(36_000_000_000_000);
+        let progress =
+            GoldenProgress { run: 1, runs: 4, passed: VirtualNs(4_000_000_000), length: Some(hours) };
+        let text = warning(progress, Duration::from_secs(2)).unwrap();
+        assert!(
+            text.contains("4 runs of 10 h 00 min of virtual time take about 20 h 00 min on this host"),
+            "{text}"
+        );
+        assert!(text.contains("the first 2.0 s; a trial takes up to 15 h 00 min. Ctrl-C"), "{text}");
+        let minutes = GoldenProgress { length: Some(VirtualNs(60_000_000_000)), ..progress };
+        assert_eq!(warning(minutes, Duration::from_secs(2)), None);
+        assert_eq!(warning(GoldenProgress { length: None, ..progress }, Duration::from_secs(2)), None);
+        assert_eq!(
+            warning(GoldenProgress { passed: VirtualNs(0), ..progress }, Duration::from_secs(2)),
+            None
+        );
+        // In the third run, what went before counts.
+        let third = GoldenProgress { run: 3, passed: VirtualNs(0), ..progress };
+        assert_eq!(third.estimate(Duration::from_secs(7200)), Some(Duration::from_secs(14_400)));
+    }
 }

@@ -20,6 +20,7 @@ use flipsim::units::{Timing, VirtualNs, format_duration};
 use flipsim::wire::net::Timeouts;
 use flipsim::wire::qmp::QmpClient;
 
+use super::errors::boot_error;
 use super::plan::GuestArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::interrupt::{self, Interrupted};
@@ -61,6 +62,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let leash = watcher.stdin.take().context("the watcher has no standard input")?;
     let mut alive = || watcher.try_wait().is_ok_and(|status| status.is_none());
     if args.debug || no_wait {
+        let _step = ProgressStep::quiet("Waiting for QEMU's monitor");
         loop {
             interrupt::sleep(Duration::from_millis(20))?;
             if !alive() {
@@ -83,15 +85,16 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     };
     let share = spec.share.as_deref();
     let on_line = |line: &str| step.line(line);
-    let pause = || stepped.as_mut().map_or_else(rest, |target| step_boot(target));
-    let booted = wait_ready(&run, share, &signals, timeout, &mut alive, interrupt::raised, on_line, pause);
+    let pause = || stepped.as_mut().map_or_else(rest, step_boot);
+    let patience = args.spec.patience(timeout);
+    let booted = wait_ready(&run, share, &signals, patience, &mut alive, interrupt::raised, on_line, pause);
     let ready = match booted {
         Ok(ready) => ready,
         Err(BootError::Interrupted) => return Err(Interrupted.into()),
         Err(BootError::Ended { .. }) if run.load()?.process.is_none_or(|p| !p.is_alive()) => {
             bail!(watcher_error(&run));
         }
-        Err(error) => return Err(error).exit_with(Code::GuestLost),
+        Err(error) => return Err(boot_error(error)),
     };
     step.done_with(&format!("ready after {}", format_duration(ready.took)));
     let stands_at = match &mut stepped {

@@ -4,10 +4,13 @@
 //! Invariant: flags and file say the same things by the same names; what is stored has whole paths.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::console::signals::{Exchange, LinePattern, Signals};
+use flipsim::machine::boot::Patience;
+use flipsim::target::SILENCE;
 use flipsim::units::{VirtualNs, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +86,10 @@ pub struct GuestSpec {
     #[arg(long, value_parser = parse_virtual, value_name = "TIME", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::time")]
     pub ready_after: Option<VirtualNs>,
+    /// How long it may idle and say nothing, on the exact clock, while one of these is waited for [default: 30s]
+    #[arg(long, value_parser = parse_virtual, value_name = "TIME", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::time")]
+    pub silence: Option<VirtualNs>,
     /// The line by which its workload is done (a regular expression) [default: FLIPSIM DONE]
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +111,12 @@ impl GuestSpec {
             done: self.done.clone(),
             output: self.output.clone(),
         }
+    }
+
+    /// How long it is waited for, and for so long on the host's clock in any case.
+    #[must_use]
+    pub fn patience(&self, timeout: Duration) -> Patience {
+        Patience { timeout, silence: self.silence.unwrap_or(SILENCE) }
     }
 
     /// Whether it speaks as the lab's guests do, and so can be asked for one of the lab's workloads.

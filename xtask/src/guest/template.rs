@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use flipsim::machine::boot::BootError;
+use flipsim::target::state::PIECE;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
 use flipsim::units::format_size;
 
+use super::errors::boot_error;
 use super::plan::GuestArgs;
 use crate::exit::{Code, exit_error};
 use crate::interrupt::{self, Interrupted};
@@ -19,8 +20,9 @@ use crate::lab::owner;
 use crate::paths;
 use crate::progress::ProgressStep;
 
-/// Disk space that a template takes beside its RAM: disk, device state, and room to spare.
-const BESIDES_RAM: u64 = 64 << 20;
+/// Disk space that a template takes beside its RAM: disk, device state, a piece of RAM while its digest is taken,
+/// and room to spare.
+const BESIDES_RAM: u64 = (64 << 20) + PIECE;
 
 /// The folder that clones have their own folders in.
 pub fn clones_dir() -> Result<PathBuf> {
@@ -32,7 +34,7 @@ pub fn clones_dir() -> Result<PathBuf> {
 /// none, and another one is made when anything that it depends on has changed. Its boot may take
 /// `timeout` on the host's clock.
 pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
-    let options = MakeOptions { timeout, interrupted: interrupt::raised };
+    let options = MakeOptions { patience: args.spec.patience(timeout), interrupted: interrupt::raised };
     let plan = args.template_plan()?;
     let cache = Cache::open()?;
     let key = plan.key()?;
@@ -68,8 +70,7 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
                 eprintln!("  {error}");
                 cache::remove_tree(&folder)?;
             }
-            // RAM once in the template, and once more while its digest is taken.
-            cache.need_space(2 * plan.spec.memory + BESIDES_RAM, &human)?;
+            cache.need_space(plan.spec.memory + BESIDES_RAM, &human)?;
             let step = ProgressStep::spinner(format!("{human}: boot, save"));
             let template = Template::make(&plan, &folder, options, |line| step.line(line));
             let template = template.map_err(with_code)?;
@@ -83,7 +84,8 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
     };
     if !template.is_verified() {
         let step = ProgressStep::spinner(format!("{human}: compare a clone with it"));
-        template.verify(&CloneOptions::below(&clones_dir()?)).map_err(with_code)?;
+        let options = CloneOptions { interrupted: interrupt::raised, ..CloneOptions::below(&clones_dir()?) };
+        template.verify(&options).map_err(with_code)?;
         step.done();
     }
     interrupt::check()?;
@@ -91,10 +93,13 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
 }
 
 fn with_code(error: TemplateError) -> anyhow::Error {
+    if error.is_interrupted() {
+        return Interrupted.into();
+    }
     match error {
-        TemplateError::Boot(BootError::Interrupted) => Interrupted.into(),
         TemplateError::NotExact => exit_error(Code::Usage, error.to_string()),
-        TemplateError::Boot(_) | TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
+        TemplateError::Boot(error) => boot_error(error),
+        TemplateError::Target(_) => exit_error(Code::GuestLost, error.to_string()),
         other => other.into(),
     }
 }

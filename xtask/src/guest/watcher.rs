@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flipsim::console::{ConsoleTail, marker};
+use flipsim::console::{ConsoleTail, ends_a_round, marker};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::machine::watch::{EVENTS, LoggedEvent, parse_events};
@@ -19,6 +19,8 @@ use crate::paths;
 pub struct Watcher {
     /// What it has seen.
     pub evidence: Evidence,
+    /// So many rounds of the workload have ended.
+    pub rounds: u32,
     console: Option<ConsoleTail>,
     events: Option<ConsoleTail>,
     folder: Option<PathBuf>,
@@ -30,6 +32,7 @@ impl Watcher {
         let tail = |name: &str| run.map(|(run, _)| ConsoleTail::from_end(&run.file(name)));
         Watcher {
             evidence: Evidence::default(),
+            rounds: 0,
             console: tail(CONSOLE_LOG),
             events: tail(EVENTS),
             folder: run.map(|(run, _)| run.path().to_owned()),
@@ -57,8 +60,11 @@ impl Watcher {
     /// Takes in what is new, and judges.
     pub fn look(&mut self) -> Health {
         if let Some(console) = &mut self.console {
-            for marker in console.poll().unwrap_or_default().iter().filter_map(|line| marker(line)) {
-                self.evidence.line(marker);
+            for line in console.poll().unwrap_or_default() {
+                self.rounds += u32::from(ends_a_round(&line));
+                if let Some(marker) = marker(&line) {
+                    self.evidence.line(marker);
+                }
             }
         }
         if let Some(events) = &mut self.events {
@@ -82,10 +88,11 @@ impl Watcher {
         self.over()
     }
 
-    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words.
-    pub fn verdict(&mut self, flips: &str, limit: Duration) -> String {
+    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words; it was `given` so
+    /// long.
+    pub fn verdict(&mut self, flips: &str, given: &str) -> String {
         self.look();
-        self.evidence.workload_verdict(flips, limit)
+        self.evidence.workload_verdict(flips, given)
     }
 
     /// The error for a guest that was lost on the way, with its end.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::host::proc;
 use crate::{interrupt, paths};
 
 /// Runs cargo; an error when it fails.
@@ -23,7 +24,7 @@ pub fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) -> Result<(
     command.env("RUSTDOCFLAGS", "-D warnings");
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     eprintln!("+ cargo {}", arguments.join(" "));
-    let status = command.status().context("cannot run cargo")?;
+    let status = proc::wait_passing_on("cargo", &mut command.spawn().context("cannot run cargo")?)?;
     interrupt::check()?;
     if !status.success() {
         bail!("`cargo {}` failed; its output is above", arguments.join(" "));

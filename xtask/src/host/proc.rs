@@ -80,7 +80,7 @@ impl CommandRunner {
         }
         die_with_parent(&mut command);
         let mut child = spawn(what, &mut command)?;
-        let status = wait(&mut child, None, None)?.0;
+        let status = wait_passing_on(what, &mut child)?;
         interrupt::check()?;
         if !status.success() {
             bail!("{what} failed ({}): {}", describe(status), shell_line(&command));
@@ -276,6 +276,29 @@ fn wait(
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Waits for a program that has this terminal, or ours of no terminal, and is in no group that we end: a signal that
+/// reached us alone is passed on to it, and one that does not heed it is killed after ten seconds.
+pub fn wait_passing_on(what: &str, child: &mut Child) -> Result<ExitStatus> {
+    let mut asked: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("cannot wait for {what}"))? {
+            return Ok(status);
+        }
+        match asked {
+            None if interrupt::raised() => {
+                // What ran as another user, as by sudo, cannot be signalled; on a terminal it has heard already.
+                let _ = rustix::process::kill_process(pid_of(child), Signal::TERM);
+                asked = Some(Instant::now());
+            }
+            Some(when) if when.elapsed() > Duration::from_secs(10) => {
+                let _ = child.kill();
+            }
+            _ => {}
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -27,6 +27,7 @@ use flipsim::units::format_size;
 use serde::{Deserialize, Serialize};
 
 use super::{digest, owner};
+use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
 /// The version of `manifest.json`.
@@ -257,15 +258,15 @@ impl Cache {
             let hint = owner::hint(&path, &error);
             anyhow::Error::new(error).context(format!("cannot open {}{hint}", path.display()))
         })?;
-        let mut reported = false;
+        let mut waiting = None;
         loop {
             match file.lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
-                    if !reported {
+                    if waiting.is_none() {
                         let pid = file.signer().map(|pid| pid.to_string()).unwrap_or_default();
                         eprintln!("  another command is building {human} (pid {pid}); waiting");
-                        reported = true;
+                        waiting = Some(ProgressStep::quiet(format!("waiting for {human} (pid {pid})")));
                     }
                     interrupt::sleep(Duration::from_millis(200))?;
                 }

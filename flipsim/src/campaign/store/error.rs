@@ -33,6 +33,9 @@ impl fmt::Display for Change {
 /// Why a store does not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The caller wanted no more of it.
+    #[error("interrupted before the plan was whole; no campaign was made")]
+    Stopped,
     /// The name is taken.
     #[error("{0} exists already; resume that campaign, or choose another name")]
     Exists(PathBuf),

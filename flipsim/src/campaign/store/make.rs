@@ -25,7 +25,7 @@ pub fn write_plan(
     spec: &CampaignSpec,
     plan: &Plan,
     attachments: &[(&str, &[u8])],
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<(), StoreError> {
     let error = sqlite("write", path);
     let mut conn = Connection::open(path).map_err(&error)?;
@@ -67,8 +67,8 @@ pub fn write_plan(
                 fault.operation().name(),
             ];
             statement.execute(row).map_err(&error)?;
-            if trial.id.0 % 10_000 == 0 {
-                progress(trial.id.0);
+            if trial.id.0 % 10_000 == 0 && !progress(trial.id.0) {
+                return Err(StoreError::Stopped);
             }
         }
     }

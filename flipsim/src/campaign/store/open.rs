@@ -54,6 +54,25 @@ impl Store {
         attachments: &[(&str, &[u8])],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Store, StoreError> {
+        let mut go_on = |written| {
+            progress(written);
+            true
+        };
+        Store::create_unless_stopped(path, manifest, spec, plan, attachments, &mut go_on)
+    }
+
+    /// As [`Store::create`]; `progress` says whether to go on.
+    ///
+    /// # Errors
+    /// As [`Store::create`]; [`StoreError::Stopped`], and nothing is left of it.
+    pub fn create_unless_stopped(
+        path: &Path,
+        manifest: &Manifest,
+        spec: &CampaignSpec,
+        plan: &Plan,
+        attachments: &[(&str, &[u8])],
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Store, StoreError> {
         let lock = Lock::take(path)?;
         if path.exists() {
             return Err(StoreError::Exists(path.to_owned()));

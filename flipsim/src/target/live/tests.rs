@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here depends on the host's clock.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -188,10 +189,24 @@ fn an_interruption_stops_the_guest_and_forgets_its_stop() {
         .reply("cancel-stop-at", json!({}))
         .spawn();
     let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
-    target.interrupt_by(|| true);
+    // The first question is asked before it runs.
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    target.interrupt_by(|| ASKED.fetch_add(1, Ordering::Relaxed) > 0);
     assert!(matches!(target.run_for(VirtualNs(100)), Err(TargetError::Interrupted)));
     assert!(!stub.is_running());
     assert!(monitor.log().iter().any(|line| line.contains("cancel-stop-at")));
+}
+
+#[test]
+fn steps_that_are_over_at_once_are_interrupted_too() {
+    let machine = Machine::new(Clock::default(), true);
+    let mut target = machine.attach();
+    target.run_for(VirtualNs(100)).unwrap();
+    target.interrupt_by(|| true);
+    assert!(matches!(target.run_for(VirtualNs(100)), Err(TargetError::Interrupted)));
+    assert_eq!(machine.stop_at(), None);
+    target.interrupt_by(|| false);
+    assert_eq!(target.run_for(VirtualNs(100)).unwrap().at, Some(VirtualNs(200)), "it did not run meanwhile");
 }
 
 #[test]

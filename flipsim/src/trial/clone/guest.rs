@@ -55,13 +55,20 @@ pub struct CloneOptions {
     pub name: String,
     /// Where its disk writes go.
     pub disk: CloneDisk,
+    /// Asked often, for as long as it lives; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
 }
 
 impl CloneOptions {
     /// A clone with its folder below `parent`.
     #[must_use]
     pub fn below(parent: &Path) -> Self {
-        CloneOptions { parent: parent.to_owned(), name: "clone".to_owned(), disk: CloneDisk::default() }
+        CloneOptions {
+            parent: parent.to_owned(),
+            name: "clone".to_owned(),
+            disk: CloneDisk::default(),
+            interrupted: || false,
+        }
     }
 }
 
@@ -96,11 +103,16 @@ impl CloneGuest {
         let output = console.try_clone().map_err(io_error("open", &run.0.file(CONSOLE_LOG)))?;
         let streams = Streams { input: Some(input), output: Some(output) };
         let mut qemu = OwnedQemu(process::spawn_with(&spec(template, options), &run.0, streams)?);
-        let monitor = process::wait_for_monitor(&mut qemu.0, &run.0)?;
-        restore(monitor, &mut qemu, &run.0)
-            .map_err(|cause| TemplateError::Restore { folder: template.folder().to_owned(), cause })?;
+        let monitor = process::wait_for_monitor(&mut qemu.0, &run.0, options.interrupted)?;
+        let restored = restore(monitor, &mut qemu, &run.0, options.interrupted);
+        // QEMU's own complaint of a process that ends is not what ended it.
+        if (options.interrupted)() {
+            return Err(process::ProcessError::Interrupted.into());
+        }
+        restored.map_err(|cause| TemplateError::Restore { folder: template.folder().to_owned(), cause })?;
         let gdb = Endpoint::Unix(run.0.file(GDB_SOCKET));
         let mut target = LiveTarget::attach(&gdb, Some(&run.0.qmp()), Timeouts::default())?;
+        target.interrupt_by(options.interrupted);
         let (clock, wanted) = (target.clock()?, template.info().clock);
         if clock != wanted {
             let cause = format!("its clock is {clock:?} and not {wanted:?}");
@@ -157,7 +169,7 @@ impl CloneGuest {
     /// # Errors
     /// QEMU is gone, or this system does not show another process's pages.
     pub fn written_pages(&self, template: &Template) -> io::Result<Vec<(u64, PageDigest)>> {
-        written::differing(self.pid(), &template.ram_file())
+        written::differing(self.pid(), &template.ram_file(), self.target.interrupted())
     }
 }
 
@@ -178,7 +190,12 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
 }
 
 /// Has QEMU read the device state from its standard input.
-fn restore(mut qmp: QmpClient, qemu: &mut OwnedQemu, run: &RunDir) -> Result<(), String> {
+fn restore(
+    mut qmp: QmpClient,
+    qemu: &mut OwnedQemu,
+    run: &RunDir,
+    interrupted: fn() -> bool,
+) -> Result<(), String> {
     // QEMU ends itself when it cannot read the state, and says why in its log.
     let explained = |error: QmpError, qemu: &mut OwnedQemu| {
         qemu.kill();
@@ -192,6 +209,7 @@ fn restore(mut qmp: QmpClient, qemu: &mut OwnedQemu, run: &RunDir) -> Result<(),
     loop {
         let status = qmp.status().map_err(|error| explained(error, qemu))?;
         match status.status.as_str() {
+            "inmigrate" if interrupted() => return Err("interrupted".to_owned()),
             "inmigrate" if Instant::now() < end => std::thread::sleep(Duration::from_micros(500)),
             "inmigrate" => return Err(format!("not done after {} s", RESTORE_LIMIT.as_secs())),
             "paused" => return Ok(()),

@@ -10,9 +10,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use crate::files::go_on;
 use crate::target::state::{PageDigest, short_digest};
 
 const PAGE: u64 = 4096;
+
+/// So many pages are looked at between two questions whether to go on.
+const ASK: usize = 256;
+
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const OF_A_FILE: u64 = 1 << 61;
@@ -29,8 +34,8 @@ struct Mapping {
 /// A page, by its offset in the file, with the digest of its content in the process.
 pub type WrittenPage = (u64, PageDigest);
 
-/// The pages whose content in the process is not that in `file`, in the file's order.
-pub fn differing(pid: u32, file: &Path) -> io::Result<Vec<WrittenPage>> {
+/// The pages whose content in the process is not that in `file`, in the file's order; `interrupted` is asked often.
+pub fn differing(pid: u32, file: &Path, interrupted: fn() -> bool) -> io::Result<Vec<WrittenPage>> {
     let meta = std::fs::metadata(file)?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mappings = mappings_of(&maps, meta.ino());
@@ -51,6 +56,9 @@ pub fn differing(pid: u32, file: &Path) -> io::Result<Vec<WrittenPage>> {
             let bytes = usize::try_from(count * 8).map_err(io::Error::other)?;
             pagemap.read_exact_at(&mut entries[..bytes], at / PAGE * 8)?;
             for (index, entry) in entries[..bytes].chunks_exact(8).enumerate() {
+                if index % ASK == 0 {
+                    go_on(interrupted)?;
+                }
                 let entry = u64::from_le_bytes(entry.try_into().map_err(io::Error::other)?);
                 if !is_written(entry) {
                     continue;
@@ -112,7 +120,7 @@ mod tests {
     #[test]
     fn a_process_that_does_not_map_the_file_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = differing(std::process::id(), file.path()).unwrap_err();
+        let error = differing(std::process::id(), file.path(), || false).unwrap_err();
         assert!(error.to_string().contains("does not map"), "{error}");
     }
 }

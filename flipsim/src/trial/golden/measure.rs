@@ -8,9 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::target::Silence;
 use crate::target::digest::{describe, pages_between};
 use crate::trial::clone::guest::CloneDisk;
-use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, Window};
+use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::template::saved::Template;
 use crate::units::{VirtualNs, format_duration};
@@ -22,6 +23,12 @@ const COST_SHARE: u32 = 20;
 pub(super) const PILOT: VirtualNs = VirtualNs(10_000_000);
 const SHORTEST: u64 = 1_000_000;
 const LONGEST: u64 = 100_000_000;
+
+/// No run has many more checkpoints, however long it is.
+const MOST: u64 = 20_000;
+
+/// How often a golden run is run.
+const RUNS: u32 = 4;
 
 /// One pass over the window.
 pub(super) struct Pass {
@@ -53,6 +60,7 @@ pub(super) fn pass(
     spacing: VirtualNs,
     end: Option<VirtualNs>,
     detailed: bool,
+    watch: &mut dyn FnMut(VirtualNs, Option<VirtualNs>),
 ) -> Result<Pass, RunError> {
     let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
     let state = runner.state(true)?;
@@ -64,6 +72,8 @@ pub(super) fn pass(
     };
     let last = end.map_or(limit, |end| end.0);
     let (mut checkpoints, mut all_registers) = (Vec::new(), Vec::new());
+    let (mut silence, mut said) = (Silence::default(), 0);
+    let waits = end.is_none() && options.window == Window::Done;
     let mut at = begin;
     loop {
         at = VirtualNs(at.0.saturating_add(spacing.0).min(last));
@@ -73,9 +83,20 @@ pub(super) fn pass(
             return Err(runner.ended(how));
         }
         run += began.elapsed();
+        watch(VirtualNs(at.0 - begin.0), (!waits).then_some(VirtualNs(last - begin.0)));
         let began = Instant::now();
-        let over =
-            at.0 == last || (end.is_none() && runner.console.is_done() && options.window == Window::Done);
+        let over = at.0 == last || (waits && runner.console.is_done());
+        if waits && !over {
+            if runner.console.said().len() != said {
+                said = runner.console.said().len();
+                silence.broken();
+            }
+            if let Some(clock) = runner.guest.target().clock()?
+                && let Some(after) = silence.at(&clock).filter(|idled| *idled >= options.silence)
+            {
+                return Err(RunError::Idle { after, unmet: runner.not_done() });
+            }
+        }
         let state = runner.state(false)?;
         compare += began.elapsed();
         // In detail, so that a difference between two runs can be reported in detail.
@@ -89,11 +110,24 @@ pub(super) fn pass(
         }
     }
     // One that is not done where another run was is reported as a difference.
-    if end.is_none() && options.window == Window::Done && !runner.console.is_done() {
-        return Err(RunError::NoEnd(options.limit));
+    if waits && !runner.console.is_done() {
+        return Err(RunError::NoEnd { after: options.limit, unmet: runner.not_done() });
     }
     let console = runner.console.said().to_vec();
     Ok(Pass { start, checkpoints, console, registers: all_registers, run, compare })
+}
+
+/// How far apart checkpoints are at most in a run of this length: so many of them suffice.
+fn longest(length: VirtualNs) -> u64 {
+    LONGEST.max(length.0 / MOST)
+}
+
+/// How far apart they are in the pilot. Where a run ends that waits for its workload must not depend on its length.
+fn pilot_spacing(window: Window) -> VirtualNs {
+    match window {
+        Window::Done => PILOT,
+        Window::Time(length) => PILOT.max(VirtualNs(length.0 / MOST)),
+    }
 }
 
 /// So far apart that comparing costs one part in [`COST_SHARE`] of the emulation.
@@ -103,7 +137,8 @@ pub(super) fn choose_spacing(pilot: &Pass) -> VirtualNs {
     let run = pilot.run.as_nanos().max(1);
     let compare = pilot.compare.as_nanos() / count;
     let wanted = compare * u128::from(COST_SHARE) * u128::from(length) / run;
-    let wanted = u64::try_from(wanted).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
+    let longest = longest(VirtualNs(length));
+    let wanted = u64::try_from(wanted).unwrap_or(longest).clamp(SHORTEST, longest);
     // Whole milliseconds are easier to read.
     VirtualNs(wanted.div_ceil(SHORTEST) * SHORTEST)
 }
@@ -143,14 +178,35 @@ impl Golden {
     /// # Errors
     /// The guest does not run, or its workload does not end.
     pub fn measure(template: &Template, parent: &Path, options: &GoldenOptions) -> Result<Self, RunError> {
+        Golden::measure_watched(template, parent, options, &mut |_| {})
+    }
+
+    /// As [`Golden::measure`]; `watch` hears often how far it is.
+    ///
+    /// # Errors
+    /// As [`Golden::measure`].
+    pub fn measure_watched(
+        template: &Template,
+        parent: &Path,
+        options: &GoldenOptions,
+        watch: &mut dyn FnMut(GoldenProgress),
+    ) -> Result<Self, RunError> {
+        let mut run = 0;
+        let mut pass = |runner: &mut Runner, spacing, end, detailed| {
+            run += 1;
+            let mut hear = |passed, length| watch(GoldenProgress { run, runs: RUNS, passed, length });
+            pass(runner, options, spacing, end, detailed, &mut hear)
+        };
         let capabilities = template.info().capabilities;
         if let Some(missing) = capabilities.missing().filter(|_| !capabilities.mark) {
-            return Golden::measure_output(template, parent, options, missing);
+            return Golden::measure_output(template, parent, options, missing, watch);
         }
-        let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
+        let mut runner =
+            Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
-        let pilot = pass(&mut runner, options, PILOT, None, false)?;
+        let pilot_spacing = pilot_spacing(options.window);
+        let pilot = pass(&mut runner, pilot_spacing, None, false)?;
         let end = pilot.checkpoints.last().map(|last| last.at);
         let back = |runner: &mut Runner| -> Result<(), RunError> {
             runner.guest.target().rewind()?;
@@ -158,14 +214,14 @@ impl Golden {
         };
         back(&mut runner)?;
         // Trials run in processes that have translated the guest's code already, as this one has now.
-        let warm = pass(&mut runner, options, PILOT, end, false)?;
+        let warm = pass(&mut runner, pilot_spacing, end, false)?;
         let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&warm));
         back(&mut runner)?;
-        let mut first = pass(&mut runner, options, spacing, end, true)?;
+        let mut first = pass(&mut runner, spacing, end, true)?;
         let registers = registers(&mut runner)?;
-        let mut fresh = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
+        let mut fresh = Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
-        let second = pass(&mut fresh, options, spacing, end, true)?;
+        let second = pass(&mut fresh, spacing, end, true)?;
         let difference = difference(&first, &second)
             .or_else(|| difference(&pilot, &warm))
             .or_else(|| difference(&warm, &first));

@@ -11,4 +11,4 @@ pub(super) mod output;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, Window};
+pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
-use crate::target::{Capabilities, StateDigest};
+use crate::target::{Capabilities, SILENCE, StateDigest};
 use crate::units::VirtualNs;
 
 /// The version of a stored golden run.
@@ -53,6 +53,8 @@ pub struct GoldenOptions {
     pub spacing: Option<VirtualNs>,
     /// How long a workload may take until it is done, on the virtual clock.
     pub limit: VirtualNs,
+    /// How long it may idle and say nothing meanwhile, on the exact clock.
+    pub silence: VirtualNs,
     /// How long one stretch between two checkpoints may take on the host's clock.
     pub wall: Duration,
     /// Asked often; when it says yes, everything is given up.
@@ -65,9 +67,37 @@ impl Default for GoldenOptions {
             window: Window::Done,
             spacing: None,
             limit: VirtualNs(600_000_000_000),
+            silence: SILENCE,
             wall: Duration::from_secs(60),
             interrupted: || false,
         }
+    }
+}
+
+/// How far the measuring of a golden run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoldenProgress {
+    /// The run, from 1.
+    pub run: u32,
+    /// Of so many.
+    pub runs: u32,
+    /// How far in it, on the virtual clock.
+    pub passed: VirtualNs,
+    /// Of how much, where that is known before the run is over.
+    pub length: Option<VirtualNs>,
+}
+
+impl GoldenProgress {
+    /// How long all of it will take, by how long it took so far, which includes what else is done at the start;
+    /// `None` where the length is not known, or nothing has passed.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub fn estimate(&self, taken: Duration) -> Option<Duration> {
+        let length = self.length?.0 as f64;
+        let passed = self.passed.0 as f64 + f64::from(self.run.saturating_sub(1)) * length;
+        let whole = taken.as_secs_f64() * length * f64::from(self.runs) / passed;
+        // Nothing has passed, or it would never end.
+        (passed > 0.0 && whole < 1e12).then(|| Duration::from_secs_f64(whole))
     }
 }
 
@@ -126,6 +156,18 @@ impl Golden {
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.difference.is_none()
+    }
+
+    /// How long the workload may take: so many times the length of this run.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a factor of a few; a cast saturates"
+    )]
+    pub fn limit(&self, factor: f64) -> VirtualNs {
+        VirtualNs(((self.end().0 - self.begin().0) as f64 * factor.max(1.0)) as u64)
     }
 
     /// What the console had said at a checkpoint.

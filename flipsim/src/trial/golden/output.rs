@@ -8,13 +8,16 @@ use crate::console::classify::without_stamps;
 use crate::target::Capabilities;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::measure::{Pass, pass};
-use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, Window};
+use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use crate::trial::runner::{RunError, Runner, registers};
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
 
 /// The spacing where only outputs are compared: every stop costs time that the guest does not have.
 const OUTPUT_SPACING: VirtualNs = VirtualNs(50_000_000);
+
+/// How often such a run is run.
+const OUTPUT_RUNS: u32 = 3;
 
 impl Golden {
     /// The same by a QEMU that cannot report a guest's state: the outputs of three clones.
@@ -23,17 +26,22 @@ impl Golden {
         parent: &Path,
         options: &GoldenOptions,
         missing: &str,
+        watch: &mut dyn FnMut(GoldenProgress),
     ) -> Result<Self, RunError> {
         let spacing = options.spacing.unwrap_or(OUTPUT_SPACING);
         let signals = &template.info().plan.signals;
-        let one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
-            let mut runner = Runner::start(template, parent, CloneDisk::Memory, options.interrupted)?;
-            let pass = pass(&mut runner, options, spacing, None, false)?;
+        let mut run = 0;
+        let mut one = || -> Result<(Pass, Vec<(String, String)>), RunError> {
+            run += 1;
+            let mut hear = |passed, length| watch(GoldenProgress { run, runs: OUTPUT_RUNS, passed, length });
+            let mut runner =
+                Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
+            let pass = pass(&mut runner, options, spacing, None, false, &mut hear)?;
             Ok((pass, registers(&mut runner)?))
         };
         let (first, registers) = one()?;
         let mut difference = missing.to_owned();
-        for _ in 0..2 {
+        for _ in 1..OUTPUT_RUNS {
             let (again, _) = one()?;
             let cut = is_cut(options.window, template.info().capabilities);
             if !same_output(&signals.output_of(&again.console), &signals.output_of(&first.console), cut) {

@@ -4,7 +4,6 @@
 //! Invariant: **a verdict carries its evidence**, and is never `masked`, `latent` or `sdc`: those take a comparison.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::console::classify::Kind;
 use crate::console::{Done, Marker};
@@ -115,13 +114,13 @@ impl Evidence {
         }
     }
 
-    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words. It was watched for
-    /// `limit` at most.
+    /// The verdict on a guest with a workload after all `flips` (how many, in words), in words. It was `given` so
+    /// long to get done, in words as well.
     #[must_use]
-    pub fn workload_verdict(&self, flips: &str, limit: Duration) -> String {
+    pub fn workload_verdict(&self, flips: &str, given: &str) -> String {
         match (self.verdict(), &self.done) {
             (Health::Alive, None) => {
-                format!("no result within {} s after {flips}: a hang, perhaps", limit.as_secs_f64())
+                format!("no result within {given}, after {flips}: a hang, perhaps")
             }
             (Health::Alive, Some(end)) if end.status == "ok" => format!(
                 "nothing was noticed: {flips}, and the workload's result is right (digest {})",
@@ -134,6 +133,9 @@ impl Evidence {
             (Health::Troubled(why), Some(end)) => {
                 format!("noticed after {flips}: {why}; the workload's result is {}", end.status)
             }
+            (Health::Troubled(why), None) => format!(
+                "no result: the guest reported {why}; then its workload was not done within {given} (after {flips})"
+            ),
             (other, _) => format!("{other} (after {flips})"),
         }
     }

@@ -34,15 +34,8 @@ pub(in crate::trial) fn notices(kind: Kind) -> bool {
 }
 
 /// The virtual time by which a workload that is not done hangs.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a factor of a few; a cast saturates"
-)]
 pub(in crate::trial) fn hang_limit(golden: &Golden, factor: f64) -> VirtualNs {
-    let length = ((golden.end().0 - golden.begin().0) as f64 * factor.max(1.0)) as u64;
-    VirtualNs(golden.begin().0.saturating_add(length))
+    VirtualNs(golden.begin().0.saturating_add(golden.limit(factor).0))
 }
 
 /// All that the outcome of a trial follows from.

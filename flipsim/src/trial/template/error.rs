@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files::is_given_up;
 use crate::machine::FolderError;
 use crate::machine::boot::BootError;
 use crate::machine::process::ProcessError;
@@ -83,6 +84,23 @@ pub enum TemplateError {
         /// Where they differ, in words.
         what: String,
     },
+}
+
+impl TemplateError {
+    /// Whether nothing is wrong but that the caller wanted to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            TemplateError::Io { cause, .. } | TemplateError::State(StateError::Dump { cause, .. }) => {
+                is_given_up(cause)
+            }
+            TemplateError::Process(ProcessError::Interrupted)
+            | TemplateError::Boot(BootError::Interrupted | BootError::Target(TargetError::Interrupted))
+            | TemplateError::Target(TargetError::Interrupted)
+            | TemplateError::State(StateError::Target(TargetError::Interrupted)) => true,
+            _ => false,
+        }
+    }
 }
 
 pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TemplateError {

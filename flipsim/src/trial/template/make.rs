@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::files::{beside, file_digest, remove_tree};
-use crate::machine::boot::{self, BootError, Ready, wait_ready};
+use crate::machine::boot::{self, BootError, Patience, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
 use crate::machine::spec::{CONSOLE_LOG, Clock, GDB_SOCKET};
@@ -35,21 +35,21 @@ const STATE_SOCKET: &str = "state.sock";
 /// How a template is made.
 #[derive(Clone, Copy, Debug)]
 pub struct MakeOptions {
-    /// How long the boot may take on the host's clock.
-    pub timeout: Duration,
+    /// How long the boot may take.
+    pub patience: Patience,
     /// Asked often; when it says yes, everything is given up.
     pub interrupted: fn() -> bool,
 }
 
 impl Default for MakeOptions {
     fn default() -> Self {
-        MakeOptions { timeout: Duration::from_secs(120), interrupted: || false }
+        MakeOptions { patience: Patience::of(Duration::from_secs(120)), interrupted: || false }
     }
 }
 
 impl Template {
     /// Boots the guest and saves it in `folder`, which must not exist. Two must not be made in the same
-    /// place at a time. Every line of the console goes to `on_line`.
+    /// place at a time. Every line of the console goes to `on_line`, and what is done after the boot.
     ///
     /// # Errors
     /// The guest does not become ready (its console log is then left in `folder` with `.tmp` added), or
@@ -66,8 +66,7 @@ impl Template {
         made.map_err(io_error("create", &temporary))?;
         let filled = fill(plan, &temporary, options, on_line);
         if let Err(error) = filled {
-            let evidence =
-                matches!(&error, TemplateError::Boot(error) if !matches!(error, BootError::Interrupted));
+            let evidence = matches!(&error, TemplateError::Boot(_)) && !error.is_interrupted();
             // What went wrong says more than a failure to clean up would.
             let _ = if evidence {
                 [RAM, DISK].iter().try_for_each(|name| fs::remove_file(temporary.join(name)))
@@ -113,7 +112,7 @@ pub fn boot(
     process::make_overlay(&plan.qemu_img, &plan.base.path, &plan.base.format, &disk)
         .map_err(io_error("create", &disk))?;
     let mut qemu = OwnedQemu(process::spawn(&spec, &run)?);
-    drop(process::wait_for_monitor(&mut qemu.0, &run)?);
+    drop(process::wait_for_monitor(&mut qemu.0, &run, options.interrupted)?);
     let gdb = Endpoint::Unix(run.file(GDB_SOCKET));
     let mut target = LiveTarget::attach(&gdb, Some(&run.qmp()), Timeouts::default())?;
     if spec.clock == Clock::Exact && crate::target::Target::timing(&target) != Timing::Exact {
@@ -123,7 +122,7 @@ pub fn boot(
     let alive = || matches!(qemu.0.try_wait(), Ok(None));
     let step = || boot::step(&mut target);
     let ready =
-        wait_ready(&run, None, &plan.signals, options.timeout, alive, options.interrupted, on_line, step)?;
+        wait_ready(&run, None, &plan.signals, options.patience, alive, options.interrupted, on_line, step)?;
     Ok(Booted { target, ready, qemu })
 }
 
@@ -203,7 +202,7 @@ impl Drop for Incoming {
 }
 
 /// Ends QEMU in order, so that its disk is written to the last byte.
-pub(crate) fn end(mut guest: Booted) -> Result<(), TemplateError> {
+pub(crate) fn end(mut guest: Booted, interrupted: fn() -> bool) -> Result<(), TemplateError> {
     if let Some(qmp) = guest.target.qmp() {
         // QEMU may close the connection before it has answered.
         let _ = qmp.execute("quit", Value::Null);
@@ -213,6 +212,7 @@ pub(crate) fn end(mut guest: Booted) -> Result<(), TemplateError> {
         match guest.qemu.0.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(TemplateError::Save(format!("QEMU ended badly ({status})"))),
+            Ok(None) if interrupted() => return Err(BootError::Interrupted.into()),
             Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
             Ok(None) => return Err(TemplateError::Save("QEMU does not end".to_owned())),
             Err(error) => return Err(TemplateError::Save(error.to_string())),
@@ -225,7 +225,7 @@ fn fill(
     plan: &TemplatePlan,
     folder: &Path,
     options: MakeOptions,
-    on_line: impl FnMut(&str),
+    mut on_line: impl FnMut(&str),
 ) -> Result<(), TemplateError> {
     let key = plan.key()?;
     let mut inputs = BTreeMap::new();
@@ -233,18 +233,19 @@ fn fill(
         let input = Input {
             path: path.to_owned(),
             stamp: FileStamp::of(path)?,
-            sha256: file_digest(path).map_err(io_error("read", path))?,
+            sha256: file_digest(path, options.interrupted).map_err(io_error("read", path))?,
         };
         inputs.insert(name.to_owned(), input);
     }
     let run = RunDir::at(folder);
-    let mut guest = boot(plan, folder, options, on_line)?;
+    let mut guest = boot(plan, folder, options, &mut on_line)?;
+    on_line("ready; taking the digest of its RAM, and saving it");
     let ram = guest.target.memory_map(run.iomem().as_deref())?.ram().clone();
     let state = State::take(&mut guest.target, &ram, folder, b"")?;
     let capabilities = guest.target.capabilities();
     save(&mut guest, folder, options)?;
     let boot_seconds = guest.ready.took.as_secs_f64();
-    end(guest)?;
+    end(guest, options.interrupted)?;
     run.remove_sockets();
     // Whatever else QEMU said, it did what it was asked.
     let log = run.file("qemu.log");

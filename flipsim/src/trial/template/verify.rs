@@ -6,6 +6,7 @@ use std::fs::{self, File};
 
 use jiff::Timestamp;
 
+use crate::target::TargetError;
 use crate::target::state::{PAGE, State, page_digests};
 use crate::trial::clone::guest::{CloneGuest, CloneOptions};
 use crate::trial::template::error::{TemplateError, io_error};
@@ -14,7 +15,7 @@ use crate::units::GuestPhys;
 
 impl Template {
     /// Compares a clone with the template, unless that was done before: virtual clock, instruction count,
-    /// every register, all of RAM. Reads RAM once.
+    /// every register, all of RAM. Reads RAM once, in pieces, between which it can be interrupted.
     ///
     /// # Errors
     /// No clone can be started; [`TemplateError::Differs`] when it is not what the template was.
@@ -25,7 +26,11 @@ impl Template {
         let mut clone = CloneGuest::start(self, options)?;
         let state = clone.state()?;
         drop(clone);
-        let what = self.differences(&state);
+        let what = self.differences(&state, options.interrupted);
+        // The differences themselves take a while to find in a large guest.
+        if (options.interrupted)() {
+            return Err(TargetError::Interrupted.into());
+        }
         if !what.is_empty() {
             return Err(TemplateError::Differs { folder: self.folder.clone(), what: what.join("; ") });
         }
@@ -35,7 +40,7 @@ impl Template {
     }
 
     /// Where a state differs from the one at the quiescent point, in words.
-    fn differences(&self, state: &State) -> Vec<String> {
+    fn differences(&self, state: &State, interrupted: fn() -> bool) -> Vec<String> {
         let info = &self.info;
         let mut what = Vec::new();
         if state.clock != info.clock {
@@ -54,16 +59,16 @@ impl Template {
                 "its RAM has the digest {}, not {}{}",
                 state.ram_digest(),
                 info.ram_digest,
-                self.pages_apart(state).unwrap_or_default()
+                self.pages_apart(state, interrupted).unwrap_or_default()
             ));
         }
         what
     }
 
     /// The pages in which a state differs from the RAM file, in words; `None` where RAM is not one range.
-    fn pages_apart(&self, state: &State) -> Option<String> {
+    fn pages_apart(&self, state: &State, interrupted: fn() -> bool) -> Option<String> {
         let (range, pages) = state.ram.iter().find(|(range, _)| range.len() == self.info.plan.spec.memory)?;
-        let file = page_digests(File::open(self.ram_file()).ok()?).ok()?;
+        let file = page_digests(File::open(self.ram_file()).ok()?, interrupted).ok()?;
         let apart: Vec<GuestPhys> = file
             .iter()
             .zip(pages)

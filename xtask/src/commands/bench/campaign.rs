@@ -29,6 +29,7 @@ use crate::guest::golden::{Prepared, names_of};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::guest::workers::default_workers;
+use crate::host::proc::wait_passing_on;
 use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
 
@@ -204,7 +205,10 @@ fn new(args: &Args, arch: Arch, workload: &str, stratum: &str, file: &Path) -> R
     if let Some(window) = args.window {
         command.args(["--window", &format!("{}ns", window.0)]);
     }
-    if !command.status().context("cannot start this program itself")?.success() {
+    let mut child = command.spawn().context("cannot start this program itself")?;
+    let status = wait_passing_on("`campaign new`", &mut child)?;
+    interrupt::check()?;
+    if !status.success() {
         bail!("`campaign new` failed");
     }
     Ok(())
@@ -256,16 +260,18 @@ fn killed(args: &Args, file: &Path) -> Result<Went> {
         let mut child = command(&["campaign", "run", &name])?.stderr(Stdio::null()).spawn()?;
         if kills < args.kills {
             // Whatever it is at: starting, walking, storing.
-            std::thread::sleep(Duration::from_millis(rng.random_range(200..4000)));
+            let slept = interrupt::sleep(Duration::from_millis(rng.random_range(200..4000)));
             if child.try_wait()?.is_none() {
                 kills += 1;
                 // One that has ended by itself meanwhile is no error.
                 let _ = child.kill();
                 child.wait()?;
+                slept?;
                 continue;
             }
         }
-        let status = child.wait()?;
+        let status = wait_passing_on("`campaign run`", &mut child)?;
+        interrupt::check()?;
         if !status.success() {
             bail!("`campaign run` failed after it was killed {kills} times: {status}");
         }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flipsim::machine::boot::{rest, wait_ready};
+use flipsim::machine::boot::{Patience, rest, wait_ready};
 use flipsim::machine::spec::{CONSOLE_LOG, Console};
 use flipsim::machine::watch::{RELEASE, watch};
 use flipsim::machine::{ProcessId, process};
@@ -32,7 +32,7 @@ pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
     record.process = ProcessId::of(child.id());
     run.save(&record)?;
     drop(starting);
-    let qmp = process::wait_for_monitor(&mut child, &run)?;
+    let qmp = process::wait_for_monitor(&mut child, &run, interrupt::raised)?;
     let (mut leash, mut hand) = std::io::pipe().context("cannot make a pipe")?;
     hand.write_all(&[RELEASE]).context("cannot write to a pipe")?;
     let watched = std::thread::scope(|scope| {
@@ -45,7 +45,7 @@ pub(super) fn interactive(args: &GuestArgs) -> Result<()> {
                 run,
                 share.as_deref(),
                 &signals,
-                Duration::from_secs(600),
+                Patience::of(Duration::from_secs(600)),
                 alive,
                 interrupt::raised,
                 |_| {},

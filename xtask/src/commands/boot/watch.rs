@@ -9,6 +9,8 @@ use flipsim::machine::folder::RunDir;
 use flipsim::machine::watch::{WatchEnd, watch};
 use flipsim::machine::{ProcessId, process};
 
+use crate::interrupt;
+
 /// `guest-watch`, which only `boot` starts: the parent of a headless QEMU.
 pub fn watch_guest(folder: &Path) -> Result<()> {
     let run = RunDir::at(folder);
@@ -17,7 +19,7 @@ pub fn watch_guest(folder: &Path) -> Result<()> {
     let mut record = run.load()?;
     record.process = ProcessId::of(child.id());
     let watched = run.save(&record).map_err(anyhow::Error::from).and_then(|()| {
-        let qmp = process::wait_for_monitor(&mut child, &run)?;
+        let qmp = process::wait_for_monitor(&mut child, &run, interrupt::raised)?;
         Ok(watch(&mut child, qmp, &run, &mut std::io::stdin())?)
     });
     if watched.is_err() {

@@ -8,6 +8,7 @@ mod diff;
 mod export;
 mod merge;
 pub mod new;
+mod rehearsal;
 mod replay;
 pub mod run;
 mod stats;

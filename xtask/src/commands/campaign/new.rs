@@ -16,9 +16,10 @@ use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
 use flipsim::units::{VirtualNs, format_duration, parse_number};
 
+use super::rehearsal;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::consent::{self, Trust};
-use crate::guest::errors::run_error;
+use crate::guest::errors::not_started;
 use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
@@ -38,10 +39,12 @@ const LONGEST_SPEC: u64 = 16 << 20;
   cargo xtask campaign new second --trials 200
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
+  cargo xtask campaign new mine --spec campaign.toml --check
   cargo xtask campaign new mine --spec campaign.toml
 
 A stratum is NAME=TARGET[,TARGET…]: ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, reg:GLOB,
-class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md has the TOML file's keys.")]
+class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md has the TOML file's keys.
+With --check the guest boots, goes through its dialogue and runs its golden run, and what it said is shown.")]
 pub struct Args {
     /// Its name; the file is .lab/campaigns/NAME.sqlite
     name: String,
@@ -75,6 +78,9 @@ pub struct Args {
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     seed: Option<u64>,
+    /// Try the guest out: boot it, show its console and its golden run, and draw nothing
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -102,7 +108,7 @@ impl From<SharingArg> for Sharing {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
-    if path.exists() {
+    if path.exists() && !args.check {
         bail!(exit_error(
             Code::Usage,
             format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name)
@@ -112,8 +118,9 @@ pub fn run(args: &Args) -> Result<()> {
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;
     let parent = clones_dir()?;
-    let mut runner = Runner::start(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
-        .map_err(run_error)?;
+    let mut runner =
+        Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
+            .map_err(not_started)?;
     let names = runner.names(&prepared.template)?;
     let registers = match spec.strata.iter().any(StratumSpec::is_register) {
         true => registers(&prepared, &mut runner)?,
@@ -129,21 +136,30 @@ pub fn run(args: &Args) -> Result<()> {
         None => Vec::new(),
     };
     drop(runner);
+    if args.check {
+        return rehearsal::show(&spec, &prepared, &spaces, &lacks);
+    }
     let golden = &prepared.golden;
     let length = VirtualNs(golden.end().0 - golden.begin().0);
     let plan = Plan::new(&spec, length, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
-    let step = ProgressStep::spinner(format!("drawing {} trials", plan.len()));
-    let store = Store::create(&path, &manifest(&prepared)?, &spec, &plan, &[("golden", &kept)], &mut |_| {})
-        .map_err(|error| match error {
+    let step = ProgressStep::parts(format!("drawing {} trials", plan.len()), plan.len());
+    let mut go_on = |drawn| {
+        step.set(drawn);
+        !interrupt::raised()
+    };
+    let (manifest, kept) = (manifest(&prepared)?, [("golden", kept.as_slice())]);
+    let store = Store::create_unless_stopped(&path, &manifest, &spec, &plan, &kept, &mut go_on).map_err(
+        |error| match error {
             StoreError::Full { path, cause } => anyhow!(
                 "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
                 paths::show(&path)
             ),
             other => store_error(other),
-        })?;
+        },
+    )?;
     step.done();
     consent::made_here(&store);
     outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
@@ -189,6 +205,8 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
             (Some(trials), ..) => Some(Size::Trials(trials)),
             (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
             (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
+            // A guest that is only tried out needs no number, and a file may have one.
+            _ if args.check && args.spec.is_none() => Some(Size::Trials(1)),
             _ => None,
         },
         strata: args.stratum.clone(),
@@ -202,8 +220,17 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
                 .and_then(|file| file.text(LONGEST_SPEC))
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
-            RawSpec::from_toml(&text)
-                .and_then(|keys| keys.under(&flags).resolved(&text))
+            let under = |flags: &SpecFlags| {
+                RawSpec::from_toml(&text).and_then(|keys| keys.under(flags).resolved(&text))
+            };
+            under(&flags)
+                // A guest that is only tried out needs no number of trials.
+                .or_else(|error| match args.check && flags.size.is_none() {
+                    true => {
+                        under(&SpecFlags { size: Some(Size::Trials(1)), ..flags.clone() }).map_err(|_| error)
+                    }
+                    false => Err(error),
+                })
                 .with_context(|| path.display().to_string())
                 .exit_with(Code::Usage)?
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it fails where anything but the host's part of a record comes out differently.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::{Store, TrialId};
@@ -100,7 +100,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
 fn of_lines(args: &Args) -> Result<Count> {
     let input: Box<dyn BufRead> = if args.from == "-" {
         let input = Stream::stdin(interrupt::check_read).context("standard input cannot be read");
-        Box::new(std::io::BufReader::new(input.exit_with(Code::Usage)?))
+        Box::new(BufReader::new(input.exit_with(Code::Usage)?))
     } else {
         let file = Stream::open(args.from.as_ref(), interrupt::check_read).map_err(|cause| {
             exit_error(
@@ -108,7 +108,7 @@ fn of_lines(args: &Args) -> Result<Count> {
                 format!("cannot read a file {0}: {cause}; if {0} is a campaign, add --trial N", args.from),
             )
         });
-        Box::new(std::io::BufReader::new(file?))
+        Box::new(BufReader::new(file?))
     };
     let mut count = Count::default();
     for (number, line) in input.lines().enumerate() {

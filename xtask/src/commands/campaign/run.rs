@@ -147,6 +147,13 @@ impl Line {
                 let text = format!("warning: {why}; {count} trials since the last check are run again");
                 self.shown.above(&text);
             }
+            Progress::GivenUp(worker, why) => {
+                let text = format!(
+                    "warning: the guest of worker {} did not start three times in a row, and it is given up: {why}",
+                    worker + 1
+                );
+                self.shown.above(&text);
+            }
             Progress::Unchecked(0, _) | Progress::Tick => {}
             Progress::Unchecked(count, why) => {
                 let text = format!("warning: the last {count} trials of a worker were not checked: {why}");

@@ -113,13 +113,14 @@ fn each_verdict_on_a_run_has_its_evidence() {
 #[test]
 fn no_verdict_without_a_comparison_has_the_word_of_one() {
     let done = |status: &str| format!("FLIPSIM DONE workload=sha256 digest=0123456789abcdef status={status}");
-    let verdict = |lines: &[&str]| gathered(lines, &[]).workload_verdict("3 flips", Duration::from_secs(20));
+    let verdict = |lines: &[&str]| gathered(lines, &[]).workload_verdict("3 flips", "20 s");
     let all = [
         verdict(&[&done("ok")]),
         verdict(&[&done("wrong")]),
         verdict(&["FLIPSIM CHECK bad order", &done("ok")]),
         verdict(&[]),
         verdict(&["Kernel panic - not syncing: Fatal exception"]),
+        verdict(&["[    0.397397] kernel BUG at lib/list_debug.c:59!"]),
     ];
     assert!(
         all[0].starts_with("nothing was noticed: 3 flips, and the workload's result is right"),
@@ -127,7 +128,12 @@ fn no_verdict_without_a_comparison_has_the_word_of_one() {
     );
     assert!(all[1].starts_with("wrong result: 3 flips"), "{all:?}");
     assert!(all[2].starts_with("noticed after 3 flips: the workload: bad order"), "{all:?}");
-    assert!(all[3].starts_with("no result within 20 s after 3 flips"), "{all:?}");
+    assert!(all[3].starts_with("no result within 20 s, after 3 flips: a hang"), "{all:?}");
+    assert_eq!(
+        all[5],
+        "no result: the guest reported bug: [    0.397397] kernel BUG at lib/list_debug.c:59!; then its workload was \
+         not done within 20 s (after 3 flips)"
+    );
     for text in &all {
         for word in ["masked", "latent", "silent data corruption", "sdc", "detected"] {
             assert!(!text.contains(word), "{text}");

@@ -56,7 +56,10 @@ fn template(folder: &Path) -> PathBuf {
     let stamp = FileStamp::of(&template.join(RAM)).unwrap();
     let inputs = plan.files().map(|(name, path)| {
         let stamp = FileStamp::of(path).unwrap();
-        (name.to_owned(), Input { path: path.to_owned(), stamp, sha256: file_digest(path).unwrap() })
+        (
+            name.to_owned(),
+            Input { path: path.to_owned(), stamp, sha256: file_digest(path, || false).unwrap() },
+        )
     });
     let info = TemplateInfo {
         format: FORMAT,

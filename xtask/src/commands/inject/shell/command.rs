@@ -31,7 +31,8 @@ use crate::guest::flips::{Advance, Draws, FAULTS, FlipsDone, Logs, Pace, open_cs
 use crate::guest::session::Session;
 use crate::guest::snapshot::{self, hmp};
 use crate::guest::watcher::Watcher;
-use crate::{interrupt, paths};
+use crate::interrupt;
+use crate::paths;
 
 /// A prompt: every command by its short name, and scripts from standard input
 #[derive(clap::Args, Debug)]

@@ -1,0 +1,114 @@
+//! Tests of the coordinator, with workers that have no guest.
+
+use super::*;
+use crate::machine::process::ProcessError;
+use crate::testing::fake_campaign as fake;
+use crate::trial::template::TemplateError;
+
+fn died() -> RunError {
+    let (status, log) = ("exit status: 1".to_owned(), "the wrapper ends at once".to_owned());
+    TemplateError::from(ProcessError::Ended { status, log }).into()
+}
+
+/// A worker whose guest does not start so many times in a row, before each trial that `is_bad`.
+fn worker(
+    number: usize,
+    deaths: usize,
+    is_bad: fn(u64) -> bool,
+    reports: &Sender<Report>,
+    orders: &Receiver<Order>,
+) {
+    let (mut finished, mut died_already) = (Finished::Start, 0);
+    while reports.send(Report { worker: number, finished, checked: false }).is_ok() {
+        let Ok(order) = orders.recv() else { return };
+        finished = match order {
+            Order::Trial(planned) if is_bad(planned.id.0) && died_already < deaths => {
+                died_already += 1;
+                Finished::Trial(Box::new((planned, Err(died()))))
+            }
+            Order::Trial(planned) => {
+                died_already = 0;
+                let record = fake::record(&planned);
+                Finished::Trial(Box::new((planned, Ok(record))))
+            }
+            Order::LastCheck => Finished::LastCheck(Ok(())),
+        };
+    }
+}
+
+/// Runs 40 trials with workers whose guests do not start so many times in a row; how that went, what was given up,
+/// and how many attempts were counted that were none.
+fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignError>, Vec<usize>, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store =
+        fake::create(&folder.path().join("c.sqlite"), &fake::spec(40, &["range:0x1000+4K"])).unwrap();
+    let mut queue: VecDeque<TrialId> = store.pending(Shard::WHOLE).unwrap().into();
+    let mut given_up = Vec::new();
+    let result = std::thread::scope(|scope| {
+        let (reports, inbox) = channel();
+        let mut orders = Vec::new();
+        for (number, deaths) in deaths.iter().enumerate() {
+            let (order, theirs) = channel();
+            orders.push(Some(order));
+            let reports = reports.clone();
+            scope.spawn(move || worker(number, *deaths, is_bad, &reports, &theirs));
+        }
+        drop(reports);
+        let mut coordinator = Coordinator {
+            store: &mut store,
+            queue: &mut queue,
+            unchecked: vec![Vec::new(); deaths.len()],
+            mismatches: 0,
+            not_started: vec![0; deaths.len()],
+            last_start: None,
+            summary: RunSummary::default(),
+            watch: &mut |progress| {
+                if let Progress::GivenUp(worker, _) = progress {
+                    given_up.push(worker);
+                }
+            },
+        };
+        let result = coordinator.coordinate(&inbox, &mut orders, || false);
+        orders.clear();
+        drop(inbox);
+        result
+    });
+    let status = store.status().unwrap();
+    assert_eq!(status.done + queue.len() as u64, 40, "no trial is lost");
+    (result, given_up, status.done)
+}
+
+#[test]
+fn two_starts_that_fail_before_each_trial_end_nothing() {
+    let (result, given_up, done) = run_with(&[2], |_| true);
+    result.unwrap();
+    assert_eq!((given_up, done), (Vec::new(), 40));
+}
+
+#[test]
+fn a_worker_is_given_up_after_three_and_the_others_go_on() {
+    let (result, given_up, done) = run_with(&[3, 0], |_| true);
+    result.unwrap();
+    assert_eq!((given_up, done), (vec![0], 40));
+}
+
+#[test]
+fn each_worker_has_its_own_three_starts_whatever_the_others_use_up() {
+    // Twice in a row each, for both at once: with a count in common that would be four.
+    for _ in 0..20 {
+        let (result, given_up, done) = run_with(&[2, 2, 2], |_| true);
+        result.unwrap();
+        assert_eq!((given_up, done), (Vec::new(), 40));
+    }
+}
+
+#[test]
+fn a_campaign_ends_when_no_worker_is_left_and_says_why() {
+    for deaths in [&[3][..], &[3, 3]] {
+        let (result, given_up, done) = run_with(deaths, |id| id == 7 || id >= 20);
+        let text = result.unwrap_err().to_string();
+        assert!(text.starts_with("no guest starts any more: QEMU ended right after its start"), "{text}");
+        assert!(text.contains("the wrapper ends at once") && given_up.len() == deaths.len(), "{text}");
+        assert!(done < 40);
+    }
+}

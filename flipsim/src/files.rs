@@ -2,6 +2,8 @@
 //!
 //! Invariant: **no reader sees half a file**.
 
+pub mod input;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -125,7 +127,7 @@ impl LockFile {
 /// # Errors
 /// The file cannot be read.
 pub fn file_digest(path: &Path) -> io::Result<String> {
-    stream_digest(File::open(path)?, |error| error, || Ok(())).map(|(digest, _)| digest)
+    stream_digest(input::open(path)?, |error| error, || Ok(())).map(|(digest, _)| digest)
 }
 
 /// The SHA-256 of all that can be read, in hexadecimal, and how many bytes that is. `go_on` is asked before each

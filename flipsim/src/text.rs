@@ -46,6 +46,57 @@ pub fn glob_matches(glob: &str, name: &str) -> bool {
     glob[g..].iter().all(|c| *c == '*')
 }
 
+/// A text without the mark of the byte order (U+FEFF) that some editors write at its beginning.
+#[must_use]
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The names nearest to one that is not known, best first, as ` (did you mean …?)`; nothing where none is near. A name
+/// is near that is at most two letters away; upper and lower case are the same.
+#[must_use]
+pub fn near_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    near(name, known, edits)
+}
+
+/// As [`near_names`]; among few names one is near as well that has the other in it, or a word of it.
+#[must_use]
+pub fn near_words<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    near(name, known, |name, other| {
+        let long = |word: &str| word.len() > 2;
+        let part = (long(other) && name.contains(other))
+            || (long(name) && other.contains(name))
+            || name.split([' ', '-', '_', ':']).any(|word| long(word) && other.contains(word));
+        // Behind those that differ by a letter.
+        edits(name, other).or_else(|| part.then(|| 3 + strsim::levenshtein(name, other)))
+    })
+}
+
+/// How many letters two names are apart, where that is few.
+fn edits(name: &str, other: &str) -> Option<usize> {
+    let (one, two) = (name.chars().count(), other.chars().count());
+    // Any two letters are two edits apart, and what is much longer need not be compared.
+    let few = |edits: &usize| *edits <= 2 && *edits < one.max(two);
+    (one.abs_diff(two) <= 2).then(|| strsim::levenshtein(name, other)).filter(few)
+}
+
+fn near<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    distance: impl Fn(&str, &str) -> Option<usize>,
+) -> String {
+    let name = name.to_lowercase();
+    let found = known.into_iter().filter_map(|other| Some((distance(&name, &other.to_lowercase())?, other)));
+    let mut found: Vec<(usize, &str)> = found.collect();
+    found.sort_unstable();
+    found.dedup();
+    let names: Vec<&str> = found.iter().take(3).map(|(_, name)| *name).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(" (did you mean `{}`?)", names.join("` or `")),
+    }
+}
+
 /// Bytes as hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -102,6 +153,22 @@ mod tests {
             assert_eq!((unhex(bad), unhex_value(&format!("0x{bad}"))), (None, None), "{bad}");
         }
         assert_eq!(unhex_value("01"), None);
+    }
+
+    #[test]
+    fn the_nearest_name_comes_first_and_what_is_far_is_not_named() {
+        let known = ["jiffies", "jiffies_64", "init_task"];
+        assert_eq!(near_names("jifies", known), " (did you mean `jiffies`?)");
+        assert_eq!(near_names("JIFFIES", known), " (did you mean `jiffies`?)");
+        assert_eq!(near_names("task", known), "");
+        assert_eq!(near_words("task", known), " (did you mean `init_task`?)");
+        for far in ["", "x", "zz", "schedule"] {
+            assert_eq!(
+                (near_names(far, ["fp", "a"]), near_words(far, ["fp", "a"])),
+                (String::new(), String::new())
+            );
+        }
+        assert_eq!(without_mark("\u{feff}a"), "a");
     }
 
     #[test]

@@ -79,8 +79,8 @@ impl Units {
                 return Err(UnitsError::Remainder { range: *range, bytes: range.len(), width, advice });
             }
             numbered.push((len, *range));
-            // The ranges do not overlap, so that all their bytes fit 64 bits.
-            len += range.len() / width;
+            // Only the whole address space in single bytes has one unit more than the number holds.
+            len = len.saturating_add(range.len() / width);
         }
         if len == 0 {
             return Err(UnitsError::Empty);

@@ -5,7 +5,10 @@
 //! device's registers reaches the device, so a region of `/proc/iomem` that is not RAM is
 //! refused, never sampled.
 
+use std::collections::BTreeMap;
+
 use crate::memory::range::{PhysRange, RangeSet};
+use crate::text::{near_words, without_mark};
 use crate::units::{GuestPhys, format_size};
 
 /// A line of `/proc/iomem`, or one of QEMU's RAM blocks where the guest's own map is not known.
@@ -17,7 +20,7 @@ pub struct Region {
     pub path: String,
     /// The bytes.
     pub range: PhysRange,
-    /// How deep the line is indented; 0 is outermost.
+    /// In how many others it lies; 0 is outermost.
     pub depth: usize,
 }
 
@@ -35,6 +38,14 @@ pub enum MemoryError {
     /// All addresses are 0, as the kernel shows them to users other than root.
     #[error("/proc/iomem shows only zeros: it was read without root's rights; read it as root in the guest")]
     IomemHidden,
+    /// Regions in regions, deeper than a kernel shows.
+    #[error(
+        "line {line} of /proc/iomem lies in more regions than a kernel shows; is the file put together from several?"
+    )]
+    IomemDepth {
+        /// Counted from 1.
+        line: usize,
+    },
     /// `info mtree -f` has no view of the address space "memory".
     #[error(
         "QEMU's `info mtree -f` shows no flat view of the address space \"memory\"; is this a QEMU 7.x monitor?"
@@ -77,21 +88,23 @@ pub enum MemoryError {
     },
 }
 
-/// Reads `/proc/iomem`.
+/// The kernel shows eight levels at most (`MAX_IORES_LEVEL` in `kernel/resource.c`).
+const MAX_DEPTH: usize = 16;
+
+/// Reads `/proc/iomem`, as the kernel shows it or as it was pasted: with tabs, more spaces or none at all. A line
+/// belongs to the last one before it that has all of its bytes: the kernel's regions overlap in no other way.
 ///
 /// # Errors
-/// A line that is not `FIRST-LAST : NAME`, and a file of zeros.
+/// A line that is not `FIRST-LAST : NAME`, a file of zeros, and regions in regions without an end.
 pub fn parse_iomem(text: &str) -> Result<Vec<Region>, MemoryError> {
-    let mut regions: Vec<Region> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    for (index, raw) in text.lines().enumerate() {
-        let line = raw.trim_end();
-        if line.trim_start().is_empty() {
+    let mut lines = Vec::new();
+    for (index, raw) in without_mark(text).lines().enumerate() {
+        let line = raw.trim();
+        if line.is_empty() {
             continue;
         }
         let bad = || MemoryError::IomemLine { line: index + 1, text: line.chars().take(80).collect() };
-        let depth = (line.len() - line.trim_start().len()) / 2;
-        let (range, name) = line.trim_start().split_once(" : ").ok_or_else(bad)?;
+        let (range, name) = line.split_once(" : ").ok_or_else(bad)?;
         let (first, last) = range.trim().split_once('-').ok_or_else(bad)?;
         let hex = |digits: &str| {
             let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -99,12 +112,24 @@ pub fn parse_iomem(text: &str) -> Result<Vec<Region>, MemoryError> {
         };
         let (first, last) = hex(first).zip(hex(last)).ok_or_else(bad)?;
         let range = PhysRange::new(GuestPhys(first), GuestPhys(last)).ok_or_else(bad)?;
-        names.truncate(depth);
-        names.push(name.to_owned());
-        regions.push(Region { name: name.to_owned(), path: names.join("/"), range, depth });
+        lines.push((index + 1, range, name.trim_start()));
     }
-    if !regions.is_empty() && regions.iter().all(|region| region.range.last.0 == 0) {
+    if !lines.is_empty() && lines.iter().all(|(_, range, _)| range.last.0 == 0) {
         return Err(MemoryError::IomemHidden);
+    }
+    let mut regions: Vec<Region> = Vec::with_capacity(lines.len());
+    let mut around: Vec<(PhysRange, &str)> = Vec::new();
+    for (line, range, name) in lines {
+        while around.last().is_some_and(|(outer, _)| !outer.covers(range)) {
+            around.pop();
+        }
+        let depth = around.len();
+        if depth >= MAX_DEPTH {
+            return Err(MemoryError::IomemDepth { line });
+        }
+        around.push((range, name));
+        let path = around.iter().map(|(_, name)| *name).collect::<Vec<_>>().join("/");
+        regions.push(Region { name: name.to_owned(), path, range, depth });
     }
     Ok(regions)
 }
@@ -228,10 +253,14 @@ impl MemoryMap {
     /// where it does not see it.
     #[must_use]
     pub fn address_of(&self, block: Option<&str>, offset: u64) -> Option<GuestPhys> {
-        let size = |name: &str| -> u64 {
-            self.blocks.iter().filter(|block| block.name == name).map(|block| block.range.len()).sum()
+        let largest = || {
+            let mut sizes: BTreeMap<&str, u128> = BTreeMap::new();
+            for block in &self.blocks {
+                *sizes.entry(&block.name).or_default() += u128::from(block.range.len());
+            }
+            // Of two that are as large, the later one.
+            self.blocks.iter().map(|block| &*block.name).max_by_key(|name| sizes.get(name))
         };
-        let largest = || self.blocks.iter().map(|block| &*block.name).max_by_key(|name| size(name));
         let name = block.or_else(largest)?;
         let mut parts = self.blocks.iter().filter(|block| block.name == name);
         parts.find_map(|part| {
@@ -320,22 +349,14 @@ impl MemoryMap {
     }
 
     pub(super) fn hint(&self, name: &str) -> String {
-        let name = name.to_ascii_lowercase();
-        let mut close: Vec<&str> = Vec::new();
-        for region in self.regions.iter().filter(|region| self.is_ram(region)) {
-            let other = region.name.to_ascii_lowercase();
-            let near = other.contains(&name)
-                || name.contains(&other)
-                || name.split_whitespace().any(|word| word.len() > 2 && other.contains(word))
-                || strsim::levenshtein(&name, &other) <= 2;
-            if near && !close.contains(&region.name.as_str()) {
-                close.push(&region.name);
-            }
-        }
-        if close.is_empty() { String::new() } else { format!(" (did you mean `{}`?)", close.join("` or `")) }
+        let ram = self.regions.iter().filter(|region| self.is_ram(region));
+        near_words(name, ram.map(|region| region.name.as_str()))
     }
 }
 
+/// Whether the kernel manages the region as its RAM: what it found at its start, or what a driver added since, which
+/// it names: `System RAM (virtio_mem)`, `System RAM (kmem)` (`add_memory_driver_managed` in `mm/memory_hotplug.c`).
 fn is_system_ram(region: &Region) -> bool {
-    region.name == "System RAM"
+    let driver = region.name.strip_prefix("System RAM");
+    driver.is_some_and(|driver| driver.is_empty() || (driver.starts_with(" (") && driver.ends_with(')')))
 }

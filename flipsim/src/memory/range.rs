@@ -11,12 +11,30 @@ use crate::units::{GuestPhys, UnitError};
 
 /// Bytes from `first` to `last`, **both included**, so that the last byte of the address space can
 /// be named and no bound is one byte past the end.
+///
+/// What is read from a file is checked: a range that ends before it begins has no length.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Ends")]
 pub struct PhysRange {
     /// The first byte.
     pub first: GuestPhys,
     /// The last byte, included.
     pub last: GuestPhys,
+}
+
+/// A range as it is stored, before it is believed.
+#[derive(Deserialize)]
+struct Ends {
+    first: GuestPhys,
+    last: GuestPhys,
+}
+
+impl TryFrom<Ends> for PhysRange {
+    type Error = RangeError;
+
+    fn try_from(Ends { first, last }: Ends) -> Result<Self, RangeError> {
+        PhysRange::new(first, last).ok_or_else(|| RangeError::Backwards(format!("{first}-{last}")))
+    }
 }
 
 impl PhysRange {
@@ -96,7 +114,15 @@ pub enum RangeError {
 /// A set of bytes: ranges in ascending order, without overlap. Collected from ranges, neighbours that
 /// touch become one range; from [`RangeSet::apart`] they stay two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<PhysRange>")]
 pub struct RangeSet(Vec<PhysRange>);
+
+impl From<Vec<PhysRange>> for RangeSet {
+    /// As [`RangeSet::apart`], so that a stored set is in order whatever its file says.
+    fn from(ranges: Vec<PhysRange>) -> Self {
+        RangeSet::apart(ranges)
+    }
+}
 
 impl RangeSet {
     /// A set whose ranges keep their borders: those that touch are not joined, only those that overlap.
@@ -105,7 +131,8 @@ impl RangeSet {
         RangeSet::join(ranges, 0)
     }
 
-    /// Joins ranges that overlap or lie closer than `gap` bytes.
+    /// Joins ranges that overlap or lie closer than `gap` bytes. The whole address space, whose length no 64-bit number
+    /// holds, is left in two.
     fn join(ranges: impl IntoIterator<Item = PhysRange>, gap: u64) -> Self {
         let mut sorted: Vec<PhysRange> = ranges.into_iter().collect();
         sorted.sort_unstable();
@@ -113,7 +140,13 @@ impl RangeSet {
         for range in sorted {
             match joined.last_mut() {
                 Some(last) if range.first.0 <= last.last.0.saturating_add(gap) => {
-                    last.last = last.last.max(range.last);
+                    match PhysRange::new(last.first, last.last.max(range.last)) {
+                        Some(both) => *last = both,
+                        None => {
+                            last.last = GuestPhys(u64::MAX - 1);
+                            joined.push(PhysRange { first: GuestPhys(u64::MAX), last: GuestPhys(u64::MAX) });
+                        }
+                    }
                 }
                 _ => joined.push(range),
             }
@@ -142,7 +175,17 @@ impl RangeSet {
     /// Whether every byte of `range` is in the set.
     #[must_use]
     pub fn covers(&self, range: PhysRange) -> bool {
-        RangeSet::join(self.0.iter().copied(), 1).0.iter().any(|own| own.covers(range))
+        let mut next = range.first;
+        for own in &self.0 {
+            if own.contains(next) {
+                if own.last >= range.last {
+                    return true;
+                }
+                // It ends before the range does, and so before the last address.
+                next = GuestPhys(own.last.0 + 1);
+            }
+        }
+        false
     }
 
     /// The bytes in both sets.

@@ -122,7 +122,7 @@ fn a_device_region_is_refused() {
 #[test]
 fn an_unknown_region_is_answered_with_close_names() {
     let text = map().region("Kernel dta").unwrap_err().to_string();
-    assert!(text.contains("did you mean `Kernel code` or `Kernel data`?"), "{text}");
+    assert!(text.contains("did you mean `Kernel data` or `Kernel code`?"), "{text}");
     let text = map().region("zzz").unwrap_err().to_string();
     assert!(!text.contains("did you mean"), "{text}");
 }
@@ -191,6 +191,91 @@ fn a_region_up_to_two_edits_away_is_suggested() {
     // No word of these is in the region's name, so that only the edits count.
     assert_eq!(map.hint("Kernl dta"), " (did you mean `Kernel data`?)");
     assert_eq!(map.hint("Krnl dta"), "");
+}
+
+const PASTED: &str = "40000000-47ffffff : System RAM\n  40210000-4064ffff : Kernel code\n  \
+                      40650000-406effff : reserved\n140000000-33fffffff : virtio0\n  \
+                      140000000-147ffffff : System RAM (virtio_mem)\n";
+
+#[test]
+fn a_pasted_map_is_read_as_the_kernel_showed_it_whatever_stands_before_its_lines() {
+    let shown = parse_iomem(PASTED).unwrap();
+    let paths: Vec<&str> = shown.iter().map(|region| region.path.as_str()).collect();
+    let nested = "virtio0/System RAM (virtio_mem)";
+    assert_eq!(paths, ["System RAM", "System RAM/Kernel code", "System RAM/reserved", "virtio0", nested]);
+    assert_eq!(shown.iter().map(|region| region.depth).collect::<Vec<_>>(), [0, 1, 1, 0, 1]);
+    let by_four = PASTED.replace('\n', "\n    ").trim_end().to_owned();
+    for pasted in [
+        format!("    {by_four}"),
+        // The first line lost its indentation where the selection began.
+        by_four,
+        PASTED.replace("  ", "\t"),
+        PASTED.replace("  ", "    "),
+        PASTED.replace("  ", ""),
+        PASTED.replace('\n', "\r\n"),
+        PASTED.replace('\n', "  \n\n"),
+        format!("\u{feff}{PASTED}"),
+    ] {
+        assert_eq!(parse_iomem(&pasted).unwrap(), shown, "{pasted:?}");
+    }
+    let deep = "0-ff : x\n".repeat(1000);
+    assert_eq!(parse_iomem(&deep).unwrap_err(), MemoryError::IomemDepth { line: 17 });
+}
+
+#[test]
+fn what_a_driver_added_is_ram_that_the_kernel_manages() {
+    let mtree = "FlatView #0\n AS \"memory\", root: system\n  \
+                 0000000040000000-0000000047ffffff (prio 0, ram): mach-virt.ram\n  \
+                 0000000140000000-000000014fffffff (prio 0, ram): mem0\n";
+    for (driver, bytes) in [
+        ("System RAM (virtio_mem)", 256 << 20),
+        ("System RAM (kmem)", 256 << 20),
+        ("System RAM (hv_balloon)", 256 << 20),
+        ("System RAM", 256 << 20),
+        ("System RAMDISK", 128 << 20),
+        ("Persistent Memory", 128 << 20),
+    ] {
+        let map = MemoryMap::new(Some(&PASTED.replace("System RAM (virtio_mem)", driver)), mtree).unwrap();
+        assert_eq!(map.system_ram().bytes(), Some(bytes), "{driver}");
+    }
+}
+
+#[test]
+fn no_map_of_any_addresses_panics() {
+    let ends = [0, 1, u64::MAX / 2, u64::MAX / 2 + 1, u64::MAX - 1, u64::MAX];
+    let pairs = ends.iter().flat_map(|first| ends.iter().map(move |last| (*first, *last)));
+    let ranges: Vec<PhysRange> =
+        pairs.filter_map(|(first, last)| PhysRange::new(GuestPhys(first), GuestPhys(last))).collect();
+    for one in &ranges {
+        for two in &ranges {
+            let mtree = [one, two].map(|range| {
+                format!("  {:x}-{:x} (prio 0, ram): r @{:x}\n", range.first.0, range.last.0, range.first.0)
+            });
+            let mtree = format!("FlatView #0\n AS \"memory\"\n{}", mtree.concat());
+            let iomem =
+                [one, two].map(|range| format!("{:x}-{:x} : System RAM\n", range.first.0, range.last.0));
+            let Ok(map) = MemoryMap::new(Some(&iomem.concat()), &mtree) else { continue };
+            let ram = map.system_ram();
+            for set in [map.ram(), &ram, &RangeSet::apart([*one, *two])] {
+                assert!(set.covers(*one) && set.covers(*two), "{one} {two}: {set:?}");
+                assert!(set.bytes().is_none_or(|bytes| bytes >= one.len().max(two.len())));
+                assert!(set.ranges().windows(2).all(|pair| pair[0].last < pair[1].first));
+            }
+            map.address_of(None, u64::MAX);
+            assert!(map.check_ram(*one).is_ok());
+            assert!(map.region("System RAM").is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_stored_range_that_ends_before_it_begins_is_refused() {
+    let json = |first: u64, last: u64| format!("{{\"first\":{first},\"last\":{last}}}");
+    assert_eq!(serde_json::from_str::<PhysRange>(&json(1, 2)).unwrap(), range("1-2"));
+    assert!(serde_json::from_str::<PhysRange>(&json(2, 1)).is_err());
+    assert!(serde_json::from_str::<PhysRange>(&json(0, u64::MAX)).is_err());
+    let stored = format!("[{},{}]", json(8, 9), json(1, 2));
+    assert_eq!(serde_json::from_str::<RangeSet>(&stored).unwrap().ranges(), [range("1-2"), range("8-9")]);
 }
 
 proptest! {

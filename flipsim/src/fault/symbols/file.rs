@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
+use crate::files;
 use crate::target::{Target, TargetError};
+use crate::text::near_names;
 use crate::units::{GuestPhys, GuestVirt, UnitError};
 
 /// One symbol of the kernel.
@@ -131,7 +133,7 @@ impl Symbols {
     /// The file cannot be read, is none of these, or has no symbols.
     pub fn load(path: &Path) -> Result<Self, SymbolError> {
         let fail = |cause: String| SymbolError::Read { path: path.to_owned(), cause };
-        let data = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let data = files::input::read(path).map_err(|e| fail(e.to_string()))?;
         if !data.starts_with(b"\x7fELF") {
             return Symbols::from_list(path, &String::from_utf8_lossy(&data));
         }
@@ -159,7 +161,7 @@ impl Symbols {
                 |s: &object::Section<'_, '_>| at.0.checked_sub(s.address()).is_some_and(|o| o < s.size());
             let section = file.sections().find(holds)?;
             let offset = usize::try_from(at.0 - section.address()).ok()?;
-            let bytes = section.data().ok()?.get(offset..offset + BANNER_BYTES)?;
+            let bytes = section.data().ok()?.get(offset..)?.get(..BANNER_BYTES)?;
             Some((at, bytes.to_vec()))
         });
         symbols.known.extend(banner);
@@ -233,20 +235,7 @@ impl Symbols {
         // Of several symbols with one name the largest is the object that is meant.
         let found = self.by_address.iter().filter(|s| s.name == name).max_by_key(|s| s.size);
         found.ok_or_else(|| {
-            let lower = name.to_ascii_lowercase();
-            let mut close: Vec<(usize, &str)> = self
-                .by_address
-                .iter()
-                .map(|s| (strsim::levenshtein(&lower, &s.name.to_ascii_lowercase()), s.name.as_str()))
-                .filter(|(edits, _)| *edits <= 2)
-                .collect();
-            close.sort_unstable();
-            close.dedup();
-            let names: Vec<&str> = close.iter().take(3).map(|(_, name)| *name).collect();
-            let hint = match names.len() {
-                0 => String::new(),
-                _ => format!(" (did you mean `{}`?)", names.join("` or `")),
-            };
+            let hint = near_names(name, self.by_address.iter().map(|symbol| symbol.name.as_str()));
             SymbolError::Unknown { name: name.to_owned(), hint }
         })
     }

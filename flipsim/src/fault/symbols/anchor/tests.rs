@@ -35,6 +35,30 @@ fn vmlinux(symbols: &[(&str, u64, u64)]) -> tempfile::NamedTempFile {
     file
 }
 
+#[test]
+fn a_file_whose_banner_lies_at_the_end_of_all_addresses_has_no_banner() {
+    let mut writer = Writer::new(BinaryFormat::Elf, Architecture::Aarch64, Endianness::Little);
+    let section = writer.add_section(Vec::new(), b".bss".to_vec(), SectionKind::UninitializedData);
+    writer.append_section_bss(section, u64::MAX, 1);
+    for (name, value) in [("linux_banner", u64::MAX - 8), ("_stext", u64::MAX - 1)] {
+        writer.add_symbol(WSymbol {
+            name: name.as_bytes().to_vec(),
+            value,
+            size: u64::MAX,
+            kind: SymbolKind::Data,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        });
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), writer.write().unwrap()).unwrap();
+    let symbols = Symbols::load(file.path()).unwrap();
+    assert!(symbols.known.is_empty());
+    assert_eq!(symbols.at(GuestVirt(u64::MAX)).unwrap().0.name, "_stext");
+}
+
 const SYMBOLS: &[(&str, u64, u64)] = &[
     ("_stext", 0, 0),
     ("linux_banner", 0x800, 128),

@@ -12,7 +12,8 @@ fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>, limit: usize) -> Vec<(Rece
         while let Some(event) = parser.next_event(&mut piece) {
             let data = parser.data();
             assert!(data.len() <= limit);
-            found.push((event, data.to_vec()));
+            let is_new = matches!(event, Received::Packet | Received::Notification);
+            found.push((event, if is_new { data.to_vec() } else { Vec::new() }));
         }
     }
     found

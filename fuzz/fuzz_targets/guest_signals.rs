@@ -2,13 +2,16 @@
 #![no_main]
 
 use flipsim::console::LineSplitter;
-use flipsim::console::signals::{Approach, Next, Signals};
+use flipsim::console::signals::{Approach, Exchange, Next, Signals};
 use flipsim_fuzz::parts;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let [text, console] = parts(data);
     let Ok(text) = std::str::from_utf8(text) else { return };
+    if let Ok(Exchange { wait, send }) = text.parse::<Exchange>() {
+        assert!(!send.contains('\n') && wait.to_string().parse() == Ok(wait));
+    }
     let Ok(signals) = toml::from_str::<Signals>(text) else { return };
     let json = serde_json::to_string(&signals).expect("signals are text");
     assert_eq!(serde_json::from_str::<Signals>(&json).ok().as_ref(), Some(&signals));

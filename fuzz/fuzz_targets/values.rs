@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use flipsim::campaign::Shard;
 use flipsim::campaign::spec::StratumSpec;
-use flipsim::console::signals::{Exchange, LinePattern};
 use flipsim::fault::{FaultTarget, Operation, format_pattern, parse_pattern};
 use flipsim::memory::PhysRange;
 use flipsim::stats::fit::FitPerMbit;
@@ -32,8 +31,7 @@ fuzz_target!(|text: &str| {
     same::<Shard>(text);
     same::<FaultTarget>(text);
     same::<Operation>(text);
-    same::<LinePattern>(text);
-    let _ = (text.parse::<StratumSpec>(), text.parse::<Exchange>());
+    let _ = text.parse::<StratumSpec>();
     let _ = (
         text.parse::<Share>(),
         text.parse::<Confidence>(),

@@ -362,8 +362,11 @@ pub fn acceptable_versions(shown: &str, accepts: &[String]) -> Vec<String> {
         .map(|(_, value)| value.trim().to_owned())
         .filter(|version| {
             let upstream = version.split_once(':').map_or(version.as_str(), |(_, rest)| rest);
-            // deb-version(7) allows only ASCII, and the crate of that name relies on it.
-            version.is_ascii() && accepts.iter().any(|start| upstream.starts_with(start))
+            // deb-version(7). A version becomes the name of a folder, and the crate of that name relies on ASCII.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:".contains(&byte);
+            !version.is_empty()
+                && version.bytes().all(plain)
+                && accepts.iter().any(|start| upstream.starts_with(start))
         })
         .collect();
     versions.sort_by(|a, b| deb_version::compare_versions(b, a));

@@ -26,10 +26,10 @@ pub fn unpack(archive: &Path, folder: &Path, entries: u64, bytes: u64) -> Result
 /// `/etc/os-release`, `.dsc`; and `apt-cache showsrc`, whose acceptable versions are returned.
 pub fn package_lists(text: &str) -> Vec<String> {
     let own = apt::own_suites(text);
-    for source in [apt::private_list(text, &own), apt::private_deb822(text, &own)] {
-        let lines = source.lines().filter(|line| line.contains("deb"));
-        assert!(lines.into_iter().all(|line| !line.trim_start().starts_with("deb ")), "{source}");
-    }
+    let list = apt::private_list(text, &own);
+    assert!(list.lines().all(|line| line.starts_with("deb-src ")), "{list}");
+    let stanzas = apt::private_deb822(text, &own);
+    assert!(stanzas.is_empty() || stanzas.starts_with("Types: deb-src\n"), "{stanzas}");
     assert!(apt::checksums(text).iter().all(|(name, _)| !name.contains('/')));
     let _ = apt::private_config(text, Path::new("/nowhere"));
     assert!(apt::first_complaint(text).chars().count() <= 160);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -162,8 +162,12 @@ impl FromStr for Endpoint {
         let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(bad)?;
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = match (bare, host) {
-            (Some(""), _) => return Err(bad()),
-            (Some(inside), _) => inside,
+            // Brackets are for an IPv6 address alone, which may name its interface.
+            (Some(inside), _) => {
+                let address = inside.split_once('%').map_or(inside, |(address, _)| address);
+                address.parse::<Ipv6Addr>().map_err(|_| bad())?;
+                inside
+            }
             (None, "") => DEFAULT_HOST,
             (None, plain) if plain.contains([':', '[', ']', '/', ' ']) => return Err(bad()),
             (None, plain) => plain,

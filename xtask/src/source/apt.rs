@@ -193,7 +193,7 @@ impl Apt {
 
 /// The configuration for private use: how to reach the network is the system's, where to write and
 /// which sources to read are ours.
-fn private_config(dump: &str, dir: &Path) -> String {
+pub fn private_config(dump: &str, dir: &Path) -> String {
     let mut text = String::new();
     for line in dump.lines() {
         // Index targets make apt download more than package lists; the built-in ones come back by
@@ -242,7 +242,7 @@ fn system_sources() -> Result<Vec<(String, String)>> {
 }
 
 /// How the suites of the distribution itself are called, from `/etc/os-release`.
-fn own_suites(release: &str) -> Vec<String> {
+pub fn own_suites(release: &str) -> Vec<String> {
     let names = release.lines().filter_map(|line| {
         let value =
             line.strip_prefix("VERSION_CODENAME=").or_else(|| line.strip_prefix("UBUNTU_CODENAME="))?;
@@ -266,7 +266,7 @@ fn is_own(suite: &str, components: &str, signed_by: Option<&str>, own: &[String]
 }
 
 /// `deb [options] uri suite component…` lines as `deb-src` lines.
-fn private_list(text: &str, own: &[String]) -> String {
+pub fn private_list(text: &str, own: &[String]) -> String {
     let mut out: Vec<String> = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -298,7 +298,7 @@ fn private_list(text: &str, own: &[String]) -> String {
 }
 
 /// Stanzas with `Types: deb` as stanzas with `Types: deb-src`.
-fn private_deb822(text: &str, own: &[String]) -> String {
+pub fn private_deb822(text: &str, own: &[String]) -> String {
     let mut out: Vec<String> = Vec::new();
     for stanza in stanzas(text) {
         let field = |name: &str| {
@@ -355,15 +355,18 @@ fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
 }
 
 /// The versions in `apt-cache showsrc`'s answer that will do, newest first.
-fn acceptable_versions(shown: &str, accepts: &[String]) -> Vec<String> {
+pub fn acceptable_versions(shown: &str, accepts: &[String]) -> Vec<String> {
     let mut versions: Vec<String> = stanzas(shown)
         .into_iter()
         .flat_map(|stanza| stanza.into_iter().filter(|(key, _)| key == "Version"))
         .map(|(_, value)| value.trim().to_owned())
         .filter(|version| {
             let upstream = version.split_once(':').map_or(version.as_str(), |(_, rest)| rest);
-            // deb-version(7) allows only ASCII, and the crate of that name relies on it.
-            version.is_ascii() && accepts.iter().any(|start| upstream.starts_with(start))
+            // deb-version(7). A version becomes the name of a folder, and the crate of that name relies on ASCII.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:".contains(&byte);
+            !version.is_empty()
+                && version.bytes().all(plain)
+                && accepts.iter().any(|start| upstream.starts_with(start))
         })
         .collect();
     versions.sort_by(|a, b| deb_version::compare_versions(b, a));
@@ -377,7 +380,7 @@ fn file_version(version: &str) -> &str {
 }
 
 /// Apt's first complaint, in one line.
-fn first_complaint(text: &str) -> String {
+pub fn first_complaint(text: &str) -> String {
     // The line with `E:` names the reason as well; the one with `Err:` leaves it to the next line.
     let line = ["E: ", "Err:"]
         .iter()
@@ -432,7 +435,7 @@ fn read_package(dir: &Path, package: &str, version: &str) -> Result<SourcePackag
 }
 
 /// The field `Checksums-Sha256` of a .dsc: `(file name, digest)`.
-fn checksums(dsc: &str) -> Vec<(String, String)> {
+pub fn checksums(dsc: &str) -> Vec<(String, String)> {
     let mut sums = Vec::new();
     let mut inside = false;
     for line in dsc.lines() {

@@ -2,9 +2,9 @@
 //!
 //! Invariant: **nothing is unpacked before its digest is checked**, and nothing unpacked lands outside its folder.
 
-mod apt;
+pub mod apt;
 mod fetch;
 mod http;
 mod series;
 pub mod tree;
-mod unpack;
+pub mod unpack;

@@ -72,7 +72,9 @@ pub const FLIPSIM: Table = Table {
 pub const XTASK: Table = Table {
     name: "xtask",
     rows: &[
-        ("main", &["commands", "guest", "host", "lab", "paths", "progress", "interrupt", "exit"]),
+        ("cli", &["commands", "guest", "host", "lab", "paths", "progress", "interrupt", "exit"]),
+        // The doors of parsers, for the fuzz targets.
+        ("fuzzing", &["commands", "source", "guest", "host", "lab"]),
         // One file or folder a command; none uses another, but for the exceptions.
         ("commands", &["source", "guest", "host", "lab", "paths", "progress", "interrupt", "exit"]),
         // Sources know no guest.

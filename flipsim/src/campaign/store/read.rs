@@ -140,7 +140,7 @@ impl Counts {
         }
         self.not_flipped += other.not_flipped;
         self.pending += other.pending;
-        self.total_us += other.total_us;
+        self.total_us = self.total_us.saturating_add(other.total_us);
         self.recorded = match (self.recorded, other.recorded) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),

@@ -104,7 +104,7 @@ fn covered(mut spans: Vec<(i64, i64)>) -> i64 {
     spans.sort_unstable();
     let (mut covered, mut until) = (0i64, i64::MIN);
     for (from, to) in spans {
-        covered += to.saturating_sub(from.max(until)).max(0);
+        covered = covered.saturating_add(to.saturating_sub(from.max(until)).max(0));
         until = until.max(to);
     }
     covered
@@ -139,6 +139,8 @@ mod tests {
     #[test]
     fn spans_are_counted_once_where_they_overlap() {
         assert_eq!(covered(vec![(5, 9), (0, 10), (8, 12), (20, 21)]), 13);
+        // A damaged file may say anything.
+        assert_eq!(covered(vec![(i64::MIN, -1), (0, i64::MAX)]), i64::MAX);
         assert_eq!(covered(Vec::new()), 0);
         assert!(Gathered::default().finish().is_none());
     }

@@ -431,6 +431,15 @@ fn fit_and_missions_follow_from_the_rates() {
 }
 
 #[test]
+fn costs_that_no_number_holds_together_are_the_largest_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = campaign(folder.path(), 30, &STRATA);
+    record(&mut store, 30, |record| record.costs.total_us = i64::MAX.cast_unsigned());
+    assert_eq!(store.status().unwrap().counts.total_us, u64::MAX);
+    check(&summary(&store));
+}
+
+#[test]
 #[ignore = "takes a minute; prints what it measures"]
 fn a_hundred_thousand_results_of_a_million_trials() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,6 +18,6 @@ mod stop;
 
 pub use crate::wire::net::Timeouts;
 pub use client::GdbClient;
-pub use description::{DescriptionError, RegisterInfo};
+pub use description::{DescriptionError, RegisterInfo, read_description};
 pub use error::GdbError;
 pub use stop::{RunState, StopReason};

@@ -27,6 +27,7 @@ fn endpoints_are_read_in_every_form() {
         (":1234", tcp("localhost", 1234)),
         ("tcp::1234", tcp("localhost", 1234)),
         ("[::1]:1234", tcp("::1", 1234)),
+        ("tcp:[fe80::1%eth0]:1234", tcp("fe80::1%eth0", 1234)),
         (" 127.0.0.1:65535 ", tcp("127.0.0.1", 65535)),
     ] {
         assert_eq!(text.parse(), Ok(endpoint), "{text}");
@@ -35,9 +36,23 @@ fn endpoints_are_read_in_every_form() {
 
 #[test]
 fn text_that_names_no_socket_is_refused_with_the_forms_that_do() {
-    for bad in
-        ["", "host", "1234", "unix:", "tcp:", "tcp:host", "h:0", "h:65536", "h:+1", "::1:5", "[]:5", "a b:5"]
-    {
+    for bad in [
+        "",
+        "host",
+        "1234",
+        "unix:",
+        "tcp:",
+        "tcp:host",
+        "h:0",
+        "h:65536",
+        "h:+1",
+        "::1:5",
+        "[]:5",
+        "a b:5",
+        "[host]:5",
+        "tcp:[a/b]:5",
+        "[%eth0]:5",
+    ] {
         assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
     }
     insta::assert_snapshot!(

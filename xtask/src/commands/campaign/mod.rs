@@ -16,3 +16,5 @@ mod status;
 mod trial;
 
 pub use command::{Args, run};
+#[cfg(feature = "fuzzing")]
+pub use trial::TrialLine;

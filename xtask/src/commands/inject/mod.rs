@@ -11,3 +11,5 @@ mod snap;
 mod timed;
 
 pub use command::{Args, run};
+#[cfg(feature = "fuzzing")]
+pub use shell::{Asked, parse_line};

@@ -5,7 +5,7 @@
 mod command;
 mod fragments;
 mod image;
-mod kconfig;
+pub mod kconfig;
 mod kernel;
 mod lane;
 mod probe;

@@ -118,6 +118,11 @@ fn versions_are_ordered_as_debian_orders_them() {
     let backwards: String = newest_first.iter().map(|version| format!("Version: {version}\n\n")).collect();
     assert_eq!(acceptable_versions(&backwards, &[String::new()]), newest_first);
     assert!(acceptable_versions("Version: 1.é-1\n", &[String::new()]).is_empty());
+    // It would be a path, and two words, of a line that was continued.
+    for odd in ["1.0/../../../other", "5.10-2\nFiles\n 00 1 a.dsc", "", "1 2"] {
+        let found = acceptable_versions(&format!("Version: {odd}\n"), &[String::new()]);
+        assert!(found.is_empty(), "{found:?}");
+    }
 }
 
 #[test]

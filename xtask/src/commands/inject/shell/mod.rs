@@ -7,3 +7,5 @@ mod complete;
 mod words;
 
 pub use command::{Args, run};
+#[cfg(feature = "fuzzing")]
+pub use words::{Asked, parse_line};

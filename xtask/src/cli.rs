@@ -16,26 +16,16 @@ macro_rules! outln {
 /// under way must end in order then, too.
 macro_rules! eprintln {
     ($($text:tt)*) => {
-        crate::tell(format_args!("{}\n", format_args!($($text)*)))
+        crate::cli::tell(format_args!("{}\n", format_args!($($text)*)))
     };
 }
 
 /// As [`eprintln!`], without the line's end.
 macro_rules! eprint {
     ($($text:tt)*) => {
-        crate::tell(format_args!($($text)*))
+        crate::cli::tell(format_args!($($text)*))
     };
 }
-
-mod commands;
-mod exit;
-mod guest;
-mod host;
-mod interrupt;
-mod lab;
-mod paths;
-mod progress;
-mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,8 +33,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use commands::{bench, boot, campaign, ci, doctor, first, greet, image, inject, report, setup, test, tidy};
-use host::kvm;
+use crate::commands::{
+    bench, boot, campaign, ci, doctor, first, greet, image, inject, report, setup, test, tidy,
+};
+use crate::host::kvm;
+use crate::{exit, interrupt};
 
 /// A laboratory for single-event upsets: builds a QEMU lab, boots a Linux guest in it, flips bits in
 /// that guest's RAM and registers, and reports the outcome.
@@ -92,7 +85,8 @@ enum Command {
     ProbeKvm,
 }
 
-fn main() -> ExitCode {
+/// Parses the command line, runs the command, and says with which code the process ends.
+pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         None => greet::run().map(|()| ExitCode::SUCCESS),
         Some(command) => prepare(&command).and_then(|()| dispatch(command)),
@@ -112,7 +106,7 @@ fn main() -> ExitCode {
 }
 
 /// Writes on standard error, with or without a reader.
-fn tell(text: std::fmt::Arguments<'_>) {
+pub fn tell(text: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     if cfg!(test) {
         // What a test says is kept for when it fails.

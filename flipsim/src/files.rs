@@ -1,24 +1,215 @@
 //! Files that are there whole or not at all, locks that are waited for a moment, digests of files.
 //!
-//! Invariant: **no reader sees half a file**.
+//! All that the lab writes is made here: `cargo xtask tidy` finds a file that is made elsewhere. A file that is ours by
+//! its name, such as a lock or a log, may have been put there by another: a link would have us empty what it leads to.
+//!
+//! Invariants: **no reader sees half a file**. **No file of ours is opened through a link, and what is no plain file
+//! with one name is left as it is.** What a user names is theirs: a link that they made is replaced, as `mv` does.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::text::hex;
+
+/// Opens a file of ours with these options: not through a link, and only a plain file that has no second name.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Without waiting: a FIFO of that name would have us wait for its reader.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path).map_err(|error| {
+        match error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            true => not_ours(path, "a symbolic link"),
+            false => error,
+        }
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(not_ours(path, "no plain file"));
+    }
+    if found.nlink() > 1 {
+        return Err(not_ours(path, "a second name of another file"));
+    }
+    Ok(file)
+}
+
+fn not_ours(path: &Path, what: &str) -> io::Error {
+    let text = format!("{} is {what}, which is not written through; remove it", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Opens a file of ours to read and to write, which is made when missing; what is in it stays.
+///
+/// # Errors
+/// A link or another thing is in its place, or the system said no.
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).write(true).create(true).truncate(false))
+}
+
+/// Opens a file of ours to read and to add to, which is made when missing.
+///
+/// # Errors
+/// As [`open_or_make`].
+pub fn append(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).append(true).create(true))
+}
+
+/// As [`append`], for what only the user is to read.
+///
+/// # Errors
+/// As [`open_or_make`].
+pub fn append_private(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).append(true).create(true).mode(0o600))
+}
+
+/// Opens a file of ours, such as a log, and empties it; it is made when missing.
+///
+/// # Errors
+/// As [`open_or_make`]; what was there is as it was then.
+pub fn start_again(path: &Path) -> io::Result<File> {
+    // Emptied only when it is known to be ours.
+    let file = open_own(path, File::options().write(true).create(true).truncate(false))?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Makes a file whose name is free.
+///
+/// # Errors
+/// The name is taken, by a link as well, or the system said no.
+pub fn make_new(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}
+
+/// Opens a clone's console to read and to empty it: a link that the lab made to memory of its own.
+///
+/// # Errors
+/// The system said no.
+pub fn open_console(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+/// Copies a file whole, through a neighbour and a rename, with its permissions.
+///
+/// # Errors
+/// One cannot be read, or the other not written; what was there before still is.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(to))?;
+    io::copy(&mut source, file.as_file_mut())?;
+    file.as_file().set_permissions(source.metadata()?.permissions())?;
+    file.persist(to)?;
+    Ok(())
+}
+
+/// The folder in which a path is; the current one for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file that has no name yet, and is given one when it is whole ([`Unnamed::put_in_place`]).
+#[derive(Debug)]
+pub struct Unnamed(tempfile::NamedTempFile);
+
+impl Unnamed {
+    /// A file beside `path`, as readable as any other new file.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o666);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".flipsim").permissions(mode).tempfile_in(folder_of(path)).map(Unnamed)
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.0.as_file()
+    }
+
+    /// Gives it its name; what had that name is gone then, also where it was a link.
+    ///
+    /// # Errors
+    /// The system said no; what was there before still is.
+    pub fn put_in_place(self, path: &Path) -> io::Result<()> {
+        self.0.persist(path)?;
+        Ok(())
+    }
+}
+
+/// What a user has named to be written.
+#[derive(Debug)]
+pub enum Output {
+    /// A file, which has its name when it is whole. A link of that name is replaced.
+    Whole(Unnamed, PathBuf),
+    /// A pipe or a device, such as /dev/stderr, which is written to as it is.
+    There(File),
+}
+
+impl Output {
+    /// Finds out that it can be written.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        // What is no plain file cannot be put in place by its name.
+        match path.exists() && !path.is_file() {
+            true => File::options().write(true).open(path).map(Output::There),
+            false => Ok(Output::Whole(Unnamed::beside(path)?, path.to_owned())),
+        }
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        match self {
+            Output::Whole(file, _) => file.file(),
+            Output::There(file) => file,
+        }
+    }
+
+    /// All is written.
+    ///
+    /// # Errors
+    /// The system said no; what was there before still is.
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Output::Whole(file, path) => file.put_in_place(&path),
+            Output::There(_) => Ok(()),
+        }
+    }
+}
+
+/// As [`write_atomically`], as readable as any other new file.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_readable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = Unnamed::beside(path)?;
+    file.file().write_all(bytes)?;
+    file.put_in_place(path)
+}
+
+/// A folder in another one that is this user's alone, and is removed when it is dropped.
+///
+/// # Errors
+/// The system said no.
+pub fn private_folder_in(folder: &Path) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(".flipsim").tempdir_in(folder)
+}
 
 /// Writes a file through a neighbour and a rename, so that a reader sees the old or the new text.
 ///
 /// # Errors
 /// The file cannot be written; what was there before still is.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
     file.write_all(bytes)?;
     // Without it, a machine that loses its power may be left with the new name and none of the bytes.
     file.as_file().sync_all()?;
@@ -43,6 +234,9 @@ pub fn lock_soon(file: &File) -> Result<(), fs::TryLockError> {
     }
 }
 
+/// How much of the text in a lock is read, in bytes.
+const NOTE: u64 = 1 << 20;
+
 /// A file that one process at a time has locked, with a text in it for the others. The lock is the kernel's, and
 /// goes with the process.
 #[derive(Debug)]
@@ -54,8 +248,7 @@ impl LockFile {
     /// # Errors
     /// The system said no.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).open(path).map(LockFile)
+        open_or_make(path).map(LockFile)
     }
 
     /// Locks it, as [`lock_soon`].
@@ -79,10 +272,11 @@ impl LockFile {
     /// # Errors
     /// The system said no.
     pub fn read(&mut self) -> io::Result<String> {
-        let mut text = String::new();
         self.0.rewind()?;
-        self.0.read_to_string(&mut text)?;
-        Ok(text)
+        // What another has put there may be of any length, and no text.
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut self.0).take(NOTE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Writes a text in the place of what is in it.
@@ -93,6 +287,15 @@ impl LockFile {
         self.0.set_len(0)?;
         self.0.rewind()?;
         self.0.write_all(text.as_bytes())
+    }
+
+    /// Writes a text over the beginning of what is in it, in one write: one that is killed there leaves the old or the
+    /// new one, where both are of one length.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn overwrite(&self, text: &str) -> io::Result<()> {
+        self.0.write_all_at(text.as_bytes(), 0)
     }
 
     /// Writes the number of this process into it, for messages of those that wait.
@@ -106,13 +309,13 @@ impl LockFile {
     /// The process that signed it last, where that can be read.
     #[must_use]
     pub fn signer(&mut self) -> Option<u32> {
-        self.read().ok()?.trim().parse().ok()
+        self.read().ok()?.lines().next()?.trim().parse().ok()
     }
 
     /// The process that has a file locked now, which is not made when missing; 0 for one that did not sign.
     #[must_use]
     pub fn locked_by(path: &Path) -> Option<u32> {
-        let mut file = LockFile(File::open(path).ok()?);
+        let mut file = LockFile(open_own(path, File::options().read(true)).ok()?);
         match file.0.try_lock_shared() {
             Err(fs::TryLockError::WouldBlock) => Some(file.signer().unwrap_or(0)),
             _ => None,
@@ -196,6 +399,47 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert!(write_atomically(&folder.path().join("no/such/folder"), b"third").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_neither_written_through_nor_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("theirs");
+        fs::write(&theirs, "precious").unwrap();
+        let (link, second, fifo) = ("link", "second", "fifo");
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink(&theirs, at(link)).unwrap();
+        fs::hard_link(&theirs, at(second)).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at(fifo),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("dangling")).unwrap();
+        for name in [link, second, fifo, "dangling"] {
+            for open in [open_or_make, append, append_private, start_again] {
+                assert!(open(&at(name)).is_err(), "{name}");
+            }
+            assert!(make_new(&at(name)).is_err(), "{name}");
+            assert!(LockFile::open(&at(name)).is_err(), "{name}");
+            assert_eq!(LockFile::locked_by(&at(name)), None);
+        }
+        let said = open_or_make(&at(link)).unwrap_err().to_string();
+        assert!(said.ends_with("link is a symbolic link, which is not written through; remove it"), "{said}");
+        assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+        assert!(!at("nothing").exists());
+        // What is put in place takes the name of a link, and leaves alone what that leads to.
+        write_atomically(&at(link), b"mine").unwrap();
+        copy(&at(link), &at(second)).unwrap();
+        Unnamed::beside(&at("dangling")).unwrap().put_in_place(&at("dangling")).unwrap();
+        assert_eq!(
+            (fs::read(&theirs).unwrap(), fs::read(at(second)).unwrap()),
+            (b"precious".to_vec(), b"mine".to_vec())
+        );
+        assert!(!at("nothing").exists() && at("dangling").is_file());
     }
 
     #[test]

@@ -56,7 +56,35 @@ impl Part {
     }
 
     /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
-    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>) {
+    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>, short: bool) {
+        if !short {
+            self.add_names(row, outcome);
+            self.failed.push(Class::Failure.has(outcome));
+        }
+        self.hangs += u64::from(outcome == Outcome::Hang);
+        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
+        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
+        if let Some(detected) = row.detected_ns {
+            self.detection.push(since(detected));
+        }
+        let lifetime = match outcome {
+            Outcome::Crash => {
+                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
+                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
+                self.crash.push(at);
+                Lifetime::Failed(at)
+            }
+            // Its state was the golden run's, and so is its future.
+            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
+            _ => Lifetime::Censored(since(end)),
+        };
+        if !short {
+            self.lifetimes.push(lifetime);
+        }
+    }
+
+    /// Takes in what a trial that counts has struck.
+    fn add_names(&mut self, row: &ResultRow, outcome: Outcome) {
         let bit = row.trial.plan.fault.single_bit().map(|bit| bit.0.to_string());
         let symbol =
             row.symbol.as_deref().map(|symbol| symbol.split_once('+').map_or(symbol, |(name, _)| name));
@@ -70,24 +98,6 @@ impl Part {
         for (tally, key) in self.by.iter_mut().zip(keys) {
             tally.add(&key.map(str::to_owned), outcome);
         }
-        self.failed.push(Class::Failure.has(outcome));
-        self.hangs += u64::from(outcome == Outcome::Hang);
-        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
-        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        if let Some(detected) = row.detected_ns {
-            self.detection.push(since(detected));
-        }
-        self.lifetimes.push(match outcome {
-            Outcome::Crash => {
-                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
-                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
-                self.crash.push(at);
-                Lifetime::Failed(at)
-            }
-            // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
-            _ => Lifetime::Censored(since(end)),
-        });
     }
 
     fn finish(
@@ -175,7 +185,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
-                    part.add(&row, outcome, golden_end);
+                    part.add(&row, outcome, golden_end, options.short);
                 }
             }
         }

@@ -10,6 +10,7 @@ use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, spaces};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::stats::{Confidence, Share};
+use flipsim::text::{shown, visible};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
@@ -26,6 +27,9 @@ use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
 use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
+
+/// How many strata are listed.
+const LISTED: usize = 50;
 
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
@@ -138,23 +142,26 @@ pub fn run(args: &Args) -> Result<()> {
             other => store_error(other),
         })?;
     step.done();
-    outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
-    for stratum in plan.strata() {
+    outln!("campaign {}: {} trials, seed {}", shown(&spec.name, 100), plan.len(), spec.seed);
+    for stratum in plan.strata().iter().take(LISTED) {
         outln!(
             "  {:16} {:>8} trials of {} faults × {} ns  ({})",
-            stratum.name,
+            shown(&stratum.name, 60),
             stratum.trials,
             stratum.faults,
             stratum.times,
-            stratum.targets
+            shown(&stratum.targets, 200)
         );
+    }
+    if let Some(more) = plan.strata().len().checked_sub(LISTED).filter(|more| *more > 0) {
+        outln!("  and {more} strata more");
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     for line in &lacks {
-        outln!("note: {line}");
+        outln!("note: {}", visible(line));
     }
     if let Some(difference) = &golden.difference {
-        outln!("only outputs are compared: {difference}");
+        outln!("only outputs are compared: {}", visible(difference));
     }
     let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]

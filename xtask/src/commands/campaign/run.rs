@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let parent = clones_dir()?;
     let names = names_of(&prepared.template)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
-    let pending = store.pending(shard)?.len();
+    let pending = store.pending(shard).map_err(store_error)?.len();
     if pending == 0 {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", quote(&args.name));
         return Ok(());
@@ -90,7 +90,8 @@ pub fn run(args: &Args) -> Result<()> {
     );
     line.shown.end();
     let summary = summary.map_err(|error| match error {
-        CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
+        CampaignError::Store(error) => store_error(error),
+        CampaignError::NoGuest(_) => anyhow::Error::from(error),
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);

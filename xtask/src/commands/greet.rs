@@ -6,6 +6,7 @@ use anyhow::Result;
 use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 use flipsim::machine::folder::RunDir;
+use flipsim::text::visible;
 
 use crate::guest::{headless, plan};
 use crate::lab::campaigns::files;
@@ -45,7 +46,7 @@ pub fn run() -> Result<()> {
     let campaigns = campaigns().unwrap_or_default();
     let others = Arch::all().filter(|other| *other != arch && lab(*other).is_ok()).collect();
     let standing = Standing { arch, lab: lab(arch), others, guests, campaigns };
-    outln!("{}", text(&standing));
+    outln!("{}", visible(&text(&standing)));
     Ok(())
 }
 

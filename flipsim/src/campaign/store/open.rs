@@ -370,8 +370,9 @@ impl Drop for Store {
         if !joined {
             let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
-        // As long as there is a log, it says what is in it.
-        lock.keep = !joined || files::beside(&real(&self.path), "-wal").exists();
+        // As long as there is a log, it says what is in it. Of a file that is gone it says nothing.
+        let is_there = identity(&self.path) == self.file;
+        lock.keep = is_there && (!joined || files::beside(&real(&self.path), "-wal").exists());
     }
 }
 

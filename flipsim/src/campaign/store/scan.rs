@@ -13,7 +13,7 @@ use crate::campaign::store::open::Store;
 use crate::campaign::store::schema;
 use crate::campaign::store::sums::{Fold, Sum};
 use crate::campaign::store::tally::Tally;
-use crate::campaign::store::write::row_of;
+use crate::campaign::store::write::derived;
 use crate::trial::TrialRecord;
 
 /// The columns of a result in their order, with its checksum at the end; as `r`.
@@ -132,7 +132,7 @@ impl Store {
         let Some(text) = text else { return Ok(()) };
         let record: TrialRecord =
             serde_json::from_str(&text).map_err(|error| format!(": its record: {error}"))?;
-        let expected = row_of(&record).map_err(|error| format!(": {error}"))?;
+        let expected = derived(&record).map_err(|error| format!(": {error}"))?;
         for (at, value) in expected.columns() {
             let found = row.get_ref(at).map_err(unreadable)?;
             if found != ValueRef::from(&value) {

@@ -253,7 +253,14 @@ impl Row<'_> {
     }
 }
 
+/// The row of a record.
 pub(super) fn row_of(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
+    let text = json(&TrialRecord { console: None, ..record.clone() });
+    Ok(Row { record: Some(text), ..derived(record)? })
+}
+
+/// The same without the record itself.
+pub(super) fn derived(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
     let time = |time: Option<u64>| time.map(|time| signed("the time", time)).transpose();
     Ok(Row {
         outcome: record.outcome.map(Outcome::name),
@@ -272,7 +279,7 @@ pub(super) fn row_of(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
         restore: Some(word(&record.restore)),
         attempts: record.attempts,
         total_us: time(Some(record.costs.total_us))?,
-        record: Some(json(&TrialRecord { console: None, ..record.clone() })),
+        record: None,
         console: None,
     })
 }

@@ -101,10 +101,10 @@ fn lines(path: &Path, found: &Findings) -> Vec<String> {
         lines.push(format!("damaged    {what}; without it nothing can be kept"));
         return lines;
     }
-    lines.push(format!(
-        "plan       {} trials, as they were drawn; made from what it was made from",
-        found.trials
-    ));
+    lines.push(format!("plan       {} trials, as they were drawn", found.trials));
+    if found.has_checksums() {
+        lines.push("made from  specification, manifest and golden run, as they were".to_owned());
+    }
     lines.push(format!("results    {} are what was recorded", found.kept));
     if !found.has_checksums() {
         lines.push(format!(

@@ -55,12 +55,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
     let mut store = Store::open(&path).map_err(store_error)?;
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    // Every result is read for this: nothing is started for a campaign that is damaged.
+    let pending = store.pending(shard).map_err(store_error)?.len();
     let spec = store.spec().clone();
     let prepared = prepared_of(&store)?;
     let parent = clones_dir()?;
     let names = names_of(&prepared.template)?;
-    let shard = args.shard.unwrap_or(Shard::WHOLE);
-    let pending = store.pending(shard).map_err(store_error)?.len();
     if pending == 0 {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", quote(&args.name));
         return Ok(());

@@ -15,7 +15,13 @@ use crate::paths;
 /// Where campaigns are kept.
 pub fn path_of(name: &str) -> Result<PathBuf> {
     if name.ends_with(".sqlite") {
-        return Ok(PathBuf::from(name));
+        let path = PathBuf::from(name);
+        // With what is kept beside it.
+        if path.file_name().is_some_and(|file| file.len() > 240) {
+            let text = format!("`{}` is too long for the name of a file", shown(name, 60));
+            bail!(exit_error(Code::Usage, text));
+        }
+        return Ok(path);
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(plain) {

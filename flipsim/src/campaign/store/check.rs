@@ -14,12 +14,12 @@ use crate::campaign::store::error::{StoreError, sqlite, system};
 use crate::campaign::store::lock::{Lock, Note, beside};
 use crate::campaign::store::make::{put_in_place, remove};
 use crate::campaign::store::open::Store;
-use crate::campaign::store::scan::{CONSOLE, RESULT, SUMMED, Snapshot};
+use crate::campaign::store::row::{CONSOLE, RESULT, SUMMED, insert_attempt, insert_summed};
+use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::schema;
 use crate::campaign::store::seal::Made;
-use crate::campaign::store::sums::Sum;
+use crate::campaign::store::sums::{Sum, refs};
 use crate::campaign::store::tally::Tally;
-use crate::campaign::store::write::{insert_attempt, insert_summed};
 use crate::files;
 
 /// How many of SQLite's own findings are kept.
@@ -227,7 +227,7 @@ impl Store {
         while let Ok(Some(row)) = rows.next() {
             let values = (0..4).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>();
             let values = values.map_err(&error)?;
-            let sum = self.sums.attempt(crate::campaign::store::sums::refs(&values));
+            let sum = self.sums.attempt(refs(&values));
             let is_right = !self.has_checksums()
                 || row.get_ref(4).map_err(&error)?.as_blob().is_ok_and(|stored| stored == sum);
             if is_right {

@@ -15,10 +15,11 @@ use crate::campaign::store::encode::pack;
 use crate::campaign::store::lock::{Lock, beside};
 use crate::campaign::store::make::{put_in_place, remove};
 use crate::campaign::store::open::Store;
-use crate::campaign::store::scan::{CONSOLE, SUMMED, Snapshot};
+use crate::campaign::store::row::{CONSOLE, SUMMED, insert_attempt, insert_summed};
+use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
-use crate::campaign::store::write::{insert_attempt, insert_summed, remove_result};
+use crate::campaign::store::write::remove_result;
 use crate::files;
 use crate::trial::Outcome;
 
@@ -145,7 +146,7 @@ impl Store {
     /// All that a part has of a trial, a result of the columns [`RESULT`]. A part of an older version is read as if it
     /// were of the newest; checksums are made here.
     ///
-    /// [`RESULT`]: crate::campaign::store::scan::RESULT
+    /// [`RESULT`]: crate::campaign::store::row::RESULT
     pub(super) fn copy_rows(
         &self,
         part: &Store,

@@ -24,6 +24,7 @@ pub(super) mod merge;
 mod mishaps;
 pub(crate) mod open;
 pub(super) mod read;
+mod row;
 mod scan;
 mod schema;
 mod seal;

@@ -117,7 +117,9 @@ impl Store {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&error)?;
         if check_version(&conn, path)? < schema::VERSION {
             let old = Store::open_readonly(path)?;
-            upgrade(&mut conn, &old)?;
+            // What contradicts itself stays as it is.
+            old.verify()?;
+            upgrade(&mut conn, path, &old.sums)?;
         }
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
         // A page that is not read now may be written to later.

@@ -10,24 +10,11 @@ use rusqlite::{Connection, Row};
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::open::Store;
+use crate::campaign::store::row::{CONSOLE, RECORD, RESULT, SUM, SUMMED, derived};
 use crate::campaign::store::schema;
 use crate::campaign::store::sums::{Fold, Sum};
 use crate::campaign::store::tally::Tally;
-use crate::campaign::store::write::derived;
 use crate::trial::TrialRecord;
-
-/// The columns of a result in their order, with its checksum at the end; as `r`.
-pub(super) const RESULT: &str = "r.trial, r.stratum, r.outcome, r.recorded_ms, r.flip_ns, r.end_ns, r.end, \
-    r.converged_ns, r.detected_ns, r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, \
-    r.output_only, r.restore, r.attempts, r.total_us, r.record, r.console, r.sum";
-
-/// How many of them are in the checksum.
-pub(super) const SUMMED: usize = 21;
-
-/// Where its record is, where the checksum of its console, where its own.
-pub(super) const RECORD: usize = 19;
-pub(super) const CONSOLE: usize = 20;
-pub(super) const SUM: usize = 21;
 
 /// One view of the file for as long as this is held, whatever is recorded meanwhile.
 #[derive(Debug)]

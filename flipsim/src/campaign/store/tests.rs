@@ -14,7 +14,7 @@ use crate::campaign::shard::Shard;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{CampaignSpec, StratumSpec, Times};
 use crate::campaign::store::open::immutable;
-use crate::campaign::store::write::{insert_result, row_of};
+use crate::campaign::store::row::{insert_result, row_of};
 use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::golden::Golden;

@@ -1,39 +1,40 @@
 //! Bringing a file of a version without checksums to the newest one.
 //!
-//! Invariant: **what contradicts itself is not sealed**: the plan has its digest and each row is what its record says,
-//! or the file stays as it is.
+//! The caller has compared it with itself: **what contradicts itself is not sealed**.
+//!
+//! Invariant: it is brought up to date wholly, or stays as it is.
+
+use std::path::Path;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
 use crate::campaign::store::error::{StoreError, sqlite};
-use crate::campaign::store::open::Store;
 use crate::campaign::store::schema;
 use crate::campaign::store::seal::Made;
-use crate::campaign::store::sums::refs;
+use crate::campaign::store::sums::{Sums, refs};
 use crate::campaign::store::tally::Tally;
 
 /// How many rows are read before they are written.
 const PAGE: usize = 1000;
 
-/// Upgrades an open file. `old` reads the same file as it is; no other process writes.
-pub(super) fn upgrade(conn: &mut Connection, old: &Store) -> Result<(), StoreError> {
-    old.verify()?;
-    let error = sqlite("upgrade", &old.path);
+/// Upgrades an open file, which was checked; no other process writes.
+pub(super) fn upgrade(conn: &mut Connection, path: &Path, sums: &Sums) -> Result<(), StoreError> {
+    let error = sqlite("upgrade", path);
     let transaction = schema::upgrading(conn).map_err(&error)?;
     let mut tally = Tally::default();
     let fill = |tally: &mut Tally| -> rusqlite::Result<()> {
-        results(&transaction, old, tally)?;
-        attempts(&transaction, old, tally)?;
+        results(&transaction, sums, tally)?;
+        attempts(&transaction, sums, tally)?;
         tally.changes = tally.results + tally.attempts;
-        tally.write(&transaction, &old.sums)?;
+        tally.write(&transaction, sums)?;
         Made::read(&transaction)?.write(&transaction)
     };
     fill(&mut tally).map_err(&error)?;
     transaction.commit().map_err(&error)
 }
 
-fn results(conn: &Connection, old: &Store, tally: &mut Tally) -> rusqlite::Result<()> {
+fn results(conn: &Connection, sums: &Sums, tally: &mut Tally) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT r.*, c.bytes, c.zlib FROM result r LEFT JOIN console c USING (trial) \
          WHERE trial > ?1 ORDER BY trial LIMIT {PAGE}"
@@ -47,11 +48,11 @@ fn results(conn: &Connection, old: &Store, tally: &mut Tally) -> rusqlite::Resul
             let mut values = (0..OLD).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>()?;
             let trial: i64 = row.get(0)?;
             let console = match row.get::<_, Option<i64>>(OLD + 2)? {
-                Some(bytes) => Some(old.sums.console(trial, bytes, row.get_ref(OLD + 3)?.as_blob()?)),
+                Some(bytes) => Some(sums.console(trial, bytes, row.get_ref(OLD + 3)?.as_blob()?)),
                 None => None,
             };
             values.push(console.map_or(Value::Null, |sum| Value::Blob(sum.to_vec())));
-            Ok((trial, console, old.sums.result(refs(&values))))
+            Ok((trial, console, sums.result(refs(&values))))
         })?;
         let page = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         for (trial, console, sum) in &page {
@@ -66,12 +67,12 @@ fn results(conn: &Connection, old: &Store, tally: &mut Tally) -> rusqlite::Resul
     }
 }
 
-fn attempts(conn: &Connection, old: &Store, tally: &mut Tally) -> rusqlite::Result<()> {
+fn attempts(conn: &Connection, sums: &Sums, tally: &mut Tally) -> rusqlite::Result<()> {
     let mut statement =
         conn.prepare("SELECT id, trial, recorded_ms, error, record FROM attempt ORDER BY id")?;
     let rows = statement.query_map([], |row| {
         let values = (1..5).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>()?;
-        Ok((row.get::<_, i64>(0)?, old.sums.attempt(refs(&values))))
+        Ok((row.get::<_, i64>(0)?, sums.attempt(refs(&values))))
     })?;
     for (id, sum) in rows.collect::<rusqlite::Result<Vec<_>>>()? {
         conn.prepare_cached("UPDATE attempt SET sum = ?2 WHERE id = ?1")?.execute(params![id, sum])?;

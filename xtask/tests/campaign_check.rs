@@ -18,15 +18,16 @@ fn xtask(args: &[&str]) -> (Option<i32>, String, String) {
 /// A campaign of 60 trials, of which 40 have a result.
 fn campaign(folder: &Path) -> (PathBuf, String) {
     let path = folder.join("c.sqlite");
-    let mut store = fake::create(&path, &fake::spec(60, &["range:0x40000000+1M", "class:core"])).unwrap();
-    fake::fill(&mut store, 40).unwrap();
-    let text = path.to_str().unwrap().to_owned();
+    let mut store =
+        fake::create(&path, &fake::spec(60, &["range:0x40000000+1M", "class:core"])).expect("a campaign");
+    fake::fill(&mut store, 40).expect("results");
+    let text = path.to_str().expect("a plain path").to_owned();
     (path, text)
 }
 
 fn edit(path: &Path, sql: &str) {
-    let conn = rusqlite::Connection::open(path).unwrap();
-    assert_eq!(conn.execute(sql, []).unwrap(), 1, "{sql}");
+    let conn = rusqlite::Connection::open(path).expect("a file");
+    assert_eq!(conn.execute(sql, []).expect("it is edited"), 1, "{sql}");
 }
 
 /// What is said of it by each command that reads or runs it.

@@ -88,7 +88,7 @@ impl Lock {
                 let text = file.read().map_err(&error)?;
                 // A file of that name that is somebody's own.
                 if !text.is_empty()
-                    && !text.lines().next().is_some_and(|line| line.trim().parse::<u32>().is_ok())
+                    && text.lines().next().is_none_or(|line| line.trim().parse::<u32>().is_err())
                 {
                     return Err(StoreError::NotALock(path));
                 }

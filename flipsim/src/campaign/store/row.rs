@@ -28,7 +28,7 @@ pub(super) const SUM: usize = 21;
 /// What a row of `result` says beside trial and stratum.
 #[derive(Default)]
 pub(super) struct Row<'a> {
-    pub(super) outcome: Option<&'a str>,
+    outcome: Option<&'a str>,
     flip_ns: Option<i64>,
     end_ns: Option<i64>,
     end: Option<String>,
@@ -39,16 +39,21 @@ pub(super) struct Row<'a> {
     title: Option<&'a str>,
     region: Option<&'a str>,
     symbol: Option<&'a str>,
-    pub(super) error: Option<&'a str>,
+    error: Option<&'a str>,
     output_only: Option<bool>,
     restore: Option<String>,
-    pub(super) attempts: u32,
+    attempts: u32,
     total_us: Option<i64>,
     record: Option<String>,
     pub(super) console: Option<Sum>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// Of a trial that the laboratory lost so often, the last time for this reason.
+    pub(super) fn given_up(error: &'a str, attempts: u32) -> Self {
+        Row { outcome: Some(Outcome::Infra.name()), error: Some(error), attempts, ..Row::default() }
+    }
+
     /// All columns of `result` but the checksum, in their order.
     pub(super) fn values(&self, id: TrialId, stratum: u32, recorded_ms: i64) -> Vec<Value> {
         let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);

@@ -107,12 +107,7 @@ impl Store {
             if lost < allowed {
                 return Ok(Recorded::Again(allowed - lost));
             }
-            let row = Row {
-                outcome: Some(Outcome::Infra.name()),
-                error: Some(cause),
-                attempts: lost,
-                ..Row::default()
-            };
+            let row = Row::given_up(cause, lost);
             tally.add_result(insert_result(transaction, &self.sums, id, planned.stratum, &row)?);
             Ok(Recorded::GivenUp)
         })?;

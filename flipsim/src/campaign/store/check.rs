@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::error::{StoreError, sqlite, system};
 use crate::campaign::store::lock::{Lock, Note, beside};
-use crate::campaign::store::make::{put_in_place, remove};
+use crate::campaign::store::make::{no_journals, put_in_place, remove};
 use crate::campaign::store::open::Store;
 use crate::campaign::store::row::{CONSOLE, RESULT, SUMMED, insert_attempt, insert_summed};
 use crate::campaign::store::scan::Snapshot;
@@ -175,6 +175,7 @@ pub fn repair(path: &Path, to: &Path) -> Result<Findings, StoreError> {
     if to.exists() {
         return Err(StoreError::Exists(to.to_owned()));
     }
+    no_journals(to)?;
     let part = beside(to, "part");
     remove(&part)?;
     let made = store

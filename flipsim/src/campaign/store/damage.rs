@@ -354,6 +354,8 @@ fn locks_and_plans_follow_no_link_and_empty_nothing() {
     let manifest = Store::open_readonly(&path).unwrap().manifest().clone();
     let made = Store::create(&folder.path().join("f.db"), &manifest, &spec, &drawn, &[], &mut |_| ());
     assert!(matches!(made, Err(StoreError::Orphan { .. })));
+    let copied = Store::open_readonly(&path).unwrap().copy(&folder.path().join("f.db"));
+    assert!(matches!(copied, Err(StoreError::Orphan { .. })));
 }
 
 #[test]

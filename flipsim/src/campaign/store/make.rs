@@ -98,6 +98,18 @@ pub fn write_plan(
     conn.close().map_err(|(_, cause)| error(cause))
 }
 
+/// What SQLite keeps beside a file while it is written.
+pub const JOURNALS: [&str; 2] = ["-wal", "-journal"];
+
+/// Refuses a new name beside which a journal is: SQLite would take it for the new file's.
+pub fn no_journals(path: &Path) -> Result<(), StoreError> {
+    let mut journals = JOURNALS.iter().map(|ending| files::beside(path, ending));
+    match journals.find(|file| file.exists()) {
+        Some(left) => Err(StoreError::Orphan { path: path.to_owned(), left }),
+        None => Ok(()),
+    }
+}
+
 /// Gives a finished file its name, unless that is taken.
 pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
     let error = system("put in place", path);

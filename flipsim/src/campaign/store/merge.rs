@@ -13,7 +13,7 @@ use super::error::{Change, StoreError, sqlite, system};
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::encode::pack;
 use crate::campaign::store::lock::{Lock, beside};
-use crate::campaign::store::make::{put_in_place, remove};
+use crate::campaign::store::make::{no_journals, put_in_place, remove};
 use crate::campaign::store::open::Store;
 use crate::campaign::store::row::{CONSOLE, SUMMED, insert_attempt, insert_summed};
 use crate::campaign::store::scan::Snapshot;
@@ -71,6 +71,7 @@ impl Store {
         if to.exists() {
             return Err(StoreError::Exists(to.to_owned()));
         }
+        no_journals(to)?;
         let part = beside(to, "part");
         remove(&part)?;
         // SQLite would follow a link of that name.

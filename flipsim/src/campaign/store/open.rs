@@ -17,7 +17,7 @@ use crate::campaign::plan::{Plan, Stratum, TrialId};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite, system};
 use crate::campaign::store::lock::{Lock, Note, beside, identity};
-use crate::campaign::store::make::{put_in_place, remove, write_plan};
+use crate::campaign::store::make::{JOURNALS, no_journals, put_in_place, remove, write_plan};
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;
@@ -70,12 +70,7 @@ impl Store {
         if path.exists() {
             return Err(StoreError::Exists(path.to_owned()));
         }
-        // SQLite would take a log of that name for the new file's.
-        if let Some(left) =
-            JOURNALS.iter().map(|ending| files::beside(path, ending)).find(|file| file.exists())
-        {
-            return Err(StoreError::Orphan { path: path.to_owned(), left });
-        }
+        no_journals(path)?;
         // What a lock says that was left is of a campaign that is gone.
         (lock.left, lock.keep) = (None, false);
         // What a killed predecessor left has the same name, and no other process works on it.
@@ -390,9 +385,6 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
     }
     Ok(found)
 }
-
-/// What SQLite keeps beside a file while it is written.
-const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 
 /// After how many pages in the log it is joined to the file; a few dozen results.
 const JOINED_AT: i64 = 200;

@@ -409,6 +409,16 @@ impl Store {
         Ok(counts)
     }
 
+    /// How often the laboratory lost a trial.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn lost(&self) -> Result<u64, StoreError> {
+        let mut lost = 0;
+        self.scan_attempts(&mut |_| lost += 1)?;
+        Ok(lost)
+    }
+
     /// The process that works on the campaign now.
     #[must_use]
     pub fn running(&self) -> Option<u32> {
@@ -422,8 +432,7 @@ impl Store {
     pub fn status(&self) -> Result<Status, StoreError> {
         let _view = Snapshot::new(&self.conn).map_err(sqlite("read", &self.path))?;
         let summary = self.summary()?;
-        let mut lost = 0u64;
-        self.scan_attempts(&mut |_| lost += 1)?;
+        let lost = self.lost()?;
         let mut counts = Counts::default();
         summary.iter().for_each(|own| counts.add(own));
         let time = |ms: i64| Timestamp::from_millisecond(ms).ok();

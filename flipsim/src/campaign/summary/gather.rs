@@ -149,13 +149,13 @@ impl Part {
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
     let golden_end = golden.as_ref().map(|golden| golden.end().0);
-    let status = store.status()?;
+    let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
         Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
     let mut parts: Vec<Part> = store.strata().iter().map(|_| Part::new()).collect();
     let mut counts: Vec<Counts> = vec![Counts::default(); parts.len()];
     let mut costs = Gathered::default();
-    let mut totals = Totals { planned: store.len(), lost: status.lost, ..Totals::default() };
+    let mut totals = Totals { planned: store.len(), lost, ..Totals::default() };
     let mut recorded: Option<(i64, i64)> = None;
     let mut begin = None;
     // All that is counted is of these rows, so that it adds up while others are recorded.
@@ -238,8 +238,8 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     }));
     Ok(Summary {
         format: FORMAT,
-        name: status.name,
-        plan: status.plan,
+        name: store.spec().name.clone(),
+        plan: store.plan_digest().to_owned(),
         confidence: options.confidence,
         totals,
         strata,

@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
         kept.kept,
         paths::show(&to),
         kept.trials.saturating_sub(kept.kept),
-        quote(&name_of(&args.name, &to))
+        quote(name_of(&args.name, &to))
     );
     Ok(())
 }

@@ -257,6 +257,7 @@ fn a_log_that_was_removed_is_missed() {
         {
             assert!(matches!(error, StoreError::LogMissing { missing: Some(1..=8), .. }), "{cut:?} {error}");
         }
+        assert_eq!(cut.is_some(), beside("-wal").exists(), "nothing is made in the place of the log");
         fs::write(beside("-wal"), &wal).unwrap();
     }
     let error = {

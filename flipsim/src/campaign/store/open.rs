@@ -105,6 +105,10 @@ impl Store {
         let error = sqlite("open", path);
         let real = real(path);
         head::check(&real, lock.left).map_err(|error| error.at(path))?;
+        if head::lacks_log(&real) {
+            // SQLite would make an empty one; first it is known that nothing was in it.
+            Store::read(path)?.not_before(lock.left)?;
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(&error)?;
         conn.busy_timeout(BUSY).map_err(&error)?;

@@ -1,32 +1,219 @@
-//! Files that are there whole or not at all, locks that are waited for a moment, digests of files; and files that a user
-//! has named: opened without a wait, and read without a wait that has no end.
+//! Files that are there whole or not at all, locks that are waited for a moment, digests of files.
 //!
-//! A named pipe (FIFO) keeps whoever opens it until another process opens its other end, which may be never. So what is
-//! at a path is looked at first, it is opened so that nothing can make it wait, and it is looked at again.
+//! All that the lab writes is made here: `cargo xtask tidy` finds a file that is made elsewhere. A file that is ours by
+//! its name, such as a lock or a log, may have been put there by another: a link would have us empty what it leads to.
 //!
-//! Invariants: **no reader sees half a file; nothing here waits for another process to open what it opens, and what waits
-//! for bytes asks again and again whether to go on**.
+//! Invariants: **no reader sees half a file**. **No file of ours is opened through a link, and what is no plain file
+//! with one name is left as it is.** What a user names is theirs: a link that they made is replaced, as `mv` does.
 
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+pub mod reading;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::text::{hex, without_mark};
+pub use reading::{GoOn, Stream, check_plain, open_plain, read_plain};
+
+use crate::text::hex;
+
+/// Opens a file of ours with these options: not through a link, and only a plain file that has no second name.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Without waiting: a FIFO of that name would have us wait for its reader.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path).map_err(|error| {
+        match error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            true => not_ours(path, "a symbolic link"),
+            false => error,
+        }
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(not_ours(path, "no plain file"));
+    }
+    if found.nlink() > 1 {
+        return Err(not_ours(path, "a second name of another file"));
+    }
+    Ok(file)
+}
+
+fn not_ours(path: &Path, what: &str) -> io::Error {
+    let text = format!("{} is {what}, which is not written through; remove it", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Opens a file of ours to read and to write, which is made when missing; what is in it stays.
+///
+/// # Errors
+/// A link or another thing is in its place, or the system said no.
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).write(true).create(true).truncate(false))
+}
+
+/// Opens a file of ours to read and to add to, which is made when missing.
+///
+/// # Errors
+/// As [`open_or_make`].
+pub fn append(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).append(true).create(true))
+}
+
+/// As [`append`], for what only the user is to read.
+///
+/// # Errors
+/// As [`open_or_make`].
+pub fn append_private(path: &Path) -> io::Result<File> {
+    open_own(path, File::options().read(true).append(true).create(true).mode(0o600))
+}
+
+/// Opens a file of ours, such as a log, and empties it; it is made when missing.
+///
+/// # Errors
+/// As [`open_or_make`]; what was there is as it was then.
+pub fn start_again(path: &Path) -> io::Result<File> {
+    // Emptied only when it is known to be ours.
+    let file = open_own(path, File::options().write(true).create(true).truncate(false))?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Makes a file whose name is free.
+///
+/// # Errors
+/// The name is taken, by a link as well, or the system said no.
+pub fn make_new(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}
+
+/// Opens a clone's console to read and to empty it: a link that the lab made to memory of its own.
+///
+/// # Errors
+/// The system said no.
+pub fn open_console(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+/// Copies a file whole, through a neighbour and a rename, with its permissions.
+///
+/// # Errors
+/// One cannot be read, or the other not written; what was there before still is.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(to))?;
+    io::copy(&mut source, file.as_file_mut())?;
+    file.as_file().set_permissions(source.metadata()?.permissions())?;
+    file.persist(to)?;
+    Ok(())
+}
+
+/// The folder in which a path is; the current one for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file that has no name yet, and is given one when it is whole ([`Unnamed::put_in_place`]).
+#[derive(Debug)]
+pub struct Unnamed(tempfile::NamedTempFile);
+
+impl Unnamed {
+    /// A file beside `path`, as readable as any other new file.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o666);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".flipsim").permissions(mode).tempfile_in(folder_of(path)).map(Unnamed)
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.0.as_file()
+    }
+
+    /// Gives it its name; what had that name is gone then, also where it was a link.
+    ///
+    /// # Errors
+    /// The system said no; what was there before still is.
+    pub fn put_in_place(self, path: &Path) -> io::Result<()> {
+        self.0.persist(path)?;
+        Ok(())
+    }
+}
+
+/// What a user has named to be written.
+#[derive(Debug)]
+pub enum Output {
+    /// A file, which has its name when it is whole. A link of that name is replaced.
+    Whole(Unnamed, PathBuf),
+    /// A pipe or a device, such as /dev/stderr, which is written to as it is.
+    There(File),
+}
+
+impl Output {
+    /// Finds out that it can be written.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        // What is no plain file cannot be put in place by its name.
+        match path.exists() && !path.is_file() {
+            true => reading::open_output(path).map(Output::There),
+            false => Ok(Output::Whole(Unnamed::beside(path)?, path.to_owned())),
+        }
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        match self {
+            Output::Whole(file, _) => file.file(),
+            Output::There(file) => file,
+        }
+    }
+
+    /// All is written.
+    ///
+    /// # Errors
+    /// The system said no; what was there before still is.
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Output::Whole(file, path) => file.put_in_place(&path),
+            Output::There(_) => Ok(()),
+        }
+    }
+}
+
+/// As [`write_atomically`], as readable as any other new file.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_readable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = Unnamed::beside(path)?;
+    file.file().write_all(bytes)?;
+    file.put_in_place(path)
+}
+
+/// A folder in another one that is this user's alone, and is removed when it is dropped.
+///
+/// # Errors
+/// The system said no.
+pub fn private_folder_in(folder: &Path) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(".flipsim").tempdir_in(folder)
+}
 
 /// Writes a file through a neighbour and a rename, so that a reader sees the old or the new text.
 ///
 /// # Errors
 /// The file cannot be written; what was there before still is.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
     file.write_all(bytes)?;
     // Without it, a machine that loses its power may be left with the new name and none of the bytes.
     file.as_file().sync_all()?;
@@ -51,6 +238,9 @@ pub fn lock_soon(file: &File) -> Result<(), fs::TryLockError> {
     }
 }
 
+/// How much of the text in a lock is read, in bytes.
+const NOTE: u64 = 1 << 20;
+
 /// A file that one process at a time has locked, with a text in it for the others. The lock is the kernel's, and
 /// goes with the process.
 #[derive(Debug)]
@@ -62,8 +252,7 @@ impl LockFile {
     /// # Errors
     /// The system said no.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).open(path).map(LockFile)
+        open_or_make(path).map(LockFile)
     }
 
     /// Locks it, as [`lock_soon`].
@@ -87,10 +276,11 @@ impl LockFile {
     /// # Errors
     /// The system said no.
     pub fn read(&mut self) -> io::Result<String> {
-        let mut text = String::new();
         self.0.rewind()?;
-        self.0.read_to_string(&mut text)?;
-        Ok(text)
+        // What another has put there may be of any length, and no text.
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut self.0).take(NOTE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Writes a text in the place of what is in it.
@@ -101,6 +291,15 @@ impl LockFile {
         self.0.set_len(0)?;
         self.0.rewind()?;
         self.0.write_all(text.as_bytes())
+    }
+
+    /// Writes a text over the beginning of what is in it, in one write: one that is killed there leaves the old or the
+    /// new one, where both are of one length.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn overwrite(&self, text: &str) -> io::Result<()> {
+        self.0.write_all_at(text.as_bytes(), 0)
     }
 
     /// Writes the number of this process into it, for messages of those that wait.
@@ -114,13 +313,13 @@ impl LockFile {
     /// The process that signed it last, where that can be read.
     #[must_use]
     pub fn signer(&mut self) -> Option<u32> {
-        self.read().ok()?.trim().parse().ok()
+        self.read().ok()?.lines().next()?.trim().parse().ok()
     }
 
     /// The process that has a file locked now, which is not made when missing; 0 for one that did not sign.
     #[must_use]
     pub fn locked_by(path: &Path) -> Option<u32> {
-        let mut file = LockFile(open_plain(path).ok()?);
+        let mut file = LockFile(open_own(path, File::options().read(true)).ok()?);
         match file.0.try_lock_shared() {
             Err(fs::TryLockError::WouldBlock) => Some(file.signer().unwrap_or(0)),
             _ => None,
@@ -214,183 +413,6 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-type IsKind = fn(&FileType) -> bool;
-
-/// What stands at a path in the place of a plain file, and what to do then: a row each.
-const NOT_PLAIN: &[(IsKind, &str)] = &[
-    (|kind| kind.is_dir(), "it is a folder; name a file in it"),
-    (
-        |kind| kind.is_fifo(),
-        "it is a named pipe (FIFO), which can be waited for without an end; save what it gives to a file, and name \
-         that",
-    ),
-    (
-        |kind| kind.is_socket(),
-        "it is a socket, which is no file; save what it gives to a file, and name that",
-    ),
-    (
-        |kind| kind.is_block_device(),
-        "it is a disk of this host (a block device), which changes under its user; copy it to a file (`cargo xtask \
-         image convert` does), and name that",
-    ),
-    (
-        |kind| kind.is_char_device(),
-        "it is a character device, which is no file; save what it gives to a file, and name that",
-    ),
-];
-
-/// Refuses what is no plain file, with what it is.
-fn plain(meta: &Metadata) -> io::Result<()> {
-    let kind = meta.file_type();
-    let found = NOT_PLAIN.iter().find(|(is, _)| is(&kind));
-    found.map_or(Ok(()), |(_, what)| Err(io::Error::new(io::ErrorKind::InvalidInput, *what)))
-}
-
-/// Makes sure that a path leads to a plain file, by way of symbolic links or not. Nothing is opened.
-///
-/// # Errors
-/// There is nothing, or what is no plain file: the text says what, and what to do.
-pub fn check_plain(path: &Path) -> io::Result<Metadata> {
-    let meta = fs::metadata(path)?;
-    plain(&meta)?;
-    Ok(meta)
-}
-
-/// Opens a plain file to read it.
-///
-/// # Errors
-/// As [`check_plain`], and what the system says.
-pub fn open_plain(path: &Path) -> io::Result<File> {
-    check_plain(path)?;
-    let file = open_at_once(OpenOptions::new().read(true), path)?;
-    // Something else may have got the name meanwhile.
-    plain(&file.metadata()?)?;
-    Ok(file)
-}
-
-/// Opens without a wait. A plain file takes no notice of the flag afterwards.
-fn open_at_once(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    options.custom_flags(flags).open(path)
-}
-
-/// All of a plain file.
-///
-/// # Errors
-/// As [`open_plain`].
-pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_plain(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Opens a file to write it from its beginning; it is made when missing. A pipe or a device is taken as it is.
-///
-/// # Errors
-/// What the system says, or that no process reads from the pipe.
-pub fn create_output(path: &Path) -> io::Result<File> {
-    let Some(kind) = fs::metadata(path).ok().map(|meta| meta.file_type()).filter(|kind| !kind.is_file())
-    else {
-        return File::create(path);
-    };
-    let file = open_at_once(OpenOptions::new().write(true), path).map_err(|error| {
-        let unread = kind.is_fifo() && error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
-        match unread {
-            true => io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is a named pipe (FIFO) that no process reads from; start its reader first, or name a file",
-            ),
-            false => error,
-        }
-    })?;
-    // From here on a reader that is slow is waited for.
-    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
-    Ok(file)
-}
-
-/// Whether to go on waiting: an error ends the read, and is what it says.
-pub type GoOn = fn() -> io::Result<()>;
-
-/// What is read once, from its beginning to its end: a plain file, standard input, or a pipe whose other end a shell
-/// has opened already, as in `<(zcat a.gz)`. A pipe that has a name in a folder is refused.
-#[derive(Debug)]
-pub struct Stream {
-    file: File,
-    go_on: GoOn,
-}
-
-impl Stream {
-    /// Opens what is at a path.
-    ///
-    /// # Errors
-    /// As [`open_plain`], but for pipes without a name and devices such as `/dev/stdin`.
-    pub fn open(path: &Path, go_on: GoOn) -> io::Result<Stream> {
-        let kind = fs::metadata(path)?.file_type();
-        let taken = kind.is_char_device() || (kind.is_fifo() && is_nameless(path)?);
-        let file = if taken { open_at_once(OpenOptions::new().read(true), path)? } else { open_plain(path)? };
-        Ok(Stream { file, go_on })
-    }
-
-    /// Standard input.
-    ///
-    /// # Errors
-    /// It is closed.
-    pub fn stdin(go_on: GoOn) -> io::Result<Stream> {
-        let own = io::stdin().as_fd().try_clone_to_owned()?;
-        Ok(Stream { file: own.into(), go_on })
-    }
-
-    /// All of it as text, which may have `limit` bytes. A mark of the byte order at its beginning, as some editors
-    /// write it, is no part of the text.
-    ///
-    /// # Errors
-    /// It cannot be read, is longer, or is no text.
-    pub fn text(self, limit: u64) -> io::Result<String> {
-        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        let mut bytes = Vec::new();
-        self.take(limit + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(invalid(format!("it is longer than {limit} bytes; is it the file that was meant?")));
-        }
-        if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes[..] {
-            return Err(invalid("it is UTF-16 text; save it as UTF-8".to_owned()));
-        }
-        let text = String::from_utf8(bytes)
-            .map_err(|error| invalid(format!("it is no UTF-8 text: {}", error.utf8_error())))?;
-        Ok(without_mark(&text).to_owned())
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            (self.go_on)()?;
-            // A signal does not end a read that waits; so it is only read where there is something to read.
-            let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let ready = poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&wait));
-            match ready {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
-    }
-}
-
-/// Whether a pipe has no name in any folder: then a process has opened its other end.
-fn is_nameless(path: &Path) -> io::Result<bool> {
-    /// The file system of such pipes (`include/uapi/linux/magic.h`).
-    const PIPEFS_MAGIC: u64 = 0x5049_5045;
-    let system = rustix::fs::statfs(path)?;
-    Ok(system.f_type as u64 == PIPEFS_MAGIC)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Texts that several folders write and read: hexadecimal, globs, and words for a shell.
+//! Texts that several folders write and read: hexadecimal, globs, words for a shell; and texts of others, to be shown.
 //!
-//! Invariant: **what is written here is read back here**.
+//! Invariants: **what is written here is read back here**. What [`visible`] returns moves no cursor.
+
+use std::fmt::Write as _;
 
 /// A value, given least significant byte first, as one hex number.
 #[must_use]
@@ -125,6 +127,46 @@ pub(crate) mod hex_bytes {
     }
 }
 
+/// A text that a guest may have made, without what would change how the text around it reads: control
+/// characters and the marks that turn the direction of writing are shown as what they are.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\0'..='\u{1f}' | '\u{7f}' => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            '\u{80}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// A name or a line of somebody else's within a message: [`visible`], in one line, and of so many characters at most;
+/// of a longer one the beginning and the end.
+#[must_use]
+pub fn shown(text: &str, most: usize) -> String {
+    let line = visible(text).replace('\n', "\\n").replace('\t', "\\t");
+    let length = line.chars().count();
+    if length <= most {
+        return line;
+    }
+    let end = most / 4;
+    let begin: String = line.chars().take(most.saturating_sub(end + 1)).collect();
+    let end: String = line.chars().skip(length - end).collect();
+    format!("{begin}…{end}")
+}
+
 /// A word as it is written for a shell.
 #[must_use]
 pub fn shell_quote(word: &str) -> String {
@@ -169,6 +211,17 @@ mod tests {
             );
         }
         assert_eq!(without_mark("\u{feff}a"), "a");
+    }
+
+    #[test]
+    fn what_others_wrote_is_shown_in_one_short_line_that_moves_no_cursor() {
+        assert_eq!(shown("plain", 10), "plain");
+        assert_eq!(shown("\u{1b}[2J\ta\nb", 40), "\\x1b[2J\\ta\\nb");
+        assert_eq!(shown(&"ab".repeat(150), 21), "abababababababa…babab");
+        assert_eq!(shown(&"é".repeat(300), 40).chars().count(), 40);
+        assert_eq!(visible("a\tb\nc"), "a\tb\nc");
+        assert_eq!(visible("\u{1b}[31m\0\u{7f}\r"), "\\x1b[31m\\x00\\x7f\\x0d");
+        assert_eq!(visible("\u{202e}x\u{85}"), "\\u{202e}x\\u{85}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         for next in [approach.partial(&line), approach.line(&line), approach.settle()] {
             typed += usize::from(matches!(next, Next::Type(_)));
         }
-        let _ = approach.waits_for();
+        let _ = approach.awaits();
     }
     assert!(typed <= signals.dialogue.len());
     let _ = signals.is_done_in(console);

@@ -105,14 +105,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes on standard error, with or without a reader.
+/// Writes on standard error, with or without a reader. What a guest or a stranger's file says in it moves no cursor.
 pub fn tell(text: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
+    let text = flipsim::text::visible(&text.to_string());
     if cfg!(test) {
         // What a test says is kept for when it fails.
         std::eprint!("{text}");
     } else {
-        let _closed = std::io::stderr().lock().write_fmt(text);
+        let _closed = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }
 

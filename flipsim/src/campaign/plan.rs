@@ -330,7 +330,12 @@ impl PlanDigest {
 
     /// Takes in the next trial.
     pub fn add(&mut self, trial: &PlannedTrial) {
-        self.0.update(trial.line());
+        self.add_line(&trial.line());
+    }
+
+    /// Takes in the next trial by its line, where that is there already.
+    pub(super) fn add_line(&mut self, line: &str) {
+        self.0.update(line);
     }
 
     /// In hex.

@@ -13,6 +13,7 @@ use super::size::Size;
 use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
+use crate::text::shown;
 use crate::trial::golden::Window;
 use crate::trial::{RestoreMethod, TrialOptions};
 use crate::units::VirtualNs;
@@ -61,6 +62,12 @@ impl Default for CampaignSpec {
         }
     }
 }
+
+/// How many letters a campaign's name has at most.
+const LONGEST: usize = 200;
+
+/// How many strata a campaign has at most.
+const MOST_STRATA: usize = 1000;
 
 /// How strata without a given number share the trials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +227,20 @@ impl CampaignSpec {
         if self.name.trim().is_empty() {
             return whole("the campaign has no name; give it one, as in name = \"kernel-text\"");
         }
+        if self.name.chars().count() > LONGEST {
+            return whole(&format!(
+                "the campaign's name has {} letters, and {LONGEST} are the most: `{}`",
+                self.name.chars().count(),
+                shown(&self.name, 40)
+            ));
+        }
+        if self.strata.len() > MOST_STRATA {
+            return whole(&format!(
+                "there are {} strata, and {MOST_STRATA} are the most: each is sampled and shown by itself; put more \
+                 targets into one",
+                self.strata.len()
+            ));
+        }
         if self.strata.is_empty() {
             return whole(
                 "there is no stratum; say where faults strike, as in [[stratum]] targets = [\"ram\"]",
@@ -259,11 +280,11 @@ impl CampaignSpec {
     }
 
     fn problem_of(&self, index: usize, stratum: &StratumSpec) -> Option<String> {
-        let name = &stratum.name;
-        if name.trim().is_empty() {
+        if stratum.name.trim().is_empty() {
             return Some("a stratum has no name".to_owned());
         }
-        if self.strata[..index].iter().any(|other| other.name == *name) {
+        let name = shown(&stratum.name, 60);
+        if self.strata[..index].iter().any(|other| other.name == stratum.name) {
             return Some(format!("two strata are called `{name}`; rename one"));
         }
         if stratum.targets.is_empty() {

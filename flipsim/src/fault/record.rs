@@ -3,7 +3,7 @@
 //! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes
 //! its unit. A record is written before the next fault is drawn.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use crate::fault::flip::{Flip, FlipError};
 use crate::fault::model::Fault;
 use crate::fault::names::GuestNames;
 use crate::fault::operation::Operation;
+use crate::files;
 use crate::text::hex_value;
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
@@ -227,8 +228,7 @@ impl RecordLog {
     /// # Errors
     /// What the system says.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        let open =
-            |name: &str| OpenOptions::new().create(true).read(true).append(true).open(folder.join(name));
+        let open = |name: &str| files::append(&folder.join(name));
         let (mut json, mut csv) = (open("flips.jsonl")?, open("flips.csv")?);
         end_cut_line(&mut json)?;
         end_cut_line(&mut csv)?;

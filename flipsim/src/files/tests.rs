@@ -130,13 +130,13 @@ fn a_text_has_an_end_and_is_text() {
 fn an_output_that_no_process_reads_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = fifo(folder.path());
-    assert!(create_output(&pipe).unwrap_err().to_string().contains("no process reads"));
-    let mut reader = open_at_once(OpenOptions::new().read(true), &pipe).unwrap();
-    create_output(&pipe).unwrap().write_all(b"x").unwrap();
+    assert!(reading::open_output(&pipe).unwrap_err().to_string().contains("no process reads"));
+    let mut reader = reading::open_at_once(OpenOptions::new().read(true), &pipe).unwrap();
+    reading::open_output(&pipe).unwrap().write_all(b"x").unwrap();
     let mut seen = Vec::new();
     reader.read_to_end(&mut seen).unwrap();
     assert_eq!(seen, b"x");
-    create_output(&folder.path().join("new")).unwrap();
+    Output::new(&folder.path().join("new")).unwrap().finish().unwrap();
 }
 
 #[test]
@@ -145,4 +145,45 @@ fn the_digest_of_a_file_is_given_up_when_the_caller_wants_to_stop() {
     assert!(is_given_up(&file_digest(file.path(), || true).unwrap_err()));
     file_digest(file.path(), || false).unwrap();
     assert!(!is_given_up(&file_digest(Path::new("/nonexistent"), || true).unwrap_err()));
+}
+
+#[test]
+fn what_is_not_ours_is_neither_written_through_nor_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("theirs");
+    fs::write(&theirs, "precious").unwrap();
+    let (link, second, fifo) = ("link", "second", "fifo");
+    let at = |name: &str| folder.path().join(name);
+    symlink(&theirs, at(link)).unwrap();
+    fs::hard_link(&theirs, at(second)).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at(fifo),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    symlink(at("nothing"), at("dangling")).unwrap();
+    for name in [link, second, fifo, "dangling"] {
+        for open in [open_or_make, append, append_private, start_again] {
+            assert!(open(&at(name)).is_err(), "{name}");
+        }
+        assert!(make_new(&at(name)).is_err(), "{name}");
+        assert!(LockFile::open(&at(name)).is_err(), "{name}");
+        assert_eq!(LockFile::locked_by(&at(name)), None);
+    }
+    let said = open_or_make(&at(link)).unwrap_err().to_string();
+    assert!(said.ends_with("link is a symbolic link, which is not written through; remove it"), "{said}");
+    assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+    assert!(!at("nothing").exists());
+    // What is put in place takes the name of a link, and leaves alone what that leads to.
+    write_atomically(&at(link), b"mine").unwrap();
+    copy(&at(link), &at(second)).unwrap();
+    Unnamed::beside(&at("dangling")).unwrap().put_in_place(&at("dangling")).unwrap();
+    assert_eq!(
+        (fs::read(&theirs).unwrap(), fs::read(at(second)).unwrap()),
+        (b"precious".to_vec(), b"mine".to_vec())
+    );
+    assert!(!at("nothing").exists() && at("dangling").is_file());
 }

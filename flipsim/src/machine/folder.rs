@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::files::{LockFile, lock_soon, write_atomically};
+use crate::files::{LockFile, lock_soon, open_or_make, write_atomically};
 use crate::machine::error::{FolderError, io_error, private_folder};
 use crate::machine::hold::Hold;
 use crate::machine::pid::ProcessId;
@@ -127,7 +127,7 @@ impl RunDir {
 
     /// Locks the folder for a guest that is being started; `None` when another process has.
     fn lock(&self) -> Option<Starting> {
-        let file = fs::File::create(self.file("start.lock")).ok()?;
+        let file = open_or_make(&self.file("start.lock")).ok()?;
         lock_soon(&file).ok()?;
         Some(Starting { _lock: file })
     }

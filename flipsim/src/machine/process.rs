@@ -2,9 +2,8 @@
 //!
 //! Invariant: **every QEMU has a death signal tied to its parent**, set before it executes anything.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::files;
 use crate::machine::arguments::Refused;
 use crate::machine::confine::{Allowed, bare_environment, confine};
 use crate::machine::folder::RunDir;
@@ -133,12 +133,7 @@ pub struct Streams {
 pub fn spawn_with(spec: &MachineSpec, run: &RunDir, streams: Streams) -> Result<Child, ProcessError> {
     spec.check()?;
     let log_path = run.file("qemu.log");
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log_path)
-        .map_err(|cause| ProcessError::Io { path: log_path, cause })?;
+    let log = files::append_private(&log_path).map_err(|cause| ProcessError::Io { path: log_path, cause })?;
     let mut command = Command::new(&spec.qemu);
     command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
     let failed = |cause| ProcessError::Spawn { program: spec.qemu.clone(), cause };

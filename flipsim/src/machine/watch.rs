@@ -5,16 +5,15 @@
 //! handed over ("released") the watcher itself hangs on a pipe to the command that asked for the
 //! guest, and ends when that command does.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::Child;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::machine::end::EXIT;
 use crate::machine::folder::RunDir;
 use crate::wire::qmp::QmpClient;
@@ -56,7 +55,7 @@ pub fn watch(
     run: &RunDir,
     leash: &mut (impl io::Read + AsFd),
 ) -> io::Result<WatchEnd> {
-    let mut log = OpenOptions::new().create(true).append(true).mode(0o600).open(run.file(EVENTS))?;
+    let mut log = files::append_private(&run.file(EVENTS))?;
     let mut write = |event: &str, data: serde_json::Value| {
         // Every flip stops and resumes the guest: two lines a flip would say nothing.
         if matches!(event, "STOP" | "RESUME") {

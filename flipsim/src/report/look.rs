@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
+pub use crate::text::visible;
 use crate::trial::{OUTCOMES, Outcome, OutcomeRow};
 
 /// The letter in the page's data; `-` is a flip that did not take.
@@ -101,31 +102,6 @@ pub fn legend(outcomes: &[Outcome], marks: bool) -> Markup {
             }
         }
     }
-}
-
-/// A text that a guest may have made, without what would change how the text around it reads: control
-/// characters and the marks that turn the direction of writing are shown as what they are.
-#[must_use]
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            '\0'..='\u{1f}' | '\u{7f}' => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            '\u{80}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::console::signals::{Awaited, Signals};
 use crate::console::{LineSplitter, Unmet};
 use crate::fault::GuestNames;
+use crate::files;
 use crate::machine::End;
 use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
@@ -94,7 +95,7 @@ impl ConsoleListener {
     /// The log cannot be read.
     pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
-        let file = File::options().read(true).write(true).open(path).map_err(error)?;
+        let file = files::open_console(path).map_err(error)?;
         let mut console = ConsoleListener {
             path: path.to_owned(),
             file,

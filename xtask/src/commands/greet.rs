@@ -6,6 +6,7 @@ use anyhow::Result;
 use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 use flipsim::machine::folder::RunDir;
+use flipsim::text::visible;
 
 use crate::guest::{headless, plan};
 use crate::lab::campaigns::files;
@@ -33,6 +34,8 @@ struct Campaign {
     trials: u64,
     /// The process that works on it.
     running: Option<u32>,
+    /// Whether it cannot be read.
+    damaged: bool,
 }
 
 /// Prints it.
@@ -43,7 +46,7 @@ pub fn run() -> Result<()> {
     let campaigns = campaigns().unwrap_or_default();
     let others = Arch::all().filter(|other| *other != arch && lab(*other).is_ok()).collect();
     let standing = Standing { arch, lab: lab(arch), others, guests, campaigns };
-    outln!("{}", text(&standing));
+    outln!("{}", visible(&text(&standing)));
     Ok(())
 }
 
@@ -63,9 +66,12 @@ fn guests() -> Result<Vec<String>> {
 fn campaigns() -> Result<(usize, Option<Campaign>)> {
     let files = files::files_in(&paths::lab_dir()?.join("campaigns"));
     let last = files.last().and_then(|path| {
-        let status = Store::open_readonly(path).ok()?.status().ok()?;
         let name = path.file_stem()?.to_str()?.to_owned();
-        Some(Campaign { name, done: status.done, trials: status.trials, running: status.running })
+        let Ok(status) = Store::open_readonly(path).and_then(|store| store.status()) else {
+            return Some(Campaign { name, done: 0, trials: 0, running: None, damaged: true });
+        };
+        let (done, trials, running) = (status.done, status.trials, status.running);
+        Some(Campaign { name, done, trials, running, damaged: false })
     });
     Ok((files.len(), last))
 }
@@ -86,6 +92,9 @@ fn text(standing: &Standing) -> String {
     let campaigns = match last {
         None if *count == 0 => "none yet".to_owned(),
         None => format!("{count}"),
+        Some(Campaign { name, damaged: true, .. }) => {
+            format!("{count}, the last one is `{name}`, which cannot be read")
+        }
         Some(Campaign { name, done, trials, .. }) => {
             format!("{count}, the last one is `{name}`: {done} of {trials} trials")
         }
@@ -96,6 +105,7 @@ fn text(standing: &Standing) -> String {
                 .to_owned()
         }
         (Ok(_), None) => "cargo xtask inject, for the first flips and a first report".to_owned(),
+        (Ok(_), Some(last)) if last.damaged => format!("cargo xtask campaign check {}", last.name),
         (Ok(_), Some(last)) if last.running.is_some() => format!("cargo xtask campaign status {}", last.name),
         (Ok(_), Some(last)) if last.done < last.trials => {
             format!("cargo xtask campaign run {}", last.name)
@@ -113,8 +123,13 @@ mod tests {
     use super::*;
 
     fn standing(lab: Result<&str, &str>, last: Option<(u64, u64)>) -> Standing {
-        let last =
-            last.map(|(done, trials)| Campaign { name: "first".to_owned(), done, trials, running: None });
+        let last = last.map(|(done, trials)| Campaign {
+            name: "first".to_owned(),
+            done,
+            trials,
+            running: None,
+            damaged: trials == 0,
+        });
         Standing {
             arch: Arch::default(),
             lab: lab.map(str::to_owned).map_err(str::to_owned),
@@ -143,6 +158,12 @@ mod tests {
         All commands   cargo xtask --help; README.md is the tour
         ");
         assert!(text(&standing(Ok(parts), None)).contains("Next           cargo xtask inject,"));
+        let broken = text(&standing(Ok(parts), Some((0, 0))));
+        assert!(
+            broken
+                .contains("`first`, which cannot be read\nNext           cargo xtask campaign check first\n"),
+            "{broken}"
+        );
         let two = Standing { others: vec!["x86_64".parse().unwrap()], ..standing(Ok(parts), None) };
         assert!(text(&two).contains("for aarch64; set up for x86_64 (--arch x86_64)\n"), "{}", text(&two));
         let half = text(&standing(Ok(parts), Some((7, 200))));

@@ -10,6 +10,31 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths;
 
+/// Ways to make, to empty or to open a file for writing. They are for [`FILES`] alone, which follows no link and empties
+/// nothing that is not ours.
+const RAW: &[&str] = &[
+    "File::create",
+    "fs::write(",
+    "OpenOptions",
+    "File::options",
+    "fs::copy(",
+    "create_new(",
+    "tempfile_in",
+    "NamedTempFile",
+    "Connection::open(",
+];
+
+/// Where they may be all the same, and why that is safe.
+const FILES: &[(&str, &str)] = &[
+    ("flipsim/src/files.rs", "the one place"),
+    ("flipsim/src/machine/boot.rs", "only reads, and not through a link"),
+    ("flipsim/src/campaign/store/make.rs", "opens a file that was just made there"),
+    ("flipsim/src/campaign/store/check.rs", "opens a file that was just made there"),
+    ("xtask/src/source/unpack.rs", "makes new files alone, in a folder of its own"),
+    ("xtask/src/host/kvm.rs", "opens a device"),
+    ("xtask/src/commands/tidy.rs", "this table"),
+];
+
 /// Check what the compiler does not: heads of files, the patch series, links, leftovers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  cargo xtask tidy")]
@@ -74,6 +99,14 @@ fn check_file(file: &Path, text: &str, root: &Path) -> Vec<String> {
             findings.push(format!("{name}:{at}: a merge conflict is left"));
         }
     }
+    if kind == "rs" && !is_test(file, root) {
+        for (at, call) in raw_files(file, text) {
+            findings.push(format!(
+                "{name}:{at}: `{call}` makes or opens a file by itself; flipsim/src/files.rs has a way that follows no \
+                 link"
+            ));
+        }
+    }
     if kind == "md" {
         for target in links(text) {
             let base = root.join(file.parent().unwrap_or(Path::new("")));
@@ -83,6 +116,26 @@ fn check_file(file: &Path, text: &str, root: &Path) -> Vec<String> {
         }
     }
     findings
+}
+
+/// Whether a file is compiled for tests alone.
+fn is_test(file: &Path, root: &Path) -> bool {
+    let in_tests = file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testing");
+    let stem = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let head = file.parent().map(|folder| root.join(folder).join("mod.rs"));
+    let head = head.and_then(|head| std::fs::read_to_string(head).ok()).unwrap_or_default();
+    let marked = |shown: &str| head.contains(&format!("#[cfg(test)]\n{shown}mod {stem};"));
+    in_tests || stem == "tests" || marked("") || marked("pub(super) ")
+}
+
+/// The lines in which a file is made or opened by other means than ours, up to the tests at the end of the text.
+fn raw_files(file: &Path, text: &str) -> Vec<(usize, &'static str)> {
+    if FILES.iter().any(|(allowed, _)| file == Path::new(allowed)) {
+        return Vec::new();
+    }
+    let lines = text.lines().enumerate().take_while(|(_, line)| *line != "mod tests {");
+    let code = lines.filter(|(_, line)| !line.trim_start().starts_with("//"));
+    code.filter_map(|(at, line)| Some((at + 1, *RAW.iter().find(|call| line.contains(**call))?))).collect()
 }
 
 /// The files that a Markdown text links to, without anchors and addresses.
@@ -137,6 +190,22 @@ mod tests {
         assert_eq!(check("a.toml", "x = 1").len(), 1);
         let conflict = format!("{} HEAD\n", "<".repeat(7));
         assert_eq!(check("a.toml", &conflict).len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_made_by_other_means_than_ours_is_found_outside_of_tests() {
+        let text = "//! x\n// File::create is not for us\nfn f() {\n    std::fs::write(a, b);\n}\n";
+        let found = check("xtask/src/a.rs", text);
+        assert!(
+            found.len() == 1 && found[0].starts_with("xtask/src/a.rs:4: `fs::write(` makes"),
+            "{found:?}"
+        );
+        assert!(check("xtask/tests/a.rs", text).is_empty());
+        assert!(check("flipsim/src/files.rs", text).is_empty());
+        assert!(check("xtask/src/a.rs", &text.replace("fn f", "mod tests {\nfn f")).is_empty());
+        for (allowed, _) in FILES {
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(allowed).is_file(), "{allowed}");
+        }
     }
 
     #[test]

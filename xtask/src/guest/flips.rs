@@ -10,8 +10,10 @@ use anyhow::{Context, Result, bail};
 use flipsim::fault::record::{FlipRecord, Moment, RecordContext, RecordLog};
 use flipsim::fault::schedule::Intervals;
 use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random_seed};
+use flipsim::files;
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
+use flipsim::text::visible;
 use flipsim::trial::judge::alone::Health;
 use flipsim::units::{Timing, VirtualNs, format_duration};
 
@@ -367,7 +369,7 @@ pub enum Advance {
 
 /// Opens a new file for the records as CSV.
 pub fn open_csv(path: &Path) -> Result<BufWriter<std::fs::File>> {
-    let file = std::fs::File::create_new(path)
+    let file = files::make_new(path)
         .with_context(|| {
             format!("--csv {}: choose a name that is still free, in a folder that exists", path.display())
         })
@@ -469,7 +471,7 @@ impl FlipsDone {
 
 /// Shows one flip, as a line for people or as JSON.
 pub fn show(record: &FlipRecord, count: u64, json: bool) {
-    outln!("{}", if json { record.json() } else { describe(record, count) });
+    outln!("{}", if json { record.json() } else { visible(&describe(record, count)) });
 }
 
 /// One flip as a line for people.

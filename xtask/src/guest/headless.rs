@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::files;
 use flipsim::machine::boot::{BootError, Ready, rest, step as step_boot, wait_ready};
 use flipsim::machine::folder::{RunDir, RunRecord};
 use flipsim::machine::spec::{CONSOLE_LOG, Console};
@@ -51,7 +52,7 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     let planned = args.plan(Console::Socket)?;
     let signals = planned.signals.clone();
     let (run, spec, _, starting) = planned.prepare(args.name.as_deref())?;
-    let log = std::fs::File::create(run.file("watch.log")).context("cannot write the watcher's log")?;
+    let log = files::start_again(&run.file("watch.log")).context("cannot write the watcher's log")?;
     // By this name the very program that runs, even where cargo has put another in its place meanwhile.
     let mut command = Command::new("/proc/self/exe");
     std::os::unix::process::CommandExt::arg0(&mut command, "xtask");

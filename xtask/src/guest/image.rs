@@ -185,7 +185,19 @@ pub fn convert(runner: &CommandRunner, img: &Path, src: &Path, dst: &Path, force
     if from == ImageKind::Qcow2 && !runner.is_dry() {
         check_qcow2(img, src).exit_with(Code::Usage)?;
     }
-    let temporary = files::beside(dst, &format!(".{}.tmp", std::process::id()));
+    let folder = dst.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder of our own, where no link waits for what QEMU's tool writes.
+    let place = match runner.is_dry() {
+        true => None,
+        false => Some(
+            files::private_folder_in(folder)
+                .with_context(|| format!("cannot write into {}", folder.display()))?,
+        ),
+    };
+    let temporary = match &place {
+        Some(place) => place.path().join("image"),
+        None => files::beside(dst, ".tmp"),
+    };
     let made = make(runner, img, (src, from), (&temporary, to)).and_then(|()| {
         if runner.is_dry() {
             runner.note(&format!("rename {} to {}", temporary.display(), dst.display()));

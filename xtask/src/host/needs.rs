@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::files;
 
 use super::ask::{ask, is_yes};
 use super::proc::{self, CommandRunner};
@@ -362,7 +363,8 @@ fn try_output(mut command: Command) -> Result<Option<String>> {
 fn compiles(compiler: &str, source: &str, options: &[&str]) -> Result<Found> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = dir.path().join("probe.c");
-    std::fs::write(&file, source).with_context(|| format!("cannot write {}", file.display()))?;
+    files::write_readable(&file, source.as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))?;
     let mut command = Command::new(compiler);
     command.arg("-o").arg(dir.path().join("probe")).arg(&file).args(options);
     Ok(match try_output(command)? {

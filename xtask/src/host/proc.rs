@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 use flipsim::text::shell_quote;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
@@ -157,8 +158,8 @@ fn run_logged(what: &str, log_path: &Path, mut command: Command, on_line: OnLine
     for name in BUILD_VARIABLES.iter().filter(|name| !set.iter().any(|own| own == **name)) {
         command.env_remove(name);
     }
-    let mut log =
-        File::create(log_path).with_context(|| format!("cannot write the log {}", log_path.display()))?;
+    let mut log = files::start_again(log_path)
+        .with_context(|| format!("cannot write the log {}", log_path.display()))?;
     writeln!(log, "$ {}", shell_line(&command)).with_context(|| write_failed(log_path))?;
 
     own_group(&mut command);

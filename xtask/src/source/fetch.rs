@@ -4,14 +4,14 @@
 //! before a break is kept and continued; a host that cannot be reached costs seconds, not minutes,
 //! because another source may be next.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use flipsim::files::{beside, remove_file, stream_digest};
+use flipsim::files::{append, beside, remove_file, stream_digest, write_readable};
 use flipsim::units::format_size;
 use reqwest::StatusCode;
 use reqwest::blocking::Client;
@@ -194,7 +194,7 @@ impl Download<'_> {
         let version = text(ETAG).filter(|tag| !tag.starts_with("W/")).or_else(|| text(LAST_MODIFIED));
         let path = self.validator();
         match version {
-            Some(version) => fs::write(&path, version).map_err(disk(&path)),
+            Some(version) => write_readable(&path, version.as_bytes()).map_err(disk(&path)),
             None => Ok(()),
         }
     }
@@ -206,7 +206,7 @@ impl Download<'_> {
         total: Option<u64>,
     ) -> Result<Try, FetchError> {
         let path = self.part();
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(disk(&path))?;
+        let mut file = append(&path).map_err(disk(&path))?;
         let end = self.wanted.size.or(total);
         let verb = if start_at > 0 { "downloading the rest of" } else { "downloading" };
         let step = ProgressStep::bytes(format!("{verb} {}", self.wanted.file_name), end);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::campaign::plan::TrialId;
+use crate::text::shell_quote;
 
 /// Something that is not what it was when the campaign was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,13 +116,54 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// A row that says what it cannot.
-    #[error("{path} is damaged: {what}; take it from a backup, or draw the plan again from its seed")]
+    #[error(
+        "{path} is damaged: {what}; nothing of it is shown or run; `cargo xtask campaign check {}` says what can be \
+         kept",
+        quoted(path)
+    )]
     Damaged {
         /// The campaign.
         path: PathBuf,
         /// Where, and how.
         what: String,
     },
+    /// Nothing can be kept of it.
+    #[error(
+        "nothing of {path} can be kept, for {what} is damaged; take it from a backup, or draw the plan again from its \
+         seed"
+    )]
+    NotRepaired {
+        /// The campaign.
+        path: PathBuf,
+        /// Where.
+        what: String,
+    },
+    /// What a killed process recorded is not there.
+    #[error(
+        "{}; put the log back, or go on without with `cargo xtask campaign check {} --repair`",
+        log_missing(path, *missing),
+        quoted(path)
+    )]
+    LogMissing {
+        /// The campaign.
+        path: PathBuf,
+        /// How many results were in it, where that is known.
+        missing: Option<u64>,
+    },
+    /// A journal of SQLite's without its file.
+    #[error(
+        "{} is there without {path}, and SQLite would take it for the new file's; move it to where its campaign \
+         is, or remove it", left.display()
+    )]
+    Orphan {
+        /// The campaign that was to be made.
+        path: PathBuf,
+        /// What is there.
+        left: PathBuf,
+    },
+    /// Something of that name that is not ours.
+    #[error("{0} is there, and is no lock of flipsim's: it is left as it is; move it away")]
+    NotALock(PathBuf),
     /// A number that SQLite has no room for.
     #[error("{what} {value} does not fit 63 bits")]
     TooLarge {
@@ -171,8 +213,38 @@ pub enum StoreError {
     Changed(Vec<Change>),
 }
 
+fn quoted(path: &Path) -> String {
+    shell_quote(&path.to_string_lossy())
+}
+
+fn log_missing(path: &Path, missing: Option<u64>) -> String {
+    let name = path.display();
+    match missing {
+        Some(missing) => format!(
+            "{missing} results that were recorded in {name} are missing: its write-ahead log ({name}-wal) is not \
+             there, or damaged"
+        ),
+        None => format!(
+            "{name} was not closed in order, and its write-ahead log ({name}-wal) is not beside it: results may be \
+             missing"
+        ),
+    }
+}
+
 fn list(changes: &[Change]) -> String {
     changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl StoreError {
+    /// The same of a campaign by the name that its user knows it by.
+    pub(super) fn at(self, name: &Path) -> Self {
+        let path = name.to_owned();
+        match self {
+            StoreError::Damaged { what, .. } => StoreError::Damaged { path, what },
+            StoreError::LogMissing { missing, .. } => StoreError::LogMissing { path, missing },
+            other => other,
+        }
+    }
 }
 
 /// Turns the system's errors into ours.
@@ -203,6 +275,10 @@ pub(super) fn sqlite(action: &'static str, path: &Path) -> impl Fn(rusqlite::Err
             Some(ErrorCode::NotADatabase) => StoreError::NotACampaign(path),
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: cause.to_string() },
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
+            // Our queries are right: a table or column that they ask for is not there.
+            Some(ErrorCode::Unknown) | None if action == "read" => {
+                StoreError::Damaged { path, what: cause.to_string() }
+            }
             _ => StoreError::Sqlite { action, path, cause },
         }
     }

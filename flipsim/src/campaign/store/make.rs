@@ -14,6 +14,9 @@ use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::encode::{json, pack, signed};
+use crate::campaign::store::seal::Made;
+use crate::campaign::store::sums::Sums;
+use crate::campaign::store::tally::Tally;
 use crate::files;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;
@@ -28,6 +31,8 @@ pub fn write_plan(
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<(), StoreError> {
     let error = sqlite("write", path);
+    // SQLite would follow a link of that name.
+    files::make_new(path).map_err(system("write", path))?;
     let mut conn = Connection::open(path).map_err(&error)?;
     for (name, value) in [("journal_mode", "OFF"), ("synchronous", "OFF"), ("locking_mode", "EXCLUSIVE")] {
         conn.pragma_update(None, name, value).map_err(&error)?;
@@ -76,18 +81,33 @@ pub fn write_plan(
         let row = params![name, bytes.len() as i64, pack(bytes)];
         transaction.execute("INSERT INTO attachment VALUES (?1, ?2, ?3)", row).map_err(&error)?;
     }
+    let plan_digest = digest.finish();
     let meta = [
         ("format", schema::VERSION.to_string()),
         ("manifest", json(manifest)),
         ("spec", spec.json()),
-        ("plan", digest.finish()),
+        ("plan", plan_digest.clone()),
         ("overlaps", json(&plan.overlaps())),
     ];
     for (key, value) in meta {
         transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [key, &value]).map_err(&error)?;
     }
+    Made::read(&transaction).and_then(|made| made.write(&transaction)).map_err(&error)?;
+    Tally::default().write(&transaction, &Sums::new(&plan_digest)).map_err(&error)?;
     transaction.commit().map_err(&error)?;
     conn.close().map_err(|(_, cause)| error(cause))
+}
+
+/// What SQLite keeps beside a file while it is written.
+pub const JOURNALS: [&str; 2] = ["-wal", "-journal"];
+
+/// Refuses a new name beside which a journal is: SQLite would take it for the new file's.
+pub fn no_journals(path: &Path) -> Result<(), StoreError> {
+    let mut journals = JOURNALS.iter().map(|ending| files::beside(path, ending));
+    match journals.find(|file| file.exists()) {
+        Some(left) => Err(StoreError::Orphan { path: path.to_owned(), left }),
+        None => Ok(()),
+    }
 }
 
 /// Gives a finished file its name, unless that is taken.

@@ -2,17 +2,25 @@
 //!
 //! Invariant: all of it is joined, or nothing; a trial that two parts have must have the same result in both.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::error::{Change, StoreError, sqlite};
+use super::error::{Change, StoreError, sqlite, system};
 use crate::campaign::plan::TrialId;
+use crate::campaign::store::encode::pack;
 use crate::campaign::store::lock::{Lock, beside};
-use crate::campaign::store::make::{put_in_place, remove};
+use crate::campaign::store::make::{no_journals, put_in_place, remove};
 use crate::campaign::store::open::Store;
+use crate::campaign::store::row::{CONSOLE, SUMMED, insert_attempt, insert_summed};
+use crate::campaign::store::scan::Snapshot;
+use crate::campaign::store::sums::Sum;
+use crate::campaign::store::tally::Tally;
+use crate::campaign::store::write::remove_result;
+use crate::files;
 use crate::trial::Outcome;
 
 /// The result of joining.
@@ -36,16 +44,21 @@ impl Store {
         if self.lock.is_none() {
             return Err(StoreError::ReadOnly(self.path.clone()));
         }
-        let error = sqlite("merge into", &self.path);
         let mut merged = Merged::default();
-        let transaction =
-            Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
+        // What is damaged here or there is seen before anything is taken.
+        self.scan(&mut |_| Ok(()))?;
+        let mut change = self.begin(None)?;
+        let mut tally = change.tally;
         for path in parts {
             let part = Store::open_readonly(path)?;
             self.check_kin(&part)?;
-            self.take_in(&part, &mut merged)?;
+            self.take_in(&part, &mut merged, &mut tally)?;
         }
-        transaction.commit().map_err(&error)?;
+        change.tally = tally;
+        change.commit()?;
+        let mut lost = HashMap::new();
+        self.scan_attempts(&mut |trial| *lost.entry(trial).or_default() += 1)?;
+        self.lost = lost;
         Ok(merged)
     }
 
@@ -58,8 +71,11 @@ impl Store {
         if to.exists() {
             return Err(StoreError::Exists(to.to_owned()));
         }
+        no_journals(to)?;
         let part = beside(to, "part");
         remove(&part)?;
+        // SQLite would follow a link of that name.
+        files::make_new(&part).map_err(system("write", to))?;
         let copied = self
             .conn
             .execute("VACUUM INTO ?1", [part.to_string_lossy()])
@@ -86,16 +102,15 @@ impl Store {
     }
 
     /// All results of a part, within the transaction that is open here.
-    fn take_in(&self, part: &Store, merged: &mut Merged) -> Result<(), StoreError> {
+    fn take_in(&self, part: &Store, merged: &mut Merged, tally: &mut Tally) -> Result<(), StoreError> {
         let reading = sqlite("read", &part.path);
         // One view of a part that may be worked on.
-        let view = part.conn.unchecked_transaction().map_err(&reading)?;
-        let mut statement =
-            view.prepare("SELECT trial, outcome FROM result ORDER BY trial").map_err(&reading)?;
-        let mut rows = statement.query([]).map_err(&reading)?;
-        while let Some(row) = rows.next().map_err(&reading)? {
+        let _view = Snapshot::new(&part.conn).map_err(&reading)?;
+        // Its lost attempts are checked here, and taken below with their trials.
+        part.scan_attempts(&mut |_| ())?;
+        part.scan(&mut |row| {
             let id: i64 = row.get(0).map_err(&reading)?;
-            let theirs: Option<String> = row.get(1).map_err(&reading)?;
+            let theirs: Option<String> = row.get(2).map_err(&reading)?;
             let own = self
                 .conn
                 .prepare_cached("SELECT outcome FROM result WHERE trial = ?1")
@@ -104,15 +119,12 @@ impl Store {
             let is_infra = |outcome: &Option<String>| outcome.as_deref() == Some(Outcome::Infra.name());
             match own {
                 None => {
-                    self.copy_rows(&view, id, &part.path)?;
+                    self.copy_rows(part, id, row, tally)?;
                     merged.added += 1;
                 }
                 Some(own) if is_infra(&own) && !is_infra(&theirs) => {
-                    for table in ["console", "result"] {
-                        let sql = format!("DELETE FROM {table} WHERE trial = ?1");
-                        self.conn.execute(&sql, [id]).map_err(sqlite("merge into", &self.path))?;
-                    }
-                    self.copy_rows(&view, id, &part.path)?;
+                    remove_result(&self.conn, tally, id).map_err(sqlite("merge into", &self.path))?;
+                    self.copy_rows(part, id, row, tally)?;
                     merged.replaced += 1;
                 }
                 Some(_) if is_infra(&theirs) => merged.same += 1,
@@ -128,33 +140,43 @@ impl Store {
                     merged.same += 1;
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// All that a part has of a trial. Both show the same columns, for a part of an older version is read as if
-    /// it were of the newest.
-    fn copy_rows(&self, from: &Connection, id: i64, path: &Path) -> Result<(), StoreError> {
-        let reading = sqlite("read", path);
+    /// All that a part has of a trial, a result of the columns [`RESULT`]. A part of an older version is read as if it
+    /// were of the newest; checksums are made here.
+    ///
+    /// [`RESULT`]: crate::campaign::store::row::RESULT
+    pub(super) fn copy_rows(
+        &self,
+        part: &Store,
+        id: i64,
+        row: &Row<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), StoreError> {
+        let reading = sqlite("read", &part.path);
         let writing = sqlite("merge into", &self.path);
-        for (table, columns) in [
-            ("result", "*"),
-            ("console", "*"),
-            // Numbered again.
-            ("attempt", "NULL, trial, recorded_ms, error, record"),
-        ] {
-            let sql = format!("SELECT {columns} FROM {table} WHERE trial = ?1");
-            let mut statement = from.prepare_cached(&sql).map_err(&reading)?;
-            let count = statement.column_count();
-            let marks = vec!["?"; count].join(", ");
-            let insert = format!("INSERT INTO {table} VALUES ({marks})");
-            let mut rows = statement.query([id]).map_err(&reading)?;
-            while let Some(row) = rows.next().map_err(&reading)? {
-                let values: rusqlite::Result<Vec<Value>> = (0..count).map(|index| row.get(index)).collect();
-                let values = values.map_err(&reading)?;
-                let mut insert = self.conn.prepare_cached(&insert).map_err(&writing)?;
-                insert.execute(params_from_iter(values)).map_err(&writing)?;
-            }
+        let values = (0..SUMMED).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>();
+        let mut values = values.map_err(&reading)?;
+        let sum: Option<Sum> = row.get(CONSOLE).map_err(&reading)?;
+        // Only a console that is what it was.
+        let console = part.console_of(id, sum)?.map(|text| (text.len() as i64, pack(text.as_bytes())));
+        let of_console = console.as_ref().map(|(bytes, zlib)| self.sums.console(id, *bytes, zlib));
+        values[CONSOLE] = of_console.map_or(Value::Null, |sum| Value::Blob(sum.to_vec()));
+        tally.add_result(insert_summed(&self.conn, &self.sums, &values).map_err(&writing)?);
+        if let Some((bytes, zlib)) = console {
+            let insert = "INSERT INTO console VALUES (?1, ?2, ?3)";
+            let written =
+                self.conn.prepare_cached(insert).and_then(|mut it| it.execute(params![id, bytes, zlib]));
+            written.map_err(&writing)?;
+        }
+        let sql = "SELECT trial, recorded_ms, error, record FROM attempt WHERE trial = ?1 ORDER BY id";
+        let mut statement = part.conn.prepare_cached(sql).map_err(&reading)?;
+        let rows = statement.query_map([id], |row| (0..4).map(|at| row.get(at)).collect());
+        let rows: rusqlite::Result<Vec<Vec<Value>>> = rows.and_then(Iterator::collect);
+        for values in rows.map_err(&reading)? {
+            tally.add_attempt(insert_attempt(&self.conn, &self.sums, &values).map_err(&writing)?);
         }
         Ok(())
     }

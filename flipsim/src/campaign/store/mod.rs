@@ -7,10 +7,16 @@
 //! and give the same results.
 //!
 //! Invariants: **a file with the campaign's name holds the whole plan**, or is not there. **A trial has one
-//! result at most**, and what [`Store::record`] returned from is there after a SIGKILL.
+//! result at most**, and what [`Store::record`] returned from is there after a SIGKILL. **What is damaged is not
+//! handed out**: what decides what is run is compared with its digests at each opening, results with their checksums
+//! at each reading, their number with the one that is kept.
 
+mod check;
+#[cfg(test)]
+pub(super) mod damage;
 pub(crate) mod encode;
 pub(crate) mod error;
+mod head;
 pub(super) mod lock;
 pub(super) mod make;
 pub(super) mod merge;
@@ -18,11 +24,18 @@ pub(super) mod merge;
 mod mishaps;
 pub(crate) mod open;
 pub(super) mod read;
+mod row;
+mod scan;
 mod schema;
+mod seal;
+mod sums;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 pub(super) mod write;
 
+pub use check::{Findings, check, repair};
 pub use error::{Change, StoreError};
 pub use merge::Merged;
 pub use open::Store;

@@ -1,21 +1,27 @@
 //! A store that is open: made, opened for reading or for writing, and what it says of the campaign as a whole.
 //!
-//! Invariant: **a file that is only read is not changed**; one that is written is locked by this process alone.
+//! Invariants: **a file that is only read is not changed**; one that is written is locked by this process alone. **What
+//! decides what is run was compared with its digest**, plan and all, before anything is handed out.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flate2::read::ZlibDecoder;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::campaign::manifest::Manifest;
-use crate::campaign::plan::{Plan, Stratum};
+use crate::campaign::plan::{Plan, Stratum, TrialId};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite};
-use crate::campaign::store::lock::{Lock, beside, identity};
-use crate::campaign::store::make::{put_in_place, remove, write_plan};
-use crate::campaign::store::schema;
+use crate::campaign::store::lock::{Lock, Note, beside, identity};
+use crate::campaign::store::make::{JOURNALS, no_journals, put_in_place, remove, write_plan};
+use crate::campaign::store::seal::Made;
+use crate::campaign::store::sums::Sums;
+use crate::campaign::store::upgrade::upgrade;
+use crate::campaign::store::{head, schema};
 use crate::files;
 
 /// How long to wait for another process that writes or tidies up.
@@ -34,8 +40,14 @@ pub struct Store {
     pub(super) digest: String,
     overlaps: Option<Vec<(u32, u32)>>,
     pub(super) trials: u64,
+    seal: String,
+    pub(super) sums: Sums,
+    /// How often the laboratory lost a trial; of a store that writes.
+    pub(super) lost: HashMap<TrialId, u32>,
     /// What the name led to when it was opened: device and inode.
     file: Option<(u64, u64)>,
+    /// The same of SQLite's log; of a store that writes.
+    log: Option<(u64, u64)>,
     /// Held by a store that writes. Below the connection, so that it is given up after that is closed.
     pub(super) lock: Option<Lock>,
 }
@@ -73,10 +85,13 @@ impl Store {
         attachments: &[(&str, &[u8])],
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Store, StoreError> {
-        let lock = Lock::take(path)?;
+        let mut lock = Lock::take(&real(path))?;
         if path.exists() {
             return Err(StoreError::Exists(path.to_owned()));
         }
+        no_journals(path)?;
+        // What a lock says that was left is of a campaign that is gone.
+        (lock.left, lock.keep) = (None, false);
         // What a killed predecessor left has the same name, and no other process works on it.
         let part = beside(path, "part");
         remove(&part)?;
@@ -86,50 +101,94 @@ impl Store {
             let _ = remove(&part);
             return Err(error);
         }
-        let opened = Store::open_writable(path);
+        let opened = Store::open_locked(path, lock);
         if opened.is_err() {
-            // No other process can have worked on it yet: the lock is ours.
+            // No other process can have worked on it yet.
             for ending in ["", "-wal", "-shm"] {
-                let _ = remove(&beside_sqlite(path, ending));
+                let _ = remove(&files::beside(path, ending));
             }
         }
-        let mut store = opened?;
-        store.lock = Some(lock);
-        Ok(store)
+        opened
     }
 
     /// Opens a campaign to work on it. A file of an older version is brought up to date.
     ///
     /// # Errors
-    /// Another process works on it, or it is no campaign of a version that is known.
+    /// Another process works on it, it is no campaign of a version that is known, or it is damaged.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        check_files(path)?;
-        let lock = Lock::take(path)?;
-        let mut store = Store::open_writable(path)?;
-        store.lock = Some(lock);
-        Ok(store)
+        is_a_file(path)?;
+        Store::open_locked(path, Lock::take(&real(path))?)
     }
 
-    fn open_writable(path: &Path) -> Result<Store, StoreError> {
+    fn open_locked(path: &Path, mut lock: Lock) -> Result<Store, StoreError> {
         let error = sqlite("open", path);
+        let real = real(path);
+        head::check(&real, lock.left).map_err(|error| error.at(path))?;
+        if head::lacks_log(&real) {
+            // SQLite would make an empty one; first it is known that nothing was in it.
+            Store::read(path)?.not_before(lock.left)?;
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(&error)?;
         conn.busy_timeout(BUSY).map_err(&error)?;
-        check_version(&conn, path)?;
-        schema::migrate(&mut conn).map_err(&error)?;
-        conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
-        conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
+        // Closed again because something is wrong with it, the file and its log are to be as they were.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&error)?;
+        if check_version(&conn, path)? < schema::VERSION {
+            let old = Store::open_readonly(path)?;
+            // What contradicts itself stays as it is.
+            old.verify()?;
+            upgrade(&mut conn, path, &old.sums)?;
+        }
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
-        Store::load(conn, path, schema::VERSION)
+        // A page that is not read now may be written to later.
+        let check: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(&error)?;
+        if check != "ok" {
+            return Err(StoreError::Damaged { path: path.to_owned(), what: check });
+        }
+        let mut store = Store::load(conn, path, schema::VERSION)?;
+        store.not_before(lock.left)?;
+        let mut lost = HashMap::new();
+        store.scan_attempts(&mut |trial| *lost.entry(trial).or_default() += 1)?;
+        store.lost = lost;
+        store.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(&error)?;
+        // Before there is a log that could be missing.
+        let tally = store.tally()?.unwrap_or_default();
+        lock.note(Note::of(&tally))?;
+        lock.keep = true;
+        store.conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
+        store.conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
+        store.conn.pragma_update(None, "wal_autocheckpoint", JOINED_AT).map_err(&error)?;
+        // The first read makes the log.
+        store.tally()?;
+        store.log = identity(&files::beside(&real, "-wal"));
+        store.lock = Some(lock);
+        Ok(store)
     }
 
     /// Opens a campaign to read it, while another process works on it or not. A file of an older version stays as
     /// it is, and is read as if it were of the newest.
     ///
     /// # Errors
-    /// It is no campaign of a version that is known.
+    /// It is no campaign of a version that is known, or it is damaged.
     pub fn open_readonly(path: &Path) -> Result<Store, StoreError> {
-        check_files(path)?;
+        let (note, head) = Store::head_of(path)?;
+        head?;
+        let store = Store::read(path)?;
+        store.not_before(note)?;
+        Ok(store)
+    }
+
+    /// What was noted of a file by a process that works on it or was killed, before the file is read; and whether its
+    /// head and its log are right.
+    pub(super) fn head_of(path: &Path) -> Result<(Option<Note>, Result<(), StoreError>), StoreError> {
+        is_a_file(path)?;
+        let real = real(path);
+        let note = Lock::noted(&real);
+        Ok((note, head::check(&real, note).map_err(|error| error.at(path))))
+    }
+
+    /// Opens a file to read it, whatever its head and its log are.
+    pub(super) fn read(path: &Path) -> Result<Store, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = |path: &Path, flags| -> rusqlite::Result<Connection> {
             let conn = Connection::open_with_flags(path, flags)?;
@@ -137,13 +196,15 @@ impl Store {
             schema::version(&conn)?;
             Ok(conn)
         };
-        let conn = open(path, flags).or_else(|first| {
+        let as_it_is = || open(Path::new(&immutable(path)), flags | OpenFlags::SQLITE_OPEN_URI);
+        let conn = if head::lacks_log(&real(path)) { as_it_is() } else { open(path, flags) };
+        let conn = conn.or_else(|first| {
             // Where neither journal nor the right to make one is, no process writes. A journal that a killed one left
             // is for the next that may write: half of a change is not to be read.
-            if ["-wal", "-journal"].iter().any(|ending| beside_sqlite(path, ending).exists()) {
+            if JOURNALS.iter().any(|ending| files::beside(&real(path), ending).exists()) {
                 return Err(first);
             }
-            open(Path::new(&immutable(path)), flags | OpenFlags::SQLITE_OPEN_URI).map_err(|_| first)
+            as_it_is().map_err(|_| first)
         });
         let conn = conn.map_err(sqlite("read", path))?;
         let found = check_version(&conn, path)?;
@@ -151,39 +212,72 @@ impl Store {
         Store::load(conn, path, found)
     }
 
+    /// Reads what the campaign was made from and its plan, and compares both with their digests.
     fn load(conn: Connection, path: &Path, format: i64) -> Result<Store, StoreError> {
         let error = sqlite("read", path);
-        let meta = |key: &str| -> Result<String, StoreError> {
-            conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(&error)
-        };
-        let damaged = |key: &'static str| {
-            move |cause: serde_json::Error| StoreError::Damaged {
-                path: path.to_owned(),
-                what: format!("its {key}: {cause}"),
-            }
-        };
-        let manifest = serde_json::from_str(&meta("manifest")?).map_err(damaged("manifest"))?;
-        let spec = serde_json::from_str(&meta("spec")?).map_err(damaged("spec"))?;
-        let digest = meta("plan")?;
-        let sql = "SELECT value FROM meta WHERE key = 'overlaps'";
-        let overlaps: Option<String> =
-            conn.query_row(sql, [], |row| row.get(0)).optional().map_err(&error)?;
-        let overlaps =
-            overlaps.map(|json| serde_json::from_str(&json)).transpose().map_err(damaged("overlaps"))?;
+        let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+        let made = Made::read(&conn).map_err(&error)?;
+        if made.value("format") != Some(format.to_string().as_str()) {
+            return Err(damaged("its version".to_owned()));
+        }
+        if format >= schema::CHECKED {
+            made.check().map_err(damaged)?;
+        }
+        let value = |key: &str| made.value(key).ok_or_else(|| damaged(format!("its {key} is missing")));
+        let unreadable =
+            |key: &'static str| move |cause: serde_json::Error| damaged(format!("its {key}: {cause}"));
+        let manifest = serde_json::from_str(value("manifest")?).map_err(unreadable("manifest"))?;
+        let spec = serde_json::from_str(value("spec")?).map_err(unreadable("spec"))?;
+        let digest = value("plan")?.to_owned();
+        let overlaps = made.value("overlaps").map(serde_json::from_str).transpose();
+        let overlaps = overlaps.map_err(unreadable("overlaps"))?;
         let strata = {
-            let sql = "SELECT name, targets, faults, times, trials FROM stratum ORDER BY id";
+            let sql = "SELECT id, name, targets, faults, times, trials FROM stratum ORDER BY id";
             let mut statement = conn.prepare(sql).map_err(&error)?;
             let rows = statement.query_map([], |row| {
                 let number = |index| row.get(index).map(i64::cast_unsigned);
-                let (faults, times, trials) = (number(2)?, number(3)?, number(4)?);
-                Ok(Stratum { name: row.get(0)?, targets: row.get(1)?, faults, times, trials })
+                let (faults, times, trials) = (number(3)?, number(4)?, number(5)?);
+                Ok((number(0)?, Stratum { name: row.get(1)?, targets: row.get(2)?, faults, times, trials }))
             });
             rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(&error)?
         };
-        let trials = strata.iter().map(|stratum| stratum.trials).sum();
-        let file = identity(path);
-        let path = path.to_owned();
-        Ok(Store { path, format, manifest, spec, strata, digest, overlaps, trials, file, lock: None, conn })
+        if strata.iter().zip(0..).any(|((id, _), at)| *id != at) {
+            return Err(damaged("the numbers of its strata".to_owned()));
+        }
+        let strata: Vec<Stratum> = strata.into_iter().map(|(_, stratum)| stratum).collect();
+        let trials = strata.iter().try_fold(0u64, |sum, stratum| sum.checked_add(stratum.trials));
+        let trials = trials.ok_or_else(|| damaged("the sizes of its strata".to_owned()))?;
+        let (file, sums, seal, path) = (identity(path), Sums::new(&digest), made.seal, path.to_owned());
+        let (lost, log, lock) = (HashMap::new(), None, None);
+        let store = Store {
+            path,
+            format,
+            manifest,
+            spec,
+            strata,
+            digest,
+            overlaps,
+            trials,
+            seal,
+            sums,
+            lost,
+            file,
+            log,
+            lock,
+            conn,
+        };
+        store.check_plan()?;
+        Ok(store)
+    }
+
+    /// Refuses a file in which less is recorded than was noted.
+    fn not_before(&self, note: Option<Note>) -> Result<(), StoreError> {
+        let (Some(note), Some(tally)) = (note, self.tally()?) else { return Ok(()) };
+        if tally.changes >= note.changes {
+            return Ok(());
+        }
+        let missing = Some(note.results.saturating_sub(tally.results).max(1));
+        Err(StoreError::LogMissing { path: self.path.clone(), missing })
     }
 
     /// The campaign's file.
@@ -221,6 +315,13 @@ impl Store {
     #[must_use]
     pub fn plan_digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The SHA-256 of all that decides what is run: specification, plan, manifest, golden run. It was compared with
+    /// what is stored when the file was opened, and is the same for all copies of a campaign.
+    #[must_use]
+    pub fn seal(&self) -> &str {
+        &self.seal
     }
 
     /// How many trials are planned, at least 1.
@@ -261,6 +362,11 @@ impl Store {
         if identity(&self.path) != self.file {
             return Err(StoreError::Gone(self.path.clone()));
         }
+        if self.log.is_some() && identity(&files::beside(&real(&self.path), "-wal")) != self.log {
+            // What is in the log is still to be had, for it is open here.
+            let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            return Err(StoreError::Gone(files::beside(&self.path, "-wal")));
+        }
         Ok(())
     }
 
@@ -278,10 +384,15 @@ impl Drop for Store {
     /// Leaves one file. A reader of a file with a write-ahead log could not take the log away again; where
     /// one is reading now, the next writer does.
     fn drop(&mut self) {
-        if self.lock.is_some() {
-            let _ = self.conn.busy_timeout(Duration::ZERO);
-            let _ = self.conn.pragma_update(None, "journal_mode", "DELETE");
+        let Some(lock) = &mut self.lock else { return };
+        let _ = self.conn.busy_timeout(Duration::ZERO);
+        let joined = self.conn.pragma_update(None, "journal_mode", "DELETE").is_ok();
+        if !joined {
+            let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
+        // As long as there is a log, it says what is in it. Of a file that is gone it says nothing.
+        let is_there = identity(&self.path) == self.file;
+        lock.keep = is_there && (!joined || files::beside(&real(&self.path), "-wal").exists());
     }
 }
 
@@ -300,7 +411,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
 
 /// Refuses a pipe, a folder or a device in the place of a campaign's file, or of one that SQLite keeps beside it: SQLite
 /// would wait for a pipe.
-fn check_files(path: &Path) -> Result<(), StoreError> {
+fn is_a_file(path: &Path) -> Result<(), StoreError> {
     let check = |path: &Path| match files::check_plain(path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(cause) if cause.kind() == std::io::ErrorKind::InvalidInput => {
@@ -313,14 +424,17 @@ fn check_files(path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Missing(path.to_owned()));
     }
     for ending in ["-wal", "-journal", "-shm"] {
-        check(&beside_sqlite(path, ending))?;
+        check(&files::beside(path, ending))?;
     }
     Ok(())
 }
 
-/// A file that SQLite keeps beside its own.
-fn beside_sqlite(path: &Path, ending: &str) -> PathBuf {
-    files::beside(path, ending)
+/// After how many pages in the log it is joined to the file; a few dozen results.
+const JOINED_AT: i64 = 200;
+
+/// The file itself where a path is a link to it: what SQLite keeps beside it is there, and so is the lock.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The address of a file that is not changed, as SQLite wants it.

@@ -3,9 +3,11 @@
 //! Invariant: pending trials come in the order of their time, a batch after the other; results come in the order
 //! of the plan.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,10 @@ use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
+use crate::campaign::store::row::{CONSOLE, RECORD, RESULT};
+use crate::campaign::store::scan::{Passed, Snapshot};
+use crate::campaign::store::sums::Sum;
+use crate::campaign::store::tally::Tally;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
@@ -28,7 +34,11 @@ const BATCH: i64 = 1000;
 const PAGE: usize = 1000;
 
 /// The columns of a planned trial, for [`planned`].
-const PLANNED: &str = "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation";
+const PLANNED: &str =
+    "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation, t.kind";
+
+/// How many columns of a result come before those.
+const OF_RESULT: usize = 22;
 
 /// A result as it is counted and listed; [`Store::record_of`] has all of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,32 +79,47 @@ pub struct ResultRow {
     pub costs: Option<Costs>,
 }
 
-/// The results of a store, by number, read a page at a time; those that are recorded meanwhile may be
-/// among them.
+/// The results of a store, by number, read a page at a time, of one moment of it. Each is checked; an error at the
+/// end says that some were missing.
 #[derive(Debug)]
 pub struct Results<'a> {
     store: &'a Store,
     after: i64,
     page: VecDeque<ResultRow>,
     over: bool,
+    passed: Passed,
+    /// From the first page on.
+    view: Option<(Snapshot<'a>, Option<Tally>)>,
+}
+
+impl Results<'_> {
+    fn next_page(&mut self) -> Result<(), StoreError> {
+        if self.view.is_none() {
+            let view = Snapshot::new(&self.store.conn).map_err(sqlite("read", &self.store.path))?;
+            self.view = Some((view, self.store.tally()?));
+        }
+        self.page = self.store.page(self.after, &mut self.passed)?;
+        self.after = self.page.back().map_or(self.after, |row| row.trial.id.0.cast_signed());
+        if self.page.len() < PAGE {
+            self.over = true;
+            let tally = self.view.take().and_then(|(_, tally)| tally);
+            self.store.all_results(&self.passed, tally.as_ref())?;
+        }
+        Ok(())
+    }
 }
 
 impl Iterator for Results<'_> {
     type Item = Result<ResultRow, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.page.is_empty() && !self.over {
-            match self.store.page(self.after) {
-                Ok(page) => {
-                    self.over = page.len() < PAGE;
-                    self.after = page.back().map_or(self.after, |row| row.trial.id.0.cast_signed());
-                    self.page = page;
-                }
-                Err(error) => {
-                    self.over = true;
-                    return Some(Err(error));
-                }
-            }
+        if self.page.is_empty()
+            && !self.over
+            && let Err(error) = self.next_page()
+        {
+            (self.over, self.view) = (true, None);
+            self.page.clear();
+            return Some(Err(error));
         }
         self.page.pop_front().map(Ok)
     }
@@ -221,8 +246,13 @@ impl Store {
     /// The file cannot be read.
     pub fn pending(&self, shard: Shard) -> Result<Vec<TrialId>, StoreError> {
         let error = sqlite("read", &self.path);
-        let sql = "SELECT at_ns, id FROM trial t WHERE id % ?1 = ?2 \
-                   AND NOT EXISTS (SELECT 1 FROM result WHERE trial = t.id)";
+        let _view = Snapshot::new(&self.conn).map_err(&error)?;
+        let mut done = HashSet::new();
+        self.scan(&mut |row| {
+            done.insert(row.get::<_, i64>(0).map_err(&error)?);
+            Ok(())
+        })?;
+        let sql = "SELECT at_ns, id FROM trial t WHERE id % ?1 = ?2";
         let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
         let rows = statement
             .query_map([shard.count.cast_signed(), shard.index.cast_signed()], |row| {
@@ -230,6 +260,7 @@ impl Store {
             })
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
+        pending.retain(|(_, id)| !done.contains(id));
         pending.sort_unstable_by_key(|(at, id)| (id / BATCH, *at, *id));
         Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
     }
@@ -254,8 +285,13 @@ impl Store {
         let error = sqlite("read", &self.path);
         let sql = format!("SELECT {PLANNED} FROM trial t WHERE id = ?1");
         let mut statement = self.conn.prepare_cached(&sql).map_err(&error)?;
-        let found = statement.query_row([id.0.cast_signed()], planned).optional().map_err(&error)?;
-        found.ok_or(StoreError::UnknownTrial(id))
+        let found =
+            statement.query_row([id.0.cast_signed()], |row| planned(row, 0)).optional().map_err(&error)?;
+        match found {
+            Some(found) => Ok(found),
+            None if id.0 < self.trials => Err(self.damaged(format!("trial {id} of its plan"))),
+            None => Err(StoreError::UnknownTrial(id)),
+        }
     }
 
     /// Everything that is known of a trial that has a result, with its console; `None` for one that has
@@ -265,22 +301,47 @@ impl Store {
     /// The file cannot be read.
     pub fn record_of(&self, id: TrialId) -> Result<Option<TrialRecord>, StoreError> {
         let error = sqlite("read", &self.path);
-        let sql = "SELECT record, zlib FROM result LEFT JOIN console USING (trial) WHERE trial = ?1";
-        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
-        let row = statement.query_row([id.0.cast_signed()], |row| {
-            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-        });
-        let Some((Some(record), zlib)) = row.optional().map_err(&error)? else { return Ok(None) };
-        let damaged = |what: String| StoreError::Damaged { path: self.path.clone(), what };
-        let mut record: TrialRecord = serde_json::from_str(&record)
-            .map_err(|cause| damaged(format!("the record of trial {id}: {cause}")))?;
-        if let Some(zlib) = zlib {
-            let text = self.unpack(&zlib, &format!("the console of trial {id}"))?;
-            let text = String::from_utf8(text);
-            record.console =
-                Some(text.map_err(|cause| damaged(format!("the console of trial {id}: {cause}")))?);
-        }
+        let _view = Snapshot::new(&self.conn).map_err(&error)?;
+        let sql = format!("SELECT {RESULT} FROM result r WHERE r.trial = ?1");
+        let mut statement = self.conn.prepare_cached(&sql).map_err(&error)?;
+        let mut rows = statement.query([id.0.cast_signed()]).map_err(&error)?;
+        let Some(row) = rows.next().map_err(&error)? else {
+            // That there is none is only known when all the others are there.
+            self.scan(&mut |_| Ok(()))?;
+            return Ok(None);
+        };
+        self.check_row(row)?;
+        let Some(text) = row.get::<_, Option<String>>(RECORD).map_err(&error)? else { return Ok(None) };
+        let mut record: TrialRecord = serde_json::from_str(&text)
+            .map_err(|cause| self.damaged(format!("the record of trial {id}: {cause}")))?;
+        let console: Option<Sum> = row.get(CONSOLE).map_err(&error)?;
+        record.console = self.console_of(id.0.cast_signed(), console)?;
         Ok(Some(record))
+    }
+
+    /// The console of a trial whose result has this checksum of it; of a file without checksums, what is there.
+    pub(super) fn console_of(&self, trial: i64, sum: Option<Sum>) -> Result<Option<String>, StoreError> {
+        if self.has_checksums() && sum.is_none() {
+            return Ok(None);
+        }
+        let error = sqlite("read", &self.path);
+        let what = format!("the console of trial {trial}");
+        let sql = "SELECT bytes, zlib FROM console WHERE trial = ?1";
+        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
+        let found =
+            statement.query_row([trial], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+        let Some((bytes, zlib)) = found.optional().map_err(&error)? else {
+            return if sum.is_some() { Err(self.damaged(what)) } else { Ok(None) };
+        };
+        if sum.is_some_and(|sum| self.sums.console(trial, bytes, &zlib) != sum) {
+            return Err(self.damaged(what));
+        }
+        let text = self.unpack(&zlib, &what)?;
+        let text = String::from_utf8(text).map_err(|cause| self.damaged(format!("{what}: {cause}")))?;
+        if text.len() as u64 != bytes.cast_unsigned() {
+            return Err(self.damaged(format!("{what}: it has another length")));
+        }
+        Ok(Some(text))
     }
 
     /// Of how many trials the console is kept: it was not what it was in the golden run.
@@ -296,20 +357,29 @@ impl Store {
     /// All results, by number.
     #[must_use]
     pub fn results(&self) -> Results<'_> {
-        Results { store: self, after: -1, page: VecDeque::new(), over: false }
+        let (page, passed) = (VecDeque::new(), Passed::new());
+        Results { store: self, after: i64::MIN, page, over: false, passed, view: None }
     }
 
-    fn page(&self, after: i64) -> Result<VecDeque<ResultRow>, StoreError> {
+    fn page(&self, after: i64, passed: &mut Passed) -> Result<VecDeque<ResultRow>, StoreError> {
         let error = sqlite("read", &self.path);
         let sql = format!(
-            "SELECT {PLANNED}, r.outcome, r.region, r.symbol, r.flip_ns, r.end_ns, r.end, r.converged_ns, \
-             r.detected_ns, r.console_differs_ns, r.report, r.title, r.error, r.attempts, \
-             r.output_only, r.recorded_ms, json_extract(r.record, '$.costs') \
-             FROM result r JOIN trial t ON t.id = r.trial WHERE r.trial > ?1 ORDER BY r.trial LIMIT {PAGE}"
+            "SELECT {RESULT}, {PLANNED} FROM result r LEFT JOIN trial t ON t.id = r.trial \
+             WHERE r.trial > ?1 ORDER BY r.trial LIMIT {PAGE}"
         );
         let mut statement = self.conn.prepare_cached(&sql).map_err(&error)?;
-        let rows = statement.query_map([after], result_row).map_err(&error)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(&error)
+        let mut rows = statement.query([after]).map_err(&error)?;
+        let mut page = VecDeque::with_capacity(PAGE);
+        while let Some(row) = rows.next().map_err(&error)? {
+            let sum = self.check_row(row)?;
+            let trial: i64 = row.get(0).map_err(&error)?;
+            passed.take(trial, sum).map_err(|why| self.damaged(why))?;
+            if row.get::<_, Option<i64>>(OF_RESULT).map_err(&error)? != Some(trial) {
+                return Err(self.damaged(format!("its plan has no trial {trial}, which has a result")));
+            }
+            page.push_back(result_row(row).map_err(&error)?);
+        }
+        Ok(page)
     }
 
     /// The counts of each stratum.
@@ -318,37 +388,35 @@ impl Store {
     /// The file cannot be read.
     pub fn summary(&self) -> Result<Vec<Counts>, StoreError> {
         let error = sqlite("read", &self.path);
-        let sql = "SELECT stratum, outcome, count(*), min(recorded_ms), max(recorded_ms), total(total_us) \
-                   FROM result GROUP BY stratum, outcome";
         let mut counts: Vec<Counts> = vec![Counts::default(); self.strata.len()];
-        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
-        let mut rows = statement.query([]).map_err(&error)?;
-        let mut take = |row: &Row<'_>| -> rusqlite::Result<()> {
-            let Some(own) = counts.get_mut(row.get::<_, u32>(0)? as usize) else { return Ok(()) };
-            let count = row.get::<_, i64>(2)?.cast_unsigned();
-            let mut found = Counts { recorded: Some((row.get(3)?, row.get(4)?)), ..Counts::default() };
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a sum of microseconds, which may be rounded above 2^53"
-            )]
-            {
-                found.total_us = row.get::<_, f64>(5)? as u64;
+        self.scan(&mut |row| {
+            let at: u32 = row.get(1).map_err(&error)?;
+            let own = counts.get_mut(at as usize);
+            let own = own.ok_or_else(|| self.damaged(format!("there is no stratum {at}")))?;
+            let recorded: i64 = row.get(3).map_err(&error)?;
+            let (first, last) = own.recorded.unwrap_or((recorded, recorded));
+            own.recorded = Some((first.min(recorded), last.max(recorded)));
+            own.total_us += row.get::<_, Option<i64>>(18).map_err(&error)?.unwrap_or(0).cast_unsigned();
+            match outcome(row, 2).map_err(&error)? {
+                Some(outcome) => *own.outcomes.entry(outcome).or_default() += 1,
+                None => own.not_flipped += 1,
             }
-            match outcome(row, 1)? {
-                Some(outcome) => _ = found.outcomes.insert(outcome, count),
-                None => found.not_flipped = count,
-            }
-            own.add(&found);
             Ok(())
-        };
-        while let Some(row) = rows.next().map_err(&error)? {
-            take(row).map_err(&error)?;
-        }
+        })?;
         for (own, stratum) in counts.iter_mut().zip(&self.strata) {
             own.pending = stratum.trials.saturating_sub(own.done());
         }
         Ok(counts)
+    }
+
+    /// How often the laboratory lost a trial.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn lost(&self) -> Result<u64, StoreError> {
+        let mut lost = 0;
+        self.scan_attempts(&mut |_| lost += 1)?;
+        Ok(lost)
     }
 
     /// The process that works on the campaign now.
@@ -362,11 +430,9 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn status(&self) -> Result<Status, StoreError> {
+        let _view = Snapshot::new(&self.conn).map_err(sqlite("read", &self.path))?;
         let summary = self.summary()?;
-        let lost: i64 = self
-            .conn
-            .query_row("SELECT count(*) FROM attempt", [], |row| row.get(0))
-            .map_err(sqlite("read", &self.path))?;
+        let lost = self.lost()?;
         let mut counts = Counts::default();
         summary.iter().for_each(|own| counts.add(own));
         let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
@@ -392,7 +458,7 @@ impl Store {
             running: self.running(),
             trials: self.trials,
             done: counts.done(),
-            lost: lost.cast_unsigned(),
+            lost,
             output_only: golden.difference,
             timing: golden.capabilities.timing(),
             strata: strata.collect(),
@@ -401,23 +467,56 @@ impl Store {
     }
 
     /// Whether the plan in the file is the one that was drawn: every trial is read and its digest compared.
-    ///
-    /// # Errors
-    /// It is not, or the file cannot be read.
-    pub fn verify(&self) -> Result<(), StoreError> {
+    pub(super) fn check_plan(&self) -> Result<(), StoreError> {
         let error = sqlite("read", &self.path);
         let sql = format!("SELECT {PLANNED} FROM trial t ORDER BY id");
         let mut statement = self.conn.prepare(&sql).map_err(&error)?;
         let mut digest = PlanDigest::new(&self.strata);
-        for trial in statement.query_map([], planned).map_err(&error)? {
-            digest.add(&trial.map_err(&error)?);
+        let mut rows = statement.query([]).map_err(&error)?;
+        let mut line = String::new();
+        while let Some(row) = rows.next().map_err(&error)? {
+            line.clear();
+            plan_line(row, &mut line).map_err(|why| self.damaged(format!("its plan: {why}")))?;
+            digest.add_line(&line);
         }
         if digest.finish() == self.digest {
             return Ok(());
         }
-        let what = "its plan is not the one that was drawn".to_owned();
-        Err(StoreError::Damaged { path: self.path.clone(), what })
+        Err(self.damaged("its plan is not the one that was drawn"))
     }
+}
+
+/// The line of a trial of the columns [`PLANNED`] for the plan's digest, as [`PlannedTrial`] has it, without making
+/// one: a plan may have millions.
+fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> {
+    let number = |at| match row.get_ref(at) {
+        Ok(ValueRef::Integer(number)) => Ok(Some(number.cast_unsigned())),
+        Ok(ValueRef::Null) => Ok(None),
+        _ => Err("a number is none".to_owned()),
+    };
+    let text = |at| match row.get_ref(at) {
+        Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|error| error.to_string()),
+        Ok(ValueRef::Null) => Ok(None),
+        _ => Err("a text is none".to_owned()),
+    };
+    let needed = |value: Option<u64>| value.ok_or("a number is missing");
+    let (id, stratum, at) = (needed(number(0)?)?, needed(number(1)?)?, needed(number(2)?)?);
+    let (mask, operation) = (text(5)?.unwrap_or_default(), text(7)?.unwrap_or_default());
+    let _ = write!(line, "{id} {stratum} {at} {} ", text(8)?.unwrap_or_default());
+    match (number(3)?, text(4)?) {
+        (Some(address), None) => _ = write!(line, "{}", GuestPhys(address)),
+        (None, Some(register)) => line.push_str(register),
+        _ => return Err(format!("trial {id} is neither in RAM nor in a register")),
+    }
+    let _ = write!(line, " {mask}");
+    if operation != "flip" {
+        let _ = write!(line, " {operation}");
+    }
+    if let Some(back) = number(6)? {
+        let _ = write!(line, " back {back}");
+    }
+    line.push('\n');
+    Ok(())
 }
 
 fn outcome(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Outcome>> {
@@ -430,46 +529,56 @@ fn unreadable(index: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, what.into())
 }
 
-/// A trial of the columns [`PLANNED`].
-fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedTrial> {
-    let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-    let text: String = row.get(5)?;
-    let mask = unhex_value(&text).ok_or_else(|| unreadable(5, format!("`{text}` is no mask")))?;
-    let fault = match row.get::<_, Option<String>>(4)? {
+/// A trial of the columns [`PLANNED`], which begin there.
+fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
+    let number = |index: usize| row.get::<_, i64>(from + index).map(i64::cast_unsigned);
+    let text: String = row.get(from + 5)?;
+    let mask = unhex_value(&text).ok_or_else(|| unreadable(from + 5, format!("`{text}` is no mask")))?;
+    let fault = match row.get::<_, Option<String>>(from + 4)? {
         Some(register) => Fault::in_register(register, mask),
         None => Fault::in_ram(GuestPhys(number(3)?), mask),
     };
-    let text: String = row.get(7)?;
-    let operation = text.parse().map_err(|error: OperationError| unreadable(7, error.to_string()))?;
+    let text: String = row.get(from + 7)?;
+    let operation = text.parse().map_err(|error: OperationError| unreadable(from + 7, error.to_string()))?;
     let fault = fault.with(operation);
-    let back_after = row.get::<_, Option<i64>>(6)?.map(|back| VirtualNs(back.cast_unsigned()));
+    let back_after = row.get::<_, Option<i64>>(from + 6)?.map(|back| VirtualNs(back.cast_unsigned()));
     let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
-    Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(1)?, plan })
+    Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(from + 1)?, plan })
 }
 
+/// What a summary takes from a record.
+#[derive(Deserialize)]
+struct RecordHead {
+    costs: Costs,
+}
+
+/// A result of the columns [`RESULT`], with those of its trial behind them.
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
-    let costs: Option<String> = row.get(23)?;
+    let head = match row.get_ref(RECORD)? {
+        ValueRef::Text(text) => {
+            let head = serde_json::from_slice::<RecordHead>(text);
+            Some(head.map_err(|cause| unreadable(RECORD, format!("the costs are not understood: {cause}")))?)
+        }
+        _ => None,
+    };
     Ok(ResultRow {
-        trial: planned(row)?,
-        outcome: outcome(row, 8)?,
-        region: row.get(9)?,
-        symbol: row.get(10)?,
-        flip_ns: number(11)?,
-        end_ns: number(12)?,
-        end: row.get(13)?,
-        converged_ns: number(14)?,
-        detected_ns: number(15)?,
-        console_differs_ns: number(16)?,
-        report: row.get(17)?,
-        title: row.get(18)?,
-        error: row.get(19)?,
-        attempts: row.get(20)?,
-        output_only: row.get(21)?,
-        recorded_ms: row.get(22)?,
-        costs: costs
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(|cause| unreadable(23, format!("the costs are not understood: {cause}")))?,
+        trial: planned(row, OF_RESULT)?,
+        outcome: outcome(row, 2)?,
+        recorded_ms: row.get(3)?,
+        flip_ns: number(4)?,
+        end_ns: number(5)?,
+        end: row.get(6)?,
+        converged_ns: number(7)?,
+        detected_ns: number(8)?,
+        console_differs_ns: number(9)?,
+        report: row.get(10)?,
+        title: row.get(11)?,
+        region: row.get(12)?,
+        symbol: row.get(13)?,
+        error: row.get(14)?,
+        output_only: row.get(15)?,
+        attempts: row.get(17)?,
+        costs: head.map(|head| head.costs),
     })
 }

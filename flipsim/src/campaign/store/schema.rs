@@ -7,13 +7,13 @@
 //! sees of an older file in its place. The view `trials` is derived from the tables: [`VIEW`] is its only newest
 //! form, and is made again after the last step.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What SQLite's header says of files that are campaigns: `FLIP`.
 pub const APPLICATION_ID: i64 = 0x464C_4950;
 
 /// From nothing to version 1, from there to version 2, and so on.
-const STEPS: &[&str] = &[V1, V2];
+const STEPS: &[&str] = &[V1, V2, V3];
 
 /// The version that this program writes, and reads.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -113,6 +113,28 @@ const V2: &str = "
 ALTER TABLE trial ADD COLUMN operation TEXT NOT NULL DEFAULT 'flip';
 ";
 
+/// The indexes go, as each is a second copy that no checksum covers.
+const V3: &str = "
+ALTER TABLE result ADD COLUMN console BLOB;
+ALTER TABLE result ADD COLUMN sum BLOB;
+ALTER TABLE attempt ADD COLUMN sum BLOB;
+DROP INDEX result_summary;
+DROP INDEX attempt_trial;
+-- One row: how many there are, and their checksums together.
+CREATE TABLE tally (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    changes     INTEGER NOT NULL,
+    results     INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    of_results  BLOB NOT NULL,
+    of_attempts BLOB NOT NULL,
+    sum         BLOB NOT NULL
+) STRICT;
+";
+
+/// The first version whose rows have checksums.
+pub const CHECKED: i64 = 3;
+
 /// What people ask: a row for each trial of the plan, with its result if it has one.
 const VIEW: &str = "trials AS
 SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation,
@@ -134,6 +156,14 @@ CREATE TEMP VIEW trial AS
 SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation FROM main.trial;
 ";
 
+/// For a reader of a file before checksums: tables as version 3 has them.
+const V2_READ: &str = "
+CREATE TEMP VIEW result AS SELECT *, NULL AS console, NULL AS sum FROM main.result;
+CREATE TEMP VIEW attempt AS SELECT *, NULL AS sum FROM main.attempt;
+CREATE TEMP VIEW tally AS SELECT 1 AS id, 0 AS changes, 0 AS results, 0 AS attempts, NULL AS of_results,
+    NULL AS of_attempts, NULL AS sum WHERE 0;
+";
+
 /// Has a connection that only reads see a file of an older version as if it had the newest one.
 pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
     if version >= VERSION {
@@ -141,7 +171,10 @@ pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
     }
     // There may be no place where a file can be written.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.execute_batch(V1_READ)?;
+    if version < 2 {
+        conn.execute_batch(V1_READ)?;
+    }
+    conn.execute_batch(V2_READ)?;
     conn.execute_batch(&format!("CREATE TEMP VIEW {VIEW}"))
 }
 
@@ -149,6 +182,12 @@ pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
 #[cfg(test)]
 pub fn first_version(conn: &mut Connection) {
     migrate_by(conn, &[V1]).expect("an empty file takes the first tables");
+}
+
+/// Makes an empty file as version 2 was, to test with.
+#[cfg(test)]
+pub fn second_version(conn: &mut Connection) {
+    migrate_by(conn, &[V1, V2]).expect("an empty file takes the tables of version 2");
 }
 
 /// The version of an open file.
@@ -162,25 +201,34 @@ pub fn is_campaign(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(id == APPLICATION_ID)
 }
 
-/// Brings a file to the newest version, wholly or not at all.
+/// Brings an empty file to the newest version.
 pub fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
     migrate_by(conn, STEPS)
 }
 
+/// A transaction in which a file has the newest version; the caller looks after what is in its tables, and commits.
+pub fn upgrading(conn: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    upgrading_by(conn, STEPS)
+}
+
 fn migrate_by(conn: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
-    let from = usize::try_from(version(conn)?).unwrap_or(0);
-    if from >= steps.len() {
+    if version(conn)? >= steps.len() as i64 {
         return Ok(());
     }
-    let transaction: Transaction<'_> = conn.transaction()?;
-    for step in &steps[from..] {
+    upgrading_by(conn, steps)?.commit()
+}
+
+fn upgrading_by<'a>(conn: &'a mut Connection, steps: &[&str]) -> rusqlite::Result<Transaction<'a>> {
+    let from = usize::try_from(version(conn)?).unwrap_or(0);
+    let transaction: Transaction<'_> = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in &steps[from.min(steps.len())..] {
         transaction.execute_batch(step)?;
     }
     transaction.execute_batch(&format!("DROP VIEW IF EXISTS trials; CREATE VIEW {VIEW}"))?;
     transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'format'", [steps.len().to_string()])?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", steps.len() as i64)?;
-    transaction.commit()
+    Ok(transaction)
 }
 
 #[cfg(test)]
@@ -197,13 +245,14 @@ mod tests {
 
     #[test]
     fn an_older_file_looks_to_its_reader_as_it_would_to_its_writer() {
-        let (mut old, mut new) =
-            (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        let mut new = Connection::open_in_memory().unwrap();
         migrate(&mut new).unwrap();
         for version in 1..STEPS.len() {
+            let mut old = Connection::open_in_memory().unwrap();
             migrate_by(&mut old, &STEPS[..version]).unwrap();
             read_older(&old, version as i64).unwrap();
-            for table in ["meta", "stratum", "trial", "result", "console", "attempt", "attachment", "trials"]
+            for table in
+                ["meta", "stratum", "trial", "result", "console", "attempt", "attachment", "tally", "trials"]
             {
                 assert_eq!(columns(&old, table), columns(&new, table), "{table} of version {version}");
             }

@@ -14,7 +14,7 @@ use crate::campaign::shard::Shard;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{CampaignSpec, StratumSpec, Times};
 use crate::campaign::store::open::immutable;
-use crate::campaign::store::write::{insert_result, row_of};
+use crate::campaign::store::row::{insert_result, row_of};
 use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::trial::golden::Golden;
@@ -51,7 +51,7 @@ fn spec(trials: u64) -> CampaignSpec {
     }
 }
 
-fn plan(spec: &CampaignSpec) -> Plan {
+pub fn plan(spec: &CampaignSpec) -> Plan {
     let bytes: RangeSet = ["0x40000000+128M".parse::<PhysRange>().unwrap()].into_iter().collect();
     let registers: Vec<FlippableRegister> = (0..31)
         .map(|number| FlippableRegister {
@@ -411,12 +411,35 @@ fn a_newer_version_is_refused_and_one_before_the_first_is_no_campaign() {
     set(schema::VERSION + 1);
     let error = Store::open(&path).unwrap_err().to_string();
     assert!(
-        error.ends_with("has format 3, and this flipsim knows formats up to 2; use the newer one"),
+        error.ends_with("has format 4, and this flipsim knows formats up to 3; use the newer one"),
         "{error}"
     );
-    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 3, .. })));
+    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 4, .. })));
     set(0);
     assert!(matches!(Store::open_readonly(&path), Err(StoreError::NotACampaign(_))));
+}
+
+/// The columns of `result` before there were checksums.
+const OLD: &str = "trial, stratum, outcome, recorded_ms, flip_ns, end_ns, end, converged_ns, detected_ns, \
+    console_differs_ns, report, title, region, symbol, error, output_only, restore, attempts, total_us, record";
+
+/// The campaign of another file as version 2 kept it: without checksums.
+pub fn as_version_2(from: &Path, to: &Path) {
+    let mut conn = Connection::open(to).unwrap();
+    schema::second_version(&mut conn);
+    conn.execute("ATTACH ?1 AS new", [from.to_str().unwrap()]).unwrap();
+    conn.execute_batch(&format!(
+        "INSERT INTO meta SELECT * FROM new.meta WHERE key != 'seal';
+         UPDATE meta SET value = '2' WHERE key = 'format';
+         INSERT INTO stratum SELECT * FROM new.stratum;
+         INSERT INTO trial SELECT * FROM new.trial;
+         INSERT INTO result SELECT {OLD} FROM new.result;
+         INSERT INTO console SELECT * FROM new.console;
+         INSERT INTO attempt SELECT id, trial, recorded_ms, error, record FROM new.attempt;
+         INSERT INTO attachment SELECT * FROM new.attachment;
+         DETACH new;"
+    ))
+    .unwrap();
 }
 
 /// The campaign of another file as version 1 kept it: without operations, in its tables and in its records.
@@ -426,15 +449,16 @@ fn as_version_1(from: &Path, to: &Path) {
     // Its view has the columns of that version.
     assert!(conn.prepare("SELECT operation FROM trials").is_err());
     conn.execute("ATTACH ?1 AS new", [from.to_str().unwrap()]).unwrap();
-    conn.execute_batch(
-        "INSERT INTO meta SELECT * FROM new.meta; UPDATE meta SET value = '1' WHERE key = 'format';
+    conn.execute_batch(&format!(
+        "INSERT INTO meta SELECT * FROM new.meta WHERE key != 'seal';
+         UPDATE meta SET value = '1' WHERE key = 'format';
          INSERT INTO stratum SELECT * FROM new.stratum;
          INSERT INTO trial SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns FROM new.trial;
-         INSERT INTO result SELECT * FROM new.result;
+         INSERT INTO result SELECT {OLD} FROM new.result;
          UPDATE result SET record = json_set(json_remove(record, '$.plan.fault.operation'), '$.format', 1);
          INSERT INTO console SELECT * FROM new.console;
          INSERT INTO attachment SELECT * FROM new.attachment;",
-    )
+    ))
     .unwrap();
     let records = "SELECT count(*) FROM result WHERE record LIKE '%operation%'";
     assert_eq!(conn.query_row(records, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
@@ -699,16 +723,19 @@ fn a_million_trials_are_drawn_stored_and_summed_up() {
     }
     println!("20,000 recorded one by one: {:?}", began.elapsed());
     // The rest at once, for time's sake.
-    store.conn.execute_batch("BEGIN").unwrap();
+    let mut change = store.begin(None).unwrap();
     for id in &ids[20_000..] {
         let trial = store.planned(*id).unwrap();
         let record = record(&trial);
-        insert_result(&store.conn, *id, trial.stratum, &row_of(&record).unwrap()).unwrap();
+        let row = row_of(&record).unwrap();
+        change.tally.add_result(insert_result(&store.conn, &store.sums, *id, trial.stratum, &row).unwrap());
     }
-    store.conn.execute_batch("COMMIT").unwrap();
+    change.commit().unwrap();
     drop(store);
     println!("all recorded: {} MiB, peak {} kB", size(), peak());
+    let began = Instant::now();
     let store = Store::open_readonly(&path).unwrap();
+    println!("opened to read, the plan checked: {:?}, peak {} kB", began.elapsed(), peak());
     let began = Instant::now();
     let status = store.status().unwrap();
     println!("summed up: {:?}, peak {} kB", began.elapsed(), peak());

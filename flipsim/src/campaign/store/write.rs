@@ -1,14 +1,20 @@
 //! What is written into a store.
 //!
-//! Invariant: **a trial has one result at most**, and what was recorded is there after a SIGKILL.
+//! Invariants: **a trial has one result at most**, and what was recorded is there after a SIGKILL. Every row that is
+//! written is in the tally.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
-use crate::campaign::store::encode::{json, pack, signed, word};
+use crate::campaign::store::encode::{json, pack};
 use crate::campaign::store::error::{StoreError, sqlite};
+use crate::campaign::store::lock::Note;
 use crate::campaign::store::open::Store;
+use crate::campaign::store::row::{Row, insert_attempt, insert_result, row_of};
+use crate::campaign::store::sums::Sum;
+use crate::campaign::store::tally::Tally;
 use crate::trial::{Outcome, TrialRecord};
 
 /// The result of recording.
@@ -43,26 +49,19 @@ impl Store {
             return self.lose(&planned, &error, Some(record));
         }
         // Of the times before only the store knows.
-        let lost = lost_attempts(&self.conn, id).map_err(sqlite("read", &self.path))?;
-        let record = &TrialRecord { attempts: lost + 1, ..record.clone() };
-        let row = row_of(record)?;
-        let console = record.console.as_ref().map(|console| pack(console.as_bytes()));
-        let transaction = self.begin(id)?;
-        let error = sqlite("record in", &self.path);
-        let written = || -> rusqlite::Result<()> {
-            insert_result(&transaction, id, planned.stratum, &row)?;
-            if let (Some(text), Some(zlib)) = (&record.console, &console) {
+        let record = &TrialRecord { attempts: self.lost_attempts(id) + 1, ..record.clone() };
+        let mut row = row_of(record)?;
+        let console = record.console.as_ref().map(|console| (console.len() as i64, pack(console.as_bytes())));
+        let trial = id.0.cast_signed();
+        row.console = console.as_ref().map(|(bytes, zlib)| self.sums.console(trial, *bytes, zlib));
+        self.begin(Some(id))?.change(|transaction, tally| {
+            tally.add_result(insert_result(transaction, &self.sums, id, planned.stratum, &row)?);
+            if let Some((bytes, zlib)) = &console {
                 let sql = "INSERT INTO console VALUES (?1, ?2, ?3)";
-                transaction.prepare_cached(sql)?.execute(params![
-                    id.0.cast_signed(),
-                    text.len() as i64,
-                    zlib
-                ])?;
+                transaction.prepare_cached(sql)?.execute(params![trial, bytes, zlib])?;
             }
             Ok(())
-        };
-        written().map_err(&error)?;
-        transaction.commit().map_err(&error)?;
+        })?;
         Ok(Recorded::Done)
     }
 
@@ -82,20 +81,9 @@ impl Store {
     /// # Errors
     /// The file cannot be written. Nothing is changed then.
     pub fn take_back(&mut self, ids: &[TrialId]) -> Result<(), StoreError> {
-        self.check_writable()?;
-        let error = sqlite("take results back in", &self.path);
-        let transaction =
-            Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
-        let taken = || -> rusqlite::Result<()> {
-            for id in ids {
-                for sql in ["DELETE FROM console WHERE trial = ?1", "DELETE FROM result WHERE trial = ?1"] {
-                    transaction.prepare_cached(sql)?.execute([id.0.cast_signed()])?;
-                }
-            }
-            Ok(())
-        };
-        taken().map_err(&error)?;
-        transaction.commit().map_err(&error)
+        self.begin(None)?.change(|transaction, tally| {
+            ids.iter().try_for_each(|id| remove_result(transaction, tally, id.0.cast_signed()))
+        })
     }
 
     fn lose(
@@ -104,126 +92,96 @@ impl Store {
         cause: &str,
         record: Option<&TrialRecord>,
     ) -> Result<Recorded, StoreError> {
-        let id = planned.id.0.cast_signed();
-        let allowed = self.spec.trial.attempts;
+        let id = planned.id;
+        let (allowed, lost) = (self.spec.trial.attempts, self.lost_attempts(id) + 1);
         let record = record.map(json);
-        let transaction = self.begin(planned.id)?;
-        let written = || -> rusqlite::Result<Recorded> {
-            let now = Timestamp::now().as_millisecond();
-            let sql = "INSERT INTO attempt (trial, recorded_ms, error, record) VALUES (?1, ?2, ?3, ?4)";
-            transaction.prepare_cached(sql)?.execute(params![id, now, cause, record])?;
-            let lost = lost_attempts(&transaction, planned.id)?;
+        let recorded = self.begin(Some(id))?.change(|transaction, tally| {
+            let text = |text: &str| Value::Text(text.to_owned());
+            let values = [
+                Value::Integer(id.0.cast_signed()),
+                Value::Integer(Timestamp::now().as_millisecond()),
+                text(cause),
+                record.as_deref().map_or(Value::Null, text),
+            ];
+            tally.add_attempt(insert_attempt(transaction, &self.sums, &values)?);
             if lost < allowed {
                 return Ok(Recorded::Again(allowed - lost));
             }
-            let row = Row {
-                outcome: Some(Outcome::Infra.name()),
-                error: Some(cause),
-                attempts: lost,
-                ..Row::default()
-            };
-            insert_result(&transaction, planned.id, planned.stratum, &row)?;
+            let row = Row::given_up(cause, lost);
+            tally.add_result(insert_result(transaction, &self.sums, id, planned.stratum, &row)?);
             Ok(Recorded::GivenUp)
-        };
-        let error = sqlite("record in", &self.path);
-        let recorded = written().map_err(&error)?;
-        transaction.commit().map_err(&error)?;
+        })?;
+        self.lost.insert(id, lost);
         Ok(recorded)
     }
 
-    /// A transaction in which the trial has no result.
-    pub(super) fn begin(&self, id: TrialId) -> Result<Transaction<'_>, StoreError> {
+    /// How often the laboratory has lost a trial.
+    fn lost_attempts(&self, id: TrialId) -> u32 {
+        self.lost.get(&id).copied().unwrap_or(0)
+    }
+
+    /// Begins a change; of a trial, one that has no result.
+    pub(super) fn begin(&self, id: Option<TrialId>) -> Result<Change<'_>, StoreError> {
         self.check_writable()?;
         let error = sqlite("record in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
-        let has = transaction
-            .prepare_cached("SELECT 1 FROM result WHERE trial = ?1")
-            .and_then(|mut statement| statement.exists([id.0.cast_signed()]));
-        if has.map_err(&error)? { Err(StoreError::Duplicate(id)) } else { Ok(transaction) }
+        if let Some(id) = id {
+            let has = transaction
+                .prepare_cached("SELECT 1 FROM result WHERE trial = ?1")
+                .and_then(|mut statement| statement.exists([id.0.cast_signed()]));
+            if has.map_err(&error)? {
+                return Err(StoreError::Duplicate(id));
+            }
+        }
+        let tally = self.tally()?.ok_or_else(|| self.damaged("the count of its results"))?;
+        Ok(Change { store: self, transaction, tally })
     }
 }
 
-/// What a row of `result` says beside trial and stratum.
-#[derive(Default)]
-pub(super) struct Row<'a> {
-    outcome: Option<&'a str>,
-    flip_ns: Option<i64>,
-    end_ns: Option<i64>,
-    end: Option<String>,
-    converged_ns: Option<i64>,
-    detected_ns: Option<i64>,
-    console_differs_ns: Option<i64>,
-    report: Option<String>,
-    title: Option<&'a str>,
-    region: Option<&'a str>,
-    symbol: Option<&'a str>,
-    error: Option<&'a str>,
-    output_only: Option<bool>,
-    restore: Option<String>,
-    attempts: u32,
-    total_us: Option<i64>,
-    record: Option<String>,
+/// A change of what is recorded, with the tally. It is made wholly or not at all, and noted.
+pub(super) struct Change<'a> {
+    store: &'a Store,
+    transaction: Transaction<'a>,
+    pub(super) tally: Tally,
 }
 
-pub(super) fn row_of(record: &TrialRecord) -> Result<Row<'_>, StoreError> {
-    let time = |time: Option<u64>| time.map(|time| signed("the time", time)).transpose();
-    Ok(Row {
-        outcome: record.outcome.map(Outcome::name),
-        flip_ns: time(Some(record.flip_ns))?,
-        end_ns: time(Some(record.end_ns))?,
-        end: record.end.as_ref().map(word),
-        converged_ns: time(record.converged_ns)?,
-        detected_ns: time(record.detected_ns)?,
-        console_differs_ns: time(record.console_differs_ns)?,
-        report: record.kind.as_ref().map(word),
-        title: record.title.as_deref(),
-        region: record.region.as_deref(),
-        symbol: record.symbol.as_deref(),
-        error: record.error.as_deref(),
-        output_only: Some(record.output_only),
-        restore: Some(word(&record.restore)),
-        attempts: record.attempts,
-        total_us: time(Some(record.costs.total_us))?,
-        record: Some(json(&TrialRecord { console: None, ..record.clone() })),
-    })
+impl Change<'_> {
+    /// Makes it.
+    fn change<T>(
+        mut self,
+        how: impl FnOnce(&Connection, &mut Tally) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let error = sqlite("record in", &self.store.path);
+        let made = how(&self.transaction, &mut self.tally).map_err(error)?;
+        self.commit()?;
+        Ok(made)
+    }
+
+    /// Ends it, when all was written.
+    pub(super) fn commit(mut self) -> Result<(), StoreError> {
+        let error = sqlite("record in", &self.store.path);
+        self.tally.changes += 1;
+        self.tally.write(&self.transaction, &self.store.sums).map_err(&error)?;
+        self.transaction.commit().map_err(&error)?;
+        match &self.store.lock {
+            Some(lock) => lock.note(Note::of(&self.tally)),
+            None => Ok(()),
+        }
+    }
 }
 
-pub(super) fn insert_result(
-    conn: &Connection,
-    id: TrialId,
-    stratum: u32,
-    row: &Row<'_>,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO result VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-               ?16, ?17, ?18, ?19, ?20)";
-    conn.prepare_cached(sql)?.execute(params![
-        id.0.cast_signed(),
-        stratum,
-        row.outcome,
-        Timestamp::now().as_millisecond(),
-        row.flip_ns,
-        row.end_ns,
-        row.end,
-        row.converged_ns,
-        row.detected_ns,
-        row.console_differs_ns,
-        row.report,
-        row.title,
-        row.region,
-        row.symbol,
-        row.error,
-        row.output_only,
-        row.restore,
-        row.attempts,
-        row.total_us,
-        row.record,
-    ])?;
+/// Removes a result and its console.
+pub(super) fn remove_result(conn: &Connection, tally: &mut Tally, trial: i64) -> rusqlite::Result<()> {
+    let sum = conn
+        .prepare_cached("SELECT sum FROM result WHERE trial = ?1")?
+        .query_row([trial], |row| row.get::<_, Sum>(0))
+        .optional()?;
+    if let Some(sum) = sum {
+        tally.take_result(sum);
+    }
+    for sql in ["DELETE FROM console WHERE trial = ?1", "DELETE FROM result WHERE trial = ?1"] {
+        conn.prepare_cached(sql)?.execute([trial])?;
+    }
     Ok(())
-}
-
-/// How often the laboratory has lost a trial.
-fn lost_attempts(conn: &Connection, id: TrialId) -> rusqlite::Result<u32> {
-    let sql = "SELECT count(*) FROM attempt WHERE trial = ?1";
-    conn.prepare_cached(sql)?.query_row([id.0.cast_signed()], |row| row.get(0))
 }

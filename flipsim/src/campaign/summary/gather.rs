@@ -56,7 +56,35 @@ impl Part {
     }
 
     /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
-    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>) {
+    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>, short: bool) {
+        if !short {
+            self.add_names(row, outcome);
+            self.failed.push(Class::Failure.has(outcome));
+        }
+        self.hangs += u64::from(outcome == Outcome::Hang);
+        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
+        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
+        if let Some(detected) = row.detected_ns {
+            self.detection.push(since(detected));
+        }
+        let lifetime = match outcome {
+            Outcome::Crash => {
+                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
+                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
+                self.crash.push(at);
+                Lifetime::Failed(at)
+            }
+            // Its state was the golden run's, and so is its future.
+            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
+            _ => Lifetime::Censored(since(end)),
+        };
+        if !short {
+            self.lifetimes.push(lifetime);
+        }
+    }
+
+    /// Takes in what a trial that counts has struck.
+    fn add_names(&mut self, row: &ResultRow, outcome: Outcome) {
         let bit = row.trial.plan.fault.single_bit().map(|bit| bit.0.to_string());
         let symbol =
             row.symbol.as_deref().map(|symbol| symbol.split_once('+').map_or(symbol, |(name, _)| name));
@@ -70,24 +98,6 @@ impl Part {
         for (tally, key) in self.by.iter_mut().zip(keys) {
             tally.add(&key.map(str::to_owned), outcome);
         }
-        self.failed.push(Class::Failure.has(outcome));
-        self.hangs += u64::from(outcome == Outcome::Hang);
-        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
-        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        if let Some(detected) = row.detected_ns {
-            self.detection.push(since(detected));
-        }
-        self.lifetimes.push(match outcome {
-            Outcome::Crash => {
-                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
-                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
-                self.crash.push(at);
-                Lifetime::Failed(at)
-            }
-            // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
-            _ => Lifetime::Censored(since(end)),
-        });
     }
 
     fn finish(
@@ -139,13 +149,13 @@ impl Part {
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
     let golden_end = golden.as_ref().map(|golden| golden.end().0);
-    let status = store.status()?;
+    let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
         Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
     let mut parts: Vec<Part> = store.strata().iter().map(|_| Part::new()).collect();
     let mut counts: Vec<Counts> = vec![Counts::default(); parts.len()];
     let mut costs = Gathered::default();
-    let mut totals = Totals { planned: store.len(), lost: status.lost, ..Totals::default() };
+    let mut totals = Totals { planned: store.len(), lost, ..Totals::default() };
     let mut recorded: Option<(i64, i64)> = None;
     let mut begin = None;
     // All that is counted is of these rows, so that it adds up while others are recorded.
@@ -175,7 +185,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
-                    part.add(&row, outcome, golden_end);
+                    part.add(&row, outcome, golden_end, options.short);
                 }
             }
         }
@@ -228,8 +238,8 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     }));
     Ok(Summary {
         format: FORMAT,
-        name: status.name,
-        plan: status.plan,
+        name: store.spec().name.clone(),
+        plan: store.plan_digest().to_owned(),
         confidence: options.confidence,
         totals,
         strata,

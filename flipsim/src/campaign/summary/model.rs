@@ -32,11 +32,13 @@ pub struct SummaryOptions {
     pub top: usize,
     /// How many points a curve has at most.
     pub points: usize,
+    /// Without breakdowns, survival and convergence, which hold something of each name and result.
+    pub short: bool,
 }
 
 impl Default for SummaryOptions {
     fn default() -> Self {
-        SummaryOptions { confidence: Confidence::P95, top: 20, points: 200 }
+        SummaryOptions { confidence: Confidence::P95, top: 20, points: 200, short: false }
     }
 }
 

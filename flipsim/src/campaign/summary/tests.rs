@@ -129,7 +129,12 @@ proptest! {
             lose(&mut store, TrialId(*id));
         }
         fake::fill(&mut store, done).unwrap();
-        let options = SummaryOptions { confidence: Confidence::new(confidence).unwrap(), top, points: 7 };
+        let options = SummaryOptions {
+            confidence: Confidence::new(confidence).unwrap(),
+            top,
+            points: 7,
+            short: false,
+        };
         let found = Summary::new(&store, &options).unwrap();
         check(&found);
         prop_assert_eq!(found.totals.infra, lost.len() as u64);
@@ -224,6 +229,7 @@ fn a_file_that_does_not_say_whether_strata_overlap_has_no_pooled_rate() {
     let file = rusqlite::Connection::open(&path).unwrap();
     assert_eq!(file.execute("DELETE FROM meta WHERE key = 'overlaps'", []).unwrap(), 1);
     drop(file);
+    crate::campaign::store::damage::reseal(&path);
     let found = summary(&Store::open_readonly(&path).unwrap());
     check(&found);
     let why = found.pooled[0].why_not.as_deref().unwrap();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::files::{beside, file_digest, remove_tree};
+use crate::files::{beside, file_digest, remove_tree, write_readable};
 use crate::machine::boot::{self, BootError, Patience, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
@@ -279,7 +279,7 @@ fn fill(
     };
     let path = folder.join(INFO);
     let text = serde_json::to_string_pretty(&info).expect("a template's record has only text keys");
-    fs::write(&path, text).map_err(io_error("write", &path))
+    write_readable(&path, text.as_bytes()).map_err(io_error("write", &path))
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! Invariant: clock, registers and all of RAM are compared, and a difference is an error, never a warning.
 
-use std::fs::{self, File};
+use std::fs::File;
 
 use jiff::Timestamp;
 
+use crate::files::write_readable;
 use crate::target::TargetError;
 use crate::target::state::{PAGE, State, page_digests};
 use crate::trial::clone::guest::{CloneGuest, CloneOptions};
@@ -36,7 +37,7 @@ impl Template {
         }
         let path = self.folder.join(VERIFIED);
         let text = format!("a clone had the same clock, registers and RAM on {}\n", Timestamp::now());
-        fs::write(&path, text).map_err(io_error("write", &path))
+        write_readable(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
 
     /// Where a state differs from the one at the quiescent point, in words.

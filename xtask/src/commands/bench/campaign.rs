@@ -16,6 +16,7 @@ use flipsim::campaign::plan::TrialId;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run as run_trials};
 use flipsim::campaign::{Shard, Store};
 use flipsim::fault::fault_rng;
+use flipsim::files;
 use flipsim::machine::ProcessStat;
 use flipsim::trial::{RestoreMethod, TrialRecord};
 use flipsim::units::{VirtualNs, parse_number, parse_size, parse_virtual};
@@ -162,7 +163,7 @@ fn every_way(args: &Args, arch: Arch, workload: &str, stratum: &str, folder: &Pa
         // SQLite keeps more than one file.
         let own = tempfile::tempdir_in(folder)?;
         let file = own.path().join("way.sqlite");
-        std::fs::copy(&plan, &file).context("cannot copy the plan")?;
+        files::copy(&plan, &file).context("cannot copy the plan")?;
         let step =
             ProgressStep::spinner(format!("{arch}, {workload}, {stratum}: {} trials, {way:?}", args.count));
         let went = match way {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use flipsim::files;
 use flipsim::machine::folder::RunRecord;
 use flipsim::units::format_size;
 use serde::Serialize;
@@ -110,7 +111,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     // Found out now, and not after minutes of measuring.
     let out = options.out.as_ref().map(|path| {
-        let made = std::fs::File::create(path);
+        let made = files::Output::new(path);
         made.with_context(|| format!("cannot write --out {}", path.display())).exit_with(Code::Usage)
     });
     let out = out.transpose()?;
@@ -149,9 +150,10 @@ pub fn run(args: Args) -> Result<()> {
         methods: methods.iter().map(Measured::summary).collect(),
     };
     let json = serde_json::to_string_pretty(&report)?;
-    if let Some(mut file) = out {
+    if let Some(output) = out {
         use std::io::Write;
-        writeln!(file, "{json}").context("cannot write the file of --out")?;
+        let written = writeln!(output.file(), "{json}").and_then(|()| output.finish());
+        written.context("cannot write the file of --out")?;
     }
     if options.json {
         outln!("{json}");

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::{classify, export, merge, new, replay, stats, status, trial};
+use super::{check, classify, export, merge, new, replay, stats, status, trial};
 
 /// Run trials and judge their outcomes.
 ///
@@ -35,6 +35,7 @@ enum Sub {
     Stats(stats::Args),
     Export(export::Args),
     Merge(merge::Args),
+    Check(check::Args),
     Trial(Box<trial::Args>),
     Replay(replay::Args),
     Classify(classify::Args),
@@ -49,6 +50,7 @@ pub fn run(args: Args) -> Result<()> {
         Sub::Stats(args) => stats::run(&args),
         Sub::Export(args) => export::run(&args),
         Sub::Merge(args) => merge::run(&args),
+        Sub::Check(args) => check::run(&args),
         Sub::Trial(args) => trial::run(&args),
         Sub::Replay(args) => replay::run(&args),
         Sub::Classify(args) => classify::run(&args),

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use flipsim::fault::GuestNames;
-use flipsim::report::look::visible;
 use flipsim::target::{StateDigest, devices_between, pages_between};
+use flipsim::text::visible;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{Checkpoint, Golden};
 use flipsim::trial::template::Template;
@@ -86,7 +86,7 @@ impl<'a> Diff<'a> {
         let theirs = registers(runner)?;
         let pairs = beside.registers.iter().zip(&theirs).filter(|(one, other)| one != other);
         for ((name, golden), (_, here)) in pairs.take(LISTED) {
-            outln!("    {name}: {golden} in the golden run, {here} here");
+            outln!("    {}: {golden} in the golden run, {here} here", visible(name));
         }
         if let Some((golden, here)) = first_difference(beside.console, runner.console.said()) {
             outln!("    console: `{}` in the golden run, `{}` here", visible(&golden), visible(&here));
@@ -107,7 +107,7 @@ impl<'a> Diff<'a> {
             };
             let symbol = self.names.symbol_at(address);
             let symbol = symbol.map(|name| format!(" ({name})")).unwrap_or_default();
-            outln!("    page {address} of {block}{symbol}");
+            outln!("    page {address} of {block}{}", visible(&symbol));
         }
         if pages.len() > LISTED {
             outln!("    and {} pages more", pages.len() - LISTED);

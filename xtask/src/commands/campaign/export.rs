@@ -3,9 +3,8 @@
 //! Invariant: **one line a result**, also of a trial that the laboratory lost.
 
 use anyhow::Result;
-use flipsim::campaign::Store;
 
-use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::files::{open_to_read, store_error};
 
 /// Print every result of a campaign as a JSON line.
 #[derive(clap::Args, Debug)]
@@ -22,12 +21,12 @@ pub struct Args {
 
 /// Runs `campaign export`.
 pub fn run(args: &Args) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
+    let store = open_to_read(&args.name)?;
     for row in store.results() {
-        let row = row?;
+        let row = row.map_err(store_error)?;
         let trial = &row.trial;
         let stratum = usize::try_from(trial.stratum).ok().and_then(|at| store.strata().get(at));
-        let record = store.record_of(trial.id)?;
+        let record = store.record_of(trial.id).map_err(store_error)?;
         let mut line = serde_json::json!({
             "trial": trial.id, "stratum": stratum.map(|stratum| &stratum.name), "record": record,
         });

@@ -2,6 +2,7 @@
 //!
 //! Invariant: **what an outcome is, `flipsim` decides.**
 
+mod check;
 mod classify;
 mod command;
 mod diff;

@@ -11,6 +11,7 @@ use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreErro
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
+use flipsim::text::{shown, visible};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::Window;
@@ -32,6 +33,8 @@ use crate::{interrupt, paths};
 
 /// The longest specification that is read, in bytes: that of ten thousand strata.
 const LONGEST_SPEC: u64 = 16 << 20;
+/// How many strata are listed.
+const LISTED: usize = 50;
 
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
@@ -162,23 +165,26 @@ pub fn run(args: &Args) -> Result<()> {
     )?;
     step.done();
     consent::made_here(&store);
-    outln!("campaign {}: {} trials, seed {}", spec.name, plan.len(), spec.seed);
-    for stratum in plan.strata() {
+    outln!("campaign {}: {} trials, seed {}", shown(&spec.name, 100), plan.len(), spec.seed);
+    for stratum in plan.strata().iter().take(LISTED) {
         outln!(
             "  {:16} {:>8} trials of {} faults × {} ns  ({})",
-            stratum.name,
+            shown(&stratum.name, 60),
             stratum.trials,
             stratum.faults,
             stratum.times,
-            stratum.targets
+            shown(&stratum.targets, 200)
         );
+    }
+    if let Some(more) = plan.strata().len().checked_sub(LISTED).filter(|more| *more > 0) {
+        outln!("  and {more} strata more");
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     for line in &lacks {
-        outln!("note: {line}");
+        outln!("note: {}", visible(line));
     }
     if let Some(difference) = &golden.difference {
-        outln!("only outputs are compared: {difference}");
+        outln!("only outputs are compared: {}", visible(difference));
     }
     let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]

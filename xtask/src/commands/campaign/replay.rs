@@ -5,9 +5,10 @@
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, bail};
-use flipsim::campaign::{Store, TrialId};
+use flipsim::campaign::TrialId;
 use flipsim::fault::GuestNames;
 use flipsim::files::Stream;
+use flipsim::text::shown;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
 
 use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};
@@ -18,7 +19,7 @@ use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::host::proc::quote;
 use crate::interrupt;
-use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::files::{open_to_read, store_error};
 
 /// Run trials again, of a campaign or as `trial --json` wrote them, and compare.
 #[derive(clap::Args, Debug)]
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Trials of a campaign, with its own golden run.
 fn of_campaign(args: &Args) -> Result<Count> {
-    let store = Store::open_readonly(&path_of(&args.from)?).map_err(store_error)?;
+    let store = open_to_read(&args.from)?;
     let mut records = Vec::with_capacity(args.trial.len());
     for id in args.trial.iter().copied().map(TrialId) {
         store.planned(id).exit_with(Code::Usage)?;
@@ -90,7 +91,7 @@ fn of_campaign(args: &Args) -> Result<Count> {
     let mut count = Count::default();
     for (id, record) in &records {
         interrupt::check()?;
-        outln!("trial {id} of {}:", store.spec().name);
+        outln!("trial {id} of {}:", shown(&store.spec().name, 100));
         again(&mut worker, record, &names, args.diff, &mut count)?;
     }
     Ok(count)

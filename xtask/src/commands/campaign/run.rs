@@ -58,12 +58,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
     let mut store = Store::open(&path).map_err(store_error)?;
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    // Every result is read for this: nothing is started for a campaign that is damaged.
+    let pending = store.pending(shard).map_err(store_error)?.len();
     let spec = store.spec().clone();
     let prepared = prepared_of(&store, args.trust)?;
     let parent = clones_dir()?;
     let names = names_of(&prepared.template)?;
-    let shard = args.shard.unwrap_or(Shard::WHOLE);
-    let pending = store.pending(shard)?.len();
     if pending == 0 {
         outln!("nothing is left to do; look at it with `cargo xtask campaign status {}`", quote(&args.name));
         return Ok(());
@@ -93,7 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
     );
     line.shown.end();
     let summary = summary.map_err(|error| match error {
-        CampaignError::Store(_) | CampaignError::NoGuest(_) => anyhow::Error::from(error),
+        CampaignError::Store(error) => store_error(error),
+        CampaignError::NoGuest(_) => anyhow::Error::from(error),
         other => exit_error(Code::GuestLost, other.to_string()),
     })?;
     outln!("{} trials in {}, {} left", summary.done, format_duration(line.began.elapsed()), summary.left);

@@ -5,13 +5,13 @@
 use std::str::FromStr;
 
 use anyhow::Result;
+use flipsim::campaign::Summary;
 use flipsim::campaign::summary::By;
-use flipsim::campaign::{Store, Summary};
-use flipsim::report::look::visible;
 use flipsim::stats::fit::FitPerMbit;
 use flipsim::stats::mission::{MONTH, Mission, UpsetRate};
+use flipsim::text::visible;
 
-use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
 
 /// Show what the results of a campaign say.
@@ -115,10 +115,10 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
+    let store = open_to_read(&args.name)?;
     let mut options = args.intervals.options();
     options.top = args.top;
-    let summary = Summary::new(&store, &options)?;
+    let summary = Summary::new(&store, &options).map_err(store_error)?;
     let (method, confidence) = (args.intervals.method(), summary.confidence);
     let fit = args.raw_fit.map(|raw| (raw, summary.fit(raw, method)));
     let mission = args

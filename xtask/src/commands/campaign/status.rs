@@ -3,9 +3,8 @@
 //! Invariant: `infra` and flips that did not take are in no rate; both are shown beside them.
 
 use anyhow::Result;
-use flipsim::campaign::Store;
 
-use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{IntervalMethods, show};
 
 /// Show how a campaign stands, while it runs or not.
@@ -28,10 +27,10 @@ pub struct Args {
 
 /// Runs `campaign status`.
 pub fn run(args: &Args) -> Result<()> {
-    let store = Store::open_readonly(&path_of(&args.name)?).map_err(store_error)?;
+    let store = open_to_read(&args.name)?;
     if !args.json {
         return show(&store, args.intervals);
     }
-    outln!("{}", serde_json::to_string_pretty(&store.status()?)?);
+    outln!("{}", serde_json::to_string_pretty(&store.status().map_err(store_error)?)?);
     Ok(())
 }

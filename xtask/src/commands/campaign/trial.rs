@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flipsim::fault::{Fault, GuestNames};
 use flipsim::memory::PhysRange;
-use flipsim::report::look::visible;
 use flipsim::target::{TargetError, describe};
 use flipsim::text::hex_value;
+use flipsim::text::visible;
 use flipsim::trial::golden::Golden;
 use flipsim::trial::{
     Outcome, RestoreMethod, RunError, Runner, Step, TrialOptions, TrialPlan, TrialRecord, Worker,
@@ -338,13 +338,13 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
             let (place, mask) = (plan.fault.place(), hex_value(plan.fault.mask()));
             let place = match plan.fault.address() {
                 Some(address) => {
-                    format!("ram {place} mask {mask} ({})", names.describe(address))
+                    format!("ram {place} mask {mask} ({})", visible(&names.describe(address)))
                 }
                 None => format!("register {place} mask {mask}"),
             };
             match result {
                 Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),
-                Err(error) => outln!("flip {place}: NOT FLIPPED: {error}"),
+                Err(error) => outln!("flip {place}: NOT FLIPPED: {}", visible(&error.to_string())),
             }
         }
         Step::Checkpoint { golden, state, console } => {
@@ -374,7 +374,7 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     let at = |ns: Option<u64>| ns.map(|ns| since(VirtualNs(ns), begin));
     let mut parts = Vec::new();
     if let Some(why) = &record.output_only_because {
-        outln!("only the output was compared: {why}");
+        outln!("only the output was compared: {}", visible(why));
     }
     if let Some(at) = at(record.converged_ns) {
         parts.push(format!("converged at {at}"));

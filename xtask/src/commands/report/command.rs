@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use flipsim::campaign::summary::SummaryOptions;
 use flipsim::campaign::{Store, Summary};
-use flipsim::report::look::visible;
 use flipsim::report::{PageOptions, export, page};
+use flipsim::text::visible;
 
 use super::compare;
 use super::output::{default_page, one_to_stdout, open, tell, write};
@@ -66,8 +67,8 @@ enum Sub {
     Compare(compare::Args),
 }
 
-fn summary_of(store: &Store, intervals: IntervalMethods) -> Result<Summary> {
-    Summary::new(store, &intervals.options()).map_err(store_error)
+fn summary_of(store: &Store, intervals: IntervalMethods, short: bool) -> Result<Summary> {
+    Summary::new(store, &SummaryOptions { short, ..intervals.options() }).map_err(store_error)
 }
 
 /// The report at the terminal. What a guest or a file says moves no cursor.
@@ -93,19 +94,23 @@ pub fn run(args: &Args) -> Result<()> {
     let Out { html, csv, json, intervals } = &args.out;
     let piped = one_to_stdout(&[("--html", html), ("--csv", csv), ("--json", json)])?;
     let store = open(name)?;
-    let summary = summary_of(&store, *intervals)?;
     let page_to = match html {
         Some(path) => Some(path.clone()),
         None if csv.is_some() || json.is_some() => None,
         None => Some(default_page(&[&store])?),
     };
-    if !piped {
-        at_the_terminal(name, &summary, &store, *intervals);
+    // What is only passed on row by row takes no room, however long the campaign is.
+    let summary = match !piped || page_to.is_some() || json.is_some() {
+        true => Some(summary_of(&store, *intervals, page_to.is_none() && json.is_none())?),
+        false => None,
+    };
+    if let Some(summary) = summary.as_ref().filter(|_| !piped) {
+        at_the_terminal(name, summary, &store, *intervals);
     }
     let mut written = Vec::new();
-    if let Some(path) = page_to {
+    if let (Some(path), Some(summary)) = (page_to, &summary) {
         let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now() };
-        let text = page(&store, &summary, &options).map_err(store_error)?;
+        let text = page(&store, summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
     }
@@ -113,8 +118,8 @@ pub fn run(args: &Args) -> Result<()> {
         write(path, &mut |out| export::csv(&store, out))?;
         written.push(("csv", path.clone()));
     }
-    if let Some(path) = json {
-        write(path, &mut |out| export::json(&store, &summary, out))?;
+    if let (Some(path), Some(summary)) = (json, &summary) {
+        write(path, &mut |out| export::json(&store, summary, out))?;
         written.push(("json", path.clone()));
     }
     tell(&written, piped);

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::report::compare::{Comparison, ComparisonRow, Side, StratumComparison, compare, estimate_text};
-use flipsim::report::look::visible;
 use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
 use flipsim::stats::Confidence;
+use flipsim::text::visible;
 
 use super::output::{default_page, one_to_stdout, open, tell, write};
 use crate::host::proc::quote;

@@ -3,7 +3,6 @@
 //! Invariant: **a file that is written is there whole or not at all.**
 
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,12 +11,12 @@ use flipsim::files;
 use flipsim::report::export::ExportError;
 
 use crate::exit::{Code, exit_error};
-use crate::lab::campaigns::files::{path_of, store_error};
+use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::paths;
 
 /// A campaign that is read.
 pub(super) fn open(name: &str) -> Result<Store> {
-    let store = Store::open_readonly(&path_of(name)?).map_err(store_error)?;
+    let store = open_to_read(name)?;
     // Table, pictures and rows are of one moment, also of a campaign that goes on.
     store.hold().map_err(store_error)?;
     Ok(store)
@@ -86,17 +85,9 @@ fn write_to(path: &Path, content: Content<'_>) -> Result<(), ExportError> {
     if is_stdout(path) {
         return fill(io::stdout().lock(), content);
     }
-    // What is no plain file, such as /dev/stderr, cannot be put in place by its name.
-    if path.exists() && !path.is_file() {
-        return fill(files::create_output(path)?, content);
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As readable as any other new file.
-    let mode = std::fs::Permissions::from_mode(0o666);
-    let file = tempfile::Builder::new().prefix(".report").permissions(mode).tempfile_in(folder)?;
-    fill(&file, content)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    let output = files::Output::new(path)?;
+    fill(output.file(), content)?;
+    Ok(output.finish()?)
 }
 
 fn fill(out: impl Write, content: Content<'_>) -> Result<(), ExportError> {

@@ -131,7 +131,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         inputs: request.inputs.clone(),
     };
     let product = lane.cache.publish(request, made_from, |dir| {
-        fs::copy(&qcow2, dir.join("rootfs.qcow2"))
+        files::copy(&qcow2, &dir.join("rootfs.qcow2"))
             .with_context(|| format!("cannot copy {}", qcow2.display()))?;
         let names: Vec<&str> = recipe.workload.iter().map(|workload| workload.name.as_str()).collect();
         Ok(BTreeMap::from([("workloads".to_owned(), names.join(" "))]))

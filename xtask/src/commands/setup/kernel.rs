@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use super::fragments::{not_taken, read, read_fragments};
@@ -202,7 +203,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
             (".config", "config"),
         ] {
             let from = work.join(from);
-            fs::copy(&from, dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
+            files::copy(&from, &dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
         }
         let command = make(lane, &tree, &work, &request.flags, &["-s", "kernelrelease"])?;
         let release = proc::output_of("asking for the kernel's release", command, Duration::from_secs(60))?;
@@ -263,7 +264,7 @@ fn configure(lane: &Lane<'_>, tree: &Path, work: &Path, request: &Request, chose
             lane.runner.note(&format!("copy {own} to {}", work.join(".config").display()));
         }
         Some(own) => {
-            let copied = fs::copy(own, work.join(".config"));
+            let copied = files::copy(own.as_ref(), &work.join(".config"));
             copied.with_context(|| format!("cannot copy {own}"))?;
         }
     }
@@ -368,7 +369,7 @@ pub fn config_only(lane: &Lane<'_>) -> Result<()> {
         if lane.runner.is_dry() {
             lane.runner.note(&format!("copy {} to {}", config.display(), backup.display()));
         } else {
-            fs::copy(&config, &backup).with_context(|| format!("cannot write {}", backup.display()))?;
+            files::copy(&config, &backup).with_context(|| format!("cannot write {}", backup.display()))?;
             eprintln!("  the old configuration is kept in {}", backup.display());
         }
     } else {

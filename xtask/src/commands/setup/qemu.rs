@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 use xshell::{Shell, cmd};
 
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
@@ -249,7 +250,8 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
-        fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        files::copy(from, to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
         Ok(())
     };
     for program in [lane.arch.qemu_binary, "qemu-img"] {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
-use flipsim::campaign::StoreError;
+use flipsim::campaign::{Store, StoreError};
+use flipsim::text::shown;
 
 use crate::exit::{Code, exit_error};
 use crate::paths;
@@ -14,24 +15,48 @@ use crate::paths;
 /// Where campaigns are kept.
 pub fn path_of(name: &str) -> Result<PathBuf> {
     if name.ends_with(".sqlite") {
-        return Ok(PathBuf::from(name));
+        let path = PathBuf::from(name);
+        // With what is kept beside it.
+        if path.file_name().is_some_and(|file| file.len() > 240) {
+            let text = format!("`{}` is too long for the name of a file", shown(name, 60));
+            bail!(exit_error(Code::Usage, text));
+        }
+        return Ok(path);
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(plain) {
         bail!(exit_error(
             Code::Usage,
             format!(
-                "`{name}` is no campaign's name: letters, digits, - _ . only; or a file that ends in .sqlite"
+                "`{}` is no campaign's name: letters, digits, - _ . only, 100 at most; or a file that ends in .sqlite",
+                shown(name, 60)
             )
         ));
     }
     Ok(paths::lab_dir()?.join("campaigns").join(format!("{name}.sqlite")))
 }
 
+/// Opens a campaign to read it. One whose version has no checksums is read, and that is said.
+pub fn open_to_read(name: &str) -> Result<Store> {
+    let store = Store::open_readonly(&path_of(name)?).map_err(store_error)?;
+    if !store.has_checksums() {
+        eprintln!(
+            "note: {} was made by an older version, without checksums: damage is seen only where it contradicts \
+             itself; `cargo xtask campaign run` brings the file up to date",
+            paths::show(store.path())
+        );
+    }
+    Ok(store)
+}
+
 /// An error of a campaign's file, with its exit code: a disk that is full is no error of the command line's.
 pub fn store_error(error: StoreError) -> anyhow::Error {
     use StoreError::{Full, Gone, Io, Locked, ReadOnly, Sqlite};
     match error {
+        // A link, say, in the place of a file of ours.
+        Io { ref cause, .. } if cause.kind() == std::io::ErrorKind::InvalidInput => {
+            exit_error(Code::Usage, error.to_string())
+        }
         Full { .. } | Gone(_) | Io { .. } | Locked { .. } | ReadOnly(_) | Sqlite { .. } => error.into(),
         StoreError::Missing(path) => {
             exit_error(Code::Usage, format!("there is no campaign {}{}", paths::show(&path), known(&path)))

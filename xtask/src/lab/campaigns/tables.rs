@@ -9,13 +9,15 @@ use flipsim::campaign::summary::{
     By, Class, CostSummary, FitRow, MissionRow, Pooled, StratumSummary, SummaryOptions, TimeSummary,
 };
 use flipsim::campaign::{Store, Summary};
-use flipsim::report::look::visible;
 use flipsim::stats::fit::{FitPerMbit, MissionOutlook};
 use flipsim::stats::mission::Mission;
 use flipsim::stats::tally::Method;
 use flipsim::stats::{Confidence, Estimate, Interval};
+use flipsim::text::{shown, visible};
 use flipsim::trial::Outcome;
 use flipsim::units::{VirtualNs, format_duration};
+
+use crate::lab::campaigns::files::store_error;
 
 /// With which intervals numbers are shown.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -59,8 +61,12 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
     let totals = &summary.totals;
     let other = running.filter(|pid| *pid != std::process::id());
     let running = other.map(|pid| format!(", process {pid} works on it")).unwrap_or_default();
-    let mut text =
-        format!("campaign {}: {} of {} trials{running}\n", summary.name, totals.done, totals.planned);
+    let mut text = format!(
+        "campaign {}: {} of {} trials{running}\n",
+        shown(&summary.name, 100),
+        totals.done,
+        totals.planned
+    );
     for stratum in &summary.strata {
         text += &stratum_table(stratum, summary.confidence, method);
     }
@@ -81,6 +87,7 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
 
 fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Method) -> String {
     let StratumSummary { name, counted, faults, times, targets, .. } = stratum;
+    let (name, targets) = (shown(name, 100), shown(targets, 300));
     let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} ns ({targets})\n");
     let interval = match method {
         Method::Wilson => format!("{confidence} (Wilson)"),
@@ -350,7 +357,8 @@ pub fn mission(rows: &[MissionRow], mission: &Mission, seconds: f64, confidence:
 
 /// The state of a campaign, for people.
 pub fn show(store: &Store, intervals: IntervalMethods) -> Result<()> {
-    let summary = Summary::new(store, &intervals.options())?;
+    let options = SummaryOptions { short: true, ..intervals.options() };
+    let summary = Summary::new(store, &options).map_err(store_error)?;
     let text = overview(&summary, store.running(), intervals.method());
     outln!("{}", visible(text.trim_end()));
     Ok(())

@@ -1,6 +1,10 @@
 //! Tests of `files`.
 
 use super::*;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn a_file_is_replaced_as_a_whole_and_a_failure_leaves_the_old_one() {
@@ -54,8 +58,6 @@ fn the_digest_of_abc_is_the_one_in_the_standard() {
     assert_eq!(digest(|| Ok(())).unwrap(), (abc.to_owned(), 3));
     assert_eq!(digest(|| Err(io::ErrorKind::Other.into())).unwrap_err().kind(), io::ErrorKind::Other);
 }
-
-use std::os::unix::fs::symlink;
 
 fn fifo(folder: &Path) -> PathBuf {
     let path = folder.join("fifo");
@@ -130,9 +132,9 @@ fn a_text_has_an_end_and_is_text() {
 fn an_output_that_no_process_reads_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = fifo(folder.path());
-    assert!(reading::open_output(&pipe).unwrap_err().to_string().contains("no process reads"));
+    assert!(open_output(&pipe).unwrap_err().to_string().contains("no process reads"));
     let mut reader = reading::open_at_once(OpenOptions::new().read(true), &pipe).unwrap();
-    reading::open_output(&pipe).unwrap().write_all(b"x").unwrap();
+    open_output(&pipe).unwrap().write_all(b"x").unwrap();
     let mut seen = Vec::new();
     reader.read_to_end(&mut seen).unwrap();
     assert_eq!(seen, b"x");

@@ -2,12 +2,13 @@
 //!
 //! Invariant: **it is this user's alone**: a folder that another user could write to says nothing.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use flipsim::files;
 
 use crate::paths;
 
@@ -46,7 +47,7 @@ impl Trusted {
             );
         }
         let place = self.folder.join(digest);
-        match File::options().write(true).create_new(true).mode(0o600).open(place) {
+        match files::make_new(&place) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).with_context(failed),
             _ => Ok(()),
         }

@@ -23,6 +23,7 @@ use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;
 use crate::campaign::store::{head, schema};
 use crate::files;
+use crate::units::format_size;
 
 /// How long to wait for another process that writes or tidies up.
 const BUSY: Duration = Duration::from_secs(20);
@@ -372,10 +373,15 @@ impl Store {
 
     pub(super) fn unpack(&self, zlib: &[u8], what: &str) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
-        ZlibDecoder::new(zlib).read_to_end(&mut bytes).map_err(|cause| StoreError::Damaged {
-            path: self.path.clone(),
-            what: format!("{what}: {cause}"),
-        })?;
+        let damaged =
+            |cause: String| StoreError::Damaged { path: self.path.clone(), what: format!("{what}: {cause}") };
+        let count = ZlibDecoder::new(zlib)
+            .take(LARGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| damaged(cause.to_string()))?;
+        if count as u64 > LARGEST {
+            return Err(damaged(format!("it is larger than {}", format_size(LARGEST))));
+        }
         Ok(bytes)
     }
 }
@@ -428,6 +434,9 @@ fn is_a_file(path: &Path) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// The largest console or golden run that is unpacked, in bytes: a thousandth of it in a stranger's file gives as much.
+const LARGEST: u64 = 256 << 20;
 
 /// After how many pages in the log it is joined to the file; a few dozen results.
 const JOINED_AT: i64 = 200;

@@ -396,7 +396,8 @@ impl Store {
             let recorded: i64 = row.get(3).map_err(&error)?;
             let (first, last) = own.recorded.unwrap_or((recorded, recorded));
             own.recorded = Some((first.min(recorded), last.max(recorded)));
-            own.total_us += row.get::<_, Option<i64>>(18).map_err(&error)?.unwrap_or(0).cast_unsigned();
+            let taken = row.get::<_, Option<i64>>(18).map_err(&error)?.unwrap_or(0);
+            own.total_us = own.total_us.saturating_add(u64::try_from(taken).unwrap_or(0));
             match outcome(row, 2).map_err(&error)? {
                 Some(outcome) => *own.outcomes.entry(outcome).or_default() += 1,
                 None => own.not_flipped += 1,

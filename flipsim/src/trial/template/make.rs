@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::files::{beside, file_digest, remove_tree, write_readable};
+use crate::files::{beside, file_digest, make_new, remove_tree, write_readable};
 use crate::machine::boot::{self, BootError, Patience, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
@@ -170,7 +170,7 @@ impl Incoming {
         let short = Path::new("/proc/self/fd").join(held.as_raw_fd().to_string()).join(STATE_SOCKET);
         let listener = UnixListener::bind(short)?;
         listener.set_nonblocking(true)?;
-        Ok(Incoming { listener, stream: None, file: File::create_new(path)?, socket })
+        Ok(Incoming { listener, stream: None, file: make_new(path)?, socket })
     }
 
     /// Takes what has come; whether that was all.

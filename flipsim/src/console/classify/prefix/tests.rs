@@ -1,3 +1,5 @@
+//! Tests of the prefixes of lines.
+
 use super::*;
 
 #[test]

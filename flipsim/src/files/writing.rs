@@ -6,8 +6,6 @@
 //! Invariants: **no reader sees half a file**. **No file of ours is opened through a link, and what is no plain file
 //! with one name is left as it is.** What a user names is theirs: a link that they made is replaced, as `mv` does.
 
-pub mod reading;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -17,8 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-pub use reading::{GoOn, Stream, check_plain, open_plain, read_plain};
-
+use crate::files::reading::{self, open_plain};
 use crate::text::hex;
 
 /// Opens a file of ours with these options: not through a link, and only a plain file that has no second name.
@@ -414,6 +411,3 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -311,6 +311,49 @@ const KERNEL: &[Row] = &[
         UserFault,
         "user fault in app: signal 11",
     ),
+    (
+        "BUG: Dentry 00000000a1b2c3d4{i=8bb9,n=lo}  still in use (1) [unmount of proc proc]",
+        Bug,
+        "BUG: Dentry still in use",
+    ),
+    (
+        "BUG: Dentry 00000000a1b2c3d5{i=12,n=eth0}  still in use (1) [unmount of tmpfs tmpfs]",
+        Bug,
+        "BUG: Dentry still in use",
+    ),
+    // With their traces.
+    (
+        "BUG: scheduling while atomic: app/123/0x00000002\nCall Trace:\n <TASK>\n dump_stack_lvl+0x34/0x44\n \
+         __schedule_bug.cold+0x47/0x53\n __schedule+0x5d5/0x660\n schedule+0x46/0xb0\n pipe_read+0x2c1/0x3c0",
+        Bug,
+        "BUG: scheduling while atomic in pipe_read",
+    ),
+    (
+        "INFO: trying to register non-static key.\nThe code is fine but needs lockdep annotation, or maybe\nCall Trace:\n \
+         dump_stack_lvl+0x57/0x7d\n register_lock_class+0x8a5/0x900\n __lock_acquire+0x6a/0x1f50\n lock_acquire+0xc8/0x2d0\n \
+         pipe_write+0x1/0x2",
+        Warning,
+        "INFO: trying to register non-static key in pipe_write",
+    ),
+    (
+        "unchecked MSR access error: WRMSR to 0x832 (tried to write 0x00000000000400ec) at rIP: 0xffffffff8106d0a4 \
+         (native_write_msr+0x4/0x20)\nCall Trace:\n <TASK>\n set_timer_lvt+0xa1/0xd0",
+        Warning,
+        "unchecked MSR access error: WRMSR in native_write_msr",
+    ),
+    (
+        "kobject (00000000a1b2c3d4): tried to init an initialized object, something is seriously wrong.\nCall Trace:\n \
+         kobject_init+0x8f/0xa0\n device_initialize+0x1/0x2",
+        Warning,
+        "kobject: tried to init an initialized object in device_initialize",
+    ),
+    (
+        "INFO: task app:5612 blocked in I/O wait for more than 143 seconds.\n      Not tainted 6.17.0 #1\nCall trace:\n \
+         __switch_to+0x2b0/0x6e0 (T)\n __schedule+0x1b74/0x2d24\n schedule+0xa4/0x140\n io_schedule+0x1c/0xe0\n \
+         folio_wait_bit_common+0x674/0x9ec",
+        HungTask,
+        "INFO: task hung in folio_wait_bit_common",
+    ),
     // A short oops: the registers say where.
     (
         "BUG: unable to handle page fault for address: ffff888100304000\nRIP: 0010:pipe_read+0x2c1/0x3c0",

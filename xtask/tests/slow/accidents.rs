@@ -198,9 +198,13 @@ fn a_full_disk_below_the_clones_changes_no_outcome() {
         let clones = Disk::mount(&lab().join("clones"), &format!("size=64k,nr_inodes={inodes}"));
         let mut run = bench.run(&file);
         let (code, words) = run.end();
-        assert_eq!(code, Some(1), "{words}");
-        assert!(words.contains("No space left on device") && words.contains("make room"), "{words}");
+        assert!(words.contains("No space left on device"), "{words}");
         run.leaves_no_process();
+        // Where there is room for one guest, its worker does what the other cannot.
+        match code {
+            Some(0) => assert!(inodes > 3 && words.contains("it is given up"), "{words}"),
+            code => assert!(code == Some(1) && words.contains("make room"), "{words}"),
+        }
         clones.remount("nr_inodes=1000");
         ok(&["campaign", "resume", name]);
         assert_eq!(results(name), calm);

@@ -136,7 +136,19 @@ fn any_trial_of_a_campaign_comes_out_the_same_again() {
     assert_eq!(again.matches("the same as before").count(), 2, "{again}");
     let (code, output) = fails(&["campaign", "replay", &campaign.0, "--trial", "12"]);
     assert!(code == 2 && output.contains("no trial 12"), "{output}");
-    // What is stored is made another: the replay must find it out.
+    // The report has the command, and one that is repeated is compared with it.
+    let page = text(&ok(&["report", &campaign.0, "--html", "-"]));
+    assert!(page.contains(&format!("cargo xtask campaign replay {} --trial ", campaign.0)));
+    // A trial that is said to have ended elsewhere: the replay must find it out.
+    let line = text(&ok(&["campaign", "trial", "--json", "--at", "5ms", "--reg", "sp:0"]));
+    let mut trial: Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
+    trial["trial"]["end_ns"] = 1.into();
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("trial.jsonl");
+    std::fs::write(&lines, format!("{trial}\n")).unwrap();
+    let (code, output) = fails(&["campaign", "replay", lines.to_str().unwrap()]);
+    assert!(code == 1 && output.contains("1 of 1 trials came out differently"), "{output}");
+    // What is stored is made another: it is neither compared nor shown.
     let file = campaign.file();
     let sql = "UPDATE result SET record = json_set(record, '$.end_ns', 1) WHERE trial = 8";
     let changed = Command::new("python3")
@@ -149,10 +161,7 @@ fn any_trial_of_a_campaign_comes_out_the_same_again() {
         .status();
     assert!(changed.is_ok_and(|status| status.success()));
     let (code, output) = fails(&["campaign", "replay", &campaign.0, "--trial", "8"]);
-    assert!(code == 1 && output.contains("1 of 1 trials came out differently"), "{output}");
-    // The report has the command, and one that is repeated is compared with it.
-    let page = text(&ok(&["report", &campaign.0, "--html", "-"]));
-    assert!(page.contains(&format!("cargo xtask campaign replay {} --trial ", campaign.0)));
+    assert!(code == 2 && output.contains("is damaged: the result of trial 8"), "{output}");
 }
 
 #[test]

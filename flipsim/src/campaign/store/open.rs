@@ -105,7 +105,7 @@ impl Store {
         let opened = Store::open_locked(path, lock);
         if opened.is_err() {
             // No other process can have worked on it yet.
-            for ending in ["", "-wal", "-shm"] {
+            for ending in ["", "-wal", "-shm", ".lock"] {
                 let _ = remove(&files::beside(path, ending));
             }
         }

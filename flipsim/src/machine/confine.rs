@@ -23,7 +23,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 /// be a secret, and a program that was taken over could read it.
 const PASSED_ON: [&str; 7] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "TERM"];
 
-/// Takes our environment away from a command, but for [`PASSED_ON`] and what was set for it by name.
+/// Takes our environment away from a command, but for `PASSED_ON` and what was set for it by name.
 pub fn bare_environment(command: &mut Command) {
     let own: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
     let passed_on = |name: &OsString| PASSED_ON.iter().any(|known| name == known) || own.contains(name);

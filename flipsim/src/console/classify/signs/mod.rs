@@ -4,7 +4,7 @@
 //! line ─→ find ─→ the first row of kernel, storage, hardware, programs, ends that reads it ─→ Heading
 //! ```
 //!
-//! It hands out [`find`] and what it finds, a [`Heading`].
+//! It hands out [`find()`] and what it finds, a [`Heading`].
 
 mod ends;
 mod find;

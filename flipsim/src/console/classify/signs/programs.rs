@@ -203,6 +203,7 @@ pub static SIGNS: &[Sign] = &[
     sign("goroutine ", Start, Program, |line| {
         line.rest.ends_with("]:").then(|| Heading::half(Kind::UserFault, "Go: a panic"))?
     }),
+    sign("runtime stack:", Start, Program, |_| Heading::half(Kind::UserFault, "Go: a panic")),
     sign("[signal SIG", Start, Program, |_| words("Go: a fatal signal")),
     sign("SIGSEGV: segmentation violation", Word, Program, |_| words("Go: a fatal signal")),
     sign("Fatal Python error: ", Word, Program, |line| words(format!("Python: {}", stable(line.rest)))),

@@ -117,7 +117,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(600);
 fn check_qcow2(img: &Path, path: &Path) -> Result<()> {
     refuse_cut(path)?;
     let sh = Shell::new()?;
-    let mut command: Command = cmd!(sh, "{img} check -f qcow2 {path}").into();
+    let mut command = confined(cmd!(sh, "{img} check -f qcow2 {path}").into())?;
     let (out, err, status) = proc::capture("checking the image", &mut command, CHECK_LIMIT)?;
     // 3: clusters that are not used any more; nothing is lost.
     if matches!(status.code(), Some(0 | 3)) {
@@ -138,6 +138,13 @@ fn check_qcow2(img: &Path, path: &Path) -> Result<()> {
         first.trim(),
         count.unwrap_or_default()
     )
+}
+
+/// `qemu-img` with nothing of ours: an image may be a stranger's.
+fn confined(mut command: Command) -> Result<Command> {
+    bare_environment(&mut command);
+    confine(&mut command, &Allowed::NOTHING).context("cannot confine qemu-img")?;
+    Ok(command)
 }
 
 /// The kinds of `src` and of `dst`, where the one can be made from the other.
@@ -232,10 +239,7 @@ fn make(
         if what.starts_with("checking") && to == "raw" {
             continue;
         }
-        let mut command = command;
-        bare_environment(&mut command);
-        confine(&mut command, &Allowed::NOTHING).context("cannot confine qemu-img")?;
-        runner.run_quietly(what, "qemu-img.log", command)?;
+        runner.run_quietly(what, "qemu-img.log", confined(command)?)?;
     }
     if !runner.is_dry() {
         step.done();

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::error::{StoreError, sqlite, system};
-use crate::campaign::store::lock::{Lock, Note, beside};
-use crate::campaign::store::make::{no_journals, put_in_place, remove};
+use crate::campaign::store::lock::{Lock, Note};
+use crate::campaign::store::make::make_whole;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::row::{CONSOLE, RESULT, SUMMED, insert_attempt, insert_summed};
 use crate::campaign::store::scan::Snapshot;
@@ -172,21 +172,11 @@ pub fn repair(path: &Path, to: &Path) -> Result<Findings, StoreError> {
         return Err(StoreError::NotRepaired { path: path.to_owned(), what });
     };
     let _lock = Lock::take(to)?;
-    if to.exists() {
-        return Err(StoreError::Exists(to.to_owned()));
-    }
-    no_journals(to)?;
-    let part = beside(to, "part");
-    remove(&part)?;
-    let made = store
-        .keep(&part)
+    make_whole(to, |part| {
+        store.keep(part)?;
         // What is handed out is what was kept.
-        .and_then(|()| Store::open_readonly(&part)?.verify())
-        .and_then(|()| put_in_place(&part, to));
-    if let Err(error) = made {
-        let _ = remove(&part);
-        return Err(error);
-    }
+        Store::open_readonly(part)?.verify()
+    })?;
     Ok(findings)
 }
 

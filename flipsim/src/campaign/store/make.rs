@@ -14,6 +14,7 @@ use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, PlanDigest};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::encode::{json, pack, signed};
+use crate::campaign::store::lock::beside;
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::tally::Tally;
@@ -108,6 +109,28 @@ pub fn no_journals(path: &Path) -> Result<(), StoreError> {
         Some(left) => Err(StoreError::Orphan { path: path.to_owned(), left }),
         None => Ok(()),
     }
+}
+
+/// Makes a campaign's file under another name, and puts it in place when it is whole. The caller has the lock.
+///
+/// # Errors
+/// The name is taken, or what `write` says; nothing is left of it then.
+pub(super) fn make_whole(
+    to: &Path,
+    write: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    if to.exists() {
+        return Err(StoreError::Exists(to.to_owned()));
+    }
+    no_journals(to)?;
+    // What a killed predecessor left has the same name, and no other process works on it.
+    let part = beside(to, "part");
+    remove(&part)?;
+    let made = write(&part).and_then(|()| put_in_place(&part, to));
+    if made.is_err() {
+        let _ = remove(&part);
+    }
+    made
 }
 
 /// Gives a finished file its name, unless that is taken.

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::error::{Change, StoreError, sqlite, system};
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::encode::pack;
-use crate::campaign::store::lock::{Lock, beside};
-use crate::campaign::store::make::{no_journals, put_in_place, remove};
+use crate::campaign::store::lock::Lock;
+use crate::campaign::store::make::make_whole;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::row::{CONSOLE, SUMMED, insert_attempt, insert_summed};
 use crate::campaign::store::scan::Snapshot;
@@ -68,23 +68,12 @@ impl Store {
     /// The name is taken, or the file cannot be written.
     pub fn copy(&self, to: &Path) -> Result<(), StoreError> {
         let _lock = Lock::take(to)?;
-        if to.exists() {
-            return Err(StoreError::Exists(to.to_owned()));
-        }
-        no_journals(to)?;
-        let part = beside(to, "part");
-        remove(&part)?;
-        // SQLite would follow a link of that name.
-        files::make_new(&part).map_err(system("write", to))?;
-        let copied = self
-            .conn
-            .execute("VACUUM INTO ?1", [part.to_string_lossy()])
-            .map_err(sqlite("write", to))
-            .and_then(|_| put_in_place(&part, to));
-        if copied.is_err() {
-            let _ = remove(&part);
-        }
-        copied
+        make_whole(to, |part| {
+            // SQLite would follow a link of that name.
+            files::make_new(part).map_err(system("write", to))?;
+            let copied = self.conn.execute("VACUUM INTO ?1", [part.to_string_lossy()]);
+            copied.map(|_| ()).map_err(sqlite("write", to))
+        })
     }
 
     fn check_kin(&self, part: &Store) -> Result<(), StoreError> {

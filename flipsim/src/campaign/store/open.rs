@@ -16,8 +16,8 @@ use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, Stratum, TrialId};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite};
-use crate::campaign::store::lock::{Lock, Note, beside, identity};
-use crate::campaign::store::make::{JOURNALS, no_journals, put_in_place, remove, write_plan};
+use crate::campaign::store::lock::{Lock, Note, identity};
+use crate::campaign::store::make::{JOURNALS, make_whole, remove, write_plan};
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;
@@ -87,21 +87,11 @@ impl Store {
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Store, StoreError> {
         let mut lock = Lock::take(&real(path))?;
-        if path.exists() {
-            return Err(StoreError::Exists(path.to_owned()));
-        }
-        no_journals(path)?;
-        // What a lock says that was left is of a campaign that is gone.
-        (lock.left, lock.keep) = (None, false);
-        // What a killed predecessor left has the same name, and no other process works on it.
-        let part = beside(path, "part");
-        remove(&part)?;
-        let written = write_plan(&part, manifest, spec, plan, attachments, progress)
-            .and_then(|()| put_in_place(&part, path));
-        if let Err(error) = written {
-            let _ = remove(&part);
-            return Err(error);
-        }
+        make_whole(path, |part| {
+            // What a lock says that was left is of a campaign that is gone.
+            (lock.left, lock.keep) = (None, false);
+            write_plan(part, manifest, spec, plan, attachments, progress)
+        })?;
         let opened = Store::open_locked(path, lock);
         if opened.is_err() {
             // No other process can have worked on it yet.

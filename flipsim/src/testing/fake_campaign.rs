@@ -119,6 +119,7 @@ pub fn golden() -> Golden {
         capabilities: Capabilities::ALL,
         signals: Signals::default(),
         idle: None,
+        done: None,
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }

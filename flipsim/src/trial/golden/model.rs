@@ -11,8 +11,8 @@ use crate::target::{Capabilities, SILENCE, StateDigest};
 use crate::trial::golden::idle::Idle;
 use crate::units::VirtualNs;
 
-/// The version of a stored golden run.
-pub const FORMAT: u32 = 2;
+/// The version of a stored golden run. Up to version 2 it has no `idle` and no `done`, and is still read.
+pub const FORMAT: u32 = 3;
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ pub struct Golden {
     #[serde(default)]
     pub pages_apart: Vec<u64>,
     /// What the QEMU that it was measured with can do.
-    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_default")]
     pub capabilities: Capabilities,
     /// How the guest speaks.
     #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
@@ -137,6 +137,9 @@ pub struct Golden {
     /// When the guest idled; nothing where QEMU cannot say, and in golden runs of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Idle>,
+    /// When the line was complete that says that the workload is done, where that is known to the byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<VirtualNs>,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.

@@ -59,8 +59,9 @@ fn where_some_lines_are_the_output_a_difference_is_found_in_the_whole_console() 
     let at = after(&said, "status=ok\n");
     assert_eq!(places(&golden, &said), Places { differs: Some(at), noticed: None, done: Some(at) });
     // A report outside of the output is noticed all the same.
-    let said =
-        format!("[    0.100000] kernel: hello\n[    0.2] BUG: scheduling while atomic: sh/1/0x0\n{DONE}");
+    let said = format!(
+        "[    0.100000] kernel: hello\n[    0.200000] BUG: scheduling while atomic: sh/1/0x00000002\n{DONE}"
+    );
     let found = places(&golden, &said);
-    assert_eq!((found.differs, found.noticed), (None, Some(after(&said, "0x0\n"))));
+    assert_eq!((found.differs, found.noticed), (None, Some(after(&said, "0x00000002\n"))));
 }

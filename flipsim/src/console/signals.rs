@@ -18,7 +18,7 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::console::lines::LineSplitter;
+use crate::console::lines::{LineSplitter, line_end};
 use crate::console::marker;
 use crate::console::marker::Marker;
 use crate::units::VirtualNs;
@@ -208,13 +208,13 @@ impl Signals {
     /// Whether a console says so somewhere.
     #[must_use]
     pub fn is_done_in(&self, console: &[u8]) -> bool {
-        self.done_line(console).is_some()
+        self.done_end(console).is_some()
     }
 
-    /// The first line of a console that says so, from 1.
+    /// Where the first line of a console ends that says so: the place of its last byte.
     #[must_use]
-    pub fn done_line(&self, console: &[u8]) -> Option<u64> {
-        self.line_by(console, |line| self.is_done(line))
+    pub fn done_end(&self, console: &[u8]) -> Option<usize> {
+        line_end(console, self.line_by(console, |line| self.is_done(line))?)
     }
 
     /// Which line of a console has this line of the workload's output; both from 1.

@@ -26,6 +26,17 @@ impl LiveTarget {
         serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
     }
 
+    /// As [`ask`](Self::ask), for an answer of a hundred kilobytes, which is no matter for the stub.
+    pub(super) fn ask_at_length<T: serde::de::DeserializeOwned>(
+        &mut self,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<T, MarkError> {
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        let answer = qmp.execute(command, arguments)?;
+        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
+    }
+
     /// Marks the state that the guest is in. It must be stopped.
     ///
     /// # Errors
@@ -53,10 +64,7 @@ impl LiveTarget {
         if !detailed {
             return self.ask(command, json!({}));
         }
-        // An answer of a hundred kilobytes is no matter for the stub.
-        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
-        let answer = qmp.execute(command, json!({ "sections": true, "pages": true }))?;
-        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
+        self.ask_at_length(command, json!({ "sections": true, "pages": true }))
     }
 
     /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected.

@@ -26,4 +26,3 @@ pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
 pub use marks::EXCEPTION_STORM;
 pub use silence::{SILENCE, Silence};
-pub use times::IdleSpans;

@@ -17,19 +17,18 @@ struct WriteTimes {
     virtual_ns: Vec<i64>,
 }
 
-/// When all vCPUs waited, so that the virtual clock skipped the time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// The answer to `query-idle-spans`.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct IdleSpans {
+struct IdleSpans {
     from_ns: Vec<u64>,
     idle_ns: Vec<u64>,
     complete: bool,
 }
 
 impl IdleSpans {
-    /// Each span's first nanosecond on the virtual clock, and its length; `None` where they were too many to be kept.
-    #[must_use]
-    pub fn all(self) -> Option<Vec<(VirtualNs, u64)>> {
+    /// All of them; `None` where they were too many to be kept.
+    fn all(self) -> Option<Vec<(VirtualNs, u64)>> {
         let whole = self.complete && self.from_ns.len() == self.idle_ns.len();
         whole.then(|| self.from_ns.into_iter().map(VirtualNs).zip(self.idle_ns).collect())
     }
@@ -67,16 +66,13 @@ impl LiveTarget {
         Ok(())
     }
 
-    /// The spans since [`keep_idle_spans`](Self::keep_idle_spans).
+    /// The spans since [`keep_idle_spans`](Self::keep_idle_spans): each one's first nanosecond on the virtual clock, and
+    /// its length. `None` where they were too many to be kept.
     ///
     /// # Errors
     /// QEMU keeps none, or is lost.
-    pub fn idle_spans(&mut self) -> Result<IdleSpans, MarkError> {
-        let command = "query-idle-spans";
-        // As long as the guest idled often: no matter for the stub.
-        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
-        let answer = qmp.execute(command, json!({}))?;
-        serde_json::from_value(answer).map_err(|cause| MarkError::Answer { command, cause })
+    pub fn idle_spans(&mut self) -> Result<Option<Vec<(VirtualNs, u64)>>, MarkError> {
+        Ok(self.ask_at_length::<IdleSpans>("query-idle-spans", json!({}))?.all())
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Console<'a> {
     pub golden: &'a Golden,
     /// What it said; what the guest itself said of it is the beginning.
     pub said: &'a [u8],
+    /// Whether its output is the golden run's.
+    pub same_output: bool,
     pub found: &'a Classification,
     pub expected: &'a Classification,
 }
@@ -34,31 +36,25 @@ pub(super) struct Places {
 impl Console<'_> {
     /// Where the lines are.
     pub fn places(&self) -> Places {
-        let Console { golden, said, found, expected } = *self;
+        let Console { golden, said, same_output, found, expected } = *self;
         let place = |line: u64| line_end(said, line);
-        let differs = (!golden.same_output(said))
+        let differs = (!same_output)
             .then(|| golden.first_difference(said))
             .filter(|(_, here, _)| here.is_some())
             .and_then(|(number, ..)| golden.signals.line_of_output(said, number));
         let noticed = news(found, expected).find(|finding| notices(finding.kind)).map(|finding| finding.line);
-        let done = golden.signals.done_line(said);
         Places {
             differs: differs.and_then(place),
             noticed: noticed.and_then(place),
-            done: done.and_then(place),
+            done: golden.signals.done_end(said),
         }
     }
 
-    /// Sets the times of a record that was judged; `same_output` is whether its output is the golden run's.
+    /// Sets the times of a record that was judged.
     ///
     /// # Errors
     /// QEMU is lost.
-    pub fn hear(
-        &self,
-        runner: &mut Runner,
-        record: &mut TrialRecord,
-        same_output: bool,
-    ) -> Result<(), RunError> {
+    pub fn hear(&self, runner: &mut Runner, record: &mut TrialRecord) -> Result<(), RunError> {
         if !self.golden.capabilities.times {
             return Ok(());
         }
@@ -73,7 +69,7 @@ impl Console<'_> {
         let mut times = times.into_iter();
         let [differs, noticed, done] = asked.map(|place| place.and_then(|_| times.next()).map(|at| at.0));
         record.heard = Heard::Byte;
-        record.console_differs_ns = (!same_output).then_some(differs.unwrap_or(record.end_ns));
+        record.console_differs_ns = (!self.same_output).then_some(differs.unwrap_or(record.end_ns));
         record.detected_ns = noticed;
         record.done_ns = done.or(golden_done.map(|at| at.0));
         Ok(())

@@ -250,8 +250,8 @@ impl<'a> Observation<'a> {
             self.record.console_differs_ns = None;
             self.record.detected_ns = None;
         }
-        let console = Console { golden, said: &said, found: &found, expected: &expected };
-        console.hear(runner, &mut self.record, same_output)?;
+        let console = Console { golden, said: &said, same_output, found: &found, expected: &expected };
+        console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
         if !self.converged && exact && golden.agrees() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::console::signals::{Awaited, Signals};
-use crate::console::{LineSplitter, Unmet, line_end};
+use crate::console::{LineSplitter, Unmet};
 use crate::fault::GuestNames;
 use crate::files;
 use crate::machine::{CONSOLE_DEVICE, End};
@@ -170,8 +170,8 @@ impl ConsoleListener {
 
     /// Where the line ends by which it first said that it is done.
     #[must_use]
-    pub fn done_place(&self) -> Option<usize> {
-        line_end(&self.said, self.signals.done_line(&self.said)?)
+    pub fn done_end(&self) -> Option<usize> {
+        self.signals.done_end(&self.said)
     }
 
     /// Whether the workload said that it is done.
@@ -344,7 +344,7 @@ impl Runner {
         if !self.capabilities.times {
             return Ok(None);
         }
-        Ok(self.guest.target().idle_spans()?.all())
+        Ok(self.guest.target().idle_spans()?)
     }
 
     /// The error of a guest that ended where none should.

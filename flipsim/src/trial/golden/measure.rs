@@ -122,7 +122,7 @@ pub(super) fn pass(
     let spans = runner.idle()?;
     let idle = spans
         .map(|spans| Idle::new(begin, at, spans.into_iter().map(|(from, length)| Span { from, length })));
-    let done = runner.console.done_place();
+    let done = runner.console.done_end();
     let done = runner.times_of(done.as_slice())?.first().copied().flatten();
     Ok(Pass { start, checkpoints, console, registers: all_registers, idle, done, run, compare })
 }

@@ -11,7 +11,8 @@ fn after(said: &str, end: &str) -> usize {
 
 fn places(golden: &Golden, said: &str) -> Places {
     let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
-    Console { golden, said: said.as_bytes(), found: &found, expected: &expected }.places()
+    let same_output = golden.same_output(said.as_bytes());
+    Console { golden, said: said.as_bytes(), same_output, found: &found, expected: &expected }.places()
 }
 
 #[test]

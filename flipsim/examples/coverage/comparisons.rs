@@ -1,7 +1,0 @@
-//! Comparisons of two campaigns.
-
-use crate::{Row, Run};
-
-pub fn rows(_run: &Run) -> Vec<Row> {
-    Vec::new()
-}

@@ -1,7 +1,0 @@
-//! Rates.
-
-use crate::{Row, Run};
-
-pub fn rows(_run: &Run) -> Vec<Row> {
-    Vec::new()
-}

@@ -1,7 +1,0 @@
-//! Times from flip to report, and survival.
-
-use crate::{Row, Run};
-
-pub fn rows(_run: &Run) -> Vec<Row> {
-    Vec::new()
-}

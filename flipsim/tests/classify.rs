@@ -337,6 +337,30 @@ fn throughput() {
     }
 }
 
+#[test]
+fn a_foreign_line_anywhere_changes_neither_outcome_nor_kind() {
+    let foreign = b"[    5.000000] random: crng init done\n";
+    let mut wrong = Vec::new();
+    for (name, row) in tables() {
+        let bytes = sample(&name);
+        // Before a boot, the clock would start at 0 again.
+        if bytes.starts_with(b"[    0.000000]") {
+            continue;
+        }
+        for at in 0..bytes.len() {
+            // Behind this word a time stamp is what the journal writes before a message.
+            if bytes[..at].ends_with(b"kernel: ") {
+                continue;
+            }
+            let found = classify(&[&bytes[..at], foreign, &bytes[at..]].concat());
+            if (found.outcome, kind(&found)) != (row.1, Some(row.2)) {
+                wrong.push(format!("{name} at {at}: {} {:?}", found.outcome, kind(&found)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 fn any_sample() -> impl Strategy<Value = (String, &'static Row)> {
     prop::sample::select(tables().collect::<Vec<_>>())
 }
@@ -373,21 +397,6 @@ proptest! {
             }
         }
         prop_assert_eq!(classifier.finish(), classify(&bytes));
-    }
-
-    #[test]
-    fn a_foreign_line_anywhere_changes_neither_outcome_nor_kind(
-        (name, row) in any_sample(), at in any::<prop::sample::Index>()
-    ) {
-        let mut bytes = sample(&name);
-        // Before a boot, the clock would start at 0 again.
-        prop_assume!(!bytes.starts_with(b"[    0.000000]"));
-        let at = at.index(bytes.len());
-        // Behind this word a time stamp is what the journal writes before a message.
-        prop_assume!(!bytes[..at].ends_with(b"kernel: "));
-        bytes.splice(at..at, *b"[    5.000000] random: crng init done\n");
-        let found = classify(&bytes);
-        prop_assert_eq!((found.outcome, kind(&found)), (row.1, Some(row.2)), "{} at {}", name, at);
     }
 
     #[test]

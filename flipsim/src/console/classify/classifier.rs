@@ -164,7 +164,9 @@ impl Classifier {
     fn line(&mut self, line: &str) {
         let number = self.lines + 1;
         let (head, mut rest) = line.split_at(prefix::cut(line).unwrap_or(line.len()));
-        let continues = !split_prefix(head).0.stamped;
+        // Behind a time stamp, the word that a journal would write first is a part of the message.
+        let stamped_held = || self.held.as_ref().is_some_and(|(_, held)| split_prefix(held).0.at.is_some());
+        let continues = !split_prefix(head).0.stamped || head.starts_with("kernel: ") && stamped_held();
         match (self.take_held(continues), rest.is_empty()) {
             (Some((at, held)), true) => self.rejoined(at, &held, (number, 0), head),
             (Some((at, held)), false) => self.hold(at, held + head),

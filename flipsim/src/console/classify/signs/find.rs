@@ -61,10 +61,15 @@ pub fn find(message: &str, prefix: Prefix) -> Option<(usize, Heading)> {
 
 /// Whether a message comes from what runs before a kernel: behind a kernel that ran, the machine was reset.
 pub fn is_firmware(message: &str) -> bool {
-    ends::FIRMWARE.iter().any(|start| message.starts_with(start))
+    ends::FIRMWARE.iter().any(|start| said(message).starts_with(start))
+}
+
+/// A message without the bytes that a line at its wrong speed, or a machine that resets, puts before it.
+fn said(message: &str) -> &str {
+    message.trim_start_matches(|c: char| !c.is_ascii_graphic())
 }
 
 /// Whether a message is only printed by a system that runs.
 pub fn is_running(message: &str) -> bool {
-    ends::RUNNING.iter().any(|start| message.starts_with(start)) || message.trim_end().ends_with(" login:")
+    ends::RUNNING.iter().any(|start| said(message).starts_with(start)) || message.trim_end().ends_with(" login:")
 }

@@ -1,0 +1,7 @@
+//! Comparisons of two campaigns.
+
+use crate::{Row, Run};
+
+pub fn rows(_run: &Run) -> Vec<Row> {
+    Vec::new()
+}

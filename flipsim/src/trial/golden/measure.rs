@@ -248,6 +248,7 @@ impl Golden {
             pages_apart,
             capabilities,
             signals: template.info().plan.signals.clone(),
+            idle: None,
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })

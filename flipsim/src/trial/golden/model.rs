@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
 use crate::target::{Capabilities, SILENCE, StateDigest};
+use crate::trial::golden::idle::Idle;
 use crate::units::VirtualNs;
 
 /// The version of a stored golden run.
@@ -133,6 +134,9 @@ pub struct Golden {
     /// How the guest speaks.
     #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
     pub signals: Signals,
+    /// When the guest idled; nothing where QEMU cannot say, and in golden runs of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.

@@ -62,6 +62,7 @@ impl Golden {
             pages_apart: Vec::new(),
             capabilities: template.info().capabilities,
             signals: signals.clone(),
+            idle: None,
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: 0.0,
         })

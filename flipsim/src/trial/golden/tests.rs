@@ -131,6 +131,7 @@ fn a_stored_golden_run_is_read_back() {
         capabilities: Capabilities::ALL,
         signals: Signals::default(),
         // A quick reader of decimal numbers misses this one by a bit.
+        idle: None,
         run_seconds: 0.111_111_111_111_100_09,
         compare_seconds: 0.5,
     };

@@ -46,6 +46,7 @@ fn golden() -> Golden {
         pages_apart: Vec::new(),
         capabilities: Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
+        idle: None,
         run_seconds: 1.0,
         compare_seconds: 0.0,
     }

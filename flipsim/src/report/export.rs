@@ -261,7 +261,7 @@ mod tests {
         let of = |title: &str| {
             let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
             let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
-            let end = ",,,,,,,,0,,,,,,,0,0,0\r\n";
+            let end = ",,,,,,,,0,,,,,,,0,0,0,time\r\n";
             line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,")
                 .unwrap()
                 .strip_suffix(end)

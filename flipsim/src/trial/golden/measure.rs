@@ -24,6 +24,9 @@ pub(super) const PILOT: VirtualNs = VirtualNs(10_000_000);
 const SHORTEST: u64 = 1_000_000;
 const LONGEST: u64 = 100_000_000;
 
+/// How far a run goes at most past the moment at which its workload is done: what follows is the guest's idling.
+const FINE: VirtualNs = VirtualNs(100_000);
+
 /// No run has many more checkpoints, however long it is.
 const MOST: u64 = 20_000;
 
@@ -117,6 +120,34 @@ pub(super) fn pass(
     Ok(Pass { start, checkpoints, console, registers: all_registers, run, compare })
 }
 
+/// The same run as the pilot, to a finer end: from the pilot's last checkpoint on at which the workload was not done, it
+/// is looked at closely.
+fn closer(
+    runner: &mut Runner,
+    options: &GoldenOptions,
+    pilot: &mut Pass,
+    pass: &mut dyn FnMut(&mut Runner, VirtualNs, Option<VirtualNs>, bool) -> Result<Pass, RunError>,
+) -> Result<Pass, RunError> {
+    let spacing = pilot_spacing(options.window);
+    let last = |back: usize| Some(pilot.checkpoints.iter().rev().nth(back)?.at);
+    if options.window != Window::Done {
+        return pass(runner, spacing, last(0), false);
+    }
+    let before = last(1).map(|before| pass(runner, spacing, Some(before), false)).transpose()?;
+    let end = self::pass(runner, options, FINE, None, false, &mut |_, _| {})?;
+    let warm = match before {
+        None => end,
+        Some(mut warm) => {
+            warm.checkpoints.extend(end.checkpoints);
+            (warm.run, warm.compare) = (warm.run + end.run, warm.compare + end.compare);
+            Pass { console: end.console, ..warm }
+        }
+    };
+    // What the pilot heard behind that end is of no run.
+    pilot.console.truncate(warm.console.len());
+    Ok(warm)
+}
+
 /// How far apart checkpoints are at most in a run of this length: so many of them suffice.
 fn longest(length: VirtualNs) -> u64 {
     LONGEST.max(length.0 / MOST)
@@ -205,16 +236,15 @@ impl Golden {
             Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
-        let pilot_spacing = pilot_spacing(options.window);
-        let pilot = pass(&mut runner, pilot_spacing, None, false)?;
-        let end = pilot.checkpoints.last().map(|last| last.at);
+        let mut pilot = pass(&mut runner, pilot_spacing(options.window), None, false)?;
         let back = |runner: &mut Runner| -> Result<(), RunError> {
             runner.guest.target().rewind()?;
             runner.console.restart(&[])
         };
         back(&mut runner)?;
         // Trials run in processes that have translated the guest's code already, as this one has now.
-        let warm = pass(&mut runner, pilot_spacing, end, false)?;
+        let warm = closer(&mut runner, options, &mut pilot, &mut pass)?;
+        let end = warm.checkpoints.last().map(|last| last.at);
         let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&warm));
         back(&mut runner)?;
         let mut first = pass(&mut runner, spacing, end, true)?;

@@ -126,7 +126,7 @@ fn closer(
     runner: &mut Runner,
     options: &GoldenOptions,
     pilot: &mut Pass,
-    pass: &mut dyn FnMut(&mut Runner, VirtualNs, Option<VirtualNs>, bool) -> Result<Pass, RunError>,
+    mut pass: impl FnMut(&mut Runner, VirtualNs, Option<VirtualNs>, bool) -> Result<Pass, RunError>,
 ) -> Result<Pass, RunError> {
     let spacing = pilot_spacing(options.window);
     let last = |back: usize| Some(pilot.checkpoints.iter().rev().nth(back)?.at);

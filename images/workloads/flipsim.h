@@ -37,6 +37,9 @@ static inline uint64_t generator_next(struct generator *generator)
 	return generator->state = x;
 }
 
+/* What a workload's generator starts from: `start`, or another number for each seed. Never 0. */
+uint64_t seeded(uint64_t start);
+
 /* Fills memory with the generator's next size / 8 words, little endian; size is a multiple of 8. */
 void generator_fill(struct generator *generator, uint8_t *data, size_t size);
 

@@ -31,7 +31,7 @@ static const char *path_of(const char *kind, int number)
 
 static struct generator content_of(int number)
 {
-	return (struct generator){ 0xf11e5eed00000001ULL + 2 * (uint64_t)number };
+	return (struct generator){ seeded(0xf11e5eed00000001ULL + 2 * (uint64_t)number) };
 }
 
 static void sync_and_close(int file, const char *path)

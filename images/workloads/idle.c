@@ -31,7 +31,7 @@ static void check_elapsed(const char *what, int64_t since, int64_t at_least_ms)
 
 void workload_idle(struct sha256 *hash)
 {
-	struct generator generator = { 0x1d1e1d1e1d1e1d1eULL };
+	struct generator generator = { seeded(0x1d1e1d1e1d1e1d1eULL) };
 	struct itimerspec period = {
 		.it_interval.tv_nsec = TICK_MS * 1000000L,
 		.it_value.tv_nsec = TICK_MS * 1000000L,

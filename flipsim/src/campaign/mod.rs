@@ -10,10 +10,12 @@
 //! the campaign was made from, and [`summary`] what its results say.
 //!
 //! Invariants: **the plan is in the store before the first trial**, and depends on nothing but the
-//! specification, the fault spaces and the length of the golden run. **What was recorded is never
+//! specification, the fault spaces, and the length and the idle times of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+mod idle;
 pub mod manifest;
+mod moments;
 mod permutation;
 pub mod plan;
 pub mod run;
@@ -25,8 +27,11 @@ pub mod store;
 pub mod summary;
 mod text;
 mod toml;
+mod when;
 
+pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
 pub use manifest::Manifest;
+pub use moments::{Moments, MomentsError, Run};
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
 pub use spaces::{StratumError, spaces};
@@ -34,3 +39,4 @@ pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};
+pub use when::{When, WhenError};

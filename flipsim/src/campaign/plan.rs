@@ -6,7 +6,7 @@
 //! others, and **no pair is drawn twice**, whether the space has 20 pairs or 2^100. Because the strata are
 //! mixed, the first half of a plan, or every third trial, is a fair sample of the whole.
 //!
-//! Invariant: the same specification, fault spaces and length of the golden run give the same plan, on any
+//! Invariant: the same specification, fault spaces, length and idle times of the golden run give the same plan, on any
 //! machine.
 
 use std::fmt;
@@ -14,14 +14,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::moments::{Moments, MomentsError, Run};
 use super::size::Size;
-use super::spec::{CampaignSpec, Sharing, SpecError, Times};
+use super::spec::{CampaignSpec, Sharing, SpecError};
+use super::when::When;
 use crate::campaign::permutation::Permutation;
 use crate::fault::{FaultSpace, Operation};
 use crate::stats::StatsError;
 use crate::text::{hex, hex_value};
 use crate::trial::TrialPlan;
-use crate::units::VirtualNs;
 
 /// The number of a trial in its campaign, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,23 +100,13 @@ pub enum PlanError {
         /// Fault spaces.
         spaces: usize,
     },
-    /// A time past the golden run.
-    #[error(
-        "faults would strike up to {to} after the quiescent point, and the golden run ends after {length}"
-    )]
-    Late {
-        /// The last time.
-        to: VirtualNs,
-        /// The golden run's length.
-        length: VirtualNs,
-    },
-    /// No time is left.
-    #[error("faults would strike from {from} on, and the golden run ends after {length}")]
-    NoTime {
-        /// The first time.
-        from: VirtualNs,
-        /// The golden run's length.
-        length: VirtualNs,
+    /// There are no moments to draw from.
+    #[error("stratum `{name}`: {cause}")]
+    Moments {
+        /// The stratum.
+        name: String,
+        /// Why.
+        cause: MomentsError,
     },
     /// More than there are.
     #[error(
@@ -164,77 +155,45 @@ pub enum PlanError {
     TooLarge,
 }
 
-/// The moments at which faults strike, numbered.
-#[derive(Clone, Debug)]
-enum Moments {
-    From(u64, u64),
-    At(Vec<VirtualNs>),
-}
-
-impl Moments {
-    fn new(times: &Times, length: VirtualNs) -> Result<Self, PlanError> {
-        match times {
-            Times::At(at) => match at.iter().find(|at| **at >= length) {
-                Some(late) => Err(PlanError::Late { to: *late, length }),
-                None => Ok(Moments::At(at.clone())),
-            },
-            Times::Within { from, to } => {
-                let to = to.unwrap_or(length);
-                if to > length {
-                    return Err(PlanError::Late { to, length });
-                }
-                let count = to.0.checked_sub(from.0).filter(|count| *count > 0);
-                count
-                    .map(|count| Moments::From(from.0, count))
-                    .ok_or(PlanError::NoTime { from: *from, length })
-            }
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match self {
-            Moments::From(_, count) => *count,
-            Moments::At(at) => at.len() as u64,
-        }
-    }
-
-    /// The moment with this number, which is below the length.
-    fn nth(&self, number: u64) -> Option<VirtualNs> {
-        match self {
-            Moments::From(from, count) => (number < *count).then(|| VirtualNs(from + number)),
-            Moments::At(at) => at.get(usize::try_from(number).ok()?).copied(),
-        }
-    }
-}
-
 /// A drawn plan. It holds no trial; each is computed when asked for.
 #[derive(Debug)]
 pub struct Plan {
     strata: Vec<Stratum>,
-    /// Of each stratum: the number of its first place, its faults, and which of them come.
-    parts: Vec<(u64, FaultSpace, Permutation)>,
-    moments: Moments,
+    parts: Vec<Part>,
     order: Permutation,
     trials: u64,
 }
 
+/// What is drawn of a stratum.
+#[derive(Debug)]
+struct Part {
+    /// The number of its first place.
+    first: u64,
+    space: FaultSpace,
+    when: When,
+    moments: Moments,
+    /// Which of its pairs come.
+    permutation: Permutation,
+}
+
 impl Plan {
-    /// Draws a plan. `spaces` are the fault spaces of the specification's strata, in their order; `length`
-    /// is the golden run's. Strata may overlap; what is in two can be drawn in each.
+    /// Draws a plan. `spaces` are the fault spaces of the specification's strata, in their order; `run` is the
+    /// golden run, or its length alone where faults strike at any time. Strata may overlap; what is in two can be drawn in each.
     ///
     /// # Errors
-    /// The specification does not fit the spaces or the length.
-    pub fn new(spec: &CampaignSpec, length: VirtualNs, spaces: Vec<FaultSpace>) -> Result<Self, PlanError> {
+    /// The specification does not fit the spaces or the run.
+    pub fn new(spec: &CampaignSpec, run: impl Into<Run>, spaces: Vec<FaultSpace>) -> Result<Self, PlanError> {
         spec.check()?;
         if spec.strata.len() != spaces.len() {
             return Err(PlanError::Spaces { strata: spec.strata.len(), spaces: spaces.len() });
         }
-        let moments = Moments::new(&spec.times, length)?;
+        let moments = spec.moments(&run.into());
+        let moments = moments.map_err(|(name, cause)| PlanError::Moments { name, cause })?;
         let mut strata: Vec<Stratum> = spec
             .strata
             .iter()
-            .zip(&spaces)
-            .map(|(stratum, space)| Stratum {
+            .zip(spaces.iter().zip(&moments))
+            .map(|(stratum, (space, moments))| Stratum {
                 name: stratum.name.clone(),
                 targets: stratum.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
                 faults: space.len(),
@@ -245,13 +204,16 @@ impl Plan {
         allocate(spec, &mut strata)?;
         let mut parts = Vec::with_capacity(strata.len());
         let mut trials = 0u64;
-        for ((stratum, space), number) in strata.iter().zip(spaces).zip(1..) {
+        let whens = spec.strata.iter().map(|stratum| spec.when_of(stratum));
+        let drawn = spaces.into_iter().zip(moments).zip(whens);
+        for ((stratum, ((space, moments), when)), number) in strata.iter().zip(drawn).zip(1..) {
             let permutation = Permutation::new(spec.seed, number, stratum.population());
-            parts.push((trials, space, permutation.ok_or(PlanError::TooLarge)?));
+            let permutation = permutation.ok_or(PlanError::TooLarge)?;
+            parts.push(Part { first: trials, space, when, moments, permutation });
             trials = trials.checked_add(stratum.trials).ok_or(PlanError::TooLarge)?;
         }
         let order = Permutation::new(spec.seed, 0, trials.into()).ok_or(PlanError::TooLarge)?;
-        Ok(Plan { strata, parts, moments, order, trials })
+        Ok(Plan { strata, parts, order, trials })
     }
 
     /// The number of trials, at least 1.
@@ -274,12 +236,12 @@ impl Plan {
             return None;
         }
         let place = u64::try_from(self.order.nth(id.0.into())).ok()?;
-        let index = self.parts.partition_point(|(first, ..)| *first <= place) - 1;
-        let (first, space, permutation) = &self.parts[index];
+        let index = self.parts.partition_point(|part| part.first <= place) - 1;
+        let Part { first, space, moments, permutation, .. } = &self.parts[index];
         let pair = permutation.nth((place - first).into());
         let faults = u128::from(space.len());
         let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
-        let after = self.moments.nth(u64::try_from(pair / faults).ok()?)?;
+        let after = moments.nth(u64::try_from(pair / faults).ok()?)?;
         let plan = TrialPlan { after, fault, back_after: None };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
     }
@@ -289,15 +251,15 @@ impl Plan {
         (0..self.trials).filter_map(|id| self.nth(TrialId(id)))
     }
 
-    /// The pairs of strata, by number, that have a fault in common.
+    /// The pairs of strata, by number, that have a fault in common at some moment.
     #[must_use]
     pub fn overlaps(&self) -> Vec<(u32, u32)> {
         let mut found = Vec::new();
-        for (number, (_, one, _)) in (0..).zip(&self.parts) {
+        for (number, one) in (0..).zip(&self.parts) {
             let before = (0..number).zip(&self.parts);
-            found.extend(
-                before.filter(|(_, (_, other, _))| one.overlaps(other)).map(|(other, _)| (other, number)),
-            );
+            let common =
+                before.filter(|(_, other)| one.when.overlaps(other.when) && one.space.overlaps(&other.space));
+            found.extend(common.map(|(other, _)| (other, number)));
         }
         found
     }
@@ -372,8 +334,14 @@ fn allocate(spec: &CampaignSpec, strata: &mut [Stratum]) -> Result<(), PlanError
         if open.is_empty() && rest > 0 {
             return Err(PlanError::LeftOver { wanted, total });
         }
-        let weights: Vec<u128> =
-            open.iter().map(|index| if equal { 1 } else { u128::from(strata[*index].faults) }).collect();
+        // At the same times, faults alone are in the same proportion; plans were drawn by them before times could differ.
+        let same_times = strata.iter().all(|stratum| stratum.times == strata[0].times);
+        let weight = |stratum: &Stratum| match (equal, same_times) {
+            (true, _) => 1,
+            (false, true) => u128::from(stratum.faults),
+            (false, false) => stratum.population(),
+        };
+        let weights: Vec<u128> = open.iter().map(|index| weight(&strata[*index])).collect();
         for (index, trials) in open.into_iter().zip(shares(rest, &weights)) {
             strata[index].trials = trials;
         }

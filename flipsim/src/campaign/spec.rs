@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::size::Size;
+use super::when::When;
 use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
@@ -34,6 +35,10 @@ pub struct CampaignSpec {
     pub window: Window,
     /// When faults strike.
     pub times: Times,
+    /// At which of these moments, where a stratum says nothing else. What is drawn from all of them is stored as it was
+    /// before there was a choice.
+    #[serde(default, skip_serializing_if = "When::is_time")]
+    pub when: When,
     /// Which bits flip together, where a stratum says nothing else.
     #[serde(with = "pattern_text")]
     pub pattern: Pattern,
@@ -55,6 +60,7 @@ impl Default for CampaignSpec {
             sharing: Sharing::Proportional,
             window: Window::Done,
             times: Times::Within { from: VirtualNs(0), to: None },
+            when: When::Time,
             pattern: Pattern::SINGLE,
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
@@ -110,13 +116,16 @@ pub struct StratumSpec {
     pub trials: Option<u64>,
     /// Its part of the trials.
     pub share: Option<Share>,
+    /// At which moments its faults strike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
 }
 
 impl StratumSpec {
     /// A stratum that shares the trials with the others.
     #[must_use]
     pub fn new(name: &str, targets: Vec<FaultTarget>) -> Self {
-        StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None }
+        StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None, when: None }
     }
 
     /// Whether its faults are in registers.
@@ -216,6 +225,12 @@ impl CampaignSpec {
         stratum.pattern.unwrap_or(self.pattern)
     }
 
+    /// The moments of a stratum.
+    #[must_use]
+    pub fn when_of(&self, stratum: &StratumSpec) -> When {
+        stratum.when.unwrap_or(self.when)
+    }
+
     /// The same choices give the same text.
     #[must_use]
     pub fn json(&self) -> String {
@@ -260,6 +275,12 @@ impl CampaignSpec {
                 return whole("`from` is not before `to`; no time is left for a fault");
             }
             Times::Within { .. } => {}
+        }
+        let chosen = self.strata.iter().map(|stratum| self.when_of(stratum)).find(|when| !when.is_time());
+        if let (Times::At(_), Some(when)) = (&self.times, chosen) {
+            return whole(&format!(
+                "`at` lists the times, and `when = \"{when}\"` chooses among all of them; drop one"
+            ));
         }
         if !(self.trial.hang_factor.is_finite() && self.trial.hang_factor >= 1.0) {
             return whole("hang-factor is below 1: a guest would hang before the golden run is done");

@@ -16,6 +16,7 @@ use toml::Spanned;
 use crate::campaign::size::Size;
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText};
+use crate::campaign::when::When;
 use crate::fault::{FaultTarget, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
@@ -36,6 +37,7 @@ impl CampaignSpec {
     /// sharing = "proportional"   # to the number of faults, or "equal"
     /// window = "done"            # or a time
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"]
+    /// when = "busy"              # or "time", "instructions", "idle"
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
@@ -121,6 +123,7 @@ pub struct RawSpec {
     from: Option<Spanned<TimeText>>,
     to: Option<TimeText>,
     at: Option<Spanned<Vec<TimeText>>>,
+    when: Option<When>,
     pattern: Option<PatternText>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
@@ -141,6 +144,7 @@ struct RawStratum {
     pattern: Option<PatternText>,
     trials: Option<u64>,
     share: Option<ShareText>,
+    when: Option<When>,
 }
 
 /// What flags can say of a specification; they win over a file.
@@ -160,6 +164,8 @@ pub struct SpecFlags {
     pub pattern: Option<Pattern>,
     /// How long a run is.
     pub window: Option<Window>,
+    /// At which moments faults strike.
+    pub when: Option<When>,
 }
 
 impl From<&CampaignSpec> for RawSpec {
@@ -177,6 +183,7 @@ impl From<&CampaignSpec> for RawSpec {
             from,
             to,
             at,
+            when: Some(spec.when).filter(|when| !when.is_time()),
             pattern: Some(PatternText(spec.pattern)),
             hang_factor: Some(hang_factor),
             wall: Some(DurationText(wall)),
@@ -200,6 +207,7 @@ impl From<&StratumSpec> for RawStratum {
             pattern: stratum.pattern.map(PatternText),
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
+            when: stratum.when,
         }
     }
 }
@@ -249,6 +257,7 @@ impl RawSpec {
         self.sharing = flags.sharing.or(self.sharing);
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
         self.window = flags.window.map(WindowText).or(self.window);
+        self.when = flags.when.or(self.when);
         self
     }
 
@@ -309,6 +318,7 @@ impl RawSpec {
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
+                when: raw.when,
             }
         });
         Ok(CampaignSpec {
@@ -318,6 +328,7 @@ impl RawSpec {
             sharing: self.sharing.unwrap_or_default(),
             window: self.window.map_or(Window::Done, |WindowText(window)| window),
             times,
+            when: self.when.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             strata: Some(strata.collect::<Vec<_>>()).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
@@ -389,6 +400,8 @@ mod tests {
              targets = ['range:0x40000000-0x4000ffff']\n",
             "name = 'd'\nseed = 4\ntrials = 100\n[[stratum]]\nname = 'x'\ntargets = ['ram']\nshare = '7%'\n\
              [[stratum]]\ntargets = ['reg:x1']\n",
+            "name = 'e'\nseed = 5\ntrials = 100\nwhen = 'busy'\nfrom = '1ms'\n[[stratum]]\nname = 'x'\n\
+             targets = ['ram']\nwhen = 'idle'\n[[stratum]]\nname = 'y'\ntargets = ['ram']\nwhen = 'time'\n",
         ] {
             let spec = CampaignSpec::from_toml(file).unwrap();
             let written = spec.to_toml();
@@ -456,6 +469,7 @@ mod tests {
             sharing: Some(Sharing::Equal),
             pattern: Some(Pattern::Adjacent(2)),
             window: Some(Window::Time(VirtualNs(5_000_000))),
+            when: Some(When::Busy),
         };
         let expected = CampaignSpec {
             name: "n".into(),
@@ -465,6 +479,7 @@ mod tests {
             sharing: Sharing::Equal,
             pattern: Pattern::Adjacent(2),
             window: Window::Time(VirtualNs(5_000_000)),
+            when: When::Busy,
             ..kept
         };
         assert_eq!(with(&flags).unwrap(), expected);

@@ -1,4 +1,4 @@
-//! What the lab's own guests print: READY, DONE, CHECK and IOMEM, each a line that starts with `FLIPSIM`.
+//! What the lab's own guests print: SOON, READY, DONE, CHECK and IOMEM, each a line that starts with `FLIPSIM`.
 //!
 //! Invariant: a marker may stand behind other text in its line; what is missing of it is empty, never guessed.
 
@@ -20,6 +20,8 @@ pub struct Done {
 /// A line that means something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marker {
+    /// The guest will reach the quiescent point after a short rest.
+    Soon,
     /// The guest reached the quiescent point, with this workload about to start.
     Ready(String),
     /// The workload ended.
@@ -54,6 +56,7 @@ pub fn flipsim_marker(line: &str) -> Option<Marker> {
         found.unwrap_or_default().to_owned()
     };
     match kind {
+        "SOON" => Some(Marker::Soon),
         "READY" => Some(Marker::Ready(value("workload"))),
         "DONE" => Some(Marker::Done(Done {
             workload: value("workload"),

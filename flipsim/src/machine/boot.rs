@@ -125,11 +125,14 @@ const KEPT_LINES: usize = 200;
 /// same each time, so it is always found ready after the same number of steps.
 pub const BOOT_STEP: VirtualNs = VirtualNs(10_000_000);
 
-/// The rest between READY and the workload, in seconds, that keeps such a guest from starting on its
-/// workload within the step in which it becomes ready.
+/// The same once it has said that it will be ready soon: as far as its workload has got at most when it is stopped.
+pub const FINE_STEP: VirtualNs = VirtualNs(100_000);
+
+/// The rest between the line that READY will come and READY, in seconds. It is longer than a [`BOOT_STEP`], so that
+/// the line is seen in time; READY is then said where the workload begins, and no idle time lies between.
 pub const BOOT_REST: &str = "0.02";
 
-/// The same for a guest that is stopped when the host gets to it.
+/// The rest between READY and the workload, in seconds, of a guest that is stopped when the host gets to it.
 pub const LONG_BOOT_REST: &str = "0.2";
 
 /// A guest at the quiescent point.
@@ -145,8 +148,8 @@ pub struct Ready {
 
 /// Follows the console until the guest is at its quiescent point, by the signals that it has; keeps the memory
 /// map that it leaves in `share` or prints. Every line goes to `on_line`; `alive` is asked whether QEMU still
-/// runs, `stop_waiting` whether to give up. Between two looks `pause` lets some time pass, [`BOOT_STEP`] on the
-/// guest's clock or about as much on the host's; where that clock is exact it says what it shows then, and a guest
+/// runs, `stop_waiting` whether to give up. Between two looks `pause` lets some time pass: so much on the
+/// guest's clock ([`BOOT_STEP`] or [`FINE_STEP`]) or some on the host's; where that clock is exact it says what it shows then, and a guest
 /// that only idles is not waited for until the time-out.
 ///
 /// # Errors
@@ -160,7 +163,7 @@ pub fn wait_ready(
     mut alive: impl FnMut() -> bool,
     mut stop_waiting: impl FnMut() -> bool,
     mut on_line: impl FnMut(&str),
-    mut pause: impl FnMut() -> Result<Option<VirtualClock>, BootError>,
+    mut pause: impl FnMut(VirtualNs) -> Result<Option<VirtualClock>, BootError>,
 ) -> Result<Ready, BootError> {
     let start = Instant::now();
     let started = std::fs::metadata(run.path()).and_then(|meta| meta.created()).ok();
@@ -173,6 +176,7 @@ pub fn wait_ready(
     let mut said: VecDeque<String> = VecDeque::new();
     let mut before = String::new();
     let mut silence = Silence::default();
+    let mut step = BOOT_STEP;
     // What is still to be typed, and for how many pauses nothing is to be done.
     let mut keys: VecDeque<u8> = VecDeque::new();
     let mut rest = 0u64;
@@ -188,8 +192,10 @@ pub fn wait_ready(
                     printed_map = Some(String::new());
                 }
                 Some(Marker::IomemEnd) => in_map = false,
+                Some(Marker::Soon) => step = FINE_STEP,
                 Some(Marker::Ready(name)) => {
                     workload = name;
+                    step = BOOT_STEP;
                     approach.marked();
                 }
                 Some(Marker::Trouble(kind, line)) if kind.is_panic() => {
@@ -265,7 +271,7 @@ pub fn wait_ready(
         if awaited.is_none() || !keys.is_empty() || rest > 0 {
             silence.broken();
         }
-        if let Some(clock) = pause()?
+        if let Some(clock) = pause(step)?
             && let Some(after) = silence.at(&clock).filter(|idled| *idled >= patience.silence)
         {
             return Err(BootError::Idle { after, unmet: unmet(), log });
@@ -297,20 +303,20 @@ fn press(run: &RunDir, key: u8) -> Result<(), BootError> {
 ///
 /// # Errors
 /// None.
-pub fn rest() -> Result<Option<VirtualClock>, BootError> {
+pub fn rest(_: VirtualNs) -> Result<Option<VirtualClock>, BootError> {
     std::thread::sleep(Duration::from_millis(10));
     Ok(None)
 }
 
-/// The `pause` for a guest with the exact clock, which this lets run for one [`BOOT_STEP`].
+/// The `pause` for a guest with the exact clock, which this lets run for so long.
 ///
 /// # Errors
 /// The guest is lost.
-pub fn step(target: &mut LiveTarget) -> Result<Option<VirtualClock>, BootError> {
-    match target.run_for(BOOT_STEP) {
+pub fn step(target: &mut LiveTarget, length: VirtualNs) -> Result<Option<VirtualClock>, BootError> {
+    match target.run_for(length) {
         Ok(arrival) if arrival.early.is_none() => Ok(target.clock()?),
         // It panicked or switched itself off: its console has the last word, and gets time for it.
-        Ok(_) => rest(),
+        Ok(_) => rest(length),
         Err(TargetError::Interrupted) => Err(BootError::Interrupted),
         Err(error) => Err(error.into()),
     }

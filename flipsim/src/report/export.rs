@@ -13,7 +13,7 @@ use csv::QuoteStyle;
 use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
-use crate::campaign::{Store, StoreError, Summary};
+use crate::campaign::{Store, StoreError, Summary, When};
 use crate::fault::Operation;
 use crate::text::hex_value;
 use crate::trial::{Outcome, RestoreMethod};
@@ -76,6 +76,7 @@ struct Row<'a> {
     recorded_ms: i64,
     stratum_faults: u64,
     stratum_times: u64,
+    stratum_when: When,
 }
 
 fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
@@ -83,6 +84,8 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
     let plan = result.trial.plan;
     let fault = plan.fault;
     let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
+    let stratum_of = usize::try_from(result.trial.stratum).ok().and_then(|at| store.spec().strata.get(at));
+    let when = stratum_of.map_or(When::Time, |stratum| store.spec().when_of(stratum));
     let costs = result.costs;
     Ok(Row {
         campaign: &store.spec().name,
@@ -125,6 +128,7 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
         recorded_ms: result.recorded_ms,
         stratum_faults: stratum.map_or(0, |stratum| stratum.faults),
         stratum_times: stratum.map_or(0, |stratum| stratum.times),
+        stratum_when: when,
     })
 }
 
@@ -249,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_columns_keep_their_names_and_their_order() {
-        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times");
+        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when");
     }
 
     #[test]
@@ -257,7 +261,7 @@ mod tests {
         let of = |title: &str| {
             let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
             let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
-            let end = ",,,,,,,,0,,,,,,,0,0,0\r\n";
+            let end = ",,,,,,,,0,,,,,,,0,0,0,time\r\n";
             line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,")
                 .unwrap()
                 .strip_suffix(end)

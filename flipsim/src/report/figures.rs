@@ -265,7 +265,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
 fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     let breakdown = stratum.by.get(by);
     let mut rows: Vec<&BreakdownRow> = breakdown.rows.iter().filter(|row| row.key.is_some()).collect();
-    if rows.is_empty() || (by == By::Region && rows.len() < 2) {
+    if rows.is_empty() || (matches!(by, By::Region | By::Moment) && rows.len() < 2) {
         return html! {};
     }
     let all = rows.len();
@@ -288,7 +288,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
             rate_words(&row.failure)
         )
     });
-    let labels = if by == By::Register { Labels::Beside } else { Labels::Above };
+    let labels = if matches!(by, By::Register | By::Moment) { Labels::Beside } else { Labels::Above };
     let id = format!("f-{}{index}", by.name());
     let chart = if rows.is_empty() {
         html! {}
@@ -298,6 +298,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     let what = match by {
         By::Register => "registers",
         By::Region => "regions",
+        By::Moment => "moments",
         _ => "symbols",
     };
     let shown = rows.len().min(ROWS);
@@ -390,6 +391,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
     });
     html! {
         div.figures {
+            @for (index, stratum) in summary.strata.iter().take(OWN).enumerate() { (by_name(index, stratum, By::Moment)) }
             @if !survival.is_empty() {
                 (figure(
                     "Survival after the flip",

@@ -15,7 +15,7 @@ use super::look::{legend, letter, mark, patterns, style, visible};
 use super::svg::{count, large, number, percent};
 use super::trials::{Detail, Trials};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
-use crate::campaign::{Store, StoreError, Summary};
+use crate::campaign::{Store, StoreError, Summary, When};
 use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
 
@@ -164,7 +164,9 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
                     li { (what) b { (count(number)) } }
                 }
             }
-            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none." }
+            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none."
+                @if let Some(idle) = &summary.idle { " In time, " (idle.line()) "." }
+            }
         }
     }
 }
@@ -231,13 +233,20 @@ fn rates(stratum: &StratumSummary) -> Markup {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
             p.note {
                 (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
-                (count(stratum.faults)) " faults × " (count(stratum.times)) " moments, "
+                (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(stratum.when)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
                 " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
             }
             (figures::rates_table(stratum))
         }
+    }
+}
+
+fn moments(when: When) -> &'static str {
+    match when {
+        When::Time => "moments",
+        other => other.unit(),
     }
 }
 
@@ -259,7 +268,7 @@ fn together(pooled: &Pooled) -> Markup {
             @if let Some(why) = &pooled.why_not {
                 p { "There is none: " (visible(why)) }
             } @else {
-                p.note { "Each stratum with the weight of its faults; " (pooled.kind) ", pattern " (pooled.pattern) ", "
+                p.note { "Each stratum with the weight of its faults and moments; " (pooled.kind) ", pattern " (pooled.pattern) ", "
                     (count(pooled.counted)) " trials." }
                 table.rates {
                     thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" } th.n { "extrapolated count" } } }

@@ -8,9 +8,10 @@ use super::compare::{Comparison, Side, compare};
 use super::{sample, *};
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{Store, Summary};
-use crate::testing::fake_campaign::{create, fill};
+use crate::testing::fake_campaign::{self, create, fill};
 use crate::testing::hostile_campaign::{HOSTILE, spec};
 use crate::trial::Outcome;
+use crate::trial::golden::{Idle, Span};
 
 fn options() -> PageOptions {
     PageOptions { campaign: "sample".to_owned(), made: "2026-02-03T04:05:06Z".parse().unwrap() }
@@ -50,6 +51,25 @@ fn the_page_names_nothing_outside_of_itself() {
         assert_eq!(found, ours, "{outside}");
     }
     assert!(page.contains("default-src &#39;none&#39;") || page.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_page_says_how_much_of_the_run_is_idle_and_what_failed_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut golden = fake_campaign::golden();
+    let span = Span { from: golden.begin(), length: 40_000_000 };
+    golden.idle = Some(Idle::new(golden.begin(), golden.end(), [span]));
+    let plan = fake_campaign::spec(300, &["range:0x40000000+1M"]);
+    let mut store = fake_campaign::create_of(&folder.path().join("c.sqlite"), &plan, &golden).unwrap();
+    fill(&mut store, 300).unwrap();
+    let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
+    let page = page(&store, &summary, &options()).unwrap();
+    assert!(
+        page.contains("In time, the guest idles 10 % of the golden run (40.0 ms of 400.0 ms)"),
+        "the share"
+    );
+    assert!(page.contains("Failures by moment: 1M"), "the figure");
+    assert!(page.contains("strike at any time, and at 10 % of it the guest idles"), "the warning");
 }
 
 #[test]

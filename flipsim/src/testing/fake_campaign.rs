@@ -51,8 +51,20 @@ pub fn spec(trials: u64, targets: &[&str]) -> CampaignSpec {
 /// # Errors
 /// The plan cannot be drawn or stored.
 pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::error::Error>> {
+    create_of(path, spec, &golden())
+}
+
+/// The same of another golden run of [`LENGTH`].
+///
+/// # Errors
+/// As [`create`].
+pub fn create_of(
+    path: &Path,
+    spec: &CampaignSpec,
+    golden: &Golden,
+) -> Result<Store, Box<dyn std::error::Error>> {
     let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
-    let plan = Plan::new(spec, LENGTH, spaces?)?;
+    let plan = Plan::new(spec, golden, spaces?)?;
     let manifest = Manifest {
         created: "2026-01-02T03:04:05Z".parse()?,
         command: vec!["campaign".into(), "new".into()],
@@ -62,7 +74,7 @@ pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::er
         golden: "digest-of-a-fake".to_owned(),
         inputs: [("qemu".to_owned(), "aaaa".to_owned())].into(),
     };
-    let golden = serde_json::to_vec(&golden())?;
+    let golden = serde_json::to_vec(golden)?;
     Ok(Store::create(path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ())?)
 }
 

@@ -86,7 +86,10 @@ pub fn start_headless(args: &GuestArgs, timeout: Duration, no_wait: bool) -> Res
     };
     let share = spec.share.as_deref();
     let on_line = |line: &str| step.line(line);
-    let pause = || stepped.as_mut().map_or_else(rest, step_boot);
+    let pause = |length| match &mut stepped {
+        Some(target) => step_boot(target, length),
+        None => rest(length),
+    };
     let patience = args.spec.patience(timeout);
     let booted = wait_ready(&run, share, &signals, patience, &mut alive, interrupt::raised, on_line, pause);
     let ready = match booted {

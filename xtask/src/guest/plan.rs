@@ -219,15 +219,15 @@ impl GuestArgs {
         let mut append = self.spec.append.clone();
         // Only a template's guest has no other console than its log.
         let rest = match (stepped, console) {
-            (true, _) => Some(BOOT_REST),
-            (false, Console::Log) => Some(LONG_BOOT_REST),
+            (true, _) => Some(("flipsim.settle=", BOOT_REST)),
+            (false, Console::Log) => Some(("flipsim.delay=", LONG_BOOT_REST)),
             _ => None,
         };
-        if let Some(rest) = rest
+        if let Some((word, rest)) = rest
             && workload.is_some()
-            && !append.contains("flipsim.delay=")
+            && !append.contains(word)
         {
-            append = format!("{append} flipsim.delay={rest}");
+            append = format!("{append} {word}{rest}");
         }
         let fixed = match clock {
             Clock::Exact => lab.qemu.offer.fixed(),

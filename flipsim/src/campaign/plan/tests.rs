@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::campaign::spec::StratumSpec;
+use crate::campaign::spec::{StratumSpec, Times};
 use crate::fault::{FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
+use crate::trial::golden::{Idle, Span};
+use crate::units::VirtualNs;
 
 const LENGTH: VirtualNs = VirtualNs(300_000_000);
 
@@ -241,13 +243,109 @@ fn times_stay_within_the_golden_run() {
     let times: HashSet<u64> = plan.iter().map(|trial| at(&trial).2).collect();
     assert_eq!(times, [10, 11].into());
     assert!(within(LENGTH.0 - 1, None).is_ok());
-    assert!(matches!(within(LENGTH.0, None), Err(PlanError::NoTime { .. })));
-    assert!(matches!(within(0, Some(LENGTH.0 + 1)), Err(PlanError::Late { .. })));
-    assert!(matches!(new(Times::At(vec![LENGTH])), Err(PlanError::Late { .. })));
+    assert!(matches!(
+        within(LENGTH.0, None),
+        Err(PlanError::Moments { cause: MomentsError::NoTime { .. }, .. })
+    ));
+    assert!(matches!(
+        within(0, Some(LENGTH.0 + 1)),
+        Err(PlanError::Moments { cause: MomentsError::Late { .. }, .. })
+    ));
+    assert!(matches!(
+        new(Times::At(vec![LENGTH])),
+        Err(PlanError::Moments { cause: MomentsError::Late { .. }, .. })
+    ));
     assert!(matches!(
         Plan::new(&spec(trials(50), 2), LENGTH, vec![ram("0+64")]),
         Err(PlanError::Spaces { strata: 2, spaces: 1 })
     ));
+}
+
+/// A run of [`LENGTH`] that idles for the first 18 ms, and for 1 µs of each of the milliseconds behind.
+fn idling() -> Run {
+    let span = |from, length| Span { from: VirtualNs(from), length };
+    let short = (20..300).map(|ms| span(ms * 1_000_000 + 500_000, 1000));
+    let spans = short.chain([span(0, 18_000_000)]);
+    Run { length: LENGTH, idle: Some(Idle::new(VirtualNs(0), LENGTH, spans)) }
+}
+
+#[test]
+fn moments_of_a_kind_are_drawn_uniformly_and_none_of_another() {
+    let run = idling();
+    let idle = run.idle.clone().unwrap();
+    for (seed, when) in [(1, When::Idle), (2, When::Busy), (3, When::Instructions), (4, When::Time)] {
+        let plan_spec = CampaignSpec { seed, when, ..spec(trials(100_000), 1) };
+        let plan = Plan::new(&plan_spec, run.clone(), vec![ram("0x40000000+128M")]).unwrap();
+        // By the rank among the moments of the kind, which are all equally likely.
+        let moments = Moments::new(&plan_spec.times, when, &run).unwrap();
+        let of_kind: u64 = if when.is_time() { LENGTH.0 } else { plan.strata()[0].times };
+        assert_eq!(moments.len(), of_kind);
+        let (mut cells, mut idles) = (vec![0u64; 100], 0);
+        for trial in plan.iter() {
+            let after = trial.plan.after;
+            let is_idle = idle.is_idle(after);
+            idles += u64::from(is_idle);
+            let rank = match when {
+                When::Time => after.0,
+                When::Idle => idle.within(VirtualNs(0), after).idle_ns(),
+                _ => after.0 - idle.within(VirtualNs(0), after).idle_ns(),
+            };
+            assert_eq!(moments.nth(rank), Some(after));
+            cells[usize::try_from(u128::from(rank) * 100 / u128::from(of_kind)).unwrap()] += 1;
+        }
+        assert_uniform(when.name(), &cells);
+        match when {
+            When::Idle => assert_eq!(idles, 100_000),
+            // 18.28 of 300 ms: 6,093 are expected, with a standard deviation of 76.
+            When::Time => assert!(idles.abs_diff(6093) < 300, "{idles}"),
+            _ => assert_eq!(idles, 0),
+        }
+    }
+}
+
+#[test]
+fn each_moment_of_a_kind_comes_once_when_a_space_is_drawn_out() {
+    let span = |from, length| Span { from: VirtualNs(from), length };
+    let idle = Idle::new(VirtualNs(0), LENGTH, [span(3, 2), span(9, 40)]);
+    let run = Run { length: LENGTH, idle: Some(idle) };
+    let times = Times::Within { from: VirtualNs(2), to: Some(VirtualNs(12)) };
+    for (when, expected) in [(When::Idle, vec![3, 4, 9, 10, 11]), (When::Busy, vec![2, 5, 6, 7, 8])] {
+        let plan_spec = CampaignSpec { when, times: times.clone(), ..spec(trials(16 * 8 * 5), 1) };
+        let plan = Plan::new(&plan_spec, run.clone(), vec![ram("0x100+16")]).unwrap();
+        let drawn: HashSet<_> = plan.iter().map(|trial| at(&trial)).collect();
+        assert_eq!(drawn.len(), 16 * 8 * 5);
+        let times: std::collections::BTreeSet<u64> = drawn.iter().map(|(_, _, time)| *time).collect();
+        assert_eq!(times.into_iter().collect::<Vec<_>>(), expected);
+        let too_many = CampaignSpec { size: trials(16 * 8 * 5 + 1), ..plan_spec };
+        let error = Plan::new(&too_many, run.clone(), vec![ram("0x100+16")]).unwrap_err();
+        assert!(matches!(error, PlanError::TooMany { population: 640, .. }), "{error}");
+    }
+}
+
+#[test]
+fn busy_and_idle_are_strata_of_time_with_their_weights() {
+    let mut plan_spec = spec(trials(10_000), 3);
+    let whens = [When::Busy, When::Idle, When::Time];
+    plan_spec.strata.iter_mut().zip(whens).for_each(|(stratum, when)| stratum.when = Some(when));
+    let spaces = || vec![ram("0+1M"), ram("0+1M"), ram("0x200000+1M")];
+    let plan = Plan::new(&plan_spec, idling(), spaces()).unwrap();
+    assert_eq!(plan.overlaps(), []);
+    let times: Vec<u64> = plan.strata().iter().map(|stratum| stratum.times).collect();
+    assert_eq!(times, [300_000_000 - 18_280_000, 18_280_000, 300_000_000]);
+    // In proportion to faults times moments.
+    let shared: Vec<u64> = plan.strata().iter().map(|stratum| stratum.trials).collect();
+    assert_eq!(shared, [4695, 305, 5000]);
+    plan_spec.strata[0].when = Some(When::Time);
+    assert_eq!(Plan::new(&plan_spec, idling(), spaces()).unwrap().overlaps(), [(0, 1)]);
+    // What a plan over all times draws does not depend on what is known of idle times.
+    let all = spec(trials(50), 1);
+    let digest = |run: Run| Plan::new(&all, run, vec![ram("0+1M")]).unwrap().digest();
+    assert_eq!(digest(idling()), digest(LENGTH.into()));
+    let error = Plan::new(&plan_spec, LENGTH, spaces()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("stratum `s1`: `when = \"idle\"` asks when the guest idles, and its"),
+        "{error}"
+    );
 }
 
 #[test]

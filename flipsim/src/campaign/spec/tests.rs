@@ -48,6 +48,7 @@ fn a_file_says_all_there_is_to_say() {
         sharing: Sharing::Equal,
         window: Window::Time(VirtualNs(400_000_000)),
         times: Times::Within { from: VirtualNs(10_000_000), to: Some(VirtualNs(390_000_000)) },
+        when: When::Time,
         pattern: Pattern::Adjacent(2),
         strata: vec![
             StratumSpec::new(
@@ -99,6 +100,25 @@ fn the_stored_form_is_read_back_and_is_the_same_for_the_same_choices() {
     assert_ne!(turned, FULL);
     assert_eq!(CampaignSpec::from_toml(&turned).unwrap().json(), text);
     insta::assert_snapshot!(text, @r#"{"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
+}
+
+#[test]
+fn moments_of_a_kind_are_asked_for_by_campaign_or_stratum_and_only_then_stored() {
+    let text = "name = 'a'\ntrials = 9\nwhen = 'busy'\n[[stratum]]\ntargets = ['ram']\n[[stratum]]\nname = 'i'\n\
+                targets = ['ram']\nwhen = 'idle'\n[[stratum]]\nname = 't'\ntargets = ['ram']\nwhen = 'time'\n";
+    let spec = CampaignSpec::from_toml(text).unwrap();
+    let whens: Vec<When> = spec.strata.iter().map(|stratum| spec.when_of(stratum)).collect();
+    assert_eq!(whens, [When::Busy, When::Idle, When::Time]);
+    assert_eq!(serde_json::from_str::<CampaignSpec>(&spec.json()).unwrap(), spec);
+    let old = CampaignSpec::from_toml("name = 'a'\ntrials = 9\nwhen = 'time'\n").unwrap();
+    assert!(!old.json().contains("when"), "{}", old.json());
+    let error = CampaignSpec::from_toml("name = 'a'\ntrials = 9\nat = ['1ms']\nwhen = 'idle'\n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`at` lists the times, and `when = \"idle\"` chooses among all of them; drop one"
+    );
+    let error = CampaignSpec::from_toml("name = 'a'\ntrials = 9\nwhen = 'bussy'\n").unwrap_err().to_string();
+    assert!(error.contains("line 3") && error.contains("did you mean `busy`?"), "{error}");
 }
 
 /// The error of the file above with something replaced.

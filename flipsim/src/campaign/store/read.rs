@@ -11,6 +11,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::idle::IdleTime;
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
 use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
@@ -20,6 +21,7 @@ use crate::campaign::store::row::{CONSOLE, RECORD, RESULT};
 use crate::campaign::store::scan::{Passed, Snapshot};
 use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
+use crate::campaign::when::When;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
@@ -188,6 +190,8 @@ pub struct StratumStatus {
     pub faults: u64,
     /// At how many different times each can strike.
     pub times: u64,
+    /// Which these are.
+    pub when: When,
     /// How many trials are planned.
     pub trials: u64,
     /// Their outcomes.
@@ -196,7 +200,7 @@ pub struct StratumStatus {
 }
 
 /// How a campaign stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
@@ -226,6 +230,8 @@ pub struct Status {
     pub output_only: Option<String>,
     /// How exactly the times of the trials are known.
     pub timing: Timing,
+    /// How much of the run the guest idles; nothing where that is not known.
+    pub idle: Option<IdleTime>,
     /// The outcomes of all of them.
     #[serde(flatten)]
     pub counts: Counts,
@@ -441,16 +447,19 @@ impl Store {
         let mut counts = Counts::default();
         summary.iter().for_each(|own| counts.add(own));
         let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
-        let golden = self.attachment("golden")?.and_then(|text| serde_json::from_slice(&text).ok());
-        let golden: GoldenHead = golden.unwrap_or_default();
-        let strata = self.strata.iter().zip(summary).map(|(stratum, counts)| StratumStatus {
-            name: stratum.name.clone(),
-            targets: stratum.targets.clone(),
-            faults: stratum.faults,
-            times: stratum.times,
-            trials: stratum.trials,
-            counts,
-        });
+        let kept = self.attachment("golden")?.unwrap_or_default();
+        let golden: GoldenHead = serde_json::from_slice(&kept).unwrap_or_default();
+        let whens = self.spec.strata.iter().map(|stratum| self.spec.when_of(stratum));
+        let strata =
+            self.strata.iter().zip(whens).zip(summary).map(|((stratum, when), counts)| StratumStatus {
+                name: stratum.name.clone(),
+                targets: stratum.targets.clone(),
+                faults: stratum.faults,
+                times: stratum.times,
+                when,
+                trials: stratum.trials,
+                counts,
+            });
         Ok(Status {
             name: self.spec.name.clone(),
             format: self.format,
@@ -466,6 +475,7 @@ impl Store {
             lost,
             output_only: golden.difference,
             timing: golden.capabilities.timing(),
+            idle: IdleTime::in_golden(&kept, &self.spec.times),
             strata: strata.collect(),
             counts,
         })

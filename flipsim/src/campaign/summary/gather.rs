@@ -13,6 +13,7 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
+use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
     SurvivalCurve, TimeQuantile, TimeSummary, Totals, is_single_bit, kind_of, of_class, pattern_text,
@@ -34,8 +35,8 @@ const PER_DECADE: u32 = 30;
 
 /// What is gathered of one stratum.
 struct Part {
-    /// By the keys of [`By::ALL`].
-    by: [Tally<Option<String>, Outcome>; 5],
+    /// By the keys of [`By::ALL`], in their order.
+    by: [Tally<Option<String>, Outcome>; 6],
     failed: Vec<bool>,
     lifetimes: Vec<Lifetime>,
     hangs: u64,
@@ -55,8 +56,10 @@ impl Part {
         }
     }
 
-    /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
-    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>, short: bool) {
+    /// Takes in a trial that counts.
+    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden: &Known, short: bool) {
+        let moment = golden.moment(row.trial.plan.after);
+        self.by[By::Moment as usize].add(&moment.map(str::to_owned), outcome);
         if !short {
             self.add_names(row, outcome);
             self.failed.push(Class::Failure.has(outcome));
@@ -75,7 +78,7 @@ impl Part {
                 Lifetime::Failed(at)
             }
             // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
+            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden.end.unwrap_or(end).max(end))),
             _ => Lifetime::Censored(since(end)),
         };
         if !short {
@@ -119,7 +122,14 @@ impl Part {
         let mut tables =
             By::ALL.into_iter().zip(self.by).map(|(by, tally)| breakdown(by, &tally, counted, options));
         let mut next = || tables.next().unwrap_or_default();
-        let by = Breakdowns { bit: next(), register: next(), region: next(), symbol: next(), title: next() };
+        let by = Breakdowns {
+            bit: next(),
+            register: next(),
+            region: next(),
+            symbol: next(),
+            title: next(),
+            moment: next(),
+        };
         StratumSummary {
             name: stratum.name.clone(),
             targets: stratum.targets.clone(),
@@ -127,6 +137,7 @@ impl Part {
             pattern: pattern_text(store.spec(), spec),
             faults: stratum.faults,
             times: stratum.times,
+            when: store.spec().when_of(spec),
             population: space.float(),
             bits: is_single_bit(store.spec().pattern_of(spec)).then_some(stratum.faults),
             planned: stratum.trials,
@@ -148,7 +159,8 @@ impl Part {
 
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
-    let golden_end = golden.as_ref().map(|golden| golden.end().0);
+    let known = Known::of(golden.as_ref());
+    let idle = known.idle_time(&store.spec().times);
     let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
         Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
@@ -185,7 +197,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
-                    part.add(&row, outcome, golden_end, options.short);
+                    part.add(&row, outcome, &known, options.short);
                 }
             }
         }
@@ -232,6 +244,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         false => golden.difference,
     });
     let mut warnings = warnings(&totals, &strata, difference, options);
+    warnings.extend(idle.as_ref().and_then(|idle| warning_of(idle, &strata)));
     warnings.extend(pooled.iter().filter_map(|pooled| {
         let why = pooled.why_not.clone()?;
         Some(Warning::NotPooled { strata: pooled.strata.clone(), why })
@@ -244,6 +257,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         totals,
         strata,
         pooled,
+        idle,
         costs: costs.finish(),
         warnings,
     })
@@ -313,7 +327,7 @@ fn breakdown(
     // What has no name is shown beside those that are left out, and never among them.
     let (nameless, mut lines): (Vec<Line<'_>>, Vec<Line<'_>>) = lines.partition(|line| line.key.is_none());
     let shown = match by {
-        By::Bit | By::Register => {
+        By::Bit | By::Register | By::Moment => {
             lines.sort_by_key(|line| natural(line.key.as_deref().unwrap_or_default()));
             lines.len()
         }

@@ -12,6 +12,7 @@
 mod costs;
 mod field;
 mod gather;
+mod idle;
 mod model;
 mod pool;
 #[cfg(test)]

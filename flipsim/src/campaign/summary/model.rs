@@ -8,9 +8,11 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::warning::Warning;
+use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
 use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
@@ -79,6 +81,8 @@ pub struct Summary {
     /// Rates over several strata of one kind of space and one pattern, weighted by their faults; empty
     /// where no kind has two.
     pub pooled: Vec<Pooled>,
+    /// How much of the run the guest idles; `None` where that is not known.
+    pub idle: Option<IdleTime>,
     /// Where the time went; `None` before the first result.
     pub costs: Option<CostSummary>,
     /// What a reader of the numbers must know.
@@ -129,6 +133,8 @@ pub struct StratumSummary {
     pub faults: u64,
     /// At how many different times each can strike.
     pub times: u64,
+    /// Which these are.
+    pub when: When,
     /// The fault space that rates are extrapolated to: faults × times, rounded to 53 bits.
     pub population: f64,
     /// How many bits are exposed; `None` where a fault is of several bits.
@@ -191,11 +197,13 @@ pub enum By {
     Symbol,
     /// What the console's report is called. No key: there was none.
     Title,
+    /// Whether the guest of the golden run was `busy` or `idle` then. No key: that is not known.
+    Moment,
 }
 
 impl By {
     /// All of them.
-    pub const ALL: [By; 5] = [By::Bit, By::Register, By::Region, By::Symbol, By::Title];
+    pub const ALL: [By; 6] = [By::Bit, By::Register, By::Region, By::Symbol, By::Title, By::Moment];
 
     /// The word in outputs.
     #[must_use]
@@ -206,6 +214,7 @@ impl By {
             By::Region => "region",
             By::Symbol => "symbol",
             By::Title => "title",
+            By::Moment => "moment",
         }
     }
 }
@@ -223,6 +232,8 @@ pub struct Breakdowns {
     pub symbol: Breakdown,
     /// By the title of the console's report, the most failures first.
     pub title: Breakdown,
+    /// By whether the guest was busy or idle, of the golden run.
+    pub moment: Breakdown,
 }
 
 impl Breakdowns {
@@ -235,6 +246,7 @@ impl Breakdowns {
             By::Region => &self.region,
             By::Symbol => &self.symbol,
             By::Title => &self.title,
+            By::Moment => &self.moment,
         }
     }
 }
@@ -393,7 +405,8 @@ pub struct Pooled {
     pub strata: Vec<String>,
     /// The faults × times of all of them, rounded to 53 bits.
     pub population: f64,
-    /// The bits of all of them; `None` where a fault is of several bits.
+    /// The bits of all of them, those that several have at different moments once; `None` where a fault is of several
+    /// bits.
     pub bits: Option<u64>,
     /// Trials that rates are of.
     pub counted: u64,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
 use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
+use crate::campaign::when::When;
 use crate::stats::strata::Drawing;
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};
@@ -38,7 +39,7 @@ pub(super) fn pooled(
                 pattern: pattern.to_owned(),
                 strata: members.iter().map(|stratum| stratum.name.clone()).collect(),
                 population: members.iter().map(|stratum| stratum.population).sum(),
-                bits: members.iter().map(|stratum| stratum.bits).sum(),
+                bits: bits(&members),
                 counted: members.iter().map(|stratum| stratum.counted).sum(),
                 why_not,
                 outcomes,
@@ -46,6 +47,27 @@ pub(super) fn pooled(
             }
         })
         .collect()
+}
+
+/// How many bits strata have together. Those that are struck while the guest is busy in one stratum and while it idles
+/// in another are exposed once, for as long as both take.
+fn bits(members: &[&StratumSummary]) -> Option<u64> {
+    let all: u64 = members.iter().map(|stratum| stratum.bits).sum::<Option<u64>>()?;
+    let longest = |of: fn(When) -> bool| {
+        members.iter().filter(|stratum| of(stratum.when)).map(|stratum| stratum.times).max()
+    };
+    let (busy, idle) =
+        (longest(|when| !when.is_time() && when != When::Idle), longest(|when| when == When::Idle));
+    let moments = match (longest(|when| when.is_time()), busy, idle) {
+        (Some(all), Some(_), _) | (Some(all), _, Some(_)) => all,
+        (None, Some(busy), Some(idle)) => busy.saturating_add(idle),
+        // All strike at the same moments.
+        _ => return Some(all),
+    };
+    let pairs: u128 =
+        members.iter().map(|stratum| u128::from(stratum.faults) * u128::from(stratum.times)).sum();
+    let moments = u128::from(moments.max(1));
+    u64::try_from((pairs + moments / 2) / moments).ok()
 }
 
 type Rates = (Vec<PooledRate<Outcome>>, Vec<PooledRate<Class>>);

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
+use crate::campaign::idle::{IdleTime, percent};
+
 /// Something that limits what the numbers say. As JSON `{"kind": …, "text": …}`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
@@ -56,6 +58,15 @@ pub enum Warning {
     },
     /// Flips were not at their planned times.
     ApproximateTiming,
+    /// Faults struck a guest that idles, among others.
+    Idle {
+        /// The strata whose faults strike at any time.
+        strata: Vec<String>,
+        /// How much of that time is idle.
+        idle: Box<IdleTime>,
+        /// Of the trials that count: failures and trials at idle moments, and the same at all others.
+        failed: [(u64, u64); 2],
+    },
     /// Strata of one kind have no rate together.
     NotPooled {
         /// Their names.
@@ -77,6 +88,7 @@ impl Warning {
             Warning::NotFlipped { .. } => "not-flipped",
             Warning::OutputOnly { .. } => "output-only",
             Warning::ApproximateTiming => "approximate-timing",
+            Warning::Idle { .. } => "idle",
             Warning::NotPooled { .. } => "not-pooled",
         }
     }
@@ -128,6 +140,26 @@ impl fmt::Display for Warning {
                 "times are approximate: flips were not at exactly those that were planned, and no trial can be \
                  repeated; `setup qemu --reset` builds a QEMU that has the exact clock: make the campaign again with it"
             ),
+            Warning::Idle { strata, idle, failed: [there, elsewhere] } => {
+                write!(
+                    f,
+                    "the faults of {} strike at any time, and at {} of it the guest idles ({} of {} moments; {}): there a \
+                     fault strikes a CPU that waits, and no instruction",
+                    strata.join(", "),
+                    percent(idle.share_of_moments),
+                    idle.idle_moments,
+                    idle.moments,
+                    idle.place()
+                )?;
+                if there.1 + elsewhere.1 > 0 {
+                    let ((failed, of), (others, all)) = (there, elsewhere);
+                    write!(f, "; {failed} of {of} trials failed there, {others} of {all} elsewhere")?;
+                }
+                f.write_str(
+                    ": `when = \"busy\"` draws from the moments at which it executes, and two strata, `busy` and `idle`, \
+                     have a rate each and one together",
+                )
+            }
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))
             }

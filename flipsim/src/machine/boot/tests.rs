@@ -84,8 +84,8 @@ fn stepped(log: &str, signals: &Signals, executed: u64, timeout: Duration) -> Re
     let (_lab, run) = run(log);
     let patience = Patience::of(timeout);
     let mut clock = VirtualClock { virtual_ns: 0, icount: true, instructions: Some(0), stop_at: None };
-    let pause = || {
-        clock.virtual_ns += BOOT_STEP.0;
+    let pause = |length: VirtualNs| {
+        clock.virtual_ns += length.0;
         clock.instructions = clock.instructions.map(|before| before + executed);
         Ok(Some(clock))
     };
@@ -116,6 +116,28 @@ fn a_guest_that_computes_in_silence_is_waited_for_until_the_time_out_with_the_sa
     // One of the lab's own that says nothing at all is no wrong use.
     let lab = stepped("", &Signals::default(), BOOT_STEP.0, SHORT).unwrap_err();
     assert!(matches!(lab, BootError::Late { .. }) && !lab.is_wrong_use());
+}
+
+#[test]
+fn a_guest_that_says_that_it_will_be_ready_is_looked_at_closely_from_there_on() {
+    let (_lab, run) = run("booting\n");
+    let log = run.file("console.log");
+    let mut steps: Vec<u64> = Vec::new();
+    let pause = |length: VirtualNs| {
+        steps.push(length.0);
+        let more = match steps.len() {
+            2 => "FLIPSIM SOON workload=sha256\n",
+            5 => "FLIPSIM READY workload=sha256\n",
+            _ => "",
+        };
+        let mut file = OpenOptions::new().append(true).open(&log)?;
+        file.write_all(more.as_bytes())?;
+        Ok(None)
+    };
+    let lab = Signals::default();
+    let ready = wait_ready(&run, None, &lab, Patience::of(LONG), || true, || false, |_| {}, pause).unwrap();
+    assert_eq!(ready.workload, "sha256");
+    assert_eq!(steps, [BOOT_STEP.0, BOOT_STEP.0, FINE_STEP.0, FINE_STEP.0, FINE_STEP.0]);
 }
 
 #[test]

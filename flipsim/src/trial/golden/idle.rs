@@ -85,6 +85,15 @@ impl Idle {
         Idle::new(from.max(self.begin), to.min(self.end), self.spans.iter().copied())
     }
 
+    /// The same with times counted from `origin` on; what lies before it is cut off.
+    #[must_use]
+    pub fn counted_from(&self, origin: VirtualNs) -> Idle {
+        let since = |at: VirtualNs| VirtualNs(at.0.saturating_sub(origin.0));
+        let kept = self.within(origin, self.end);
+        let spans = kept.spans.iter().map(|span| Span { from: since(span.from), length: span.length });
+        Idle::new(since(kept.begin), since(kept.end), spans)
+    }
+
     /// The spans between those: in them the guest executes.
     #[must_use]
     pub fn busy(&self) -> Vec<Span> {
@@ -145,6 +154,8 @@ mod tests {
         assert_eq!(pairs(&found.busy()), [(105, 45), (165, 30)]);
         assert_eq!((found.idle_ns(), found.length(), found.share()), (25, 100, 0.25));
         assert_eq!(pairs(found.within(VirtualNs(104), VirtualNs(151)).spans()), [(104, 1), (150, 1)]);
+        let found = idle(100, 200, &[(100, 5), (150, 15)]).counted_from(VirtualNs(102));
+        assert_eq!((pairs(found.spans()), found.length()), (vec![(0, 3), (48, 15)], 98));
         assert_eq!(idle(5, 5, &[(0, 9)]).share(), 0.0);
         assert_eq!(pairs(&idle(9, 5, &[]).busy()), []);
     }

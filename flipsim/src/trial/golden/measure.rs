@@ -25,6 +25,9 @@ pub(super) const PILOT: VirtualNs = VirtualNs(10_000_000);
 const SHORTEST: u64 = 1_000_000;
 const LONGEST: u64 = 100_000_000;
 
+/// How far a run goes at most past the moment at which its workload is done: what follows is the guest's idling.
+const FINE: VirtualNs = VirtualNs(100_000);
+
 /// No run has many more checkpoints, however long it is.
 const MOST: u64 = 20_000;
 
@@ -57,11 +60,30 @@ impl PassDifference {
     }
 }
 
+/// How far apart the checkpoints of a pass are: `far`, and [`FINE`] behind `fine_from`.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    far: VirtualNs,
+    fine_from: VirtualNs,
+}
+
+impl Steps {
+    /// All as far apart.
+    pub(super) fn even(far: VirtualNs) -> Steps {
+        Steps { far, fine_from: VirtualNs(u64::MAX) }
+    }
+
+    fn behind(self, at: VirtualNs) -> VirtualNs {
+        let step = if at < self.fine_from { self.far } else { FINE };
+        VirtualNs(at.0.saturating_add(step.0))
+    }
+}
+
 /// One run from where the guest is, to `end` or to where the window says.
 pub(super) fn pass(
     runner: &mut Runner,
     options: &GoldenOptions,
-    spacing: VirtualNs,
+    steps: Steps,
     end: Option<VirtualNs>,
     detailed: bool,
     watch: &mut dyn FnMut(VirtualNs, Option<VirtualNs>),
@@ -81,7 +103,7 @@ pub(super) fn pass(
     let waits = end.is_none() && options.window == Window::Done;
     let mut at = begin;
     loop {
-        at = VirtualNs(at.0.saturating_add(spacing.0).min(last));
+        at = steps.behind(at).min(VirtualNs(last));
         let began = Instant::now();
         if let Got::Ended(end, at) = runner.run_to(at, options.wall)? {
             let how = format!("{end:?} at {at}");
@@ -125,6 +147,13 @@ pub(super) fn pass(
     let done = runner.console.done_end();
     let done = runner.times_of(done.as_slice())?.first().copied().flatten();
     Ok(Pass { start, checkpoints, console, registers: all_registers, idle, done, run, compare })
+}
+
+/// The pilot without what it ran on behind the end of a run that was looked at closely.
+pub(super) fn cut(pilot: &mut Pass, run: &Pass) {
+    let Some(end) = run.checkpoints.last() else { return };
+    pilot.console.truncate(end.console);
+    pilot.idle = pilot.idle.take().map(|idle| idle.within(run.start.at, end.at));
 }
 
 /// How far apart checkpoints are at most in a run of this length: so many of them suffice.
@@ -207,10 +236,10 @@ impl Golden {
         watch: &mut dyn FnMut(GoldenProgress),
     ) -> Result<Self, RunError> {
         let mut run = 0;
-        let mut pass = |runner: &mut Runner, spacing, end, detailed| {
+        let mut pass = |runner: &mut Runner, steps, end, detailed| {
             run += 1;
             let mut hear = |passed, length| watch(GoldenProgress { run, runs: RUNS, passed, length });
-            pass(runner, options, spacing, end, detailed, &mut hear)
+            pass(runner, options, steps, end, detailed, &mut hear)
         };
         let capabilities = template.info().capabilities;
         if let Some(missing) = capabilities.missing().filter(|_| !capabilities.mark) {
@@ -220,23 +249,27 @@ impl Golden {
             Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
-        let pilot_spacing = pilot_spacing(options.window);
-        let pilot = pass(&mut runner, pilot_spacing, None, false)?;
-        let end = pilot.checkpoints.last().map(|last| last.at);
+        let far = pilot_spacing(options.window);
+        let mut pilot = pass(&mut runner, Steps::even(far), None, false)?;
         let back = |runner: &mut Runner| -> Result<(), RunError> {
             runner.guest.target().rewind()?;
             runner.console.restart(&[])
         };
         back(&mut runner)?;
         // Trials run in processes that have translated the guest's code already, as this one has now.
-        let warm = pass(&mut runner, pilot_spacing, end, false)?;
+        // Where a run ends that waits for its workload, it is looked at closely from the pilot's last but one checkpoint on.
+        let before = pilot.checkpoints.iter().rev().nth(1).map_or(pilot.start.at, |before| before.at);
+        let fine_from = if options.window == Window::Done { before } else { VirtualNs(u64::MAX) };
+        let warm = pass(&mut runner, Steps { far, fine_from }, None, false)?;
+        cut(&mut pilot, &warm);
+        let end = warm.checkpoints.last().map(|last| last.at);
         let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&warm));
         back(&mut runner)?;
-        let mut first = pass(&mut runner, spacing, end, true)?;
+        let mut first = pass(&mut runner, Steps::even(spacing), end, true)?;
         let registers = registers(&mut runner)?;
         let mut fresh = Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
-        let second = pass(&mut fresh, spacing, end, true)?;
+        let second = pass(&mut fresh, Steps::even(spacing), end, true)?;
         let difference = difference(&first, &second)
             .or_else(|| difference(&pilot, &warm))
             .or_else(|| difference(&warm, &first));

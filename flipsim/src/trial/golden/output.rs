@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::console::classify::without_stamps;
 use crate::target::Capabilities;
 use crate::trial::clone::guest::CloneDisk;
-use crate::trial::golden::measure::{Pass, pass};
+use crate::trial::golden::measure::{Pass, Steps, pass};
 use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use crate::trial::runner::{RunError, Runner, registers};
 use crate::trial::template::saved::Template;
@@ -36,7 +36,7 @@ impl Golden {
             let mut hear = |passed, length| watch(GoldenProgress { run, runs: OUTPUT_RUNS, passed, length });
             let mut runner =
                 Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
-            let pass = pass(&mut runner, options, spacing, None, false, &mut hear)?;
+            let pass = pass(&mut runner, options, Steps::even(spacing), None, false, &mut hear)?;
             Ok((pass, registers(&mut runner)?))
         };
         let (first, registers) = one()?;

@@ -10,7 +10,8 @@ use crate::target::{
     Capabilities, ChangedPage, DeviceSection, Digest128, StateDigest, describe, devices_between,
     pages_between,
 };
-use crate::trial::golden::measure::{Pass, choose_spacing, difference};
+use crate::trial::golden::idle::{Idle, Span};
+use crate::trial::golden::measure::{Pass, choose_spacing, cut, difference};
 use crate::trial::runner::ConsoleListener;
 use crate::units::VirtualNs;
 
@@ -68,6 +69,24 @@ fn the_first_difference_of_two_runs_is_named() {
     let mut other = pass_of(&[1, 2, 3]);
     other.console = b"x".to_vec();
     assert!(difference(&pass_of(&[1, 2, 3]), &other).unwrap().words.contains("consoles"));
+}
+
+#[test]
+fn what_a_pilot_ran_on_behind_the_end_is_no_difference() {
+    let idle = |end: u64| {
+        let spans = [(1, 5), (2_000_000, 500_000)];
+        let spans = spans.map(|(from, length)| Span { from: VirtualNs(from + 10), length });
+        Some(Idle::new(VirtualNs(10), VirtualNs(10 + end), spans))
+    };
+    let (mut pilot, mut run) = (pass_of(&[1, 2, 3, 4]), pass_of(&[1, 2, 3]));
+    (pilot.console, pilot.idle) = (b"FLIPSIM DONE\nmore".to_vec(), idle(3_000_000));
+    (run.console, run.idle) = (b"FLIPSIM DONE\n".to_vec(), idle(2_000_000));
+    run.checkpoints[1].console = run.console.len();
+    assert!(difference(&pilot, &run).is_some());
+    cut(&mut pilot, &run);
+    assert!(difference(&pilot, &run).is_none());
+    run.idle = idle(1_000_000);
+    assert!(difference(&pilot, &run).unwrap().words.contains("idled"));
 }
 
 #[test]

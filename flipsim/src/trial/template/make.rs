@@ -120,7 +120,7 @@ pub fn boot(
     }
     target.interrupt_by(options.interrupted);
     let alive = || matches!(qemu.0.try_wait(), Ok(None));
-    let step = || boot::step(&mut target);
+    let step = |length| boot::step(&mut target, length);
     let ready =
         wait_ready(&run, None, &plan.signals, options.patience, alive, options.interrupted, on_line, step)?;
     Ok(Booted { target, ready, qemu })

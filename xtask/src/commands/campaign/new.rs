@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, remedy, spaces};
+use flipsim::campaign::{
+    CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, remedy, spaces,
+};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
 use flipsim::trial::Runner;
 use flipsim::trial::clone::CloneDisk;
-use flipsim::trial::golden::Window;
-use flipsim::units::{VirtualNs, format_duration, parse_number};
+use flipsim::trial::golden::{Golden, Window};
+use flipsim::units::{format_duration, parse_number};
 
 use super::rehearsal;
 use crate::exit::{Code, ExitWith, exit_error};
@@ -78,6 +80,9 @@ pub struct Args {
     /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
+    /// At which moments faults strike: time (any), instructions or busy (executed ones), idle [default: time]
+    #[arg(long, value_name = "MOMENTS")]
+    when: Option<When>,
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     seed: Option<u64>,
@@ -143,8 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
         return rehearsal::show(&spec, &prepared, &spaces, &lacks);
     }
     let golden = &prepared.golden;
-    let length = VirtualNs(golden.end().0 - golden.begin().0);
-    let plan = Plan::new(&spec, length, spaces).exit_with(Code::Usage)?;
+    let plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kept = serde_json::to_vec(golden)?;
@@ -166,13 +170,14 @@ pub fn run(args: &Args) -> Result<()> {
     step.done();
     consent::made_here(&store);
     outln!("campaign {}: {} trials, seed {}", shown(&spec.name, 100), plan.len(), spec.seed);
-    for stratum in plan.strata().iter().take(LISTED) {
+    for (stratum, of) in plan.strata().iter().zip(&spec.strata).take(LISTED) {
         outln!(
-            "  {:16} {:>8} trials of {} faults × {} ns  ({})",
+            "  {:16} {:>8} trials of {} faults × {} {}  ({})",
             shown(&stratum.name, 60),
             stratum.trials,
             stratum.faults,
             stratum.times,
+            spec.when_of(of).unit(),
             shown(&stratum.targets, 200)
         );
     }
@@ -180,6 +185,9 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("  and {more} strata more");
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
+    for line in idle_lines(&spec, golden) {
+        outln!("{line}");
+    }
     for line in &lacks {
         outln!("note: {}", visible(line));
     }
@@ -201,6 +209,22 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// How much of the run the guest idles, and what that means for what is drawn.
+fn idle_lines(spec: &CampaignSpec, golden: &Golden) -> Vec<String> {
+    let Some(idle) = IdleTime::of(&golden.into(), &spec.times) else { return Vec::new() };
+    let any_time = spec.strata.iter().any(|stratum| spec.when_of(stratum).is_time());
+    let mut lines = vec![idle.line()];
+    if idle.is_much() && any_time {
+        lines.push(format!(
+            "warning: faults strike at any time, {} of {} moments are idle ones, and a fault there strikes a CPU that \
+             waits; --when busy draws from the others alone, and two strata with when = \"busy\" and \"idle\" have a \
+             rate each",
+            idle.idle_moments, idle.moments
+        ));
+    }
+    lines
+}
+
 /// What the file and the flags say together.
 fn specification(args: &Args) -> Result<CampaignSpec> {
     let confidence = args.confidence;
@@ -219,6 +243,7 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
         sharing: args.sharing.map(Sharing::from),
         pattern: args.pattern,
         window: args.guest.window.map(Window::Time),
+        when: args.when,
     };
     let mut spec = match &args.spec {
         Some(path) => {

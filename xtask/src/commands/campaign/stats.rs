@@ -69,6 +69,8 @@ enum ByArg {
     Symbol,
     /// The title of the console's report
     Title,
+    /// Whether the guest of the golden run was busy or idle
+    Moment,
 }
 
 impl From<ByArg> for By {
@@ -79,6 +81,7 @@ impl From<ByArg> for By {
             ByArg::Region => By::Region,
             ByArg::Symbol => By::Symbol,
             ByArg::Title => By::Title,
+            ByArg::Moment => By::Moment,
         }
     }
 }

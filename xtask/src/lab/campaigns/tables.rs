@@ -73,6 +73,9 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
     for pooled in summary.pooled.iter().filter(|pooled| pooled.why_not.is_none()) {
         text += &pooled_table(pooled, summary.confidence);
     }
+    if let Some(idle) = &summary.idle {
+        text += &format!("{}\n", idle.line());
+    }
     if totals.lost > 0 {
         text += &format!("the laboratory lost {} attempts; they were run again\n", totals.lost);
     }
@@ -86,9 +89,9 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
 }
 
 fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Method) -> String {
-    let StratumSummary { name, counted, faults, times, targets, .. } = stratum;
-    let (name, targets) = (shown(name, 100), shown(targets, 300));
-    let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} ns ({targets})\n");
+    let StratumSummary { name, counted, faults, times, when, targets, .. } = stratum;
+    let (name, targets, unit) = (shown(name, 100), shown(targets, 300), when.unit());
+    let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} {unit} ({targets})\n");
     let interval = match method {
         Method::Wilson => format!("{confidence} (Wilson)"),
         Method::ClopperPearson => format!("{confidence} (exact)"),
@@ -107,13 +110,24 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
             text += &format!("  {what:11} {count:>7}  (in no rate)\n");
         }
     }
-    text
+    text + &moments(stratum)
+}
+
+/// How many trials of a stratum failed while the guest idled, and while it did not; nothing where all are of one kind.
+fn moments(stratum: &StratumSummary) -> String {
+    let rows = stratum.by.moment.rows.iter().filter_map(|row| Some((row.key.as_deref()?, row)));
+    let parts: Vec<String> =
+        rows.map(|(key, row)| format!("{} of {} {key}", row.failures(), row.trials)).collect();
+    if parts.len() < 2 {
+        return String::new();
+    }
+    format!("  failures by moment: {}\n", parts.join(", "))
 }
 
 fn pooled_table(pooled: &Pooled, confidence: Confidence) -> String {
     let Pooled { strata, kind, counted, .. } = pooled;
     let mut text =
-        format!("{} together ({kind}, weighted by faults): {counted} trials\n", strata.join(" + "));
+        format!("{} together ({kind}, weighted by faults × moments): {counted} trials\n", strata.join(" + "));
     text += &head(&format!("{confidence} (beta)"), confidence);
     let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
     let failure =
@@ -215,6 +229,7 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
             By::Region => "no fault is in a region",
             By::Symbol => "no fault is in a symbol",
             By::Title => "no console reports anything",
+            By::Moment => "it is not known when the guest idles",
         };
         text.truncate(text.len() - 1);
         return text + " " + what + "\n";

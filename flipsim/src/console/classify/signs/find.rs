@@ -71,5 +71,6 @@ fn said(message: &str) -> &str {
 
 /// Whether a message is only printed by a system that runs.
 pub fn is_running(message: &str) -> bool {
-    ends::RUNNING.iter().any(|start| said(message).starts_with(start)) || message.trim_end().ends_with(" login:")
+    ends::RUNNING.iter().any(|start| said(message).starts_with(start))
+        || message.trim_end().ends_with(" login:")
 }

@@ -13,6 +13,7 @@
 //! specification, the fault spaces and the length of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+mod batches;
 pub mod manifest;
 mod permutation;
 pub mod plan;

@@ -27,6 +27,7 @@ pub mod summary;
 mod text;
 mod toml;
 
+pub use batches::Batches;
 pub use manifest::Manifest;
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};

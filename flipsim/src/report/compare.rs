@@ -12,7 +12,7 @@ use super::svg::percent;
 use crate::campaign::summary::{Class, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, TrialId};
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
-use crate::stats::tally::{Method, OutcomeCount, Rate};
+use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
 use crate::text::end_text;
 use crate::units::Timing;
@@ -211,7 +211,7 @@ fn row<O>(
     (b, others): (&OutcomeCount<O>, u64),
 ) -> ComparisonRow {
     let observed = [Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()];
-    let rate = |rate: &Rate| rate.estimate(Method::default());
+    let rate = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
     let rates = [a.rate.as_ref().map(rate), b.rate.as_ref().map(rate)];
     let failures = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
     ComparisonRow {

@@ -65,7 +65,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                         @if let Some(missing) = missing {
                             td.n { (missing.of(name).map_or_else(String::new, bounds_words)) }
                         }
-                        td.n { (rate.failures.map_or_else(|| "–".to_owned(), count_words)) }
+                        td.n { (rate.extrapolated.map_or_else(|| "–".to_owned(), count_words)) }
                     },
                     None => td colspan="4" { "no trial that counts" },
                 }

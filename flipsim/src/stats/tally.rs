@@ -59,9 +59,11 @@ pub struct Rate {
     pub exact: Interval,
     /// The exact one-sided upper bound, for an outcome that never came. It is what is shown of such a one.
     pub upper_bound: Option<f64>,
-    /// The extrapolated absolute number of such trials, with the interval that is shown of the rate where nothing else is
-    /// asked for, where the size of the row's part of the fault space is known.
+    /// The extrapolated absolute number of such trials, with the Wilson interval, where the size of the
+    /// row's part of the fault space is known: what two versions are compared by.
     pub failures: Option<Estimate>,
+    /// The same number with the interval that is shown of the rate: the exact one, or the bound of what never came.
+    pub extrapolated: Option<Estimate>,
 }
 
 /// Which of its two intervals a rate is shown with.
@@ -98,9 +100,10 @@ impl Rate {
             clopper_pearson: clopper_pearson(observed, confidence),
             exact: exact(observed, size, confidence),
             upper_bound: (observed.hits() == 0).then(|| exact_upper_bound(observed, size, confidence)),
-            failures: None,
+            failures: size.map(|size| observed.failures(size, confidence)),
+            extrapolated: None,
         };
-        Rate { failures: size.map(|size| rate.estimate(Method::default()).failures(size)), ..rate }
+        Rate { extrapolated: size.map(|size| rate.estimate(Method::default()).failures(size)), ..rate }
     }
 }
 
@@ -256,7 +259,7 @@ mod tests {
         assert_eq!(keys(masked), ["outcome", "count", "rate"]);
         assert_eq!(
             keys(&masked["rate"]),
-            ["value", "wilson", "clopper_pearson", "exact", "upper_bound", "failures"]
+            ["value", "wilson", "clopper_pearson", "exact", "upper_bound", "failures", "extrapolated"]
         );
         assert_eq!(keys(&masked["rate"]["wilson"]), ["lower", "upper"]);
         assert_eq!(keys(&masked["rate"]["failures"]), ["value", "lower", "upper"]);

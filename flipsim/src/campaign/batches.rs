@@ -174,7 +174,7 @@ mod tests {
             planned in 1u64..2_000, parts in 1u64..6, until in 0u64..2_000
         ) {
             let batches = Batches::new(planned, HUNDRED);
-            let done = |id: u64| id % parts == 0 && id < until;
+            let done = |id: u64| id.is_multiple_of(parts) && id < until;
             let left = pending(planned, done);
             let whole = Whole::new(batches, &left);
             for id in counted(&whole, planned, done) {
@@ -182,7 +182,7 @@ mod tests {
                 prop_assert!(left.iter().all(|other| (other.0 % whole.parts, batches.of(*other, whole.parts)) != key));
             }
             // Batches come one after the other.
-            let order: Vec<u64> = (0..planned).filter(|id| id % parts == 0).map(|id| batches.of(TrialId(id), parts)).collect();
+            let order: Vec<u64> = (0..planned).filter(|id| id.is_multiple_of(parts)).map(|id| batches.of(TrialId(id), parts)).collect();
             prop_assert!(order.is_sorted());
         }
     }

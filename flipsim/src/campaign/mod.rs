@@ -31,7 +31,7 @@ pub use batches::Batches;
 pub use manifest::Manifest;
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
-pub use spaces::{StratumError, spaces};
+pub use spaces::{StratumError, leading_class, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;

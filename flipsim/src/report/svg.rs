@@ -284,7 +284,8 @@ mod tests {
                 text.chars().filter(|c| c.is_ascii_digit() || "+-.e".contains(*c)).collect::<String>().parse().unwrap()
             };
             let share = value * 10f64.powi(-power);
-            let shows: [(f64, f64, &dyn Fn(f64) -> String); 4] =
+            type Show<'a> = &'a dyn Fn(f64) -> String;
+            let shows: [(f64, f64, Show<'_>); 4] =
                 [(share, 100.0, &percent), (value * 10f64.powi(power), 1.0, &number), (large_one, 1.0, &large), (value * 1e4, 1.0, &large)];
             for (value, scale, show) in shows {
                 let exact = value * scale;

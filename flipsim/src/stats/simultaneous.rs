@@ -8,8 +8,8 @@ use crate::stats::quantity::{Confidence, Interval, Observed, StatsError};
 /// The intervals of all shares together: each [`clopper_pearson`] at 1 − α/m for m outcomes (Bonferroni).
 ///
 /// The usual ones, of Goodman (Technometrics 7, 1965) and of Sison and Glaz (JASA 90, 1995), rest on many trials of each
-/// outcome; where one came once or never, as failures do, they hold together in 80 % in place of 95 %: see
-/// `docs/coverage.md`. These always do.
+/// outcome. Where outcomes came once or never, as failures do, those of statsmodels 0.15.0 held together in 92 % (Goodman)
+/// and 84 to 89 % (Sison and Glaz) of 400 simulated campaigns of 300 and 1,000 trials. These always do.
 ///
 /// # Errors
 /// No trial was counted, or too many.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, remedy, spaces};
+use flipsim::campaign::{
+    CampaignSpec, Plan, RawSpec, SpecFlags, Store, StoreError, leading_class, remedy, spaces,
+};
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
@@ -144,6 +146,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let golden = &prepared.golden;
     let length = VirtualNs(golden.end().0 - golden.begin().0);
+    let led: Vec<_> = spaces.iter().map(|space| leading_class(space, &registers)).collect();
     let plan = Plan::new(&spec, length, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -180,6 +183,16 @@ pub fn run(args: &Args) -> Result<()> {
         outln!("  and {more} strata more");
     }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
+    for (stratum, led) in plan.strata().iter().zip(led) {
+        let Some((class, share)) = led else { continue };
+        outln!(
+            "note: {:.0} % of the bits of {} are in registers of class {}, and its rate is mostly theirs; strata by `class:` \
+             have rates of their own",
+            share * 100.0,
+            shown(&stratum.name, 60),
+            visible(class)
+        );
+    }
     for line in &lacks {
         outln!("note: {}", visible(line));
     }

@@ -7,7 +7,6 @@
 
 use serde::Serialize;
 
-use crate::campaign::summary::model::StratumSummary;
 use crate::stats::strata::{Drawing, Strata, StratumCount};
 use crate::stats::tally::{Method, OutcomeCount, Rate};
 use crate::stats::{Confidence, Interval, Observed, SpaceSize, StatsError};
@@ -63,20 +62,15 @@ impl Missing {
     }
 
     /// Of several strata with their weights; `None` where no trial is missing.
-    pub(super) fn of_several(
-        members: &[(&StratumSummary, SpaceSize)],
-        confidence: Confidence,
-    ) -> Option<Missing> {
-        let lost = |stratum: &StratumSummary| stratum.infra + stratum.not_flipped;
-        let trials = members.iter().map(|(stratum, _)| lost(stratum)).sum();
-        let of = members.iter().map(|(stratum, _)| stratum.counted + lost(stratum)).sum();
-        let (first, _) = members.first().filter(|_| trials > 0)?;
+    pub(super) fn of_several(members: &[Member<'_>], confidence: Confidence) -> Option<Missing> {
+        let trials = members.iter().map(|member| member.missing).sum();
+        let of = members.iter().map(|member| member.counted + member.missing).sum();
+        let first = members.first().filter(|_| trials > 0)?;
         let rate = |name: &str, all: bool| -> Result<(f64, Interval), StatsError> {
-            let part = |(stratum, size): &(&StratumSummary, SpaceSize)| {
-                let hits = names(&stratum.outcomes, &stratum.classes).find(|(own, _)| *own == name);
-                let lost = lost(stratum);
-                let hits = hits.map_or(0, |(_, hits)| hits) + if all { lost } else { 0 };
-                StratumCount::new(&stratum.name, *size, hits, stratum.counted + lost)
+            let part = |member: &Member<'_>| {
+                let hits = names(member.outcomes, member.classes).find(|(own, _)| *own == name);
+                let hits = hits.map_or(0, |(_, hits)| hits) + if all { member.missing } else { 0 };
+                StratumCount::new(member.name, member.size, hits, member.counted + member.missing)
             };
             let parts = members.iter().map(part).collect::<Result<_, _>>()?;
             let rate = Strata::new(parts, Drawing::WithoutReplacement)?.estimate(confidence);
@@ -85,9 +79,20 @@ impl Missing {
         let bounds = |(name, _): (&'static str, u64)| {
             Some(bounds(name, rate(name, false).ok()?, rate(name, true).ok()?))
         };
-        let bounds = names(&first.outcomes, &first.classes).filter_map(bounds).collect();
+        let bounds = names(first.outcomes, first.classes).filter_map(bounds).collect();
         Some(Missing { trials, of, bounds })
     }
+}
+
+/// One of several strata.
+pub(super) struct Member<'a> {
+    pub(super) name: &'a str,
+    pub(super) size: SpaceSize,
+    pub(super) counted: u64,
+    /// Trials that were given up, and flips that did not take.
+    pub(super) missing: u64,
+    pub(super) outcomes: &'a [OutcomeCount<Outcome>],
+    pub(super) classes: &'a [OutcomeCount<Class>],
 }
 
 fn names(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
-use crate::campaign::summary::missing::Missing;
+use crate::campaign::summary::missing::{Member, Missing};
 use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
 use crate::stats::strata::{Drawing, Strata};
 use crate::stats::tally::Tally;
@@ -35,7 +35,15 @@ pub(super) fn pooled(
                 Err(why) => (Some(why), (Vec::new(), Vec::new(), Vec::new())),
             };
             let sizes = indices.iter().filter_map(|index| store.strata().get(*index)).map(space_of);
-            let sized: Vec<_> = members.iter().copied().zip(sizes).collect();
+            let sized = members.iter().copied().zip(sizes).map(|(stratum, size)| Member {
+                name: &stratum.name,
+                size,
+                counted: stratum.counted,
+                missing: stratum.infra + stratum.not_flipped,
+                outcomes: &stratum.outcomes,
+                classes: &stratum.classes,
+            });
+            let sized: Vec<Member<'_>> = sized.collect();
             Pooled {
                 kind,
                 pattern: pattern.to_owned(),

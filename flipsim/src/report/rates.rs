@@ -59,8 +59,12 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                     Some(rate) => {
                         td.n { (percent(rate.value)) }
                         @match rate.upper_bound {
-                            Some(bound) => td.n colspan="2" { (below(bound)) },
-                            None => { td.n { (ends(rate.exact)) } td.n { (ends(rate.wilson)) } },
+                            Some(bound) => td.n colspan=(if missing.is_some() { 1 } else { 2 }) { (below(bound)) },
+                            None => {
+                                td.n { (ends(rate.exact)) }
+                                // There is no room for three.
+                                @if missing.is_none() { td.n { (ends(rate.wilson)) } }
+                            },
                         }
                         @if let Some(missing) = missing {
                             td.n { (missing.of(name).map_or_else(String::new, bounds_words)) }
@@ -76,8 +80,8 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
     html! {
         table.rates {
             thead { tr {
-                th { "outcome" } th.n { "trials" } th.n { "rate" } th.n { "exact" } th.n { "Wilson" }
-                @if missing.is_some() { th.n { "with missing" } }
+                th { "outcome" } th.n { "trials" } th.n { "rate" } th.n { "exact" }
+                th.n { @if missing.is_some() { "with missing" } @else { "Wilson" } }
                 th.n { "extrapolated count" }
             } }
             tbody {

@@ -258,7 +258,9 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         false => golden.difference,
     });
     let mut warnings = warnings(&totals, &strata, difference, options);
-    warnings.extend(pooled.iter().filter_map(|pooled| {
+    // Without any rate yet, nothing is said of those over several strata.
+    let has_rates = totals.counted > 0 || totals.pending == 0;
+    warnings.extend(pooled.iter().filter(|_| has_rates).filter_map(|pooled| {
         let why = pooled.why_not.clone()?;
         Some(Warning::NotPooled { strata: pooled.strata.clone(), why })
     }));

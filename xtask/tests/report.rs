@@ -51,10 +51,10 @@ fn the_terminal_has_rates_warnings_and_the_pages_place() {
     let campaign = Campaign::new(600);
     let text = ok(&[&campaign.file, "--html", &campaign.text("p.html")]);
     for part in [
-        "campaign sample: 599 of 600 trials",
+        "campaign sample: 600 of 600 trials",
         "core <b>registers</b>: ",
         "failure",
-        "(Wilson)",
+        "(exact)",
         "from flip to crash",
         "warning: stratum kernel: ",
         "page: ",
@@ -149,7 +149,7 @@ fn two_campaigns_are_compared() {
     assert!(code == 2 && said.contains("both --html and --json"), "{said}");
 
     let same = ok(&["compare", &campaign.file, &campaign.file, "--html", &html]);
-    assert!(same.contains("one plan: 299 trials have a result in both, 0 came out differently"), "{same}");
+    assert!(same.contains("one plan: 300 trials have a result in both, 0 came out differently"), "{same}");
 }
 
 /// A program of docs/report.md, in the language that its fence names.

@@ -13,6 +13,7 @@
 //! specification, the fault spaces, and the length and the idle times of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+mod batches;
 mod idle;
 pub mod manifest;
 mod moments;
@@ -29,12 +30,13 @@ mod text;
 mod toml;
 mod when;
 
+pub use batches::Batches;
 pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
 pub use manifest::Manifest;
 pub use moments::{Moments, MomentsError, Run};
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
-pub use spaces::{StratumError, spaces};
+pub use spaces::{StratumError, leading_class, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Store, StoreError};
 pub use summary::Summary;

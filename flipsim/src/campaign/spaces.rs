@@ -2,8 +2,10 @@
 //!
 //! Invariant: **two names of one place are the same place**: no fault is in a stratum's space twice.
 
+use std::collections::BTreeMap;
+
 use crate::campaign::spec::CampaignSpec;
-use crate::fault::{Borders, FaultSpace, FaultTargetError, TargetGuest};
+use crate::fault::{Borders, FaultSpace, FaultTargetError, FlippableRegister, TargetGuest};
 
 /// A stratum that has no fault space in this guest.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +38,52 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
     spec.strata.iter().map(space).collect()
 }
 
+/// The class of registers that most faults of a space are in, with its share, where there are others: a rate of the whole
+/// is then mostly that of this class.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a share of some thousand bits")]
+pub fn leading_class<'a>(space: &FaultSpace, registers: &'a [FlippableRegister]) -> Option<(&'a str, f64)> {
+    let FaultSpace::Reg(space) = space else { return None };
+    let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, faults) in space.by_register().filter(|(_, faults)| *faults > 0) {
+        let register = registers.iter().find(|register| register.name == name)?;
+        *classes.entry(&register.class).or_default() += faults;
+    }
+    let all: u64 = classes.values().sum();
+    let (class, most) = classes.iter().max_by_key(|(_, faults)| **faults)?;
+    (classes.len() > 1 && 2 * most > all).then(|| (*class, *most as f64 / all as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::campaign::spec::StratumSpec;
     use crate::fault::GuestNames;
     use crate::memory::MemoryMap;
+
+    #[test]
+    fn a_space_of_registers_says_which_class_it_is_mostly_of() {
+        let register = |name: &str, class: &str, bits: u32| FlippableRegister {
+            name: name.into(),
+            bits,
+            class: class.into(),
+            writable: vec![0xff; bits as usize / 8],
+        };
+        let registers: Vec<FlippableRegister> = (0..32)
+            .flat_map(|n| [register(&format!("x{n}"), "core", 64), register(&format!("v{n}"), "fpu", 128)])
+            .collect();
+        let iomem = "40000000-4000ffff : System RAM\n";
+        let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
+        let names =
+            GuestNames::without_symbols(MemoryMap::new(Some(iomem), mtree).unwrap(), "none are known");
+        let guest = TargetGuest { names: &names, registers: &registers };
+        let leading = |text: &str| {
+            let spec = CampaignSpec { strata: vec![text.parse().unwrap()], ..CampaignSpec::default() };
+            leading_class(&spaces(&spec, &guest).unwrap()[0], &registers)
+        };
+        assert_eq!(leading("r=reg:*"), Some(("fpu", 2.0 / 3.0)));
+        assert_eq!((leading("r=class:core"), leading("r=reg:x1,reg:v1")), (None, Some(("fpu", 2.0 / 3.0))));
+    }
 
     #[test]
     fn each_stratum_has_its_space_and_an_error_that_names_it() {

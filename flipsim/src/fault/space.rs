@@ -154,6 +154,13 @@ pub struct RegSpace {
 }
 
 impl RegSpace {
+    /// How many faults each register has.
+    pub fn by_register(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut counts = vec![0u64; self.names.len()];
+        self.faults.iter().for_each(|(index, _)| counts[*index] += 1);
+        self.names.iter().map(String::as_str).zip(counts)
+    }
+
     /// The space of a pattern over registers.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::look::mark;
 use super::svg::{
     Scale, WIDTH, chart, count, fit, percent, place, tick_percent, time, time_unit, width_of, x_axis, y_axis,
 };
+use crate::text::end_text;
 use crate::trial::Outcome;
 
 /// A bar of counts by outcome.
@@ -117,7 +118,7 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
             let (low, high) = (scale.at(dot.interval.0), scale.at(dot.interval.1));
             rows.push(html! {
                 g {
-                    title { (dot.label) ": " (dot.note) ", " (percent(dot.interval.0)) " to " (percent(dot.interval.1)) }
+                    title { (dot.label) ": " (dot.note) ", " (end_text(dot.interval.0, false, &percent)) " to " (end_text(dot.interval.1, true, &percent)) }
                     @if labels != Labels::Above {
                         text.tick x=(place(left - 8.0)) y=(place(label_at)) text-anchor="end" { (fit(&dot.label, left - 8.0)) }
                     } @else {

@@ -14,6 +14,7 @@ use crate::campaign::{Store, StoreError, Summary, TrialId};
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::tally::{OutcomeCount, Rate};
 use crate::stats::{Estimate, Observed};
+use crate::text::end_text;
 use crate::units::Timing;
 
 /// The version of a comparison's keys.
@@ -157,7 +158,8 @@ impl ComparisonRow {
 pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String {
     estimate.map_or("–".to_owned(), |estimate| {
         let interval = estimate.interval;
-        format!("{} ({} to {})", text(estimate.value), text(interval.lower), text(interval.upper))
+        let (lower, upper) = (end_text(interval.lower, false, text), end_text(interval.upper, true, text));
+        format!("{} ({lower} to {upper})", text(estimate.value))
     })
 }
 
@@ -184,7 +186,8 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>) -> Result<Comparison, StoreError> {
 
 fn stratum(a: &StratumSummary, b: &StratumSummary) -> StratumComparison {
     let (n, m) = (a.counted, b.counted);
-    let classes = Class::ALL
+    // That of no effect says what that of failures says.
+    let classes = [Class::Failure, Class::Unmasked]
         .into_iter()
         .filter_map(|class| Some(row(class.name(), (a.class(class)?, n), (b.class(class)?, m))));
     let outcomes = a.outcomes.iter().filter_map(|entry| {

@@ -10,13 +10,14 @@ use super::charts::{
 };
 use super::look::{legend, visible};
 use super::map::{Places, Spot, map};
-use super::svg::{count, large, percent, time};
+use super::rates::{below, rate_words};
+use super::svg::{count, percent, time};
 use super::trials::Trials;
 use crate::campaign::Summary;
 use crate::campaign::summary::{
     Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, TimeSummary,
 };
-use crate::stats::tally::{OutcomeCount, Rate};
+use crate::stats::tally::{Method, Rate};
 use crate::trial::Outcome;
 
 /// So many strata have bars and rates in the first charts.
@@ -53,23 +54,10 @@ fn trials_of(number: u64) -> String {
     format!("{} trial{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-fn wilson(rate: &Rate) -> (f64, f64) {
-    (rate.wilson.lower, rate.wilson.upper)
-}
-
-/// A rate in words, with its interval; for an outcome that never came its upper bound.
-pub(super) fn rate_words(rate: &Rate) -> String {
-    match rate.upper_bound {
-        Some(bound) => format!("0 %, below {}", percent(bound)),
-        None => {
-            format!(
-                "{} ({} to {})",
-                percent(rate.value),
-                percent(rate.wilson.lower),
-                percent(rate.wilson.upper)
-            )
-        }
-    }
+/// The ends of a whisker.
+fn whisker(rate: &Rate) -> (f64, f64) {
+    let interval = rate.estimate(Method::default()).interval;
+    (interval.lower, interval.upper)
 }
 
 fn confidence(summary: &Summary) -> String {
@@ -116,7 +104,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             ))
             (figure(
                 &rates_title,
-                "Wilson intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
+                "Exact intervals. Where there is no mark, the outcome never came; the line ends at its one-sided bound.",
                 &html! { (legend(&Outcome::WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,
@@ -135,52 +123,12 @@ fn dot_of(stratum: &StratumSummary, outcome: Outcome) -> Option<Dot> {
         label: outcome.name().to_owned(),
         outcome: Some(outcome),
         value: rate.value,
-        interval: wilson(&rate),
-        // As far as the whisker goes; the one-sided bound is the text's and the table's.
+        interval: whisker(&rate),
         note: match rate.upper_bound {
-            Some(_) => format!("0, to {}", percent(rate.wilson.upper)),
+            Some(bound) => format!("0, {}", below(bound)),
             None => percent(rate.value),
         },
     })
-}
-
-/// The rates of a stratum as a table.
-pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
-    fn row<O: Copy>(name: &str, entry: &OutcomeCount<O>) -> Markup {
-        html! {
-            tr {
-                th scope="row" { (name) }
-                td.n { (count(entry.count)) }
-                @match &entry.rate {
-                    Some(rate) => {
-                        td.n { (percent(rate.value)) }
-                        td.n { (percent(rate.wilson.lower)) " to " (percent(rate.wilson.upper)) }
-                        td.n { (percent(rate.clopper_pearson.lower)) " to " (percent(rate.clopper_pearson.upper)) }
-                        td.n { @match &rate.failures {
-                            Some(failures) => { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" },
-                            None => "–",
-                        } }
-                    },
-                    None => td colspan="4" { "no trial that counts" },
-                }
-            }
-        }
-    }
-    html! {
-        table.rates {
-            thead { tr {
-                th { "outcome" } th.n { "trials" } th.n { "rate" } th.n { "Wilson" } th.n { "exact" } th.n { "extrapolated count" }
-            } }
-            tbody {
-                @for outcome in Outcome::WORST_FIRST {
-                    @if let Some(entry) = stratum.outcome(outcome) { (row(outcome.name(), entry)) }
-                }
-                @for class in Class::ALL {
-                    @if let Some(entry) = stratum.class(class) { (row(class.name(), entry)) }
-                }
-            }
-        }
-    }
 }
 
 /// Where the faults struck.
@@ -240,7 +188,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
                     (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0))
                 })
                 .collect(),
-            interval: of(bit).map(|row| wilson(&row.failure)),
+            interval: of(bit).map(|row| whisker(&row.failure)),
         })
         .collect();
     let axis = match stratum.kind {
@@ -276,7 +224,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
         label: visible(row.key.as_deref().unwrap_or_default()),
         outcome: None,
         value: row.failure.value,
-        interval: wilson(&row.failure),
+        interval: whisker(&row.failure),
         note: format!("{} of {}", count(row.failures()), count(row.trials)),
     };
     let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
@@ -409,7 +357,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
             @if !settled.is_empty() {
                 (figure(
                     "How the rate of failures settled",
-                    &format!("By the number of trials, in the order of the plan. It is no rule to stop by. {settled_words}"),
+                    &format!("By the number of trials, in the order of the plan, with Wilson's interval. It is no rule to stop by. {settled_words}"),
                     &curves("f-settled", "Rate of failures against the number of trials", &settled_words, "trials (logarithmic)", Across::Trials, &settled),
                     &html! {},
                     &more("strata", LINES, settled.len()),
@@ -485,7 +433,7 @@ pub(super) fn titles(summary: &Summary) -> Markup {
             label: visible(row.key.as_deref().unwrap_or_default()),
             outcome: None,
             value: row.failure.value,
-            interval: wilson(&row.failure),
+            interval: whisker(&row.failure),
             note: trials_of(row.trials),
         };
         let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };

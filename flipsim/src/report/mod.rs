@@ -21,6 +21,7 @@ mod figures;
 pub mod look;
 pub mod map;
 mod page;
+mod rates;
 #[cfg(test)]
 mod sample;
 pub mod svg;

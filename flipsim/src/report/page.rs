@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::figures;
 use super::look::{legend, letter, mark, patterns, style, visible};
-use super::svg::{count, large, number, percent};
+use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
+use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When};
@@ -133,6 +134,7 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     let totals = &summary.totals;
     let others = [
         ("pending", totals.pending),
+        ("waiting", totals.waiting),
         (Outcome::Infra.name(), totals.infra),
         ("not flipped", totals.not_flipped),
     ];
@@ -164,7 +166,8 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
                     li { (what) b { (count(number)) } }
                 }
             }
-            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none."
+            p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none"
+                @if totals.waiting > 0 { ", nor what waits for the rest of its batch" } "."
                 @if let Some(idle) = &summary.idle { " In time, " (idle.line()) "." }
             }
         }
@@ -202,6 +205,13 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
             @for stratum in &summary.strata { (rates(stratum)) }
             @for pooled in &summary.pooled { (together(pooled)) }
         }))
+        @for stratum in &summary.strata {
+            @if let Some(missing) = &stratum.missing {
+                @if let Some(bounds) = missing.of(Class::Failure.name()) {
+                    p.note { (visible(&stratum.name)) ": " (missing_words(missing)) " Failures: " (bounds_words(bounds)) "." }
+                }
+            }
+        }
         h2 id="where" { "Where" }
         (figures::places(summary, trials))
         h2 id="when" { "When" }
@@ -236,9 +246,9 @@ fn rates(stratum: &StratumSummary) -> Markup {
                 (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(stratum.when)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
-                " The extrapolated count is of (fault, moment) pairs, with the Wilson interval: it is what two versions are compared by."
+                " The extrapolated count is of (fault, moment) pairs, with the exact interval: it is what two versions are compared by."
             }
-            (figures::rates_table(stratum))
+            (rates_table(stratum))
         }
     }
 }
@@ -257,8 +267,9 @@ fn together(pooled: &Pooled) -> Markup {
             tr {
                 th scope="row" { (name) }
                 td.n { (percent(rate.value)) }
-                td.n { (percent(rate.interval.lower)) " to " (percent(rate.interval.upper)) }
-                td.n { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" }
+                td.n { (ends(rate.interval)) }
+                @if let Some(missing) = &pooled.missing { td.n { (missing.of(&name).map_or_else(String::new, bounds_words)) } }
+                td.n { (count_words(failures)) }
             }
         }
     };
@@ -269,9 +280,11 @@ fn together(pooled: &Pooled) -> Markup {
                 p { "There is none: " (visible(why)) }
             } @else {
                 p.note { "Each stratum with the weight of its faults and moments; " (pooled.kind) ", pattern " (pooled.pattern) ", "
-                    (count(pooled.counted)) " trials." }
+                    (count(pooled.counted)) " trials. The interval is a beta distribution's."
+                    @if !pooled.few.is_empty() { " Strata of fewer than six trials (" (visible(&pooled.few.join(", "))) ") count as one." } }
                 table.rates {
-                    thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" } th.n { "extrapolated count" } } }
+                    thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" }
+                        @if pooled.missing.is_some() { th.n { "with missing" } } th.n { "extrapolated count" } } }
                     tbody {
                         @for rate in &pooled.outcomes { (entry(rate.outcome.name().to_owned(), rate.rate, rate.failures)) }
                         @for class in Class::ALL {
@@ -420,6 +433,7 @@ pub(super) fn outcome_words() -> Markup {
         dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
         dt { "failure" } dd { (Class::Failure.members()) }
         dt { "unmasked" } dd { (Class::Unmasked.members()) }
+        dt { "no-effect" } dd { (Class::NoEffect.members()) }
     }
 }
 

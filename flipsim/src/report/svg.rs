@@ -236,6 +236,7 @@ pub fn y_axis(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::end_text;
 
     #[test]
     fn ticks_are_round_and_lie_inside() {
@@ -274,5 +275,40 @@ mod tests {
         assert_eq!(percent(0.000_05), "0.005\u{202f}%");
         assert_eq!(tick_percent(0.0001), "0.01 %");
         assert_eq!(fit("abcdefgh", 30.0), "abc…");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_end_is_rounded_away_from_the_other(value in 0.0..1.0f64, power in 0i32..9, large_one in 0.0..1e15f64) {
+            let read = |text: &str| -> f64 {
+                text.chars().filter(|c| c.is_ascii_digit() || "+-.e".contains(*c)).collect::<String>().parse().unwrap()
+            };
+            let share = value * 10f64.powi(-power);
+            type Show<'a> = &'a dyn Fn(f64) -> String;
+            let shows: [(f64, f64, Show<'_>); 4] =
+                [(share, 100.0, &percent), (value * 10f64.powi(power), 1.0, &number), (large_one, 1.0, &large), (value * 1e4, 1.0, &large)];
+            for (value, scale, show) in shows {
+                let exact = value * scale;
+                let [down, up] = [false, true].map(|up| read(&end_text(value, up, show)));
+                proptest::prop_assert!(down <= exact * (1.0 + 1e-8) && exact * (1.0 - 1e-8) <= up, "{down} {exact} {up}");
+                // Two digits at least are right.
+                proptest::prop_assert!(up - down <= (exact * 0.12).max(if scale == 1.0 { 1.0 } else { 0.0011 }), "{down} {exact} {up}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_is_never_printed_below_itself() {
+        let bound = crate::stats::proportion::upper_bound(
+            crate::stats::Observed::new(0, 300).unwrap(),
+            crate::stats::Confidence::P95,
+        );
+        assert!((bound - 0.009_936).abs() < 1e-6);
+        assert_eq!(percent(bound), "0.99\u{202f}%");
+        assert_eq!(end_text(bound, true, &percent), "1.00\u{202f}%");
+        assert_eq!(end_text(0.123_45, false, &percent), "12.3\u{202f}%");
+        assert_eq!(end_text(0.3, true, &percent), "30.0\u{202f}%");
+        assert_eq!(end_text(0.999_7, true, &percent), "100.0\u{202f}%");
+        assert_eq!(end_text(0.0, false, &percent), percent(0.0));
     }
 }

@@ -213,15 +213,15 @@ fn both(a: &Store, b: &Store) -> String {
 fn a_comparison_has_a_page_with_doubts_before_counts_before_rates() {
     let sample = sample::campaign(900);
     let folder = tempfile::tempdir().unwrap();
-    let mut other = spec(60);
+    let mut other = spec(900);
     other.name = format!("other {HOSTILE}");
     other.strata[0].name = HOSTILE.to_owned();
     let mut store = create(&folder.path().join("b.sqlite"), &other).unwrap();
-    fill(&mut store, 50).unwrap();
+    fill(&mut store, 890).unwrap();
     let page = both(&sample.store, &store);
     let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}\n{page}"));
     let doubts =
-        ["is not finished: 10 of 60", "only sample has kernel", "only other &lt;/script&gt;"].map(at);
+        ["is not finished: 10 of 900", "only sample has kernel", "only other &lt;/script&gt;"].map(at);
     assert!(doubts.iter().all(|doubt| *doubt < at("Extrapolated counts: ram")));
     assert!(at("Extrapolated counts: ram") < at("Rates: ram"));
     assert!(page.contains("cargo xtask report compare sample 'other one'"));

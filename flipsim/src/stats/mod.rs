@@ -1,6 +1,7 @@
 //! What a campaign's counts say: rates with intervals, extrapolated counts, survival, FIT.
 //!
-//! Pure functions. [`proportion`] is one rate, [`strata`] several weighted over the fault space,
+//! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
+//! several outcomes at once, [`strata`] several weighted over the fault space,
 //! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
 //! counts of a report, [`survival`] and [`quantile`] the times after a flip, [`fit`] and [`mission`] what a rate
 //! means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
@@ -9,12 +10,14 @@
 //! interval contains its estimate.
 
 pub mod compare;
+pub mod finite;
 pub mod fit;
 pub mod mission;
 pub mod proportion;
 pub mod quantile;
 mod quantity;
 pub mod sample;
+pub mod simultaneous;
 mod special;
 pub mod strata;
 pub mod survival;

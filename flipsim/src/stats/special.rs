@@ -60,7 +60,7 @@ fn ln_beta(a: f64, b: f64) -> f64 {
 }
 
 /// What Stirling's formula lacks of ln Γ(x): ln Γ(x) − (x − ½) ln x + x − ½ ln 2π (DLMF 5.11.1).
-fn stirling_rest(x: f64) -> f64 {
+pub(super) fn stirling_rest(x: f64) -> f64 {
     if x < 10.0 {
         return ln_gamma(x) - (x - 0.5) * x.ln() + x - 0.5 * TAU.ln();
     }

@@ -160,47 +160,70 @@ impl Strata {
         Some(Estimate { value, interval })
     }
 
-    /// The pooled rate with the interval to report, right for few hits and for none.
+    /// The pooled rate with the interval to report, right for few hits and for none, and for few trials a stratum.
     ///
     /// Each end is the quantile of a beta distribution with the mean and the variance of the pooled
     /// rate, after one more trial in the stratum where it moves the rate furthest: a hit for the upper
-    /// end, a miss for the lower. With one stratum that is [`clopper_pearson`]. It is the binomial
+    /// end, a miss for the lower. The variance of a stratum is p(1−p)/(n−1) (Cochran, chapter 5). **Strata of fewer than
+    /// [`Strata::FEW`] trials show too little of their spread, and count as one stratum**: the one with as many trials as
+    /// none of them has more weight a trial than, so that its variance is at least theirs (collapsed strata, Cochran,
+    /// section 5A.12; where each has its share of the trials, [`clopper_pearson`] of their sum is conservative, as
+    /// Hoeffding shows, Annals of Mathematical Statistics 27, 1956).
+    ///
+    /// With one stratum the interval is [`clopper_pearson`]. It is the binomial
     /// counterpart of the gamma interval for weighted sums of Poisson counts (Fay and Feuer, Statistics
     /// in Medicine 16, 1997), and like that one shown to be conservative by simulation, not proven: see
-    /// the tests. [`Strata::guaranteed`] is proven. A small population does not make it narrower.
+    /// `docs/coverage.md`. [`Strata::guaranteed`] is proven. A small population does not make it narrower, but for a
+    /// stratum that was drawn out: of that nothing is uncertain.
     #[must_use]
     pub fn estimate(&self, confidence: Confidence) -> Estimate {
         let value = self.rate();
-        let lower = self.end_after_one_more(false, confidence.tail()).min(value);
-        let upper = self.end_after_one_more(true, 1.0 - confidence.tail()).max(value);
+        let parts = self.joined();
+        let lower = end_after_one_more(&parts, false, confidence.tail()).min(value);
+        let upper = end_after_one_more(&parts, true, 1.0 - confidence.tail()).max(value);
         Estimate { value, interval: Interval { lower, upper } }
     }
 
-    fn end_after_one_more(&self, hit: bool, p: f64) -> f64 {
-        // What each stratum adds to the mean and the variance, now and after one more trial.
-        let rows = self.weighted().map(|(weight, StratumCount { observed, .. })| {
-            let (rate, n) = (observed.rate(), float(observed.trials()));
-            let more = (float(observed.hits()) + f64::from(u8::from(hit))) / (n + 1.0);
-            let now = (weight * rate, weight * weight * rate * (1.0 - rate) / n);
-            let then = (weight * more, weight * weight * more * (1.0 - more) / (n + 2.0));
-            (now, then)
-        });
-        let rows: Vec<_> = rows.collect();
-        let shift = |((now, _), (then, _)): &((f64, f64), (f64, f64))| (then - now).abs();
-        let furthest = (0..rows.len()).max_by(|a, b| shift(&rows[*a]).total_cmp(&shift(&rows[*b])));
-        let (mut mean, mut variance) = (0.0, 0.0);
-        for (number, (now, then)) in rows.iter().enumerate() {
-            let (part, spread) = if Some(number) == furthest { then } else { now };
-            mean += part;
-            variance += spread;
+    /// A stratum of fewer trials does not show its spread; see [`Strata::estimate`]. From simulations with 2 to 100
+    /// strata of 1 to 50 trials: with 4 in place of 6 some intervals are at 93.7 %, with 2 at 85 %.
+    pub const FEW: u64 = 6;
+
+    /// The strata that [`Strata::estimate`] counts as one, as each has fewer than [`Strata::FEW`] trials; none where it
+    /// is a single one.
+    pub fn few(&self) -> impl Iterator<Item = &StratumCount> {
+        let several = self.parts.iter().filter(|part| self.is_few(part)).count() > 1;
+        self.parts.iter().filter(move |part| several && self.is_few(part))
+    }
+
+    fn is_few(&self, part: &StratumCount) -> bool {
+        part.observed.trials() < Self::FEW && !self.is_drawn_out(part)
+    }
+
+    fn is_drawn_out(&self, part: &StratumCount) -> bool {
+        self.drawing == Drawing::WithoutReplacement && u128::from(part.observed.trials()) >= part.size.0
+    }
+
+    /// The strata as [`Strata::estimate`] takes them.
+    fn joined(&self) -> Vec<Seen> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        // The weight, the hits' share of it, and the most weight that one trial stands for.
+        let (mut few, mut hits, mut most) = (0.0, 0.0, 0.0f64);
+        for (weight, part) in self.weighted() {
+            let (rate, trials) = (part.observed.rate(), float(part.observed.trials()));
+            if self.is_drawn_out(part) {
+                parts.push(Seen { weight, rate, trials: f64::INFINITY });
+            } else if self.is_few(part) {
+                few += weight;
+                hits += weight * rate;
+                most = most.max(weight / trials);
+            } else {
+                parts.push(Seen { weight, rate, trials });
+            }
         }
-        if variance <= 0.0 || mean <= 0.0 || mean >= 1.0 {
-            return mean.clamp(0.0, 1.0);
+        if few > 0.0 {
+            parts.push(Seen { weight: few, rate: (hits / few).min(1.0), trials: few / most });
         }
-        // a + b of the beta distribution with this mean and variance; it is positive, as the variance
-        // of a mean is below that of one trial.
-        let sum = mean * (1.0 - mean) / variance - 1.0;
-        beta_quantile(p, mean * sum, (1.0 - mean) * sum)
+        parts
     }
 
     /// The interval that covers the pooled rate with at least the confidence, whatever the rates and
@@ -226,6 +249,55 @@ impl Strata {
             interval: Interval { lower: f64::min(lower, value), upper: upper.clamp(value, 1.0) },
         }
     }
+}
+
+/// What was seen of a part of the fault space.
+struct Seen {
+    weight: f64,
+    rate: f64,
+    /// How many trials; infinitely many where nothing is left to draw.
+    trials: f64,
+}
+
+impl Seen {
+    /// What it adds to the mean and the variance of the pooled rate.
+    fn now(&self) -> (f64, f64) {
+        let spread = self.rate * (1.0 - self.rate);
+        // No spread is shown by one trial, whose rate is 0 or 1.
+        let variance = if spread > 0.0 { spread / (self.trials - 1.0) } else { 0.0 };
+        (self.weight * self.rate, self.weight * self.weight * variance)
+    }
+
+    /// The same after one more trial.
+    fn then(&self, hit: bool) -> (f64, f64) {
+        if self.trials.is_infinite() {
+            return self.now();
+        }
+        let rate = (self.rate * self.trials + f64::from(u8::from(hit))) / (self.trials + 1.0);
+        (self.weight * rate, self.weight * self.weight * rate * (1.0 - rate) / (self.trials + 2.0))
+    }
+}
+
+fn end_after_one_more(parts: &[Seen], hit: bool, p: f64) -> f64 {
+    let rows: Vec<_> = parts.iter().map(|part| (part.now(), part.then(hit))).collect();
+    let shift = |((now, _), (then, _)): &((f64, f64), (f64, f64))| (then - now).abs();
+    let furthest = (0..rows.len()).max_by(|a, b| shift(&rows[*a]).total_cmp(&shift(&rows[*b])));
+    let (mut mean, mut variance) = (0.0, 0.0);
+    for (number, (now, then)) in rows.iter().enumerate() {
+        let (part, spread) = if Some(number) == furthest { then } else { now };
+        mean += part;
+        variance += spread;
+    }
+    if variance <= 0.0 || mean <= 0.0 || mean >= 1.0 {
+        return mean.clamp(0.0, 1.0);
+    }
+    // a + b of the beta distribution with this mean and variance.
+    let sum = mean * (1.0 - mean) / variance - 1.0;
+    // Less than a trial's worth: nothing is known.
+    if sum < 0.1 {
+        return if hit { 1.0 } else { 0.0 };
+    }
+    beta_quantile(p, mean * sum, (1.0 - mean) * sum)
 }
 
 #[cfg(test)]

@@ -27,13 +27,15 @@ pub enum Outcome {
 
 /// Outcomes that count together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Sdc, detected, crash, hang: what could have been seen from outside of the guest. The literature's
     /// "manifested" or "effective" errors.
     Failure,
     /// All but masked, with latent ones: at the end the flip, or its result, was still there.
     Unmasked,
+    /// Masked and latent: nothing was seen from outside. All but failures.
+    NoEffect,
 }
 
 /// The mark of an outcome around a point.
@@ -267,7 +269,7 @@ const fn worst_first<const N: usize>(class: Option<Class>) -> [Outcome; N] {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 2] = [Class::Failure, Class::Unmasked];
+    pub const ALL: [Class; 3] = [Class::Failure, Class::Unmasked, Class::NoEffect];
 
     /// The word in outputs.
     #[must_use]
@@ -275,6 +277,7 @@ impl Class {
         match self {
             Class::Failure => "failure",
             Class::Unmasked => "unmasked",
+            Class::NoEffect => "no-effect",
         }
     }
 
@@ -288,7 +291,10 @@ impl Class {
     /// Whether an outcome belongs to it: all failures are unmasked, too.
     #[must_use]
     pub fn has(self, outcome: Outcome) -> bool {
-        outcome.row().class.is_some_and(|class| class <= self)
+        match self {
+            Class::NoEffect => outcome.is_counted() && !Class::Failure.has(outcome),
+            Class::Failure | Class::Unmasked => outcome.row().class.is_some_and(|class| class <= self),
+        }
     }
 }
 
@@ -318,7 +324,9 @@ mod tests {
         assert_eq!(Outcome::WORST_FIRST, [Crash, Hang, Sdc, Detected, Latent, Masked]);
         assert_eq!(Outcome::FAILURES, [Crash, Hang, Sdc, Detected]);
         let of = |class: Class| Outcome::ALL.into_iter().filter(|outcome| class.has(*outcome)).count();
-        assert_eq!((of(Class::Failure), of(Class::Unmasked)), (4, 5));
+        assert_eq!((of(Class::Failure), of(Class::Unmasked), of(Class::NoEffect)), (4, 5, 2));
+        assert_eq!(Class::NoEffect.members(), "latent, masked");
+        assert_eq!(serde_json::to_value(Class::NoEffect).unwrap(), Class::NoEffect.name());
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) mod merge;
 #[cfg(test)]
 mod mishaps;
 pub(crate) mod open;
+mod order;
 pub(super) mod read;
 mod row;
 mod scan;

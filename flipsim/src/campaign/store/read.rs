@@ -1,9 +1,8 @@
-//! What is asked of a store: trials that are pending, results, counts.
+//! What is asked of a store: results, counts.
 //!
-//! Invariant: pending trials come in the order of their time, a batch after the other; results come in the order
-//! of the plan.
+//! Invariant: results come in the order of the plan.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -13,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::idle::IdleTime;
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
-use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
@@ -27,10 +25,6 @@ use crate::target::Capabilities;
 use crate::text::unhex_value;
 use crate::trial::{Costs, Heard, Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, Timing, VirtualNs};
-
-/// How many trials of the plan are run in the order of their time before the next ones: so many that
-/// walking the golden run again costs little, and so few that a long campaign soon has whole batches.
-const BATCH: i64 = 1000;
 
 /// How many results are read at once.
 const PAGE: usize = 1000;
@@ -248,33 +242,6 @@ struct GoldenHead {
 }
 
 impl Store {
-    /// The trials of a part of the plan that have no result: a batch of the plan after the other, and within
-    /// each by the time of their fault. Batches are as random as the plan is, so that what is known of a
-    /// campaign that is half done is not only known of early faults.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn pending(&self, shard: Shard) -> Result<Vec<TrialId>, StoreError> {
-        let error = sqlite("read", &self.path);
-        let _view = Snapshot::new(&self.conn).map_err(&error)?;
-        let mut done = HashSet::new();
-        self.scan(&mut |row| {
-            done.insert(row.get::<_, i64>(0).map_err(&error)?);
-            Ok(())
-        })?;
-        let sql = "SELECT at_ns, id FROM trial t WHERE id % ?1 = ?2";
-        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
-        let rows = statement
-            .query_map([shard.count.cast_signed(), shard.index.cast_signed()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-            })
-            .map_err(&error)?;
-        let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
-        pending.retain(|(_, id)| !done.contains(id));
-        pending.sort_unstable_by_key(|(at, id)| (id / BATCH, *at, *id));
-        Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
-    }
-
     /// Has all that is read from here on see the file as it is now, whatever is recorded meanwhile. For a store
     /// that is only read.
     ///

@@ -13,18 +13,21 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
+use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::idle::{Known, warning_of};
+use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
-    SurvivalCurve, TimeQuantile, TimeSummary, Totals, is_single_bit, kind_of, of_class, pattern_text,
-    space_of,
+    SurvivalCurve, TimeQuantile, TimeSummary, Together, Totals, is_single_bit, kind_of, of_class,
+    pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::warning::Warning;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
+use crate::stats::simultaneous::simultaneous;
 use crate::stats::survival::{Lifetime, Survival};
-use crate::stats::tally::{OutcomeCount, Rate, Tally};
+use crate::stats::tally::{Method, OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
 use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
@@ -40,8 +43,11 @@ struct Part {
     failed: Vec<bool>,
     lifetimes: Vec<Lifetime>,
     hangs: u64,
+    reported: Reported,
     detection: Vec<VirtualNs>,
     crash: Vec<VirtualNs>,
+    /// Results that are in nothing of this.
+    waiting: u64,
 }
 
 impl Part {
@@ -51,8 +57,10 @@ impl Part {
             failed: Vec::new(),
             lifetimes: Vec::new(),
             hangs: 0,
+            reported: Reported::default(),
             detection: Vec::new(),
             crash: Vec::new(),
+            waiting: 0,
         }
     }
 
@@ -65,6 +73,7 @@ impl Part {
             self.failed.push(Class::Failure.has(outcome));
         }
         self.hangs += u64::from(outcome == Outcome::Hang);
+        self.reported.add(row, outcome);
         let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
         let since = |time: u64| VirtualNs(time.saturating_sub(flip));
         if let Some(detected) = row.detected_ns {
@@ -130,6 +139,11 @@ impl Part {
             title: next(),
             moment: next(),
         };
+        let classes: Vec<_> = Class::ALL.map(class).into();
+        let lost = counts.of(Outcome::Infra) + counts.not_flipped;
+        let each: Vec<u64> = outcomes.iter().map(|entry| entry.count).collect();
+        let together = simultaneous(&each, confidence).unwrap_or_default();
+        let together = outcomes.iter().zip(together);
         StratumSummary {
             name: stratum.name.clone(),
             targets: stratum.targets.clone(),
@@ -141,12 +155,18 @@ impl Part {
             population: space.float(),
             bits: is_single_bit(store.spec().pattern_of(spec)).then_some(stratum.faults),
             planned: stratum.trials,
-            done: counts.done(),
+            done: counts.done() + self.waiting,
+            waiting: self.waiting,
             counted,
             infra: counts.of(Outcome::Infra),
             not_flipped: counts.not_flipped,
+            missing: Missing::of_stratum(&outcomes, &classes, [counted, lost], space, confidence),
+            simultaneous: together
+                .map(|(entry, interval)| Together { outcome: entry.outcome, interval })
+                .collect(),
+            coverage: self.reported.finish(|outcome| counts.of(outcome), counted, space, confidence),
             outcomes,
-            classes: Class::ALL.map(class).into(),
+            classes,
             margin: margin_of(counted, confidence, Share::HALF, Some(space)),
             by,
             survival: survival(self.lifetimes, self.hangs, self.crash.len() as u64, options),
@@ -170,6 +190,8 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     let mut totals = Totals { planned: store.len(), lost, ..Totals::default() };
     let mut recorded: Option<(i64, i64)> = None;
     let mut begin = None;
+    // What is recorded from here on waits.
+    let whole = store.whole_batches()?;
     // All that is counted is of these rows, so that it adds up while others are recorded.
     for row in store.results() {
         let row = row?;
@@ -191,7 +213,14 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
             let exact = *begin.get_or_insert(from) == from && totals.timing != Some(Timing::Approximate);
             totals.timing = Some(if exact { Timing::Exact } else { Timing::Approximate });
         }
+        totals.done += 1;
         match row.outcome {
+            None => totals.not_flipped += 1,
+            Some(Outcome::Infra) => totals.infra += 1,
+            Some(outcome) => *totals.outcomes.entry(outcome).or_default() += 1,
+        }
+        match row.outcome {
+            _ if !whole.has(row.trial.id) => part.waiting += 1,
             None => own.not_flipped += 1,
             Some(outcome) => {
                 *own.outcomes.entry(outcome).or_default() += 1;
@@ -202,19 +231,16 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
             }
         }
     }
-    for own in &counts {
-        totals.done += own.done();
-        totals.counted += own.counted();
-        totals.infra += own.of(Outcome::Infra);
-        totals.not_flipped += own.not_flipped;
-        for (outcome, count) in own.outcomes.iter().filter(|(outcome, _)| outcome.is_counted()) {
-            *totals.outcomes.entry(*outcome).or_default() += count;
-        }
-    }
+    totals.counted = counts.iter().map(Counts::counted).sum();
+    totals.waiting = parts.iter().map(|part| part.waiting).sum();
     if golden.as_ref().is_some_and(|golden| golden.capabilities.timing() == Timing::Approximate) {
         totals.timing = totals.timing.map(|_| Timing::Approximate);
     }
     totals.pending = totals.planned.saturating_sub(totals.done);
+    if totals.pending == 0 && totals.waiting > 0 {
+        // The last trials were recorded meanwhile.
+        return summarise(store, options);
+    }
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
     totals.first = recorded.and_then(|(first, _)| time(first));
     totals.last = recorded.and_then(|(_, last)| time(last));
@@ -245,7 +271,9 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     });
     let mut warnings = warnings(&totals, &strata, difference, options);
     warnings.extend(idle.as_ref().and_then(|idle| warning_of(idle, &strata)));
-    warnings.extend(pooled.iter().filter_map(|pooled| {
+    // Without any rate yet, nothing is said of those over several strata.
+    let has_rates = totals.counted > 0 || totals.pending == 0;
+    warnings.extend(pooled.iter().filter(|_| has_rates).filter_map(|pooled| {
         let why = pooled.why_not.clone()?;
         Some(Warning::NotPooled { strata: pooled.strata.clone(), why })
     }));
@@ -269,10 +297,10 @@ fn warnings(
     difference: Option<String>,
     options: &SummaryOptions,
 ) -> Vec<Warning> {
-    let Totals { planned, done, pending, infra, not_flipped, output_only, .. } = *totals;
+    let Totals { planned, done, pending, waiting, counted, infra, not_flipped, output_only, .. } = *totals;
     let mut found = Vec::new();
     if pending > 0 {
-        found.push(Warning::Unfinished { pending, planned });
+        found.push(Warning::Unfinished { pending, planned, waiting, rates: counted > 0 });
     }
     if infra > 0 {
         found.push(Warning::Infra { infra, done });
@@ -289,7 +317,9 @@ fn warnings(
     for stratum in strata {
         let name = stratum.name.clone();
         let Some(margin) = stratum.margin else {
-            found.push(Warning::NoTrials { stratum: name });
+            if counted > 0 || pending == 0 {
+                found.push(Warning::NoTrials { stratum: name });
+            }
             continue;
         };
         let percent = Share::new(0.01).ok();
@@ -300,7 +330,12 @@ fn warnings(
         if let Some(needed) = needed
             && stratum.counted < needed
         {
-            found.push(Warning::TooFew { stratum: name, counted: stratum.counted, margin, needed });
+            let rate = stratum.class(Class::Failure).and_then(|entry| entry.rate);
+            let relative = rate.filter(|rate| rate.value > 0.0).map(|rate| {
+                let interval = rate.estimate(Method::default()).interval;
+                (interval.upper - interval.lower) / 2.0 / rate.value
+            });
+            found.push(Warning::TooFew { stratum: name, counted: stratum.counted, margin, needed, relative });
         }
     }
     found

@@ -4,15 +4,18 @@
 //! shares in [0, 1], `failures` in a [`Rate`](crate::stats::tally::Rate) are numbers of (fault, time) pairs, times
 //! are virtual nanoseconds since the flip, costs are the host's time in the unit that the name ends with.
 //!
-//! Invariants: **`infra` and flips that did not take are in no rate, curve or quantile**; both are counted.
-//! Outcomes add up to `counted`, and so does every breakdown. What cannot be estimated is `None`.
+//! Invariants: **`infra` and flips that did not take are in no rate, curve or quantile**; both are counted. Nor is what
+//! [waits for its batch](StratumSummary::waiting) in an unfinished campaign.
+//! Outcomes of a stratum add up to `counted`, and so does every breakdown. What cannot be estimated is `None`.
 //!
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
 mod costs;
+mod coverage;
 mod field;
 mod gather;
 mod idle;
+mod missing;
 mod model;
 mod pool;
 #[cfg(test)]
@@ -20,10 +23,12 @@ mod tests;
 mod warning;
 
 pub use costs::{CostPart, CostSummary};
+pub use coverage::Coverage;
 pub use field::{FitRow, MissionRow};
+pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Pooled, PooledRate, SpaceKind,
-    StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Totals,
+    StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Together, Totals,
 };
 pub use warning::Warning;
 

@@ -11,6 +11,8 @@ use serde::Serialize;
 use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::summary::costs::CostSummary;
+use crate::campaign::summary::coverage::Coverage;
+use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
@@ -18,12 +20,12 @@ use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
-use crate::stats::{Confidence, Estimate, Share, SpaceSize};
+use crate::stats::{Confidence, Estimate, Interval, Share, SpaceSize};
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
 /// The version of the summary's keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How a campaign is summarised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,8 +100,11 @@ pub struct Totals {
     pub done: u64,
     /// Trials that have none.
     pub pending: u64,
-    /// Trials that rates are of: `done` without `infra` and `not_flipped`.
+    /// Trials that rates are of: `done` without `waiting`, `infra` and `not_flipped`.
     pub counted: u64,
+    /// Trials that have a result, and are in no rate until all of their batch have one; see
+    /// [`StratumSummary::waiting`].
+    pub waiting: u64,
     /// Trials that were given up: ours, not the guest's.
     pub infra: u64,
     /// Flips that did not take.
@@ -108,7 +113,7 @@ pub struct Totals {
     pub lost: u64,
     /// Trials of which only the output was compared, as the golden runs were not equal.
     pub output_only: u64,
-    /// By outcome, over all strata as they were drawn, without `infra`. Counts and no rates: see `pooled`.
+    /// By outcome, over all strata as they were drawn, without `infra`, with `waiting`. Counts and no rates: see `pooled`.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Whether every flip was at the planned virtual time; `None` without a flip.
     pub timing: Option<Timing>,
@@ -143,16 +148,25 @@ pub struct StratumSummary {
     pub planned: u64,
     /// Trials that have a result of any kind.
     pub done: u64,
+    /// Trials that have a result, and are in nothing of what follows: they are the earliest of a batch of the plan that is
+    /// not done, and no fair sample until it is.
+    pub waiting: u64,
     /// Trials that rates are of.
     pub counted: u64,
     /// Trials that were given up.
     pub infra: u64,
     /// Flips that did not take.
     pub not_flipped: u64,
+    /// What the rates are at least and at most, whatever the missing trials would have been; `None` where none is.
+    pub missing: Option<Missing>,
     /// One entry an outcome without `infra`, from the best to the worst; they add up to `counted`.
     pub outcomes: Vec<OutcomeCount<Outcome>>,
     /// One entry a class.
     pub classes: Vec<OutcomeCount<Class>>,
+    /// Intervals of the outcomes that hold all at once, one entry an outcome; empty without a trial.
+    pub simultaneous: Vec<Together>,
+    /// How many of the failures were noticed; `None` without a trial.
+    pub coverage: Option<Coverage>,
     /// Half the width of the widest (normal) interval that so many trials can have, as a share; `None`
     /// without a trial.
     pub margin: Option<f64>,
@@ -181,6 +195,16 @@ impl StratumSummary {
     pub fn class(&self, class: Class) -> Option<&OutcomeCount<Class>> {
         self.classes.iter().find(|entry| entry.outcome == class)
     }
+}
+
+/// The interval of an outcome that holds together with those of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Together {
+    /// Which.
+    pub outcome: Outcome,
+    /// As [`crate::stats::simultaneous::simultaneous`] has it.
+    #[serde(flatten)]
+    pub interval: Interval,
 }
 
 /// By what trials are distinguished.
@@ -412,6 +436,13 @@ pub struct Pooled {
     pub counted: u64,
     /// Why there is no rate, if there is none.
     pub why_not: Option<String>,
+    /// How intervals are made: `beta`, or `beta, small strata as one`.
+    pub method: &'static str,
+    /// The strata that count as one, as they have too few trials to show their spread.
+    pub few: Vec<String>,
+    /// What the rates are at least and at most, whatever the missing trials would have been; `None` where none is, or
+    /// where there is no rate.
+    pub missing: Option<Missing>,
     /// One entry an outcome; empty where there is no rate.
     pub outcomes: Vec<PooledRate<Outcome>>,
     /// One entry a class; empty where there is no rate.

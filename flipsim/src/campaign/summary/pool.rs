@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
+use crate::campaign::summary::missing::{Member, Missing};
 use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
 use crate::campaign::when::When;
-use crate::stats::strata::Drawing;
+use crate::stats::strata::{Drawing, Strata};
 use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};
 use crate::trial::{Class, Outcome};
@@ -30,10 +31,20 @@ pub(super) fn pooled(
         .map(|((kind, pattern), indices)| {
             let members: Vec<&StratumSummary> = indices.iter().map(|index| &strata[*index]).collect();
             let rates = rates(store, &indices, tally, confidence);
-            let (why_not, (outcomes, classes)) = match rates {
+            let (why_not, (outcomes, classes, few)) = match rates {
                 Ok(rates) => (None, rates),
-                Err(why) => (Some(why), (Vec::new(), Vec::new())),
+                Err(why) => (Some(why), (Vec::new(), Vec::new(), Vec::new())),
             };
+            let sizes = indices.iter().filter_map(|index| store.strata().get(*index)).map(space_of);
+            let sized = members.iter().copied().zip(sizes).map(|(stratum, size)| Member {
+                name: &stratum.name,
+                size,
+                counted: stratum.counted,
+                missing: stratum.infra + stratum.not_flipped,
+                outcomes: &stratum.outcomes,
+                classes: &stratum.classes,
+            });
+            let sized: Vec<Member<'_>> = sized.collect();
             Pooled {
                 kind,
                 pattern: pattern.to_owned(),
@@ -41,6 +52,9 @@ pub(super) fn pooled(
                 population: members.iter().map(|stratum| stratum.population).sum(),
                 bits: bits(&members),
                 counted: members.iter().map(|stratum| stratum.counted).sum(),
+                method: if few.is_empty() { "beta" } else { "beta, small strata as one" },
+                few,
+                missing: if why_not.is_none() { Missing::of_several(&sized, confidence) } else { None },
                 why_not,
                 outcomes,
                 classes,
@@ -70,7 +84,8 @@ fn bits(members: &[&StratumSummary]) -> Option<u64> {
     u64::try_from((pairs + moments / 2) / moments).ok()
 }
 
-type Rates = (Vec<PooledRate<Outcome>>, Vec<PooledRate<Class>>);
+/// The rates, and the strata that count as one.
+type Rates = (Vec<PooledRate<Outcome>>, Vec<PooledRate<Class>>, Vec<String>);
 
 fn rates(
     store: &Store,
@@ -87,10 +102,12 @@ fn rates(
         return Err(format!("{} and {} have faults in common", name(*one), name(*other)));
     }
     let members: Vec<&Stratum> = indices.iter().filter_map(|index| store.strata().get(*index)).collect();
-    let estimate = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<(Estimate, Estimate), String> {
+    let seen = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<Strata, String> {
         let sizes = members.iter().map(|stratum| (&stratum.name, space_of(stratum)));
-        let strata =
-            tally.strata(sizes, is_hit, Drawing::WithoutReplacement).map_err(|error| error.to_string())?;
+        tally.strata(sizes, is_hit, Drawing::WithoutReplacement).map_err(|error| error.to_string())
+    };
+    let estimate = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<(Estimate, Estimate), String> {
+        let strata = seen(is_hit)?;
         let rate = strata.estimate(confidence);
         Ok((rate, rate.failures(strata.space())))
     };
@@ -103,5 +120,6 @@ fn rates(
         let (rate, failures) = estimate(&|one| class.has(*one))?;
         Ok(PooledRate { outcome: class, rate, failures })
     });
-    Ok((outcomes.collect::<Result<_, String>>()?, classes.collect::<Result<_, String>>()?))
+    let few = seen(&|_| true)?.few().map(|part| part.name().to_owned()).collect();
+    Ok((outcomes.collect::<Result<_, String>>()?, classes.collect::<Result<_, String>>()?, few))
 }

@@ -18,6 +18,10 @@ pub enum Warning {
         pending: u64,
         /// Of how many.
         planned: u64,
+        /// How many have a result and wait for the rest of their batch.
+        waiting: u64,
+        /// Whether some batch is whole, so that there are rates.
+        rates: bool,
     },
     /// A stratum has no trial that counts.
     NoTrials {
@@ -34,6 +38,8 @@ pub enum Warning {
         margin: f64,
         /// How many trials of it a margin of 1 % takes.
         needed: u64,
+        /// Half the width of the interval of the rate of failures, as a share of that rate; `None` without a failure.
+        relative: Option<f64>,
     },
     /// Trials were given up.
     Infra {
@@ -97,12 +103,23 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::Unfinished { pending, planned } => write!(
-                f,
-                "{pending} of {planned} trials are pending; of every 1,000 of the plan those with the earliest \
-                 faults come first, so that rates lean to these until the last are done: `campaign run` runs the \
-                 rest"
-            ),
+            Warning::Unfinished { pending, planned, waiting, rates } => {
+                write!(f, "{pending} of {planned} trials are pending: `campaign run` runs the rest")?;
+                match (rates, waiting) {
+                    (true, 0) => Ok(()),
+                    (true, _) => write!(
+                        f,
+                        "; {waiting} that are done are in no rate yet, as they are the earliest faults of their batch: \
+                         they count when it is done"
+                    ),
+                    (false, 0) => write!(f, "; no rate is known yet"),
+                    (false, _) => write!(
+                        f,
+                        "; no rate is known yet, as the {waiting} that are done are the earliest faults of their batch: \
+                         they count when it is done"
+                    ),
+                }
+            }
             Warning::NoTrials { stratum } => {
                 write!(
                     f,
@@ -110,21 +127,34 @@ impl fmt::Display for Warning {
                      it has, column `error` of `report --csv` says why none counts"
                 )
             }
-            Warning::TooFew { stratum, counted, margin, needed } => write!(
-                f,
-                "stratum {stratum}: {counted} trials know a rate to within ±{:.1} % at worst; ±1 % takes {needed}: \
-                 `campaign new --margin 1% --sharing equal` draws so many for each stratum",
-                margin * 100.0
-            ),
+            Warning::TooFew { stratum, counted, margin, needed, relative } => {
+                write!(
+                    f,
+                    "stratum {stratum}: {counted} trials know a rate to within ±{:.1} % at worst",
+                    margin * 100.0
+                )?;
+                match relative {
+                    Some(relative) => {
+                        write!(f, ", that of failures to within ±{:.0} % of itself", relative * 100.0)?
+                    }
+                    None => write!(f, ", and met no failure")?,
+                }
+                write!(
+                    f,
+                    "; ±1 % takes {needed}: `campaign new --margin 1% --sharing equal` draws so many for each stratum, \
+                     `--relative` those for a share of a rare rate"
+                )
+            }
             Warning::Infra { infra, done } => write!(
                 f,
-                "{infra} of {done} trials were given up and are in no rate; why is in column `error` of `report --csv`: \
+                "{infra} of {done} trials were given up and are in no rate; which they are is no chance, so that a rate is \
+                 only known to lie within its bounds (`with missing`); why is in column `error` of `report --csv`: \
                  mend that, and where they are many make the campaign again from its seed"
             ),
             Warning::NotFlipped { not_flipped, done } => write!(
                 f,
-                "{not_flipped} of {done} flips did not take and are in no rate; why is in column `error` of \
-                 `report --csv`: leave such places out of the targets (`inject list` shows what takes a flip)"
+                "{not_flipped} of {done} flips did not take and are in no rate, but in the bounds (`with missing`); why is \
+                 in column `error` of `report --csv`: leave such places out of the targets (`inject list` shows what takes a flip)"
             ),
             Warning::OutputOnly { trials, difference } => {
                 let why = difference.as_deref().unwrap_or("golden runs differ");

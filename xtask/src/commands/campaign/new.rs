@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{
-    CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, remedy, spaces,
+    CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, leading_class, remedy, spaces,
 };
 use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
 use flipsim::files::Stream;
@@ -148,6 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
         return rehearsal::show(&spec, &prepared, &spaces, &lacks);
     }
     let golden = &prepared.golden;
+    let led: Vec<_> = spaces.iter().map(|space| leading_class(space, &registers)).collect();
     let plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -187,6 +188,16 @@ pub fn run(args: &Args) -> Result<()> {
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     for line in idle_lines(&spec, golden) {
         outln!("{line}");
+    }
+    for (stratum, led) in plan.strata().iter().zip(led) {
+        let Some((class, share)) = led else { continue };
+        outln!(
+            "note: {:.0} % of the bits of {} are in registers of class {}, and its rate is mostly theirs; strata by `class:` \
+             have rates of their own",
+            share * 100.0,
+            shown(&stratum.name, 60),
+            visible(class)
+        );
     }
     for line in &lacks {
         outln!("note: {}", visible(line));

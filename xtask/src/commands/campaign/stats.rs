@@ -19,7 +19,7 @@ use crate::lab::campaigns::tables::{self, IntervalMethods};
 #[command(after_help = "Examples:
   cargo xtask campaign stats first
   cargo xtask campaign stats first --by bit --by symbol
-  cargo xtask campaign stats first --survival --interval exact --confidence 99%
+  cargo xtask campaign stats first --survival --simultaneous --confidence 99%
   cargo xtask campaign stats first --raw-fit 1700
   cargo xtask campaign stats first --flips-per-gib-month 10 --years 5 --gib 1
   cargo xtask campaign stats first --json | jq '.strata[0].classes'
@@ -37,6 +37,9 @@ pub struct Args {
     /// How many rows a table by symbol or title has
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
+    /// Intervals of the outcomes of each stratum that hold all at once
+    #[arg(long)]
+    simultaneous: bool,
     /// How long guests live after a flip
     #[arg(long)]
     survival: bool,
@@ -143,6 +146,10 @@ pub fn run(args: &Args) -> Result<()> {
         for by in &args.by {
             text += &tables::breakdown(stratum, (*by).into(), confidence, method);
         }
+        if args.simultaneous {
+            text += &tables::simultaneous(stratum, confidence);
+        }
+        text += &tables::coverage(stratum, confidence, method);
         text += &tables::times(stratum);
         if args.survival {
             text += &tables::survival(stratum, confidence);

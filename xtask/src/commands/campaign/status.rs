@@ -11,7 +11,7 @@ use crate::lab::campaigns::tables::{IntervalMethods, show};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask campaign status first
-  cargo xtask campaign status first --interval exact
+  cargo xtask campaign status first --interval wilson
   cargo xtask campaign status first --json
 
 `campaign stats` breaks the trials down, and has survival, FIT and missions.")]

@@ -6,14 +6,16 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use flipsim::campaign::summary::{
-    By, Class, CostSummary, FitRow, MissionRow, Pooled, StratumSummary, SummaryOptions, TimeSummary,
+    Bounds, By, Class, CostSummary, Coverage, FitRow, Missing, MissionRow, Pooled, StratumSummary,
+    SummaryOptions, TimeSummary, Together,
 };
 use flipsim::campaign::{Store, Summary};
 use flipsim::stats::fit::{FitPerMbit, MissionOutlook};
 use flipsim::stats::mission::Mission;
+use flipsim::stats::strata::Strata;
 use flipsim::stats::tally::Method;
 use flipsim::stats::{Confidence, Estimate, Interval};
-use flipsim::text::{shown, visible};
+use flipsim::text::{end_text, shown, visible};
 use flipsim::trial::Outcome;
 use flipsim::units::{VirtualNs, format_duration};
 
@@ -25,8 +27,8 @@ pub struct IntervalMethods {
     /// The confidence of all intervals
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
-    /// Wilson's interval, or Clopper and Pearson's: never too narrow, for what came once or twice
-    #[arg(long, value_enum, default_value = "wilson")]
+    /// The exact interval, which is never too narrow, or Wilson's, which is for what came once or twice
+    #[arg(long, value_enum, default_value = "exact")]
     interval: IntervalArg,
 }
 
@@ -40,7 +42,7 @@ enum IntervalArg {
 impl IntervalMethods {
     /// What a command shows that does not ask.
     pub const DEFAULT: IntervalMethods =
-        IntervalMethods { confidence: Confidence::P95, interval: IntervalArg::Wilson };
+        IntervalMethods { confidence: Confidence::P95, interval: IntervalArg::Exact };
 
     /// How a campaign is summarised for this.
     pub fn options(self) -> SummaryOptions {
@@ -67,6 +69,13 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
         totals.done,
         totals.planned
     );
+    if totals.waiting > 0 {
+        _ = writeln!(
+            text,
+            "{} trials wait for the rest of their batch, and are in no rate yet",
+            totals.waiting
+        );
+    }
     for stratum in &summary.strata {
         text += &stratum_table(stratum, summary.confidence, method);
     }
@@ -96,19 +105,28 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
         Method::Wilson => format!("{confidence} (Wilson)"),
         Method::ClopperPearson => format!("{confidence} (exact)"),
     };
+    let missing = stratum.missing.as_ref();
     if *counted > 0 {
-        text += &head(&interval, confidence);
+        text += &head(&interval, confidence, missing);
     }
     let outcomes = stratum.outcomes.iter().map(|entry| (entry.outcome.name(), entry.count, entry.rate));
-    let failure = stratum.class(Class::Failure).map(|entry| (Class::Failure.name(), entry.count, entry.rate));
-    for (name, count, rate) in outcomes.chain(failure) {
+    let classes = [Class::NoEffect, Class::Failure].into_iter().filter_map(|class| stratum.class(class));
+    let classes = classes.map(|entry| (entry.outcome.name(), entry.count, entry.rate));
+    for (name, count, rate) in outcomes.chain(classes) {
         let Some(rate) = rate.map(|rate| rate.estimate(method)) else { continue };
-        text += &row(name, &count.to_string(), rate, rate.scaled(stratum.population));
+        let bounds = missing.and_then(|missing| missing.of(name));
+        text += &row(name, &count.to_string(), rate, rate.scaled(stratum.population), bounds);
+    }
+    if method == Method::Wilson && *counted > 0 {
+        text += "  Wilson's holds in 84 to 93 % for some rates that are met fewer than 15 times: there `--interval exact`\n";
     }
     for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {
             text += &format!("  {what:11} {count:>7}  (in no rate)\n");
         }
+    }
+    if let Some(missing) = missing {
+        text += &missing_line(missing);
     }
     text + &moments(stratum)
 }
@@ -128,31 +146,77 @@ fn pooled_table(pooled: &Pooled, confidence: Confidence) -> String {
     let Pooled { strata, kind, counted, .. } = pooled;
     let mut text =
         format!("{} together ({kind}, weighted by faults × moments): {counted} trials\n", strata.join(" + "));
-    text += &head(&format!("{confidence} (beta)"), confidence);
+    let missing = pooled.missing.as_ref();
+    text += &head(&format!("{confidence} (beta)"), confidence, missing);
     let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
-    let failure =
-        pooled.class(Class::Failure).map(|entry| (Class::Failure.name(), entry.rate, entry.failures));
-    for (name, rate, failures) in outcomes.chain(failure) {
-        text += &row(name, "", rate, failures);
+    let classes = [Class::NoEffect, Class::Failure].into_iter().filter_map(|class| pooled.class(class));
+    let classes = classes.map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
+    for (name, rate, failures) in outcomes.chain(classes) {
+        text += &row(name, "", rate, failures, missing.and_then(|missing| missing.of(name)));
+    }
+    if !pooled.few.is_empty() {
+        let few = pooled.few.join(", ");
+        _ = writeln!(
+            text,
+            "  strata of fewer than {} trials count as one, so that the interval is wide: {few}",
+            Strata::FEW
+        );
+    }
+    if let Some(missing) = missing {
+        text += &missing_line(missing);
     }
     text
 }
 
-fn head(interval: &str, confidence: Confidence) -> String {
+fn missing_line(missing: &Missing) -> String {
     format!(
-        "  {:11} {:>7}  {:>8}  {:20}  {:>9}  {confidence}\n",
-        "outcome", "trials", "rate", interval, "N × rate"
+        "  with missing: the rate if none of the {} missing trials of {} had the outcome, and if all had; around both, the interval\n",
+        missing.trials, missing.of
     )
 }
 
-fn row(name: &str, count: &str, rate: Estimate, failures: Estimate) -> String {
-    let (of_rate, of_failures) = (between(rate.interval, percent), between(failures.interval, number));
+fn head(interval: &str, confidence: Confidence, missing: Option<&Missing>) -> String {
+    let bounds = if missing.is_some() { "  with missing" } else { "" };
+    format!(
+        "  {:11} {:>7}  {:>8}  {:20}  {:>9}  {:22}{bounds}",
+        "outcome",
+        "trials",
+        "rate",
+        interval,
+        "N × rate",
+        confidence.to_string()
+    )
+    .trim_end()
+    .to_owned()
+        + "\n"
+}
+
+fn row(name: &str, count: &str, rate: Estimate, failures: Estimate, bounds: Option<&Bounds>) -> String {
+    let ends = |of: Estimate, show: fn(f64) -> String| match of.value {
+        0.0 => format!("below {}", end(of.interval.upper, true, show)),
+        _ => between(of.interval, show),
+    };
+    let (of_rate, of_failures) = (ends(rate, percent) + " %", ends(failures, number));
     let (rate, failures) = (percent(rate.value), number(failures.value));
-    format!("  {name:11} {count:>7}  {rate:>6} %  {:20}  {failures:>9}  {of_failures}\n", of_rate + " %")
+    let bounds = bounds.map_or(String::new(), |Bounds { lower, upper, interval, .. }| {
+        let rates = between(Interval { lower: *lower, upper: *upper }, percent);
+        format!("  {rates} % ({} %)", between(*interval, percent))
+    });
+    let row =
+        format!("  {name:11} {count:>7}  {rate:>6} %  {of_rate:20}  {failures:>9}  {of_failures:22}{bounds}");
+    row.trim_end().to_owned() + "\n"
+}
+
+/// An end of an interval, rounded away from the other.
+fn end(value: f64, is_upper: bool, show: fn(f64) -> String) -> String {
+    // Shares are shown in percent, with the sign behind the last number.
+    let is_share = show(0.5) == percent(0.5);
+    let shown = |value: f64| show(value) + if is_share { "%" } else { "" };
+    end_text(value, is_upper, &shown).trim_end_matches('%').to_owned()
 }
 
 fn between(interval: Interval, show: fn(f64) -> String) -> String {
-    format!("{} to {}", show(interval.lower), show(interval.upper))
+    format!("{} to {}", end(interval.lower, false, show), end(interval.upper, true, show))
 }
 
 /// A share in percent: two digits behind the point, or two at all where that would be nothing.
@@ -304,6 +368,49 @@ pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
             time(lower),
             time(upper)
         );
+    }
+    text
+}
+
+/// Intervals of the outcomes that hold all at once.
+pub fn simultaneous(stratum: &StratumSummary, confidence: Confidence) -> String {
+    if stratum.simultaneous.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{}, all outcomes at once, {confidence} (exact, Bonferroni):\n", stratum.name);
+    for Together { outcome, interval } in &stratum.simultaneous {
+        _ = writeln!(text, "  {:11} {} %", outcome.name(), between(*interval, percent));
+    }
+    text
+}
+
+/// How many of the failures were noticed.
+pub fn coverage(stratum: &StratumSummary, confidence: Confidence, method: Method) -> String {
+    let Some(coverage) = stratum.coverage.as_ref().filter(|coverage| coverage.failures > 0) else {
+        return String::new();
+    };
+    let Coverage {
+        failures, sdc, detected, crash_reported, crash_silent, hang_reported, hang_silent, ..
+    } = coverage;
+    let mut text = format!(
+        "{}, {failures} failures: {sdc} sdc; {detected} detected, and the guest went on; {} crash ({crash_silent} without a \
+         word), {} hang ({hang_silent} without a word)\n",
+        stratum.name,
+        crash_reported + crash_silent,
+        hang_reported + hang_silent,
+    );
+    let rates = [
+        ("coverage by the guest's reports", &coverage.by_reports, "failures"),
+        ("by its reports or a watchdog", &coverage.by_watchdog, "failures"),
+        ("DUE: crash and hang", &coverage.due, "trials"),
+    ];
+    for (what, rate, of) in rates {
+        let Some(rate) = rate.map(|rate| rate.estimate(method)) else { continue };
+        let ends = match rate.value {
+            0.0 => format!("below {}", end(rate.interval.upper, true, percent)),
+            _ => between(rate.interval, percent),
+        };
+        _ = writeln!(text, "  {what:32} {:>6} % of the {of:8} {confidence}: {ends} %", percent(rate.value));
     }
     text
 }

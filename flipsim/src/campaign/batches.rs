@@ -1,0 +1,189 @@
+//! In which groups the trials of a plan are run, so that those that are done of an unfinished campaign are a fair sample.
+//!
+//! Trials are run in the order of their fault's time, as a worker walks forward only; those that are done of one group
+//! are then its earliest ones, and fail more or less often than the others. A group that is done is a sample as the plan
+//! is, as the plan's numbers are in random order. So a plan is run a group after the other, and rates are of whole groups.
+//!
+//! Invariant: **whether a batch is whole follows from which trials have a result, and from nothing else**: not from who
+//! ran them, in which order, or in how many parts.
+
+use std::collections::BTreeSet;
+
+use crate::campaign::plan::TrialId;
+use crate::units::VirtualNs;
+
+/// A batch has as many trials as the golden run has milliseconds, within these bounds: a worker walks the golden run
+/// once for each batch, which is then a small part of its work.
+const TRIALS: (u64, u64) = (100, 1000);
+
+/// A part of a plan of fewer trials has no batches by itself: so few could be the earliest of all by chance.
+const LEAST: u64 = 20;
+
+/// The most parts that are looked for.
+const PARTS: u64 = 256;
+
+/// How a plan is cut into batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batches {
+    planned: u64,
+    trials: u64,
+}
+
+impl Batches {
+    /// Of a plan of so many trials; `golden` is how long the golden run is, where it is known.
+    #[must_use]
+    pub fn new(planned: u64, golden: Option<VirtualNs>) -> Batches {
+        let (least, most) = TRIALS;
+        Batches { planned, trials: golden.map_or(most, |length| (length.0 / 1_000_000).clamp(least, most)) }
+    }
+
+    /// The batch that a trial is in, of one of `parts` parts of the plan.
+    #[must_use]
+    pub fn of(self, id: TrialId, parts: u64) -> u64 {
+        let own = self.own(id, parts);
+        // All are of about one size; a small one at the end would soon be done by chance.
+        let batches = (own / self.trials).max(1);
+        let place = u128::from(id.0 / parts) * u128::from(batches) / u128::from(own.max(1));
+        u64::try_from(place).unwrap_or(u64::MAX)
+    }
+
+    /// How many trials the part has that this one is in.
+    fn own(self, id: TrialId, parts: u64) -> u64 {
+        (self.planned + parts - 1).saturating_sub(id.0 % parts) / parts
+    }
+}
+
+/// The batches of a plan of which every trial has a result.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    batches: Batches,
+    /// In how many parts the plan was run.
+    parts: u64,
+    /// Parts and batches of them that have trials without a result.
+    open: BTreeSet<(u64, u64)>,
+}
+
+impl Whole {
+    /// Of a plan of which these trials have no result.
+    ///
+    /// A shard of a plan has its own batches. That a file holds shards shows by the trials that are in it: all of
+    /// some parts of the plan and none of another.
+    #[must_use]
+    pub fn new(batches: Batches, pending: &[TrialId]) -> Whole {
+        let mut is_done = vec![true; usize::try_from(batches.planned).unwrap_or(0)];
+        for id in pending {
+            if let Some(done) = usize::try_from(id.0).ok().and_then(|at| is_done.get_mut(at)) {
+                *done = false;
+            }
+        }
+        let done: Vec<u64> = (0..).zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id).collect();
+        let among = |parts: u64| Whole::among(batches, parts, pending);
+        let one = among(1);
+        if done.is_empty() || done.iter().any(|id| one.has(TrialId(*id))) {
+            return one;
+        }
+        let most = PARTS.min(batches.planned / LEAST);
+        let shards = (2..=most).filter(|parts| leaves_one_out(&done, *parts)).map(among);
+        let mut shards = shards.filter(|whole| done.iter().any(|id| whole.has(TrialId(*id))));
+        shards.next().unwrap_or(one)
+    }
+
+    fn among(batches: Batches, parts: u64, pending: &[TrialId]) -> Whole {
+        let open = pending.iter().map(|id| (id.0 % parts, batches.of(*id, parts))).collect();
+        Whole { batches, parts, open }
+    }
+
+    /// Whether all trials of this one's batch have a result.
+    #[must_use]
+    pub fn has(&self, id: TrialId) -> bool {
+        self.open.is_empty() || !self.open.contains(&(id.0 % self.parts, self.batches.of(id, self.parts)))
+    }
+}
+
+/// Whether none of these trials is of some part of the plan.
+fn leaves_one_out(done: &[u64], parts: u64) -> bool {
+    let mut seen = vec![false; usize::try_from(parts).unwrap_or(0)];
+    let mut left = parts;
+    for id in done {
+        let Some(seen) = usize::try_from(id % parts).ok().and_then(|part| seen.get_mut(part)) else {
+            continue;
+        };
+        left -= u64::from(!*seen);
+        *seen = true;
+        if left == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HUNDRED: Option<VirtualNs> = Some(VirtualNs(100_000_000));
+
+    fn pending(planned: u64, done: impl Fn(u64) -> bool) -> Vec<TrialId> {
+        (0..planned).filter(|id| !done(*id)).map(TrialId).collect()
+    }
+
+    fn counted(whole: &Whole, planned: u64, done: impl Fn(u64) -> bool) -> Vec<u64> {
+        (0..planned).filter(|id| done(*id) && whole.has(TrialId(*id))).collect()
+    }
+
+    #[test]
+    fn a_long_golden_run_has_large_batches() {
+        let size = |ms: u64| Batches::new(100_000, Some(VirtualNs(ms * 1_000_000))).trials;
+        assert_eq!((size(3), size(370), size(60_000), Batches::new(9, None).trials), (100, 370, 1000, 1000));
+    }
+
+    #[test]
+    fn a_batch_counts_once_its_last_trial_is_done() {
+        let batches = Batches::new(1_000, HUNDRED);
+        let of = |last: u64| {
+            let done = move |id: u64| id < last && id != 150;
+            counted(&Whole::new(batches, &pending(1_000, done)), 1_000, done).len()
+        };
+        assert_eq!([of(99), of(100), of(199), of(200), of(300)], [0, 100, 100, 100, 200]);
+        let all = Whole::new(batches, &[]);
+        assert_eq!(counted(&all, 1_000, |_| true).len(), 1_000);
+        // A short rest is no batch by itself.
+        let short = Batches::new(250, HUNDRED);
+        assert_eq!((0..250).map(|id| short.of(TrialId(id), 1)).collect::<BTreeSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_finished_shard_is_whole_and_half_of_it_is_not() {
+        let batches = Batches::new(3_000, HUNDRED);
+        let whole = |done: &dyn Fn(u64) -> bool| {
+            counted(&Whole::new(batches, &pending(3_000, done)), 3_000, done).len()
+        };
+        assert_eq!(whole(&|id| id % 4 == 1), 750);
+        // Two of six.
+        assert_eq!(whole(&|id| id % 6 == 1 || id % 6 == 4), 1000);
+        // The first batch of it, and some of the second.
+        let second = |id: u64| batches.of(TrialId(id), 4) == 1 && id % 8 == 1;
+        assert_eq!(whole(&|id| id % 4 == 1 && (batches.of(TrialId(id), 4) == 0 || second(id))), 108);
+        assert_eq!(whole(&|id| id % 4 == 1 && (id.wrapping_mul(2_654_435_761) >> 9) & 1 == 1), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_counts_is_done_and_its_batch_has_no_trial_that_is_not(
+            planned in 1u64..2_000, parts in 1u64..6, until in 0u64..2_000
+        ) {
+            let batches = Batches::new(planned, HUNDRED);
+            let done = |id: u64| id.is_multiple_of(parts) && id < until;
+            let left = pending(planned, done);
+            let whole = Whole::new(batches, &left);
+            for id in counted(&whole, planned, done) {
+                let key = (id % whole.parts, batches.of(TrialId(id), whole.parts));
+                prop_assert!(left.iter().all(|other| (other.0 % whole.parts, batches.of(*other, whole.parts)) != key));
+            }
+            // Batches come one after the other.
+            let order: Vec<u64> = (0..planned).filter(|id| id.is_multiple_of(parts)).map(|id| batches.of(TrialId(id), parts)).collect();
+            prop_assert!(order.is_sorted());
+        }
+    }
+}

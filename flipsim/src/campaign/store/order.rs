@@ -1,0 +1,80 @@
+//! Which trials are run next, and which of those that were are a fair sample.
+//!
+//! Invariant: pending trials come in the order of their time, a batch after the other.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use crate::campaign::batches::{Batches, Whole};
+use crate::campaign::plan::TrialId;
+use crate::campaign::shard::Shard;
+use crate::campaign::store::error::{StoreError, sqlite};
+use crate::campaign::store::open::Store;
+use crate::campaign::store::scan::Snapshot;
+use crate::units::VirtualNs;
+
+impl Store {
+    /// The trials of a part of the plan that have no result: a batch of the plan after the other, and within
+    /// each by the time of their fault. Batches are as random as the plan is, so that what is known of a
+    /// campaign that is half done is not only known of early faults.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn pending(&self, shard: Shard) -> Result<Vec<TrialId>, StoreError> {
+        let error = sqlite("read", &self.path);
+        let _view = Snapshot::new(&self.conn).map_err(&error)?;
+        let mut done = HashSet::new();
+        self.scan(&mut |row| {
+            done.insert(row.get::<_, i64>(0).map_err(&error)?);
+            Ok(())
+        })?;
+        let sql = "SELECT at_ns, id FROM trial t WHERE id % ?1 = ?2";
+        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
+        let rows = statement
+            .query_map([shard.count.cast_signed(), shard.index.cast_signed()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+            .map_err(&error)?;
+        let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
+        pending.retain(|(_, id)| !done.contains(id));
+        let batches = self.batches()?;
+        pending.sort_unstable_by_key(|(at, id)| {
+            (batches.of(TrialId(id.cast_unsigned()), shard.count), *at, *id)
+        });
+        Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
+    }
+
+    /// The batches of which all trials have a result.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn whole_batches(&self) -> Result<Whole, StoreError> {
+        let is_finished = self.tally()?.is_some_and(|tally| tally.results == self.len());
+        let pending = if is_finished { Vec::new() } else { self.pending(Shard::WHOLE)? };
+        Ok(Whole::new(self.batches()?, &pending))
+    }
+
+    fn batches(&self) -> Result<Batches, StoreError> {
+        let golden = self.attachment("golden")?.and_then(|json| serde_json::from_slice::<Length>(&json).ok());
+        Ok(Batches::new(self.len(), golden.and_then(|golden| golden.ns())))
+    }
+}
+
+/// What of a golden run says how long it is.
+#[derive(Deserialize)]
+struct Length {
+    start: Point,
+    checkpoints: Vec<Point>,
+}
+
+#[derive(Deserialize)]
+struct Point {
+    at: VirtualNs,
+}
+
+impl Length {
+    fn ns(&self) -> Option<VirtualNs> {
+        Some(VirtualNs(self.checkpoints.last()?.at.0.saturating_sub(self.start.at.0)))
+    }
+}

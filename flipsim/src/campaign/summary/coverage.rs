@@ -1,0 +1,128 @@
+//! How many of the failures were noticed: detected unrecoverable errors, and the coverage of the detection.
+//!
+//! Invariant: what is noticed and what is not add up to the failures; no failure, no coverage.
+
+use serde::Serialize;
+
+use crate::campaign::store::read::ResultRow;
+use crate::stats::tally::Rate;
+use crate::stats::{Confidence, Observed, SpaceSize};
+use crate::trial::Outcome;
+
+/// What of the failures of a stratum was noticed, by whom, and whether the guest went on.
+///
+/// The rates `by_reports` and `by_watchdog` are shares of the failures: detected / (detected + undetected), the diagnostic
+/// coverage of ISO 26262-5 and IEC 61508-2, where each failure is taken as dangerous.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    /// All failures that count.
+    pub failures: u64,
+    /// Nothing was noticed, and the output was wrong.
+    pub sdc: u64,
+    /// The guest reported it, and went on: recoverable.
+    pub detected: u64,
+    /// It crashed, and its console has a report of that.
+    pub crash_reported: u64,
+    /// It crashed without a word.
+    pub crash_silent: u64,
+    /// It hung, after a report.
+    pub hang_reported: u64,
+    /// It hung without a word.
+    pub hang_silent: u64,
+    /// Crash and hang, which a watchdog or a reset ends if nothing else does: detected unrecoverable errors, of all trials.
+    pub due: Option<Rate>,
+    /// What the guest reported by itself, of the failures; `None` without one.
+    pub by_reports: Option<Rate>,
+    /// What it reported, or what a watchdog would have seen, of the failures: all but sdc.
+    pub by_watchdog: Option<Rate>,
+}
+
+/// Crashes and hangs that the console has a report of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reported {
+    crash: u64,
+    hang: u64,
+}
+
+impl Reported {
+    /// Takes in a trial that counts.
+    pub(super) fn add(&mut self, row: &ResultRow, outcome: Outcome) {
+        if row.report.is_none() && row.title.is_none() {
+            return;
+        }
+        match outcome {
+            Outcome::Crash => self.crash += 1,
+            Outcome::Hang => self.hang += 1,
+            Outcome::Masked | Outcome::Latent | Outcome::Sdc | Outcome::Detected | Outcome::Infra => (),
+        }
+    }
+
+    /// With the numbers of trials `of` each outcome; `None` without a trial.
+    pub(super) fn finish(
+        self,
+        of: impl Fn(Outcome) -> u64,
+        counted: u64,
+        size: SpaceSize,
+        confidence: Confidence,
+    ) -> Option<Coverage> {
+        let [sdc, detected] = [Outcome::Sdc, Outcome::Detected].map(&of);
+        let [crash, hang] = [Outcome::Crash, Outcome::Hang].map(&of);
+        let failures = sdc + detected + crash + hang;
+        // A share of the failures is of no part of the fault space whose size is known.
+        let share = |hits: u64| Some(Rate::new(Observed::new(hits, failures).ok()?, confidence, None));
+        let due = Observed::new(crash + hang, counted).ok()?;
+        Some(Coverage {
+            failures,
+            sdc,
+            detected,
+            crash_reported: self.crash,
+            crash_silent: crash - self.crash,
+            hang_reported: self.hang,
+            hang_silent: hang - self.hang,
+            due: Some(Rate::new(due, confidence, Some(size))),
+            by_reports: share(detected + self.crash + self.hang),
+            by_watchdog: share(detected + crash + hang),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_is_of_the_failures_and_due_of_all_trials() {
+        let of = |outcome: Outcome| match outcome {
+            Outcome::Masked => 900,
+            Outcome::Latent | Outcome::Infra => 0,
+            Outcome::Sdc => 20,
+            Outcome::Detected => 30,
+            Outcome::Crash => 40,
+            Outcome::Hang => 10,
+        };
+        let found =
+            Reported { crash: 33, hang: 2 }.finish(of, 1000, SpaceSize(1 << 50), Confidence::P95).unwrap();
+        assert_eq!((found.failures, found.crash_silent, found.hang_silent), (100, 7, 8));
+        let (due, own, watchdog) =
+            (found.due.unwrap(), found.by_reports.unwrap(), found.by_watchdog.unwrap());
+        assert_eq!((due.value, own.value, watchdog.value), (0.05, 0.65, 0.8));
+        // statsmodels 0.15.0: proportion_confint(65, 100, method='beta') and method='wilson'.
+        assert!(
+            (own.exact.lower - 0.548_151).abs() < 1e-6 && (own.exact.upper - 0.742_706).abs() < 1e-6,
+            "{own:?}"
+        );
+        assert!(
+            (own.wilson.lower - 0.552_544).abs() < 1e-6 && (own.wilson.upper - 0.736_358).abs() < 1e-6,
+            "{own:?}"
+        );
+        assert!(due.failures.is_some() && own.failures.is_none());
+    }
+
+    #[test]
+    fn without_a_failure_there_is_no_coverage_and_without_a_trial_nothing() {
+        let found = Reported::default().finish(|_| 0, 10, SpaceSize(99), Confidence::P95).unwrap();
+        assert_eq!((found.failures, found.by_reports, found.by_watchdog), (0, None, None));
+        assert!(found.due.unwrap().upper_bound.is_some());
+        assert_eq!(Reported::default().finish(|_| 0, 0, SpaceSize(99), Confidence::P95), None);
+    }
+}

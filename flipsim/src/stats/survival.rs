@@ -1,7 +1,9 @@
 //! Survival after a flip over virtual time: Kaplan and Meier's estimate.
 //!
-//! A trial that ended well, or was ended by its horizon, has only said that the guest lived until
-//! then: it is censored, and counts as at risk up to that time. Times are counted from the flip.
+//! A trial that was watched no longer has only said that the guest lived until then: it is censored, and counts as at
+//! risk up to that time. Times are counted from the flip.
+//!
+//! 1 − S(t) is no share of the guests where something else than a failure ends runs: [`super::incidence`] is.
 //!
 //! Invariant: S(t) starts at 1, never rises, and changes only where something failed.
 
@@ -19,55 +21,6 @@ pub enum Lifetime {
     Failed(VirtualNs),
     /// It was last seen alive at this time.
     Censored(VirtualNs),
-}
-
-/// How one trial ended; times from the flip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A crash, a detection, whatever counts as a failure here.
-    Failed {
-        /// When.
-        at: VirtualNs,
-    },
-    /// A hang: the guest made no more progress, which was found out at the horizon.
-    Hung {
-        /// When the last progress was seen.
-        progress_stopped: VirtualNs,
-        /// When the trial was ended.
-        horizon: VirtualNs,
-    },
-    /// Nothing failed.
-    Survived {
-        /// When the trial was ended.
-        until: VirtualNs,
-    },
-}
-
-/// What a hang counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hangs {
-    /// As a failure at the time of the last progress: a hung guest does not do its work. This is what to
-    /// take when availability counts.
-    FailWhenProgressStopped,
-    /// As alive until the horizon: only what shows itself is a failure. S(t) is then that of crashes
-    /// alone, and too good for a guest that should work.
-    CensoredAtHorizon,
-}
-
-impl Ending {
-    /// The lifetime, with hangs treated like this.
-    #[must_use]
-    pub fn lifetime(self, hangs: Hangs) -> Lifetime {
-        match (self, hangs) {
-            (Ending::Failed { at }, _) => Lifetime::Failed(at),
-            (Ending::Survived { until }, _) => Lifetime::Censored(until),
-            (Ending::Hung { progress_stopped, .. }, Hangs::FailWhenProgressStopped) => {
-                Lifetime::Failed(progress_stopped)
-            }
-            (Ending::Hung { horizon, .. }, Hangs::CensoredAtHorizon) => Lifetime::Censored(horizon),
-        }
-    }
 }
 
 /// A time at which something failed.

@@ -123,18 +123,6 @@ fn where_all_are_censored_all_survive_as_long_as_they_were_seen() {
 }
 
 #[test]
-fn a_hang_is_a_failure_or_censored_as_it_was_asked_for() {
-    let hang = Ending::Hung { progress_stopped: VirtualNs(40), horizon: VirtualNs(100) };
-    let endings = [Ending::Failed { at: VirtualNs(20) }, hang, Ending::Survived { until: VirtualNs(100) }];
-    let survival = |hangs| {
-        let survival = Survival::new(endings.map(|ending| ending.lifetime(hangs)), Confidence::P95).unwrap();
-        survival.at(VirtualNs(100)).unwrap()
-    };
-    assert!((survival(Hangs::FailWhenProgressStopped) - 1.0 / 3.0).abs() < 1e-15);
-    assert!((survival(Hangs::CensoredAtHorizon) - 2.0 / 3.0).abs() < 1e-15);
-}
-
-#[test]
 fn a_median_of_exactly_half_is_found_in_spite_of_rounding() {
     // 23/24 · 22/23 · … · 12/13 is a little above a half in floating point.
     let survival = Survival::new((1..=24).map(|time| Failed(VirtualNs(time))), Confidence::P95).unwrap();

@@ -3,7 +3,7 @@
 //! Pure functions. [`proportion`] is one rate, [`strata`] several weighted over the fault space,
 //! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
 //! counts of a report, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`],
-//! [`flux`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
+//! [`flux`], [`raw`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
@@ -16,6 +16,7 @@ pub mod mission;
 pub mod proportion;
 pub mod quantile;
 mod quantity;
+pub mod raw;
 pub mod sample;
 mod special;
 pub mod strata;

@@ -9,7 +9,8 @@
 
 use serde::Serialize;
 
-use crate::stats::quantity::{Confidence, Estimate, Interval};
+use crate::stats::proportion::upper_bound;
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed};
 use crate::stats::special::float;
 use crate::units::VirtualNs;
 
@@ -122,6 +123,20 @@ impl Survival {
         let past = self.steps.partition_point(|step| step.time <= time);
         let survival = self.steps[..past].last().map_or(1.0, |step| step.survival);
         (time <= self.last_seen || survival == 0.0).then_some(survival)
+    }
+
+    /// The interval of S(t); before the first failure from one minus the exact one-sided bound of as many guests as were
+    /// watched until then. `None` after the last guest was seen, and once none is left.
+    #[must_use]
+    pub fn interval_at(&self, time: VirtualNs) -> Option<Interval> {
+        self.at(time)?;
+        match self.steps[..self.steps.partition_point(|step| step.time <= time)].last() {
+            Some(step) => step.interval,
+            None => {
+                let watched = Observed::new(0, self.guests).ok()?;
+                Some(Interval { lower: 1.0 - upper_bound(watched, self.confidence), upper: 1.0 })
+            }
+        }
     }
 
     /// The median survival time: the first with S(t) ≤ ½, with the times at which the ends of the

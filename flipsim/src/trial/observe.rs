@@ -187,8 +187,7 @@ impl<'a> Observation<'a> {
             return Ok(());
         }
         let limit = judge::hang_limit(golden, self.options.hang_factor).0;
-        // In larger steps than the checkpoints: there is nothing to compare with.
-        let step = golden.spacing.0.max(50_000_000);
+        let step = golden.late_step().0;
         let mut at = golden.end().0.max(flip_ns);
         while at < limit && !runner.console.is_done() {
             at = at.saturating_add(step).min(limit);

@@ -14,17 +14,16 @@ use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
-    SurvivalCurve, TimeQuantile, TimeSummary, Totals, is_single_bit, kind_of, of_class, pattern_text,
-    space_of,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
+    SummaryOptions, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::times::{Looks, Times, survival, thinned, times};
 use crate::campaign::summary::warning::Warning;
-use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
-use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
-use crate::stats::{Confidence, Observed, Share};
+use crate::stats::turnbull::Lapse;
+use crate::stats::{Observed, Share};
 use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
@@ -37,10 +36,10 @@ struct Part {
     /// By the keys of [`By::ALL`].
     by: [Tally<Option<String>, Outcome>; 5],
     failed: Vec<bool>,
-    lifetimes: Vec<Lifetime>,
-    hangs: u64,
-    detection: Vec<VirtualNs>,
-    crash: Vec<VirtualNs>,
+    lives: Vec<(VirtualNs, CompetingEnd)>,
+    crashes_after_end: u64,
+    detection: Vec<Lapse>,
+    crash: Vec<Lapse>,
 }
 
 impl Part {
@@ -48,38 +47,25 @@ impl Part {
         Part {
             by: std::array::from_fn(|_| Tally::of([])),
             failed: Vec::new(),
-            lifetimes: Vec::new(),
-            hangs: 0,
+            lives: Vec::new(),
+            crashes_after_end: 0,
             detection: Vec::new(),
             crash: Vec::new(),
         }
     }
 
-    /// Takes in a trial that counts; `golden_end` is the end of the golden run, where it is known.
-    fn add(&mut self, row: &ResultRow, outcome: Outcome, golden_end: Option<u64>, short: bool) {
+    /// Takes in a trial that counts; `looks` are those of the golden run, where it is known.
+    fn add(&mut self, row: &ResultRow, outcome: Outcome, looks: Option<&Looks>, short: bool) {
         if !short {
             self.add_names(row, outcome);
             self.failed.push(Class::Failure.has(outcome));
         }
-        self.hangs += u64::from(outcome == Outcome::Hang);
-        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
-        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        if let Some(detected) = row.detected_ns {
-            self.detection.push(since(detected));
-        }
-        let lifetime = match outcome {
-            Outcome::Crash => {
-                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
-                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
-                self.crash.push(at);
-                Lifetime::Failed(at)
-            }
-            // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden_end.unwrap_or(end).max(end))),
-            _ => Lifetime::Censored(since(end)),
-        };
+        let Some(times) = Times::of(row, outcome, looks) else { return };
+        self.detection.extend(times.detected);
+        self.crash.extend(times.crashed);
+        self.crashes_after_end += u64::from(times.after_end);
         if !short {
-            self.lifetimes.push(lifetime);
+            self.lives.push(times.life);
         }
     }
 
@@ -138,9 +124,9 @@ impl Part {
             classes: Class::ALL.map(class).into(),
             margin: margin_of(counted, confidence, Share::HALF, Some(space)),
             by,
-            survival: survival(self.lifetimes, self.hangs, self.crash.len() as u64, options),
-            detection: times(self.detection, counted, confidence),
-            crash: times(self.crash, counted, confidence),
+            survival: survival(self.lives, self.crashes_after_end, options),
+            detection: times(&self.detection, counted, confidence),
+            crash: times(&self.crash, counted, confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
         }
     }
@@ -148,7 +134,7 @@ impl Part {
 
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
-    let golden_end = golden.as_ref().map(|golden| golden.end().0);
+    let looks = golden.as_ref().map(Looks::of);
     let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
         Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
@@ -185,7 +171,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 *own.outcomes.entry(outcome).or_default() += 1;
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
-                    part.add(&row, outcome, golden_end, options.short);
+                    part.add(&row, outcome, looks.as_ref(), options.short);
                 }
             }
         }
@@ -344,49 +330,6 @@ fn breakdown(
 fn natural(name: &str) -> (&str, u64, &str) {
     let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
     (word, name[word.len()..].parse().unwrap_or(0), name)
-}
-
-fn survival(
-    lifetimes: Vec<Lifetime>,
-    hangs: u64,
-    crashes: u64,
-    options: &SummaryOptions,
-) -> Option<SurvivalCurve> {
-    let curve = Survival::new(lifetimes, options.confidence)?;
-    Some(SurvivalCurve {
-        guests: curve.guests,
-        crashes,
-        hangs,
-        last_seen: curve.last_seen,
-        median: curve.median(),
-        // Without a crash its interval would have no width.
-        restricted_mean: curve.restricted_mean(curve.last_seen).filter(|_| crashes > 0),
-        steps: thinned(curve.steps, options.points),
-    })
-}
-
-fn times(values: Vec<VirtualNs>, of: u64, confidence: Confidence) -> Option<TimeSummary> {
-    let sorted = Sorted::new(values);
-    let (shortest, longest) = (*sorted.values().first()?, *sorted.values().last()?);
-    let shares = [0.5, 0.9, 0.99].into_iter().filter_map(|share| Share::new(share).ok());
-    let quantiles =
-        shares.filter_map(|share| Some(TimeQuantile { share, time: sorted.quantile(share, confidence)? }));
-    Some(TimeSummary {
-        trials: sorted.values().len() as u64,
-        of,
-        shortest,
-        longest,
-        quantiles: quantiles.collect(),
-    })
-}
-
-/// At most so many of them, evenly, with the last one.
-fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
-    let (len, most) = (all.len(), most.max(1));
-    if len <= most {
-        return all;
-    }
-    (1..=most).map(|number| all[number * len / most - 1]).collect()
 }
 
 impl Summary {

@@ -16,13 +16,15 @@ mod model;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod times;
 mod warning;
 
 pub use costs::{CostPart, CostSummary};
-pub use field::{FitRow, MissionRow};
+pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Pooled, PooledRate, SpaceKind,
-    StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Totals,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
+    PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
+    Totals,
 };
 pub use warning::Warning;
 

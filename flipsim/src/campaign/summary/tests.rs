@@ -11,6 +11,7 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::shard::Shard;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
+use crate::stats::raw::Spread;
 use crate::stats::tally::Method;
 use crate::stats::{Confidence, Observed, SpaceSize, proportion, strata};
 use crate::testing::fake_campaign as fake;
@@ -409,7 +410,7 @@ fn fit_and_missions_follow_from_the_rates() {
     let mut store = campaign(folder.path(), 300, &STRATA);
     fake::fill(&mut store, 300).unwrap();
     let found = summary(&store);
-    let rows = found.fit("1000".parse().unwrap(), Method::Wilson);
+    let rows = found.fit(&Field::of("1000".parse().unwrap()), Method::Wilson);
     let names: Vec<&str> = rows.iter().map(|row| row.space.as_str()).collect();
     assert_eq!(names, ["1M", "3M", "core", "1M + 3M"]);
     // 8 Mbit at 1,000 FIT each.
@@ -428,6 +429,7 @@ fn fit_and_missions_follow_from_the_rates() {
     let rows = found.mission(
         &mission,
         crate::stats::mission::parse_field_time("5years").unwrap(),
+        Spread::EXACT,
         Method::ClopperPearson,
     );
     assert_eq!(rows.iter().map(|row| row.space.as_str()).collect::<Vec<_>>(), ["1M", "3M", "1M + 3M"]);

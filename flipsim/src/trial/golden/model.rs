@@ -152,6 +152,13 @@ impl Golden {
         self.checkpoints.last().map_or(self.start.at, |last| last.at)
     }
 
+    /// How far apart the looks at a guest are that is not done at the end: further than the checkpoints, as there is
+    /// nothing to compare with.
+    #[must_use]
+    pub fn late_step(&self) -> VirtualNs {
+        VirtualNs(self.spacing.0.max(50_000_000))
+    }
+
     /// Whether states can be compared with it, or output only.
     #[must_use]
     pub fn agrees(&self) -> bool {

@@ -5,9 +5,10 @@
 
 use flipsim::stats::incidence::{Incidence, incidences};
 use flipsim::stats::quantile::Sorted;
+use flipsim::stats::raw::{self, Spread};
 use flipsim::stats::survival::{Lifetime, Survival};
 use flipsim::stats::turnbull::{self, Lapse};
-use flipsim::stats::{Confidence, Interval, Observed, Share, proportion};
+use flipsim::stats::{Confidence, Estimate, Interval, Observed, Share, proportion};
 use flipsim::units::VirtualNs;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -126,7 +127,53 @@ pub fn rows(run: &Run) -> Vec<Row> {
         }
     }
     rows.extend(quantiles(run));
+    rows.extend(in_the_field(run));
     rows
+}
+
+/// FIT, and its inverse, the MTTF, where the raw rate that is given is off by a log-normal factor.
+fn in_the_field(run: &Run) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (rate, n) in [(0.001, 1000), (0.01, 300), (0.01, 1000), (0.1, 100), (0.1, 1000)] {
+        for factor in ["1", "1.2", "2", "5"] {
+            let spread: Spread = factor.parse().expect("a factor");
+            for exact in [false, true] {
+                let method = if exact { "Clopper–Pearson" } else { "Wilson" };
+                let case =
+                    format!("{} %, {n} trials, raw rate to a factor of {factor}, {method}", rate * 100.0);
+                let row = run.row("raw::Spread, FIT and MTTF", case, |rng| {
+                    let hits = (0..n).filter(|_| rng.random_bool(rate)).count() as u64;
+                    let observed = Observed::new(hits, n).expect("trials");
+                    let share = if exact {
+                        let interval = proportion::clopper_pearson(observed, Confidence::P95);
+                        Estimate { value: observed.rate(), interval }
+                    } else {
+                        observed.estimate(Confidence::P95)
+                    };
+                    let sigma = factor.parse::<f64>().expect("a number").ln() / Confidence::P95.z();
+                    let given = 1700.0 * (sigma * normal(rng)).exp();
+                    spread.widen(share.scaled(given)).interval.contains(1700.0 * rate)
+                });
+                rows.push(row);
+            }
+        }
+    }
+    rows.push(run.row("raw::sum, RAM and registers", "1 % of 1,000 and 20 % of 300, factor 2", |rng| {
+        let mut part = |rate: f64, n: u64, raw: f64| {
+            let hits = (0..n).filter(|_| rng.random_bool(rate)).count() as u64;
+            Observed::new(hits, n).expect("trials").estimate(Confidence::P95).scaled(raw)
+        };
+        let parts = [part(0.01, 1000, 1000.0), part(0.2, 300, 20.0)];
+        let spread: Spread = "2".parse().expect("a factor");
+        let given = (2f64.ln() / Confidence::P95.z() * normal(rng)).exp();
+        spread.widen(raw::sum(&parts).scaled(given)).interval.contains(14.0)
+    }));
+    rows
+}
+
+/// A standard normal number (Box and Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    (2.0 * exponential(rng)).sqrt() * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 fn nothing(n: usize) -> Interval {
@@ -151,7 +198,7 @@ fn quantiles(run: &Run) -> Vec<Row> {
             if n > 100 {
                 continue;
             }
-            for every in [0.2, 2.0] {
+            for every in [0.1, 2.0] {
                 let case = format!("{q} of {n} times, a look each {every} means");
                 rows.push(run.row("turnbull::quantile", case, |rng| {
                     let times: Vec<Lapse> = (0..n).map(|_| look(every, rng)).collect();

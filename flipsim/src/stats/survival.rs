@@ -157,10 +157,11 @@ impl Survival {
     }
 
     /// The mean survival time in nanoseconds, restricted to the time up to a horizon: the area below S,
-    /// with its normal interval; `None` when the horizon lies after the last guest was seen.
+    /// with its interval; `None` when the horizon lies after the last guest was seen.
     ///
     /// The variance is Σ (area from t_i to the horizon)² d_i/(n_i (n_i − d_i)) (Klein and Moeschberger,
-    /// "Survival Analysis", 2nd edition 2003, section 4.5).
+    /// "Survival Analysis", 2nd edition 2003, section 4.5). The interval is normal in the logarithm of the time that is
+    /// lost, horizon − mean: with the plain one 1,000 trials of which ten crash are covered in 90 %.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a nanosecond in 104 days")]
     pub fn restricted_mean(&self, horizon: VirtualNs) -> Option<Estimate> {
@@ -177,8 +178,14 @@ impl Survival {
             until = step.time;
         }
         area += until.0 as f64;
-        let half = self.confidence.z() * variance.sqrt();
-        let interval = Interval { lower: (area - half).max(0.0), upper: (area + half).min(horizon.0 as f64) };
+        // Few failures leave the time that is lost skewed, and never below 0: its logarithm is nearer to normal.
+        let whole = horizon.0 as f64;
+        let lost = (whole - area).max(0.0);
+        let factor = if lost > 0.0 { (self.confidence.z() * variance.sqrt() / lost).exp() } else { 1.0 };
+        let interval = Interval {
+            lower: (whole - lost * factor).clamp(0.0, area),
+            upper: (whole - lost / factor).max(area),
+        };
         Some(Estimate { value: area, interval })
     }
 }

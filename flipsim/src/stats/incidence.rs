@@ -36,7 +36,7 @@ pub struct Incidence<E> {
     pub end: E,
     /// How many came to it.
     pub events: u64,
-    /// One entry a time at which it came, the earliest first.
+    /// One entry a time at which it came, the earliest first; at most so many as were asked for, evenly, with the last.
     pub steps: Vec<IncidenceStep>,
     /// The share that had come to it when the last one was watched; 0 where none did.
     pub share: f64,
@@ -83,7 +83,8 @@ impl Sums {
 }
 
 /// The incidence of each of these ends; `None` without a guest. An entry of `lives` is the last time at which a guest
-/// was watched, and the end that it came to then; `None` where it came to none, and was watched no longer.
+/// was watched, and the end that it came to then; `None` where it came to none, and was watched no longer. Ends that
+/// are not among `ends` compete as well. Each end has `most` steps at most.
 ///
 /// F_j(t) = Σ S(t_i−) d_ij/n_i (Aalen and Johansen, Scandinavian Journal of Statistics 5, 1978), its variance by the
 /// delta method (Marubini and Valsecchi, "Analysing Survival Data from Clinical Trials and Observational Studies",
@@ -93,6 +94,7 @@ impl Sums {
 pub fn incidences<E: Copy + PartialEq>(
     mut lives: Vec<(VirtualNs, Option<E>)>,
     ends: &[E],
+    most: usize,
     confidence: Confidence,
 ) -> Option<Vec<Incidence<E>>> {
     lives.sort_by_key(|(time, _)| *time);
@@ -100,34 +102,20 @@ pub fn incidences<E: Copy + PartialEq>(
     let mut at_risk = guests;
     let mut survival = 1.0;
     let mut sums = vec![Sums::default(); ends.len()];
-    let mut found: Vec<Incidence<E>> = ends
-        .iter()
-        .map(|end| Incidence {
-            end: *end,
-            events: 0,
-            steps: Vec::new(),
-            share: 0.0,
-            interval: Interval { lower: 0.0, upper: 0.0 },
-        })
-        .collect();
+    let mut found: Vec<Vec<Point>> = ends.iter().map(|_| Vec::new()).collect();
     for same in lives.chunk_by(|(one, _), (other, _)| one == other) {
         let all = same.iter().filter(|(_, end)| end.is_some()).count() as u64;
         if all > 0 {
-            for (sums, found) in sums.iter_mut().zip(&mut found) {
-                let own = same.iter().filter(|(_, end)| *end == Some(found.end)).count() as u64;
+            for ((end, sums), points) in ends.iter().zip(&mut sums).zip(&mut found) {
+                let own = same.iter().filter(|(_, one)| one.as_ref() == Some(end)).count() as u64;
                 sums.add(survival, float(at_risk), float(all), float(own));
                 if own > 0 {
-                    let variance = sums.variance();
-                    found.events += own;
-                    found.share = sums.incidence.min(1.0);
-                    found.interval = effective(found.share, variance, guests, confidence);
-                    found.steps.push(IncidenceStep {
+                    points.push(Point {
                         time: same[0].0,
                         at_risk,
                         events: own,
-                        incidence: found.share,
-                        standard_error: variance.sqrt(),
-                        interval: found.interval,
+                        share: sums.incidence.min(1.0),
+                        variance: sums.variance(),
                     });
                 }
             }
@@ -135,13 +123,53 @@ pub fn incidences<E: Copy + PartialEq>(
         }
         at_risk -= same.len() as u64;
     }
-    for (sums, found) in sums.iter().zip(&mut found) {
-        found.interval = match found.events {
-            0 => none_of(guests, confidence)?,
-            _ => effective(found.share, sums.variance(), guests, confidence),
-        };
+    let interval = |sums: &Sums, points: &[Point]| match points {
+        [] => none_of(guests, confidence),
+        _ => Some(effective(sums.incidence.min(1.0), sums.variance(), guests, confidence)),
+    };
+    let rows = ends.iter().zip(&sums).zip(found).map(|((end, sums), points)| {
+        Some(Incidence {
+            end: *end,
+            events: points.iter().map(|point| point.events).sum(),
+            share: sums.incidence.min(1.0),
+            interval: interval(sums, &points)?,
+            steps: thinned(points, most).into_iter().map(|point| point.step(guests, confidence)).collect(),
+        })
+    });
+    rows.collect()
+}
+
+/// A step before its interval is known: that takes time, and most steps of a long curve are not shown.
+#[derive(Clone, Copy)]
+struct Point {
+    time: VirtualNs,
+    at_risk: u64,
+    events: u64,
+    share: f64,
+    variance: f64,
+}
+
+impl Point {
+    fn step(self, guests: u64, confidence: Confidence) -> IncidenceStep {
+        IncidenceStep {
+            time: self.time,
+            at_risk: self.at_risk,
+            events: self.events,
+            incidence: self.share,
+            standard_error: self.variance.sqrt(),
+            interval: effective(self.share, self.variance, guests, confidence),
+        }
     }
-    (guests > 0).then_some(found)
+}
+
+/// At most so many of them, evenly, with the last one.
+#[must_use]
+pub fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
+    let (len, most) = (all.len(), most.max(1));
+    if len <= most {
+        return all;
+    }
+    (1..=most).map(|number| all[number * len / most - 1]).collect()
 }
 
 /// The interval of a share that was estimated with this variance, from so many guests at most: Clopper and Pearson's

@@ -151,8 +151,9 @@ pub fn quantile(times: &[Lapse], share: Share, confidence: Confidence) -> Option
     Some(RangeQuantile { within, lower, upper })
 }
 
-/// The ends of the interval of [`quantile`].
-fn ends(times: &[Lapse], share: Share, confidence: Confidence) -> (Option<VirtualNs>, Option<VirtualNs>) {
+/// The ends of the interval of [`quantile`]; `None` where the times are too few to have one.
+#[must_use]
+pub fn ends(times: &[Lapse], share: Share, confidence: Confidence) -> (Option<VirtualNs>, Option<VirtualNs>) {
     let (low, high) = ranks(times.len() as u64, share, confidence);
     let afters = Sorted::new(times.iter().map(|time| time.after).collect());
     // One that had not come lies above all others.

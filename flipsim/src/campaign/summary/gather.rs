@@ -18,8 +18,9 @@ use crate::campaign::summary::model::{
     SummaryOptions, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
-use crate::campaign::summary::times::{Looks, Times, survival, thinned, times};
+use crate::campaign::summary::times::{Looks, Times, survival, times};
 use crate::campaign::summary::warning::Warning;
+use crate::stats::incidence::thinned;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::turnbull::Lapse;

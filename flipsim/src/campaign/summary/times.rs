@@ -6,7 +6,7 @@
 use crate::campaign::store::read::ResultRow;
 use crate::campaign::summary::model::{CompetingEnd, IncidenceCurve, SummaryOptions, SurvivalCurve};
 use crate::campaign::summary::model::{TimeQuantile, TimeSummary};
-use crate::stats::incidence::incidences;
+use crate::stats::incidence::{incidences, thinned};
 use crate::stats::quantile::Quantile;
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::turnbull::{Lapse, quantiles};
@@ -114,7 +114,7 @@ pub(super) fn survival(
     });
     let curve = Survival::new(lifetimes, options.confidence)?;
     let lives = lives.into_iter().map(|(time, end)| (time, Some(end))).collect();
-    let ends = incidences(lives, &CompetingEnd::ALL, options.confidence)?;
+    let ends = incidences(lives, &CompetingEnd::ALL, options.points, options.confidence)?;
     let events = |end: CompetingEnd| ends.iter().find(|one| one.end == end).map_or(0, |one| one.events);
     let (crashes, hangs) = (events(CompetingEnd::Crash), events(CompetingEnd::Hang));
     let bound = Observed::new(0, curve.guests)
@@ -139,7 +139,7 @@ pub(super) fn survival(
                 guests: one.events,
                 share: one.share,
                 interval: one.interval,
-                steps: thinned(one.steps, options.points),
+                steps: one.steps,
             })
             .collect(),
     })
@@ -163,13 +163,4 @@ pub(super) fn times(values: &[Lapse], of: u64, confidence: Confidence) -> Option
         longest: values.iter().map(until).max()?,
         quantiles: quantiles.collect(),
     })
-}
-
-/// At most so many of them, evenly, with the last one.
-pub(super) fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
-    let (len, most) = (all.len(), most.max(1));
-    if len <= most {
-        return all;
-    }
-    (1..=most).map(|number| all[number * len / most - 1]).collect()
 }

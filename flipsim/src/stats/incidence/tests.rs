@@ -8,7 +8,7 @@ use crate::stats::survival::{Lifetime, Survival};
 
 fn of(lives: &[(u64, u8)]) -> Vec<Incidence<u8>> {
     let lives = lives.iter().map(|(time, end)| (VirtualNs(*time), (*end > 0).then_some(*end)));
-    incidences(lives.collect(), &[1, 2, 3], Confidence::P95).unwrap()
+    incidences(lives.collect(), &[1, 2, 3], usize::MAX, Confidence::P95).unwrap()
 }
 
 /// The steps of one end: time, incidence, variance.
@@ -86,7 +86,7 @@ fn where_all_were_watched_to_an_end_the_share_is_the_plain_one_with_the_exact_in
     // Nobody came to the second end: 1 − 0.05^(1/200).
     assert_eq!((found[1].share, found[1].events, found[1].interval.lower), (0.0, 0, 0.0));
     assert!((found[1].interval.upper - (1.0 - 0.05f64.powf(1.0 / 200.0))).abs() < 1e-12);
-    assert_eq!(incidences::<u8>(vec![], &[1], Confidence::P95), None);
+    assert_eq!(incidences::<u8>(vec![], &[1], 9, Confidence::P95), None);
 }
 
 /// 1 − S counts those that finished as if they went on: it is more than the share that crashed.

@@ -98,7 +98,7 @@ struct Given {
 
 /// What a summary says of the field that was asked for.
 pub struct Answer {
-    said: String,
+    given: Vec<Given>,
     field: Option<(Field, Vec<FitRow>, Option<FitTogether>)>,
     mission: Option<(Mission, f64, Vec<MissionRow>)>,
     spread: Spread,
@@ -169,10 +169,6 @@ impl FieldArgs {
             ram_bits: self.gib.filter(|_| alone).map(|gib| Bits::of_bytes(bytes(gib.0))),
             hours: self.years.filter(|_| alone).map_or(1.0, |years| years.0) * YEAR_HOURS,
         };
-        let said: Vec<String> = given
-            .iter()
-            .map(|one| one.kind.map_or(String::new(), |kind| format!("{kind} ")) + &one.said)
-            .collect();
         let field = (!given.is_empty()).then(|| {
             let (rows, together) = (summary.fit(&field, method), summary.fit_together(&field, method));
             (field, rows, together)
@@ -180,7 +176,7 @@ impl FieldArgs {
         let mission = mission
             .map(|(mission, seconds)| (mission, seconds, summary.mission(&mission, seconds, spread, method)));
         let none = field.is_none() && mission.is_none();
-        Ok((!none).then(|| Answer { said: said.join(", "), field, mission, spread }))
+        Ok((!none).then(|| Answer { given, field, mission, spread }))
     }
 }
 
@@ -217,14 +213,15 @@ impl Answer {
     pub fn text(&self, confidence: Confidence) -> String {
         let mut text = String::new();
         if let Some((field, rows, together)) = &self.field {
-            text += &fit(rows, &self.raw(), confidence);
+            text += &fit(rows, &self.raw(None), confidence);
             for row in rows {
                 let kind = row.kind;
                 let what = format!("{} ({} Mbit of {kind})", row.space, number(mbit(row.bits)));
-                text += &self.sentence(&what, &row.expected, confidence);
+                text += &Self::sentence(&what, &self.raw(Some(kind)), &row.expected, confidence);
             }
             if let Some(FitTogether { spaces, expected }) = together {
-                text += &self.sentence(&format!("{} together", spaces.join(" and ")), expected, confidence);
+                let what = format!("{} together", spaces.join(" and "));
+                text += &Self::sentence(&what, &self.raw(None), expected, confidence);
             }
             if !rows.is_empty() {
                 _ = writeln!(
@@ -241,33 +238,39 @@ impl Answer {
         text
     }
 
-    /// The raw rate in words, with how far it may be off.
-    fn raw(&self) -> String {
+    /// The raw rates of a kind, or of all, in words, with how far they may be off.
+    fn raw(&self, of: Option<SpaceKind>) -> String {
+        let wanted = self.given.iter().filter(|one| of.is_none() || one.kind.is_none() || one.kind == of);
+        let said = wanted.map(|one| match one.kind.filter(|_| of.is_none()) {
+            Some(kind) => format!("{kind} {}", one.said),
+            None => one.said.clone(),
+        });
+        let said = said.collect::<Vec<_>>().join(", ");
         let Interval { lower, upper } = self.spread.of(1.0);
         if self.spread.is_exact() {
-            self.said.clone()
+            said
         } else {
-            format!("{} (times {} to {})", self.said, number(lower), number(upper))
+            format!("{said} (times {} to {})", digits(lower), digits(upper))
         }
     }
 
-    fn sentence(&self, what: &str, expected: &Expected, confidence: Confidence) -> String {
+    fn sentence(what: &str, raw: &str, expected: &Expected, confidence: Confidence) -> String {
         let Expected { hours, failures, any, mttf_hours, failures_per_run, .. } = expected;
         let years = hours / YEAR_HOURS;
-        let time = if years == 1.0 { "a year".to_owned() } else { format!("{} years", number(years)) };
+        let time = if years == 1.0 { "a year".to_owned() } else { format!("{} years", digits(years)) };
         let run = failures_per_run.map_or(String::new(), |run| {
             format!(
                 "; F = {} ({}) pairs of bit and moment fail one run",
-                number(run.value),
-                between(run.interval, number)
+                digits(run.value),
+                between(run.interval, digits)
             )
         });
         format!(
             "  {what}: {} failures in {time} of 8,766 h are expected ({}, {confidence}) at {}, at least one with \
              {} % ({} %); MTTF {}{run}\n",
-            number(failures.value),
-            between(failures.interval, number),
-            self.raw(),
+            digits(failures.value),
+            between(failures.interval, digits),
+            raw,
             percent(any.value),
             between(any.interval, percent),
             mttf(*mttf_hours),
@@ -283,7 +286,7 @@ fn mttf(Mttf { value, lower, upper }: Mttf) -> String {
         _ if of >= 48.0 => ("days", 24.0),
         _ => ("hours", 1.0),
     };
-    let show = |time: f64| number(time / hours);
+    let show = |time: f64| digits(time / hours);
     match (value, lower, upper) {
         (Some(value), Some(lower), Some(upper)) => {
             format!("{} {unit} ({} to {})", show(value), show(lower), show(upper))
@@ -291,6 +294,16 @@ fn mttf(Mttf { value, lower, upper }: Mttf) -> String {
         (Some(value), Some(lower), None) => format!("{} {unit} (from {} on)", show(value), show(lower)),
         (None, Some(lower), _) => format!("above {} {unit}", show(lower)),
         _ => "unknown".to_owned(),
+    }
+}
+
+/// A number with three digits, also below 1.
+fn digits(value: f64) -> String {
+    if (1e-3..0.1).contains(&value) {
+        let places = if value < 0.01 { 5 } else { 4 };
+        format!("{value:.places$}")
+    } else {
+        number(value)
     }
 }
 

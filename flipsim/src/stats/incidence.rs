@@ -176,10 +176,11 @@ pub fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
 /// of as many trials as have that variance. It contains the share.
 pub(super) fn effective(share: f64, variance: f64, guests: u64, confidence: Confidence) -> Interval {
     let n = float(guests);
-    // Where all came to one end there is no variance to go by.
-    let trials = if variance > 0.0 { (share * (1.0 - share) / variance).clamp(1.0, n) } else { n };
-    let (hits, tail) = (share * trials, confidence.tail());
-    let lower = if hits <= 0.0 { 0.0 } else { beta_quantile(tail, hits, trials - hits + 1.0) };
+    // Where all came to one end there is no variance to go by, but what rounding has left.
+    let all = 1.0 - share < 1e-9;
+    let trials = if variance > 0.0 && !all { (share * (1.0 - share) / variance).clamp(1.0, n) } else { n };
+    let (hits, tail) = (if all { trials } else { share * trials }, confidence.tail());
+    let lower = if hits <= 0.0 { 0.0 } else { beta_quantile(tail, hits, (trials - hits).max(0.0) + 1.0) };
     let upper = if hits >= trials { 1.0 } else { beta_quantile(1.0 - tail, hits + 1.0, trials - hits) };
     Interval { lower: lower.min(share), upper: upper.max(share) }
 }

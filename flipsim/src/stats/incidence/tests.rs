@@ -86,6 +86,13 @@ fn where_all_were_watched_to_an_end_the_share_is_the_plain_one_with_the_exact_in
     // Nobody came to the second end: 1 − 0.05^(1/200).
     assert_eq!((found[1].share, found[1].events, found[1].interval.lower), (0.0, 0, 0.0));
     assert!((found[1].interval.upper - (1.0 - 0.05f64.powf(1.0 / 200.0))).abs() < 1e-12);
+    // All came to the third, one after the other: 0.025^(1/n), in spite of what rounding leaves of a variance.
+    for n in [1, 7, 8, 100, 1000] {
+        let found = of(&(1..=n).map(|time| (time, 3)).collect::<Vec<_>>());
+        let exact = clopper_pearson(Observed::new(n, n).unwrap(), Confidence::P95);
+        assert!((found[2].interval.lower - exact.lower).abs() < 1e-9, "{n}: {:?}", found[2].interval);
+        assert_eq!((found[2].share > 1.0 - 1e-12, found[2].interval.upper), (true, 1.0));
+    }
     assert_eq!(incidences::<u8>(vec![], &[1], 9, Confidence::P95), None);
 }
 

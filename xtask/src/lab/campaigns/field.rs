@@ -176,7 +176,7 @@ impl FieldArgs {
         let mission = mission
             .map(|(mission, seconds)| (mission, seconds, summary.mission(&mission, seconds, spread, method)));
         let none = field.is_none() && mission.is_none();
-        Ok((!none).then(|| Answer { given, field, mission, spread }))
+        Ok((!none).then_some(Answer { given, field, mission, spread }))
     }
 }
 

@@ -178,6 +178,6 @@ fn a_campaign_without_results_says_so() {
     1M by bit: no trial counts
     at 1 FIT/Mbit:
       space                         Mbit  outcome           FIT  95%
-      no stratum of single bits has trials; FIT is raw rate × bits × rate
+      no stratum of single bits has trials and a raw rate; FIT is raw rate × bits × rate
     ");
 }

@@ -75,7 +75,7 @@ pub(super) fn ranks(n: u64, share: Share, confidence: Confidence) -> (u64, u64) 
 
 /// ⌈q n⌉, where a product that rounding has put just above a whole number is that number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and n")]
-fn nearest_rank(q: f64, n: u64) -> u64 {
+pub(super) fn nearest_rank(q: f64, n: u64) -> u64 {
     let exact = q * float(n);
     ((exact - exact * 1e-15).ceil() as u64).min(n)
 }

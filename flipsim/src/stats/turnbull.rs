@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use crate::stats::quantile::{Sorted, ranks};
+use crate::stats::quantile::{Sorted, nearest_rank, ranks};
 use crate::stats::quantity::{Confidence, Share};
 use crate::stats::special::float;
 use crate::units::VirtualNs;
@@ -69,8 +69,10 @@ pub struct Turnbull {
 /// A quantile of times that are intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RangeQuantile {
-    /// Where it lies.
+    /// Where the quantile of these times lies for certain: the time of its rank, whatever the times are.
     pub within: Lapse,
+    /// Where [`Turnbull::quantile`] has it: the likeliest place, within the other where the times are few.
+    pub likeliest: Lapse,
     /// The lower end of its interval; `None` where the times are too few to have one.
     pub lower: Option<VirtualNs>,
     /// The upper end.
@@ -143,18 +145,22 @@ impl Turnbull {
 ///
 /// The ends are the order statistics of [`Sorted::quantile`], the lower one of the times' lower ends and the upper one
 /// of their upper ends: whatever the times are, the l-th of them is not below the l-th lower end, nor the u-th above
-/// the u-th upper end.
+/// the u-th upper end. The same holds for the rank of the quantile itself, which is the range to report. Turnbull's
+/// estimate is narrower, and with few times says too much: where all begin at 0 all of it lies in the shortest.
 #[must_use]
 pub fn quantile(times: &[Lapse], share: Share, confidence: Confidence) -> Option<RangeQuantile> {
-    let within = Turnbull::new(times)?.quantile(share)?;
-    let (lower, upper) = ends(times, share, confidence);
-    Some(RangeQuantile { within, lower, upper })
+    quantiles(times, &[share], confidence).pop().map(|(_, found)| found)
 }
 
 /// The ends of the interval of [`quantile`]; `None` where the times are too few to have one.
 #[must_use]
 pub fn ends(times: &[Lapse], share: Share, confidence: Confidence) -> (Option<VirtualNs>, Option<VirtualNs>) {
     let (low, high) = ranks(times.len() as u64, share, confidence);
+    between(times, low, high)
+}
+
+/// The lowest that the time of one rank can be, and the highest that the time of another can.
+fn between(times: &[Lapse], low: u64, high: u64) -> (Option<VirtualNs>, Option<VirtualNs>) {
     let afters = Sorted::new(times.iter().map(|time| time.after).collect());
     // One that had not come lies above all others.
     let untils = Sorted::new(times.iter().map(|time| time.until.unwrap_or(VirtualNs(u64::MAX))).collect());
@@ -168,7 +174,10 @@ pub fn quantiles(times: &[Lapse], shares: &[Share], confidence: Confidence) -> V
     let Some(estimate) = Turnbull::new(times) else { return Vec::new() };
     let one = |share: &Share| {
         let (lower, upper) = ends(times, *share, confidence);
-        Some((*share, RangeQuantile { within: estimate.quantile(*share)?, lower, upper }))
+        let rank = nearest_rank(share.value(), times.len() as u64).max(1);
+        let (after, until) = between(times, rank, rank);
+        let within = Lapse { after: after?, until };
+        Some((*share, RangeQuantile { within, likeliest: estimate.quantile(*share)?, lower, upper }))
     };
     shares.iter().filter_map(one).collect()
 }

@@ -17,6 +17,7 @@ use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
+use crate::stats::turnbull::Lapse;
 use crate::stats::{Confidence, Estimate, Interval, Share, SpaceSize};
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
@@ -406,6 +407,8 @@ pub struct TimeQuantile {
     pub time: Quantile<VirtualNs>,
     /// Where the time is not known exactly: it is later than this, and at most `value`.
     pub after: Option<VirtualNs>,
+    /// Where Turnbull's estimate has it then.
+    pub likeliest: Option<Lapse>,
 }
 
 impl TimeQuantile {

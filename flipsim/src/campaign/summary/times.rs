@@ -154,6 +154,7 @@ pub(super) fn times(values: &[Lapse], of: u64, confidence: Confidence) -> Option
         share,
         time: Quantile { value: until(&found.within), lower: found.lower, upper: found.upper },
         after: (!found.within.is_exact()).then_some(found.within.after),
+        likeliest: (!found.within.is_exact()).then_some(found.likeliest),
     });
     Some(TimeSummary {
         trials: values.len() as u64,

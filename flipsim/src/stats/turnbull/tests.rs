@@ -96,7 +96,7 @@ fn the_women_of_finkelstein_and_wolfe_have_their_published_estimate() {
     let times = RADIOTHERAPY.map(|(after, until)| lapse(after, until));
     check(&masses(&times), &expected, 1e-6);
     let median = quantile(&times, Share::HALF, Confidence::P95).unwrap();
-    assert_eq!(median.within, lapse(38, 40));
+    assert_eq!(median.likeliest, lapse(38, 40));
 }
 
 /// Exact times among the intervals: lifelines 0.30.3, as above.
@@ -126,7 +126,10 @@ fn of_exact_times_it_is_their_own_distribution() {
             quantile(&times, share, Confidence::P95).unwrap(),
             values.quantile(share, Confidence::P95).unwrap(),
         );
-        assert_eq!(found.within, Lapse::exactly(plain.value));
+        assert_eq!(
+            (found.within, found.likeliest),
+            (Lapse::exactly(plain.value), Lapse::exactly(plain.value))
+        );
         assert_eq!((found.lower, found.upper), (plain.lower, plain.upper));
     }
     assert_eq!(quantile(&[], Share::HALF, Confidence::P95), None);
@@ -154,6 +157,10 @@ fn what_a_coarse_look_says_contains_what_a_fine_one_says() {
         for every in [1, 1_000, 27_000] {
             let found = quantile(&looks(every), share, Confidence::P95).unwrap();
             let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
+            assert!(
+                found.within.after <= truth.value && truth.value <= found.within.until.unwrap(),
+                "{every}"
+            );
             assert!(lower <= truth.lower.unwrap() && truth.upper.unwrap() <= upper, "{every}: {found:?}");
             assert!(
                 lower <= found.within.after && found.within.until.unwrap() <= upper,
@@ -161,6 +168,14 @@ fn what_a_coarse_look_says_contains_what_a_fine_one_says() {
             );
         }
     }
+}
+
+/// Twenty times that may all have come at once: the likeliest estimate is that they did, and no range to report.
+#[test]
+fn times_that_all_begin_at_0_are_not_said_to_be_the_shortest() {
+    let times: Vec<Lapse> = (1..=20).map(|time| lapse(0, time * 1000)).collect();
+    let found = quantile(&times, Share::new(0.9).unwrap(), Confidence::P95).unwrap();
+    assert_eq!((found.within, found.likeliest), (lapse(0, 18_000), lapse(0, 1000)));
 }
 
 #[test]

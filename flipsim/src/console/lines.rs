@@ -75,6 +75,19 @@ impl LineSplitter {
     }
 }
 
+/// Where a line ends, counted from 1: the place of its last byte, which is the line feed but for a line that is
+/// still open. `None` where there is no such line.
+#[must_use]
+pub fn line_end(console: &[u8], number: u64) -> Option<usize> {
+    let before = usize::try_from(number).ok()?.checked_sub(1)?;
+    let mut ends = console.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+    let begin = match before {
+        0 => 0,
+        _ => ends.nth(before - 1)? + 1,
+    };
+    ends.next().or_else(|| (begin < console.len()).then(|| console.len() - 1))
+}
+
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
@@ -98,3 +111,16 @@ impl Escape {
 
 /// How much of a piece of an endless line comes again in the next piece, so that no word is cut.
 pub(super) const OVERLAP: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_at_its_line_feed_or_where_the_console_does() {
+        let console = b"one\r\n\nthree";
+        let ends: Vec<_> = (0..6).map(|number| line_end(console, number)).collect();
+        assert_eq!(ends, [None, Some(4), Some(5), Some(10), None, None]);
+        assert_eq!((line_end(b"", 1), line_end(b"\n", 1), line_end(b"\n", 2)), (None, Some(0), None));
+    }
+}

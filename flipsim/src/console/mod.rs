@@ -13,7 +13,7 @@ pub mod signals;
 mod tail;
 mod unmet;
 
-pub use lines::{LineSplitter, MAX_LINE};
+pub use lines::{LineSplitter, MAX_LINE, line_end};
 pub use marker::{Done, Marker, ends_a_round, flipsim_marker};
 pub use tail::{ConsoleTail, marker};
 pub use unmet::Unmet;

@@ -208,7 +208,35 @@ impl Signals {
     /// Whether a console says so somewhere.
     #[must_use]
     pub fn is_done_in(&self, console: &[u8]) -> bool {
-        LineSplitter::default().push(console).iter().any(|line| self.is_done(line))
+        self.done_line(console).is_some()
+    }
+
+    /// The first line of a console that says so, from 1.
+    #[must_use]
+    pub fn done_line(&self, console: &[u8]) -> Option<u64> {
+        self.line_by(console, |line| self.is_done(line))
+    }
+
+    /// Which line of a console has this line of the workload's output; both from 1.
+    #[must_use]
+    pub fn line_of_output(&self, console: &[u8], number: u64) -> Option<u64> {
+        let Some(pattern) = &self.output else { return Some(number) };
+        let mut left = number;
+        self.line_by(console, |line| {
+            left -= u64::from(left > 0 && pattern.is_in(line));
+            left == 0
+        })
+    }
+
+    fn line_by(&self, console: &[u8], mut is_it: impl FnMut(&str) -> bool) -> Option<u64> {
+        let (mut number, mut found) = (1, None);
+        LineSplitter::default().each(console, |line, ends| {
+            if found.is_none() && is_it(line) {
+                found = Some(number);
+            }
+            number += u64::from(ends);
+        });
+        found
     }
 
     /// The part of a console that is the workload's output.

@@ -25,3 +25,4 @@ pub use end::End;
 pub use error::FolderError;
 pub use hold::{Hold, HoldNote};
 pub use pid::{ProcessId, ProcessStat};
+pub use spec::CONSOLE_DEVICE;

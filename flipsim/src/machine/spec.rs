@@ -28,6 +28,9 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 /// All that the console said.
 pub const CONSOLE_LOG: &str = "console.log";
 
+/// What QEMU calls the character device of the guest's console.
+pub const CONSOLE_DEVICE: &str = "console0";
+
 /// What executes the guest's instructions, and what its clock follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -293,23 +296,23 @@ impl MachineSpec {
         let log = format!("logfile={CONSOLE_LOG},logappend=on");
         match self.console {
             Console::Terminal => {
-                args.option("-chardev", &format!("stdio,id=console0,mux=on,signal=off,{log}"));
-                args.option("-mon", "chardev=console0,mode=readline");
+                args.option("-chardev", &format!("stdio,id={CONSOLE_DEVICE},mux=on,signal=off,{log}"));
+                args.option("-mon", &format!("chardev={CONSOLE_DEVICE},mode=readline"));
             }
             Console::Socket => {
                 args.option(
                     "-chardev",
-                    &format!("socket,id=console0,path={CONSOLE_SOCKET},server=on,wait=off,{log}"),
+                    &format!("socket,id={CONSOLE_DEVICE},path={CONSOLE_SOCKET},server=on,wait=off,{log}"),
                 );
             }
             Console::Log => {
-                args.option("-chardev", &format!("file,id=console0,append=on,path={CONSOLE_LOG}"));
+                args.option("-chardev", &format!("file,id={CONSOLE_DEVICE},append=on,path={CONSOLE_LOG}"));
             }
             Console::Output => {
-                args.option("-chardev", "file,id=console0,append=on,path=/proc/self/fd/1");
+                args.option("-chardev", &format!("file,id={CONSOLE_DEVICE},append=on,path=/proc/self/fd/1"));
             }
         }
-        args.option("-serial", "chardev:console0");
+        args.option("-serial", &format!("chardev:{CONSOLE_DEVICE}"));
         args.option("-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off"));
         args.option("-qmp", &format!("unix:{WATCH_SOCKET},server=on,wait=off"));
         args.option("-monitor", &format!("unix:{HMP_SOCKET},server=on,wait=off"));

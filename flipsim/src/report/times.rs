@@ -92,6 +92,18 @@ pub(super) fn times(summary: &Summary) -> Markup {
         let rate = stratum.class(Class::Failure)?.rate?;
         Some(format!("{} after {} trials", rate_words(&rate), count(stratum.counted)))
     });
+    // Where none crashed there is nothing to draw; the words have the bound, and the table the other ends.
+    let crashed = match crashes.iter().any(|line| !line.points.is_empty()) {
+        true => curves(
+            "f-incidence",
+            "Share crashed by a time after the flip",
+            &ends_words,
+            "time since the flip",
+            Across::Incidence,
+            &crashes,
+        ),
+        false => html! {},
+    };
     html! {
         div.figures {
             @if !survival.is_empty() {
@@ -105,7 +117,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
                 (figure(
                     "Crashed by a time after the flip",
                     &format!("The share of the guests that has crashed (Aalen–Johansen). Other ends of a run compete: at its end a guest has crashed, hung, is late or has finished. {ends_words}"),
-                    &curves("f-incidence", "Share crashed by a time after the flip", &ends_words, "time since the flip", Across::Incidence, &crashes),
+                    &crashed,
                     &ends_table(summary),
                     &more("strata", LINES, crashes.len()),
                 ))

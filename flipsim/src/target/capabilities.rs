@@ -17,11 +17,15 @@ pub struct Capabilities {
     /// It marks a state, goes back to it, identifies it by a digest, and keeps what is written to the disk in
     /// memory.
     pub mark: bool,
+    /// It keeps when the guest wrote each byte of its console, and when it idled.
+    #[serde(default)]
+    pub times: bool,
 }
 
+/// What a file that says nothing of them means: the first patches, which kept no times.
 impl Default for Capabilities {
     fn default() -> Self {
-        Capabilities::ALL
+        Capabilities { stop_at: true, mark: true, times: false }
     }
 }
 
@@ -31,12 +35,15 @@ const STOP_AT: [&str; 2] = ["query-virtual-clock", "stop-at"];
 /// The commands that it must have besides for marks.
 const MARK: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "set-exception-limit"];
 
+/// The commands that it must have besides for times.
+const TIMES: [&str; 2] = ["keep-write-times", "keep-idle-spans"];
+
 impl Capabilities {
     /// What a QEMU with all of the patches can do.
-    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true };
+    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true, times: true };
 
     /// What one with none of them can do.
-    pub const NONE: Capabilities = Capabilities { stop_at: false, mark: false };
+    pub const NONE: Capabilities = Capabilities { stop_at: false, mark: false, times: false };
 
     /// Asks a QEMU, whatever guest is in it.
     ///
@@ -51,13 +58,13 @@ impl Capabilities {
     pub fn of_commands(commands: &[String]) -> Self {
         let has = |wanted: &[&str]| wanted.iter().all(|name| commands.iter().any(|command| command == name));
         let stop_at = has(&STOP_AT);
-        Capabilities { stop_at, mark: stop_at && has(&MARK) }
+        Capabilities { stop_at, mark: stop_at && has(&MARK), times: stop_at && has(&TIMES) }
     }
 
-    /// Whether nothing is missing.
+    /// Whether they are those that a file need not name.
     #[must_use]
-    pub fn is_all(&self) -> bool {
-        *self == Capabilities::ALL
+    pub fn is_default(&self) -> bool {
+        *self == Capabilities::default()
     }
 
     /// How exactly the times of trials are known.
@@ -66,7 +73,7 @@ impl Capabilities {
         if self.stop_at { Timing::Exact } else { Timing::Approximate }
     }
 
-    /// What is missing and what that means, in words; `None` where nothing is.
+    /// What a comparison of states lacks and what that means, in words; `None` where it lacks nothing.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         match (self.stop_at, self.mark) {
@@ -86,21 +93,33 @@ mod tests {
 
     #[test]
     fn a_capability_takes_all_of_its_commands() {
-        let all: Vec<String> = STOP_AT.iter().chain(&MARK).map(|&name| name.to_owned()).collect();
+        let all: Vec<String> =
+            STOP_AT.iter().chain(&MARK).chain(&TIMES).map(|&name| name.to_owned()).collect();
         assert_eq!(Capabilities::of_commands(&all), Capabilities::ALL);
         for missing in &all {
             let rest: Vec<String> = all.iter().filter(|name| *name != missing).cloned().collect();
-            let stop_at = !STOP_AT.contains(&missing.as_str());
-            let expected = Capabilities { stop_at, mark: false };
+            let lacks = |commands: &[&str]| commands.contains(&missing.as_str());
+            let stop_at = !lacks(&STOP_AT);
+            let expected =
+                Capabilities { stop_at, mark: stop_at && !lacks(&MARK), times: stop_at && !lacks(&TIMES) };
             assert_eq!(Capabilities::of_commands(&rest), expected, "without {missing}");
         }
         assert_eq!(Capabilities::of_commands(&[]), Capabilities::NONE);
     }
 
     #[test]
+    fn a_file_that_names_no_times_is_of_a_qemu_that_kept_none() {
+        let read = |text: &str| serde_json::from_str::<Capabilities>(text).unwrap();
+        assert_eq!(read(r#"{"stop-at":true,"mark":true}"#), Capabilities::default());
+        let all = serde_json::to_string(&Capabilities::ALL).unwrap();
+        assert_eq!(read(&all), Capabilities::ALL);
+        assert!(!Capabilities::ALL.is_default() && !Capabilities::default().times);
+    }
+
+    #[test]
     fn what_is_missing_is_reported_and_only_then() {
-        assert_eq!(Capabilities::ALL.missing(), None);
-        let (partly, plain) = (Capabilities { stop_at: true, mark: false }, Capabilities::NONE);
+        assert_eq!((Capabilities::ALL.missing(), Capabilities::default().missing()), (None, None));
+        let (partly, plain) = (Capabilities { mark: false, ..Capabilities::default() }, Capabilities::NONE);
         assert!(partly.missing().is_some_and(|why| !why.contains("about the time")));
         assert!(plain.missing().is_some_and(|why| why.contains("about the time")));
         assert_eq!((partly.timing(), plain.timing()), (Timing::Exact, Timing::Approximate));

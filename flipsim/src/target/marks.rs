@@ -17,7 +17,7 @@ const STORM: u32 = 10_000;
 pub const EXCEPTION_STORM: &str = "EXCEPTION_STORM";
 
 impl LiveTarget {
-    fn ask<T: serde::de::DeserializeOwned>(
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
         command: &'static str,
         arguments: Value,

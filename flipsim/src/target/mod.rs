@@ -14,6 +14,7 @@ mod live;
 mod marks;
 mod silence;
 pub mod state;
+mod times;
 
 pub use capabilities::Capabilities;
 pub use digest::{
@@ -25,3 +26,4 @@ pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
 pub use marks::EXCEPTION_STORM;
 pub use silence::{SILENCE, Silence};
+pub use times::IdleSpans;

@@ -118,6 +118,8 @@ pub fn golden() -> Golden {
         pages_apart: Vec::new(),
         capabilities: Capabilities::ALL,
         signals: Signals::default(),
+        idle: None,
+        done: None,
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }

@@ -9,6 +9,7 @@ use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
 use crate::trial::golden::model::{Checkpoint, Golden};
+use crate::trial::heard::Console;
 use crate::trial::judge;
 use crate::trial::judge::{news, notices};
 use crate::trial::record::{Costs, EndState, RegisterDifference, TrialPlan, TrialRecord};
@@ -18,6 +19,10 @@ use crate::units::VirtualNs;
 
 /// What QEMU calls the state of a vCPU.
 const VCPU: &str = "cpu";
+
+/// How far a guest that is late runs at a time. Where such a trial ends must not depend on the host, as the distance
+/// of checkpoints does.
+const LATE_STEP: u64 = 50_000_000;
 
 /// How many differing pages, registers and devices a record lists.
 pub(super) const LISTED: usize = 32;
@@ -187,10 +192,9 @@ impl<'a> Observation<'a> {
             return Ok(());
         }
         let limit = judge::hang_limit(golden, self.options.hang_factor).0;
-        let step = golden.late_step().0;
         let mut at = golden.end().0.max(flip_ns);
         while at < limit && !runner.console.is_done() {
-            at = at.saturating_add(step).min(limit);
+            at = at.saturating_add(LATE_STEP).min(limit);
             if !self.run_to(runner, VirtualNs(at))? {
                 return Ok(());
             }
@@ -234,8 +238,11 @@ impl<'a> Observation<'a> {
         if let Some((kind, title)) = deciding {
             (self.record.kind, self.record.title) = (Some(kind), Some(title));
         }
-        if !same_output {
+        // All that a verdict rests on is kept, be it a part of the output or not.
+        if !same_output || news(&found, &expected).next().is_some() {
             self.record.console = Some(String::from_utf8_lossy(&said).into_owned());
+        }
+        if !same_output {
             // Late to the end.
             self.record.console_differs_ns.get_or_insert(self.record.end_ns);
         } else {
@@ -243,6 +250,8 @@ impl<'a> Observation<'a> {
             self.record.console_differs_ns = None;
             self.record.detected_ns = None;
         }
+        let console = Console { golden, said: &said, found: &found, expected: &expected };
+        console.hear(runner, &mut self.record, same_output)?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
         if !self.converged && exact && golden.agrees() {

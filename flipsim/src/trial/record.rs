@@ -14,8 +14,20 @@ use crate::trial::outcome::Outcome;
 use crate::trial::restore::RestoreMethod;
 use crate::units::{Timing, VirtualNs};
 
-/// The version of a trial's record. Version 1 has no `because` and no `operation`, and is still read.
-pub const FORMAT: u32 = 2;
+/// The version of a trial's record. Version 1 has no `because` and no `operation`, and up to version 2 the times of
+/// what the console said are those of checkpoints; both are still read.
+pub const FORMAT: u32 = 3;
+
+/// How closely it is known when the console said something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Heard {
+    /// To the byte: the instruction that wrote it.
+    Byte,
+    /// To the checkpoint at which it was seen: it was said after the previous one.
+    #[default]
+    Checkpoint,
+}
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,10 +126,17 @@ pub struct TrialRecord {
     pub because: Option<Because>,
     /// The checkpoint at which the state was the golden run's again.
     pub converged_ns: Option<u64>,
-    /// The checkpoint at which the console first said something else.
+    /// How closely the next three times are known.
+    #[serde(default)]
+    pub heard: Heard,
+    /// When the first line of the output was complete that is not the golden run's; the end of the trial where
+    /// the output lacks lines.
     pub console_differs_ns: Option<u64>,
-    /// The checkpoint at which the guest had noticed something.
+    /// When the line was complete that first reports what the golden run does not.
     pub detected_ns: Option<u64>,
+    /// When the line was complete that says that the workload is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_ns: Option<u64>,
     /// Where the trial ended.
     pub end_ns: u64,
     /// How the guest ended, if it did.
@@ -187,8 +206,10 @@ impl TrialRecord {
             outcome: None,
             because: None,
             converged_ns: None,
+            heard: Heard::Checkpoint,
             console_differs_ns: None,
             detected_ns: None,
+            done_ns: None,
             end_ns: flip_at.0,
             end: None,
             kind: None,

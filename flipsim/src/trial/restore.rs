@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_cannot_be_rewound_is_restored_by_a_new_process_unless_snapshots_are_wanted() {
-        let partly = Capabilities { stop_at: true, mark: false };
+        let partly = Capabilities { mark: false, ..Capabilities::ALL };
         assert_eq!(RestoreMethod::Rewind.possible(partly), RestoreMethod::Clone);
         assert_eq!(RestoreMethod::Loadvm.possible(partly), RestoreMethod::Loadvm);
         assert_eq!(RestoreMethod::Rewind.possible(Capabilities::ALL), RestoreMethod::Rewind);
@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(method.disk() == CloneDisk::Memory, method.knows_disk(), "{method}");
             assert!(method.is_same(&golden, &golden) && !method.is_same(&other_ram, &golden), "{method}");
             assert_eq!(method.marks(Capabilities::ALL), method.knows_disk(), "{method}");
-            assert!(!method.marks(Capabilities { stop_at: true, mark: false }), "{method}");
+            assert!(!method.marks(Capabilities { mark: false, ..Capabilities::ALL }), "{method}");
         }
     }
 }

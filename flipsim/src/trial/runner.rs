@@ -4,14 +4,15 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::console::signals::{Awaited, Signals};
-use crate::console::{LineSplitter, Unmet};
+use crate::console::{LineSplitter, Unmet, line_end};
 use crate::fault::GuestNames;
 use crate::files;
-use crate::machine::End;
+use crate::machine::{CONSOLE_DEVICE, End};
 use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 use crate::trial::template::error::TemplateError;
@@ -86,6 +87,10 @@ pub struct ConsoleListener {
     lines: LineSplitter,
     signals: Signals,
     done: bool,
+    /// How many bytes of `said` another guest has said.
+    before: usize,
+    /// QEMU's number of the first byte after those.
+    first: u64,
 }
 
 impl ConsoleListener {
@@ -103,8 +108,11 @@ impl ConsoleListener {
             lines: LineSplitter::default(),
             signals: signals.clone(),
             done: false,
+            before: 0,
+            first: 0,
         };
         console.restart(&[])?;
+        console.first = 0;
         Ok(console)
     }
 
@@ -114,8 +122,14 @@ impl ConsoleListener {
     /// # Errors
     /// The log cannot be written.
     pub fn restart(&mut self, before: &[u8]) -> Result<(), RunError> {
-        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        let length = self.file.metadata().map(|meta| meta.len());
+        let emptied = length.and_then(|length| {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            Ok(length)
+        });
+        self.first += emptied.map_err(|cause| RunError::Console { path: self.path.clone(), cause })?;
+        self.before = before.len();
         self.said.clear();
         self.said.extend_from_slice(before);
         self.lines = LineSplitter::default();
@@ -146,6 +160,18 @@ impl ConsoleListener {
     #[must_use]
     pub fn said(&self) -> &[u8] {
         &self.said
+    }
+
+    /// The part of [`said`](Self::said) that this guest has said itself.
+    #[must_use]
+    pub fn own(&self) -> Range<usize> {
+        self.before..self.said.len()
+    }
+
+    /// Where the line ends by which it first said that it is done.
+    #[must_use]
+    pub fn done_place(&self) -> Option<usize> {
+        line_end(&self.said, self.signals.done_line(&self.said)?)
     }
 
     /// Whether the workload said that it is done.
@@ -239,6 +265,10 @@ impl Runner {
             // A QEMU that is lost here has not started.
             guest.target().stop_at_storms().map_err(TemplateError::from)?;
         }
+        if template.info().capabilities.times {
+            let kept = guest.target().keep_write_times(CONSOLE_DEVICE, MAX_CONSOLE as u64);
+            kept.map_err(TemplateError::from)?;
+        }
         let console = ConsoleListener::open(&guest.console(), &template.info().plan.signals)?;
         let capabilities = template.info().capabilities;
         Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
@@ -276,6 +306,45 @@ impl Runner {
             return Ok(None);
         }
         Ok(Some(self.guest.target().state_digest_if(ram)?))
+    }
+
+    /// When the bytes at these places of what the console has said were written, by this guest and not by one
+    /// that it goes on from; `None` where that is not known.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn times_of(&mut self, places: &[usize]) -> Result<Vec<Option<VirtualNs>>, RunError> {
+        if !self.capabilities.times || places.is_empty() {
+            return Ok(vec![None; places.len()]);
+        }
+        let ConsoleListener { before, first, .. } = self.console;
+        // No byte has this number.
+        let number =
+            |place: &usize| place.checked_sub(before).map_or(i64::MAX as u64, |at| first + at as u64);
+        let numbers: Vec<u64> = places.iter().map(number).collect();
+        Ok(self.guest.target().write_times(&numbers)?)
+    }
+
+    /// From now on it is kept when the guest idles, where QEMU can.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn keep_idle(&mut self) -> Result<(), RunError> {
+        if self.capabilities.times {
+            self.guest.target().keep_idle_spans(MOST_IDLE)?;
+        }
+        Ok(())
+    }
+
+    /// When it idled since then; `None` where that is not known.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn idle(&mut self) -> Result<Option<Vec<(VirtualNs, u64)>>, RunError> {
+        if !self.capabilities.times {
+            return Ok(None);
+        }
+        Ok(self.guest.target().idle_spans()?.all())
     }
 
     /// The error of a guest that ended where none should.
@@ -375,6 +444,9 @@ pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError>
     }
     Ok(all)
 }
+
+/// How many times a guest may idle in a run for all of them to be known.
+const MOST_IDLE: u64 = 1 << 18;
 
 /// The longest console that is kept, in bytes: one that says more says nothing new.
 pub const MAX_CONSOLE: usize = 4 << 20;

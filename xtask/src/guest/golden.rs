@@ -201,6 +201,12 @@ pub fn say_causes(causes: &[Cause]) {
 /// Says which way of going back is taken in the place of the one asked for, and what else is missing.
 pub fn note_missing(template: &Template, wanted: RestoreMethod) {
     let capabilities = template.info().capabilities;
+    if capabilities.mark && !capabilities.times {
+        eprintln!(
+            "note: this QEMU does not keep when its guest wrote what, so the time of a report is known to the checkpoint \
+             (`cargo xtask setup qemu --reset` builds one that does)"
+        );
+    }
     let Some(missing) = capabilities.missing() else { return };
     let taken = wanted.possible(capabilities);
     let way = if taken == wanted { "" } else { "; guests are restored by --restore clone" };

@@ -14,6 +14,7 @@ pub const SANDBOX: &str = "sandbox";
 /// The words for what the lab's patches add.
 const STOP_AT: &str = "qmp:stop-at";
 const MARK: &str = "qmp:mark-state";
+const TIMES: &str = "qmp:keep-write-times";
 
 /// What a probe of a QEMU has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,16 +72,17 @@ impl QemuOffer {
 impl From<Vec<String>> for QemuOffer {
     fn from(words: Vec<String>) -> Self {
         let has = |word: &str| words.iter().any(|found| found == word);
-        let capabilities = Capabilities { stop_at: has(STOP_AT), mark: has(MARK) };
-        let options = words.into_iter().filter(|word| word != STOP_AT && word != MARK).collect();
+        let capabilities = Capabilities { stop_at: has(STOP_AT), mark: has(MARK), times: has(TIMES) };
+        let options =
+            words.into_iter().filter(|word| ![STOP_AT, MARK, TIMES].contains(&word.as_str())).collect();
         QemuOffer { options, capabilities }
     }
 }
 
 impl From<QemuOffer> for Vec<String> {
     fn from(offer: QemuOffer) -> Vec<String> {
-        let Capabilities { stop_at, mark } = offer.capabilities;
-        let added = [(stop_at, STOP_AT), (mark, MARK)].into_iter().filter(|(has, _)| *has);
+        let Capabilities { stop_at, mark, times } = offer.capabilities;
+        let added = [(stop_at, STOP_AT), (mark, MARK), (times, TIMES)].into_iter().filter(|(has, _)| *has);
         offer.options.into_iter().chain(added.map(|(_, word)| word.to_owned())).collect()
     }
 }
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(QemuOffer::of_line(&offer.line()), offer);
         assert!(offer.is_exact() && offer.has("machine:virt") && !offer.has("machine:q35"));
         assert_eq!(offer.fixed(), ["dtb-randomness=off"]);
-        assert_eq!(offer.capabilities, Capabilities { stop_at: true, mark: false });
+        assert_eq!(offer.capabilities, Capabilities { mark: false, ..Capabilities::default() });
         let all = QemuOffer { capabilities: Capabilities::ALL, ..offer };
         assert_eq!(QemuOffer::of_line(&all.line()), all);
     }

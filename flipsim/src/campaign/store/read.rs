@@ -23,7 +23,7 @@ use crate::campaign::store::tally::Tally;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
-use crate::trial::{Costs, Outcome, TrialPlan, TrialRecord};
+use crate::trial::{Costs, Heard, Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
 /// How many trials of the plan are run in the order of their time before the next ones: so many that
@@ -59,10 +59,14 @@ pub struct ResultRow {
     pub end: Option<String>,
     /// The checkpoint at which the state was the golden run's again.
     pub converged_ns: Option<u64>,
-    /// The checkpoint at which the guest had noticed something.
+    /// How closely the next three times are known.
+    pub heard: Heard,
+    /// When the guest reported something that the golden run does not.
     pub detected_ns: Option<u64>,
-    /// The checkpoint at which the console first said something else.
+    /// When its output first was not the golden run's.
     pub console_differs_ns: Option<u64>,
+    /// When its workload was done.
+    pub done_ns: Option<u64>,
     /// What the console's report is.
     pub report: Option<String>,
     /// Its title.
@@ -551,6 +555,9 @@ fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
 #[derive(Deserialize)]
 struct RecordHead {
     costs: Costs,
+    #[serde(default)]
+    heard: Heard,
+    done_ns: Option<u64>,
 }
 
 /// A result of the columns [`RESULT`], with those of its trial behind them.
@@ -571,6 +578,8 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         end_ns: number(5)?,
         end: row.get(6)?,
         converged_ns: number(7)?,
+        heard: head.as_ref().map_or(Heard::Checkpoint, |head| head.heard),
+        done_ns: head.as_ref().and_then(|head| head.done_ns),
         detected_ns: number(8)?,
         console_differs_ns: number(9)?,
         report: row.get(10)?,

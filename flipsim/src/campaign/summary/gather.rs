@@ -214,7 +214,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         })
         .collect();
     let pooled = pooled(store, &strata, &tally, options.confidence);
-    let difference = golden.and_then(|golden| match golden.capabilities.is_all() {
+    let difference = golden.and_then(|golden| match golden.capabilities.mark {
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });

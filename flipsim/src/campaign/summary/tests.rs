@@ -409,9 +409,37 @@ fn a_report_that_was_seen_at_a_checkpoint_lies_after_the_one_before() {
     // The flip is at 30 ms.
     assert_eq!(quantile(0), (Some(ms(170)), ms(270)));
     assert_eq!(found.quantiles[0].place(), "between 170.0 ms and 270.0 ms");
-    assert_eq!(quantile(2), (Some(ms(470)), ms(490)));
+    assert_eq!(quantile(2), (Some(ms(390)), ms(490)));
     let median = found.quantiles[0].time;
     assert_eq!((median.lower, median.upper), (Some(VirtualNs(0)), Some(ms(270))));
+}
+
+/// Times to the byte are the times themselves, whatever the checkpoints are; so is the end of the workload.
+#[test]
+fn a_report_that_was_heard_to_the_byte_has_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = campaign(folder.path(), 20, &["range:0x40000000+1M"]);
+    for id in (0..20).map(TrialId) {
+        let record = fake::record(&store.planned(id).unwrap());
+        let flip = record.flip_ns;
+        let record = TrialRecord {
+            outcome: Some(Outcome::Detected),
+            heard: crate::trial::Heard::Byte,
+            detected_ns: Some(flip + 100 + id.0),
+            done_ns: Some(flip + 1000 + id.0),
+            end_ns: flip + 900_000_000,
+            end: None,
+            converged_ns: None,
+            ..record
+        };
+        store.record(id, &record).unwrap();
+    }
+    let stratum = summary(&store).strata.remove(0);
+    let found = stratum.detection.unwrap();
+    assert_eq!((found.between, found.shortest, found.longest), (0, VirtualNs(100), VirtualNs(119)));
+    assert_eq!((found.quantiles[0].after, found.quantiles[0].time.value), (None, VirtualNs(109)));
+    let finished = stratum.survival.unwrap();
+    assert_eq!((finished.ends[3].guests, finished.last_seen), (20, VirtualNs(1019)));
 }
 
 #[test]

@@ -11,16 +11,9 @@ use crate::stats::quantile::Quantile;
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::turnbull::{Lapse, quantiles};
 use crate::stats::{Confidence, Observed, Share, proportion};
-use crate::trial::Outcome;
 use crate::trial::golden::Golden;
+use crate::trial::{Heard, Outcome};
 use crate::units::VirtualNs;
-
-/// How exactly a result knows when its guest reported something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// At the checkpoint at which the console was read, as the console's bytes had no times.
-    Checkpoint,
-}
 
 /// When a guest is looked at, by the golden run.
 pub(super) struct Looks {
@@ -46,7 +39,7 @@ impl Looks {
         let end = self.end()?;
         if seen > end {
             // Past the golden run's end there are no checkpoints, but steps.
-            return Some(end + (seen - end - 1) / self.step * self.step);
+            return Some(end.max(seen.saturating_sub(self.step)));
         }
         let earlier = self.checkpoints.partition_point(|checkpoint| *checkpoint < seen);
         self.checkpoints.get(earlier.checked_sub(1)?).copied()
@@ -70,7 +63,8 @@ impl Times {
     pub(super) fn of(row: &ResultRow, outcome: Outcome, looks: Option<&Looks>) -> Option<Self> {
         let (flip, end) = row.flip_ns.zip(row.end_ns)?;
         let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        let heard = |seen: u64| match Heard::Checkpoint {
+        let heard = |seen: u64| match row.heard {
+            Heard::Byte => Lapse::exactly(since(seen)),
             Heard::Checkpoint => {
                 let before = looks.and_then(|looks| looks.before(seen));
                 Lapse::between(since(before.unwrap_or(flip)), since(seen))
@@ -90,12 +84,16 @@ impl Times {
             Some(at) if within(at) => (at, CompetingEnd::Crash),
             Some(at) => (until(at), CompetingEnd::Late),
             None if outcome == Outcome::Hang => (until(since(end)), CompetingEnd::Hang),
-            // Its state was the golden run's, and so is its future.
-            None if row.converged_ns.is_some() => {
-                (run_end.unwrap_or(since(end)).max(until(since(end))), CompetingEnd::Finished)
-            }
-            None if within(since(end)) => (since(end), CompetingEnd::Finished),
-            None => (until(since(end)), CompetingEnd::Late),
+            None => match row.done_ns.map(since) {
+                Some(done) if within(done) => (done, CompetingEnd::Finished),
+                Some(done) => (until(done), CompetingEnd::Late),
+                // Its state was the golden run's, and so is its future.
+                None if row.converged_ns.is_some() => {
+                    (run_end.unwrap_or(since(end)).max(until(since(end))), CompetingEnd::Finished)
+                }
+                None if within(since(end)) => (since(end), CompetingEnd::Finished),
+                None => (until(since(end)), CompetingEnd::Late),
+            },
         };
         let after_end = crash.is_some_and(|at| !within(at));
         Some(Times { detected, crashed, after_end, life })

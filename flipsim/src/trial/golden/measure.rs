@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::target::Silence;
 use crate::target::digest::{describe, pages_between};
 use crate::trial::clone::guest::CloneDisk;
+use crate::trial::golden::idle::{Idle, Span};
 use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::template::saved::Template;
@@ -37,6 +38,9 @@ pub(super) struct Pass {
     pub(super) console: Vec<u8>,
     /// At each checkpoint of a detailed pass.
     pub(super) registers: Vec<Vec<(String, String)>>,
+    /// When the guest idled, and when its workload was done, where QEMU keeps that.
+    pub(super) idle: Option<Idle>,
+    pub(super) done: Option<VirtualNs>,
     pub(super) run: Duration,
     pub(super) compare: Duration,
 }
@@ -66,6 +70,7 @@ pub(super) fn pass(
     let state = runner.state(true)?;
     let begin = runner.time()?;
     let start = Checkpoint { at: begin, state, console: 0 };
+    runner.keep_idle()?;
     let limit = match options.window {
         Window::Time(length) => begin.0.saturating_add(length.0),
         Window::Done => begin.0.saturating_add(options.limit.0),
@@ -114,7 +119,12 @@ pub(super) fn pass(
         return Err(RunError::NoEnd { after: options.limit, unmet: runner.not_done() });
     }
     let console = runner.console.said().to_vec();
-    Ok(Pass { start, checkpoints, console, registers: all_registers, run, compare })
+    let spans = runner.idle()?;
+    let idle = spans
+        .map(|spans| Idle::new(begin, at, spans.into_iter().map(|(from, length)| Span { from, length })));
+    let done = runner.console.done_place();
+    let done = runner.times_of(done.as_slice())?.first().copied().flatten();
+    Ok(Pass { start, checkpoints, console, registers: all_registers, idle, done, run, compare })
 }
 
 /// How far apart checkpoints are at most in a run of this length: so many of them suffice.
@@ -152,8 +162,13 @@ pub(super) fn difference(first: &Pass, second: &Pass) -> Option<PassDifference> 
         (!mine.is_same(theirs)).then_some((mine, theirs, registers))
     });
     let Some((mine, theirs, registers)) = start.or_else(|| pairs.next()) else {
-        return (first.console != second.console)
-            .then(|| PassDifference::words("the consoles say different things"));
+        let words = match () {
+            () if first.console != second.console => "the consoles say different things",
+            () if first.idle != second.idle => "the guest idled at different times",
+            () if first.done != second.done => "the workload was done at different times",
+            () => return None,
+        };
+        return Some(PassDifference::words(words));
     };
     let after = format_duration(Duration::from_nanos(mine.at.0 - first.start.at.0));
     let (here, there) = (mine.state.as_ref(), theirs.state.as_ref());
@@ -248,6 +263,8 @@ impl Golden {
             pages_apart,
             capabilities,
             signals: template.info().plan.signals.clone(),
+            idle: first.idle,
+            done: first.done,
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })

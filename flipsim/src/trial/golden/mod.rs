@@ -5,10 +5,12 @@
 //!
 //! It hands out [`Golden`] with its [`Checkpoint`]s, measured as [`GoldenOptions`] ask for.
 
+pub(super) mod idle;
 pub(crate) mod measure;
 pub(super) mod model;
 pub(super) mod output;
 #[cfg(test)]
 mod tests;
 
+pub use idle::{Idle, Span};
 pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::console::signals::Signals;
 use crate::target::{Capabilities, SILENCE, StateDigest};
+use crate::trial::golden::idle::Idle;
 use crate::units::VirtualNs;
 
-/// The version of a stored golden run.
-pub const FORMAT: u32 = 2;
+/// The version of a stored golden run. Up to version 2 it has no `idle` and no `done`, and is still read.
+pub const FORMAT: u32 = 3;
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,11 +129,17 @@ pub struct Golden {
     #[serde(default)]
     pub pages_apart: Vec<u64>,
     /// What the QEMU that it was measured with can do.
-    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_default")]
     pub capabilities: Capabilities,
     /// How the guest speaks.
     #[serde(default, skip_serializing_if = "Signals::are_the_labs")]
     pub signals: Signals,
+    /// When the guest idled; nothing where QEMU cannot say, and in golden runs of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+    /// When the line was complete that says that the workload is done, where that is known to the byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<VirtualNs>,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.
@@ -152,8 +159,8 @@ impl Golden {
         self.checkpoints.last().map_or(self.start.at, |last| last.at)
     }
 
-    /// How far apart the looks at a guest are that is not done at the end: further than the checkpoints, as there is
-    /// nothing to compare with.
+    /// How far apart the looks at a guest are at most that is not done at the end: it was the spacing, where that was
+    /// longer than 50 ms, up to records of version 2.
     #[must_use]
     pub fn late_step(&self) -> VirtualNs {
         VirtualNs(self.spacing.0.max(50_000_000))

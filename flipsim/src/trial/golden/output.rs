@@ -62,6 +62,8 @@ impl Golden {
             pages_apart: Vec::new(),
             capabilities: template.info().capabilities,
             signals: signals.clone(),
+            idle: None,
+            done: first.done,
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: 0.0,
         })
@@ -134,7 +136,7 @@ mod tests {
         assert!(same_output(b"[    0.200000] a\n", golden, true));
         assert!(same_output(b"[    0.200000] a\nb\nc\n", golden, true));
         assert!(!same_output(b"[    0.200000] a\nc\n", golden, true));
-        let (exact, about) = (Capabilities::ALL, Capabilities { stop_at: false, mark: false });
+        let (exact, about) = (Capabilities::ALL, Capabilities::NONE);
         let window = Window::Time(VirtualNs(5));
         assert!(is_cut(window, about) && !is_cut(window, exact) && !is_cut(Window::Done, about));
     }

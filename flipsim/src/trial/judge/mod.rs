@@ -6,4 +6,6 @@
 pub mod alone;
 mod trial;
 
+#[cfg(test)]
+pub(in crate::trial) use trial::tests;
 pub(in crate::trial) use trial::{Compared, hang_limit, news, notices};

@@ -136,4 +136,4 @@ fn shown(line: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::trial) mod tests;

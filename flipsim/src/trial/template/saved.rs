@@ -173,7 +173,7 @@ pub struct TemplateInfo {
     /// Virtual time and instruction count at the quiescent point; nothing where QEMU cannot be asked.
     pub clock: Option<VirtualClock>,
     /// What the QEMU that made it can do.
-    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_all")]
+    #[serde(rename = "abilities", default, skip_serializing_if = "Capabilities::is_default")]
     pub capabilities: Capabilities,
     /// The guest's RAM, as QEMU sees it.
     pub ram: RangeSet,

@@ -12,7 +12,7 @@ use crate::trial::record::{Costs, EndState, TrialPlan};
 use crate::trial::restore::RestoreMethod;
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
-const DONE: &str = "FLIPSIM DONE workload=sha256 digest=0123456789abcdef status=ok\n";
+pub(in crate::trial) const DONE: &str = "FLIPSIM DONE workload=sha256 digest=0123456789abcdef status=ok\n";
 
 fn state(at: u64) -> StateDigest {
     StateDigest {
@@ -29,7 +29,7 @@ fn state(at: u64) -> StateDigest {
     }
 }
 
-fn golden() -> Golden {
+pub(in crate::trial) fn golden() -> Golden {
     let checkpoint = |at| Checkpoint { at: VirtualNs(at), state: Some(state(at)), console: 0 };
     let console = format!("[    0.100000] kernel: hello\n{DONE}").into_bytes();
     let end = Checkpoint { console: console.len(), ..checkpoint(300) };
@@ -46,6 +46,8 @@ fn golden() -> Golden {
         pages_apart: Vec::new(),
         capabilities: Capabilities::ALL,
         signals: crate::console::signals::Signals::default(),
+        idle: None,
+        done: None,
         run_seconds: 1.0,
         compare_seconds: 0.0,
     }

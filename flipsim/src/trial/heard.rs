@@ -1,0 +1,84 @@
+//! When a console said what a trial is judged by: the difference, the report, the end of the workload.
+//!
+//! Invariant: **a time is that of the byte that completes its line**, as QEMU keeps it, so that no checkpoint and no
+//! host shows in it. Where one of them is not kept, all three stay those of checkpoints, and the record says so.
+
+use crate::console::classify::Classification;
+use crate::console::line_end;
+use crate::trial::golden::model::Golden;
+use crate::trial::judge::{news, notices};
+use crate::trial::record::{Heard, TrialRecord};
+use crate::trial::runner::{RunError, Runner};
+use crate::units::VirtualNs;
+
+/// A console to its end, and what it is.
+pub(super) struct Console<'a> {
+    pub golden: &'a Golden,
+    /// What it said; what the guest itself said of it is the beginning.
+    pub said: &'a [u8],
+    pub found: &'a Classification,
+    pub expected: &'a Classification,
+}
+
+/// Where in a console the lines end by which a trial is judged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The first line of the output that is not the golden run's.
+    differs: Option<usize>,
+    /// The first report that the golden run does not have.
+    noticed: Option<usize>,
+    /// The line by which the workload is done.
+    done: Option<usize>,
+}
+
+impl Console<'_> {
+    /// Where the lines are.
+    pub fn places(&self) -> Places {
+        let Console { golden, said, found, expected } = *self;
+        let place = |line: u64| line_end(said, line);
+        let differs = (!golden.same_output(said))
+            .then(|| golden.first_difference(said))
+            .filter(|(_, here, _)| here.is_some())
+            .and_then(|(number, ..)| golden.signals.line_of_output(said, number));
+        let noticed = news(found, expected).find(|finding| notices(finding.kind)).map(|finding| finding.line);
+        let done = golden.signals.done_line(said);
+        Places {
+            differs: differs.and_then(place),
+            noticed: noticed.and_then(place),
+            done: done.and_then(place),
+        }
+    }
+
+    /// Sets the times of a record that was judged; `same_output` is whether its output is the golden run's.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn hear(
+        &self,
+        runner: &mut Runner,
+        record: &mut TrialRecord,
+        same_output: bool,
+    ) -> Result<(), RunError> {
+        if !self.golden.capabilities.times {
+            return Ok(());
+        }
+        let Places { differs, noticed, done } = self.places();
+        let own = runner.console.own();
+        // What was said before the fault, and after the state was the golden run's again, it has said as well.
+        let golden_done = done.filter(|place| !own.contains(place)).and(self.golden.done);
+        let asked = [differs, noticed, done.filter(|place| own.contains(place))];
+        let places: Vec<usize> = asked.into_iter().flatten().collect();
+        let times = runner.times_of(&places)?;
+        let Some(times) = times.into_iter().collect::<Option<Vec<VirtualNs>>>() else { return Ok(()) };
+        let mut times = times.into_iter();
+        let [differs, noticed, done] = asked.map(|place| place.and_then(|_| times.next()).map(|at| at.0));
+        record.heard = Heard::Byte;
+        record.console_differs_ns = (!same_output).then_some(differs.unwrap_or(record.end_ns));
+        record.detected_ns = noticed;
+        record.done_ns = done.or(golden_done.map(|at| at.0));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,30 @@ fn scripts_find_the_same_numbers_as_json() {
     assert!(stats["fit"]["rows"].as_array().is_some_and(|rows| rows.len() == 4));
 }
 
+/// How many a year, in one command: a sentence with its uncertainty.
+#[test]
+fn a_year_in_orbit_is_one_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = campaign(folder.path());
+    let args = ["stats", "--upsets-per-bit-day", "ram=2e-7", "--raw-factor", "3", "--gib", "0.125"];
+    let out = said(&args, &path);
+    let field: Vec<&str> = out.lines().filter(|line| line.contains("are expected")).collect();
+    insta::assert_snapshot!(field.join("\n"));
+    let kinds = ["stats", "--cross-section", "ram=1e-14cm2/bit", "--cross-section", "registers=2e-15"];
+    let args: Vec<&str> = kinds.into_iter().chain(["--flux", "sea-level", "--years", "10"]).collect();
+    insta::assert_snapshot!(
+        "a_cross_section_a_kind",
+        said(&args, &path).split_once("at RAM").expect("FIT").1
+    );
+    // 4.04e-7 a bit and day over 24 hours.
+    let args = ["stats", "--json", "--upsets-per-bit-day", "alsat-1", "--raw-interval", "2e-7..8.08e-7"];
+    let json: serde_json::Value = serde_json::from_str(&said(&args, &path)).expect("JSON");
+    let raw = json["fit"]["raw_fit_per_mbit"].as_f64().expect("a number");
+    assert!((raw / (4.04e-7 / 24.0 * 1e9 * 1_048_576.0) - 1.0).abs() < 1e-12);
+    assert_eq!(json["fit"]["raw"]["spread"]["upper"], 2.0);
+    assert!(json["fit"]["together"]["expected"]["mttf_hours"]["value"].as_f64().is_some());
+}
+
 #[test]
 fn what_is_no_number_is_refused_with_exit_code_2() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -107,10 +131,24 @@ fn what_is_no_number_is_refused_with_exit_code_2() {
         (&["status", "--confidence", "100%"], "`100%` is not a confidence"),
         (&["stats", "--raw-fit", "-1"], "-1"),
         (&["stats", "--raw-fit=0"], "`0` is not a raw rate"),
+        (&["stats", "--raw-fit", "rom=5"], "write ram=… or registers=…"),
+        (&["stats", "--raw-fit", "5", "--raw-fit", "7"], "RAM has two raw rates"),
+        (&["stats", "--raw-fit", "5", "--upsets-per-bit-day", "1e-7"], "cannot be used with"),
+        (&["stats", "--cross-section", "1e-14"], "--flux"),
+        (&["stats", "--flux", "sea-level"], "--cross-section"),
+        (&["stats", "--cross-section", "1e-14", "--flux", "leo"], "one of: sea-level"),
+        (&["stats", "--cross-section", "7m", "--flux", "sea-level"], "`7m` is not a cross section"),
+        (&["stats", "--upsets-per-bit-day", "550km"], "one of: alsat-1"),
+        (&["stats", "--raw-factor", "2"], "--raw-fit"),
+        (&["stats", "--raw-fit", "5", "--raw-factor", "0.5"], "`0.5` is not a factor"),
+        (&["stats", "--raw-fit", "5", "--raw-interval", "9..3"], "`9..3` is not a range"),
+        (&["stats", "--raw-fit", "5", "--raw-interval", "6..9"], "does not lie in its own interval"),
+        (&["stats", "--raw-fit", "5", "--raw-factor", "2", "--raw-interval", "3..9"], "cannot be used with"),
         (&["stats", "--by", "colour"], "possible values: bit, register, region, symbol, title"),
         (&["stats", "--interval", "wald"], "possible values: wilson, exact"),
         (&["stats", "--flips-per-gib-month", "10", "--years", "5"], "--gib"),
         (&["stats", "--years", "5"], "--flips-per-gib-month"),
+        (&["stats", "--gib", "5"], "--raw-fit"),
         (&["stats", "--flips-per-gib-month", "10", "--years", "0", "--gib", "1"], "a number above 0"),
         (&["stats", "--flips-per-gib-month", "10", "--years", "nan", "--gib", "1"], "a number above 0"),
     ] {
@@ -140,6 +178,6 @@ fn a_campaign_without_results_says_so() {
     1M by bit: no trial counts
     at 1 FIT/Mbit:
       space                         Mbit  outcome           FIT  95%
-      no stratum of single bits has trials; FIT is raw rate × bits × rate
+      no stratum of single bits has trials and a raw rate; FIT is raw rate × bits × rate
     ");
 }

@@ -302,6 +302,8 @@ pub struct Line {
 pub enum Across {
     /// Virtual time in nanoseconds; the lines are steps, from 1 at 0 on.
     Survival,
+    /// The same time; the lines are steps, from 0 at 0 on.
+    Incidence,
     /// Numbers of trials, logarithmic; the lines are straight between points.
     Trials,
 }
@@ -336,6 +338,10 @@ pub fn curves(
             let from = if lowest > 0.5 { (lowest - (1.0 - lowest) * 0.15).clamp(0.0, 0.999) } else { 0.0 };
             (Scale::linear((0.0, farthest), (left, right)), Scale::linear((from, 1.0), (bottom, top)))
         }
+        Across::Incidence => (
+            Scale::linear((0.0, farthest), (left, right)),
+            Scale::linear((0.0, highest.max(1e-6)), (bottom, top)),
+        ),
         Across::Trials => {
             let first = points().map(|(x, ..)| *x).fold(farthest, f64::min).max(1.0);
             (
@@ -345,23 +351,32 @@ pub fn curves(
         }
     };
     let (unit, size) = time_unit(farthest);
-    let label = if across == Across::Survival { format!("{axis} [{unit}]") } else { axis.to_owned() };
+    let begins = match across {
+        Across::Survival => Some(1.0),
+        Across::Incidence => Some(0.0),
+        Across::Trials => None,
+    };
+    let label = if begins.is_some() { format!("{axis} [{unit}]") } else { axis.to_owned() };
+    let what = match across {
+        Across::Survival => "S(t)",
+        Across::Incidence => "share of guests that have crashed",
+        Across::Trials => "rate of failures",
+    };
     let tick = |value: f64| match across {
-        Across::Survival => super::svg::number(value / size),
+        Across::Survival | Across::Incidence => super::svg::number(value / size),
         Across::Trials => super::svg::number(value),
     };
-    let steps = across == Across::Survival;
     let body = html! {
         (x_axis(&x, (top, bottom), 6, &label, &tick))
-        (y_axis(&y, (left, right), 5, if steps { "share of guests that have not crashed" } else { "rate of failures" }, &tick_percent))
+        (y_axis(&y, (left, right), 5, what, &tick_percent))
         // Bands of many lines would hide one another.
         @if lines.len() <= 3 {
             @for (index, line) in lines.iter().enumerate() {
-                path class={ "band l" (index) } d=(band(line, &x, &y, steps)) {}
+                path class={ "band l" (index) } d=(band(line, &x, &y, begins)) {}
             }
         }
         @for (index, line) in lines.iter().enumerate() {
-            path class={ "line l" (index) } d=(polyline(line, &x, &y, steps)) { title { (line.label) } }
+            path class={ "line l" (index) } d=(polyline(line, &x, &y, begins)) { title { (line.label) } }
         }
     };
     html! {
@@ -389,14 +404,14 @@ fn thinned<'a>(line: &'a Line, x: &'a Scale) -> impl Iterator<Item = &'a Point> 
     })
 }
 
-fn polyline(line: &Line, x: &Scale, y: &Scale, steps: bool) -> String {
+fn polyline(line: &Line, x: &Scale, y: &Scale, begins: Option<f64>) -> String {
     let mut path = String::new();
-    if steps {
-        path = format!("M{} {}", place(x.at(0.0)), place(y.at(1.0)));
+    if let Some(value) = begins {
+        path = format!("M{} {}", place(x.at(0.0)), place(y.at(value)));
     }
     for (at, value, _) in thinned(line, x) {
         let (px, py) = (place(x.at(*at)), place(y.at(*value)));
-        path += &match (steps, path.is_empty()) {
+        path += &match (begins.is_some(), path.is_empty()) {
             (true, _) => format!("H{px}V{py}"),
             (false, true) => format!("M{px} {py}"),
             (false, false) => format!("L{px} {py}"),
@@ -408,12 +423,12 @@ fn polyline(line: &Line, x: &Scale, y: &Scale, steps: bool) -> String {
     path
 }
 
-fn band(line: &Line, x: &Scale, y: &Scale, steps: bool) -> String {
+fn band(line: &Line, x: &Scale, y: &Scale, begins: Option<f64>) -> String {
     let (mut upper, mut lower) = (Vec::new(), Vec::new());
     let mut last: Option<(f64, f64)> = None;
     let known = thinned(line, x).filter_map(|(at, _, interval)| interval.map(|ends| (*at, ends)));
     for (at, (low, high)) in known {
-        if let Some((l, h)) = last.filter(|_| steps) {
+        if let Some((l, h)) = last.filter(|_| begins.is_some()) {
             upper.push((at, h));
             lower.push((at, l));
         }

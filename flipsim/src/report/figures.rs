@@ -5,25 +5,21 @@
 
 use maud::{Markup, html};
 
-use super::charts::{
-    Across, Column, Dot, Group, LINES, Labels, Line, Range, Stack, columns, curves, dots, ranges, stacks,
-};
+use super::charts::{Column, Dot, Group, Labels, Stack, columns, dots, stacks};
 use super::look::{legend, visible};
 use super::map::{Places, Spot, map};
 use super::rates::{below, rate_words};
-use super::svg::{count, percent, time};
+use super::svg::{count, percent};
 use super::trials::Trials;
 use crate::campaign::Summary;
-use crate::campaign::summary::{
-    Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, TimeSummary,
-};
+use crate::campaign::summary::{Breakdown, BreakdownRow, By, SpaceKind, StratumSummary};
 use crate::stats::tally::{Method, Rate};
 use crate::trial::Outcome;
 
 /// So many strata have bars and rates in the first charts.
-const STRATA: usize = 12;
+pub(super) const STRATA: usize = 12;
 /// So many strata have separate charts by bit, register, symbol and title.
-const OWN: usize = 6;
+pub(super) const OWN: usize = 6;
 /// So many rows a chart by register, region, symbol or title has.
 const ROWS: usize = 24;
 /// So many columns a chart by bit has.
@@ -46,7 +42,7 @@ pub(super) fn figure(title: &str, words: &str, chart: &Markup, numbers: &Markup,
     }
 }
 
-fn more(what: &str, shown: usize, all: usize) -> String {
+pub(super) fn more(what: &str, shown: usize, all: usize) -> String {
     if all > shown { format!("The first {shown} of {all} {what} are shown.") } else { String::new() }
 }
 
@@ -210,7 +206,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
 }
 
-fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
+pub(super) fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
     let breakdown = stratum.by.get(by);
     let mut rows: Vec<&BreakdownRow> = breakdown.rows.iter().filter(|row| row.key.is_some()).collect();
     if rows.is_empty() || (matches!(by, By::Region | By::Moment) && rows.len() < 2) {
@@ -288,139 +284,6 @@ fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
             }
         }
     }
-}
-
-/// When guests failed and noticed.
-#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-pub(super) fn times(summary: &Summary) -> Markup {
-    let survival: Vec<Line> = summary
-        .strata
-        .iter()
-        .filter_map(|stratum| {
-            let curve = stratum.survival.as_ref()?;
-            let point = |step: &crate::stats::survival::SurvivalStep| {
-                let ends = step.interval.map(|interval| (interval.lower, interval.upper));
-                (step.time.0 as f64, step.survival, ends)
-            };
-            let points: Vec<_> = curve.steps.iter().map(point).collect();
-            Some(Line { label: visible(&stratum.name), points, until: Some(curve.last_seen.0 as f64) })
-        })
-        .collect();
-    let survival_words = words(summary, |stratum| {
-        let curve = stratum.survival.as_ref()?;
-        let last = curve.steps.last().map_or(1.0, |step| step.survival);
-        Some(format!(
-            "{} of {} guests crashed, S = {} at the end",
-            curve.crashes,
-            curve.guests,
-            percent(last)
-        ))
-    });
-    let settled: Vec<Line> = summary
-        .strata
-        .iter()
-        .filter(|stratum| stratum.convergence.len() > 1)
-        .map(|stratum| Line {
-            label: visible(&stratum.name),
-            points: stratum
-                .convergence
-                .iter()
-                .map(|row| {
-                    let ends = (row.rate.interval.lower, row.rate.interval.upper);
-                    (row.observed.trials() as f64, row.rate.value, Some(ends))
-                })
-                .collect(),
-            until: None,
-        })
-        .collect();
-    let settled_words = words(summary, |stratum| {
-        let rate = stratum.class(Class::Failure)?.rate?;
-        Some(format!("{} after {} trials", rate_words(&rate), count(stratum.counted)))
-    });
-    html! {
-        div.figures {
-            @for (index, stratum) in summary.strata.iter().take(OWN).enumerate() { (by_name(index, stratum, By::Moment)) }
-            @if !survival.is_empty() {
-                (figure(
-                    "Survival after the flip",
-                    &format!("Kaplan–Meier, virtual time. Hangs and guests that were well count until they were last seen. {survival_words}"),
-                    &curves("f-survival", "Survival after the flip", &survival_words, "time since the flip", Across::Survival, &survival),
-                    &html! {},
-                    &more("strata", LINES, survival.len()),
-                ))
-            }
-            (spread(summary, "f-detection", "From the flip to its detection",
-                "Virtual time to the checkpoint at which the guest had reported something; of the trials in which it did.",
-                |stratum| stratum.detection.as_ref()))
-            (spread(summary, "f-crash", "From the flip to the crash", "Virtual time, of the trials that crashed.",
-                |stratum| stratum.crash.as_ref()))
-            @if !settled.is_empty() {
-                (figure(
-                    "How the rate of failures settled",
-                    &format!("By the number of trials, in the order of the plan, with Wilson's interval. It is no rule to stop by. {settled_words}"),
-                    &curves("f-settled", "Rate of failures against the number of trials", &settled_words, "trials (logarithmic)", Across::Trials, &settled),
-                    &html! {},
-                    &more("strata", LINES, settled.len()),
-                ))
-            }
-        }
-    }
-}
-
-/// Something of each stratum that has it, in words.
-fn words(summary: &Summary, of: impl Fn(&StratumSummary) -> Option<String>) -> String {
-    let parts = summary.strata.iter().take(LINES);
-    let parts = parts.filter_map(|stratum| Some(format!("{}: {}.", visible(&stratum.name), of(stratum)?)));
-    parts.collect::<Vec<_>>().join(" ")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-fn spread<'a>(
-    summary: &'a Summary,
-    id: &str,
-    title: &str,
-    about: &str,
-    of: impl Fn(&'a StratumSummary) -> Option<&'a TimeSummary>,
-) -> Markup {
-    let found: Vec<(String, &TimeSummary)> = summary
-        .strata
-        .iter()
-        .take(STRATA)
-        .filter_map(|stratum| Some((visible(&stratum.name), of(stratum)?)))
-        .collect();
-    if found.is_empty() {
-        return html! {};
-    }
-    let note = |times: &TimeSummary| format!("{} of {} trials", count(times.trials), count(times.of));
-    let quantiles = |times: &TimeSummary| -> Vec<(String, f64)> {
-        let wanted = times.quantiles.iter().filter(|_| !times.are_few());
-        let pair = |quantile: &TimeQuantile| {
-            (quantile.share.to_string().replace('%', " %"), quantile.time.value.0 as f64)
-        };
-        wanted.map(pair).collect()
-    };
-    let said = |(label, times): &(String, &TimeSummary)| {
-        let within: Vec<String> =
-            quantiles(times).iter().map(|(name, value)| format!("{name} within {}", time(*value))).collect();
-        let said = if within.is_empty() { times.ends() } else { within.join(", ") };
-        format!("{label} ({}): {said}.", note(times))
-    };
-    let words = found.iter().map(said).collect::<Vec<_>>().join(" ");
-    let row = |(label, times): &(String, &TimeSummary)| Range {
-        label: label.clone(),
-        note: note(times),
-        ends: (times.shortest.0 as f64, times.longest.0 as f64),
-        quantiles: quantiles(times),
-    };
-    let rows: Vec<Range> = found.iter().map(row).collect();
-    let chart = ranges(id, title, &words, "time since the flip (logarithmic)", &rows);
-    figure(
-        title,
-        &format!("{about} {words}"),
-        &chart,
-        &html! {},
-        &more("strata", STRATA, summary.strata.len()),
-    )
 }
 
 /// What the consoles reported.

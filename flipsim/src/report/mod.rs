@@ -27,6 +27,7 @@ mod sample;
 pub mod svg;
 #[cfg(test)]
 mod tests;
+mod times;
 pub mod trials;
 
 pub use beside::{BesideOptions, beside};

@@ -10,11 +10,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::figures;
 use super::look::{legend, letter, mark, patterns, style, visible};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
+use super::{figures, times};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When};
 use crate::text::shell_line;
@@ -215,7 +215,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         h2 id="where" { "Where" }
         (figures::places(summary, trials))
         h2 id="when" { "When" }
-        (figures::times(summary))
+        (times::times(summary))
         h2 id="reports" { "What the guest reported" }
         (figures::titles(summary))
         @if let Some(costs) = &summary.costs {

@@ -98,7 +98,7 @@
       if (flip !== null && t.end[i] >= 0) add("virtual time", "flip at " + flip + " ns, end at " + t.ends[t.end[i]] + " ns of the guest's clock");
       if (region(i) || symbol(i)) add("place", [region(i), symbol(i)].filter(Boolean).join(", "));
       if (title(i)) add("report", title(i));
-      if (i in t.detected) add("noticed", "by the checkpoint " + time(t.detected[i]) + " after the flip");
+      if (i in t.detected) add("noticed", (i in t.seen ? "after the checkpoint before, by the one " : "") + time(t.detected[i]) + " after the flip");
       add("more", "This page has no more of this trial; the commands below have.");
     }
     add("again", h("code", {}, data.replay + id(i)));

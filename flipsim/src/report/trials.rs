@@ -18,7 +18,7 @@ use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, TrialId};
 use crate::fault::Fault;
 use crate::text::hex_value;
-use crate::trial::{Outcome, TrialRecord};
+use crate::trial::{Heard, Outcome, TrialRecord};
 use crate::units::Timing;
 
 /// So many trials have details.
@@ -110,6 +110,8 @@ struct Columns {
     mask: BTreeMap<usize, String>,
     title: BTreeMap<usize, usize>,
     detected: BTreeMap<usize, u64>,
+    /// Of these, the ones that were seen at a checkpoint.
+    seen: BTreeMap<usize, u8>,
     error: BTreeMap<usize, usize>,
 }
 
@@ -152,6 +154,9 @@ impl Columns {
         }
         if let Some(detected) = row.detected_ns.and_then(since) {
             self.detected.insert(index, detected);
+            if row.heard == Heard::Checkpoint {
+                self.seen.insert(index, 1);
+            }
         }
         if let Some(error) = &row.error {
             self.error.insert(index, self.words.number(error));
@@ -170,7 +175,7 @@ impl Columns {
             "outcome": self.outcome, "stratum": self.stratum, "at": self.at, "place": self.place,
             "bit": self.bit, "end": or_none(self.end), "region": or_none(self.region),
             "symbol": or_none(self.symbol), "offset": self.offset, "mask": self.mask, "title": self.title,
-            "detected": self.detected, "error": self.error,
+            "detected": self.detected, "seen": self.seen, "error": self.error,
         })
     }
 }
@@ -311,6 +316,10 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut add = |name: &str, text: String| facts.push((name.to_owned(), visible(&text)));
     let since = |ns: u64| format!("{} after the flip", time(ns.saturating_sub(record.flip_ns) as f64));
+    let seen = |ns: u64| match record.heard {
+        Heard::Byte => since(ns),
+        Heard::Checkpoint => format!("after the checkpoint before, by the one {}", since(ns)),
+    };
     add("value", format!("{} → {}", record.old, record.new));
     if let Some(error) = &record.error {
         add("not flipped", error.clone());
@@ -334,10 +343,10 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
         add("the guest ended", format!("{end}, {}", since(record.end_ns)));
     }
     if let Some(at) = record.detected_ns {
-        add("noticed", format!("by the checkpoint {}", since(at)));
+        add("noticed", seen(at));
     }
     if let Some(at) = record.console_differs_ns {
-        add("console differs", format!("by the checkpoint {}", since(at)));
+        add("console differs", seen(at));
     }
     if let Some(at) = record.converged_ns {
         add("converged", format!("at the checkpoint {}", since(at)));

@@ -19,7 +19,7 @@ const FIT_HOURS: f64 = 1e9;
 /// A raw upset rate in FIT a megabit: flips in 10^9 hours in 2^20 bits.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub struct FitPerMbit(f64);
+pub struct FitPerMbit(pub(super) f64);
 
 impl FitPerMbit {
     /// A raw rate from its number.
@@ -79,7 +79,7 @@ impl Bits {
 ///
 /// `class` is the rate over the faults of these bits at all times of a run, so that what the workload
 /// makes of a flip is in it (architectural vulnerability: Mukherjee et al., MICRO-36, 2003). The interval
-/// is that of the campaign; the raw rate, often known to a factor of two, is taken as exact.
+/// is that of the campaign; the raw rate is taken as exact here, and [`crate::stats::raw`] widens it.
 #[must_use]
 pub fn fit_of_class(raw: FitPerMbit, exposed: Bits, class: Estimate) -> Estimate {
     class.scaled(raw.0 / MBIT * float(exposed.0))
@@ -104,12 +104,39 @@ pub struct MissionOutlook {
 #[must_use]
 pub fn mission_outlook(mission: &Mission, field_seconds: f64, class: Estimate) -> MissionOutlook {
     let upsets = mission.upsets_in(field_seconds);
-    let failures = class.scaled(upsets);
+    let (failures, any) = outlook(class.scaled(upsets));
+    MissionOutlook { upsets, failures, any }
+}
+
+/// Expected failures, and the chance of at least one: 1 − exp(−failures), as their number is Poisson's.
+#[must_use]
+pub fn outlook(failures: Estimate) -> (Estimate, Estimate) {
     let any = |expected: f64| -(-expected).exp_m1();
     let Interval { lower, upper } = failures.interval;
     let any =
         Estimate { value: any(failures.value), interval: Interval { lower: any(lower), upper: any(upper) } };
-    MissionOutlook { upsets, failures, any }
+    (failures, any)
+}
+
+/// The mean time to a failure in hours, 10^9/FIT: the interval of the FIT, turned over. What has no FIT has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mttf {
+    /// The mean time; `None` where no failure was seen.
+    pub value: Option<f64>,
+    /// The lower end; `None` where nothing is exposed.
+    pub lower: Option<f64>,
+    /// The upper end; `None` where the FIT's interval reaches down to 0.
+    pub upper: Option<f64>,
+}
+
+impl Mttf {
+    /// Of a FIT.
+    #[must_use]
+    pub fn of(fit: Estimate) -> Self {
+        let turned = |fit: f64| (fit > 0.0).then(|| FIT_HOURS / fit).filter(|hours| hours.is_finite());
+        let Interval { lower, upper } = fit.interval;
+        Mttf { value: turned(fit.value), lower: turned(upper), upper: turned(lower) }
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +167,17 @@ mod tests {
         for bad in ["", "0", "-1", "inf", "nan", "1700 FIT"] {
             assert_eq!(bad.parse::<FitPerMbit>(), Err(StatsError::RawFit(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn the_mean_time_to_a_failure_is_the_rate_turned_over() {
+        let fit = Estimate { value: 4e4, interval: Interval { lower: 2e4, upper: 1e5 } };
+        assert_eq!(
+            Mttf::of(fit),
+            Mttf { value: Some(25_000.0), lower: Some(10_000.0), upper: Some(50_000.0) }
+        );
+        let none = Estimate { value: 0.0, interval: Interval { lower: 0.0, upper: 1e5 } };
+        assert_eq!(Mttf::of(none), Mttf { value: None, lower: Some(10_000.0), upper: None });
     }
 
     #[test]

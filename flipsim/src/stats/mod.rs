@@ -3,8 +3,8 @@
 //! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
 //! several outcomes at once, [`strata`] several weighted over the fault space,
 //! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
-//! counts of a report, [`survival`] and [`quantile`] the times after a flip, [`fit`] and [`mission`] what a rate
-//! means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
+//! counts of a report, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`],
+//! [`flux`], [`raw`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
@@ -12,15 +12,19 @@
 pub mod compare;
 pub mod finite;
 pub mod fit;
+pub mod flux;
+pub mod incidence;
 pub mod mission;
 pub mod proportion;
 pub mod quantile;
 mod quantity;
+pub mod raw;
 pub mod sample;
 pub mod simultaneous;
 mod special;
 pub mod strata;
 pub mod survival;
 pub mod tally;
+pub mod turnbull;
 
 pub use quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};

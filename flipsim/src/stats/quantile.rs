@@ -50,26 +50,32 @@ impl<T: Ord + Copy> Sorted<T> {
     #[must_use]
     pub fn quantile(&self, share: Share, confidence: Confidence) -> Option<Quantile<T>> {
         let n = self.0.len() as u64;
-        let (q, tail) = (share.value(), confidence.tail());
-        // P(B < l) ≤ α/2 holds up to a rank, P(B ≥ u) ≤ α/2 from a rank on.
-        let lower = first_rank(n, |rank| binomial_at_most(rank, n, q) > tail);
-        let upper = first_rank(n, |rank| 1.0 - binomial_at_most(rank, n, q) <= tail) + 1;
+        let (lower, upper) = ranks(n, share, confidence);
         Some(Quantile {
-            value: *self.at_rank(nearest_rank(q, n).max(1))?,
+            value: *self.at_rank(nearest_rank(share.value(), n).max(1))?,
             lower: self.at_rank(lower).copied(),
             upper: self.at_rank(upper).copied(),
         })
     }
 
     /// The value of a rank, counted from 1.
-    fn at_rank(&self, rank: u64) -> Option<&T> {
+    pub(super) fn at_rank(&self, rank: u64) -> Option<&T> {
         self.0.get(usize::try_from(rank).ok()?.checked_sub(1)?)
     }
 }
 
+/// The ranks that the interval of a quantile goes from and to, of n values; 0 and above n are of none.
+pub(super) fn ranks(n: u64, share: Share, confidence: Confidence) -> (u64, u64) {
+    let (q, tail) = (share.value(), confidence.tail());
+    // P(B < l) ≤ α/2 holds up to a rank, P(B ≥ u) ≤ α/2 from a rank on.
+    let lower = first_rank(n, |rank| binomial_at_most(rank, n, q) > tail);
+    let upper = first_rank(n, |rank| 1.0 - binomial_at_most(rank, n, q) <= tail) + 1;
+    (lower, upper)
+}
+
 /// ⌈q n⌉, where a product that rounding has put just above a whole number is that number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and n")]
-fn nearest_rank(q: f64, n: u64) -> u64 {
+pub(super) fn nearest_rank(q: f64, n: u64) -> u64 {
     let exact = q * float(n);
     ((exact - exact * 1e-15).ceil() as u64).min(n)
 }
@@ -95,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
     use rand::RngExt;
 
-    fn ranks(n: u64, q: f64) -> Quantile<u64> {
+    fn of(n: u64, q: f64) -> Quantile<u64> {
         let values = Sorted::new((1..=n).rev().collect());
         values.quantile(Share::new(q).unwrap(), Confidence::P95).unwrap()
     }
@@ -113,17 +119,17 @@ mod tests {
             (100, 0.99, 99, Some(97), None),
             (1000, 0.99, 990, Some(983), Some(997)),
         ] {
-            assert_eq!(ranks(n, q), Quantile { value, lower, upper }, "{n} {q}");
+            assert_eq!(of(n, q), Quantile { value, lower, upper }, "{n} {q}");
         }
     }
 
     #[test]
     fn the_ends_of_the_range_are_the_extremes() {
-        assert_eq!((ranks(9, 0.0).value, ranks(9, 1.0).value), (1, 9));
+        assert_eq!((of(9, 0.0).value, of(9, 1.0).value), (1, 9));
         assert_eq!(Sorted::<u64>::new(vec![]).quantile(Share::HALF, Confidence::P95), None);
-        assert_eq!(ranks(1, 0.5), Quantile { value: 1, lower: None, upper: None });
+        assert_eq!(of(1, 0.5), Quantile { value: 1, lower: None, upper: None });
         // 0.07 · 100 is 7.000000000000001 in binary fractions.
-        assert_eq!(ranks(100, 0.07).value, 7);
+        assert_eq!(of(100, 0.07).value, 7);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Survival after a flip over virtual time: Kaplan and Meier's estimate.
 //!
-//! A trial that ended well, or was ended by its horizon, has only said that the guest lived until
-//! then: it is censored, and counts as at risk up to that time. Times are counted from the flip.
+//! A trial that was watched no longer has only said that the guest lived until then: it is censored, and counts as at
+//! risk up to that time. Times are counted from the flip.
+//!
+//! 1 − S(t) is no share of the guests where something else than a failure ends runs: [`super::incidence`] is.
 //!
 //! Invariant: S(t) starts at 1, never rises, and changes only where something failed.
 
 use serde::Serialize;
 
-use crate::stats::quantity::{Confidence, Estimate, Interval};
+use crate::stats::proportion::upper_bound;
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed};
 use crate::stats::special::float;
 use crate::units::VirtualNs;
 
@@ -19,55 +22,6 @@ pub enum Lifetime {
     Failed(VirtualNs),
     /// It was last seen alive at this time.
     Censored(VirtualNs),
-}
-
-/// How one trial ended; times from the flip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A crash, a detection, whatever counts as a failure here.
-    Failed {
-        /// When.
-        at: VirtualNs,
-    },
-    /// A hang: the guest made no more progress, which was found out at the horizon.
-    Hung {
-        /// When the last progress was seen.
-        progress_stopped: VirtualNs,
-        /// When the trial was ended.
-        horizon: VirtualNs,
-    },
-    /// Nothing failed.
-    Survived {
-        /// When the trial was ended.
-        until: VirtualNs,
-    },
-}
-
-/// What a hang counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hangs {
-    /// As a failure at the time of the last progress: a hung guest does not do its work. This is what to
-    /// take when availability counts.
-    FailWhenProgressStopped,
-    /// As alive until the horizon: only what shows itself is a failure. S(t) is then that of crashes
-    /// alone, and too good for a guest that should work.
-    CensoredAtHorizon,
-}
-
-impl Ending {
-    /// The lifetime, with hangs treated like this.
-    #[must_use]
-    pub fn lifetime(self, hangs: Hangs) -> Lifetime {
-        match (self, hangs) {
-            (Ending::Failed { at }, _) => Lifetime::Failed(at),
-            (Ending::Survived { until }, _) => Lifetime::Censored(until),
-            (Ending::Hung { progress_stopped, .. }, Hangs::FailWhenProgressStopped) => {
-                Lifetime::Failed(progress_stopped)
-            }
-            (Ending::Hung { horizon, .. }, Hangs::CensoredAtHorizon) => Lifetime::Censored(horizon),
-        }
-    }
 }
 
 /// A time at which something failed.
@@ -171,6 +125,20 @@ impl Survival {
         (time <= self.last_seen || survival == 0.0).then_some(survival)
     }
 
+    /// The interval of S(t); before the first failure from one minus the exact one-sided bound of as many guests as were
+    /// watched until then. `None` after the last guest was seen, and once none is left.
+    #[must_use]
+    pub fn interval_at(&self, time: VirtualNs) -> Option<Interval> {
+        self.at(time)?;
+        match self.steps[..self.steps.partition_point(|step| step.time <= time)].last() {
+            Some(step) => step.interval,
+            None => {
+                let watched = Observed::new(0, self.guests).ok()?;
+                Some(Interval { lower: 1.0 - upper_bound(watched, self.confidence), upper: 1.0 })
+            }
+        }
+    }
+
     /// The median survival time: the first with S(t) ≤ ½, with the times at which the ends of the
     /// interval of S get there; `None` when more than half survive.
     ///
@@ -189,10 +157,11 @@ impl Survival {
     }
 
     /// The mean survival time in nanoseconds, restricted to the time up to a horizon: the area below S,
-    /// with its normal interval; `None` when the horizon lies after the last guest was seen.
+    /// with its interval; `None` when the horizon lies after the last guest was seen.
     ///
     /// The variance is Σ (area from t_i to the horizon)² d_i/(n_i (n_i − d_i)) (Klein and Moeschberger,
-    /// "Survival Analysis", 2nd edition 2003, section 4.5).
+    /// "Survival Analysis", 2nd edition 2003, section 4.5). The interval is normal in the logarithm of the time that is
+    /// lost, horizon − mean: with the plain one 1,000 trials of which ten crash are covered in 90 %.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a nanosecond in 104 days")]
     pub fn restricted_mean(&self, horizon: VirtualNs) -> Option<Estimate> {
@@ -209,8 +178,14 @@ impl Survival {
             until = step.time;
         }
         area += until.0 as f64;
-        let half = self.confidence.z() * variance.sqrt();
-        let interval = Interval { lower: (area - half).max(0.0), upper: (area + half).min(horizon.0 as f64) };
+        // Few failures leave the time that is lost skewed, and never below 0: its logarithm is nearer to normal.
+        let whole = horizon.0 as f64;
+        let lost = (whole - area).max(0.0);
+        let factor = if lost > 0.0 { (self.confidence.z() * variance.sqrt() / lost).exp() } else { 1.0 };
+        let interval = Interval {
+            lower: (whole - lost * factor).clamp(0.0, area),
+            upper: (whole - lost / factor).max(area),
+        };
         Some(Estimate { value: area, interval })
     }
 }

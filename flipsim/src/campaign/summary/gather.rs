@@ -17,18 +17,18 @@ use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
-    SurvivalCurve, TimeQuantile, TimeSummary, Together, Totals, is_single_bit, kind_of, of_class,
-    pattern_text, space_of,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
+    SummaryOptions, Together, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::times::{Times, survival, times};
 use crate::campaign::summary::warning::Warning;
-use crate::stats::quantile::Sorted;
+use crate::stats::incidence::thinned;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::simultaneous::simultaneous;
-use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{Method, OutcomeCount, Rate, Tally};
-use crate::stats::{Confidence, Observed, Share};
+use crate::stats::turnbull::Lapse;
+use crate::stats::{Observed, Share};
 use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
@@ -41,11 +41,11 @@ struct Part {
     /// By the keys of [`By::ALL`], in their order.
     by: [Tally<Option<String>, Outcome>; 6],
     failed: Vec<bool>,
-    lifetimes: Vec<Lifetime>,
-    hangs: u64,
+    lives: Vec<(VirtualNs, CompetingEnd)>,
+    crashes_after_end: u64,
     reported: Reported,
-    detection: Vec<VirtualNs>,
-    crash: Vec<VirtualNs>,
+    detection: Vec<Lapse>,
+    crash: Vec<Lapse>,
     /// Results that are in nothing of this.
     waiting: u64,
 }
@@ -55,8 +55,8 @@ impl Part {
         Part {
             by: std::array::from_fn(|_| Tally::of([])),
             failed: Vec::new(),
-            lifetimes: Vec::new(),
-            hangs: 0,
+            lives: Vec::new(),
+            crashes_after_end: 0,
             reported: Reported::default(),
             detection: Vec::new(),
             crash: Vec::new(),
@@ -72,26 +72,13 @@ impl Part {
             self.add_names(row, outcome);
             self.failed.push(Class::Failure.has(outcome));
         }
-        self.hangs += u64::from(outcome == Outcome::Hang);
         self.reported.add(row, outcome);
-        let Some((flip, end)) = row.flip_ns.zip(row.end_ns) else { return };
-        let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        if let Some(detected) = row.detected_ns {
-            self.detection.push(since(detected));
-        }
-        let lifetime = match outcome {
-            Outcome::Crash => {
-                // A guest that crashed and was not stopped by that was seen to have at a checkpoint.
-                let at = since(if row.end.is_some() { end } else { row.detected_ns.unwrap_or(end) });
-                self.crash.push(at);
-                Lifetime::Failed(at)
-            }
-            // Its state was the golden run's, and so is its future.
-            _ if row.converged_ns.is_some() => Lifetime::Censored(since(golden.end.unwrap_or(end).max(end))),
-            _ => Lifetime::Censored(since(end)),
-        };
+        let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
+        self.detection.extend(times.detected);
+        self.crash.extend(times.crashed);
+        self.crashes_after_end += u64::from(times.after_end);
         if !short {
-            self.lifetimes.push(lifetime);
+            self.lives.push(times.life);
         }
     }
 
@@ -169,9 +156,9 @@ impl Part {
             classes,
             margin: margin_of(counted, confidence, Share::HALF, Some(space)),
             by,
-            survival: survival(self.lifetimes, self.hangs, self.crash.len() as u64, options),
-            detection: times(self.detection, counted, confidence),
-            crash: times(self.crash, counted, confidence),
+            survival: survival(self.lives, self.crashes_after_end, options),
+            detection: times(&self.detection, counted, confidence),
+            crash: times(&self.crash, counted, confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
         }
     }
@@ -393,49 +380,6 @@ fn breakdown(
 fn natural(name: &str) -> (&str, u64, &str) {
     let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
     (word, name[word.len()..].parse().unwrap_or(0), name)
-}
-
-fn survival(
-    lifetimes: Vec<Lifetime>,
-    hangs: u64,
-    crashes: u64,
-    options: &SummaryOptions,
-) -> Option<SurvivalCurve> {
-    let curve = Survival::new(lifetimes, options.confidence)?;
-    Some(SurvivalCurve {
-        guests: curve.guests,
-        crashes,
-        hangs,
-        last_seen: curve.last_seen,
-        median: curve.median(),
-        // Without a crash its interval would have no width.
-        restricted_mean: curve.restricted_mean(curve.last_seen).filter(|_| crashes > 0),
-        steps: thinned(curve.steps, options.points),
-    })
-}
-
-fn times(values: Vec<VirtualNs>, of: u64, confidence: Confidence) -> Option<TimeSummary> {
-    let sorted = Sorted::new(values);
-    let (shortest, longest) = (*sorted.values().first()?, *sorted.values().last()?);
-    let shares = [0.5, 0.9, 0.99].into_iter().filter_map(|share| Share::new(share).ok());
-    let quantiles =
-        shares.filter_map(|share| Some(TimeQuantile { share, time: sorted.quantile(share, confidence)? }));
-    Some(TimeSummary {
-        trials: sorted.values().len() as u64,
-        of,
-        shortest,
-        longest,
-        quantiles: quantiles.collect(),
-    })
-}
-
-/// At most so many of them, evenly, with the last one.
-fn thinned<T: Copy>(all: Vec<T>, most: usize) -> Vec<T> {
-    let (len, most) = (all.len(), most.max(1));
-    if len <= most {
-        return all;
-    }
-    (1..=most).map(|number| all[number * len / most - 1]).collect()
 }
 
 impl Summary {

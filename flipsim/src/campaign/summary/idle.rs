@@ -6,6 +6,7 @@ use crate::campaign::idle::IdleTime;
 use crate::campaign::moments::Run;
 use crate::campaign::spec::Times;
 use crate::campaign::summary::model::StratumSummary;
+use crate::campaign::summary::times::Looks;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::when::When;
 use crate::trial::golden::Golden;
@@ -13,14 +14,14 @@ use crate::units::VirtualNs;
 
 /// What is known of the golden run.
 pub(super) struct Known {
-    /// Its end, on the virtual clock.
-    pub(super) end: Option<u64>,
+    /// When its guest is looked at.
+    pub(super) looks: Option<Looks>,
     run: Option<Run>,
 }
 
 impl Known {
     pub(super) fn of(golden: Option<&Golden>) -> Known {
-        Known { end: golden.map(|golden| golden.end().0), run: golden.map(Run::from) }
+        Known { looks: golden.map(Looks::of), run: golden.map(Run::from) }
     }
 
     /// How much of it the guest idles.

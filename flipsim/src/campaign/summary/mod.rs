@@ -20,15 +20,17 @@ mod model;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod times;
 mod warning;
 
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
-pub use field::{FitRow, MissionRow};
+pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use missing::{Bounds, Missing};
 pub use model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Pooled, PooledRate, SpaceKind,
-    StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Together, Totals,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
+    PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
+    Together, Totals,
 };
 pub use warning::Warning;
 

@@ -16,10 +16,12 @@ use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
+use crate::stats::incidence::IncidenceStep;
 use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
+use crate::stats::turnbull::Lapse;
 use crate::stats::{Confidence, Estimate, Interval, Share, SpaceSize};
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
@@ -317,20 +319,25 @@ pub struct BreakdownRest {
     pub outcomes: BTreeMap<Outcome, u64>,
 }
 
-/// How many guests live how long after their flip.
+/// How many guests live how long after their flip, up to the golden run's end.
 ///
-/// A crash ends a life. All others are censored where they were last watched: hangs and late guests at the
-/// end of the trial; a guest whose state became the golden run's again, which cannot fail any more, at the
-/// golden run's end.
+/// A crash by then ends a life. All others are censored where they were last watched, at the golden run's end at the
+/// latest: past it only late and hung guests are watched, and a curve would rest on them alone. A guest whose state
+/// became the golden run's again cannot fail any more, and is at risk until that end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SurvivalCurve {
     /// All guests: the stratum's `counted`.
     pub guests: u64,
-    /// How many crashed.
+    /// How many crashed by the golden run's end.
     pub crashes: u64,
-    /// How many hung, and are censored.
+    /// How many crashed after it, and are censored there.
+    pub crashes_after_end: u64,
+    /// Where none crashed by then: the exact one-sided upper bound of the share that does.
+    pub crash_bound: Option<f64>,
+    /// How many hung, and are censored at the golden run's end.
     pub hangs: u64,
-    /// S(t) after each time with crashes, thinned: the rows that are left are exact.
+    /// S(t) after each time with crashes, thinned: the rows that are left are exact. 1 − S(t) is not the share that
+    /// crashes: it takes other ends as if the guest went on. `ends` has the shares.
     pub steps: Vec<SurvivalStep>,
     /// The last time at which a guest was watched. The curve ends there.
     pub last_seen: VirtualNs,
@@ -338,6 +345,55 @@ pub struct SurvivalCurve {
     pub median: Option<TimeEstimate>,
     /// The mean time alive up to `last_seen`, in nanoseconds; `None` without a crash.
     pub restricted_mean: Option<Estimate>,
+    /// Which share of the guests came to which end, and when; the shares add up to 1.
+    pub ends: Vec<IncidenceCurve>,
+}
+
+/// How a guest's run can end; one excludes the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompetingEnd {
+    /// It crashed by the golden run's end.
+    Crash,
+    /// It hung. All that is known is that it was not done at the golden run's end: that is its time.
+    Hang,
+    /// It was not done at the golden run's end either, but done or crashed after it. Its time is that end.
+    Late,
+    /// It ran to its end by the golden run's end, whatever its output.
+    Finished,
+}
+
+impl CompetingEnd {
+    /// All of them.
+    pub const ALL: [CompetingEnd; 4] =
+        [CompetingEnd::Crash, CompetingEnd::Hang, CompetingEnd::Late, CompetingEnd::Finished];
+
+    /// The word in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CompetingEnd::Crash => "crash",
+            CompetingEnd::Hang => "hang",
+            CompetingEnd::Late => "late",
+            CompetingEnd::Finished => "finished",
+        }
+    }
+}
+
+/// Which share of the guests has come to one end by which time since the flip.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IncidenceCurve {
+    /// The end.
+    pub end: CompetingEnd,
+    /// How many guests came to it.
+    pub guests: u64,
+    /// Their share at the golden run's end.
+    pub share: f64,
+    /// Its interval, Clopper and Pearson's; where none came to this end, up to the exact one-sided bound.
+    #[serde(flatten)]
+    pub interval: Interval,
+    /// The share after each time at which one came to it, thinned.
+    pub steps: Vec<IncidenceStep>,
 }
 
 /// Times since the flip, of those trials that have one.
@@ -347,9 +403,11 @@ pub struct TimeSummary {
     pub trials: u64,
     /// How many count, with or without.
     pub of: u64,
-    /// The shortest.
+    /// How many times are known only to lie between two looks at the guest.
+    pub between: u64,
+    /// None is shorter; the shortest itself where it is known exactly.
     pub shortest: VirtualNs,
-    /// The longest.
+    /// None is longer.
     pub longest: VirtualNs,
     /// The quantiles of ½, 0.9 and 0.99.
     pub quantiles: Vec<TimeQuantile>,
@@ -367,6 +425,8 @@ impl TimeSummary {
     pub fn ends(&self) -> String {
         if self.shortest == self.longest {
             self.shortest.to_string()
+        } else if self.between > 0 {
+            format!("between {} and {}", self.shortest, self.longest)
         } else {
             format!("{} to {}", self.shortest, self.longest)
         }
@@ -381,6 +441,21 @@ pub struct TimeQuantile {
     /// The time, with its interval; an end is `None` where the trials are too few to have one.
     #[serde(flatten)]
     pub time: Quantile<VirtualNs>,
+    /// Where the time is not known exactly: it is later than this, and at most `value`.
+    pub after: Option<VirtualNs>,
+    /// Where Turnbull's estimate has it then.
+    pub likeliest: Option<Lapse>,
+}
+
+impl TimeQuantile {
+    /// Where it lies, as people read it.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.after {
+            Some(VirtualNs(0)) | None => format!("within {}", self.time.value),
+            Some(after) => format!("between {after} and {}", self.time.value),
+        }
+    }
 }
 
 impl Summary {

@@ -11,6 +11,7 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::shard::Shard;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
+use crate::stats::raw::Spread;
 use crate::stats::tally::Method;
 use crate::stats::{Confidence, Interval, Observed, SpaceSize, proportion, strata};
 use crate::testing::fake_campaign as fake;
@@ -366,6 +367,106 @@ fn survival_through_records_is_that_of_the_published_table() {
     assert_eq!(curve.last_seen, VirtualNs(35));
 }
 
+/// Past the golden run's end only late and hung guests are watched: a curve that went on there would rest on them.
+#[test]
+fn survival_ends_with_the_run_and_later_crashes_are_counted_beside_it() {
+    let end = fake::LENGTH.0;
+    let mut guests = vec![(Outcome::Latent, end); 93];
+    guests.push((Outcome::Crash, end / 2));
+    guests.extend([(Outcome::Hang, 3 * end), (Outcome::Hang, 3 * end)]);
+    // A crash after the end, and three that were done after it.
+    guests.push((Outcome::Crash, 2 * end));
+    guests.extend([(Outcome::Sdc, end + 1); 3]);
+    let curve = lives(&guests, false);
+    assert_eq!((curve.crashes, curve.crashes_after_end, curve.hangs, curve.crash_bound), (1, 1, 2, None));
+    assert_eq!((curve.steps.len(), curve.steps[0].at_risk, curve.steps[0].survival), (1, 100, 0.99));
+    assert_eq!(curve.last_seen, fake::LENGTH);
+    let ends: Vec<(&str, u64, f64)> =
+        curve.ends.iter().map(|one| (one.end.name(), one.guests, one.share)).collect();
+    let names: Vec<_> = ends.iter().map(|(name, guests, _)| (*name, *guests)).collect();
+    assert_eq!(names, [("crash", 1), ("hang", 2), ("late", 4), ("finished", 93)]);
+    for (name, guests, share) in ends {
+        assert!((share - guests as f64 / 100.0).abs() < 1e-12, "{name}: {share}");
+    }
+    // The share that crashes has the exact interval of 1 in 100.
+    let exact = proportion::clopper_pearson(Observed::new(1, 100).unwrap(), Confidence::P95);
+    assert!((curve.ends[0].interval.upper - exact.upper).abs() < 1e-9);
+}
+
+#[test]
+fn where_none_crashed_their_share_has_the_exact_bound() {
+    let curve = lives(&[(Outcome::Masked, 5); 300], false);
+    assert_eq!((curve.crashes, curve.steps.len(), curve.restricted_mean), (0, 0, None));
+    assert!((curve.crash_bound.unwrap() - (1.0 - 0.05f64.powf(1.0 / 300.0))).abs() < 1e-12);
+    assert_eq!(curve.ends[0].interval.upper, curve.crash_bound.unwrap());
+}
+
+/// The golden run of the fake is looked at every 100 ms, and a guest past its end as well.
+#[test]
+fn a_report_that_was_seen_at_a_checkpoint_lies_after_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = fake::spec(20, &["range:0x40000000+1M"]);
+    spec.times = crate::campaign::spec::Times::At(vec![VirtualNs(30_000_000)]);
+    let mut store = fake::create(&folder.path().join("c.sqlite"), &spec).unwrap();
+    let begin = fake::BEGIN.0;
+    for id in (0..20).map(TrialId) {
+        let record = fake::record(&store.planned(id).unwrap());
+        let seen = match id.0 {
+            0..9 => 100_000_000,
+            9..19 => 300_000_000,
+            // Past the end.
+            _ => 520_000_000,
+        };
+        let record = TrialRecord {
+            outcome: Some(Outcome::Detected),
+            detected_ns: Some(begin + seen),
+            end_ns: begin + 600_000_000,
+            end: None,
+            converged_ns: None,
+            ..record
+        };
+        store.record(id, &record).unwrap();
+    }
+    let found = summary(&store).strata.remove(0).detection.unwrap();
+    let ms = |ms: u64| VirtualNs(ms * 1_000_000);
+    assert_eq!((found.between, found.shortest, found.longest), (20, VirtualNs(0), ms(490)));
+    let quantile = |index: usize| (found.quantiles[index].after, found.quantiles[index].time.value);
+    // The flip is at 30 ms.
+    assert_eq!(quantile(0), (Some(ms(170)), ms(270)));
+    assert_eq!(found.quantiles[0].place(), "between 170.0 ms and 270.0 ms");
+    assert_eq!(quantile(2), (Some(ms(390)), ms(490)));
+    let median = found.quantiles[0].time;
+    assert_eq!((median.lower, median.upper), (Some(VirtualNs(0)), Some(ms(270))));
+}
+
+/// Times to the byte are the times themselves, whatever the checkpoints are; so is the end of the workload.
+#[test]
+fn a_report_that_was_heard_to_the_byte_has_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = campaign(folder.path(), 20, &["range:0x40000000+1M"]);
+    for id in (0..20).map(TrialId) {
+        let record = fake::record(&store.planned(id).unwrap());
+        let flip = record.flip_ns;
+        let record = TrialRecord {
+            outcome: Some(Outcome::Detected),
+            heard: crate::trial::Heard::Byte,
+            detected_ns: Some(flip + 100 + id.0),
+            done_ns: Some(flip + 1000 + id.0),
+            end_ns: flip + 900_000_000,
+            end: None,
+            converged_ns: None,
+            ..record
+        };
+        store.record(id, &record).unwrap();
+    }
+    let stratum = summary(&store).strata.remove(0);
+    let found = stratum.detection.unwrap();
+    assert_eq!((found.between, found.shortest, found.longest), (0, VirtualNs(100), VirtualNs(119)));
+    assert_eq!((found.quantiles[0].after, found.quantiles[0].time.value), (None, VirtualNs(109)));
+    let finished = stratum.survival.unwrap();
+    assert_eq!((finished.ends[3].guests, finished.last_seen), (20, VirtualNs(1019)));
+}
+
 #[test]
 fn a_guest_that_converged_is_at_risk_until_the_golden_runs_end() {
     // Nine became the golden run again after 1 ms, the tenth crashed after 2 ms.
@@ -434,7 +535,7 @@ fn fit_and_missions_follow_from_the_rates() {
     let mut store = campaign(folder.path(), 300, &STRATA);
     fake::fill(&mut store, 300).unwrap();
     let found = summary(&store);
-    let rows = found.fit("1000".parse().unwrap(), Method::Wilson);
+    let rows = found.fit(&Field::of("1000".parse().unwrap()), Method::Wilson);
     let names: Vec<&str> = rows.iter().map(|row| row.space.as_str()).collect();
     assert_eq!(names, ["1M", "3M", "core", "1M + 3M"]);
     // 8 Mbit at 1,000 FIT each.
@@ -453,12 +554,64 @@ fn fit_and_missions_follow_from_the_rates() {
     let rows = found.mission(
         &mission,
         crate::stats::mission::parse_field_time("5years").unwrap(),
+        Spread::EXACT,
         Method::ClopperPearson,
     );
     assert_eq!(rows.iter().map(|row| row.space.as_str()).collect::<Vec<_>>(), ["1M", "3M", "1M + 3M"]);
     let (_, outlook) = rows[0].outlook.last().unwrap();
     assert!((outlook.upsets - 600.0).abs() < 1e-9);
     assert!((outlook.failures.interval.upper - 600.0 * rate.clopper_pearson.upper).abs() < 1e-9);
+}
+
+/// RAM and registers with raw rates of their own, an uncertain one, and both together.
+#[test]
+fn the_field_has_a_rate_a_kind_and_its_uncertainty() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = campaign(folder.path(), 300, &STRATA);
+    fake::fill(&mut store, 300).unwrap();
+    let found = summary(&store);
+    let exact = Field { registers: Some("200".parse().unwrap()), ..Field::of("1000".parse().unwrap()) };
+    let field = Field { spread: "2".parse().unwrap(), hours: 5.0 * YEAR_HOURS, ..exact };
+    let (sure, rows) = (found.fit(&exact, Method::Wilson), found.fit(&field, Method::Wilson));
+    assert_eq!(
+        rows.iter().map(|row| row.raw_fit_per_mbit.value()).collect::<Vec<_>>(),
+        [1e3, 1e3, 200.0, 1e3]
+    );
+    for (sure, row) in sure.iter().zip(&rows) {
+        let (one, other) = (&sure.expected, &row.expected);
+        assert_eq!(one.fit.value, other.fit.value);
+        // A factor of two alone is from half to twice; with the campaign's own it is wider still.
+        assert!(
+            other.fit.interval.lower < other.fit.value / 2.0
+                && other.fit.interval.upper > other.fit.value * 2.0
+        );
+        assert!((other.failures.value - other.fit.value * 5.0 * 8766.0 / 1e9).abs() < 1e-12);
+        let mttf = other.mttf_hours;
+        assert!((mttf.value.unwrap() * other.fit.value / 1e9 - 1.0).abs() < 1e-12);
+        assert!((mttf.lower.unwrap() * other.fit.interval.upper / 1e9 - 1.0).abs() < 1e-12);
+        assert!(other.any.interval.contains(other.any.value));
+    }
+    let together = found.fit_together(&field, Method::Wilson).unwrap();
+    assert_eq!(together.spaces, ["1M + 3M", "core"]);
+    let sum = rows[3].expected.fit.value + rows[2].expected.fit.value;
+    assert!((together.expected.fit.value - sum).abs() < 1e-9);
+    // So much RAM in place of the stratum's; registers keep theirs. 1 MiB are 8 Mbit.
+    let more = Field { ram_bits: Some(crate::stats::fit::Bits::of_bytes(16 << 20)), ..exact };
+    let grown = found.fit(&more, Method::Wilson);
+    assert!((grown[0].expected.fit.value / sure[0].expected.fit.value - 16.0).abs() < 1e-9);
+    assert_eq!(grown[2], sure[2]);
+    // A kind without a raw rate has none.
+    let ram = Field { registers: None, ..exact };
+    assert_eq!(found.fit(&ram, Method::Wilson).len(), 3);
+    assert!(found.fit_together(&ram, Method::Wilson).is_none());
+    // F is of one run: the pairs of bit and moment.
+    let run = sure[0].expected.failures_per_run.unwrap();
+    assert!(
+        (run.value / found.strata[0].class(Class::Failure).unwrap().rate.unwrap().failures.unwrap().value
+            - 1.0)
+            .abs()
+            < 1e-12
+    );
 }
 
 #[test]

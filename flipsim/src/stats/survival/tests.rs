@@ -89,8 +89,10 @@ fn medians_and_means_are_those_of_lifelines() {
     ] {
         let found = survival.restricted_mean(VirtualNs(horizon)).unwrap();
         assert!((found.value - mean).abs() < 1e-9, "{found:?}");
-        let half = (found.value - found.interval.lower) / Confidence::P95.z();
-        assert!((half - error).abs() < 1e-8, "{horizon}: {half}");
+        // The interval is one of ln(horizon − mean).
+        let lost = horizon as f64 - mean;
+        let spread = ((horizon as f64 - found.interval.lower) / lost).ln() / Confidence::P95.z();
+        assert!((spread * lost - error).abs() < 1e-8, "{horizon}: {found:?}");
     }
     assert_eq!(treated().restricted_mean(VirtualNs(36)), None);
 }
@@ -120,18 +122,6 @@ fn where_all_are_censored_all_survive_as_long_as_they_were_seen() {
     let mean = survival.restricted_mean(VirtualNs(9)).unwrap();
     assert_eq!((mean.value, mean.interval), (9.0, Interval { lower: 9.0, upper: 9.0 }));
     assert_eq!(Survival::new([], Confidence::P95), None);
-}
-
-#[test]
-fn a_hang_is_a_failure_or_censored_as_it_was_asked_for() {
-    let hang = Ending::Hung { progress_stopped: VirtualNs(40), horizon: VirtualNs(100) };
-    let endings = [Ending::Failed { at: VirtualNs(20) }, hang, Ending::Survived { until: VirtualNs(100) }];
-    let survival = |hangs| {
-        let survival = Survival::new(endings.map(|ending| ending.lifetime(hangs)), Confidence::P95).unwrap();
-        survival.at(VirtualNs(100)).unwrap()
-    };
-    assert!((survival(Hangs::FailWhenProgressStopped) - 1.0 / 3.0).abs() < 1e-15);
-    assert!((survival(Hangs::CensoredAtHorizon) - 2.0 / 3.0).abs() < 1e-15);
 }
 
 #[test]

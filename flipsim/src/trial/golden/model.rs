@@ -159,6 +159,13 @@ impl Golden {
         self.checkpoints.last().map_or(self.start.at, |last| last.at)
     }
 
+    /// How far apart the looks at a guest are at most that is not done at the end: it was the spacing, where that was
+    /// longer than 50 ms, up to records of version 2.
+    #[must_use]
+    pub fn late_step(&self) -> VirtualNs {
+        VirtualNs(self.spacing.0.max(50_000_000))
+    }
+
     /// Whether states can be compared with it, or output only.
     #[must_use]
     pub fn agrees(&self) -> bool {

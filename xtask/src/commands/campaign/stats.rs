@@ -2,15 +2,13 @@
 //!
 //! Invariant: it reads; the numbers are `flipsim`'s.
 
-use std::str::FromStr;
-
 use anyhow::Result;
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::By;
-use flipsim::stats::fit::FitPerMbit;
-use flipsim::stats::mission::{MONTH, Mission, UpsetRate};
 use flipsim::text::visible;
 
+use crate::exit::{Code, exit_error};
+use crate::lab::campaigns::field::FieldArgs;
 use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
 
@@ -21,10 +19,12 @@ use crate::lab::campaigns::tables::{self, IntervalMethods};
   cargo xtask campaign stats first --by bit --by symbol
   cargo xtask campaign stats first --survival --simultaneous --confidence 99%
   cargo xtask campaign stats first --raw-fit 1700
+  cargo xtask campaign stats first --cross-section 1e-14cm2/bit --flux sea-level --raw-factor 2
+  cargo xtask campaign stats first --upsets-per-bit-day 2e-7 --raw-factor 3 --gib 0.125
   cargo xtask campaign stats first --flips-per-gib-month 10 --years 5 --gib 1
   cargo xtask campaign stats first --json | jq '.strata[0].classes'
 
-docs/statistics.md says what each number is, and what it is not.")]
+docs/statistics.md says what each number is, and what it is not; docs/field.md where raw rates come from.")]
 pub struct Args {
     /// The campaign's name, or its file
     name: String,
@@ -45,18 +45,8 @@ pub struct Args {
     survival: bool,
     #[command(flatten)]
     intervals: IntervalMethods,
-    /// The raw rate of flips in FIT/Mbit (2^20 bits): shows the FIT of each kind of failure
-    #[arg(long, value_name = "FIT")]
-    raw_fit: Option<FitPerMbit>,
-    /// The raw rate of flips of a mission: so many in 1 GiB in a month of 30 days
-    #[arg(long, value_name = "FLIPS", requires_all = ["years", "gib"])]
-    flips_per_gib_month: Option<Positive>,
-    /// How long the mission is, in years of 360 days
-    #[arg(long, value_name = "YEARS", requires = "flips_per_gib_month")]
-    years: Option<Positive>,
-    /// How much memory it has, in GiB
-    #[arg(long, value_name = "GIB", requires = "flips_per_gib_month")]
-    gib: Option<Positive>,
+    #[command(flatten)]
+    field: FieldArgs,
 }
 
 /// What a table is by.
@@ -89,36 +79,6 @@ impl From<ByArg> for By {
     }
 }
 
-/// A number above 0.
-#[derive(Clone, Copy, Debug)]
-struct Positive(f64);
-
-impl FromStr for Positive {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-        number.map(Positive).ok_or_else(|| "it must be a number above 0, as in 10 or 0.5".to_owned())
-    }
-}
-
-impl Args {
-    /// The mission and its length in seconds.
-    fn mission(&self) -> Option<(Mission, f64)> {
-        let (Positive(flips), Positive(years), Positive(gib)) =
-            (self.flips_per_gib_month?, self.years?, self.gib?);
-        const GIB: f64 = (1u64 << 30) as f64;
-        let rate = UpsetRate { per_byte_second: flips / GIB / MONTH };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "above 0; a cast saturates"
-        )]
-        let bytes = (gib * GIB) as u64;
-        Some((Mission { rate, bytes, accelerate: 1.0 }, years * 12.0 * MONTH))
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let store = open_to_read(&args.name)?;
@@ -126,17 +86,11 @@ pub fn run(args: &Args) -> Result<()> {
     options.top = args.top;
     let summary = Summary::new(&store, &options).map_err(store_error)?;
     let (method, confidence) = (args.intervals.method(), summary.confidence);
-    let fit = args.raw_fit.map(|raw| (raw, summary.fit(raw, method)));
-    let mission = args
-        .mission()
-        .map(|(mission, seconds)| (mission, seconds, summary.mission(&mission, seconds, method)));
+    let field = args.field.answer(&summary, method).map_err(|why| exit_error(Code::Usage, why))?;
     if args.json {
         let mut json = serde_json::to_value(&summary)?;
-        if let Some((raw, rows)) = &fit {
-            json["fit"] = serde_json::json!({ "raw_fit_per_mbit": raw, "rows": rows });
-        }
-        if let Some((mission, seconds, rows)) = &mission {
-            json["mission"] = serde_json::json!({ "upsets": mission.upsets_in(*seconds), "rows": rows });
+        if let Some(field) = &field {
+            field.json(&mut json);
         }
         outln!("{}", serde_json::to_string_pretty(&json)?);
         return Ok(());
@@ -155,11 +109,8 @@ pub fn run(args: &Args) -> Result<()> {
             text += &tables::survival(stratum, confidence);
         }
     }
-    if let Some((raw, rows)) = &fit {
-        text += &tables::fit(rows, *raw, confidence);
-    }
-    if let Some((mission, seconds, rows)) = &mission {
-        text += &tables::mission(rows, mission, *seconds, confidence);
+    if let Some(field) = &field {
+        text += &field.text(confidence);
     }
     if let Some(costs) = &summary.costs {
         text += &tables::cost_table(costs);

@@ -14,7 +14,7 @@ use flipsim::text::hex_value;
 use flipsim::text::visible;
 use flipsim::trial::golden::Golden;
 use flipsim::trial::{
-    Outcome, RestoreMethod, RunError, Runner, Step, TrialOptions, TrialPlan, TrialRecord, Worker,
+    Heard, Outcome, RestoreMethod, RunError, Runner, Step, TrialOptions, TrialPlan, TrialRecord, Worker,
 };
 use flipsim::units::{GuestPhys, VirtualNs, format_duration, parse_number, parse_virtual};
 use serde::{Deserialize, Serialize};
@@ -386,11 +386,13 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
     if let Some(title) = &record.title {
         parts.push(visible(title));
     }
+    // At a checkpoint it is only known that it was since the one before.
+    let how = if record.heard == Heard::Byte { "at" } else { "by" };
     if let Some(at) = at(record.detected_ns) {
-        parts.push(format!("noticed by {at}"));
+        parts.push(format!("noticed {how} {at}"));
     }
     if let Some(at) = at(record.console_differs_ns) {
-        parts.push(format!("console differs by {at}"));
+        parts.push(format!("console differs {how} {at}"));
     }
     if let Some(state) = &record.state {
         if let Some(pages) = state.pages_differ {

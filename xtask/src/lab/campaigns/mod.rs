@@ -2,5 +2,6 @@
 //!
 //! Invariant: **nothing here changes a campaign.**
 
+pub mod field;
 pub mod files;
 pub mod tables;

@@ -6,12 +6,10 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use flipsim::campaign::summary::{
-    Bounds, By, Class, CostSummary, Coverage, FitRow, Missing, MissionRow, Pooled, StratumSummary,
-    SummaryOptions, TimeSummary, Together,
+    Bounds, By, Class, CostSummary, Coverage, Missing, Pooled, StratumSummary, SummaryOptions, TimeSummary,
+    Together,
 };
 use flipsim::campaign::{Store, Summary};
-use flipsim::stats::fit::{FitPerMbit, MissionOutlook};
-use flipsim::stats::mission::Mission;
 use flipsim::stats::strata::Strata;
 use flipsim::stats::tally::Method;
 use flipsim::stats::{Confidence, Estimate, Interval};
@@ -215,12 +213,12 @@ fn end(value: f64, is_upper: bool, show: fn(f64) -> String) -> String {
     end_text(value, is_upper, &shown).trim_end_matches('%').to_owned()
 }
 
-fn between(interval: Interval, show: fn(f64) -> String) -> String {
+pub(super) fn between(interval: Interval, show: fn(f64) -> String) -> String {
     format!("{} to {}", end(interval.lower, false, show), end(interval.upper, true, show))
 }
 
 /// A share in percent: two digits behind the point, or two at all where that would be nothing.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent == 0.0 {
         "0".to_owned()
@@ -232,7 +230,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A number with three digits or so.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
     } else if !(0.01..1e6).contains(&value) {
@@ -246,7 +244,7 @@ fn number(value: f64) -> String {
     }
 }
 
-fn micros(us: f64) -> String {
+pub(super) fn micros(us: f64) -> String {
     format_duration(std::time::Duration::from_secs_f64(us.clamp(0.0, 1e18) / 1e6))
 }
 
@@ -337,17 +335,32 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
     text
 }
 
-/// How long guests of a stratum lived.
+/// How long guests of a stratum lived, and how their runs ended.
 pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
     let Some(curve) = &stratum.survival else { return String::new() };
     let mut text = format!(
-        "survival of {}: {} of {} guests crashed; {} hung, which counts as alive; watched for up to {}\n",
-        stratum.name, curve.crashes, curve.guests, curve.hangs, curve.last_seen
+        "survival of {}: {} of {} guests crashed by the run's end; watched for up to {}\n",
+        stratum.name, curve.crashes, curve.guests, curve.last_seen
     );
+    if curve.crashes_after_end > 0 {
+        let s = if curve.crashes_after_end == 1 { "" } else { "es" };
+        _ = writeln!(
+            text,
+            "  {} crash{s} came after the run's end, and not in the curve",
+            curve.crashes_after_end
+        );
+    }
+    if let Some(bound) = curve.crash_bound {
+        _ = writeln!(
+            text,
+            "  below {} % crash by the run's end ({confidence}, one-sided)",
+            end(bound, true, percent)
+        );
+    }
     let most = curve.steps.len().min(12);
     let shown = (1..=most).map(|number| &curve.steps[number * curve.steps.len() / most - 1]);
     if curve.crashes > 0 {
-        _ = writeln!(text, "  {:>12}  {:>7}  {:>8}  {confidence}", "since flip", "at risk", "alive");
+        _ = writeln!(text, "  {:>12}  {:>7}  {:>8}  {confidence}", "since flip", "at risk", "S(t)");
     }
     for step in shown {
         let interval = step.interval.map(|interval| between(interval, percent) + " %").unwrap_or_default();
@@ -355,7 +368,7 @@ pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
         _ = writeln!(text, "  {time:>12}  {:>7}  {alive:>6} %  {interval}", step.at_risk);
     }
     if let Some(median) = curve.median {
-        _ = writeln!(text, "  half of them live {}", span(median.value, median.lower, median.upper));
+        _ = writeln!(text, "  half of them live {}", ends(median.value, median.lower, median.upper));
     }
     if let Some(mean) = curve.restricted_mean {
         let Interval { lower, upper } = mean.interval;
@@ -367,6 +380,19 @@ pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
             time(mean.value),
             time(lower),
             time(upper)
+        );
+    }
+    if curve.crashes > 0 {
+        text += "  1 - S(t) is not the share that crashes: S(t) takes other ends of a run as if it went on. The shares:\n";
+    }
+    _ = writeln!(text, "  {:12}  {:>7}  {:>8}  {confidence}", "run's end", "guests", "share");
+    for one in &curve.ends {
+        let (name, share) = (one.end.name(), percent(one.share));
+        _ = writeln!(
+            text,
+            "  {name:12}  {:>7}  {share:>6} %  {} %",
+            one.guests,
+            between(one.interval, percent)
         );
     }
     text
@@ -421,60 +447,21 @@ pub fn times(stratum: &StratumSummary) -> String {
         let Some(times) = times else { return String::new() };
         let quantiles = times.quantiles.iter().map(|quantile| {
             let time = quantile.time;
-            format!("{} within {}", quantile.share, span(time.value, time.lower, time.upper))
+            format!("{} {}", quantile.share, ends(quantile.place(), time.lower, time.upper))
         });
-        let said = if times.are_few() { times.ends() } else { quantiles.collect::<Vec<String>>().join(", ") };
+        let mut said =
+            if times.are_few() { times.ends() } else { quantiles.collect::<Vec<String>>().join(", ") };
+        if times.between > 0 {
+            said += &format!("; {} known only to lie between two checkpoints", times.between);
+        }
         format!("{}, from flip to {what}: {} of {}; {said}\n", stratum.name, times.trials, times.of)
     };
     line("report", &stratum.detection) + &line("crash", &stratum.crash)
 }
 
-fn span(value: VirtualNs, lower: Option<VirtualNs>, upper: Option<VirtualNs>) -> String {
+fn ends(what: impl std::fmt::Display, lower: Option<VirtualNs>, upper: Option<VirtualNs>) -> String {
     let end = |end: Option<VirtualNs>| end.map_or("?".to_owned(), |end| end.to_string());
-    format!("{value} ({} to {})", end(lower), end(upper))
-}
-
-/// FIT by part of the fault space.
-pub fn fit(rows: &[FitRow], raw: FitPerMbit, confidence: Confidence) -> String {
-    let mut text = format!("at {} FIT/Mbit:\n", raw.value());
-    _ = writeln!(text, "  {:24} {:>9}  {:11} {:>9}  {confidence}", "space", "Mbit", "outcome", "FIT");
-    for row in rows {
-        for (name, fit) in &row.fit {
-            #[expect(clippy::cast_precision_loss, reason = "a memory's size with three digits")]
-            let mbit = number(row.bits as f64 / f64::from(1 << 20));
-            let (space, interval) = (&row.space, between(fit.interval, number));
-            _ = writeln!(text, "  {space:24} {mbit:>9}  {name:11} {:>9}  {interval}", number(fit.value));
-        }
-    }
-    if rows.is_empty() {
-        text += "  no stratum of single bits has trials; FIT is raw rate × bits × rate\n";
-    }
-    text
-}
-
-/// What a mission has to expect.
-pub fn mission(rows: &[MissionRow], mission: &Mission, seconds: f64, confidence: Confidence) -> String {
-    let upsets = mission.upsets_in(seconds);
-    let mut text = format!("mission: {} flips are expected; if all of its memory is like\n", number(upsets));
-    _ = writeln!(
-        text,
-        "  {:24} {:11} {:>9}  {:22}  at least one",
-        "space",
-        "outcome",
-        "expected",
-        confidence.to_string()
-    );
-    for row in rows {
-        for (name, MissionOutlook { failures, any, .. }) in &row.outlook {
-            let (space, interval) = (&row.space, between(failures.interval, number));
-            let any = format!("{} % ({} %)", percent(any.value), between(any.interval, percent));
-            _ = writeln!(text, "  {space:24} {name:11} {:>9}  {interval:22}  {any}", number(failures.value));
-        }
-    }
-    if rows.is_empty() {
-        text += "  no stratum of single bits of RAM has trials\n";
-    }
-    text
+    format!("{what} ({} to {})", end(lower), end(upper))
 }
 
 /// The state of a campaign, for people.

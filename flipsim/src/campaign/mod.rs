@@ -13,6 +13,7 @@
 //! specification, the fault spaces and the length of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+mod grade;
 pub mod manifest;
 mod permutation;
 pub mod plan;
@@ -26,11 +27,12 @@ pub mod summary;
 mod text;
 mod toml;
 
+pub use grade::{Grade, grade_of};
 pub use manifest::Manifest;
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
 pub use spaces::{StratumError, spaces};
 pub use spec::CampaignSpec;
-pub use store::{Store, StoreError};
+pub use store::{Stage, Store, StoreError};
 pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};

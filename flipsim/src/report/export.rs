@@ -13,9 +13,11 @@ use csv::QuoteStyle;
 use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
-use crate::campaign::{Store, StoreError, Summary};
+use crate::campaign::{Store, StoreError, Summary, grade_of};
+use crate::console::RelativeError;
 use crate::fault::Operation;
 use crate::text::hex_value;
+use crate::trial::golden::Golden;
 use crate::trial::{Outcome, RestoreMethod};
 use crate::units::Timing;
 
@@ -76,10 +78,18 @@ struct Row<'a> {
     recorded_ms: i64,
     stratum_faults: u64,
     stratum_times: u64,
+    sdc_bits: Option<u64>,
+    sdc_bytes: Option<u64>,
+    sdc_relative: Option<RelativeError>,
+    grade: Option<&'a str>,
 }
 
-fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
+fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Result<Row<'a>, StoreError> {
     let record = store.record_of(result.trial.id)?;
+    let differences = golden.zip(record.as_ref()).and_then(|(golden, record)| golden.differences_of(record));
+    let wrong = differences.as_ref().map(|differences| differences.wrong(None));
+    let grades = &store.spec().grades;
+    let grade = differences.as_ref().and_then(|differences| grade_of(grades, differences));
     let plan = result.trial.plan;
     let fault = plan.fault;
     let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
@@ -125,6 +135,10 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
         recorded_ms: result.recorded_ms,
         stratum_faults: stratum.map_or(0, |stratum| stratum.faults),
         stratum_times: stratum.map_or(0, |stratum| stratum.times),
+        sdc_bits: wrong.map(|wrong| wrong.bits),
+        sdc_bytes: wrong.map(|wrong| wrong.bytes),
+        sdc_relative: wrong.and_then(|wrong| wrong.relative),
+        grade: grade.map(|at| grades[at].name.as_str()),
     })
 }
 
@@ -175,8 +189,9 @@ fn csv_line(row: &Row<'_>) -> csv::Result<Vec<u8>> {
 /// The campaign cannot be read, or the output not written.
 pub fn csv(store: &Store, out: &mut dyn Write) -> Result<(), ExportError> {
     write!(out, "{}\r\n", columns().join(","))?;
+    let golden = store.golden()?;
     for result in store.results() {
-        out.write_all(&csv_line(&row(store, result?)?).map_err(io::Error::from)?)?;
+        out.write_all(&csv_line(&row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?)?;
     }
     Ok(())
 }
@@ -197,9 +212,10 @@ pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(),
     let head = head.to_string();
     // The trials are the last key, so that they never have to be in memory together.
     write!(out, "{},\"trials\":[", head.strip_suffix('}').unwrap_or(&head))?;
+    let golden = store.golden()?;
     for (index, result) in store.results().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut *out, &row(store, result?)?).map_err(io::Error::from)?;
+        serde_json::to_writer(&mut *out, &row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?;
     }
     out.write_all(b"\n]}\n")?;
     Ok(())

@@ -2,12 +2,14 @@
 //!
 //! Pure functions. [`proportion`] is one rate, [`strata`] several weighted over the fault space,
 //! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
-//! counts of a report, [`survival`] and [`quantile`] the times after a flip, [`fit`] and [`mission`] what a rate
+//! counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's results, [`survival`] and [`quantile`] the times after a flip, [`fit`] and [`mission`] what a rate
 //! means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
 
+pub mod allocation;
+pub mod anytime;
 pub mod compare;
 pub mod fit;
 pub mod mission;

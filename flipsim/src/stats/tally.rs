@@ -59,6 +59,9 @@ pub struct Rate {
     /// The extrapolated absolute number of such trials, with the Wilson interval, where the size of the
     /// row's part of the fault space is known.
     pub failures: Option<Estimate>,
+    /// The interval that holds at any look ([`crate::stats::anytime`]), of a campaign that grew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anytime: Option<Interval>,
 }
 
 /// Which of its two intervals a rate is shown with.
@@ -73,10 +76,11 @@ pub enum Method {
 }
 
 impl Rate {
-    /// The rate with one of its intervals.
+    /// The rate with one of its intervals; where there is one that holds at any look, with that.
     #[must_use]
     pub fn estimate(&self, method: Method) -> Estimate {
         let interval = match method {
+            _ if self.anytime.is_some() => self.anytime.unwrap_or(self.wilson),
             Method::Wilson => self.wilson,
             Method::ClopperPearson => self.clopper_pearson,
         };
@@ -92,6 +96,7 @@ impl Rate {
             clopper_pearson: clopper_pearson(observed, confidence),
             upper_bound: (observed.hits() == 0).then(|| upper_bound(observed, confidence)),
             failures: size.map(|size| observed.failures(size, confidence)),
+            anytime: None,
         }
     }
 }

@@ -12,7 +12,9 @@ use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
+use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::costs::Gathered;
+use crate::campaign::summary::grown;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, StratumSummary, Summary, SummaryOptions,
     SurvivalCurve, TimeQuantile, TimeSummary, Totals, is_single_bit, kind_of, of_class, pattern_text,
@@ -20,12 +22,12 @@ use crate::campaign::summary::model::{
 };
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::warning::Warning;
+use crate::campaign::summary::wrong::Wrongs;
 use crate::stats::quantile::Sorted;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::tally::{OutcomeCount, Rate, Tally};
 use crate::stats::{Confidence, Observed, Share};
-use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
@@ -41,6 +43,7 @@ struct Part {
     hangs: u64,
     detection: Vec<VirtualNs>,
     crash: Vec<VirtualNs>,
+    wrong: Wrongs,
 }
 
 impl Part {
@@ -52,6 +55,7 @@ impl Part {
             hangs: 0,
             detection: Vec::new(),
             crash: Vec::new(),
+            wrong: Wrongs::default(),
         }
     }
 
@@ -141,13 +145,14 @@ impl Part {
             survival: survival(self.lifetimes, self.hangs, self.crash.len() as u64, options),
             detection: times(self.detection, counted, confidence),
             crash: times(self.crash, counted, confidence),
+            sdc: self.wrong.finish(&store.spec().grades, counted, space, confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
         }
     }
 }
 
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
-    let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
+    let golden = store.golden()?;
     let golden_end = golden.as_ref().map(|golden| golden.end().0);
     let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
@@ -186,6 +191,9 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
                     part.add(&row, outcome, golden_end, options.short);
+                    if outcome == Outcome::Sdc && !options.short {
+                        part.wrong.add(store, golden.as_ref(), row.trial.id)?;
+                    }
                 }
             }
         }
@@ -220,18 +228,25 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         counted.map(|outcome| OutcomeCount { outcome, count: 0, rate: None }).collect()
     };
     let whole = store.strata().iter().zip(&store.spec().strata).zip(parts.into_iter().zip(&counts));
-    let strata: Vec<StratumSummary> = whole
+    let mut strata: Vec<StratumSummary> = whole
         .map(|((stratum, spec), (part, counts))| {
             let outcomes = rows.remove(&stratum.name).unwrap_or_else(empty);
             part.finish(stratum, spec, store, counts, outcomes, options)
         })
         .collect();
-    let pooled = pooled(store, &strata, &tally, options.confidence);
+    let mut pooled = pooled(store, &strata, &tally, options.confidence);
+    let stages = store.stage_statuses();
+    if stages.len() > 1 {
+        grown::mark(store.strata(), &mut strata, &mut pooled, options.confidence);
+    }
     let difference = golden.and_then(|golden| match golden.capabilities.is_all() {
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });
     let mut warnings = warnings(&totals, &strata, difference, options);
+    if let Some(stages) = stages_text(&stages) {
+        warnings.push(Warning::Grown { stages });
+    }
     warnings.extend(pooled.iter().filter_map(|pooled| {
         let why = pooled.why_not.clone()?;
         Some(Warning::NotPooled { strata: pooled.strata.clone(), why })
@@ -241,6 +256,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         name: store.spec().name.clone(),
         plan: store.plan_digest().to_owned(),
         confidence: options.confidence,
+        stages,
         totals,
         strata,
         pooled,

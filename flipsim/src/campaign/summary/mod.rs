@@ -12,11 +12,13 @@
 mod costs;
 mod field;
 mod gather;
+mod grown;
 mod model;
 mod pool;
 #[cfg(test)]
 mod tests;
 mod warning;
+mod wrong;
 
 pub use costs::{CostPart, CostSummary};
 pub use field::{FitRow, MissionRow};
@@ -25,5 +27,6 @@ pub use model::{
     StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary, Totals,
 };
 pub use warning::Warning;
+pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};
 
 pub use crate::trial::Class;

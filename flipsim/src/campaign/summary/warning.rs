@@ -56,6 +56,11 @@ pub enum Warning {
     },
     /// Flips were not at their planned times.
     ApproximateTiming,
+    /// It was looked at, and went on.
+    Grown {
+        /// Its stages, in words.
+        stages: String,
+    },
     /// Strata of one kind have no rate together.
     NotPooled {
         /// Their names.
@@ -77,6 +82,7 @@ impl Warning {
             Warning::NotFlipped { .. } => "not-flipped",
             Warning::OutputOnly { .. } => "output-only",
             Warning::ApproximateTiming => "approximate-timing",
+            Warning::Grown { .. } => "grown",
             Warning::NotPooled { .. } => "not-pooled",
         }
     }
@@ -127,6 +133,11 @@ impl fmt::Display for Warning {
                 f,
                 "times are approximate: flips were not at exactly those that were planned, and no trial can be \
                  repeated; `setup qemu --reset` builds a QEMU that has the exact clock: make the campaign again with it"
+            ),
+            Warning::Grown { stages } => write!(
+                f,
+                "{stages}; intervals of rates are valid at any look, and wider than those of a campaign of fixed size; \
+                 times, survival, ratios and p values are of a fixed size: take them from a campaign that did not grow"
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

@@ -78,7 +78,7 @@ fn scripts_find_the_same_numbers_as_json() {
         "--gib",
         "16",
     ]);
-    assert_eq!(stats["format"], 1);
+    assert_eq!(stats["format"], 2);
     assert_eq!(stats["totals"]["infra"], 1);
     let first = &stats["strata"][0];
     let failure = &first["classes"][0];

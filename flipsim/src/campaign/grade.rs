@@ -110,8 +110,8 @@ mod tests {
             // The digest is not looked at.
             ("x=1000001\ndigest=deadbeef\n", "negligible"),
             ("x=1000000\ndigest=deadbeef\n", "negligible"),
+            ("x=2222222\ndigest=c0ffee00\n", "-"),
             // 0x30 and 0x34: one bit, and no number is within 1e-6.
-            ("x=4000000\ndigest=c0ffee00\n", "-"),
             ("x=1000400\ndigest=c0ffee00\n", "small"),
             ("x=10000000\ndigest=c0ffee00\n", "-"),
             ("x=1000400\ndigest=c0ffee00\nALARM\n", "alarm"),

@@ -16,6 +16,7 @@
 mod grade;
 pub mod manifest;
 mod permutation;
+mod pilot;
 pub mod plan;
 pub mod run;
 mod shard;
@@ -29,6 +30,7 @@ mod toml;
 
 pub use grade::{Grade, grade_of};
 pub use manifest::Manifest;
+pub use pilot::{PilotError, PilotRow, PilotShares};
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
 pub use spaces::{StratumError, spaces};

@@ -491,7 +491,7 @@ fn part(total: u64, share: f64) -> u64 {
 }
 
 /// Divides `total` in proportion to the weights; what rounding leaves over goes to the largest remainders.
-fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
+pub(super) fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
     let sum: u128 = weights.iter().sum();
     if sum == 0 {
         return vec![0; weights.len()];

@@ -16,7 +16,8 @@ use crate::campaign::Summary;
 use crate::campaign::summary::{
     Breakdown, BreakdownRow, By, Class, SpaceKind, StratumSummary, TimeQuantile, TimeSummary,
 };
-use crate::stats::tally::{OutcomeCount, Rate};
+use crate::stats::Interval;
+use crate::stats::tally::{Method, OutcomeCount, Rate};
 use crate::trial::Outcome;
 
 /// So many strata have bars and rates in the first charts.
@@ -53,21 +54,25 @@ fn trials_of(number: u64) -> String {
     format!("{} trial{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-fn wilson(rate: &Rate) -> (f64, f64) {
-    (rate.wilson.lower, rate.wilson.upper)
+/// The interval that is shown: Wilson's, or the one that holds at any look.
+fn ends(rate: &Rate) -> (f64, f64) {
+    let Interval { lower, upper } = rate.estimate(Method::Wilson).interval;
+    (lower, upper)
+}
+
+/// What that one is called.
+pub(super) fn interval_name(summary: &Summary) -> &'static str {
+    if summary.stages.len() > 1 { "always-valid" } else { "Wilson" }
 }
 
 /// A rate in words, with its interval; for an outcome that never came its upper bound.
 pub(super) fn rate_words(rate: &Rate) -> String {
+    let (lower, upper) = ends(rate);
     match rate.upper_bound {
+        Some(_) if rate.anytime.is_some() => format!("0 %, below {}", percent(upper)),
         Some(bound) => format!("0 %, below {}", percent(bound)),
         None => {
-            format!(
-                "{} ({} to {})",
-                percent(rate.value),
-                percent(rate.wilson.lower),
-                percent(rate.wilson.upper)
-            )
+            format!("{} ({} to {})", percent(rate.value), percent(lower), percent(upper))
         }
     }
 }
@@ -105,6 +110,13 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     }
     let left_out = more("strata", STRATA, summary.strata.len());
     let rates_title = format!("Rates with {} intervals", confidence(summary));
+    let interval_words = format!(
+        "{} intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
+        match interval_name(summary) {
+            "Wilson" => "Wilson",
+            _ => "Always-valid",
+        }
+    );
     html! {
         div.figures {
             (figure(
@@ -116,7 +128,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             ))
             (figure(
                 &rates_title,
-                "Wilson intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
+                &interval_words,
                 &html! { (legend(&Outcome::WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,
@@ -135,10 +147,10 @@ fn dot_of(stratum: &StratumSummary, outcome: Outcome) -> Option<Dot> {
         label: outcome.name().to_owned(),
         outcome: Some(outcome),
         value: rate.value,
-        interval: wilson(&rate),
+        interval: ends(&rate),
         // As far as the whisker goes; the one-sided bound is the text's and the table's.
         note: match rate.upper_bound {
-            Some(_) => format!("0, to {}", percent(rate.wilson.upper)),
+            Some(_) => format!("0, to {}", percent(ends(&rate).1)),
             None => percent(rate.value),
         },
     })
@@ -154,7 +166,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                 @match &entry.rate {
                     Some(rate) => {
                         td.n { (percent(rate.value)) }
-                        td.n { (percent(rate.wilson.lower)) " to " (percent(rate.wilson.upper)) }
+                        td.n { (percent(ends(&rate).0)) " to " (percent(ends(&rate).1)) }
                         td.n { (percent(rate.clopper_pearson.lower)) " to " (percent(rate.clopper_pearson.upper)) }
                         td.n { @match &rate.failures {
                             Some(failures) => { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" },
@@ -240,7 +252,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
                     (*outcome, of(bit).and_then(|row| row.outcomes.get(outcome)).copied().unwrap_or(0))
                 })
                 .collect(),
-            interval: of(bit).map(|row| wilson(&row.failure)),
+            interval: of(bit).map(|row| ends(&row.failure)),
         })
         .collect();
     let axis = match stratum.kind {
@@ -276,7 +288,7 @@ fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup {
         label: visible(row.key.as_deref().unwrap_or_default()),
         outcome: None,
         value: row.failure.value,
-        interval: wilson(&row.failure),
+        interval: ends(&row.failure),
         note: format!("{} of {}", count(row.failures()), count(row.trials)),
     };
     let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
@@ -483,7 +495,7 @@ pub(super) fn titles(summary: &Summary) -> Markup {
             label: visible(row.key.as_deref().unwrap_or_default()),
             outcome: None,
             value: row.failure.value,
-            interval: wilson(&row.failure),
+            interval: ends(&row.failure),
             note: trials_of(row.trials),
         };
         let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };

@@ -27,6 +27,7 @@ pub mod svg;
 #[cfg(test)]
 mod tests;
 pub mod trials;
+mod wrong;
 
 pub use beside::{BesideOptions, beside};
 pub use page::{PageOptions, page};

@@ -51,8 +51,19 @@ pub fn spec(trials: u64, targets: &[&str]) -> CampaignSpec {
 /// # Errors
 /// The plan cannot be drawn or stored.
 pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::error::Error>> {
-    let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
-    let plan = Plan::new(spec, LENGTH, spaces?)?;
+    create_with(path, spec, &golden())
+}
+
+/// The same with another golden run.
+///
+/// # Errors
+/// The plan cannot be drawn or stored.
+pub fn create_with(
+    path: &Path,
+    spec: &CampaignSpec,
+    golden: &Golden,
+) -> Result<Store, Box<dyn std::error::Error>> {
+    let plan = plan(spec)?;
     let manifest = Manifest {
         created: "2026-01-02T03:04:05Z".parse()?,
         command: vec!["campaign".into(), "new".into()],
@@ -62,8 +73,26 @@ pub fn create(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::er
         golden: "digest-of-a-fake".to_owned(),
         inputs: [("qemu".to_owned(), "aaaa".to_owned())].into(),
     };
-    let golden = serde_json::to_vec(&golden())?;
+    let golden = serde_json::to_vec(golden)?;
     Ok(Store::create(path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ())?)
+}
+
+fn plan(spec: &CampaignSpec) -> Result<Plan, Box<dyn std::error::Error>> {
+    let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
+    Ok(Plan::new(spec, LENGTH, spaces?)?)
+}
+
+/// Has a campaign grow to so many trials in all.
+///
+/// # Errors
+/// It has as many already, or cannot be written.
+pub fn grow(store: &mut Store, total: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut plan = plan(store.spec())?;
+    for stage in &store.stages()[1..] {
+        plan = plan.grown(&stage.trials)?;
+    }
+    let added = plan.added_for(total)?;
+    Ok(store.grow(plan, &added, &mut |_| true)?)
 }
 
 fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {

@@ -24,6 +24,7 @@ use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;
 use crate::campaign::store::{head, schema};
 use crate::files;
+use crate::trial::golden::Golden;
 use crate::units::format_size;
 
 /// How long to wait for another process that writes or tidies up.
@@ -349,6 +350,14 @@ impl Store {
             .optional()
             .map_err(sqlite("read", &self.path))?;
         blob.map(|blob| self.unpack(&blob, name)).transpose()
+    }
+
+    /// The golden run that is kept with it; `None` where it is of another version of the lab.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn golden(&self) -> Result<Option<Golden>, StoreError> {
+        Ok(self.attachment("golden")?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
     /// An error where what is written would be lost: SQLite goes on writing into a file that was deleted.

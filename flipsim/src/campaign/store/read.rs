@@ -24,7 +24,6 @@ use crate::campaign::store::tally::Tally;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
-use crate::trial::golden::Golden;
 use crate::trial::{Costs, Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
@@ -346,14 +345,6 @@ impl Store {
             return Err(self.damaged(format!("{what}: it has another length")));
         }
         Ok(Some(text))
-    }
-
-    /// The golden run that is kept with it; `None` where it is of another version of the lab.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn golden(&self) -> Result<Option<Golden>, StoreError> {
-        Ok(self.attachment("golden")?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
     /// Of how many trials the console is kept: it was not what it was in the golden run.

@@ -23,7 +23,7 @@ use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
 /// The version of the summary's keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How a campaign is summarised.
 #[derive(Clone, Copy, Debug, PartialEq)]

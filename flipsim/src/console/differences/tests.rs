@@ -1,3 +1,5 @@
+//! Tests of `differences`.
+
 use proptest::prelude::*;
 
 use super::*;

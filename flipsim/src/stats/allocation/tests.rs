@@ -1,3 +1,5 @@
+//! Tests of `allocation`.
+
 use proptest::prelude::*;
 use rand::RngExt;
 

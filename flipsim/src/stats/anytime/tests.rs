@@ -1,3 +1,5 @@
+//! Tests of `anytime`.
+
 use proptest::prelude::*;
 use rand::RngExt;
 

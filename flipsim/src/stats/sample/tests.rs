@@ -172,8 +172,7 @@ fn a_margin_is_reached_whatever_is_found() {
         let trials =
             trials_for_margin(Share::new(margin).unwrap(), Confidence::P95, Share::HALF, None).unwrap();
         for hits in (0..=trials).step_by(usize::try_from(trials / 50).unwrap().max(1)).chain([trials / 2]) {
-            let found =
-                crate::stats::proportion::wilson(Observed::new(hits, trials).unwrap(), Confidence::P95);
+            let found = wilson(Observed::new(hits, trials).unwrap(), Confidence::P95);
             assert!((found.upper - found.lower) / 2.0 <= margin, "{hits} of {trials}: {found:?}");
         }
     }

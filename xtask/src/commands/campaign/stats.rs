@@ -13,6 +13,7 @@ use flipsim::text::visible;
 
 use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
+use crate::lab::campaigns::wrong;
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -141,6 +142,7 @@ pub fn run(args: &Args) -> Result<()> {
             text += &tables::breakdown(stratum, (*by).into(), confidence, method);
         }
         text += &tables::times(stratum);
+        text += &wrong::wrong(stratum, confidence, method);
         if args.survival {
             text += &tables::survival(stratum, confidence);
         }

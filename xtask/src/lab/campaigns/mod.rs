@@ -4,3 +4,4 @@
 
 pub mod files;
 pub mod tables;
+pub mod wrong;

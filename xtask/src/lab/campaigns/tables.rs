@@ -11,7 +11,7 @@ use flipsim::campaign::summary::{
 use flipsim::campaign::{Store, Summary};
 use flipsim::stats::fit::{FitPerMbit, MissionOutlook};
 use flipsim::stats::mission::Mission;
-use flipsim::stats::tally::Method;
+use flipsim::stats::tally::{Method, Rate};
 use flipsim::stats::{Confidence, Estimate, Interval};
 use flipsim::text::{shown, visible};
 use flipsim::trial::Outcome;
@@ -89,10 +89,13 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     let StratumSummary { name, counted, faults, times, targets, .. } = stratum;
     let (name, targets) = (shown(name, 100), shown(targets, 300));
     let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} ns ({targets})\n");
-    let interval = match method {
-        Method::Wilson => format!("{confidence} (Wilson)"),
-        Method::ClopperPearson => format!("{confidence} (exact)"),
+    let named = match method {
+        Method::Wilson => "Wilson",
+        Method::ClopperPearson => "exact",
     };
+    let grown =
+        stratum.class(Class::Failure).and_then(|entry| entry.rate).filter(|rate| rate.anytime.is_some());
+    let interval = format!("{confidence} ({})", if grown.is_some() { "any look" } else { named });
     if *counted > 0 {
         text += &head(&interval, confidence);
     }
@@ -101,6 +104,10 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     for (name, count, rate) in outcomes.chain(failure) {
         let Some(rate) = rate.map(|rate| rate.estimate(method)) else { continue };
         text += &row(name, &count.to_string(), rate, rate.scaled(stratum.population));
+    }
+    if let Some(rate) = grown {
+        let plain = Rate { anytime: None, ..rate }.estimate(method).interval;
+        text += &format!("  of a campaign of fixed size, failure: {} % ({named})\n", between(plain, percent));
     }
     for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {
@@ -114,11 +121,12 @@ fn pooled_table(pooled: &Pooled, confidence: Confidence) -> String {
     let Pooled { strata, kind, counted, .. } = pooled;
     let mut text =
         format!("{} together ({kind}, weighted by faults): {counted} trials\n", strata.join(" + "));
-    text += &head(&format!("{confidence} (beta)"), confidence);
-    let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
-    let failure =
-        pooled.class(Class::Failure).map(|entry| (Class::Failure.name(), entry.rate, entry.failures));
-    for (name, rate, failures) in outcomes.chain(failure) {
+    let grown = pooled.outcomes.iter().any(|entry| entry.anytime.is_some());
+    let named = if grown { "any look" } else { "beta" };
+    text += &head(&format!("{confidence} ({named})"), confidence);
+    let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.shown()));
+    let failure = pooled.class(Class::Failure).map(|entry| (Class::Failure.name(), entry.shown()));
+    for (name, (rate, failures)) in outcomes.chain(failure) {
         text += &row(name, "", rate, failures);
     }
     text
@@ -137,12 +145,12 @@ fn row(name: &str, count: &str, rate: Estimate, failures: Estimate) -> String {
     format!("  {name:11} {count:>7}  {rate:>6} %  {:20}  {failures:>9}  {of_failures}\n", of_rate + " %")
 }
 
-fn between(interval: Interval, show: fn(f64) -> String) -> String {
+pub(super) fn between(interval: Interval, show: fn(f64) -> String) -> String {
     format!("{} to {}", show(interval.lower), show(interval.upper))
 }
 
 /// A share in percent: two digits behind the point, or two at all where that would be nothing.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent == 0.0 {
         "0".to_owned()

@@ -17,7 +17,7 @@ use crate::guest::template::clones_dir;
 use crate::interrupt;
 
 /// The fault space of each stratum; and what the guest lacks, a line each.
-pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<(Vec<FaultSpace>, Vec<String>)> {
+pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<(Vec<FaultSpace>, Vec<&'static str>)> {
     let parent = clones_dir()?;
     let mut runner =
         Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)

@@ -8,7 +8,7 @@ use crate::console::Differences;
 use crate::console::signals::LinePattern;
 
 /// A rule by which a silent data corruption has a grade: of the lines that it looks at, what differs is within each of
-/// its limits. Without a limit it holds where such a line differs; without limits and lines, always.
+/// its limits, and the golden run has such lines. Without a limit it holds where such a line differs; without limits and lines, always.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Grade {
@@ -35,6 +35,10 @@ impl Grade {
         let lines = self.lines.as_ref();
         if !self.has_limit() {
             return lines.is_none() || !differences.is_none(lines);
+        }
+        // Of lines that the golden run does not have, that they are near says nothing.
+        if lines.is_some_and(|pattern| !differences.knows(pattern)) {
+            return false;
         }
         let wrong = differences.wrong(lines);
         let near = self.relative.is_none_or(|limit| {
@@ -124,6 +128,9 @@ mod tests {
 
     #[test]
     fn a_rule_without_limits_holds_always_and_stands_last() {
+        // A pattern with a slip in it makes nothing negligible.
+        let never = grades("[[grade]]\nname = 'near'\nlines = '^y='\nrelative = 0.5\n");
+        assert_eq!(graded(&never, "x=1", "x=9"), "-");
         let rest = grades("[[grade]]\nname = 'serious'\n");
         assert_eq!(graded(&rest, "a", "b"), "serious");
         assert_eq!(Grade::problem(&rest), None);

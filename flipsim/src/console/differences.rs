@@ -20,7 +20,11 @@ const UNKNOWN: u8 = 0xff;
 
 /// The lines in which an output differs from the right one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Differences(Vec<Pair>);
+pub struct Differences {
+    pairs: Vec<Pair>,
+    /// The right output.
+    right: Vec<u8>,
+}
 
 /// A line that differs, with its end; what is not there is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,8 +110,8 @@ impl Differences {
     /// Of an output from the right one.
     #[must_use]
     pub fn between(right: &[u8], here: &[u8]) -> Self {
-        let (right, here) = (known(right), known(here));
-        let (right, here) = (lines(&right), lines(&here));
+        let (whole, here) = (known(right), known(here));
+        let (right, here) = (lines(&whole), lines(&here));
         let before = right.iter().zip(&here).take_while(|(right, here)| right == here).count();
         let (right, here) = (&right[before..], &here[before..]);
         let behind = right.iter().rev().zip(here.iter().rev()).take_while(|(right, here)| right == here);
@@ -120,13 +124,19 @@ impl Differences {
             (from, to) = (at + 1, there + 1);
         }
         found.pair((from, right.len()), (to, here.len()));
-        Differences(found.pairs)
+        Differences { pairs: found.pairs, right: whole }
     }
 
     /// Whether there is none, of the lines that match, or of all.
     #[must_use]
     pub fn is_none(&self, of: Option<&LinePattern>) -> bool {
         self.of(of).next().is_none()
+    }
+
+    /// Whether the right output has a line that matches.
+    #[must_use]
+    pub fn knows(&self, pattern: &LinePattern) -> bool {
+        lines(&self.right).into_iter().any(|line| is_in(pattern, line))
     }
 
     /// How wrong it is in the lines that match, here or in the right output; in all where no pattern is given.
@@ -151,14 +161,16 @@ impl Differences {
     }
 
     fn of<'a>(&'a self, of: Option<&'a LinePattern>) -> impl Iterator<Item = &'a Pair> {
-        self.0.iter().filter(move |pair| {
+        self.pairs.iter().filter(move |pair| {
             let Some(pattern) = of else { return true };
-            [&pair.right, &pair.here].into_iter().flatten().any(|line| {
-                let text = String::from_utf8_lossy(line);
-                pattern.is_in(text.trim_end_matches(['\r', '\n']))
-            })
+            [&pair.right, &pair.here].into_iter().flatten().any(|line| is_in(pattern, line))
         })
     }
+}
+
+/// Whether a line matches, without its end.
+fn is_in(pattern: &LinePattern, line: &[u8]) -> bool {
+    pattern.is_in(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
 }
 
 /// Lines that differ, as they are found.

@@ -20,7 +20,7 @@ fn campaign(folder: &Path, consoles: &[Option<&str>]) -> Store {
     .unwrap()
     .remove("grade")
     .unwrap();
-    let golden = Golden { console: b"[    0.100000] x=100\ndigest=00\n".to_vec(), ..fake::golden() };
+    let golden = Golden { console: b"[    0.100000] up\nx=100\ndigest=00\n".to_vec(), ..fake::golden() };
     let mut store = fake::create_with(&folder.join("c.sqlite"), &spec, &golden).unwrap();
     for id in store.pending(Shard::WHOLE).unwrap() {
         let console = usize::try_from(id.0).ok().and_then(|at| consoles.get(at));
@@ -41,10 +41,10 @@ fn how_wrong_sdc_is_follows_from_the_consoles_that_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let consoles = [
         // The stamp of the kernel's does not count.
-        Some("[    0.200000] x=101\ndigest=00\n"),
-        Some("[    0.100000] x=150\ndigest=01\n"),
-        Some("[    0.100000] x=100\ndigest=03\n"),
-        Some("[    0.100000] x=100\n"),
+        Some("[    0.200000] up\nx=101\ndigest=00\n"),
+        Some("[    0.100000] up\nx=150\ndigest=01\n"),
+        Some("[    0.100000] up\nx=100\ndigest=03\n"),
+        Some("[    0.100000] up\nx=100\n"),
         None,
     ];
     let store = campaign(folder.path(), &consoles);

@@ -166,7 +166,7 @@ pub(super) fn rates_table(stratum: &StratumSummary) -> Markup {
                 @match &entry.rate {
                     Some(rate) => {
                         td.n { (percent(rate.value)) }
-                        td.n { (percent(ends(&rate).0)) " to " (percent(ends(&rate).1)) }
+                        td.n { (percent(ends(rate).0)) " to " (percent(ends(rate).1)) }
                         td.n { (percent(rate.clopper_pearson.lower)) " to " (percent(rate.clopper_pearson.upper)) }
                         td.n { @match &rate.failures {
                             Some(failures) => { (large(failures.value)) " (" (large(failures.interval.lower)) " to " (large(failures.interval.upper)) ")" },

@@ -181,3 +181,30 @@ fn a_campaign_without_results_says_so() {
       no stratum of single bits has trials and a raw rate; FIT is raw rate × bits × rate
     ");
 }
+
+#[test]
+fn a_campaign_that_grew_shows_intervals_that_hold_at_any_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.sqlite");
+    let targets = ["range:0x40000000+1M", "range:0x50000000+3M"];
+    let mut store = fake::create(&path, &fake::spec(200, &targets)).expect("the campaign is made");
+    fake::fill(&mut store, 200).expect("results are recorded");
+    fake::grow(&mut store, 500).expect("it grows");
+    fake::fill(&mut store, 300).expect("results are recorded");
+    drop(store);
+    let status = said(&["status"], &path);
+    assert_eq!(status.matches("95% (any look)").count(), 3, "{status}");
+    assert_eq!(status.matches("of a campaign of fixed size, failure: ").count(), 2, "{status}");
+    assert!(status.contains("warning: grown once: 200 + 300 trials; "), "{status}");
+    // A number that is no more is refused before a guest is started; so is a campaign that is not there.
+    let (code, _, err) = xtask(&["grow", "--trials", "500"], &path);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("has 500 trials already"), "{err}");
+    let (code, _, err) = xtask(&["grow", "--trials", "500"], &folder.path().join("none.sqlite"));
+    assert_eq!(code, Some(2), "{err}");
+    // Another process works on it.
+    let _open = flipsim::campaign::Store::open(&path).expect("it is opened");
+    let (code, _, err) = xtask(&["grow", "--trials", "600"], &path);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("is being worked on"), "{err}");
+}

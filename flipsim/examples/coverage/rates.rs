@@ -207,7 +207,7 @@ fn unfinished(run: &Run) -> Vec<Row> {
         [(false, "rate of all results of an unfinished campaign"), (true, "rate of whole batches")]
     {
         // As it was: batches of 1,000 whatever the golden run.
-        let batches = Batches::new(planned, whole.then_some(VirtualNs(200_000_000)));
+        let batches = Batches::new([planned], whole.then_some(VirtualNs(200_000_000)));
         for done in [250u64, 500, 1500, 1999] {
             let case =
                 format!("2,000 trials, {done} done; 30 % fail in the first half of the time, none later");

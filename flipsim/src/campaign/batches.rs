@@ -23,33 +23,47 @@ const LEAST: u64 = 20;
 const PARTS: u64 = 256;
 
 /// How a plan is cut into batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batches {
+    /// The numbers of the trials that each stage of the plan begins with.
+    begins: Vec<u64>,
     planned: u64,
     trials: u64,
 }
 
 impl Batches {
-    /// Of a plan of so many trials; `golden` is how long the golden run is, where it is known.
+    /// Of a plan with stages of so many trials; `golden` is how long the golden run is, where it is known.
     #[must_use]
-    pub fn new(planned: u64, golden: Option<VirtualNs>) -> Batches {
+    pub fn new(stages: impl IntoIterator<Item = u64>, golden: Option<VirtualNs>) -> Batches {
         let (least, most) = TRIALS;
-        Batches { planned, trials: golden.map_or(most, |length| (length.0 / 1_000_000).clamp(least, most)) }
+        let (mut begins, mut planned) = (Vec::new(), 0);
+        for trials in stages {
+            begins.push(planned);
+            planned += trials;
+        }
+        let trials = golden.map_or(most, |length| (length.0 / 1_000_000).clamp(least, most));
+        Batches { begins, planned, trials }
     }
 
-    /// The batch that a trial is in, of one of `parts` parts of the plan.
+    /// The batch that a trial is in, of one of `parts` parts of the plan. A stage has its own batches.
     #[must_use]
-    pub fn of(self, id: TrialId, parts: u64) -> u64 {
-        let own = self.own(id, parts);
-        // All are of about one size; a small one at the end would soon be done by chance.
-        let batches = (own / self.trials).max(1);
-        let place = u128::from(id.0 / parts) * u128::from(batches) / u128::from(own.max(1));
-        u64::try_from(place).unwrap_or(u64::MAX)
-    }
-
-    /// How many trials the part has that this one is in.
-    fn own(self, id: TrialId, parts: u64) -> u64 {
-        (self.planned + parts - 1).saturating_sub(id.0 % parts) / parts
+    pub fn of(&self, id: TrialId, parts: u64) -> u64 {
+        // How many trials of its part are numbered below.
+        let below = |number: u64| (number + parts - 1).saturating_sub(id.0 % parts) / parts;
+        let ends = self.begins.iter().skip(1).chain([&self.planned]);
+        let mut before = 0;
+        for (begin, end) in self.begins.iter().zip(ends) {
+            let own = below(*end) - below(*begin);
+            // All are of about one size; a small one at the end would soon be done by chance.
+            let batches = (own / self.trials).max(1);
+            if id.0 < *end {
+                let place =
+                    u128::from(below(id.0) - below(*begin)) * u128::from(batches) / u128::from(own.max(1));
+                return before + u64::try_from(place).unwrap_or(u64::MAX);
+            }
+            before += batches;
+        }
+        before
     }
 }
 
@@ -77,12 +91,12 @@ impl Whole {
             }
         }
         let done: Vec<u64> = (0..).zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id).collect();
-        let among = |parts: u64| Whole::among(batches, parts, pending);
+        let most = PARTS.min(batches.planned / LEAST);
+        let among = |parts: u64| Whole::among(batches.clone(), parts, pending);
         let one = among(1);
         if done.is_empty() || done.iter().any(|id| one.has(TrialId(*id))) {
             return one;
         }
-        let most = PARTS.min(batches.planned / LEAST);
         let shards = (2..=most).filter(|parts| leaves_one_out(&done, *parts)).map(among);
         let mut shards = shards.filter(|whole| done.iter().any(|id| whole.has(TrialId(*id))));
         shards.next().unwrap_or(one)
@@ -134,30 +148,33 @@ mod tests {
 
     #[test]
     fn a_long_golden_run_has_large_batches() {
-        let size = |ms: u64| Batches::new(100_000, Some(VirtualNs(ms * 1_000_000))).trials;
-        assert_eq!((size(3), size(370), size(60_000), Batches::new(9, None).trials), (100, 370, 1000, 1000));
+        let size = |ms: u64| Batches::new([100_000], Some(VirtualNs(ms * 1_000_000))).trials;
+        assert_eq!(
+            (size(3), size(370), size(60_000), Batches::new([9], None).trials),
+            (100, 370, 1000, 1000)
+        );
     }
 
     #[test]
     fn a_batch_counts_once_its_last_trial_is_done() {
-        let batches = Batches::new(1_000, HUNDRED);
+        let batches = Batches::new([1_000], HUNDRED);
         let of = |last: u64| {
             let done = move |id: u64| id < last && id != 150;
-            counted(&Whole::new(batches, &pending(1_000, done)), 1_000, done).len()
+            counted(&Whole::new(batches.clone(), &pending(1_000, done)), 1_000, done).len()
         };
         assert_eq!([of(99), of(100), of(199), of(200), of(300)], [0, 100, 100, 100, 200]);
-        let all = Whole::new(batches, &[]);
+        let all = Whole::new(batches.clone(), &[]);
         assert_eq!(counted(&all, 1_000, |_| true).len(), 1_000);
         // A short rest is no batch by itself.
-        let short = Batches::new(250, HUNDRED);
+        let short = Batches::new([250], HUNDRED);
         assert_eq!((0..250).map(|id| short.of(TrialId(id), 1)).collect::<BTreeSet<_>>().len(), 2);
     }
 
     #[test]
     fn a_finished_shard_is_whole_and_half_of_it_is_not() {
-        let batches = Batches::new(3_000, HUNDRED);
+        let batches = Batches::new([3_000], HUNDRED);
         let whole = |done: &dyn Fn(u64) -> bool| {
-            counted(&Whole::new(batches, &pending(3_000, done)), 3_000, done).len()
+            counted(&Whole::new(batches.clone(), &pending(3_000, done)), 3_000, done).len()
         };
         assert_eq!(whole(&|id| id % 4 == 1), 750);
         // Two of six.
@@ -168,15 +185,28 @@ mod tests {
         assert_eq!(whole(&|id| id % 4 == 1 && (id.wrapping_mul(2_654_435_761) >> 9) & 1 == 1), 0);
     }
 
+    #[test]
+    fn a_stage_that_is_done_stays_whole_when_another_begins() {
+        let batches = Batches::new([1_000, 450], HUNDRED);
+        let of = |last: u64| {
+            let done = move |id: u64| id < last;
+            counted(&Whole::new(batches.clone(), &pending(1_450, done)), 1_450, done).len()
+        };
+        assert_eq!([of(999), of(1_000), of(1_112), of(1_113), of(1_450)], [900, 1_000, 1_000, 1_113, 1_450]);
+        // The same of a shard.
+        let done = |id: u64| id % 2 == 1 && id < 1_000;
+        assert_eq!(counted(&Whole::new(batches.clone(), &pending(1_450, done)), 1_450, done).len(), 500);
+    }
+
     proptest! {
         #[test]
         fn what_counts_is_done_and_its_batch_has_no_trial_that_is_not(
             planned in 1u64..2_000, parts in 1u64..6, until in 0u64..2_000
         ) {
-            let batches = Batches::new(planned, HUNDRED);
+            let batches = Batches::new([planned], HUNDRED);
             let done = |id: u64| id.is_multiple_of(parts) && id < until;
             let left = pending(planned, done);
-            let whole = Whole::new(batches, &left);
+            let whole = Whole::new(batches.clone(), &left);
             for id in counted(&whole, planned, done) {
                 let key = (id % whole.parts, batches.of(TrialId(id), whole.parts));
                 prop_assert!(left.iter().all(|other| (other.0 % whole.parts, batches.of(*other, whole.parts)) != key));

@@ -14,10 +14,12 @@
 //! recorded again, and never lost by a killed process.**
 
 mod batches;
+mod grade;
 mod idle;
 pub mod manifest;
 mod moments;
 mod permutation;
+mod pilot;
 pub mod plan;
 pub mod run;
 mod shard;
@@ -31,14 +33,16 @@ mod toml;
 mod when;
 
 pub use batches::Batches;
+pub use grade::{Grade, grade_of};
 pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
 pub use manifest::Manifest;
 pub use moments::{Moments, MomentsError, Run};
+pub use pilot::{PilotError, PilotRow, PilotShares};
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use shard::{Shard, ShardError};
 pub use spaces::{StratumError, leading_class, spaces};
 pub use spec::CampaignSpec;
-pub use store::{Store, StoreError};
+pub use store::{Stage, Store, StoreError};
 pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};
 pub use when::{When, WhenError};

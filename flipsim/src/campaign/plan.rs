@@ -6,6 +6,9 @@
 //! others, and **no pair is drawn twice**, whether the space has 20 pairs or 2^100. Because the strata are
 //! mixed, the first half of a plan, or every third trial, is a fair sample of the whole.
 //!
+//! A plan that grows has another *stage*: trials behind those that are there, in an order of their own, whose places go on
+//! where each stratum's ended. So what was drawn stays as it is, and still no pair is drawn twice.
+//!
 //! Invariant: the same specification, fault spaces, length and idle times of the golden run give the same plan, on any
 //! machine.
 
@@ -150,6 +153,12 @@ pub enum PlanError {
         /// The campaign's.
         total: u64,
     },
+    /// A growth that is none.
+    #[error("the campaign has {has} trials already; say how many it is to have in all, more than that")]
+    NotMore {
+        /// How many it has.
+        has: u64,
+    },
     /// More than can be numbered.
     #[error("the campaign is too large to be numbered; choose fewer trials, or a smaller space")]
     TooLarge,
@@ -160,20 +169,46 @@ pub enum PlanError {
 pub struct Plan {
     strata: Vec<Stratum>,
     parts: Vec<Part>,
-    order: Permutation,
+    stages: Vec<Drawn>,
+    seed: u64,
     trials: u64,
 }
 
 /// What is drawn of a stratum.
 #[derive(Debug)]
 struct Part {
-    /// The number of its first place.
-    first: u64,
     space: FaultSpace,
     when: When,
     moments: Moments,
     /// Which of its pairs come.
     permutation: Permutation,
+}
+
+/// Trials that were drawn together.
+#[derive(Debug)]
+struct Drawn {
+    /// The number of the first one.
+    first: u64,
+    order: Permutation,
+    /// How many trials of each stratum it has.
+    trials: Vec<u64>,
+    /// Of each stratum: the number of its first place here, and how many were drawn before.
+    parts: Vec<(u64, u64)>,
+}
+
+impl Drawn {
+    /// The next stage of these strata, with so many trials of each; they have those of all stages before.
+    fn new(seed: u64, stage: usize, first: u64, strata: &[Stratum], trials: Vec<u64>) -> Option<Drawn> {
+        let mut parts = Vec::with_capacity(trials.len());
+        let mut places = 0u64;
+        for (stratum, own) in strata.iter().zip(&trials) {
+            parts.push((places, stratum.trials));
+            places = places.checked_add(*own)?;
+        }
+        // Apart from the numbers of the strata.
+        let order = Permutation::new(seed, (stage as u64) << 32, places.into())?;
+        Some(Drawn { first, order, trials, parts })
+    }
 }
 
 impl Plan {
@@ -203,17 +238,62 @@ impl Plan {
             .collect();
         allocate(spec, &mut strata)?;
         let mut parts = Vec::with_capacity(strata.len());
-        let mut trials = 0u64;
         let whens = spec.strata.iter().map(|stratum| spec.when_of(stratum));
         let drawn = spaces.into_iter().zip(moments).zip(whens);
         for ((stratum, ((space, moments), when)), number) in strata.iter().zip(drawn).zip(1..) {
             let permutation = Permutation::new(spec.seed, number, stratum.population());
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
-            parts.push(Part { first: trials, space, when, moments, permutation });
-            trials = trials.checked_add(stratum.trials).ok_or(PlanError::TooLarge)?;
+            parts.push(Part { space, when, moments, permutation });
         }
-        let order = Permutation::new(spec.seed, 0, trials.into()).ok_or(PlanError::TooLarge)?;
-        Ok(Plan { strata, parts, order, trials })
+        let first: Vec<u64> = strata.iter_mut().map(|stratum| std::mem::take(&mut stratum.trials)).collect();
+        let empty = Plan { strata, parts, stages: Vec::new(), seed: spec.seed, trials: 0 };
+        empty.with(first)
+    }
+
+    /// The same plan with another stage, of so many trials of each stratum.
+    ///
+    /// # Errors
+    /// There are no more trials, or not so many of a stratum.
+    pub fn grown(self, added: &[u64]) -> Result<Self, PlanError> {
+        if added.len() != self.strata.len() {
+            return Err(PlanError::Spaces { strata: self.strata.len(), spaces: added.len() });
+        }
+        if added.iter().all(|added| *added == 0) {
+            return Err(PlanError::NotMore { has: self.trials });
+        }
+        self.with(added.to_vec())
+    }
+
+    fn with(mut self, added: Vec<u64>) -> Result<Self, PlanError> {
+        let drawn = Drawn::new(self.seed, self.stages.len(), self.trials, &self.strata, added);
+        let drawn = drawn.ok_or(PlanError::TooLarge)?;
+        for (stratum, added) in self.strata.iter_mut().zip(&drawn.trials) {
+            let trials = stratum.trials.checked_add(*added).ok_or(PlanError::TooLarge)?;
+            if u128::from(trials) > stratum.population() {
+                let (name, population) = (stratum.name.clone(), stratum.population());
+                return Err(PlanError::TooMany { name, trials, population });
+            }
+            stratum.trials = trials;
+            self.trials = self.trials.checked_add(*added).ok_or(PlanError::TooLarge)?;
+        }
+        self.stages.push(drawn);
+        Ok(self)
+    }
+
+    /// How many trials of each stratum it takes to have `total` in all: what is added is shared as what is there.
+    ///
+    /// # Errors
+    /// There are as many already.
+    pub fn added_for(&self, total: u64) -> Result<Vec<u64>, PlanError> {
+        let added = total.checked_sub(self.trials).filter(|added| *added > 0);
+        let added = added.ok_or(PlanError::NotMore { has: self.trials })?;
+        let weights: Vec<u128> = self.strata.iter().map(|stratum| stratum.trials.into()).collect();
+        Ok(shares(added, &weights))
+    }
+
+    /// How many trials of each stratum each stage has.
+    pub fn stages(&self) -> impl Iterator<Item = &[u64]> {
+        self.stages.iter().map(|stage| stage.trials.as_slice())
     }
 
     /// The number of trials, at least 1.
@@ -235,10 +315,13 @@ impl Plan {
         if id.0 >= self.trials {
             return None;
         }
-        let place = u64::try_from(self.order.nth(id.0.into())).ok()?;
-        let index = self.parts.partition_point(|part| part.first <= place) - 1;
-        let Part { first, space, moments, permutation, .. } = &self.parts[index];
-        let pair = permutation.nth((place - first).into());
+        let stage = &self.stages[self.stages.partition_point(|stage| stage.first <= id.0) - 1];
+        let place = u64::try_from(stage.order.nth((id.0 - stage.first).into())).ok()?;
+        // A stratum without trials in this stage begins where the next one does.
+        let index = stage.parts.partition_point(|(first, _)| *first <= place) - 1;
+        let (first, before) = stage.parts[index];
+        let Part { space, moments, permutation, .. } = &self.parts[index];
+        let pair = permutation.nth((before + place - first).into());
         let faults = u128::from(space.len());
         let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
         let after = moments.nth(u64::try_from(pair / faults).ok()?)?;
@@ -267,7 +350,8 @@ impl Plan {
     /// The SHA-256 of all trials.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut digest = PlanDigest::new(&self.strata);
+        let stages: Vec<&[u64]> = self.stages().collect();
+        let mut digest = PlanDigest::new(&self.strata, &stages);
         self.iter().for_each(|trial| digest.add(&trial));
         digest.finish()
     }
@@ -278,14 +362,18 @@ impl Plan {
 pub struct PlanDigest(Sha256);
 
 impl PlanDigest {
-    /// Of a plan with these strata.
+    /// Of a plan with these strata, and so many trials of each in each stage.
     #[must_use]
-    pub fn new(strata: &[Stratum]) -> Self {
+    pub fn new<S: AsRef<[u64]>>(strata: &[Stratum], stages: &[S]) -> Self {
         let mut hash = Sha256::new();
         hash.update("flipsim plan 1\n");
         for stratum in strata {
             let Stratum { name, targets, faults, times, trials } = stratum;
             hash.update(format!("{name:?} {targets:?} {faults} {times} {trials}\n"));
+        }
+        // A plan that never grew has the digest that it had before there were stages.
+        for stage in stages.iter().filter(|_| stages.len() > 1) {
+            hash.update(format!("stage {:?}\n", stage.as_ref()));
         }
         PlanDigest(hash)
     }
@@ -369,7 +457,7 @@ fn part(total: u64, share: f64) -> u64 {
 }
 
 /// Divides `total` in proportion to the weights; what rounding leaves over goes to the largest remainders.
-fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
+pub(super) fn shares(total: u64, weights: &[u128]) -> Vec<u64> {
     let sum: u128 = weights.iter().sum();
     if sum == 0 {
         return vec![0; weights.len()];

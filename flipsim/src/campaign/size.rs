@@ -7,8 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::sample::{trials_for_margin, trials_for_relative};
+use crate::stats::sample::{trials_for_assured, trials_for_margin, trials_for_relative};
 use crate::stats::{Confidence, Share, SpaceSize, StatsError};
+
+/// In how many campaigns the precision of [`Size::Relative`] is reached, where nothing else is said.
+pub(super) const ASSURANCE: Share = Share::P80;
 
 /// How large a campaign is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,12 +34,16 @@ pub enum Size {
         rate: Share,
         /// How surely.
         confidence: Confidence,
+        /// The share of campaigns that reach it, if the rate is the expected one. Absent in what was made before
+        /// there was such a key: these have the number of the formula, with which about half of them do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assurance: Option<Share>,
     },
 }
 
 impl Size {
     /// The number of trials for `population` different ones: [`trials_for_margin`] with the worst rate,
-    /// or [`trials_for_relative`].
+    /// or [`trials_for_assured`], or where no assurance is asked for [`trials_for_relative`].
     ///
     /// # Errors
     /// No number of trials has that precision, or any has.
@@ -47,8 +54,11 @@ impl Size {
             Size::Margin { margin, confidence } => {
                 trials_for_margin(margin, confidence, Share::HALF, population)
             }
-            Size::Relative { relative, rate, confidence } => {
+            Size::Relative { relative, rate, confidence, assurance: None } => {
                 trials_for_relative(relative, confidence, rate, population)
+            }
+            Size::Relative { relative, rate, confidence, assurance: Some(assurance) } => {
+                trials_for_assured(relative, confidence, rate, assurance, population)
             }
         }
     }
@@ -59,8 +69,9 @@ impl fmt::Display for Size {
         match self {
             Size::Trials(trials) => write!(f, "{trials} trials"),
             Size::Margin { margin, confidence } => write!(f, "±{margin} at {confidence}"),
-            Size::Relative { relative, rate, confidence } => {
-                write!(f, "±{relative} of a rate of {rate} at {confidence}")
+            Size::Relative { relative, rate, confidence, assurance } => {
+                write!(f, "±{relative} of a rate of {rate} at {confidence}")?;
+                assurance.map_or(Ok(()), |assurance| write!(f, ", in {assurance} of campaigns"))
             }
         }
     }
@@ -86,19 +97,37 @@ mod tests {
 
     #[test]
     fn a_rare_outcome_takes_more() {
-        let size = Size::Relative { relative: share("20%"), rate: share("1%"), confidence: Confidence::P95 };
+        let size = |rate, assurance: Option<&str>| Size::Relative {
+            relative: share("20%"),
+            rate: share(rate),
+            confidence: Confidence::P95,
+            assurance: assurance.map(share),
+        };
         // 1.96² · 0.99 / (0.01 · 0.2²)
+        assert_eq!(size("1%", None).trials(1 << 100), Ok(9_508));
+        assert_eq!(size("1%", Some("80%")).trials(1 << 100), Ok(10_514));
+        // No more than there are.
+        assert_eq!(size("1%", Some("80%")).trials(10_000), Ok(10_000));
+        // What always comes has no interval, and no number of trials is certain to be enough.
+        for certain in [size("100%", None), size("100%", Some("80%")), size("1%", Some("100%"))] {
+            assert!(certain.trials(1 << 100).is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_before_there_was_an_assurance_is_as_many_as_then() {
+        let text = r#"{"relative":{"relative":0.2,"rate":0.01,"confidence":0.95}}"#;
+        let size: Size = serde_json::from_str(text).unwrap();
         assert_eq!(size.trials(1 << 100), Ok(9_508));
-        // What always comes has no interval.
-        let certain =
-            Size::Relative { relative: share("20%"), rate: share("100%"), confidence: Confidence::P95 };
-        assert!(certain.trials(1 << 100).is_err());
+        assert_eq!(serde_json::to_string(&size).unwrap(), text);
     }
 
     #[test]
     fn a_size_is_said_as_it_was_asked_for() {
-        let size =
-            Size::Relative { relative: share("20%"), rate: share("0.125%"), confidence: Confidence::P95 };
+        let (relative, rate, confidence) = (share("20%"), share("0.125%"), Confidence::P95);
+        let size = Size::Relative { relative, rate, confidence, assurance: None };
         assert_eq!(size.to_string(), "±20% of a rate of 0.125% at 95%");
+        let size = Size::Relative { relative, rate, confidence, assurance: Some(share("80%")) };
+        assert_eq!(size.to_string(), "±20% of a rate of 0.125% at 95%, in 80% of campaigns");
     }
 }

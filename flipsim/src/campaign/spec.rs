@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::grade::Grade;
 use super::size::Size;
 use super::when::When;
 use crate::fault::Pattern;
@@ -48,6 +49,9 @@ pub struct CampaignSpec {
     pub trial: TrialSpec,
     /// The guest, in the caller's own words.
     pub guest: Value,
+    /// By which rules a silent data corruption is graded, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grades: Vec<Grade>,
 }
 
 impl Default for CampaignSpec {
@@ -65,6 +69,7 @@ impl Default for CampaignSpec {
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
+            grades: Vec::new(),
         }
     }
 }
@@ -84,6 +89,8 @@ pub enum Sharing {
     Proportional,
     /// All the same; a precision is that of each stratum.
     Equal,
+    /// By their size and the spread that a pilot campaign saw in them; the numbers stand with the strata.
+    Pilot,
 }
 
 /// When faults strike, counted from the quiescent point.
@@ -294,6 +301,9 @@ impl CampaignSpec {
         if self.size == Some(Size::Trials(0)) {
             return whole("a campaign of 0 trials finds nothing; give a number above 0");
         }
+        if let Some(what) = Grade::problem(&self.grades) {
+            return whole(&what);
+        }
         self.strata.iter().enumerate().find_map(|(index, stratum)| {
             let what = self.problem_of(index, stratum)?;
             Some(Problem { stratum: Some(index), what })
@@ -319,6 +329,12 @@ impl CampaignSpec {
         }
         if stratum.trials.is_some() && stratum.share.is_some() {
             return Some(format!("stratum `{name}` gives both `trials` and `share`; drop one"));
+        }
+        if stratum.trials.is_none() && self.sharing == Sharing::Pilot {
+            return Some(format!(
+                "nothing says how many trials stratum `{name}` has: `campaign new --pilot CAMPAIGN` takes that from \
+                 a campaign that was run; or give it `trials`"
+            ));
         }
         if stratum.trials.is_none() && self.size.is_none() {
             return Some(format!(

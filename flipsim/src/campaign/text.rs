@@ -79,6 +79,9 @@ text! {
     /// A share, such as `1%` or `0.01`.
     ShareText of Share, str::parse::<Share>, |share: &Share| share.value(),
         "", "a share in quotes, as in \"1%\" or \"0.01\"";
+    /// An assurance, such as `80%`, or `none`.
+    AssuranceText of Option<Share>, parse_assurance, format_assurance,
+        "", "a share in quotes, as in \"80%\", or \"none\"";
     /// A confidence, such as `95%`.
     ConfidenceText of Confidence, str::parse::<Confidence>, |confidence: &Confidence| confidence.level(),
         "", "a confidence in quotes, as in \"95%\"";
@@ -94,6 +97,15 @@ text! {
     /// A window: `done`, or a virtual time.
     WindowText of Window, parse_window, format_window,
         "ms", "a time in quotes with its unit (ns, us, ms, s, m), or \"done\"";
+}
+
+fn parse_assurance(text: &str) -> Result<Option<Share>, crate::stats::StatsError> {
+    if text.trim() == "none" { Ok(None) } else { text.parse().map(Some) }
+}
+
+#[expect(clippy::ref_option, reason = "the macro's form")]
+fn format_assurance(assurance: &Option<Share>) -> String {
+    assurance.map_or_else(|| "none".to_owned(), |share| share.value().to_string())
 }
 
 fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {

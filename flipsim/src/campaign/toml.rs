@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
-use crate::campaign::size::Size;
+use crate::campaign::grade::Grade;
+use crate::campaign::size::{ASSURANCE, Size};
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
-use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText};
+use crate::campaign::text::{
+    AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
+};
 use crate::campaign::when::When;
 use crate::fault::{FaultTarget, Pattern, random_seed};
 use crate::stats::Confidence;
@@ -117,6 +120,7 @@ pub struct RawSpec {
     margin: Option<Spanned<ShareText>>,
     relative: Option<Spanned<ShareText>>,
     rate: Option<Spanned<ShareText>>,
+    assurance: Option<Spanned<AssuranceText>>,
     confidence: Option<Spanned<ConfidenceText>>,
     sharing: Option<Sharing>,
     window: Option<WindowText>,
@@ -134,6 +138,8 @@ pub struct RawSpec {
     guest: Value,
     #[serde(default)]
     stratum: Vec<Spanned<RawStratum>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    grade: Vec<Grade>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -192,6 +198,7 @@ impl From<&CampaignSpec> for RawSpec {
             attempts: Some(attempts),
             guest: without_nulls(&spec.guest),
             stratum: spec.strata.iter().map(RawStratum::from).map(placed).collect(),
+            grade: spec.grades.clone(),
             ..RawSpec::default()
         };
         raw.set_size(spec.size);
@@ -282,9 +289,13 @@ impl RawSpec {
             None => (None, None, None, None, None),
             Some(Size::Trials(trials)) => (Some(trials), None, None, None, None),
             Some(Size::Margin { margin, confidence }) => (None, Some(margin), None, None, Some(confidence)),
-            Some(Size::Relative { relative, rate, confidence }) => {
+            Some(Size::Relative { relative, rate, confidence, .. }) => {
                 (None, None, Some(relative), Some(rate), Some(confidence))
             }
+        };
+        self.assurance = match size {
+            Some(Size::Relative { assurance, .. }) => Some(placed(AssuranceText(assurance))),
+            _ => None,
         };
         self.trials = trials.map(placed);
         [self.margin, self.relative, self.rate] =
@@ -339,11 +350,13 @@ impl RawSpec {
                 attempts: self.attempts.unwrap_or(default.attempts),
             },
             guest: self.guest,
+            grades: self.grade,
         })
     }
 
     fn size(&self, line: &dyn Fn(usize) -> Option<usize>) -> Result<Option<Size>, SpecError> {
         let confidence = self.confidence.as_ref().map_or(Confidence::P95, |text| text.get_ref().0);
+        let assurance = self.assurance.as_ref().map_or(Some(ASSURANCE), |text| text.get_ref().0);
         let value = |text: &Spanned<ShareText>| text.get_ref().0;
         let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
         let size = match (&self.trials, &self.margin, &self.relative) {
@@ -351,9 +364,12 @@ impl RawSpec {
             (Some(trials), None, None) => Some(Size::Trials(*trials.get_ref())),
             (None, Some(margin), None) => Some(Size::Margin { margin: value(margin), confidence }),
             (None, None, Some(relative)) => match &self.rate {
-                Some(rate) => {
-                    Some(Size::Relative { relative: value(relative), rate: value(rate), confidence })
-                }
+                Some(rate) => Some(Size::Relative {
+                    relative: value(relative),
+                    rate: value(rate),
+                    confidence,
+                    assurance,
+                }),
                 None => {
                     return wrong(
                         relative.span().start,
@@ -371,6 +387,11 @@ impl RawSpec {
                 return wrong(at, "`trials`, `margin` and `relative` each say how many trials; keep one");
             }
         };
+        if let Some(assurance) = &self.assurance
+            && !matches!(size, Some(Size::Relative { .. }))
+        {
+            return wrong(assurance.span().start, "`assurance` belongs to `relative`");
+        }
         match (&self.rate, &self.confidence, size) {
             (Some(rate), _, Some(Size::Trials(_) | Size::Margin { .. }) | None) => {
                 wrong(rate.span().start, "`rate` belongs to `relative`")
@@ -398,6 +419,9 @@ mod tests {
              [[stratum]]\ntargets = ['class:core', 'reg:v*']\npattern = 'mask:0x81'\ntrials = 100\n",
             "name = 'c'\nseed = 3\nrelative = '20%'\nrate = '0.1%'\nat = ['1ms', '2ms']\n[[stratum]]\n\
              targets = ['range:0x40000000-0x4000ffff']\n",
+            "name = 'c'\nseed = 3\nrelative = '20%'\nrate = '0.1%'\nassurance = 'none'\n[[stratum]]\ntargets = ['ram']\n",
+            "name = 'g'\nseed = 4\ntrials = 100\n[[stratum]]\ntargets = ['ram']\n[[grade]]\nname = 'negligible'\n\
+             lines = '^x='\nrelative = 1e-6\n[[grade]]\nname = 'small'\nbytes = 2\nbits = 1\n[[grade]]\nname = 'serious'\n",
             "name = 'd'\nseed = 4\ntrials = 100\n[[stratum]]\nname = 'x'\ntargets = ['ram']\nshare = '7%'\n\
              [[stratum]]\ntargets = ['reg:x1']\n",
             "name = 'e'\nseed = 5\ntrials = 100\nwhen = 'busy'\nfrom = '1ms'\n[[stratum]]\nname = 'x'\n\

@@ -4,15 +4,18 @@
 //!
 //! It hands out lines ([`LineSplitter`]), the log as it grows ([`ConsoleTail`]), the lab's own markers
 //! ([`Marker`]), the words of any guest ([`signals`]) and what
-//! fits when they do not come ([`Unmet`]), and the reports of trouble ([`classify`]).
+//! fits when they do not come ([`Unmet`]), the reports of trouble ([`classify`]), and how far an output is from the
+//! right one ([`Differences`]).
 
 pub mod classify;
+mod differences;
 mod lines;
 mod marker;
 pub mod signals;
 mod tail;
 mod unmet;
 
+pub use differences::{Differences, RelativeError, Wrong};
 pub use lines::{LineSplitter, MAX_LINE, line_end};
 pub use marker::{Done, Marker, ends_a_round, flipsim_marker};
 pub use tail::{ConsoleTail, marker};

@@ -13,9 +13,11 @@ use csv::QuoteStyle;
 use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
-use crate::campaign::{Store, StoreError, Summary, When};
+use crate::campaign::{Store, StoreError, Summary, When, grade_of};
+use crate::console::RelativeError;
 use crate::fault::Operation;
 use crate::text::hex_value;
+use crate::trial::golden::Golden;
 use crate::trial::{Outcome, RestoreMethod};
 use crate::units::Timing;
 
@@ -77,10 +79,18 @@ struct Row<'a> {
     stratum_faults: u64,
     stratum_times: u64,
     stratum_when: When,
+    sdc_bits: Option<u64>,
+    sdc_bytes: Option<u64>,
+    sdc_relative: Option<RelativeError>,
+    grade: Option<&'a str>,
 }
 
-fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
+fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Result<Row<'a>, StoreError> {
     let record = store.record_of(result.trial.id)?;
+    let differences = golden.zip(record.as_ref()).and_then(|(golden, record)| golden.differences_of(record));
+    let wrong = differences.as_ref().map(|differences| differences.wrong(None));
+    let grades = &store.spec().grades;
+    let grade = differences.as_ref().and_then(|differences| grade_of(grades, differences));
     let plan = result.trial.plan;
     let fault = plan.fault;
     let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
@@ -129,6 +139,10 @@ fn row<'a>(store: &'a Store, result: ResultRow) -> Result<Row<'a>, StoreError> {
         stratum_faults: stratum.map_or(0, |stratum| stratum.faults),
         stratum_times: stratum.map_or(0, |stratum| stratum.times),
         stratum_when: when,
+        sdc_bits: wrong.map(|wrong| wrong.bits),
+        sdc_bytes: wrong.map(|wrong| wrong.bytes),
+        sdc_relative: wrong.and_then(|wrong| wrong.relative),
+        grade: grade.map(|at| grades[at].name.as_str()),
     })
 }
 
@@ -179,8 +193,9 @@ fn csv_line(row: &Row<'_>) -> csv::Result<Vec<u8>> {
 /// The campaign cannot be read, or the output not written.
 pub fn csv(store: &Store, out: &mut dyn Write) -> Result<(), ExportError> {
     write!(out, "{}\r\n", columns().join(","))?;
+    let golden = store.golden()?;
     for result in store.results() {
-        out.write_all(&csv_line(&row(store, result?)?).map_err(io::Error::from)?)?;
+        out.write_all(&csv_line(&row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?)?;
     }
     Ok(())
 }
@@ -201,122 +216,14 @@ pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(),
     let head = head.to_string();
     // The trials are the last key, so that they never have to be in memory together.
     write!(out, "{},\"trials\":[", head.strip_suffix('}').unwrap_or(&head))?;
+    let golden = store.golden()?;
     for (index, result) in store.results().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut *out, &row(store, result?)?).map_err(io::Error::from)?;
+        serde_json::to_writer(&mut *out, &row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?;
     }
     out.write_all(b"\n]}\n")?;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::report::sample;
-
-    #[test]
-    fn csv_has_a_row_for_each_result_and_the_columns_that_are_documented() {
-        let sample = sample::campaign(60);
-        let mut out = Vec::new();
-        csv(&sample.store, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let mut lines = text.split("\r\n");
-        assert_eq!(lines.next().unwrap(), columns().join(","));
-        let results = sample.store.results().count();
-        // No field of the sample but the hostile title has a line's end in it.
-        assert!(results > 40);
-        assert_eq!(lines.filter(|line| line.starts_with("sample")).count(), results);
-        let docs = include_str!("../../../docs/report.md");
-        for column in columns() {
-            assert!(docs.contains(&format!("`{column}`")), "docs/report.md says nothing of {column}");
-        }
-    }
-
-    #[test]
-    fn json_is_one_object_with_the_same_rows() {
-        let sample = sample::campaign(60);
-        let mut out = Vec::new();
-        json(&sample.store, &sample.summary, &mut out).unwrap();
-        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(value["format"], FORMAT);
-        let trials = value["trials"].as_array().unwrap();
-        assert_eq!(trials.len(), sample.store.results().count());
-        for trial in trials {
-            let keys: Vec<&str> = trial.as_object().unwrap().keys().map(String::as_str).collect();
-            assert_eq!(keys, columns());
-        }
-        assert!(value["summary"]["totals"]["counted"].as_u64().unwrap() > 0);
-        assert_eq!(value["manifest"]["template"], "template-of-a-fake");
-    }
-
-    #[test]
-    fn the_columns_keep_their_names_and_their_order() {
-        insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when");
-    }
-
-    #[test]
-    fn cells_are_quoted_where_they_must_be() {
-        let of = |title: &str| {
-            let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
-            let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
-            let end = ",,,,,,,,0,,,,,,,0,0,0,time\r\n";
-            line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,")
-                .unwrap()
-                .strip_suffix(end)
-                .unwrap()
-                .to_owned()
-        };
-        assert_eq!(of("plain"), "plain");
-        assert_eq!(of("a b"), "a b");
-        assert_eq!(of("a,b"), "\"a,b\"");
-        assert_eq!(of("say \"x\"\n"), "\"say \"\"x\"\"\n\"");
-        assert_eq!(of("a\rb"), "\"a\rb\"");
-        assert_eq!(of(" a"), "\" a\"");
-        assert_eq!(of("a\t"), "\"a\t\"");
-        assert_eq!(of(" "), "\" \"");
-        assert_eq!(of(" \"a\", "), "\" \"\"a\"\", \"");
-    }
-
-    /// What this did before the csv crate did it.
-    fn by_hand(row: &Row<'_>) -> String {
-        let serde_json::Value::Object(cells) = serde_json::to_value(row).unwrap() else { unreachable!() };
-        let cells = cells.values().map(|cell| match cell {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text)
-                if text.contains([',', '"', '\r', '\n']) || text != text.trim() =>
-            {
-                format!("\"{}\"", text.replace('"', "\"\""))
-            }
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        format!("{}\r\n", cells.collect::<Vec<_>>().join(","))
-    }
-
-    #[test]
-    fn each_row_is_byte_for_byte_what_it_was_before_the_csv_crate() {
-        let sample = sample::campaign(60);
-        for result in sample.store.results() {
-            let row = row(&sample.store, result.unwrap()).unwrap();
-            assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_written_as_before_the_csv_crate(
-            campaign in "[ a,\"\r\n\u{a0}é]{0,4}",
-            title in proptest::option::of("[ a,\"\r\n\t]{0,6}"),
-            flipped: bool, output_only: Option<bool>, at_ns: u64, recorded_ms: i64,
-        ) {
-            let row = Row {
-                campaign: &campaign, title, flipped, output_only, at_ns, recorded_ms,
-                outcome: Some(Outcome::Sdc), timing: Some(Timing::Exact), restore: Some(RestoreMethod::Loadvm),
-                ..Row::default()
-            };
-            prop_assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));
-        }
-    }
-}
+mod tests;

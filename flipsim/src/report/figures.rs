@@ -56,6 +56,11 @@ fn whisker(rate: &Rate) -> (f64, f64) {
     (interval.lower, interval.upper)
 }
 
+/// What the interval that is shown is called.
+pub(super) fn interval_name(summary: &Summary) -> &'static str {
+    if summary.stages.len() > 1 { "always-valid" } else { "exact" }
+}
+
 fn confidence(summary: &Summary) -> String {
     summary.confidence.to_string().replace('%', " %")
 }
@@ -89,6 +94,13 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     }
     let left_out = more("strata", STRATA, summary.strata.len());
     let rates_title = format!("Rates with {} intervals", confidence(summary));
+    let interval_words = format!(
+        "{} intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
+        match interval_name(summary) {
+            "Wilson" => "Wilson",
+            _ => "Always-valid",
+        }
+    );
     html! {
         div.figures {
             (figure(
@@ -100,7 +112,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             ))
             (figure(
                 &rates_title,
-                "Exact intervals. Where there is no mark, the outcome never came; the line ends at its one-sided bound.",
+                &interval_words,
                 &html! { (legend(&Outcome::WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,

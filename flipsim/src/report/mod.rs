@@ -29,6 +29,7 @@ pub mod svg;
 mod tests;
 mod times;
 pub mod trials;
+mod wrong;
 
 pub use beside::{BesideOptions, beside};
 pub use page::{PageOptions, page};

@@ -14,7 +14,7 @@ use super::look::{legend, letter, mark, patterns, style, visible};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, times};
+use super::{figures, times, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When};
 use crate::text::shell_line;
@@ -202,7 +202,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
     html! {
         h2 id="outcomes-by-stratum" { "Outcomes of the faults" }
         (figures::outcomes(summary, &html! {
-            @for stratum in &summary.strata { (rates(stratum)) }
+            @for stratum in &summary.strata { (rates(summary, stratum)) }
             @for pooled in &summary.pooled { (together(pooled)) }
         }))
         @for stratum in &summary.strata {
@@ -218,6 +218,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         (times::times(summary))
         h2 id="reports" { "What the guest reported" }
         (figures::titles(summary))
+        (wrong::section(summary))
         @if let Some(costs) = &summary.costs {
             details {
                 summary { "What the trials cost" }
@@ -237,7 +238,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
     }
 }
 
-fn rates(stratum: &StratumSummary) -> Markup {
+fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
     html! {
         details {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
@@ -246,7 +247,7 @@ fn rates(stratum: &StratumSummary) -> Markup {
                 (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(stratum.when)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
-                " The extrapolated count is of (fault, moment) pairs, with the exact interval: it is what two versions are compared by."
+                " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."
             }
             (rates_table(stratum))
         }
@@ -262,7 +263,7 @@ fn moments(when: When) -> &'static str {
 
 fn together(pooled: &Pooled) -> Markup {
     let names: Vec<String> = pooled.strata.iter().map(|name| visible(name)).collect();
-    let entry = |name: String, rate: crate::stats::Estimate, failures: crate::stats::Estimate| {
+    let entry = |name: String, (rate, failures): (crate::stats::Estimate, crate::stats::Estimate)| {
         html! {
             tr {
                 th scope="row" { (name) }
@@ -286,9 +287,9 @@ fn together(pooled: &Pooled) -> Markup {
                     thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" }
                         @if pooled.missing.is_some() { th.n { "with missing" } } th.n { "extrapolated count" } } }
                     tbody {
-                        @for rate in &pooled.outcomes { (entry(rate.outcome.name().to_owned(), rate.rate, rate.failures)) }
+                        @for rate in &pooled.outcomes { (entry(rate.outcome.name().to_owned(), rate.shown())) }
                         @for class in Class::ALL {
-                            @if let Some(rate) = pooled.class(class) { (entry(class.name().to_owned(), rate.rate, rate.failures)) }
+                            @if let Some(rate) = pooled.class(class) { (entry(class.name().to_owned(), rate.shown())) }
                         }
                     }
                 }
@@ -398,6 +399,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
         pre { (visible(&spec.to_toml())) }
         pre {
             "cargo xtask campaign new again --spec campaign.toml\n"
+            @for total in grown_to(store) { "cargo xtask campaign grow again --trials " (total) "\n" }
             "cargo xtask campaign run again\n"
             "cargo xtask report compare " (options.campaign) " again"
         }
@@ -414,6 +416,15 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
             dt { "this page" } dd { "flipsim " (env!("CARGO_PKG_VERSION")) ", " code { "cargo xtask report " (options.campaign) } }
         }
     }
+}
+
+/// How many trials it had in all each time that it had grown.
+fn grown_to(store: &Store) -> Vec<u64> {
+    let totals = store.stages().iter().scan(0, |sum, stage| {
+        *sum += stage.len();
+        Some(*sum)
+    });
+    totals.skip(1).collect()
 }
 
 /// The command that made the campaign, for a shell. Its first word is the program's file.

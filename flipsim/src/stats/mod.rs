@@ -3,12 +3,15 @@
 //! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
 //! several outcomes at once, [`strata`] several weighted over the fault space,
 //! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
-//! counts of a report, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`],
+//! counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's results,
+//! [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`],
 //! [`flux`], [`raw`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
 
+pub mod allocation;
+pub mod anytime;
 pub mod compare;
 pub mod finite;
 pub mod fit;

@@ -44,6 +44,11 @@ pub enum StatsError {
         /// The rate.
         rate: f64,
     },
+    /// A precision that is reached never, or always.
+    #[error(
+        "an assurance of {0} is met by no number of trials, or by any; it must lie inside (0, 1), as in 80%"
+    )]
+    Assurance(f64),
     /// Sampling that stopped at a number of hits says nothing before the second.
     #[error("a rate after a fixed number of hits needs at least 2 of them, there are {0}; go on until then")]
     TooFewHits(u64),
@@ -115,6 +120,9 @@ pub struct Share(f64);
 impl Share {
     /// One half, the rate that needs the most trials.
     pub const HALF: Share = Share(0.5);
+
+    /// Four of five, the usual chance with which a study is to reach what it was planned for.
+    pub const P80: Share = Share(0.8);
 
     /// A share from its value.
     ///

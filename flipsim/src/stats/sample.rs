@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::proportion::lower_limit;
 use super::special::beta_quantile;
-use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};
-use crate::stats::special::float;
+use crate::stats::quantity::{
+    Confidence, Estimate, Interval, MOST_TRIALS, Observed, Share, SpaceSize, StatsError,
+};
+use crate::stats::special::{binomial_at_most, float};
 
 /// The trials that bring the margin of the normal interval down to `margin`:
 /// n = N / (1 + e² (N − 1) / (t² p (1 − p))), without a population t² p (1 − p) / e².
@@ -85,6 +87,79 @@ pub fn trials_for_relative(
     population: Option<SpaceSize>,
 ) -> Result<u64, StatsError> {
     trials_for(relative.value() * rate.value(), confidence, rate, population)
+}
+
+/// The least number of trials with which half the width of the Wilson interval is at most the share `relative` of the
+/// rate that is found, with a chance of at least `assurance` where the outcome's rate is `rate`; at most the population.
+///
+/// So many hits as the precision takes must come: the chance is an exact binomial sum. [`trials_for_relative`] takes the
+/// rate that is found for the true one, and so reaches the precision in about half of all campaigns. The population
+/// makes no interval narrower before it is drawn out.
+///
+/// # Errors
+/// The precision, the rate or the assurance is 0 or 1.
+pub fn trials_for_assured(
+    relative: Share,
+    confidence: Confidence,
+    rate: Share,
+    assurance: Share,
+    population: Option<SpaceSize>,
+) -> Result<u64, StatsError> {
+    let (r, p, chance) = (relative.value(), rate.value(), assurance.value());
+    let begin =
+        trials_for(r, confidence, rate, None).and_then(|_| trials_for(r * p, confidence, rate, None))?;
+    if !(chance > 0.0 && chance < 1.0) {
+        return Err(StatsError::Assurance(chance));
+    }
+    let all = population.map_or(u64::MAX, |size| u64::try_from(size.0).unwrap_or(u64::MAX));
+    let hits = |trials: u64| hits_for_relative(trials, r, confidence.z());
+    let reached =
+        |trials: u64, hits: u64| 1.0 - binomial_at_most(hits.saturating_sub(1), trials, p) >= chance;
+    // The hits that it takes hardly grow with the trials: those of a number that surely suffices, then fewer as long as
+    // the trials that give these need no more.
+    let mut enough = begin.max(1);
+    while !reached(enough, hits(enough)) {
+        enough = enough
+            .checked_mul(2)
+            .filter(|next| *next <= MOST_TRIALS)
+            .ok_or(StatsError::Precision { margin: r * p, rate: p })?;
+    }
+    let least = |hits: u64| first(hits, enough, |trials| reached(trials, hits));
+    let mut needed = hits(enough);
+    let mut found = least(needed);
+    while needed > 1 {
+        let fewer = least(needed - 1);
+        if hits(fewer) > needed - 1 {
+            break;
+        }
+        (needed, found) = (needed - 1, fewer);
+    }
+    Ok(found.min(all))
+}
+
+/// How many hits of so many trials have a Wilson interval whose half width is the share `r` of the rate, or less; one
+/// more than there are trials where none have.
+fn hits_for_relative(trials: u64, r: f64, z: f64) -> u64 {
+    let n = float(trials);
+    let narrow = |hits: u64| {
+        let p = float(hits) / n;
+        let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt() / (1.0 + z * z / n);
+        half <= r * p
+    };
+    first(1, trials + 1, narrow)
+}
+
+/// The first number from `low` to `high` that holds, which it does from somewhere on; `high` where none before it does.
+fn first(mut low: u64, mut high: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }
 
 /// The rate after sampling that was to stop at the k-th hit, which the last trial was: the unbiased

@@ -50,7 +50,7 @@ fn log_beta_density(a: f64, b: f64, x: f64, y: f64) -> f64 {
 ///
 /// Put together from Stirling's formula, as the difference of three logarithms of the gamma function
 /// near 10^7 would keep only eight digits of B.
-fn ln_beta(a: f64, b: f64) -> f64 {
+pub(super) fn ln_beta(a: f64, b: f64) -> f64 {
     let (small, large) = (a.min(b), a.max(b));
     (small - 0.5) * (small / (small + large)).ln() - large * (small / large).ln_1p()
         + 0.5 * (TAU / large).ln()

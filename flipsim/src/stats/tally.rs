@@ -64,6 +64,9 @@ pub struct Rate {
     pub failures: Option<Estimate>,
     /// The same number with the interval that is shown of the rate: the exact one, or the bound of what never came.
     pub extrapolated: Option<Estimate>,
+    /// The interval that holds at any look ([`crate::stats::anytime`]), of a campaign that grew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anytime: Option<Interval>,
 }
 
 /// Which of its two intervals a rate is shown with.
@@ -79,14 +82,15 @@ pub enum Method {
 }
 
 impl Rate {
-    /// The rate with the interval to show. That of an outcome that never came ends at [`Rate::upper_bound`], whatever the
-    /// method: its confidence is spent on the one end that can be wrong.
+    /// The rate with the interval to show: where there is one that holds at any look, that. That of an outcome that never
+    /// came ends at [`Rate::upper_bound`], whatever the method: its confidence is spent on the one end that can be wrong.
     #[must_use]
     pub fn estimate(&self, method: Method) -> Estimate {
-        let interval = match (self.upper_bound, method) {
-            (Some(upper), _) => Interval { lower: 0.0, upper },
-            (None, Method::Wilson) => self.wilson,
-            (None, Method::ClopperPearson) => self.exact,
+        let interval = match (self.anytime, self.upper_bound, method) {
+            (Some(anytime), ..) => anytime,
+            (None, Some(upper), _) => Interval { lower: 0.0, upper },
+            (None, None, Method::Wilson) => self.wilson,
+            (None, None, Method::ClopperPearson) => self.exact,
         };
         Estimate { value: self.value, interval }
     }
@@ -102,6 +106,7 @@ impl Rate {
             upper_bound: (observed.hits() == 0).then(|| exact_upper_bound(observed, size, confidence)),
             failures: size.map(|size| observed.failures(size, confidence)),
             extrapolated: None,
+            anytime: None,
         };
         Rate { extrapolated: size.map(|size| rate.estimate(Method::default()).failures(size)), ..rate }
     }

@@ -63,8 +63,7 @@ pub fn create_of(
     spec: &CampaignSpec,
     golden: &Golden,
 ) -> Result<Store, Box<dyn std::error::Error>> {
-    let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
-    let plan = Plan::new(spec, golden, spaces?)?;
+    let plan = plan_of(spec, golden)?;
     let manifest = Manifest {
         created: "2026-01-02T03:04:05Z".parse()?,
         command: vec!["campaign".into(), "new".into()],
@@ -76,6 +75,25 @@ pub fn create_of(
     };
     let golden = serde_json::to_vec(golden)?;
     Ok(Store::create(path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ())?)
+}
+
+fn plan_of(spec: &CampaignSpec, golden: &Golden) -> Result<Plan, Box<dyn std::error::Error>> {
+    let spaces: Result<Vec<FaultSpace>, _> = spec.strata.iter().map(|stratum| space(spec, stratum)).collect();
+    Ok(Plan::new(spec, golden, spaces?)?)
+}
+
+/// Has a campaign grow to so many trials in all.
+///
+/// # Errors
+/// It has as many already, or cannot be written.
+pub fn grow(store: &mut Store, total: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let golden = store.golden()?.ok_or("it has no golden run")?;
+    let mut plan = plan_of(store.spec(), &golden)?;
+    for stage in &store.stages()[1..] {
+        plan = plan.grown(&stage.trials)?;
+    }
+    let added = plan.added_for(total)?;
+    Ok(store.grow(plan, &added, &mut |_| true)?)
 }
 
 fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate::fault::SpaceError> {

@@ -42,6 +42,7 @@ const ORDER: &[(&str, &str, &[i32])] = &[
     ("campaign status", "", &[0]),
     ("campaign stats", "", &[0]),
     ("campaign export", "", &[0]),
+    ("campaign grow", "", &[0]),
     ("campaign check", "", &[0]),
     ("campaign merge", "for n in 1 2 3; do cp .lab/campaigns/first.sqlite part$n.sqlite; done", &[0]),
     ("campaign trial", "", &[0]),

@@ -391,3 +391,75 @@ proptest! {
         }
     }
 }
+
+/// Both spaces of these are small, so that a second draw of a pair would be met.
+fn small(total: u64) -> Plan {
+    let times = Times::At((0..5).map(VirtualNs).collect());
+    let plan_spec = CampaignSpec { times, sharing: Sharing::Equal, ..spec(trials(total), 2) };
+    Plan::new(&plan_spec, LENGTH, vec![ram("0x100+16"), ram("0x900+8")]).unwrap()
+}
+
+#[test]
+fn a_plan_that_grows_keeps_its_trials_and_draws_no_pair_twice() {
+    let before: Vec<PlannedTrial> = small(100).iter().collect();
+    let grown = small(100).grown(&[60, 20]).unwrap().grown(&[0, 100]).unwrap().grown(&[530, 150]).unwrap();
+    let all: Vec<PlannedTrial> = grown.iter().collect();
+    assert_eq!(all[..100], before);
+    assert_eq!((all.len(), grown.len()), (960, 960));
+    assert!(all.iter().zip(0..).all(|(trial, id)| trial.id == TrialId(id)));
+    // Drawn out: each pair of both spaces, once.
+    for (stratum, pairs) in [(0, 16 * 8 * 5), (1, 8 * 8 * 5)] {
+        let of = |trials: &[PlannedTrial]| -> HashSet<_> {
+            trials.iter().filter(|trial| trial.stratum == stratum).map(at).collect()
+        };
+        assert_eq!(of(&all).len(), pairs, "{stratum}");
+    }
+    // Each stage has what it was to have, and not one stratum after the other.
+    let stages: Vec<&[u64]> = grown.stages().collect();
+    assert_eq!(stages, [&[50, 50][..], &[60, 20], &[0, 100], &[530, 150]]);
+    let of_second = |trials: &[PlannedTrial]| trials.iter().filter(|trial| trial.stratum == 1).count();
+    assert_eq!((of_second(&all[100..180]), of_second(&all[180..280])), (20, 100));
+    assert!((2..18).contains(&of_second(&all[100..140])));
+    // The places of a stage are not those of another one.
+    let permuted = |from: usize| all[from..from + 80].iter().map(|trial| trial.stratum).collect::<Vec<_>>();
+    assert_ne!(permuted(0), permuted(100));
+}
+
+#[test]
+fn steps_of_growth_are_in_the_digest_and_a_plan_that_never_grew_has_the_one_it_had() {
+    let twice = small(100).grown(&[10, 10]).unwrap().grown(&[10, 10]).unwrap();
+    let once = small(100).grown(&[20, 20]).unwrap();
+    assert_eq!(twice.digest(), small(100).grown(&[10, 10]).unwrap().grown(&[10, 10]).unwrap().digest());
+    let digests: HashSet<String> =
+        [twice.digest(), once.digest(), small(100).digest(), small(140).digest()].into();
+    assert_eq!(digests.len(), 4);
+}
+
+#[test]
+fn what_is_added_is_shared_as_what_is_there() {
+    let plan_spec = CampaignSpec { sharing: Sharing::Proportional, ..spec(trials(300), 2) };
+    let spaces = || vec![ram("0x40000000+128M"), ram("0x48000000+64M")];
+    let plan = Plan::new(&plan_spec, LENGTH, spaces()).unwrap();
+    assert_eq!(plan.added_for(600).unwrap(), [200, 100]);
+    assert_eq!(plan.added_for(301).unwrap().iter().sum::<u64>(), 1);
+    for total in [0, 299, 300] {
+        let error = plan.added_for(total).unwrap_err();
+        assert!(matches!(error, PlanError::NotMore { has: 300 }), "{error}");
+    }
+    assert!(matches!(plan.grown(&[0, 0]), Err(PlanError::NotMore { .. })));
+    // 16 · 8 · 5 and 8 · 8 · 5 pairs are all that there is.
+    let error = small(100).grown(&[0, 271]).unwrap_err();
+    assert!(matches!(error, PlanError::TooMany { trials: 321, population: 320, .. }), "{error}");
+    assert!(matches!(small(10).grown(&[1]), Err(PlanError::Spaces { .. })));
+}
+
+#[test]
+fn shares_by_a_pilot_are_numbers_that_stand_with_the_strata() {
+    let mut plan_spec = CampaignSpec { sharing: Sharing::Pilot, ..spec(trials(300), 2) };
+    let spaces = || vec![ram("0x40000000+128M"), ram("0x48000000+64M")];
+    let error = Plan::new(&plan_spec, LENGTH, spaces()).unwrap_err().to_string();
+    assert!(error.contains("--pilot"), "{error}");
+    (plan_spec.strata[0].trials, plan_spec.strata[1].trials) = (Some(20), Some(280));
+    let plan = Plan::new(&plan_spec, LENGTH, spaces()).unwrap();
+    assert_eq!(plan.strata().iter().map(|stratum| stratum.trials).collect::<Vec<_>>(), [20, 280]);
+}

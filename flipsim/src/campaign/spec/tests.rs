@@ -36,6 +36,11 @@ targets = ["region:Kernel code", "symbol:tcp_*"]
 targets = ["class:core", "reg:v*"]
 pattern = "mask:0x81"
 trials = 100
+
+[[grade]]
+name = "negligible"
+lines = "^x="
+relative = 1e-6
 "#;
 
 #[test]
@@ -72,6 +77,7 @@ fn a_file_says_all_there_is_to_say() {
             attempts: 5,
         },
         guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),
+        grades: vec![toml::from_str("name = 'negligible'\nlines = '^x='\nrelative = 1e-6").unwrap()],
     };
     assert_eq!(spec, expected);
     assert_eq!(spec.pattern_of(&spec.strata[0]), Pattern::Adjacent(2));
@@ -99,7 +105,7 @@ fn the_stored_form_is_read_back_and_is_the_same_for_the_same_choices() {
         FULL.replace("workload = \"sort\"\nmemory = 134217728", "memory = 134217728\nworkload = \"sort\"");
     assert_ne!(turned, FULL);
     assert_eq!(CampaignSpec::from_toml(&turned).unwrap().json(), text);
-    insta::assert_snapshot!(text, @r#"{"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
+    insta::assert_snapshot!(text, @r#"{"grades":[{"lines":"^x=","name":"negligible","relative":1e-6}],"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
 }
 
 #[test]
@@ -228,7 +234,7 @@ fn a_file_need_not_repeat_the_name_nor_say_that_all_of_the_ram_is_meant() {
 #[test]
 fn each_key_is_in_the_manual() {
     let manual = include_str!("../../../../docs/campaigns.md");
-    for text in ["no-such-key = 1", "[[stratum]]\nno-such-key = 1"] {
+    for text in ["no-such-key = 1", "[[stratum]]\nno-such-key = 1", "[[grade]]\nno-such-key = 1"] {
         let error = crate::campaign::RawSpec::from_toml(text).unwrap_err().to_string();
         let keys: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
         assert!(keys.len() >= 5, "{error}");
@@ -244,7 +250,8 @@ fn a_rare_outcome_and_fixed_times_can_be_asked_for() {
         "name = 'a'\nrelative = '20%'\nrate = '1%'\nat = ['1ms', '2ms']\n[[stratum]]\ntargets = ['ram']\n";
     let spec = CampaignSpec::from_toml(text).unwrap();
     let confidence = Confidence::P95;
-    let size = Size::Relative { relative: share(0.2), rate: share(0.01), confidence };
+    let size =
+        Size::Relative { relative: share(0.2), rate: share(0.01), confidence, assurance: Some(share(0.8)) };
     assert_eq!(spec.size, Some(size));
     assert_eq!(spec.times, Times::At(vec![VirtualNs(1_000_000), VirtualNs(2_000_000)]));
 }

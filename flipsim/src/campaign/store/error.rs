@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use crate::campaign::plan::TrialId;
+use crate::campaign::plan::{PlanError, TrialId};
 use crate::text::shell_quote;
 
 /// Something that is not what it was when the campaign was made.
@@ -35,7 +35,7 @@ impl fmt::Display for Change {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The caller wanted no more of it.
-    #[error("interrupted before the plan was whole; no campaign was made")]
+    #[error("interrupted before the plan was whole; nothing of it was kept")]
     Stopped,
     /// The name is taken.
     #[error("{0} exists already; resume that campaign, or choose another name")]
@@ -205,6 +205,32 @@ pub enum StoreError {
         /// The part that says something else.
         path: PathBuf,
     },
+    /// A part of the campaign before it grew.
+    #[error(
+        "{} has {has} trials and {} has {needs}: it is of before the campaign grew; \
+         `cargo xtask campaign grow {} --trials {needs}` draws the same ones there, by the same steps, and then they can \
+         be joined",
+        path.display(), to.display(), quoted(path)
+    )]
+    NotGrown {
+        /// The part.
+        path: PathBuf,
+        /// The campaign that has grown.
+        to: PathBuf,
+        /// How many trials the part has.
+        has: u64,
+        /// How many the other has.
+        needs: u64,
+    },
+    /// The guest does not give the plan that is stored.
+    #[error(
+        "the plan of {0} cannot be drawn again as it was, so that trials might be drawn twice: the guest's memory map, \
+         symbols or registers are found otherwise than then; make a new campaign"
+    )]
+    DrawnOtherwise(PathBuf),
+    /// A plan that does not grow so.
+    #[error(transparent)]
+    Growth(Box<PlanError>),
     /// What the campaign was made with is not there any more.
     #[error(
         "the guest is not what it was when the campaign was made: {}; restore that, or make a new campaign",

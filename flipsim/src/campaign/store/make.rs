@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::error::{StoreError, sqlite, system};
 use super::schema;
 use crate::campaign::manifest::Manifest;
-use crate::campaign::plan::{Plan, PlanDigest};
+use crate::campaign::plan::{Plan, PlanDigest, PlannedTrial};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::encode::{json, pack, signed};
 use crate::campaign::store::lock::beside;
@@ -52,30 +52,13 @@ pub fn write_plan(
         ];
         transaction.execute(sql, row).map_err(&error)?;
     }
-    let mut digest = PlanDigest::new(plan.strata());
-    {
-        let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let mut statement = transaction.prepare(sql).map_err(&error)?;
-        for trial in plan.iter() {
-            digest.add(&trial);
-            let TrialPlan { after, fault, back_after } = &trial.plan;
-            let row = params![
-                trial.id.0.cast_signed(),
-                trial.stratum,
-                signed("the time", after.0)?,
-                fault.kind(),
-                fault.address().map(|address| signed("the address", address.0)).transpose()?,
-                fault.register(),
-                fault.single_bit().map(|bit| bit.0),
-                hex_value(fault.mask()),
-                back_after.map(|back| signed("the time", back.0)).transpose()?,
-                fault.operation().name(),
-            ];
-            statement.execute(row).map_err(&error)?;
-            if trial.id.0 % 10_000 == 0 && !progress(trial.id.0) {
-                return Err(StoreError::Stopped);
-            }
+    let stages: Vec<&[u64]> = plan.stages().collect();
+    let mut digest = PlanDigest::new(plan.strata(), &stages);
+    for trial in plan.iter() {
+        digest.add(&trial);
+        insert_trial(&transaction, &trial, &error)?;
+        if trial.id.0 % 10_000 == 0 && !progress(trial.id.0) {
+            return Err(StoreError::Stopped);
         }
     }
     for (name, bytes) in attachments {
@@ -97,6 +80,30 @@ pub fn write_plan(
     Tally::default().write(&transaction, &Sums::new(&plan_digest)).map_err(&error)?;
     transaction.commit().map_err(&error)?;
     conn.close().map_err(|(_, cause)| error(cause))
+}
+
+/// Inserts a trial of a plan.
+pub(super) fn insert_trial(
+    conn: &Connection,
+    trial: &PlannedTrial,
+    error: &dyn Fn(rusqlite::Error) -> StoreError,
+) -> Result<(), StoreError> {
+    let TrialPlan { after, fault, back_after } = &trial.plan;
+    let row = params![
+        trial.id.0.cast_signed(),
+        trial.stratum,
+        signed("the time", after.0)?,
+        fault.kind(),
+        fault.address().map(|address| signed("the address", address.0)).transpose()?,
+        fault.register(),
+        fault.single_bit().map(|bit| bit.0),
+        hex_value(fault.mask()),
+        back_after.map(|back| signed("the time", back.0)).transpose()?,
+        fault.operation().name(),
+    ];
+    let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    conn.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map(drop).map_err(error)
 }
 
 /// What SQLite keeps beside a file while it is written.

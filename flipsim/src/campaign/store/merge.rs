@@ -77,6 +77,7 @@ impl Store {
     }
 
     fn check_kin(&self, part: &Store) -> Result<(), StoreError> {
+        self.check_stage(part)?;
         let mut changes: Vec<Change> = self.manifest.changes(&part.manifest);
         // Another build of the same QEMU may have another digest; template and golden run are what counts.
         changes.retain(|change| change.what == "template" || change.what == "golden run");

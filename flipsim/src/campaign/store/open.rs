@@ -19,10 +19,12 @@ use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::{Lock, Note, identity};
 use crate::campaign::store::make::{JOURNALS, make_whole, remove, write_plan};
 use crate::campaign::store::seal::Made;
+use crate::campaign::store::stages::{Stage, stages_of};
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;
 use crate::campaign::store::{head, schema};
 use crate::files;
+use crate::trial::golden::Golden;
 use crate::units::format_size;
 
 /// How long to wait for another process that writes or tidies up.
@@ -39,9 +41,10 @@ pub struct Store {
     pub(super) spec: CampaignSpec,
     pub(super) strata: Vec<Stratum>,
     pub(super) digest: String,
+    pub(super) stages: Vec<Stage>,
     overlaps: Option<Vec<(u32, u32)>>,
     pub(super) trials: u64,
-    seal: String,
+    pub(super) seal: String,
     pub(super) sums: Sums,
     /// How often the laboratory lost a trial; of a store that writes.
     pub(super) lost: HashMap<TrialId, u32>,
@@ -128,7 +131,7 @@ impl Store {
             let old = Store::open_readonly(path)?;
             // What contradicts itself stays as it is.
             old.verify()?;
-            upgrade(&mut conn, path, &old.sums)?;
+            upgrade(&mut conn, path, &old.sums, old.format)?;
         }
         conn.pragma_update(None, "foreign_keys", true).map_err(&error)?;
         // A page that is not read now may be written to later.
@@ -238,7 +241,10 @@ impl Store {
         let strata: Vec<Stratum> = strata.into_iter().map(|(_, stratum)| stratum).collect();
         let trials = strata.iter().try_fold(0u64, |sum, stratum| sum.checked_add(stratum.trials));
         let trials = trials.ok_or_else(|| damaged("the sizes of its strata".to_owned()))?;
-        let (file, sums, seal, path) = (identity(path), Sums::new(&digest), made.seal, path.to_owned());
+        let stages = stages_of(&made, &strata, &digest).map_err(damaged)?;
+        // Those of rows that were recorded before a campaign grew stay as they are.
+        let sums = Sums::new(stages.first().map_or(&digest, |first| &first.plan));
+        let (file, seal, path) = (identity(path), made.seal, path.to_owned());
         let (lost, log, lock) = (HashMap::new(), None, None);
         let store = Store {
             path,
@@ -247,6 +253,7 @@ impl Store {
             spec,
             strata,
             digest,
+            stages,
             overlaps,
             trials,
             seal,
@@ -343,6 +350,14 @@ impl Store {
             .optional()
             .map_err(sqlite("read", &self.path))?;
         blob.map(|blob| self.unpack(&blob, name)).transpose()
+    }
+
+    /// The golden run that is kept with it; `None` where it is of another version of the lab.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn golden(&self) -> Result<Option<Golden>, StoreError> {
+        Ok(self.attachment("golden")?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
     /// An error where what is written would be lost: SQLite goes on writing into a file that was deleted.

@@ -12,6 +12,7 @@ use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::open::Store;
 use crate::campaign::store::scan::Snapshot;
+use crate::campaign::store::stages::Stage;
 use crate::units::VirtualNs;
 
 impl Store {
@@ -57,7 +58,7 @@ impl Store {
 
     fn batches(&self) -> Result<Batches, StoreError> {
         let golden = self.attachment("golden")?.and_then(|json| serde_json::from_slice::<Length>(&json).ok());
-        Ok(Batches::new(self.len(), golden.and_then(|golden| golden.ns())))
+        Ok(Batches::new(self.stages.iter().map(Stage::len), golden.and_then(|golden| golden.ns())))
     }
 }
 

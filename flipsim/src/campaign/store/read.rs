@@ -17,6 +17,7 @@ use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::row::{CONSOLE, RECORD, RESULT};
 use crate::campaign::store::scan::{Passed, Snapshot};
+use crate::campaign::store::stages::StageStatus;
 use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
 use crate::campaign::when::When;
@@ -218,6 +219,8 @@ pub struct Status {
     pub trials: u64,
     /// How many have a result.
     pub done: u64,
+    /// How many trials were drawn at first, and each time that it grew.
+    pub stages: Vec<StageStatus>,
     /// How often the laboratory lost a trial.
     pub lost: u64,
     /// Why only outputs are compared, where that is so.
@@ -439,6 +442,7 @@ impl Store {
             running: self.running(),
             trials: self.trials,
             done: counts.done(),
+            stages: self.stage_statuses(),
             lost,
             output_only: golden.difference,
             timing: golden.capabilities.timing(),
@@ -453,7 +457,7 @@ impl Store {
         let error = sqlite("read", &self.path);
         let sql = format!("SELECT {PLANNED} FROM trial t ORDER BY id");
         let mut statement = self.conn.prepare(&sql).map_err(&error)?;
-        let mut digest = PlanDigest::new(&self.strata);
+        let mut digest = PlanDigest::new(&self.strata, &self.stages);
         let mut rows = statement.query([]).map_err(&error)?;
         let mut line = String::new();
         while let Some(row) = rows.next().map_err(&error)? {

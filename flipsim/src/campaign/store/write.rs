@@ -158,6 +158,11 @@ impl Change<'_> {
         Ok(made)
     }
 
+    /// What is changed.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.transaction
+    }
+
     /// Ends it, when all was written.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
         let error = sqlite("record in", &self.store.path);

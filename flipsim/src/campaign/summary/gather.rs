@@ -12,8 +12,10 @@ use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
+use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
+use crate::campaign::summary::grown;
 use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
@@ -23,13 +25,13 @@ use crate::campaign::summary::model::{
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::times::{Times, survival, times};
 use crate::campaign::summary::warning::Warning;
+use crate::campaign::summary::wrong::Wrongs;
 use crate::stats::incidence::thinned;
 use crate::stats::sample::{convergence, margin_of, trials_for_margin};
 use crate::stats::simultaneous::simultaneous;
 use crate::stats::tally::{Method, OutcomeCount, Rate, Tally};
 use crate::stats::turnbull::Lapse;
 use crate::stats::{Observed, Share};
-use crate::trial::golden::Golden;
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
@@ -48,6 +50,7 @@ struct Part {
     crash: Vec<Lapse>,
     /// Results that are in nothing of this.
     waiting: u64,
+    wrong: Wrongs,
 }
 
 impl Part {
@@ -61,6 +64,7 @@ impl Part {
             detection: Vec::new(),
             crash: Vec::new(),
             waiting: 0,
+            wrong: Wrongs::default(),
         }
     }
 
@@ -159,13 +163,14 @@ impl Part {
             survival: survival(self.lives, self.crashes_after_end, options),
             detection: times(&self.detection, counted, confidence),
             crash: times(&self.crash, counted, confidence),
+            sdc: self.wrong.finish(&store.spec().grades, counted, space, confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
         }
     }
 }
 
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
-    let golden = store.attachment("golden")?.and_then(|json| serde_json::from_slice::<Golden>(&json).ok());
+    let golden = store.golden()?;
     let known = Known::of(golden.as_ref());
     let idle = known.idle_time(&store.spec().times);
     let lost = store.lost()?;
@@ -214,6 +219,9 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
                 tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
                     part.add(&row, outcome, &known, options.short);
+                    if outcome == Outcome::Sdc && !options.short {
+                        part.wrong.add(store, golden.as_ref(), row.trial.id)?;
+                    }
                 }
             }
         }
@@ -245,19 +253,26 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         counted.map(|outcome| OutcomeCount { outcome, count: 0, rate: None }).collect()
     };
     let whole = store.strata().iter().zip(&store.spec().strata).zip(parts.into_iter().zip(&counts));
-    let strata: Vec<StratumSummary> = whole
+    let mut strata: Vec<StratumSummary> = whole
         .map(|((stratum, spec), (part, counts))| {
             let outcomes = rows.remove(&stratum.name).unwrap_or_else(empty);
             part.finish(stratum, spec, store, counts, outcomes, options)
         })
         .collect();
-    let pooled = pooled(store, &strata, &tally, options.confidence);
+    let mut pooled = pooled(store, &strata, &tally, options.confidence);
+    let stages = store.stage_statuses();
+    if stages.len() > 1 {
+        grown::mark(store.strata(), &mut strata, &mut pooled, options.confidence);
+    }
     let difference = golden.and_then(|golden| match golden.capabilities.mark {
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });
     let mut warnings = warnings(&totals, &strata, difference, options);
     warnings.extend(idle.as_ref().and_then(|idle| warning_of(idle, &strata)));
+    if let Some(stages) = stages_text(&stages) {
+        warnings.push(Warning::Grown { stages });
+    }
     // Without any rate yet, nothing is said of those over several strata.
     let has_rates = totals.counted > 0 || totals.pending == 0;
     warnings.extend(pooled.iter().filter(|_| has_rates).filter_map(|pooled| {
@@ -269,6 +284,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         name: store.spec().name.clone(),
         plan: store.plan_digest().to_owned(),
         confidence: options.confidence,
+        stages,
         totals,
         strata,
         pooled,

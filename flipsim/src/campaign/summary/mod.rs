@@ -14,6 +14,7 @@ mod costs;
 mod coverage;
 mod field;
 mod gather;
+mod grown;
 mod idle;
 mod missing;
 mod model;
@@ -22,6 +23,7 @@ mod pool;
 mod tests;
 mod times;
 mod warning;
+mod wrong;
 
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
@@ -33,5 +35,6 @@ pub use model::{
     Together, Totals,
 };
 pub use warning::Warning;
+pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};
 
 pub use crate::trial::Class;

@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
+use crate::campaign::store::stages::StageStatus;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
+use crate::campaign::summary::wrong::WrongSummary;
 use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
@@ -78,6 +80,8 @@ pub struct Summary {
     pub plan: String,
     /// The confidence of all intervals.
     pub confidence: Confidence,
+    /// How many trials were drawn at first, and each time that it grew.
+    pub stages: Vec<StageStatus>,
     /// The counts of the whole campaign.
     pub totals: Totals,
     /// One entry a stratum, in the order of the plan.
@@ -181,6 +185,8 @@ pub struct StratumSummary {
     pub detection: Option<TimeSummary>,
     /// From the flip to the crash, of the trials that crashed.
     pub crash: Option<TimeSummary>,
+    /// How wrong its sdc is; `None` where there is none, and in a short summary.
+    pub sdc: Option<WrongSummary>,
     /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.
     pub convergence: Vec<ConvergenceRow>,
 }
@@ -524,6 +530,19 @@ pub struct Pooled {
     pub classes: Vec<PooledRate<Class>>,
 }
 
+impl<O> PooledRate<O> {
+    /// The rate and the number to show: with the interval that holds at any look, where the campaign grew.
+    #[must_use]
+    pub fn shown(&self) -> (Estimate, Estimate) {
+        let Some(interval) = self.anytime else { return (self.rate, self.failures) };
+        let rate = Estimate { value: self.rate.value, interval };
+        let factor = if self.rate.value > 0.0 { self.failures.value / self.rate.value } else { 0.0 };
+        let factor =
+            if factor > 0.0 { factor } else { self.failures.interval.upper / self.rate.interval.upper };
+        (rate, rate.scaled(factor))
+    }
+}
+
 impl Pooled {
     /// The rate of a class.
     #[must_use]
@@ -541,4 +560,7 @@ pub struct PooledRate<O> {
     pub rate: Estimate,
     /// The extrapolated absolute number, N times the rate.
     pub failures: Estimate,
+    /// The interval of the rate that holds at any look, of a campaign that grew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anytime: Option<Interval>,
 }

@@ -114,11 +114,11 @@ fn rates(
     let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
     let outcomes = counted.map(|outcome| {
         let (rate, failures) = estimate(&|one| *one == outcome)?;
-        Ok(PooledRate { outcome, rate, failures })
+        Ok(PooledRate { outcome, rate, failures, anytime: None })
     });
     let classes = Class::ALL.into_iter().map(|class| {
         let (rate, failures) = estimate(&|one| class.has(*one))?;
-        Ok(PooledRate { outcome: class, rate, failures })
+        Ok(PooledRate { outcome: class, rate, failures, anytime: None })
     });
     let few = seen(&|_| true)?.few().map(|part| part.name().to_owned()).collect();
     Ok((outcomes.collect::<Result<_, String>>()?, classes.collect::<Result<_, String>>()?, few))

@@ -73,6 +73,11 @@ pub enum Warning {
         /// Of the trials that count: failures and trials at idle moments, and the same at all others.
         failed: [(u64, u64); 2],
     },
+    /// It was looked at, and went on.
+    Grown {
+        /// Its stages, in words.
+        stages: String,
+    },
     /// Strata of one kind have no rate together.
     NotPooled {
         /// Their names.
@@ -95,6 +100,7 @@ impl Warning {
             Warning::OutputOnly { .. } => "output-only",
             Warning::ApproximateTiming => "approximate-timing",
             Warning::Idle { .. } => "idle",
+            Warning::Grown { .. } => "grown",
             Warning::NotPooled { .. } => "not-pooled",
         }
     }
@@ -190,6 +196,11 @@ impl fmt::Display for Warning {
                      have a rate each and one together",
                 )
             }
+            Warning::Grown { stages } => write!(
+                f,
+                "{stages}; intervals of rates are valid at any look, and wider than those of a campaign of fixed size; \
+                 times, survival, coverage, bounds with missing trials, ratios and p values are of a fixed size: take them from a campaign that did not grow"
+            ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))
             }

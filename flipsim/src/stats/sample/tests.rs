@@ -132,3 +132,48 @@ proptest! {
         prop_assert_eq!(rows.last().map_or(0, |row| row.observed.trials()), trials as u64);
     }
 }
+
+/// scipy 1.17.1: the least n with `binom.sf(hits - 1, n, p) >= a`, where `hits` is the least number whose Wilson interval
+/// is narrow enough, by trying one n after the other.
+#[test]
+fn trials_for_an_assured_precision_are_those_of_the_binomial_sum() {
+    for (relative, rate, assurance, trials) in [
+        (0.2, 0.01, 0.8, 10_514),
+        (0.2, 0.01, 0.95, 11_366),
+        (0.5, 0.05, 0.8, 383),
+        (0.1, 0.3, 0.8, 948),
+        (0.2, 0.001_25, 0.8, 84_137),
+        (0.2, 0.5, 0.8, 108),
+        (0.3, 0.9, 0.8, 7),
+        (0.2, 0.01, 0.1, 8_374),
+    ] {
+        let share = |value| Share::new(value).unwrap();
+        let found = trials_for_assured(share(relative), Confidence::P95, share(rate), share(assurance), None);
+        assert_eq!(found, Ok(trials), "{relative} of {rate}, {assurance}");
+    }
+    let share = |value| Share::new(value).unwrap();
+    let of = |population| {
+        trials_for_assured(share(0.2), Confidence::P95, share(0.01), share(0.8), Some(SpaceSize(population)))
+    };
+    assert_eq!((of(5_000), of(1 << 100)), (Ok(5_000), Ok(10_514)));
+    // So rare that it takes a long time, but not for the computer.
+    let rare = trials_for_assured(share(0.2), Confidence::P95, share(1e-9), share(0.8), None).unwrap();
+    assert!((105_000_000_000..105_500_000_000).contains(&rare), "{rare}");
+    let never = trials_for_assured(share(0.2), Confidence::P95, share(0.01), share(1.0), None);
+    assert_eq!(never, Err(StatsError::Assurance(1.0)));
+}
+
+/// The worst that `--margin` can meet is a rate of one half, and Wilson's interval is within the margin there: z/(2√n) is
+/// more than z/(2√(n + z²)). So the precision is reached always, where `--relative` needs an assurance.
+#[test]
+fn a_margin_is_reached_whatever_is_found() {
+    for percent in [0.5, 1.0, 5.0, 10.0] {
+        let margin = percent / 100.0;
+        let trials =
+            trials_for_margin(Share::new(margin).unwrap(), Confidence::P95, Share::HALF, None).unwrap();
+        for hits in (0..=trials).step_by(usize::try_from(trials / 50).unwrap().max(1)).chain([trials / 2]) {
+            let found = wilson(Observed::new(hits, trials).unwrap(), Confidence::P95);
+            assert!((found.upper - found.lower) / 2.0 <= margin, "{hits} of {trials}: {found:?}");
+        }
+    }
+}

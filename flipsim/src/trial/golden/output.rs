@@ -4,11 +4,14 @@
 
 use std::path::Path;
 
+use crate::console::Differences;
 use crate::console::classify::without_stamps;
 use crate::target::Capabilities;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::measure::{Pass, Steps, pass};
 use crate::trial::golden::model::{FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
+use crate::trial::outcome::Outcome;
+use crate::trial::record::TrialRecord;
 use crate::trial::runner::{RunError, Runner, registers};
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
@@ -79,8 +82,7 @@ impl Golden {
     /// The first line in which an output differs: its number, from 1, the line here, and the golden run's, each
     /// absent where the output ends before it. When a message of the kernel came is no difference.
     pub(crate) fn first_difference(&self, said: &[u8]) -> (u64, Option<Vec<u8>>, Option<Vec<u8>>) {
-        let (here, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
-        let (here, golden) = (without_stamps(&here), without_stamps(&golden));
+        let (here, golden) = self.outputs(said);
         let lines = |text: &[u8]| -> Vec<Vec<u8>> {
             text.split_inclusive(|byte| *byte == b'\n')
                 .map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec())
@@ -89,6 +91,21 @@ impl Golden {
         let (here, golden) = (lines(&here), lines(&golden));
         let same = here.iter().zip(&golden).take_while(|(here, golden)| here == golden).count();
         (same as u64 + 1, here.get(same).cloned(), golden.get(same).cloned())
+    }
+
+    /// How far the output of a trial that ended as silent data corruption is from this run's; `None` of any other, and
+    /// where its console was not kept. A byte that was no UTF-8 was not kept as it was.
+    #[must_use]
+    pub fn differences_of(&self, record: &TrialRecord) -> Option<Differences> {
+        let console = record.console.as_ref().filter(|_| record.outcome == Some(Outcome::Sdc))?;
+        let (here, golden) = self.outputs(console.as_bytes());
+        Some(Differences::between(&golden, &here))
+    }
+
+    /// What a console says that counts, and what this run's does.
+    fn outputs(&self, said: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (here, golden) = (self.signals.output_of(said), self.signals.output_of(&self.console));
+        (without_stamps(&here), without_stamps(&golden))
     }
 
     /// Whether two consoles have said the same so far, as far as that is the workload's output.

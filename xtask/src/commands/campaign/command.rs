@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::{check, classify, export, merge, new, replay, stats, status, trial};
+use super::{check, classify, export, grow, merge, new, replay, stats, status, trial};
 
 /// Run trials and judge their outcomes.
 ///
@@ -31,6 +31,7 @@ enum Sub {
     New(Box<new::Args>),
     #[command(visible_alias = "resume")]
     Run(super::run::Args),
+    Grow(grow::Args),
     Status(status::Args),
     Stats(stats::Args),
     Export(export::Args),
@@ -46,6 +47,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.sub {
         Sub::New(args) => new::run(&args),
         Sub::Run(args) => super::run::run(&args),
+        Sub::Grow(args) => grow::run(&args),
         Sub::Status(args) => status::run(&args),
         Sub::Stats(args) => stats::run(&args),
         Sub::Export(args) => export::run(&args),

@@ -7,27 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{
-    CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, leading_class, remedy, spaces,
-};
-use flipsim::fault::{Pattern, TargetGuest, parse_pattern};
+use flipsim::campaign::{CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, remedy};
+use flipsim::fault::{Pattern, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
-use flipsim::trial::Runner;
-use flipsim::trial::clone::CloneDisk;
 use flipsim::trial::golden::{Golden, Window};
 use flipsim::units::{format_duration, parse_number};
 
-use super::rehearsal;
+use super::space::{self, GuestSpaces};
+use super::{pilot, rehearsal};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::consent::{self, Trust};
-use crate::guest::errors::not_started;
-use crate::guest::golden::{TrialGuest, length_of, prepare, registers};
+use crate::guest::golden::{TrialGuest, length_of, prepare};
 use crate::guest::prepared::{guest_of, manifest};
 use crate::guest::spec::GuestSpec;
-use crate::guest::template::clones_dir;
-use crate::guest::{headless, workers};
+use crate::guest::workers;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::{path_of, store_error};
 use crate::progress::ProgressStep;
@@ -68,6 +63,9 @@ pub struct Args {
     /// The rate of the rare outcome that --relative is about
     #[arg(long, value_name = "SHARE", requires = "relative")]
     rate: Option<Share>,
+    /// In how many campaigns the precision of --relative is reached, if the rate is right
+    #[arg(long, value_name = "SHARE", requires = "relative", default_value = "80%")]
+    assurance: Share,
     /// How surely
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
@@ -77,6 +75,9 @@ pub struct Args {
     /// How strata share the trials: by the number of their faults, or equally
     #[arg(long, value_enum)]
     sharing: Option<SharingArg>,
+    /// Share the trials by what this campaign of the same strata has shown: more where outcomes spread more
+    #[arg(long, value_name = "CAMPAIGN", conflicts_with = "sharing")]
+    pilot: Option<String>,
     /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
@@ -122,33 +123,18 @@ pub fn run(args: &Args) -> Result<()> {
             format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name)
         ));
     }
-    let spec = specification(args)?;
+    let mut spec = specification(args)?;
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;
-    let parent = clones_dir()?;
-    let mut runner =
-        Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
-            .map_err(not_started)?;
-    let names = runner.names(&prepared.template)?;
-    let registers = match spec.strata.iter().any(StratumSpec::is_register) {
-        true => registers(&prepared, &mut runner)?,
-        false => Vec::new(),
-    };
-    let spaces =
-        spaces(&spec, &TargetGuest { names: &names, registers: &registers }).exit_with(Code::Usage)?;
-    let lacks = match runner.guest.target().qmp() {
-        Some(qmp) => {
-            let template = &prepared.template;
-            headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?
-        }
-        None => Vec::new(),
-    };
-    drop(runner);
+    let GuestSpaces { spaces, led, lacks } = space::of_guest(&spec, &prepared)?;
     if args.check {
         return rehearsal::show(&spec, &prepared, &spaces, &lacks);
     }
     let golden = &prepared.golden;
-    let led: Vec<_> = spaces.iter().map(|space| leading_class(space, &registers)).collect();
+    let pilot = match &args.pilot {
+        Some(pilot) => Some(pilot::share(&mut spec, pilot, golden, spaces.clone())?),
+        None => None,
+    };
     let plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -185,6 +171,9 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(more) = plan.strata().len().checked_sub(LISTED).filter(|more| *more > 0) {
         outln!("  and {more} strata more");
     }
+    if let Some(shares) = &pilot {
+        outln!("{}", visible(shares.trim_end()));
+    }
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     for line in idle_lines(&spec, golden) {
         outln!("{line}");
@@ -196,7 +185,7 @@ pub fn run(args: &Args) -> Result<()> {
              have rates of their own",
             share * 100.0,
             shown(&stratum.name, 60),
-            visible(class)
+            visible(&class)
         );
     }
     for line in &lacks {
@@ -245,13 +234,16 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
         size: match (args.trials, args.margin, args.relative, args.rate) {
             (Some(trials), ..) => Some(Size::Trials(trials)),
             (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
-            (None, None, Some(relative), Some(rate)) => Some(Size::Relative { relative, rate, confidence }),
+            (None, None, Some(relative), Some(rate)) => {
+                Some(Size::Relative { relative, rate, confidence, assurance: Some(args.assurance) })
+            }
             // A guest that is only tried out needs no number, and a file may have one.
             _ if args.check && args.spec.is_none() => Some(Size::Trials(1)),
             _ => None,
         },
         strata: args.stratum.clone(),
-        sharing: args.sharing.map(Sharing::from),
+        // By the pilot they are shared once their faults are known.
+        sharing: args.pilot.as_ref().map(|_| Sharing::Proportional).or(args.sharing.map(Sharing::from)),
         pattern: args.pattern,
         window: args.guest.window.map(Window::Time),
         when: args.when,

@@ -11,6 +11,7 @@ use crate::exit::{Code, exit_error};
 use crate::lab::campaigns::field::FieldArgs;
 use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
+use crate::lab::campaigns::wrong;
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -105,6 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         text += &tables::coverage(stratum, confidence, method);
         text += &tables::times(stratum);
+        text += &wrong::wrong(stratum, confidence, method);
         if args.survival {
             text += &tables::survival(stratum, confidence);
         }

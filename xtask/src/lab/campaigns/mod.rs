@@ -5,3 +5,4 @@
 pub mod field;
 pub mod files;
 pub mod tables;
+pub mod wrong;

@@ -11,7 +11,7 @@ use flipsim::campaign::summary::{
 };
 use flipsim::campaign::{Store, Summary};
 use flipsim::stats::strata::Strata;
-use flipsim::stats::tally::Method;
+use flipsim::stats::tally::{Method, Rate};
 use flipsim::stats::{Confidence, Estimate, Interval};
 use flipsim::text::{end_text, shown, visible};
 use flipsim::trial::Outcome;
@@ -99,10 +99,13 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     let StratumSummary { name, counted, faults, times, when, targets, .. } = stratum;
     let (name, targets, unit) = (shown(name, 100), shown(targets, 300), when.unit());
     let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} {unit} ({targets})\n");
-    let interval = match method {
-        Method::Wilson => format!("{confidence} (Wilson)"),
-        Method::ClopperPearson => format!("{confidence} (exact)"),
+    let named = match method {
+        Method::Wilson => "Wilson",
+        Method::ClopperPearson => "exact",
     };
+    let grown =
+        stratum.class(Class::Failure).and_then(|entry| entry.rate).filter(|rate| rate.anytime.is_some());
+    let interval = format!("{confidence} ({})", if grown.is_some() { "any look" } else { named });
     let missing = stratum.missing.as_ref();
     if *counted > 0 {
         text += &head(&interval, confidence, missing);
@@ -117,6 +120,10 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     }
     if method == Method::Wilson && *counted > 0 {
         text += "  Wilson's holds in 84 to 93 % for some rates that are met fewer than 15 times: there `--interval exact`\n";
+    }
+    if let Some(rate) = grown {
+        let plain = Rate { anytime: None, ..rate }.estimate(method).interval;
+        text += &format!("  of a campaign of fixed size, failure: {} % ({named})\n", between(plain, percent));
     }
     for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {
@@ -145,11 +152,13 @@ fn pooled_table(pooled: &Pooled, confidence: Confidence) -> String {
     let mut text =
         format!("{} together ({kind}, weighted by faults × moments): {counted} trials\n", strata.join(" + "));
     let missing = pooled.missing.as_ref();
-    text += &head(&format!("{confidence} (beta)"), confidence, missing);
-    let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
+    let grown = pooled.outcomes.iter().any(|entry| entry.anytime.is_some());
+    let named = if grown { "any look" } else { "beta" };
+    text += &head(&format!("{confidence} ({named})"), confidence, missing);
+    let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.shown()));
     let classes = [Class::NoEffect, Class::Failure].into_iter().filter_map(|class| pooled.class(class));
-    let classes = classes.map(|entry| (entry.outcome.name(), entry.rate, entry.failures));
-    for (name, rate, failures) in outcomes.chain(classes) {
+    let classes = classes.map(|entry| (entry.outcome.name(), entry.shown()));
+    for (name, (rate, failures)) in outcomes.chain(classes) {
         text += &row(name, "", rate, failures, missing.and_then(|missing| missing.of(name)));
     }
     if !pooled.few.is_empty() {

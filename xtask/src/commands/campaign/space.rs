@@ -1,0 +1,50 @@
+//! The fault spaces of a campaign's strata, asked of its guest.
+//!
+//! Invariant: the guest stands at its quiescent point, and is over when this returns.
+
+use anyhow::Result;
+use flipsim::campaign::spec::StratumSpec;
+use flipsim::campaign::{CampaignSpec, leading_class, spaces};
+use flipsim::fault::{FaultSpace, TargetGuest};
+use flipsim::trial::Runner;
+use flipsim::trial::clone::CloneDisk;
+
+use crate::exit::{Code, ExitWith};
+use crate::guest::errors::not_started;
+use crate::guest::golden::{Prepared, registers};
+use crate::guest::headless;
+use crate::guest::template::clones_dir;
+use crate::interrupt;
+
+/// What a guest says of a campaign's strata.
+pub struct GuestSpaces {
+    /// The fault space of each.
+    pub spaces: Vec<FaultSpace>,
+    /// Of each, the class of registers that most of its bits are of, and their share.
+    pub led: Vec<Option<(String, f64)>>,
+    /// What the guest lacks, a line each.
+    pub lacks: Vec<&'static str>,
+}
+
+/// Asks the guest.
+pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<GuestSpaces> {
+    let parent = clones_dir()?;
+    let mut runner =
+        Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
+            .map_err(not_started)?;
+    let names = runner.names(&prepared.template)?;
+    let registers = match spec.strata.iter().any(StratumSpec::is_register) {
+        true => registers(prepared, &mut runner)?,
+        false => Vec::new(),
+    };
+    let spaces =
+        spaces(spec, &TargetGuest { names: &names, registers: &registers }).exit_with(Code::Usage)?;
+    let led = |space| leading_class(space, &registers).map(|(class, share)| (class.to_owned(), share));
+    let led = spaces.iter().map(led).collect();
+    let template = &prepared.template;
+    let lacks = match runner.guest.target().qmp() {
+        Some(qmp) => headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?,
+        None => Vec::new(),
+    };
+    Ok(GuestSpaces { spaces, led, lacks })
+}

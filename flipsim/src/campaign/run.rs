@@ -229,6 +229,8 @@ impl Coordinator<'_, '_> {
         stop: fn() -> bool,
     ) -> Result<(), CampaignError> {
         let mut busy = orders.len();
+        // Workers that are done, as long as another may leave something to do.
+        let mut resting = Vec::new();
         let mut ticked = Instant::now();
         while busy > 0 {
             let report = inbox.recv_timeout(TICK);
@@ -251,26 +253,29 @@ impl Coordinator<'_, '_> {
             self.summary.storing += began.elapsed();
             self.summary.stopped |= stop();
             if self.not_started[worker] >= STARTS {
+                // A worker without orders ends.
                 orders[worker] = None;
-                busy -= 1;
-                continue;
+            } else {
+                resting.push((worker, is_done));
             }
-            let next = if self.summary.stopped { None } else { self.queue.pop_front() };
-            let next = match next {
-                // A check that failed, or another worker, may have left something to do after all.
-                Some(id) => Order::Trial(self.store.planned(id)?),
-                None if is_done => {
-                    // A worker without orders ends.
-                    orders[worker] = None;
-                    busy -= 1;
-                    continue;
+            busy -= 1;
+            // A check that failed, or another worker, may have left something to do after all.
+            while let Some((worker, is_done)) = resting.pop() {
+                let next = if self.summary.stopped { None } else { self.queue.pop_front() };
+                let next = match next {
+                    Some(id) => Order::Trial(self.store.planned(id)?),
+                    None if is_done => {
+                        resting.push((worker, true));
+                        break;
+                    }
+                    None => Order::LastCheck,
+                };
+                if let Some(order) = &orders[worker]
+                    && order.send(next).is_err()
+                {
+                    return Err(CampaignError::WorkerLost);
                 }
-                None => Order::LastCheck,
-            };
-            if let Some(order) = &orders[worker]
-                && order.send(next).is_err()
-            {
-                return Err(CampaignError::WorkerLost);
+                busy += 1;
             }
         }
         // What a worker that was given up has left is no one's once the others have ended.

@@ -93,6 +93,16 @@ fn a_worker_is_given_up_after_three_and_the_others_go_on() {
 }
 
 #[test]
+fn a_worker_that_is_done_runs_what_one_leaves_that_is_given_up_last() {
+    // The first has the last trial in hand when the other has nothing left to do.
+    for _ in 0..50 {
+        let (result, given_up, done) = run_with(&[3, 0], |id| id == 39);
+        result.unwrap();
+        assert!((given_up == [0] || given_up.is_empty()) && done == 40, "{given_up:?}");
+    }
+}
+
+#[test]
 fn each_worker_has_its_own_three_starts_whatever_the_others_use_up() {
     // Twice in a row each, for both at once: with a count in common that would be four.
     for _ in 0..20 {

@@ -16,6 +16,7 @@ use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::grown;
+use crate::campaign::summary::hang::Late;
 use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
@@ -48,6 +49,7 @@ struct Part {
     reported: Reported,
     detection: Vec<Lapse>,
     crash: Vec<Lapse>,
+    late: Late,
     /// Results that are in nothing of this.
     waiting: u64,
     wrong: Wrongs,
@@ -64,6 +66,7 @@ impl Part {
             detection: Vec::new(),
             crash: Vec::new(),
             waiting: 0,
+            late: Late::default(),
             wrong: Wrongs::default(),
         }
     }
@@ -81,6 +84,9 @@ impl Part {
         self.detection.extend(times.detected);
         self.crash.extend(times.crashed);
         self.crashes_after_end += u64::from(times.after_end);
+        if let Some(run) = golden.hang.as_ref().filter(|_| !short) {
+            self.late.add(row, outcome, &times, run);
+        }
         if !short {
             self.lives.push(times.life);
         }
@@ -108,6 +114,7 @@ impl Part {
         stratum: &Stratum,
         spec: &StratumSpec,
         store: &Store,
+        golden: &Known,
         counts: &Counts,
         outcomes: Vec<OutcomeCount<Outcome>>,
         options: &SummaryOptions,
@@ -131,6 +138,9 @@ impl Part {
             moment: next(),
         };
         let classes: Vec<_> = Class::ALL.map(class).into();
+        let hang = golden.hang.as_ref().filter(|_| !options.short && counted > 0);
+        let hung = [counts.of(Outcome::Hang), of_class(&counts.outcomes, Class::Failure), counted];
+        let hang_limits = hang.and_then(|run| self.late.finish(run, hung, space, confidence));
         let lost = counts.of(Outcome::Infra) + counts.not_flipped;
         let each: Vec<u64> = outcomes.iter().map(|entry| entry.count).collect();
         let together = simultaneous(&each, confidence).unwrap_or_default();
@@ -161,6 +171,7 @@ impl Part {
             margin: margin_of(counted, confidence, Share::HALF, Some(space)),
             by,
             survival: survival(self.lives, self.crashes_after_end, options),
+            hang_limits,
             detection: times(&self.detection, counted, confidence),
             crash: times(&self.crash, counted, confidence),
             sdc: self.wrong.finish(&store.spec().grades, counted, space, confidence),
@@ -171,7 +182,7 @@ impl Part {
 
 pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summary, StoreError> {
     let golden = store.golden()?;
-    let known = Known::of(golden.as_ref());
+    let known = Known::of(golden.as_ref(), store.spec().trial.hang_factor);
     let idle = known.idle_time(&store.spec().times);
     let lost = store.lost()?;
     let mut tally: Tally<String, Outcome> =
@@ -256,7 +267,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     let mut strata: Vec<StratumSummary> = whole
         .map(|((stratum, spec), (part, counts))| {
             let outcomes = rows.remove(&stratum.name).unwrap_or_else(empty);
-            part.finish(stratum, spec, store, counts, outcomes, options)
+            part.finish(stratum, spec, store, &known, counts, outcomes, options)
         })
         .collect();
     let mut pooled = pooled(store, &strata, &tally, options.confidence);

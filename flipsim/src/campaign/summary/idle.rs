@@ -5,6 +5,7 @@
 use crate::campaign::idle::IdleTime;
 use crate::campaign::moments::Run;
 use crate::campaign::spec::Times;
+use crate::campaign::summary::hang;
 use crate::campaign::summary::model::StratumSummary;
 use crate::campaign::summary::times::Looks;
 use crate::campaign::summary::warning::Warning;
@@ -16,12 +17,18 @@ use crate::units::VirtualNs;
 pub(super) struct Known {
     /// When its guest is looked at.
     pub(super) looks: Option<Looks>,
+    /// What hangs by which limit; nothing where a run ends at a given time.
+    pub(super) hang: Option<hang::Run>,
     run: Option<Run>,
 }
 
 impl Known {
-    pub(super) fn of(golden: Option<&Golden>) -> Known {
-        Known { looks: golden.map(Looks::of), run: golden.map(Run::from) }
+    pub(super) fn of(golden: Option<&Golden>, hang_factor: f64) -> Known {
+        Known {
+            looks: golden.map(Looks::of),
+            hang: golden.and_then(|golden| hang::Run::of(golden, hang_factor)),
+            run: golden.map(Run::from),
+        }
     }
 
     /// How much of it the guest idles.

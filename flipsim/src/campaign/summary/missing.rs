@@ -103,7 +103,7 @@ fn names(
     outcomes.chain(classes.iter().map(|entry| (entry.outcome.name(), entry.count)))
 }
 
-fn bounds(name: &'static str, none: (f64, Interval), all: (f64, Interval)) -> Bounds {
+pub(super) fn bounds(name: &'static str, none: (f64, Interval), all: (f64, Interval)) -> Bounds {
     Bounds {
         name,
         lower: none.0,

@@ -15,6 +15,7 @@ mod coverage;
 mod field;
 mod gather;
 mod grown;
+mod hang;
 mod idle;
 mod missing;
 mod model;
@@ -28,6 +29,7 @@ mod wrong;
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
+pub use hang::{HangLimit, HangLimits};
 pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,

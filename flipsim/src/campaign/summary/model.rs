@@ -13,6 +13,7 @@ use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::stages::StageStatus;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
+use crate::campaign::summary::hang::HangLimits;
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
@@ -185,6 +186,8 @@ pub struct StratumSummary {
     pub detection: Option<TimeSummary>,
     /// From the flip to the crash, of the trials that crashed.
     pub crash: Option<TimeSummary>,
+    /// What hangs by another limit; `None` without a trial, where a run ends at a given time, and in a short summary.
+    pub hang_limits: Option<HangLimits>,
     /// How wrong its sdc is; `None` where there is none, and in a short summary.
     pub sdc: Option<WrongSummary>,
     /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.

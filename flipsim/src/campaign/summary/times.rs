@@ -54,6 +54,9 @@ pub(super) struct Times {
     pub(super) crashed: Option<Lapse>,
     /// Whether it crashed after the golden run's end.
     pub(super) after_end: bool,
+    /// From the flip to when its workload was done or it crashed; `None` of a guest that hung, and of one whose state was
+    /// the golden run's again.
+    pub(super) over: Option<Lapse>,
     /// How long it was watched within the run, and how that ended.
     pub(super) life: (VirtualNs, CompetingEnd),
 }
@@ -63,12 +66,13 @@ impl Times {
     pub(super) fn of(row: &ResultRow, outcome: Outcome, looks: Option<&Looks>) -> Option<Self> {
         let (flip, end) = row.flip_ns.zip(row.end_ns)?;
         let since = |time: u64| VirtualNs(time.saturating_sub(flip));
-        let heard = |seen: u64| match row.heard {
-            Heard::Byte => Lapse::exactly(since(seen)),
-            Heard::Checkpoint => {
-                let before = looks.and_then(|looks| looks.before(seen));
-                Lapse::between(since(before.unwrap_or(flip)), since(seen))
-            }
+        let seen = |at: u64| {
+            let before = looks.and_then(|looks| looks.before(at));
+            Lapse::between(since(before.unwrap_or(flip)), since(at))
+        };
+        let heard = |at: u64| match row.heard {
+            Heard::Byte => Lapse::exactly(since(at)),
+            Heard::Checkpoint => seen(at),
         };
         let detected = row.detected_ns.map(heard);
         // The end of a guest that QEMU reports is exact; of another only what its console said is known.
@@ -76,6 +80,12 @@ impl Times {
             (false, Some(detected)) => heard(detected),
             _ => Lapse::exactly(since(end)),
         });
+        let over = match outcome {
+            Outcome::Crash => crashed,
+            Outcome::Hang => None,
+            _ if row.converged_ns.is_some() => None,
+            _ => Some(row.done_ns.map_or_else(|| seen(end), heard)),
+        };
         let run_end = looks.and_then(Looks::end).map(since);
         let within = |time: VirtualNs| run_end.is_none_or(|end| time <= end);
         let until = |time: VirtualNs| run_end.map_or(time, |end| time.min(end));
@@ -96,7 +106,7 @@ impl Times {
             },
         };
         let after_end = crash.is_some_and(|at| !within(at));
-        Some(Times { detected, crashed, after_end, life })
+        Some(Times { detected, crashed, after_end, over, life })
     }
 }
 

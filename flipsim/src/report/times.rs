@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::charts::{Across, LINES, Line, Range, curves, ranges};
 use super::figures::{OWN, STRATA, by_name, figure, more};
 use super::look::visible;
-use super::rates::{below, ends, rate_words};
+use super::rates::{below, bounds_words, ends, rate_words};
 use super::svg::{count, percent, time};
 use crate::campaign::Summary;
 use crate::campaign::summary::{
@@ -106,6 +106,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
         false => html! {},
     };
     html! {
+        (limits_table(summary))
         div.figures {
             @for (index, stratum) in summary.strata.iter().take(OWN).enumerate() { (by_name(index, stratum, By::Moment)) }
             @if !survival.is_empty() {
@@ -137,6 +138,47 @@ pub(super) fn times(summary: &Summary) -> Markup {
                     &html! {},
                     &more("strata", LINES, settled.len()),
                 ))
+            }
+        }
+    }
+}
+
+/// What hangs by other limits.
+fn limits_table(summary: &Summary) -> Markup {
+    let strata =
+        || summary.strata.iter().filter_map(|stratum| Some((stratum, stratum.hang_limits.as_ref()?)));
+    if strata()
+        .all(|(_, limits)| limits.late_but_right == 0 && limits.limits.iter().all(|one| one.hung[1] == 0))
+    {
+        return html! {};
+    }
+    let counts = |[least, most]: [u64; 2]| match least == most {
+        true => count(least),
+        false => format!("{} to {}", count(least), count(most)),
+    };
+    html! {
+        h3 { "By hang limit" }
+        p.note { "A guest that is not done by the limit hangs. Lower limits follow from when each guest was done. Those that hung by the campaign's limit might have gone on to the right end by a higher one, or not: there rates have bounds, and an interval around both." }
+        table.rates {
+            thead { tr { th { "stratum" } th.n { "golden runs" } th.n { "hang" } th.n { "rate" } th.n { "failures" } th.n { "rate" } } }
+            tbody {
+                @for (stratum, limits) in strata() {
+                    @for limit in &limits.limits {
+                        tr {
+                            th scope="row" { (visible(&stratum.name)) }
+                            td.n { (limit.factor) " ×" @if limit.is_campaigns { " (the campaign's)" } }
+                            td.n { (counts(limit.hung)) }
+                            td.n { (bounds_words(&limit.hang)) }
+                            td.n { (counts(limit.failed)) }
+                            td.n { (bounds_words(&limit.failure)) }
+                        }
+                    }
+                }
+            }
+        }
+        @for (stratum, limits) in strata() {
+            @if let Some(latest) = limits.latest {
+                p.note { (visible(&stratum.name)) ": " (count(limits.late_but_right)) " late but right: done after the golden run's end, the last after " (format!("{latest:.2}")) " of its lengths." }
             }
         }
     }

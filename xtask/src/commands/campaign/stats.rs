@@ -105,6 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
             text += &tables::simultaneous(stratum, confidence);
         }
         text += &tables::coverage(stratum, confidence, method);
+        text += &tables::hang_limits(stratum);
         text += &tables::times(stratum);
         text += &wrong::wrong(stratum, confidence, method);
         if args.survival {

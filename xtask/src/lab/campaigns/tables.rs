@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use flipsim::campaign::summary::{
-    Bounds, By, Class, CostSummary, Coverage, Missing, Pooled, StratumSummary, SummaryOptions, TimeSummary,
-    Together,
+    Bounds, By, Class, CostSummary, Coverage, HangLimits, Missing, Pooled, StratumSummary, SummaryOptions,
+    TimeSummary, Together,
 };
 use flipsim::campaign::{Store, Summary};
 use flipsim::stats::strata::Strata;
@@ -415,6 +415,41 @@ pub fn simultaneous(stratum: &StratumSummary, confidence: Confidence) -> String 
     let mut text = format!("{}, all outcomes at once, {confidence} (exact, Bonferroni):\n", stratum.name);
     for Together { outcome, interval } in &stratum.simultaneous {
         _ = writeln!(text, "  {:11} {} %", outcome.name(), between(*interval, percent));
+    }
+    text
+}
+
+/// What hangs by other limits than the campaign's, where that is not the same, and which guests were late but right.
+pub fn hang_limits(stratum: &StratumSummary) -> String {
+    let Some(HangLimits { limits, late_but_right, latest }) = &stratum.hang_limits else {
+        return String::new();
+    };
+    if limits.iter().all(|limit| limit.hung[1] == 0) && *late_but_right == 0 {
+        return String::new();
+    }
+    let counts = |[least, most]: [u64; 2]| {
+        if least == most { least.to_string() } else { format!("{least} to {most}") }
+    };
+    let rates = |bounds: &Bounds| {
+        let (least, most) = (percent(bounds.lower), percent(bounds.upper));
+        let rate = if least == most { least } else { format!("{least} to {most}") };
+        (rate + " %", between(bounds.interval, percent) + " %")
+    };
+    let mut text = format!("{}, by hang limit:\n", stratum.name);
+    _ = writeln!(text, "  {:26} {:>9} {:>16}  {:20} failures", "golden runs", "hang", "rate", "interval");
+    for limit in limits {
+        let factor = format!("{} ×", limit.factor);
+        let own = if limit.is_campaigns { ", the campaign's" } else { "" };
+        let ((hang, hang_ends), (failure, failure_ends)) = (rates(&limit.hang), rates(&limit.failure));
+        let (name, hung) = (factor + own, counts(limit.hung));
+        _ = writeln!(text, "  {name:26} {hung:>9} {hang:>16}  {hang_ends:20} {failure} ({failure_ends})");
+    }
+    if let Some(latest) = latest {
+        let s = if *late_but_right == 1 { " was" } else { "s were" };
+        _ = writeln!(
+            text,
+            "  {late_but_right} guest{s} late but right: done after the golden run's end, the last after {latest:.2} of its lengths"
+        );
     }
     text
 }

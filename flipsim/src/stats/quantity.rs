@@ -44,6 +44,9 @@ pub enum StatsError {
         /// The rate.
         rate: f64,
     },
+    /// A difference that no number of trials shows.
+    #[error("{0}")]
+    Detection(String),
     /// Sampling that stopped at a number of hits says nothing before the second.
     #[error("a rate after a fixed number of hits needs at least 2 of them, there are {0}; go on until then")]
     TooFewHits(u64),

@@ -7,8 +7,8 @@ use flipsim::stats::paired::Pairs;
 use flipsim::stats::score::{Against, ratio_p};
 use flipsim::stats::strata::{Drawing, Strata, StratumCount};
 use flipsim::stats::{Confidence, Observed, SpaceSize};
-use rand::rngs::ChaCha8Rng;
 use rand::RngExt;
+use rand::rngs::ChaCha8Rng;
 
 use crate::{Row, Run};
 

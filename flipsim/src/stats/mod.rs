@@ -1,7 +1,7 @@
 //! What a campaign's counts say: rates with intervals, extrapolated counts, survival, FIT.
 //!
 //! Pure functions. [`proportion`] is one rate, [`strata`] several weighted over the fault space,
-//! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`] and [`paired`] two campaigns beside each
+//! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`] and [`paired`] and [`equivalence`] two campaigns beside each
 //! other, [`multiple`] many tests at once, [`tally`] the counts of a report, [`survival`] and [`quantile`] the times after a flip, [`fit`] and [`mission`] what a rate
 //! means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
@@ -9,6 +9,7 @@
 //! interval contains its estimate.
 
 pub mod compare;
+pub mod equivalence;
 pub mod fit;
 pub mod mission;
 pub mod multiple;

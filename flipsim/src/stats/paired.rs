@@ -35,6 +35,17 @@ impl Pairs {
         } += 1;
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn plus(self, other: Pairs) -> Pairs {
+        Pairs {
+            both: self.both + other.both,
+            first: self.first + other.first,
+            second: self.second + other.second,
+            neither: self.neither + other.neither,
+        }
+    }
+
     /// All pairs.
     #[must_use]
     pub fn all(&self) -> u64 {

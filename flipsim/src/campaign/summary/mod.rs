@@ -10,6 +10,7 @@
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
 mod costs;
+mod discovery;
 mod field;
 mod gather;
 mod model;
@@ -19,6 +20,7 @@ mod tests;
 mod warning;
 
 pub use costs::{CostPart, CostSummary};
+pub use discovery::Discovery;
 pub use field::{FitRow, MissionRow};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, FORMAT, Pooled, PooledRate, SpaceKind,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::summary::costs::CostSummary;
+use crate::campaign::summary::discovery::Discovery;
 use crate::campaign::summary::warning::Warning;
 use crate::fault::{Pattern, format_pattern};
 use crate::stats::quantile::Quantile;
@@ -21,7 +22,7 @@ use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
 /// The version of the summary's keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How a campaign is summarised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -260,6 +261,9 @@ pub struct BreakdownRow {
     /// The rate of [`Class::Failure`], without extrapolation. It is of `trials`, but by title, where a
     /// key comes of the outcome, of the stratum's `counted`.
     pub failure: Rate,
+    /// Whether that rate is another than that of the stratum's other trials; `None` where there are none, and by title.
+    /// New in format 2.
+    pub discovery: Option<Discovery>,
 }
 
 impl BreakdownRow {

@@ -122,7 +122,7 @@ pub fn rows(run: &Run) -> Vec<Row> {
             percent(both + second),
             percent(both)
         );
-        let mut pairs = |rng: &mut ChaCha8Rng| {
+        let pairs = |rng: &mut ChaCha8Rng| {
             let mut pairs = Pairs::default();
             for _ in 0..n {
                 let at: f64 = rng.random();

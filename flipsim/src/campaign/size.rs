@@ -7,8 +7,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::power::trials_to_detect;
 use crate::stats::sample::{trials_for_margin, trials_for_relative};
 use crate::stats::{Confidence, Share, SpaceSize, StatsError};
+
+/// How likely [`Size::Detect`] shows its ratio, where nothing else is said.
+pub(super) const POWER: Share = Share::P80;
 
 /// How large a campaign is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,11 +36,24 @@ pub enum Size {
         /// How surely.
         confidence: Confidence,
     },
+    /// So many, in this campaign and in another one of the same fault space, that a test shows that the failures of both
+    /// stand in the ratio `to_detect`.
+    #[serde(rename_all = "kebab-case")]
+    Detect {
+        /// The second's failures over the first's.
+        to_detect: f64,
+        /// The first's rate of failures that is expected.
+        rate: Share,
+        /// How likely the test is to show it.
+        power: Share,
+        /// 1 less the p of the test.
+        confidence: Confidence,
+    },
 }
 
 impl Size {
     /// The number of trials for `population` different ones: [`trials_for_margin`] with the worst rate,
-    /// or [`trials_for_relative`].
+    /// [`trials_for_relative`], or [`trials_to_detect`].
     ///
     /// # Errors
     /// No number of trials has that precision, or any has.
@@ -50,6 +67,11 @@ impl Size {
             Size::Relative { relative, rate, confidence } => {
                 trials_for_relative(relative, confidence, rate, population)
             }
+            Size::Detect { to_detect, rate, power, confidence } => {
+                let trials = trials_to_detect(to_detect, rate, power, confidence)?;
+                Ok(u64::try_from(population.map_or(u128::MAX, |size| size.0))
+                    .map_or(trials, |most| trials.min(most)))
+            }
         }
     }
 }
@@ -61,6 +83,9 @@ impl fmt::Display for Size {
             Size::Margin { margin, confidence } => write!(f, "±{margin} at {confidence}"),
             Size::Relative { relative, rate, confidence } => {
                 write!(f, "±{relative} of a rate of {rate} at {confidence}")
+            }
+            Size::Detect { to_detect, rate, power, confidence } => {
+                write!(f, "to detect a ratio of {to_detect} at a rate of {rate} with {power} at {confidence}")
             }
         }
     }
@@ -93,6 +118,18 @@ mod tests {
         let certain =
             Size::Relative { relative: share("20%"), rate: share("100%"), confidence: Confidence::P95 };
         assert!(certain.trials(1 << 100).is_err());
+    }
+
+    #[test]
+    fn half_the_failures_take_1534_trials_on_each_side_at_3_percent() {
+        let (to_detect, rate, power, confidence) = (0.5, share("3%"), share("80%"), Confidence::P95);
+        let size = Size::Detect { to_detect, rate, power, confidence };
+        assert_eq!(size.trials(1 << 100), Ok(1_534));
+        assert_eq!(size.trials(1_000), Ok(1_000));
+        assert_eq!(size.to_string(), "to detect a ratio of 0.5 at a rate of 3% with 80% at 95%");
+        let text = r#"{"detect":{"to-detect":0.5,"rate":0.03,"power":0.8,"confidence":0.95}}"#;
+        assert_eq!(serde_json::to_string(&size).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Size>(text).unwrap(), size);
     }
 
     #[test]

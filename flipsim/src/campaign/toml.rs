@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
-use crate::campaign::size::Size;
+use crate::campaign::size::{POWER, Size};
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText};
 use crate::fault::{FaultTarget, Pattern, random_seed};
@@ -33,6 +33,7 @@ impl CampaignSpec {
     /// name = "kernel"
     /// seed = 42
     /// trials = 2000              # or margin = "1%", or relative = "20%" of rate = "1%"; confidence = "95%"
+    ///                            # or to-detect = 0.5 at rate = "1%"; power = "80%"
     /// sharing = "proportional"   # to the number of faults, or "equal"
     /// window = "done"            # or a time
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"]
@@ -115,6 +116,8 @@ pub struct RawSpec {
     margin: Option<Spanned<ShareText>>,
     relative: Option<Spanned<ShareText>>,
     rate: Option<Spanned<ShareText>>,
+    to_detect: Option<Spanned<f64>>,
+    power: Option<Spanned<ShareText>>,
     confidence: Option<Spanned<ConfidenceText>>,
     sharing: Option<Sharing>,
     window: Option<WindowText>,
@@ -276,6 +279,13 @@ impl RawSpec {
             Some(Size::Relative { relative, rate, confidence }) => {
                 (None, None, Some(relative), Some(rate), Some(confidence))
             }
+            Some(Size::Detect { rate, confidence, .. }) => (None, None, None, Some(rate), Some(confidence)),
+        };
+        (self.to_detect, self.power) = match size {
+            Some(Size::Detect { to_detect, power, .. }) => {
+                (Some(placed(to_detect)), Some(placed(ShareText(power))))
+            }
+            _ => (None, None),
         };
         self.trials = trials.map(placed);
         [self.margin, self.relative, self.rate] =
@@ -335,11 +345,11 @@ impl RawSpec {
         let confidence = self.confidence.as_ref().map_or(Confidence::P95, |text| text.get_ref().0);
         let value = |text: &Spanned<ShareText>| text.get_ref().0;
         let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
-        let size = match (&self.trials, &self.margin, &self.relative) {
-            (None, None, None) => None,
-            (Some(trials), None, None) => Some(Size::Trials(*trials.get_ref())),
-            (None, Some(margin), None) => Some(Size::Margin { margin: value(margin), confidence }),
-            (None, None, Some(relative)) => match &self.rate {
+        let size = match (&self.trials, &self.margin, &self.relative, &self.to_detect) {
+            (None, None, None, None) => None,
+            (Some(trials), None, None, None) => Some(Size::Trials(*trials.get_ref())),
+            (None, Some(margin), None, None) => Some(Size::Margin { margin: value(margin), confidence }),
+            (None, None, Some(relative), None) => match &self.rate {
                 Some(rate) => {
                     Some(Size::Relative { relative: value(relative), rate: value(rate), confidence })
                 }
@@ -350,22 +360,43 @@ impl RawSpec {
                     );
                 }
             },
-            (trials, margin, relative) => {
+            (None, None, None, Some(ratio)) => match &self.rate {
+                Some(rate) => {
+                    let power = self.power.as_ref().map_or(POWER, value);
+                    Some(Size::Detect { to_detect: *ratio.get_ref(), rate: value(rate), power, confidence })
+                }
+                None => {
+                    return wrong(
+                        ratio.span().start,
+                        "`to-detect` is a ratio of failures; say which rate of them you expect, as in rate = \"1%\"",
+                    );
+                }
+            },
+            (trials, margin, relative, ratio) => {
                 let at = [
                     trials.as_ref().map(Spanned::span),
                     margin.as_ref().map(Spanned::span),
                     relative.as_ref().map(Spanned::span),
+                    ratio.as_ref().map(Spanned::span),
                 ];
                 let at = at.into_iter().flatten().map(|span| span.start).max().unwrap_or(0);
-                return wrong(at, "`trials`, `margin` and `relative` each say how many trials; keep one");
+                return wrong(
+                    at,
+                    "`trials`, `margin`, `relative` and `to-detect` each say how many trials; keep one",
+                );
             }
         };
+        if let Some(power) = &self.power
+            && !matches!(size, Some(Size::Detect { .. }))
+        {
+            return wrong(power.span().start, "`power` belongs to `to-detect`");
+        }
         match (&self.rate, &self.confidence, size) {
             (Some(rate), _, Some(Size::Trials(_) | Size::Margin { .. }) | None) => {
-                wrong(rate.span().start, "`rate` belongs to `relative`")
+                wrong(rate.span().start, "`rate` belongs to `relative` or `to-detect`")
             }
             (_, Some(confidence), Some(Size::Trials(_)) | None) => {
-                wrong(confidence.span().start, "`confidence` belongs to `margin` or `relative`")
+                wrong(confidence.span().start, "`confidence` belongs to `margin`, `relative` or `to-detect`")
             }
             _ => Ok(size),
         }
@@ -387,6 +418,7 @@ mod tests {
              [[stratum]]\ntargets = ['class:core', 'reg:v*']\npattern = 'mask:0x81'\ntrials = 100\n",
             "name = 'c'\nseed = 3\nrelative = '20%'\nrate = '0.1%'\nat = ['1ms', '2ms']\n[[stratum]]\n\
              targets = ['range:0x40000000-0x4000ffff']\n",
+            "name = 'c'\nseed = 3\nto-detect = 0.5\nrate = '1%'\npower = '90%'\n[[stratum]]\ntargets = ['ram']\n",
             "name = 'd'\nseed = 4\ntrials = 100\n[[stratum]]\nname = 'x'\ntargets = ['ram']\nshare = '7%'\n\
              [[stratum]]\ntargets = ['reg:x1']\n",
         ] {

@@ -119,6 +119,9 @@ impl Share {
     /// One half, the rate that needs the most trials.
     pub const HALF: Share = Share(0.5);
 
+    /// Four in five.
+    pub const P80: Share = Share(0.8);
+
     /// A share from its value.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ fn one_plan(trials: &TrialComparison, campaign: &str) -> Markup {
     html! {
         p { strong { @match trials.same { Same::Plan => "One plan: ", Same::Draws => "The same draws: " } }
             (count(trials.both)) " trials have a result in both, " (count(trials.different)) " came out differently. "
-            "Differences and tests are those of these pairs; ratios and their intervals take the campaigns as drawn independently." }
+            "Differences and tests are of these pairs; ratios and sums are of campaigns as if drawn independently." }
         @if !first.is_empty() {
             p { "The first of them again:" }
             pre { "cargo xtask campaign replay " (campaign) " " (first.join(" ")) }

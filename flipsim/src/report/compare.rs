@@ -389,3 +389,6 @@ fn smallest_of_pairs(differ: u64) -> f64 {
 fn both<T: Copy>(two: [Option<T>; 2]) -> Option<(T, T)> {
     two[0].zip(two[1])
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,7 +130,8 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
             lines.push(format!("  cargo xtask campaign replay {a} {}", first.join(" ")));
         }
         lines.push(
-            "  differences and tests are of these pairs; ratios take the campaigns as drawn independently"
+            "  A is the first, B the second; differences and tests are of these pairs, ratios and sums are of campaigns as if drawn \
+             independently"
                 .to_owned(),
         );
         lines.extend(trials.whole.iter().map(|total| {

@@ -109,6 +109,13 @@ pub fn rows(run: &Run) -> Vec<Row> {
         rows.push(run.row("1 − size at 5 %, F not larger: `score::ratio_p`", &case, |rng| {
             ratio_p(draw(rng, one, n), draw(rng, other, m), truth, Against::Larger) > LEVEL
         }));
+        // The interval has the truth in it where neither of its tests rejects it: it is made so.
+        rows.push(run.row("ratio of F: `score::ratio_interval`", &case, |rng| {
+            let (a, b) = (draw(rng, one, n), draw(rng, other, m));
+            [Against::Larger, Against::Smaller]
+                .into_iter()
+                .all(|side| ratio_p(a, b, truth, side) > Confidence::P95.tail())
+        }));
         if one == other {
             rows.push(run.row("1 − size at 5 %, equal rates: `compare::fisher`", &case, |rng| {
                 fisher(draw(rng, one, n), draw(rng, other, m)) > LEVEL

@@ -9,6 +9,7 @@
 
 use serde::Serialize;
 
+use super::paired::CLASSES;
 pub use super::paired::{PairedRow, PairedTotal, Same, TrialComparison};
 pub use super::sums::{SumComparison, SumRow};
 use super::svg::percent;
@@ -17,7 +18,7 @@ use super::unfair::{differs, unfair};
 use super::{paired, sums};
 use crate::campaign::StoreError;
 use crate::campaign::Summary;
-use crate::campaign::summary::{Class, StratumSummary};
+use crate::campaign::summary::StratumSummary;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::equivalence::{Finding, Margin, Verdict};
 use crate::stats::multiple::bonferroni;
@@ -152,7 +153,7 @@ impl Comparison {
         ));
         said.push(format!(
             "Rows overlap and are not independent: {}",
-            Class::ALL.map(|class| format!("{} is {}", class.name(), class.members())).join("; ")
+            CLASSES.map(|class| format!("{} is {}", class.name(), class.members())).join("; ")
         ));
         said
     }
@@ -318,7 +319,7 @@ fn stratum(
     });
     let of = |name: &str| pairs?.iter().find(|(other, _)| *other == name).map(|(_, pairs)| *pairs);
     let paired = |name| PairedRow::new(of(name)?, asked.confidence);
-    let classes = Class::ALL.into_iter().filter_map(|class| {
+    let classes = CLASSES.into_iter().filter_map(|class| {
         Some(row(class.name(), [a.class(class)?, b.class(class)?], sides, paired(class.name()), asked))
     });
     let outcomes = a.outcomes.iter().filter_map(|entry| {

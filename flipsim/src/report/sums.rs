@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 
-use crate::campaign::summary::{Class, SpaceKind, StratumSummary, Summary};
+use super::paired::CLASSES;
+use crate::campaign::summary::{SpaceKind, StratumSummary, Summary};
 use crate::stats::compare::{Ratio, sums, sums_p};
 use crate::stats::equivalence::{Margin, Verdict};
 use crate::stats::strata::{Drawing, Strata, StratumCount};
@@ -84,7 +85,7 @@ fn rows(
     confidence: Confidence,
     margin: Option<Margin>,
 ) -> Result<Vec<SumRow>, String> {
-    let classes = Class::ALL
+    let classes = CLASSES
         .into_iter()
         .map(|class| row(class.name(), sides, confidence, margin, &|stratum| count(stratum.class(class))));
     let outcomes = Outcome::WORST_FIRST.into_iter().filter(|outcome| outcome.is_counted()).map(|outcome| {

@@ -180,6 +180,34 @@ pub fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     shlex::Quoter::new().allow_nul(true).join(words).unwrap_or_default()
 }
 
+/// An end of an interval as `show` writes it, but rounded away from the other end: an upper end up, a lower one down. What
+/// is printed is then no narrower than what was computed. What ends in `%` is shown times a hundred.
+#[must_use]
+pub fn end_text(value: f64, is_upper: bool, show: &dyn Fn(f64) -> String) -> String {
+    let text = show(value);
+    let scale = if text.ends_with('%') { 100.0 } else { 1.0 };
+    let way = if is_upper { 1.0 } else { -1.0 };
+    let Some((shown, step)) = shown_number(&text) else { return text };
+    // What is only short by the rounding of binary fractions is not.
+    let is_beyond = |shown: f64| (shown - value * scale) * way >= -1e-9 * (value * scale).abs();
+    if is_beyond(shown) {
+        return text;
+    }
+    // Noughts at the end may have been left out.
+    let nudged = [0.01, 0.1, 1.0].map(|part| show((shown + way * part * step) / scale));
+    let found = nudged.iter().find(|text| shown_number(text).is_some_and(|(shown, _)| is_beyond(shown)));
+    found.unwrap_or(&nudged[2]).clone()
+}
+
+/// The number in a text, and what one of its last digit is worth.
+fn shown_number(text: &str) -> Option<(f64, f64)> {
+    let digits: String = text.chars().filter(|c| c.is_ascii_digit() || "+-.e".contains(*c)).collect();
+    let value: f64 = digits.parse().ok()?;
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+    let behind = mantissa.split_once('.').map_or(0, |(_, behind)| behind.len());
+    Some((value, 10f64.powi(exponent.parse::<i32>().ok()? - i32::try_from(behind).ok()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

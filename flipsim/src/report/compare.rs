@@ -25,7 +25,8 @@ use crate::stats::multiple::bonferroni;
 use crate::stats::paired::Pairs;
 use crate::stats::score::{Against, ratio_p};
 use crate::stats::tally::{OutcomeCount, Rate};
-use crate::stats::{Confidence, Estimate, Observed, SpaceSize};
+use crate::stats::{Confidence, Estimate, Interval, Observed, SpaceSize};
+use crate::text::end_text;
 
 /// The version of a comparison's keys.
 pub const FORMAT: u32 = 2;
@@ -206,8 +207,9 @@ impl ComparisonRow {
 #[must_use]
 pub fn ratio_text(ratio: &Ratio) -> String {
     let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
-    let upper = ratio.upper.map_or("no bound".to_owned(), |upper| format!("{upper:.2}"));
-    format!("{value} ({:.2} to {upper})", ratio.lower)
+    let end = |end: f64, is_upper| end_text(end, is_upper, &|end| format!("{end:.2}"));
+    let upper = ratio.upper.map_or("no bound".to_owned(), |upper| end(upper, true));
+    format!("{value} ({} to {upper})", end(ratio.lower, false))
 }
 
 /// A probability as people read it.
@@ -252,7 +254,8 @@ pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confide
 pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String {
     estimate.map_or("–".to_owned(), |estimate| {
         let interval = estimate.interval;
-        format!("{} ({} to {})", text(estimate.value), text(interval.lower), text(interval.upper))
+        let (lower, upper) = (end_text(interval.lower, false, text), end_text(interval.upper, true, text));
+        format!("{} ({lower} to {upper})", text(estimate.value))
     })
 }
 
@@ -347,9 +350,12 @@ fn row<O>(
 ) -> ComparisonRow {
     let [(trials, size), (others, other_size)] = sides;
     let observed = both([Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()]);
-    let rate = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
-    let rates = [a.rate.as_ref().map(rate), b.rate.as_ref().map(rate)];
-    let failures = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
+    // Differences and ratios are made of Wilson's intervals.
+    let wilson = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
+    let of_difference = [a.rate.as_ref().map(wilson), b.rate.as_ref().map(wilson)];
+    let of_ratio = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
+    let rates = [a.rate.as_ref().map(shown), b.rate.as_ref().map(shown)];
+    let failures = [rates[0].map(|rate| rate.failures(size)), rates[1].map(|rate| rate.failures(other_size))];
     // Equal F is this ratio of the rates.
     let equal = size.float() / other_size.float();
     let independent = observed.filter(|_| paired.is_none());
@@ -370,9 +376,9 @@ fn row<O>(
         outcome,
         count: [a.count, b.count],
         failures,
-        ratio: both(failures).map(|(a, b)| ratio(b, a)),
+        ratio: both(of_ratio).map(|(a, b)| ratio(b, a)),
         rate: rates,
-        difference: both(rates).map(|(a, b)| difference(b, a)),
+        difference: both(of_difference).map(|(a, b)| difference(b, a)),
         p: independent.filter(|_| size == other_size).map(|(a, b)| fisher(a, b)),
         p_failures: independent.map(p_of),
         paired,
@@ -380,6 +386,12 @@ fn row<O>(
             .and_then(|(a, b)| Some(asked.margin?.verdict([(a, size), (b, other_size)], asked.confidence))),
         smallest,
     }
+}
+
+/// What is shown of a rate: Wilson's interval, or the exact bound of what never came.
+fn shown(rate: &Rate) -> Estimate {
+    let interval = rate.upper_bound.map_or(rate.wilson, |upper| Interval { lower: 0.0, upper });
+    Estimate { value: rate.value, interval }
 }
 
 /// The smallest p of McNemar's test where so many pairs differ.

@@ -3,8 +3,8 @@
 //! F₂/F₁ = φ in fault spaces of N₁ and N₂ is p₂/p₁ = φ·N₁/N₂, so that equal F is the ratio N₁/N₂ of the rates. The
 //! statistic is the score (Koopman, Biometrics 40, 1984; Miettinen and Nurminen, Statistics in Medicine 4, 1985), and its
 //! probability is added up over all pairs of binomial counts, at the rates that are the most likely ones where the ratio
-//! holds ("E": Lloyd, Australian and New Zealand Journal of Statistics 50, 2008; of Poisson counts Krishnamoorthy and Thomson, Journal of Statistical Planning and
-//! Inference 119, 2004). The conditional test of Przyborowski and Wilenski (1940) is of Poisson counts, and rejects too
+//! holds ("E": Lloyd, Australian and New Zealand Journal of Statistics 50, 2008; of Poisson counts Krishnamoorthy and
+//! Thomson, Journal of Statistical Planning and Inference 119, 2004). The conditional test of Przyborowski and Wilenski (1940) is of Poisson counts, and rejects too
 //! seldom where rates are large.
 //!
 //! Invariant: a probability is in [0, 1]; the pairs are added up over all that have a share above 10^-30 of the likeliest.

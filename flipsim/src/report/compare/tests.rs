@@ -81,6 +81,29 @@ fn equal_failures_in_a_space_of_twice_the_size_are_not_called_different() {
 }
 
 #[test]
+fn what_never_came_has_its_exact_bound_and_no_end_is_rounded_inwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |seed| CampaignSpec { seed, ..fake::spec(300, &["range:0x40000000+1M"]) };
+    let a = campaign(folder.path(), "a", &spec(1), crash_below(0));
+    let b = campaign(folder.path(), "b", &spec(2), crash_below(6));
+    let found = compared(&a, &b, None);
+    let stratum = &found.strata[0];
+    let failure = row(stratum, "failure");
+    // 1 − 0.05^(1/300); Wilson's upper end is 1.264 %.
+    let [rate, of_b] = failure.rate.map(Option::unwrap);
+    assert!((rate.interval.upper - 0.009_936_2).abs() < 1e-6 && rate.interval.lower == 0.0);
+    let never = failure.failures[0].unwrap().interval;
+    assert!((never.upper / stratum.population[0] - rate.interval.upper).abs() < 1e-12);
+    assert_eq!(estimate_text(Some(rate), &percent), "0\u{202f}% (0\u{202f}% to 1.00\u{202f}%)");
+    // The difference is Newcombe's of Wilson's intervals all the same.
+    let wilson = [0, 6].map(|hits| Observed::new(hits, 300).unwrap().estimate(Confidence::P95));
+    assert_eq!(failure.difference, Some(difference(wilson[1], wilson[0])));
+    assert_eq!(of_b.interval, wilson[1].interval);
+    let text = ratio_text(&Ratio { value: Some(1.0), lower: 0.699, upper: Some(1.431) });
+    assert_eq!(text, "× 1.00 (0.69 to 1.44)");
+}
+
+#[test]
 fn one_plan_on_two_builds_is_compared_trial_by_trial() {
     let folder = tempfile::tempdir().unwrap();
     let spec = fake::spec(1_000, &["range:0x40000000+1M", "class:core"]);

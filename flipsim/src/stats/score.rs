@@ -159,7 +159,7 @@ impl Binomial {
         for count in mode..trials {
             weight *= float(trials - count) / float(count + 1) * odds;
             // A rate of 1 has odds without bound, and its mode is the last count.
-            if !(weight > SMALLEST) {
+            if weight.is_nan() || weight <= SMALLEST {
                 break;
             }
             up.push(weight);
@@ -167,7 +167,7 @@ impl Binomial {
         weight = 1.0;
         for count in (1..=mode).rev() {
             weight *= float(count) / (float(trials - count + 1) * odds);
-            if !(weight > SMALLEST) {
+            if weight.is_nan() || weight <= SMALLEST {
                 break;
             }
             down.push(weight);

@@ -7,11 +7,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::power::trials_to_detect;
 use crate::stats::sample::{trials_for_assured, trials_for_margin, trials_for_relative};
 use crate::stats::{Confidence, Share, SpaceSize, StatsError};
 
 /// In how many campaigns the precision of [`Size::Relative`] is reached, where nothing else is said.
 pub(super) const ASSURANCE: Share = Share::P80;
+
+/// How likely [`Size::Detect`] shows its ratio, where nothing else is said.
+pub(super) const POWER: Share = Share::P80;
 
 /// How large a campaign is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,11 +43,24 @@ pub enum Size {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         assurance: Option<Share>,
     },
+    /// So many, in this campaign and in another one of the same fault space, that a test shows that the failures of both
+    /// stand in the ratio `to_detect`.
+    #[serde(rename_all = "kebab-case")]
+    Detect {
+        /// The second's failures over the first's.
+        to_detect: f64,
+        /// The first's rate of failures that is expected.
+        rate: Share,
+        /// How likely the test is to show it.
+        power: Share,
+        /// 1 less the p of the test.
+        confidence: Confidence,
+    },
 }
 
 impl Size {
     /// The number of trials for `population` different ones: [`trials_for_margin`] with the worst rate,
-    /// or [`trials_for_assured`], or where no assurance is asked for [`trials_for_relative`].
+    /// [`trials_for_assured`], or where no assurance is asked for [`trials_for_relative`], or [`trials_to_detect`].
     ///
     /// # Errors
     /// No number of trials has that precision, or any has.
@@ -60,6 +77,11 @@ impl Size {
             Size::Relative { relative, rate, confidence, assurance: Some(assurance) } => {
                 trials_for_assured(relative, confidence, rate, assurance, population)
             }
+            Size::Detect { to_detect, rate, power, confidence } => {
+                let trials = trials_to_detect(to_detect, rate, power, confidence)?;
+                Ok(u64::try_from(population.map_or(u128::MAX, |size| size.0))
+                    .map_or(trials, |most| trials.min(most)))
+            }
         }
     }
 }
@@ -72,6 +94,9 @@ impl fmt::Display for Size {
             Size::Relative { relative, rate, confidence, assurance } => {
                 write!(f, "±{relative} of a rate of {rate} at {confidence}")?;
                 assurance.map_or(Ok(()), |assurance| write!(f, ", in {assurance} of campaigns"))
+            }
+            Size::Detect { to_detect, rate, power, confidence } => {
+                write!(f, "to detect a ratio of {to_detect} at a rate of {rate} with {power} at {confidence}")
             }
         }
     }
@@ -120,6 +145,18 @@ mod tests {
         let size: Size = serde_json::from_str(text).unwrap();
         assert_eq!(size.trials(1 << 100), Ok(9_508));
         assert_eq!(serde_json::to_string(&size).unwrap(), text);
+    }
+
+    #[test]
+    fn half_the_failures_take_1534_trials_on_each_side_at_3_percent() {
+        let (to_detect, rate, power, confidence) = (0.5, share("3%"), share("80%"), Confidence::P95);
+        let size = Size::Detect { to_detect, rate, power, confidence };
+        assert_eq!(size.trials(1 << 100), Ok(1_534));
+        assert_eq!(size.trials(1_000), Ok(1_000));
+        assert_eq!(size.to_string(), "to detect a ratio of 0.5 at a rate of 3% with 80% at 95%");
+        let text = r#"{"detect":{"to-detect":0.5,"rate":0.03,"power":0.8,"confidence":0.95}}"#;
+        assert_eq!(serde_json::to_string(&size).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Size>(text).unwrap(), size);
     }
 
     #[test]

@@ -338,11 +338,12 @@ impl CampaignSpec {
         }
         if stratum.trials.is_none() && self.size.is_none() {
             return Some(format!(
-                "nothing says how many trials stratum `{name}` has; give `trials`, `margin` or `relative` \
-                 for the campaign, or `trials` for the stratum"
+                "nothing says how many trials stratum `{name}` has; give `trials`, `margin`, `relative` or \
+                 `to-detect` for the campaign, or `trials` for the stratum"
             ));
         }
-        let by_precision = matches!(self.size, Some(Size::Margin { .. } | Size::Relative { .. }));
+        let by_precision =
+            matches!(self.size, Some(Size::Margin { .. } | Size::Relative { .. } | Size::Detect { .. }));
         if stratum.share.is_some() && by_precision && self.sharing == Sharing::Equal {
             return Some(format!(
                 "stratum `{name}` has a share of a number that is not known: with `sharing = \"equal\"` \

@@ -14,7 +14,7 @@ use serde_json::Value;
 use toml::Spanned;
 
 use crate::campaign::grade::Grade;
-use crate::campaign::size::{ASSURANCE, Size};
+use crate::campaign::size::{ASSURANCE, POWER, Size};
 use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
@@ -37,6 +37,7 @@ impl CampaignSpec {
     /// name = "kernel"
     /// seed = 42
     /// trials = 2000              # or margin = "1%", or relative = "20%" of rate = "1%"; confidence = "95%"
+    ///                            # or to-detect = 0.5 at rate = "1%"; power = "80%"
     /// sharing = "proportional"   # to the number of faults, or "equal"
     /// window = "done"            # or a time
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"]
@@ -121,6 +122,8 @@ pub struct RawSpec {
     relative: Option<Spanned<ShareText>>,
     rate: Option<Spanned<ShareText>>,
     assurance: Option<Spanned<AssuranceText>>,
+    to_detect: Option<Spanned<f64>>,
+    power: Option<Spanned<ShareText>>,
     confidence: Option<Spanned<ConfidenceText>>,
     sharing: Option<Sharing>,
     window: Option<WindowText>,
@@ -292,6 +295,13 @@ impl RawSpec {
             Some(Size::Relative { relative, rate, confidence, .. }) => {
                 (None, None, Some(relative), Some(rate), Some(confidence))
             }
+            Some(Size::Detect { rate, confidence, .. }) => (None, None, None, Some(rate), Some(confidence)),
+        };
+        (self.to_detect, self.power) = match size {
+            Some(Size::Detect { to_detect, power, .. }) => {
+                (Some(placed(to_detect)), Some(placed(ShareText(power))))
+            }
+            _ => (None, None),
         };
         self.assurance = match size {
             Some(Size::Relative { assurance, .. }) => Some(placed(AssuranceText(assurance))),
@@ -359,11 +369,11 @@ impl RawSpec {
         let assurance = self.assurance.as_ref().map_or(Some(ASSURANCE), |text| text.get_ref().0);
         let value = |text: &Spanned<ShareText>| text.get_ref().0;
         let wrong = |at: usize, what: &str| Err(SpecError::Invalid { line: line(at), what: what.to_owned() });
-        let size = match (&self.trials, &self.margin, &self.relative) {
-            (None, None, None) => None,
-            (Some(trials), None, None) => Some(Size::Trials(*trials.get_ref())),
-            (None, Some(margin), None) => Some(Size::Margin { margin: value(margin), confidence }),
-            (None, None, Some(relative)) => match &self.rate {
+        let size = match (&self.trials, &self.margin, &self.relative, &self.to_detect) {
+            (None, None, None, None) => None,
+            (Some(trials), None, None, None) => Some(Size::Trials(*trials.get_ref())),
+            (None, Some(margin), None, None) => Some(Size::Margin { margin: value(margin), confidence }),
+            (None, None, Some(relative), None) => match &self.rate {
                 Some(rate) => Some(Size::Relative {
                     relative: value(relative),
                     rate: value(rate),
@@ -377,14 +387,30 @@ impl RawSpec {
                     );
                 }
             },
-            (trials, margin, relative) => {
+            (None, None, None, Some(ratio)) => match &self.rate {
+                Some(rate) => {
+                    let power = self.power.as_ref().map_or(POWER, value);
+                    Some(Size::Detect { to_detect: *ratio.get_ref(), rate: value(rate), power, confidence })
+                }
+                None => {
+                    return wrong(
+                        ratio.span().start,
+                        "`to-detect` is a ratio of failures; say which rate of them you expect, as in rate = \"1%\"",
+                    );
+                }
+            },
+            (trials, margin, relative, ratio) => {
                 let at = [
                     trials.as_ref().map(Spanned::span),
                     margin.as_ref().map(Spanned::span),
                     relative.as_ref().map(Spanned::span),
+                    ratio.as_ref().map(Spanned::span),
                 ];
                 let at = at.into_iter().flatten().map(|span| span.start).max().unwrap_or(0);
-                return wrong(at, "`trials`, `margin` and `relative` each say how many trials; keep one");
+                return wrong(
+                    at,
+                    "`trials`, `margin`, `relative` and `to-detect` each say how many trials; keep one",
+                );
             }
         };
         if let Some(assurance) = &self.assurance
@@ -392,12 +418,17 @@ impl RawSpec {
         {
             return wrong(assurance.span().start, "`assurance` belongs to `relative`");
         }
+        if let Some(power) = &self.power
+            && !matches!(size, Some(Size::Detect { .. }))
+        {
+            return wrong(power.span().start, "`power` belongs to `to-detect`");
+        }
         match (&self.rate, &self.confidence, size) {
             (Some(rate), _, Some(Size::Trials(_) | Size::Margin { .. }) | None) => {
-                wrong(rate.span().start, "`rate` belongs to `relative`")
+                wrong(rate.span().start, "`rate` belongs to `relative` or `to-detect`")
             }
             (_, Some(confidence), Some(Size::Trials(_)) | None) => {
-                wrong(confidence.span().start, "`confidence` belongs to `margin` or `relative`")
+                wrong(confidence.span().start, "`confidence` belongs to `margin`, `relative` or `to-detect`")
             }
             _ => Ok(size),
         }
@@ -422,6 +453,7 @@ mod tests {
             "name = 'c'\nseed = 3\nrelative = '20%'\nrate = '0.1%'\nassurance = 'none'\n[[stratum]]\ntargets = ['ram']\n",
             "name = 'g'\nseed = 4\ntrials = 100\n[[stratum]]\ntargets = ['ram']\n[[grade]]\nname = 'negligible'\n\
              lines = '^x='\nrelative = 1e-6\n[[grade]]\nname = 'small'\nbytes = 2\nbits = 1\n[[grade]]\nname = 'serious'\n",
+            "name = 'c'\nseed = 3\nto-detect = 0.5\nrate = '1%'\npower = '90%'\n[[stratum]]\ntargets = ['ram']\n",
             "name = 'd'\nseed = 4\ntrials = 100\n[[stratum]]\nname = 'x'\ntargets = ['ram']\nshare = '7%'\n\
              [[stratum]]\ntargets = ['reg:x1']\n",
             "name = 'e'\nseed = 5\ntrials = 100\nwhen = 'busy'\nfrom = '1ms'\n[[stratum]]\nname = 'x'\n\

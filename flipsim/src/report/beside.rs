@@ -7,13 +7,16 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::charts::{Dot, Pair, SIDES, pairs};
-use super::compare::{Comparison, ComparisonRow, StratumComparison, TrialComparison, estimate_text};
+use super::compare::{
+    Comparison, ComparisonRow, Same, StratumComparison, SumComparison, TrialComparison, UNEQUAL,
+    estimate_text, p_text, ratio_text, verdict_text,
+};
 use super::figures::figure;
 use super::look::visible;
 use super::page::{document, outcome_words, second, warnings};
 use super::svg::{count, large, number, percent, tick_percent};
 use crate::campaign::Summary;
-use crate::stats::Estimate;
+use crate::stats::{Confidence, Estimate};
 
 /// How the page speaks of the two campaigns.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
             p.soft { "This page was made at " (second(options.made)) " by " code { (command(options)) } "." }
             nav {
                 @for (index, stratum) in found.strata.iter().enumerate() { a href={ "#s" (index) } { (visible(&stratum.name)) } }
-                a href="#differs" { "What differs" } a href="#words" { "Words" }
+                a href="#tests" { "The tests" } a href="#differs" { "What differs" } a href="#words" { "Words" }
             }
         }
         (warnings(found.warnings().into_iter()))
@@ -55,8 +58,13 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
             }
         }
         @if let Some(trials) = &found.trials { (one_plan(trials, &options.campaigns[0])) }
-        @for (index, of) in found.strata.iter().enumerate() { (stratum(index, of, &confidence)) }
-        @if let Some(text) = found.about_tests() { p.note { (text) "." } }
+        @for of in &found.sums { (sum(of, &confidence, summaries[0].confidence)) }
+        @for (index, of) in found.strata.iter().enumerate() { (stratum(index, of, &confidence, summaries[0].confidence)) }
+        @let about = found.about_tests();
+        @if !about.is_empty() {
+            h2 id="tests" { "The tests" }
+            ul { @for text in about { li { (text) "." } } }
+        }
         h2 id="differs" { "What differs" }
         @if found.differs.is_empty() {
             p { "Seed, template, golden run, versions and inputs are the same." }
@@ -70,7 +78,8 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
             dt { "extrapolated count" } dd { "of all (fault, moment) pairs so many would end like this: what two versions are compared by. "
                 "The rate of a longer or larger program falls, although more faults make it fail." }
             dt { "ratio" } dd { "of the extrapolated counts; where its interval contains 1, the difference may be chance" }
-            dt { "difference" } dd { "of the rates, with Newcombe's interval; where it contains 0, the difference may be chance" }
+            dt { "difference" } dd { "of the rates, with Newcombe's interval, of pairs with Tango's; where it contains 0, the difference may be chance" }
+            dt { "pairs" } dd { "trials of one number in two campaigns of one plan, or of the same draws: the same place in the stratum at the same moment" }
             (outcome_words())
         }
     };
@@ -85,16 +94,64 @@ fn command(options: &BesideOptions) -> String {
 fn one_plan(trials: &TrialComparison, campaign: &str) -> Markup {
     let first: Vec<String> = trials.first.iter().map(|id| format!("--trial {id}")).collect();
     html! {
-        p { strong { "One plan: " } (count(trials.both)) " trials have a result in both, " (count(trials.different)) " came out differently. "
-            "The tests below take the campaigns as drawn independently, which one plan is not." }
+        p { strong { @match trials.same { Same::Plan => "One plan: ", Same::Draws => "The same draws: " } }
+            (count(trials.both)) " trials have a result in both, " (count(trials.different)) " came out differently. "
+            "Differences and tests are of these pairs; ratios and sums are of campaigns as if drawn independently." }
         @if !first.is_empty() {
             p { "The first of them again:" }
             pre { "cargo xtask campaign replay " (campaign) " " (first.join(" ")) }
         }
+        @if !trials.whole.is_empty() {
+            table.rates {
+                thead { tr { th { "all strata" } th.n { "only in A" } th.n { "only in B" } th.n { "test" } } }
+                tbody {
+                    @for total in &trials.whole {
+                        tr {
+                            th scope="row" { (total.outcome) }
+                            td.n { (count(total.pairs.first)) }
+                            td.n { (count(total.pairs.second)) }
+                            td.n { (p_text(Some(total.p))) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
-fn stratum(index: usize, of: &StratumComparison, confidence: &str) -> Markup {
+/// ΣF over the strata of one kind.
+fn sum(of: &SumComparison, confidence: &str, level: Confidence) -> Markup {
+    let [a, b] = of
+        .strata
+        .each_ref()
+        .map(|names| names.iter().map(|name| visible(name)).collect::<Vec<_>>().join(" + "));
+    let names = if a == b { a } else { format!("A: {a}; B: {b}") };
+    html! {
+        h2 { "All strata of " (of.kind.to_string()) }
+        p.note { "Sums of the extrapolated counts (" (names) "), " (confidence) " intervals: failures that moved from one stratum to another are in both." }
+        @if let Some(why) = &of.why_not { p { "There is no sum: " (visible(why)) "." } }
+        @if !of.rows.is_empty() {
+            table.rates {
+                thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B / A" } th.n { "test" } } }
+                tbody {
+                    @for row in &of.rows {
+                        tr {
+                            th scope="row" { (row.outcome) }
+                            @for side in 0..2 { td.n { (estimate_text(Some(row.failures[side]), &large)) } }
+                            td.n { (ratio_text(&row.ratio)) }
+                            td.n { (p_text(Some(row.p))) }
+                        }
+                    }
+                }
+            }
+            @for row in of.rows.iter().take(1) {
+                @if let Some(verdict) = &row.verdict { p { strong { (verdict_text(verdict, row.outcome, SIDES, level)) "." } } }
+            }
+        }
+    }
+}
+
+fn stratum(index: usize, of: &StratumComparison, confidence: &str, level: Confidence) -> Markup {
     let name = visible(&of.name);
     let absolute = figure(
         &format!("Extrapolated counts: {name}"),
@@ -106,7 +163,8 @@ fn stratum(index: usize, of: &StratumComparison, confidence: &str) -> Markup {
                     estimate_text(row.failures[0], &large),
                     estimate_text(row.failures[1], &large),
                     row.ratio_text()
-                )
+                ) + ", "
+                    + &row.p_failures_text()
             })
         ),
         &html! { (chart(&format!("s{index}-count"), "Extrapolated counts", "extrapolated count (logarithmic)", of, |row| row.failures, &large, &power)) },
@@ -141,25 +199,35 @@ fn stratum(index: usize, of: &StratumComparison, confidence: &str) -> Markup {
         div.figures { (absolute) (relative) }
         h3 { "Extrapolated counts, " (confidence) " intervals" }
         table.rates {
-            thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B / A" } } }
+            thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B / A" } th.n { "test" } } }
             tbody {
                 @for row in &of.rows {
                     tr {
                         th scope="row" { (row.outcome) }
                         @for side in 0..2 { td.n { (estimate_text(row.failures[side], &large)) } }
                         td.n { (row.ratio_text()) }
+                        td.n { (row.p_failures_text()) }
                     }
                 }
             }
         }
+        @for row in of.rows.iter().take(1) {
+            @if let Some(verdict) = &row.verdict { p { strong { (verdict_text(verdict, row.outcome, SIDES, level)) "." } } }
+        }
         h3 { "Rates, " (confidence) " intervals" }
+        @if of.is_unequal() { p.note { (UNEQUAL) "." } }
         table.rates {
-            thead { tr { th { "outcome" } th.n { "A" } th.n { "B" } th.n { "B − A" } th.n { "test" } } }
+            thead { tr {
+                th { "outcome" } th.n { "A" } th.n { "B" }
+                @if of.pairs.is_some() { th.n { "pairs that differ" } }
+                th.n { "B − A" } th.n { "test" }
+            } }
             tbody {
                 @for row in &of.rows {
                     tr {
                         th scope="row" { (row.outcome) }
                         @for side in 0..2 { td.n { (count(row.count[side])) ": " (estimate_text(row.rate[side], &percent)) } }
+                        @if of.pairs.is_some() { td.n { (row.pairs_text()) } }
                         td.n { (row.difference_text()) }
                         td.n { (row.p_text()) }
                     }

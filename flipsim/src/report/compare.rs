@@ -1,36 +1,41 @@
 //! Two campaigns side by side.
 //!
-//! Absolute failure counts come first: rates of different fault spaces compare nothing
-//! (`docs/statistics.md`). Strata are compared that have the same name in both.
+//! Absolute failure counts come first, with a test of whether they are equal: rates of different fault spaces compare
+//! nothing (`docs/statistics.md`). Strata are compared that have the same name in both. Where trials are pairs, these
+//! are what is tested.
 //!
-//! Invariants: the arithmetic is [`crate::stats::compare`]'s. **What makes a comparison unfair is said
-//! with it**, and so is every stratum that only one of them has.
+//! Invariants: the arithmetic is [`crate::stats`]'s. **What makes a comparison unfair is said with it**, and so is every
+//! stratum that only one of them has. A row has one test, of the hypothesis that its p is said to be of.
 
 use serde::Serialize;
 
+use super::paired::CLASSES;
+pub use super::paired::{PairedRow, PairedTotal, Same, TrialComparison};
+pub use super::sums::{SumComparison, SumRow};
 use super::svg::percent;
-use crate::campaign::summary::{Class, StratumSummary};
-use crate::campaign::{Store, StoreError, Summary, TrialId};
+pub use super::unfair::Side;
+use super::unfair::{differs, unfair};
+use super::{paired, sums};
+use crate::campaign::StoreError;
+use crate::campaign::Summary;
+use crate::campaign::summary::StratumSummary;
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
-use crate::stats::tally::{OutcomeCount, Rate};
-use crate::stats::{Estimate, Observed};
+use crate::stats::equivalence::{Finding, Margin, Verdict};
+use crate::stats::multiple::bonferroni;
+use crate::stats::paired::Pairs;
+use crate::stats::score::{Against, ratio_p};
+use crate::stats::tally::{Method, OutcomeCount, Rate};
+use crate::stats::{Confidence, Estimate, Observed, SpaceSize};
 use crate::text::end_text;
-use crate::units::Timing;
 
 /// The version of a comparison's keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
-/// So many trials that came out differently are named.
-const NAMED: usize = 10;
+/// What must be known of the rates of spaces that are not equal.
+pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are of different wholes and are not tested; extrapolated counts compare";
 
-/// One campaign of two.
-#[derive(Debug)]
-pub struct Side<'a> {
-    /// Its file.
-    pub store: &'a Store,
-    /// What it says.
-    pub summary: &'a Summary,
-}
+/// A p below which a single test means something.
+const LEVEL: f64 = 0.05;
 
 /// Two campaigns side by side.
 #[derive(Clone, Debug, Serialize)]
@@ -47,8 +52,23 @@ pub struct Comparison {
     pub strata: Vec<StratumComparison>,
     /// The strata that only one has.
     pub alone: [Vec<String>; 2],
-    /// Where both have the same plan: trial by trial.
+    /// ΣF over the strata of one kind; new in format 2.
+    pub sums: Vec<SumComparison>,
+    /// How many tests there are; `None` where there is none. New in format 2.
+    pub tests: Option<Tests>,
+    /// Where both have the same plan, or the same draws: trial by trial.
     pub trials: Option<TrialComparison>,
+}
+
+/// How the p of many rows are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tests {
+    /// The rows that have a p.
+    pub rows: usize,
+    /// Those whose counts could have one that means something among so many.
+    pub able: usize,
+    /// By Bonferroni's rule over these, one means something below this.
+    pub bound: f64,
 }
 
 /// One stratum in both campaigns.
@@ -60,6 +80,8 @@ pub struct StratumComparison {
     pub population: [f64; 2],
     /// The trials that count in both.
     pub counted: [u64; 2],
+    /// The pairs of trials with a result that counts in both, where trials are pairs. New in format 2.
+    pub pairs: Option<u64>,
     /// Classes, then outcomes.
     pub rows: Vec<ComparisonRow>,
 }
@@ -79,19 +101,18 @@ pub struct ComparisonRow {
     pub rate: [Option<Estimate>; 2],
     /// The second rate less the first.
     pub difference: Option<Estimate>,
-    /// Fisher's exact test of whether the rates are the same, two-sided.
+    /// Fisher's exact test of whether the rates are the same, two-sided; only where both spaces have one size, as it is then
+    /// the same as equal F, and where trials are no pairs.
     pub p: Option<f64>,
-}
-
-/// The trials of one plan, run twice.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct TrialComparison {
-    /// So many have a result in both.
-    pub both: u64,
-    /// So many of them came out differently: outcome, end, report.
-    pub different: u64,
-    /// The first of these.
-    pub first: Vec<TrialId>,
+    /// The test of whether F is the same, two-sided ([`ratio_p`]); only where trials are no pairs. New in format 2.
+    pub p_failures: Option<f64>,
+    /// The pairs, where trials are some. New in format 2.
+    pub paired: Option<PairedRow>,
+    /// What was asked about a margin. New in format 2.
+    pub verdict: Option<Verdict>,
+    /// The smallest p that its test could have had with as many hits.
+    #[serde(skip)]
+    smallest: Option<f64>,
 }
 
 impl Comparison {
@@ -111,16 +132,39 @@ impl Comparison {
         found
     }
 
-    /// How the tests are to be read; `None` where there is none.
+    /// How the tests are to be read; empty where there is none.
     #[must_use]
-    pub fn about_tests(&self) -> Option<String> {
-        let tests =
-            self.strata.iter().flat_map(|stratum| &stratum.rows).filter(|row| row.p.is_some()).count();
-        let bound = percent(0.05 / f64::from(u32::try_from(tests).ok().filter(|tests| *tests > 0)?));
-        Some(format!(
-            "p is Fisher's exact test of equal rates, two-sided. Of {tests} tests some fall below 5 % by chance; by \
-             Bonferroni's rule one means something below {bound}"
-        ))
+    pub fn about_tests(&self) -> Vec<String> {
+        let Some(Tests { rows, able, bound }) = self.tests else { return Vec::new() };
+        let mut said = vec![match &self.trials {
+            Some(_) => "p is McNemar's exact test of the pairs: whether an outcome is as frequent in both".to_owned(),
+            None => "p of an extrapolated count is a score test of equal counts; p of a rate, only where both fault spaces \
+                     have one size, is Fisher's exact test: there both ask the same"
+                .to_owned(),
+        }];
+        if !self.sums.iter().all(|sum| sum.rows.is_empty()) {
+            said.push(
+                "p of a sum is 1 less the confidence at which the ratio's interval ends at 1".to_owned(),
+            );
+        }
+        said.push(format!(
+            "Of {rows} tests some fall below 5 % by chance. {able} of them have enough hits to mean anything among so many: by \
+             Bonferroni's rule over these (Tarone) one means something below {}",
+            percent(bound)
+        ));
+        said.push(format!(
+            "Rows overlap and are not independent: {}",
+            CLASSES.map(|class| format!("{} is {}", class.name(), class.members())).join("; ")
+        ));
+        said
+    }
+}
+
+impl StratumComparison {
+    /// Whether the fault spaces of both differ in size, so that rates compare nothing.
+    #[must_use]
+    pub fn is_unequal(&self) -> bool {
+        self.population[0].total_cmp(&self.population[1]).is_ne()
     }
 }
 
@@ -128,29 +172,81 @@ impl ComparisonRow {
     /// The ratio of the counts as people read it: `× 1.20 (0.90 to 1.50)`.
     #[must_use]
     pub fn ratio_text(&self) -> String {
-        self.ratio.map_or("–".to_owned(), |ratio| {
-            let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
-            let upper = ratio.upper.map_or("no bound".to_owned(), |upper| format!("{upper:.2}"));
-            format!("{value} ({:.2} to {upper})", ratio.lower)
-        })
+        self.ratio.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
     }
 
-    /// The difference of the rates as people read it, with its sign.
+    /// The difference of the rates as people read it, with its sign: of the pairs where there are some.
     #[must_use]
     pub fn difference_text(&self) -> String {
         let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
-        estimate_text(self.difference, &signed)
+        estimate_text(self.paired.map(|paired| paired.difference).or(self.difference), &signed)
     }
 
-    /// The test as people read it.
+    /// The test of the counts as people read it.
+    #[must_use]
+    pub fn p_failures_text(&self) -> String {
+        p_text(self.paired.map(|paired| paired.p).or(self.p_failures))
+    }
+
+    /// The test of the rates as people read it.
     #[must_use]
     pub fn p_text(&self) -> String {
-        match self.p {
-            None => "–".to_owned(),
-            Some(p) if p < 1e-4 => "p < 0.0001".to_owned(),
-            Some(p) => format!("p = {p:.4}"),
-        }
+        p_text(self.paired.map(|paired| paired.p).or(self.p))
     }
+
+    /// The pairs that differ as people read them.
+    #[must_use]
+    pub fn pairs_text(&self) -> String {
+        self.paired.map_or("–".to_owned(), |PairedRow { pairs, .. }| {
+            format!("{} only in A, {} only in B", pairs.first, pairs.second)
+        })
+    }
+}
+
+/// A ratio as people read it: `× 1.20 (0.90 to 1.50)`.
+#[must_use]
+pub fn ratio_text(ratio: &Ratio) -> String {
+    let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
+    let end = |end: f64, is_upper| end_text(end, is_upper, &|end| format!("{end:.2}"));
+    let upper = ratio.upper.map_or("no bound".to_owned(), |upper| end(upper, true));
+    format!("{value} ({} to {upper})", end(ratio.lower, false))
+}
+
+/// A probability as people read it.
+#[must_use]
+pub fn p_text(p: Option<f64>) -> String {
+    match p {
+        None => "–".to_owned(),
+        Some(p) if p < 1e-4 => "p < 0.0001".to_owned(),
+        Some(p) => format!("p = {p:.4}"),
+    }
+}
+
+/// A verdict in words, about the failures of two campaigns by these names.
+#[must_use]
+pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confidence: Confidence) -> String {
+    let Verdict { margin, finding, p, ratio } = verdict;
+    let upper = margin.upper;
+    let found = match (finding, margin.lower) {
+        (Finding::Shown, Some(_)) => format!("{b} is equivalent to {a}"),
+        (Finding::Refuted, Some(_)) => format!("{b} is not equivalent to {a}"),
+        (Finding::Open, Some(_)) => format!("neither shown nor refuted that {b} is equivalent to {a}"),
+        (Finding::Shown, None) => format!("{b} is not worse than {a}"),
+        (Finding::Refuted, None) => format!("{b} is worse than {a}"),
+        (Finding::Open, None) => format!("neither shown nor refuted that {b} is not worse than {a}"),
+    };
+    let asked = match margin.lower {
+        Some(lower) => format!("a ratio of F from {lower:.2} to {upper:.2}"),
+        None => format!("a ratio of F up to {upper:.2}"),
+    };
+    let level = 2.0 * confidence.level() - 1.0;
+    let level = format!("{:.4}", level * 100.0);
+    let level = level.trim_end_matches('0').trim_end_matches('.');
+    format!(
+        "{outcome}: {found} ({asked}): it is {} ({level} % interval), {}",
+        ratio_text(ratio),
+        p_text(Some(*p))
+    )
 }
 
 /// An estimate with its interval as people read it.
@@ -163,36 +259,75 @@ pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -
     })
 }
 
-/// Compares two campaigns.
+/// Compares two campaigns; `margin` is what is asked about the ratio of their failures.
 ///
 /// # Errors
 /// One of them cannot be read.
-pub fn compare(a: &Side<'_>, b: &Side<'_>) -> Result<Comparison, StoreError> {
-    let strata = a.summary.strata.iter().filter_map(|one| Some(stratum(one, b.summary.stratum(&one.name)?)));
+pub fn compare(a: &Side<'_>, b: &Side<'_>, margin: Option<Margin>) -> Result<Comparison, StoreError> {
+    let (trials, pairs) = paired::pairs(a, b)?.unzip();
+    let asked = Asked { confidence: a.summary.confidence, margin };
+    let strata = a.summary.strata.iter().enumerate().filter_map(|(index, one)| {
+        let own = pairs.as_ref().and_then(|pairs| pairs.get(index));
+        Some(stratum(one, b.summary.stratum(&one.name)?, own, &asked))
+    });
+    let strata: Vec<StratumComparison> = strata.collect();
     let alone = |here: &Summary, there: &Summary| {
         let names = here.strata.iter().filter(|stratum| there.stratum(&stratum.name).is_none());
         names.map(|stratum| stratum.name.clone()).collect()
     };
+    let sums = sums::all([a.summary, b.summary], margin);
     Ok(Comparison {
         format: FORMAT,
         names: [a.summary.name.clone(), b.summary.name.clone()],
         unfair: unfair(a, b),
         differs: differs(a, b),
-        strata: strata.collect(),
+        tests: tests(&strata, &sums, trials.as_ref()),
+        strata,
         alone: [alone(a.summary, b.summary), alone(b.summary, a.summary)],
-        trials: if a.store.plan_digest() == b.store.plan_digest() { Some(trials(a, b)?) } else { None },
+        sums,
+        trials,
     })
 }
 
-fn stratum(a: &StratumSummary, b: &StratumSummary) -> StratumComparison {
-    let (n, m) = (a.counted, b.counted);
-    // That of no effect says what that of failures says.
-    let classes = [Class::Failure, Class::Unmasked]
-        .into_iter()
-        .filter_map(|class| Some(row(class.name(), (a.class(class)?, n), (b.class(class)?, m))));
+/// What is asked of every row.
+struct Asked {
+    confidence: Confidence,
+    margin: Option<Margin>,
+}
+
+/// Every row with a p is one test; a sum or the pairs of all strata could always have a small one.
+fn tests(
+    strata: &[StratumComparison],
+    sums: &[SumComparison],
+    trials: Option<&TrialComparison>,
+) -> Option<Tests> {
+    let rows = strata.iter().flat_map(|stratum| &stratum.rows).filter_map(|row| row.smallest);
+    let whole = trials.iter().flat_map(|trials| &trials.whole);
+    let whole = whole.map(|total| smallest_of_pairs(total.pairs.first + total.pairs.second));
+    let smallest: Vec<f64> =
+        rows.chain(whole).chain(sums.iter().flat_map(|sum| &sum.rows).map(|_| 0.0)).collect();
+    let (able, bound) = bonferroni(&smallest, LEVEL);
+    (!smallest.is_empty()).then_some(Tests { rows: smallest.len(), able, bound })
+}
+
+fn stratum(
+    a: &StratumSummary,
+    b: &StratumSummary,
+    pairs: Option<&paired::StratumPairs>,
+    asked: &Asked,
+) -> StratumComparison {
+    let sides = [a, b].map(|stratum| {
+        let size = SpaceSize(u128::from(stratum.faults) * u128::from(stratum.times));
+        (stratum.counted, size)
+    });
+    let of = |name: &str| pairs?.iter().find(|(other, _)| *other == name).map(|(_, pairs)| *pairs);
+    let paired = |name| PairedRow::new(of(name)?, asked.confidence);
+    let classes = CLASSES.into_iter().filter_map(|class| {
+        Some(row(class.name(), [a.class(class)?, b.class(class)?], sides, paired(class.name()), asked))
+    });
     let outcomes = a.outcomes.iter().filter_map(|entry| {
-        let other = b.outcome(entry.outcome)?;
-        Some(row(entry.outcome.name(), (entry, n), (other, m)))
+        let (name, other) = (entry.outcome.name(), b.outcome(entry.outcome)?);
+        Some(row(name, [entry, other], sides, paired(name), asked))
     });
     // What is exceptional comes first, as in all tables.
     let mut outcomes: Vec<ComparisonRow> = outcomes.collect();
@@ -201,165 +336,71 @@ fn stratum(a: &StratumSummary, b: &StratumSummary) -> StratumComparison {
         name: a.name.clone(),
         population: [a.population, b.population],
         counted: [a.counted, b.counted],
+        pairs: pairs.and_then(|pairs| pairs.first()).map(|(_, pairs)| pairs.all()),
         rows: classes.chain(outcomes).collect(),
     }
 }
 
 fn row<O>(
     outcome: &'static str,
-    (a, trials): (&OutcomeCount<O>, u64),
-    (b, others): (&OutcomeCount<O>, u64),
+    [a, b]: [&OutcomeCount<O>; 2],
+    sides: [(u64, SpaceSize); 2],
+    paired: Option<PairedRow>,
+    asked: &Asked,
 ) -> ComparisonRow {
-    let observed = [Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()];
-    let rate = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
-    let rates = [a.rate.as_ref().map(rate), b.rate.as_ref().map(rate)];
-    let failures = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
+    let [(trials, size), (others, other_size)] = sides;
+    let observed = both([Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()]);
+    // Differences and ratios are made of Wilson's intervals.
+    let wilson = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
+    let of_difference = [a.rate.as_ref().map(wilson), b.rate.as_ref().map(wilson)];
+    let of_ratio = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
+    let rates = [a.rate.as_ref().map(shown), b.rate.as_ref().map(shown)];
+    let failures = [rates[0].map(|rate| rate.failures(size)), rates[1].map(|rate| rate.failures(other_size))];
+    // Equal F is this ratio of the rates.
+    let equal = size.float() / other_size.float();
+    let independent = observed.filter(|_| paired.is_none());
+    let p_of = |(a, b)| ratio_p(a, b, equal, Against::Both);
+    let smallest = match paired {
+        Some(PairedRow { pairs, .. }) => Some(smallest_of_pairs(pairs.first + pairs.second)),
+        None => observed.map(|(a, b)| {
+            // As many hits, all of them in one as far as they fit.
+            let hits = a.hits() + b.hits();
+            let splits = [hits.min(a.trials()), hits - hits.min(b.trials())];
+            let split = |first| {
+                Some((Observed::new(first, a.trials()).ok()?, Observed::new(hits - first, b.trials()).ok()?))
+            };
+            splits.into_iter().filter_map(split).map(p_of).fold(1.0, f64::min)
+        }),
+    };
     ComparisonRow {
         outcome,
         count: [a.count, b.count],
         failures,
-        ratio: both(failures).map(|(a, b)| ratio(b, a)),
+        ratio: both(of_ratio).map(|(a, b)| ratio(b, a)),
         rate: rates,
-        difference: both(rates).map(|(a, b)| difference(b, a)),
-        p: both(observed).map(|(a, b)| fisher(a, b)),
+        difference: both(of_difference).map(|(a, b)| difference(b, a)),
+        p: independent.filter(|_| size == other_size).map(|(a, b)| fisher(a, b)),
+        p_failures: independent.map(p_of),
+        paired,
+        verdict: observed
+            .and_then(|(a, b)| Some(asked.margin?.verdict([(a, size), (b, other_size)], asked.confidence))),
+        smallest,
     }
+}
+
+/// What is shown of a rate: the exact interval, or the bound of what never came.
+fn shown(rate: &Rate) -> Estimate {
+    Rate { anytime: None, ..*rate }.estimate(Method::default())
+}
+
+/// The smallest p of McNemar's test where so many pairs differ.
+fn smallest_of_pairs(differ: u64) -> f64 {
+    Pairs { first: differ, ..Pairs::default() }.mcnemar()
 }
 
 fn both<T: Copy>(two: [Option<T>; 2]) -> Option<(T, T)> {
     two[0].zip(two[1])
 }
 
-/// Something that both have: what it is called, and what it is in each.
-struct Pair {
-    what: String,
-    texts: [String; 2],
-}
-
-impl Pair {
-    fn new<T>(what: impl Into<String>, a: &T, b: &T, text: impl Fn(&T) -> String) -> Pair {
-        Pair { what: what.into(), texts: [text(a), text(b)] }
-    }
-
-    fn said(self) -> Option<String> {
-        let [a, b] = self.texts;
-        (a != b).then(|| format!("{}: {a} in the first, {b} in the second", self.what))
-    }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// Why the numbers may not be compared as they are.
-fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
-    let (one, other) = (a.store.spec(), b.store.spec());
-    let mut found: Vec<String> = [
-        Pair::new("the window of the workload", &one.window, &other.window, json),
-        Pair::new("the times of the faults", &one.times, &other.times, json),
-        Pair::new("the workload", &one.guest, &other.guest, |guest| json(&guest["workload"])),
-        Pair::new("when a guest counts as hung", &one.trial, &other.trial, |trial| {
-            format!("{} times the golden run", trial.hang_factor)
-        }),
-    ]
-    .into_iter()
-    .filter_map(Pair::said)
-    .collect();
-    // Files of before do not say which the default was.
-    if let (Some(here), Some(there)) = (one.guest["arch"].as_str(), other.guest["arch"].as_str()) {
-        let what = "the architecture".to_owned();
-        found.extend(Pair { what, texts: [here.to_owned(), there.to_owned()] }.said());
-    }
-    for stratum in &a.summary.strata {
-        let Some(there) = b.summary.stratum(&stratum.name) else { continue };
-        let name = &stratum.name;
-        let pairs = [
-            Pair::new(format!("the fault model of {name}"), stratum, there, |s| s.pattern.clone()),
-            Pair::new(format!("the targets of {name}"), stratum, there, |s| s.targets.clone()),
-            Pair::new(format!("the fault space of {name}"), stratum, there, |s| {
-                format!("{} faults × {} moments", s.faults, s.times)
-            }),
-        ];
-        found.extend(pairs.into_iter().filter_map(Pair::said));
-    }
-    for side in [a, b] {
-        let totals = &side.summary.totals;
-        let name = &side.summary.name;
-        if totals.output_only > 0 {
-            found.push(format!(
-                "{} trials of {name} compared outputs only: what is latent there is called masked",
-                totals.output_only
-            ));
-        }
-        if totals.timing == Some(Timing::Approximate) {
-            found.push(format!("flips of {name} were not at exactly their planned times"));
-        }
-        if totals.pending > 0 {
-            found.push(format!(
-                "{name} is not finished: {} of {} trials are pending",
-                totals.pending, totals.planned
-            ));
-        }
-        if totals.infra > 0 {
-            found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
-        }
-    }
-    found
-}
-
-/// What else is different.
-fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
-    let (one, other) = (a.store.manifest(), b.store.manifest());
-    let short = |text: &String| text.chars().take(16).collect::<String>();
-    let mut pairs = vec![
-        Pair::new("seed", &a.store.spec().seed, &b.store.spec().seed, u64::to_string),
-        Pair::new("template", &one.template, &other.template, short),
-        Pair::new("golden run", &one.golden, &other.golden, short),
-    ];
-    for (what, here, there) in
-        [("version of", &one.versions, &other.versions), ("", &one.inputs, &other.inputs)]
-    {
-        let names: std::collections::BTreeSet<&String> = here.keys().chain(there.keys()).collect();
-        for name in names {
-            let text = |map: &std::collections::BTreeMap<String, String>| {
-                map.get(name).map_or("nothing".to_owned(), short)
-            };
-            pairs.push(Pair {
-                what: format!("{what} {name}").trim().to_owned(),
-                texts: [text(here), text(there)],
-            });
-        }
-    }
-    pairs.into_iter().filter_map(Pair::said).collect()
-}
-
-/// The results of one plan, trial by trial.
-fn trials(a: &Side<'_>, b: &Side<'_>) -> Result<TrialComparison, StoreError> {
-    let mut found = TrialComparison::default();
-    let mut others = b.store.results().peekable();
-    for row in a.store.results() {
-        let row = row?;
-        let id = row.trial.id;
-        while let Some(Ok(_)) = others.next_if(|other| other.as_ref().is_ok_and(|other| other.trial.id < id))
-        {
-        }
-        let Some(other) = others.next_if(|other| other.as_ref().map_or(true, |other| other.trial.id == id))
-        else {
-            continue;
-        };
-        let other = other?;
-        found.both += 1;
-        let key = |row: &crate::campaign::store::ResultRow| {
-            // Others end at a checkpoint, and where these lie depends on the host.
-            let own = matches!(row.end.as_deref(), Some("panic" | "reset" | "power-off"));
-            let end = row.end_ns.filter(|_| own);
-            (row.outcome, end, row.end.clone(), row.report.clone(), row.title.clone())
-        };
-        if key(&row) != key(&other) {
-            found.different += 1;
-            if found.first.len() < NAMED {
-                found.first.push(id);
-            }
-        }
-    }
-    Ok(found)
-}
+#[cfg(test)]
+mod tests;

@@ -95,11 +95,8 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     let left_out = more("strata", STRATA, summary.strata.len());
     let rates_title = format!("Rates with {} intervals", confidence(summary));
     let interval_words = format!(
-        "{} intervals. Where there is no mark, the outcome never came; the interval says what that excludes.",
-        match interval_name(summary) {
-            "Wilson" => "Wilson",
-            _ => "Always-valid",
-        }
+        "The interval is {}. Where there is no mark, the outcome never came; the line ends at its bound.",
+        interval_name(summary)
     );
     html! {
         div.figures {
@@ -239,9 +236,11 @@ pub(super) fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup 
     let title = format!("Failures by {}: {}", by.name(), visible(&stratum.name));
     let words = rows.first().map_or(format!("No failure in any of {all}."), |row| {
         format!(
-            "The highest rate is that of {}: {}. Each row has its own interval: the most striking row of many is no evidence yet.",
+            "The highest rate is that of {}: {}; {}. Each row has its own interval: the most striking row of many is no evidence \
+             by that; its q in the table is.",
             visible(row.key.as_deref().unwrap_or_default()),
-            rate_words(&row.failure)
+            rate_words(&row.failure),
+            row.discovery.map_or_else(|| "no other row to compare it with".to_owned(), |row| format!("q {}", row.q_text()))
         )
     });
     let labels = if matches!(by, By::Register | By::Moment) { Labels::Beside } else { Labels::Above };
@@ -267,6 +266,10 @@ pub(super) fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup 
     figure(&title, &words, &chart, &numbers, if rows.is_empty() { "" } else { &left_out })
 }
 
+/// What q is.
+const Q_WORDS: &str = "q: whether a row's failure rate is another than that of the stratum's other trials (Fisher), given that every \
+    row of the table was asked (Benjamini and Hochberg): of the rows with q up to 0.05, one in twenty is chance.";
+
 /// A breakdown as a table, with what it leaves out.
 fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
     let counts = |outcomes: &std::collections::BTreeMap<Outcome, u64>| {
@@ -278,9 +281,10 @@ fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
         });
         parts.collect::<Vec<_>>().join(", ")
     };
+    let tested = breakdown.rows.iter().any(|row| row.discovery.is_some());
     html! {
         table.rates {
-            thead { tr { th { (key) } th.n { "trials" } th { "outcomes" } th.n { "failures" } } }
+            thead { tr { th { (key) } th.n { "trials" } th { "outcomes" } th.n { "failures" } @if tested { th.n { "q" } } } }
             tbody {
                 @for row in &breakdown.rows {
                     tr {
@@ -288,13 +292,15 @@ fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
                         td.n { (count(row.trials)) }
                         td { (counts(&row.outcomes)) }
                         td.n { (rate_words(&row.failure)) }
+                        @if tested { td.n { (row.discovery.map_or_else(|| "–".to_owned(), |row| row.q_text())) } }
                     }
                 }
                 @if let Some(rest) = &breakdown.rest {
-                    tr { th scope="row" { (count(rest.keys)) " more" } td.n { (count(rest.trials)) } td { (counts(&rest.outcomes)) } td {} }
+                    tr { th scope="row" { (count(rest.keys)) " more" } td.n { (count(rest.trials)) } td { (counts(&rest.outcomes)) } td {} @if tested { td {} } }
                 }
             }
         }
+        @if tested { p.note { (Q_WORDS) } }
     }
 }
 

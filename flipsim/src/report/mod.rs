@@ -4,7 +4,7 @@
 //! store ─→ summary ─→ figures ─→ charts ─┐
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
-//! two of them ─→ compare ─→ beside: one file of HTML
+//! two of them ─→ unfair, paired, sums ─→ compare ─→ beside: one file of HTML
 //! ```
 //!
 //! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
@@ -21,14 +21,17 @@ mod figures;
 pub mod look;
 pub mod map;
 mod page;
+mod paired;
 mod rates;
 #[cfg(test)]
 mod sample;
+mod sums;
 pub mod svg;
 #[cfg(test)]
 mod tests;
 mod times;
 pub mod trials;
+mod unfair;
 mod wrong;
 
 pub use beside::{BesideOptions, beside};

@@ -138,7 +138,7 @@ fn summary(store: &Store) -> Summary {
 
 fn compared(a: &Store, b: &Store) -> Comparison {
     let (first, second) = (summary(a), summary(b));
-    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }).unwrap()
+    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, None).unwrap()
 }
 
 #[test]
@@ -149,8 +149,9 @@ fn a_campaign_is_the_same_as_itself() {
     assert_eq!((trials.both, trials.different), (sample.summary.totals.done, 0));
     assert_eq!(found.strata.len(), 3);
     for row in found.strata.iter().flat_map(|stratum| &stratum.rows) {
-        assert!(row.p.unwrap() > 0.999, "{row:?}");
-        assert!(row.difference.unwrap().interval.contains(0.0));
+        let paired = row.paired.unwrap();
+        assert!(paired.p > 0.999 && row.p.is_none() && row.p_failures.is_none(), "{row:?}");
+        assert!(paired.difference.interval.contains(0.0));
     }
 }
 
@@ -175,7 +176,6 @@ fn what_makes_a_comparison_unfair_is_said() {
         "the window of the workload",
         "the workload: \"sha256\" in the first, \"fs\" in the second",
         "the fault model of ram: single in the first, adjacent:2",
-        "the fault space of ram",
         "the targets of ram",
         "when a guest counts as hung: 3 times",
         "is not finished: 20 of 60",
@@ -184,6 +184,11 @@ fn what_makes_a_comparison_unfair_is_said() {
     }
     assert_eq!(found.alone, [vec!["kernel".to_owned()], vec!["another".to_owned()]]);
     assert!(found.differs.iter().any(|what| what.contains("seed")));
+    // A fault space of another size is what F is compared for.
+    assert!(
+        found.differs.iter().any(|what| what.contains("the fault space of ram"))
+            && !said.contains("fault space")
+    );
     assert!(found.trials.is_none());
     // Nothing is wrong with two of the same sort but the seed.
     let other = crate::campaign::CampaignSpec { seed: 44, ..spec(60) };

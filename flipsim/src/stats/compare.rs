@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
-use crate::stats::quantity::{Estimate, Interval, Observed};
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed};
 use crate::stats::special::float;
+use crate::stats::strata::Strata;
 
 /// a − b, with the interval that is put together from theirs:
 /// d − √((a − l₁)² + (u₂ − b)²) to d + √((u₁ − a)² + (b − l₂)²).
@@ -57,6 +58,32 @@ pub fn ratio(a: Estimate, b: Estimate) -> Ratio {
         lower,
         upper: if low_b > 0.0 { finite(top / low_b) } else { None },
     }
+}
+
+/// ΣF of `b` over ΣF of `a`, with the interval that is put together from those of [`Strata::estimate`] (MOVER-R, as
+/// [`ratio`]).
+#[must_use]
+pub fn sums(a: &Strata, b: &Strata, confidence: Confidence) -> Ratio {
+    let failures = |strata: &Strata| strata.estimate(confidence).failures(strata.space());
+    ratio(failures(b), failures(a))
+}
+
+/// The p of ΣF of `b` being `times` ΣF of `a`: 1 less the confidence at which the interval of [`sums`] just ends there.
+#[must_use]
+pub fn sums_p(a: &Strata, b: &Strata, times: f64) -> f64 {
+    // Intervals of more confidence contain those of less; bisected where p is small as well.
+    let (mut out, mut inside) = (0.0_f64, -70.0_f64);
+    for _ in 0..60 {
+        let middle = f64::midpoint(out, inside);
+        let Ok(confidence) = Confidence::new(-middle.exp_m1()) else { break };
+        let found = sums(a, b, confidence);
+        if found.lower <= times && found.upper.is_none_or(|upper| times <= upper) {
+            inside = middle;
+        } else {
+            out = middle;
+        }
+    }
+    if out <= -35.0 { 0.0 } else { f64::midpoint(out, inside).exp() }
 }
 
 /// Fisher's exact test of whether two rates are the same: the probability, given both numbers of trials

@@ -1,11 +1,11 @@
 //! What a campaign's counts say: rates with intervals, extrapolated counts, survival, FIT.
 //!
 //! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
-//! several outcomes at once, [`strata`] several weighted over the fault space,
-//! [`sample`] how many trials it takes, [`compare`] two campaigns beside each other, [`tally`] the
-//! counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's results,
-//! [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`],
-//! [`flux`], [`raw`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
+//! several outcomes at once, [`strata`] several weighted over the fault space, [`sample`] and [`power`] how many trials it
+//! takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`multiple`] many tests at
+//! once, [`tally`] the counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's
+//! results, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`], [`flux`], [`raw`] and
+//! [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
@@ -13,16 +13,21 @@
 pub mod allocation;
 pub mod anytime;
 pub mod compare;
+pub mod equivalence;
 pub mod finite;
 pub mod fit;
 pub mod flux;
 pub mod incidence;
 pub mod mission;
+pub mod multiple;
+pub mod paired;
+pub mod power;
 pub mod proportion;
 pub mod quantile;
 mod quantity;
 pub mod raw;
 pub mod sample;
+pub mod score;
 pub mod simultaneous;
 mod special;
 pub mod strata;

@@ -49,6 +49,9 @@ pub enum StatsError {
         "an assurance of {0} is met by no number of trials, or by any; it must lie inside (0, 1), as in 80%"
     )]
     Assurance(f64),
+    /// A difference that no number of trials shows.
+    #[error("{0}")]
+    Detection(String),
     /// Sampling that stopped at a number of hits says nothing before the second.
     #[error("a rate after a fixed number of hits needs at least 2 of them, there are {0}; go on until then")]
     TooFewHits(u64),

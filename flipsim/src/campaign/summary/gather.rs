@@ -15,6 +15,7 @@ use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
+use crate::campaign::summary::discovery::{Discovery, discoveries};
 use crate::campaign::summary::grown;
 use crate::campaign::summary::hang::Late;
 use crate::campaign::summary::idle::{Known, warning_of};
@@ -361,6 +362,7 @@ struct Line<'a> {
     outcomes: &'a BTreeMap<Outcome, u64>,
     trials: u64,
     failures: u64,
+    discovery: Option<Discovery>,
 }
 
 fn breakdown(
@@ -371,10 +373,19 @@ fn breakdown(
 ) -> Breakdown {
     let lines = tally.counts().map(|(key, outcomes)| {
         let (trials, failures) = (outcomes.values().sum(), of_class(outcomes, Class::Failure));
-        Line { key, outcomes, trials, failures }
+        Line { key, outcomes, trials, failures, discovery: None }
     });
+    let mut lines: Vec<Line<'_>> = lines.collect();
+    // A title follows from the outcome.
+    if by != By::Title {
+        let counts: Vec<(u64, u64)> = lines.iter().map(|line| (line.failures, line.trials)).collect();
+        for (line, discovery) in lines.iter_mut().zip(discoveries(&counts)) {
+            line.discovery = discovery;
+        }
+    }
     // What has no name is shown beside those that are left out, and never among them.
-    let (nameless, mut lines): (Vec<Line<'_>>, Vec<Line<'_>>) = lines.partition(|line| line.key.is_none());
+    let (nameless, mut lines): (Vec<Line<'_>>, Vec<Line<'_>>) =
+        lines.into_iter().partition(|line| line.key.is_none());
     let shown = match by {
         By::Bit | By::Register | By::Moment => {
             lines.sort_by_key(|line| natural(line.key.as_deref().unwrap_or_default()));
@@ -389,8 +400,8 @@ fn breakdown(
     let rows = lines.into_iter().chain(nameless).filter_map(|line| {
         let of = if by == By::Title { counted } else { line.trials };
         let failure = Rate::new(Observed::new(line.failures, of).ok()?, options.confidence, None);
-        let Line { key, outcomes, trials, .. } = line;
-        Some(BreakdownRow { key: key.clone(), trials, outcomes: outcomes.clone(), failure })
+        let Line { key, outcomes, trials, discovery, .. } = line;
+        Some(BreakdownRow { key: key.clone(), trials, outcomes: outcomes.clone(), failure, discovery })
     });
     let rows = rows.collect();
     let mut left = BreakdownRest { keys: rest.len() as u64, trials: 0, outcomes: BTreeMap::new() };

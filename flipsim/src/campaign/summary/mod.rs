@@ -12,6 +12,7 @@
 
 mod costs;
 mod coverage;
+mod discovery;
 mod field;
 mod gather;
 mod grown;
@@ -28,6 +29,7 @@ mod wrong;
 
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
+pub use discovery::Discovery;
 pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use hang::{HangLimit, HangLimits};
 pub use missing::{Bounds, Missing};

@@ -13,6 +13,7 @@ use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::stages::StageStatus;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
+use crate::campaign::summary::discovery::Discovery;
 use crate::campaign::summary::hang::HangLimits;
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
@@ -307,6 +308,9 @@ pub struct BreakdownRow {
     /// The rate of [`Class::Failure`], without extrapolation. It is of `trials`, but by title, where a
     /// key comes of the outcome, of the stratum's `counted`.
     pub failure: Rate,
+    /// Whether that rate is another than that of the stratum's other trials; `None` where there are none, and by title.
+    /// New in format 2.
+    pub discovery: Option<Discovery>,
 }
 
 impl BreakdownRow {

@@ -6,6 +6,7 @@ use rand::RngExt;
 use super::*;
 use crate::fault::fault_rng;
 use crate::stats::quantity::{Confidence, SpaceSize};
+use crate::stats::strata::{Drawing, StratumCount};
 
 fn of(hits: u64, trials: u64) -> Observed {
     Observed::new(hits, trials).unwrap()
@@ -115,6 +116,46 @@ fn the_intervals_cover_what_they_compare_as_often_as_they_say() {
     assert!((0.943..0.97).contains(&share(by_difference)), "{}", share(by_difference));
     assert!((0.943..0.97).contains(&share(by_ratio)), "{}", share(by_ratio));
     assert!(share(by_chance) < 0.05, "{}", share(by_chance));
+}
+
+/// scipy 1.17.1: MOVER-R on Clopper and Pearson's intervals (`beta.ppf`), which one stratum has; p by `brentq` over the
+/// confidence at which the nearer end is 1.
+#[test]
+fn sums_and_their_p_are_those_of_scipy() {
+    let strata = |(hits, trials, size)| {
+        let part = StratumCount::new("one".to_owned(), SpaceSize(size), hits, trials).unwrap();
+        Strata::new(vec![part], Drawing::WithoutReplacement).unwrap()
+    };
+    for (a, b, expected, p) in [
+        (
+            (60, 1_000, 1_000_000),
+            (20, 1_000, 2_000_000),
+            [0.666_666_666_666_666_6, 0.387_340_092_224_315_54, 1.106_488_490_583_620_8],
+            0.125_478_574_191_138_25,
+        ),
+        (
+            (40, 500, 5_000_000),
+            (70, 600, 5_000_000),
+            [1.458_333_333_333_333_5, 0.998_973_431_848_795_4, 2.154_645_714_341_443],
+            0.050_661_351_737_057_79,
+        ),
+    ] {
+        let (a, b) = (strata(a), strata(b));
+        let Ratio { value, lower, upper } = sums(&a, &b, Confidence::P95);
+        for (found, expected) in [value.unwrap(), lower, upper.unwrap()].into_iter().zip(expected) {
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
+        }
+        assert!((sums_p(&a, &b, 1.0) / p - 1.0).abs() < 1e-6, "{}", sums_p(&a, &b, 1.0));
+        // Which is the first is no matter.
+        assert!((sums_p(&b, &a, 1.0) / p - 1.0).abs() < 1e-6);
+    }
+    // What never came in the first has no bound above.
+    let (none, some) = (strata((0, 300, 1_000_000)), strata((9, 300, 1_000_000)));
+    assert_eq!(
+        (sums(&none, &some, Confidence::P95).value, sums(&none, &some, Confidence::P95).upper),
+        (None, None)
+    );
+    assert!(sums_p(&none, &some, 1.0) < 0.01 && sums_p(&none, &none, 1.0) > 0.99);
 }
 
 proptest! {

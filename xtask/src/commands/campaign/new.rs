@@ -35,10 +35,12 @@ const LISTED: usize = 50;
 
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("by_rate").args(["relative", "to_detect"]))]
 #[command(after_help = "Examples:
   cargo xtask campaign new second --trials 200
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
+  cargo xtask campaign new before --to-detect 0.5 --rate 3% --power 80% --workload fs
   cargo xtask campaign new mine --spec campaign.toml --check
   cargo xtask campaign new mine --spec campaign.toml
 
@@ -52,20 +54,26 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// How many trials
-    #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative", "to_detect"], value_parser = clap::value_parser!(u64).range(1..))]
     trials: Option<u64>,
     /// So many trials that any rate is known to within this, as in 1%
-    #[arg(long, value_name = "SHARE", conflicts_with = "relative")]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["relative", "to_detect"])]
     margin: Option<Share>,
     /// So many trials that a rate of --rate is known to within this part of itself, as in 20%
-    #[arg(long, value_name = "SHARE", requires = "rate")]
+    #[arg(long, value_name = "SHARE", requires = "rate", conflicts_with = "to_detect")]
     relative: Option<Share>,
-    /// The rate of the rare outcome that --relative is about
-    #[arg(long, value_name = "SHARE", requires = "relative")]
+    /// So many trials that a comparison with another campaign of as many shows this ratio of failures, as in 0.5
+    #[arg(long, value_name = "RATIO", requires = "rate")]
+    to_detect: Option<f64>,
+    /// The rate that is expected: of the rare outcome of --relative, of the failures of --to-detect
+    #[arg(long, value_name = "SHARE", requires = "by_rate")]
     rate: Option<Share>,
     /// In how many campaigns the precision of --relative is reached, if the rate is right
     #[arg(long, value_name = "SHARE", requires = "relative", default_value = "80%")]
     assurance: Share,
+    /// How likely the comparison shows the ratio of --to-detect
+    #[arg(long, value_name = "SHARE", requires = "to_detect", default_value = "80%")]
+    power: Share,
     /// How surely
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
@@ -233,6 +241,10 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
         seed: args.seed,
         size: match (args.trials, args.margin, args.relative, args.rate) {
             (Some(trials), ..) => Some(Size::Trials(trials)),
+            (.., Some(rate)) if args.to_detect.is_some() => args.to_detect.map(|to_detect| {
+                let power = args.power;
+                Size::Detect { to_detect, rate, power, confidence }
+            }),
             (None, Some(margin), ..) => Some(Size::Margin { margin, confidence }),
             (None, None, Some(relative), Some(rate)) => {
                 Some(Size::Relative { relative, rate, confidence, assurance: Some(args.assurance) })

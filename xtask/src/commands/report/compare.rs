@@ -7,10 +7,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
-use flipsim::report::compare::{Comparison, ComparisonRow, Side, StratumComparison, compare, estimate_text};
+use flipsim::report::compare::{
+    Comparison, ComparisonRow, Same, Side, StratumComparison, SumComparison, UNEQUAL, compare, estimate_text,
+    p_text, ratio_text, verdict_text,
+};
 use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
-use flipsim::stats::Confidence;
+use flipsim::stats::equivalence::Margin;
+use flipsim::stats::{Confidence, StatsError};
 use flipsim::text::visible;
 
 use super::output::{default_page, one_to_stdout, open, tell, write};
@@ -19,12 +23,15 @@ use crate::lab::campaigns::files::store_error;
 
 /// Compare two campaigns: absolute failure counts first, then rates, each with a test.
 ///
-/// Strata of the same name are compared. Where both campaigns have the same plan, their trials are too.
+/// Strata of the same name are compared. Where both campaigns have the same plan, or the same draws, their trials are
+/// compared as pairs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask report compare first second
   cargo xtask report compare first second --html both.html
   cargo xtask report compare first second --json - | jq .unfair
+  cargo xtask report compare first second --equivalent 1.25
+  cargo xtask report compare first second --not-worse 1.1
 
 The page is .lab/reports/A+B.html unless --html says otherwise; with --json alone none is written.
 The extrapolated count of failures is what two versions of a program are compared by: the rate of a longer or
@@ -42,9 +49,28 @@ pub struct Args {
     /// Write the comparison as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Whether the second's failures are the first's to within this factor, either way
+    #[arg(long, value_name = "RATIO", conflicts_with = "not_worse", value_parser = equivalent)]
+    equivalent: Option<Margin>,
+    /// Whether the second's failures are at most so many times the first's
+    #[arg(long, value_name = "RATIO", value_parser = not_worse)]
+    not_worse: Option<Margin>,
     /// The confidence of all intervals
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
+}
+
+fn factor(text: &str, margin: fn(f64) -> Result<Margin, StatsError>) -> Result<Margin, String> {
+    let number = text.trim().parse().map_err(|_| "write a ratio of failures, as in 1.25".to_owned())?;
+    margin(number).map_err(|error| error.to_string())
+}
+
+fn equivalent(text: &str) -> Result<Margin, String> {
+    factor(text, Margin::equivalent)
+}
+
+fn not_worse(text: &str) -> Result<Margin, String> {
+    factor(text, Margin::not_worse)
 }
 
 /// Runs the command.
@@ -54,7 +80,8 @@ pub fn run(args: &Args) -> Result<()> {
     let options = SummaryOptions { confidence: args.confidence, ..SummaryOptions::default() };
     let summary = |store| Summary::new(store, &options).map_err(store_error);
     let (first, second) = (summary(&a)?, summary(&b)?);
-    let found = compare(&Side { store: &a, summary: &first }, &Side { store: &b, summary: &second });
+    let margin = args.equivalent.or(args.not_worse);
+    let found = compare(&Side { store: &a, summary: &first }, &Side { store: &b, summary: &second }, margin);
     let found = found.map_err(store_error)?;
     if !piped {
         for line in lines(&found, args.confidence) {
@@ -89,8 +116,12 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
     lines.extend(found.warnings().iter().map(|text| format!("warning: {}", visible(text))));
     lines.extend(found.differs.iter().map(|what| format!("  differs: {}", visible(what))));
     if let Some(trials) = &found.trials {
+        let same = match trials.same {
+            Same::Plan => "one plan",
+            Same::Draws => "the same draws",
+        };
         lines.push(format!(
-            "one plan: {} trials have a result in both, {} came out differently",
+            "{same}: {} trials have a result in both, {} came out differently",
             count(trials.both),
             count(trials.different)
         ));
@@ -99,18 +130,52 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
             lines.push(format!("  cargo xtask campaign replay {a} {}", first.join(" ")));
         }
         lines.push(
-            "  the tests below take the campaigns as drawn independently, which one plan is not".to_owned(),
+            "  A is the first, B the second; differences and tests are of these pairs, ratios and sums are of campaigns as if drawn \
+             independently"
+                .to_owned(),
         );
+        lines.extend(trials.whole.iter().map(|total| {
+            let (first, second) = (count(total.pairs.first), count(total.pairs.second));
+            let p = p_text(Some(total.p));
+            format!("    {:9} in all strata: {first} only in A, {second} only in B  {p}", total.outcome)
+        }));
     }
-    lines.extend(found.strata.iter().flat_map(|stratum| of_stratum(stratum, confidence)));
-    if let Some(text) = found.about_tests() {
-        lines.extend([String::new(), text]);
+    lines.extend(found.sums.iter().flat_map(|sum| of_sum(sum, [&a, &b], confidence)));
+    lines.extend(found.strata.iter().flat_map(|stratum| of_stratum(stratum, [&a, &b], confidence)));
+    let about = found.about_tests();
+    if !about.is_empty() {
+        lines.push(String::new());
+        lines.extend(about);
     }
     lines
 }
 
-fn of_stratum(stratum: &StratumComparison, confidence: Confidence) -> Vec<String> {
-    let confidence = confidence.to_string().replace('%', " %");
+/// `95 %`
+fn said(confidence: Confidence) -> String {
+    confidence.to_string().replace('%', " %")
+}
+
+fn of_sum(sum: &SumComparison, names: [&str; 2], confidence: Confidence) -> Vec<String> {
+    let [a, b] = sum.strata.each_ref().map(|names| visible(&names.join(" + ")));
+    let strata = if a == b { a } else { format!("{a} → {b}") };
+    let mut lines = vec![
+        String::new(),
+        format!("all strata of {} together ({strata}), {} intervals:", sum.kind, said(confidence)),
+    ];
+    lines.extend(sum.why_not.iter().map(|why| format!("  no sum: {}", visible(why))));
+    lines.extend(sum.rows.iter().map(|row| {
+        let [a, b] = row.failures.map(|estimate| estimate_text(Some(estimate), &large));
+        format!("    {:9} {a} → {b}  {}  {}", row.outcome, ratio_text(&row.ratio), p_text(Some(row.p)))
+    }));
+    let verdicts = sum.rows.iter().take(1).filter_map(|row| Some((row.verdict.as_ref()?, row.outcome)));
+    lines.extend(
+        verdicts.map(|(verdict, outcome)| format!("  {}", verdict_text(verdict, outcome, names, confidence))),
+    );
+    lines
+}
+
+fn of_stratum(stratum: &StratumComparison, names: [&str; 2], confidence: Confidence) -> Vec<String> {
+    let level = said(confidence);
     let mut lines = vec![
         String::new(),
         format!(
@@ -119,23 +184,36 @@ fn of_stratum(stratum: &StratumComparison, confidence: Confidence) -> Vec<String
             count(stratum.counted[0]),
             count(stratum.counted[1])
         ),
-        format!("  extrapolated number of (fault, moment) pairs, {confidence} intervals:"),
+        format!("  extrapolated number of (fault, moment) pairs, {level} intervals:"),
     ];
     lines.extend(stratum.rows.iter().map(absolute));
-    lines.push(format!("  rates, {confidence} intervals:"));
+    let verdicts = stratum.rows.iter().take(1).filter_map(|row| Some((row.verdict.as_ref()?, row.outcome)));
+    lines.extend(
+        verdicts.map(|(verdict, outcome)| format!("  {}", verdict_text(verdict, outcome, names, confidence))),
+    );
+    lines.push(match stratum.pairs {
+        Some(pairs) => {
+            format!("  rates, and their differences in {} pairs, {level} intervals:", count(pairs))
+        }
+        None => format!("  rates, {level} intervals:"),
+    });
+    if stratum.is_unequal() {
+        lines.push(format!("  ({UNEQUAL})"));
+    }
     lines.extend(stratum.rows.iter().map(relative));
     lines
 }
 
 fn absolute(row: &ComparisonRow) -> String {
     let [a, b] = row.failures.map(|estimate| estimate_text(estimate, &large));
-    format!("    {:9} {a} → {b}  {}", row.outcome, row.ratio_text())
+    format!("    {:9} {a} → {b}  {}  {}", row.outcome, row.ratio_text(), row.p_failures_text())
 }
 
 fn relative(row: &ComparisonRow) -> String {
     let rate = |side: usize| row.rate[side].map_or("–".to_owned(), |rate| percent(rate.value));
+    let pairs = row.paired.map(|_| format!("  ({})", row.pairs_text())).unwrap_or_default();
     format!(
-        "    {:9} {:>6} {:>8} → {:>6} {:>8}  {}  {}",
+        "    {:9} {:>6} {:>8} → {:>6} {:>8}  {}  {}{pairs}",
         row.outcome,
         count(row.count[0]),
         rate(0),

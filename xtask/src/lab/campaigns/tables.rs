@@ -311,10 +311,11 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
     let names: String = outcomes.clone().map(|outcome| format!(" {:>8}", outcome.name())).collect();
     _ = writeln!(
         text,
-        "  {:width$} {:>7}  failure  {:20} {names}",
+        "  {:width$} {:>7}  failure  {:20} {:>8} {names}",
         by.name(),
         "trials",
-        confidence.to_string()
+        confidence.to_string(),
+        "q"
     );
     let counts = |of: &std::collections::BTreeMap<Outcome, u64>| -> String {
         outcomes.clone().map(|outcome| format!(" {:>8}", of.get(&outcome).copied().unwrap_or(0))).collect()
@@ -322,10 +323,11 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
     for row in &table.rows {
         let rate = row.failure.estimate(method);
         let key = row.key.as_deref().unwrap_or("-");
+        let q = row.discovery.map_or_else(|| "-".to_owned(), |row| row.q_text());
         let (value, interval) = (percent(rate.value), between(rate.interval, percent) + " %");
         _ = writeln!(
             text,
-            "  {key:width$} {:>7} {value:>6} %  {interval:20} {}",
+            "  {key:width$} {:>7} {value:>6} %  {interval:20} {q:>8} {}",
             row.trials,
             counts(&row.outcomes)
         );
@@ -334,12 +336,17 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         let what = format!("{} more", rest.keys);
         _ = writeln!(
             text,
-            "  {what:width$} {:>7} {:>8}  {:20} {}",
+            "  {what:width$} {:>7} {:>8}  {:20} {:>8} {}",
             rest.trials,
+            "",
             "",
             "",
             counts(&rest.outcomes)
         );
+    }
+    if table.rows.iter().any(|row| row.discovery.is_some()) {
+        text += "  q: is the row's failure rate another than that of the stratum's other trials, among so many rows? Up to 0.05 it is \
+                 (one such in twenty is chance)\n";
     }
     text
 }

@@ -86,7 +86,7 @@ impl Part {
         self.crash.extend(times.crashed);
         self.crashes_after_end += u64::from(times.after_end);
         if let Some(run) = golden.hang.as_ref().filter(|_| !short) {
-            self.late.add(row, outcome, &times, run);
+            self.late.add(row, outcome, times.over, run);
         }
         if !short {
             self.lives.push(times.life);

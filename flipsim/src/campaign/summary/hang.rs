@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::campaign::store::read::ResultRow;
 use crate::campaign::summary::missing::{Bounds, bounds};
-use crate::campaign::summary::times::Times;
 use crate::stats::tally::{Method, Rate};
+use crate::stats::turnbull::Lapse;
 use crate::stats::{Confidence, Observed, SpaceSize};
 use crate::trial::golden::{Golden, Window};
 use crate::trial::{Class, Outcome};
@@ -75,8 +75,9 @@ impl Run {
 pub(super) struct Late(Vec<(Outcome, u64, u64)>);
 
 impl Late {
-    pub(super) fn add(&mut self, row: &ResultRow, outcome: Outcome, times: &Times, run: &Run) {
-        let (Some(flip), Some(over)) = (row.flip_ns, times.over) else { return };
+    /// Takes in a guest that was over then: its workload was done, or it crashed.
+    pub(super) fn add(&mut self, row: &ResultRow, outcome: Outcome, over: Option<Lapse>, run: &Run) {
+        let (Some(flip), Some(over)) = (row.flip_ns, over) else { return };
         let since = |time: u64| flip.saturating_add(time);
         let until = since(over.until.unwrap_or(over.after).0);
         if until > run.end {

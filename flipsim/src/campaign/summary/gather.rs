@@ -112,8 +112,7 @@ impl Part {
 
     fn finish(
         self,
-        stratum: &Stratum,
-        spec: &StratumSpec,
+        (stratum, spec): (&Stratum, &StratumSpec),
         store: &Store,
         golden: &Known,
         counts: &Counts,
@@ -268,7 +267,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     let mut strata: Vec<StratumSummary> = whole
         .map(|((stratum, spec), (part, counts))| {
             let outcomes = rows.remove(&stratum.name).unwrap_or_else(empty);
-            part.finish(stratum, spec, store, &known, counts, outcomes, options)
+            part.finish((stratum, spec), store, &known, counts, outcomes, options)
         })
         .collect();
     let mut pooled = pooled(store, &strata, &tally, options.confidence);

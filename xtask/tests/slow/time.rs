@@ -118,24 +118,31 @@ fn a_difference_between_runs_is_found_and_shown() {
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn snap_counts_its_loops_and_leaves_no_snapshot() {
     let guest = Guest::boot("snap", &["--clock", "exact", "--no-share", "--workload", "sha256"]);
+    let time = || {
+        let said = shell(&["--guest", &guest.name], "time\n");
+        let said = text(&said);
+        let line = said.lines().find_map(|line| line.split_once(" ns, ")).map(|(time, _)| time.to_owned());
+        line.and_then(|time| time.trim().parse::<u64>().ok()).unwrap_or_else(|| panic!("no time in {said}"))
+    };
+    let stands = time();
     let flips = ["snap", "1", "1ms", "2ms", "ram", "--range", UNUSED, "--observe", "300ms", "--loop", "3"];
     let output = guest.inject(&[&flips[..], &["--json", "--seed", "1"]].concat());
     let lines = json_lines(&output);
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[3], serde_json::json!({ "runs": 3, "outcomes": { "same": 3 }, "refused": 0 }));
-    let starts: Vec<bool> =
-        lines[..3].iter().map(|record| record["virtual_ns"].as_u64() < Some(45_000_000)).collect();
+    let after = lines[..3].iter().map(|record| record["virtual_ns"].as_u64().unwrap() - stands);
+    let starts: Vec<bool> = after.map(|after| (1_000_000..=2_000_000).contains(&after)).collect();
     assert_eq!(starts, [true; 3], "each run starts where the guest was: {lines:?}");
-    // A program counter far outside of everything is the end of any kernel.
+    // A program counter far outside of everything is the end of the workload, and the kernel says so.
     let crash = ["snap", "1", "1ms", "2ms", "reg", "--register", "pc", "--bit", "40", "--observe", "300ms"];
     let output = guest.inject(&[&crash[..], &["--loop", "2", "--json", "--seed", "1"]].concat());
     let tally = json_lines(&output).pop().unwrap();
     assert_eq!(tally["runs"], 2, "{tally}");
-    assert_eq!(tally["outcomes"], serde_json::json!({ "panic": 2 }), "{tally}");
+    assert_eq!(tally["outcomes"], serde_json::json!({ "noticed": 2 }), "{tally}");
     // After all that the guest stands where it stood, and goes on as if nothing had been.
-    let output = shell(&["--guest", &guest.name], "monitor info snapshots\ntime\nrun 500ms\n");
+    assert_eq!(time(), stands);
+    let output = shell(&["--guest", &guest.name], "monitor info snapshots\nrun 500ms\n");
     assert!(text(&output).contains("There is no snapshot available"), "{}", text(&output));
-    assert!(text(&output).contains("\n40000000 ns"), "{}", text(&output));
     assert!(guest.console().contains("FLIPSIM DONE workload=sha256"), "{}", guest.console());
     assert!(guest.console().contains("status=ok"), "{}", guest.console());
 }
@@ -224,7 +231,8 @@ injekt
     for part in [
         "0x40000000-0x47ffffff",
         "cpsr",
-        "40001000 ns",
+        // READY is known to a step of 100 µs.
+        "01000 ns, ",
         "ram 0x46000010  bit 3",
         "10/10  ram ",
         "2 runs:",

@@ -49,7 +49,7 @@ fn rate(hits: u64, trials: u64, size: SpaceSize) -> Option<Rate> {
 }
 
 fn percent(rate: f64) -> String {
-    format!("{} %", rate * 100.0)
+    format!("{} %", (rate * 1e7).round() / 1e5)
 }
 
 /// The intervals of one rate.

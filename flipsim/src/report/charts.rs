@@ -142,7 +142,7 @@ pub fn dots(id: &str, title: &str, description: &str, groups: &[Group], labels: 
         }
     }
     let body = html! {
-        (x_axis(&scale, (6.0, y + 4.0), 5, if log { "rate, with its interval (logarithmic)" } else { "rate, with its interval" }, &tick_percent))
+        (x_axis(&scale, (6.0, y + 4.0), if log { 4 } else { 5 }, if log { "rate, with its interval (logarithmic)" } else { "rate, with its interval" }, &tick_percent))
         @for row in rows { (row) }
     };
     chart(id, title, description, y + 42.0, &body)

@@ -45,7 +45,8 @@ pub(super) fn count_words(failures: Estimate) -> String {
 /// Between which values a rate is, and the interval around them.
 pub(super) fn bounds_words(bounds: &Bounds) -> String {
     let Bounds { lower, upper, interval, .. } = bounds;
-    format!("{} ({})", ends(Interval { lower: *lower, upper: *upper }), ends(*interval))
+    let rate = if lower == upper { percent(*lower) } else { ends(Interval { lower: *lower, upper: *upper }) };
+    format!("{rate} ({})", ends(*interval))
 }
 
 /// The rates of a stratum as a table.

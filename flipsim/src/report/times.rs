@@ -145,11 +145,12 @@ pub(super) fn times(summary: &Summary) -> Markup {
 
 /// What hangs by other limits.
 fn limits_table(summary: &Summary) -> Markup {
-    let strata =
-        || summary.strata.iter().filter_map(|stratum| Some((stratum, stratum.hang_limits.as_ref()?)));
-    if strata()
-        .all(|(_, limits)| limits.late_but_right == 0 && limits.limits.iter().all(|one| one.hung[1] == 0))
-    {
+    let strata = || {
+        let limits =
+            summary.strata.iter().filter_map(|stratum| Some((stratum, stratum.hang_limits.as_ref()?)));
+        limits.filter(|(_, limits)| limits.matter())
+    };
+    if strata().next().is_none() {
         return html! {};
     }
     let counts = |[least, most]: [u64; 2]| match least == most {

@@ -30,6 +30,14 @@ pub struct HangLimits {
     pub latest: Option<f64>,
 }
 
+impl HangLimits {
+    /// Whether a limit makes a difference, or a guest was late: else all of this is that nothing hung.
+    #[must_use]
+    pub fn matter(&self) -> bool {
+        self.late_but_right > 0 || self.limits.iter().any(|limit| limit.hung[1] > 0)
+    }
+}
+
 /// What hangs by one limit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HangLimit {

@@ -428,12 +428,8 @@ pub fn simultaneous(stratum: &StratumSummary, confidence: Confidence) -> String 
 
 /// What hangs by other limits than the campaign's, where that is not the same, and which guests were late but right.
 pub fn hang_limits(stratum: &StratumSummary) -> String {
-    let Some(HangLimits { limits, late_but_right, latest }) = &stratum.hang_limits else {
-        return String::new();
-    };
-    if limits.iter().all(|limit| limit.hung[1] == 0) && *late_but_right == 0 {
-        return String::new();
-    }
+    let limits = stratum.hang_limits.as_ref().filter(|limits| limits.matter());
+    let Some(HangLimits { limits, late_but_right, latest }) = limits else { return String::new() };
     let counts = |[least, most]: [u64; 2]| {
         if least == most { least.to_string() } else { format!("{least} to {most}") }
     };
@@ -470,9 +466,10 @@ pub fn coverage(stratum: &StratumSummary, confidence: Confidence, method: Method
         failures, sdc, detected, crash_reported, crash_silent, hang_reported, hang_silent, ..
     } = coverage;
     let mut text = format!(
-        "{}, {failures} failures: {sdc} sdc; {detected} detected, and the guest went on; {} crash ({crash_silent} without a \
+        "{}, {failures} failure{}: {sdc} sdc; {detected} detected, and the guest went on; {} crash ({crash_silent} without a \
          word), {} hang ({hang_silent} without a word)\n",
         stratum.name,
+        if *failures == 1 { "" } else { "s" },
         crash_reported + crash_silent,
         hang_reported + hang_silent,
     );

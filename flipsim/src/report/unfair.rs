@@ -48,6 +48,13 @@ fn json(value: &impl Serialize) -> String {
 
 /// Why the numbers may not be compared as they are.
 pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let mut found = unlike(a, b);
+    found.extend([a, b].into_iter().flat_map(lacks));
+    found
+}
+
+/// In what both differ so that their numbers are of other things.
+pub(super) fn unlike(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     let (one, other) = (a.store.spec(), b.store.spec());
     let mut found: Vec<String> = [
         Pair::new("the window of the workload", &one.window, &other.window, json),
@@ -92,41 +99,56 @@ pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             there * 100.0
         ));
     }
-    for side in [a, b] {
-        if let Some(stages) = stages_text(&side.summary.stages) {
-            found.push(format!(
-                "{} {stages}; intervals and p here are those of a size that was fixed beforehand",
-                side.summary.name
-            ));
-        }
-        let totals = &side.summary.totals;
-        let name = &side.summary.name;
-        if totals.output_only > 0 {
-            found.push(format!(
-                "{} trials of {name} compared outputs only: what is latent there is called masked",
-                totals.output_only
-            ));
-        }
-        if totals.timing == Some(Timing::Approximate) {
-            found.push(format!("flips of {name} were not at exactly their planned times"));
-        }
-        if totals.pending > 0 {
-            found.push(format!(
-                "{name} is not finished: {} of {} trials are pending",
-                totals.pending, totals.planned
-            ));
-        }
-        if totals.infra > 0 {
-            found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
-        }
+    found
+}
+
+/// What spoils the numbers of one.
+pub(super) fn lacks(side: &Side<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(stages) = stages_text(&side.summary.stages) {
+        found.push(format!(
+            "{} {stages}; intervals and p here are those of a size that was fixed beforehand",
+            side.summary.name
+        ));
+    }
+    let totals = &side.summary.totals;
+    let name = &side.summary.name;
+    if totals.output_only > 0 {
+        found.push(format!(
+            "{} trials of {name} compared outputs only: what is latent there is called masked",
+            totals.output_only
+        ));
+    }
+    if totals.timing == Some(Timing::Approximate) {
+        found.push(format!("flips of {name} were not at exactly their planned times"));
+    }
+    if totals.pending > 0 {
+        found.push(format!(
+            "{name} is not finished: {} of {} trials are pending",
+            totals.pending, totals.planned
+        ));
+    }
+    if totals.infra > 0 {
+        found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
     }
     found
 }
 
 /// What else is different.
 pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let mut found = of_runs(a, b);
+    found.extend(made_from(a, b));
+    found
+}
+
+/// A manifest's digest, short.
+fn short(text: &String) -> String {
+    text.chars().take(16).collect()
+}
+
+/// What is different where only the run is another.
+pub(super) fn of_runs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     let (one, other) = (a.store.manifest(), b.store.manifest());
-    let short = |text: &String| text.chars().take(16).collect::<String>();
     let mut pairs = vec![
         Pair::new("seed", &a.store.spec().seed, &b.store.spec().seed, u64::to_string),
         Pair::new("template", &one.template, &other.template, short),
@@ -138,6 +160,13 @@ pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             format!("{} faults × {} moments", s.faults, s.times)
         }));
     }
+    pairs.into_iter().filter_map(Pair::said).collect()
+}
+
+/// What guests were made from, where that is different.
+pub(super) fn made_from(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let (one, other) = (a.store.manifest(), b.store.manifest());
+    let mut pairs = Vec::new();
     for (what, here, there) in
         [("version of", &one.versions, &other.versions), ("", &one.inputs, &other.inputs)]
     {

@@ -142,7 +142,7 @@ pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
 }
 
 /// A manifest's digest, short.
-fn short(text: &String) -> String {
+fn short(text: &str) -> String {
     text.chars().take(16).collect()
 }
 
@@ -151,8 +151,8 @@ pub(super) fn of_runs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     let (one, other) = (a.store.manifest(), b.store.manifest());
     let mut pairs = vec![
         Pair::new("seed", &a.store.spec().seed, &b.store.spec().seed, u64::to_string),
-        Pair::new("template", &one.template, &other.template, short),
-        Pair::new("golden run", &one.golden, &other.golden, short),
+        Pair::new("template", &one.template, &other.template, |text| short(text)),
+        Pair::new("golden run", &one.golden, &other.golden, |text| short(text)),
     ];
     for stratum in &a.summary.strata {
         let Some(there) = b.summary.stratum(&stratum.name) else { continue };
@@ -172,7 +172,9 @@ pub(super) fn made_from(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     {
         let names: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
         for name in names {
-            let text = |map: &BTreeMap<String, String>| map.get(name).map_or("nothing".to_owned(), short);
+            let text = |map: &BTreeMap<String, String>| {
+                map.get(name).map_or("nothing".to_owned(), |text| short(text))
+            };
             pairs.push(Pair {
                 what: format!("{what} {name}").trim().to_owned(),
                 texts: [text(here), text(there)],

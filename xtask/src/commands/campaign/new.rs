@@ -50,7 +50,7 @@ class:NAME. The same seed draws the same plan, on any machine. docs/campaigns.md
 With --check the guest boots, goes through its dialogue and runs its golden run, and what it said is shown.")]
 pub struct Args {
     /// Its name; the file is .lab/campaigns/NAME.sqlite
-    pub(super) name: String,
+    name: String,
     /// A TOML file that says what the campaign is to be; flags that are given as well win
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub struct Args {
     sharing: Option<SharingArg>,
     /// Share the trials by what this campaign of the same strata has shown: more where outcomes spread more
     #[arg(long, value_name = "CAMPAIGN", conflicts_with = "sharing")]
-    pub(super) pilot: Option<String>,
+    pilot: Option<String>,
     /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
@@ -101,7 +101,7 @@ pub struct Args {
     seed: Option<u64>,
     /// Try the guest out: boot it, show its console and its golden run, and draw nothing
     #[arg(long)]
-    pub(super) check: bool,
+    check: bool,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -140,7 +140,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (spec, count) = specification(args)?;
     if let Some(count) = count {
-        return templates::run(args, &spec, count);
+        let (check, pilot) = (args.check, args.pilot.is_some());
+        let wanted = templates::Wanted { name: &args.name, count, check, pilot };
+        return templates::run(&wanted, &spec, &|spec| make(args, spec));
     }
     if path.exists() && !args.check {
         bail!(exists());
@@ -153,7 +155,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Makes one campaign, or shows what it would stand on.
-pub(super) fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
+fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     let path = path_of(&spec.name)?;
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;

@@ -7,7 +7,6 @@ use flipsim::campaign::CampaignSpec;
 use flipsim::campaign::size::Size;
 use flipsim::text::shown;
 
-use super::new::{self, Args};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::spec::GuestSpec;
 use crate::host::proc::quote;
@@ -17,9 +16,26 @@ use crate::paths;
 /// What gives the lab's workloads other data, on the kernel's command line.
 const SEED: &str = "flipsim.seed=";
 
-/// Makes `count` campaigns of this specification, or shows them.
-pub fn run(args: &Args, spec: &CampaignSpec, count: u32) -> Result<()> {
-    if args.pilot.is_some() {
+/// What is wanted of several campaigns.
+pub struct Wanted<'a> {
+    /// The name that gets a number.
+    pub name: &'a str,
+    /// How many.
+    pub count: u32,
+    /// Whether they are only shown, and the guest of the first is tried out.
+    pub check: bool,
+    /// Whether another campaign is to share the trials.
+    pub pilot: bool,
+}
+
+/// Makes the campaigns of this specification, each as `make` makes one, or shows them.
+pub fn run(
+    wanted: &Wanted<'_>,
+    spec: &CampaignSpec,
+    make: &dyn Fn(CampaignSpec) -> Result<()>,
+) -> Result<()> {
+    let Wanted { name, count, check, pilot } = *wanted;
+    if pilot {
         bail!(exit_error(
             Code::Usage,
             "--pilot shares the trials of one golden run; without --templates, or with `trials` of each stratum in the file"
@@ -27,7 +43,7 @@ pub fn run(args: &Args, spec: &CampaignSpec, count: u32) -> Result<()> {
     }
     let specs = of_templates(spec, count)?;
     let there: Result<Vec<_>> = specs.iter().map(|spec| path_of(&spec.name)).collect();
-    if let Some(path) = there?.iter().find(|path| path.exists()).filter(|_| !args.check) {
+    if let Some(path) = there?.iter().find(|path| path.exists()).filter(|_| !check) {
         bail!(exit_error(
             Code::Usage,
             format!(
@@ -36,7 +52,7 @@ pub fn run(args: &Args, spec: &CampaignSpec, count: u32) -> Result<()> {
             )
         ));
     }
-    outln!("{count} campaigns of {}, the trials shared equally:", shown(&args.name, 100));
+    outln!("{count} campaigns of {}, the trials shared equally:", shown(name, 100));
     for (number, spec) in (1..).zip(&specs) {
         let trials = match spec.size {
             Some(Size::Trials(trials)) => format!("{trials} trials"),
@@ -51,13 +67,13 @@ pub fn run(args: &Args, spec: &CampaignSpec, count: u32) -> Result<()> {
              golden runs differ in the kernel's command line alone"
         );
     }
-    if args.check {
+    if check {
         let [first, ..] = specs.as_slice() else { return Ok(()) };
         outln!("the first of them:");
-        return new::make(args, first.clone());
+        return make(first.clone());
     }
     for (at, spec) in specs.iter().enumerate() {
-        new::make(args, spec.clone()).with_context(|| match at {
+        make(spec.clone()).with_context(|| match at {
             0 => "no campaign was made".to_owned(),
             1 => format!("{} was made, the others were not; remove it before the same again", specs[0].name),
             _ => format!(

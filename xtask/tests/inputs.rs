@@ -128,3 +128,24 @@ fn each_guest_that_cannot_be_stopped_is_named() {
     assert!(said.contains("no guest `no-such-guest-1` is running"), "{said}");
     assert!(said.contains("no guest `no-such-guest-2` is running"), "{said}");
 }
+
+#[test]
+fn no_template_is_made_where_one_of_the_files_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x-2.sqlite"), "").unwrap();
+    let new = ["campaign", "new", "x.sqlite", "--trials", "9", "--templates", "3"];
+    let said = refused(folder.path(), &new);
+    assert!(said.contains("x-2.sqlite exists already; no campaign was made"), "{said}");
+    assert!(!folder.path().join("x-1.sqlite").exists());
+    std::fs::write(folder.path().join("spec.toml"), "trials = 9\ntemplates = 3").unwrap();
+    let said = refused(folder.path(), &["campaign", "new", "x.sqlite", "--spec", "spec.toml"]);
+    assert!(said.contains("no campaign was made"), "{said}");
+    for (args, why) in [
+        (&["--trials", "2", "--templates", "3"][..], "too few for 3 templates"),
+        (&["--margin", "1%", "--templates", "3"], "give `trials`"),
+        (&["--spec", "spec.toml", "--pilot", "first"], "--pilot shares the trials of one golden run"),
+    ] {
+        let said = refused(folder.path(), &[&["campaign", "new", "y.sqlite"], args].concat());
+        assert!(said.contains(why), "{why}: {said}");
+    }
+}

@@ -208,3 +208,26 @@ fn the_pandas_example_of_the_docs_runs_and_agrees() {
 fn the_r_example_of_the_docs_runs_and_agrees() {
     run_program("r", "example.R", "Rscript", &["--version"]);
 }
+
+#[test]
+fn several_runs_are_one_estimate() {
+    let (one, two) = (Campaign::new(300), Campaign::new(300));
+    let text = ok(&["runs", &one.file, &two.file]);
+    for part in [
+        "2 golden runs: sample, sample",
+        "they are one run",
+        "failure",
+        "ignoring runs",
+        "an interval of 95 %",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&["runs", &one.file, &two.file, "--json", "-"])).unwrap();
+    let row = &json["strata"][0]["rows"][0];
+    assert_eq!((&row["outcome"], &json["format"]), (&"failure".into(), &1.into()));
+    // Twice the same run: nothing lies between them.
+    assert_eq!(row["together"]["between_sd"], 0.0);
+    assert_eq!(row["together"]["design_effect"], 0.0);
+    assert_eq!(fails(&["runs", &one.file]).0, 2);
+}

@@ -6,6 +6,7 @@
 //! Invariant: the same command prints the same table, on any machine: each row has a generator of random numbers
 //! that is seeded with its name.
 
+mod clusters;
 mod comparisons;
 mod growing;
 mod rates;
@@ -43,6 +44,7 @@ const GROUPS: &[Group] = &[
     ("comparisons", comparisons::rows),
     ("times", times::rows),
     ("growing", growing::rows),
+    ("clusters", clusters::rows),
 ];
 
 /// How a table is made.

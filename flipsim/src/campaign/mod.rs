@@ -28,6 +28,7 @@ mod spaces;
 pub mod spec;
 pub mod store;
 pub mod summary;
+mod templates;
 mod text;
 mod toml;
 mod when;

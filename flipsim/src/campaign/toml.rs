@@ -117,6 +117,8 @@ pub struct RawSpec {
     name: String,
     seed: Option<u64>,
     trials: Option<Spanned<u64>>,
+    /// How many campaigns there are of it; no part of what each one is.
+    templates: Option<u32>,
     margin: Option<Spanned<ShareText>>,
     relative: Option<Spanned<ShareText>>,
     rate: Option<Spanned<ShareText>>,
@@ -166,6 +168,8 @@ pub struct SpecFlags {
     pub size: Option<Size>,
     /// The parts of the fault space; all of the file's where there is none.
     pub strata: Vec<StratumSpec>,
+    /// How many golden runs.
+    pub templates: Option<u32>,
     /// How strata share the trials.
     pub sharing: Option<Sharing>,
     /// Which bits flip together.
@@ -246,6 +250,12 @@ impl RawSpec {
         })
     }
 
+    /// How many golden runs there are to be, for [`CampaignSpec::templates`]; `None` for one.
+    #[must_use]
+    pub fn templates(&self) -> Option<u32> {
+        self.templates
+    }
+
     /// The keys of a campaign over the whole RAM that has no seed yet.
     #[must_use]
     pub fn whole_ram() -> RawSpec {
@@ -263,6 +273,7 @@ impl RawSpec {
         if !flags.strata.is_empty() {
             self.stratum = flags.strata.iter().map(RawStratum::from).map(placed).collect();
         }
+        self.templates = flags.templates.or(self.templates);
         self.sharing = flags.sharing.or(self.sharing);
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
         self.window = flags.window.map(WindowText).or(self.window);

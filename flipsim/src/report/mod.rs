@@ -5,12 +5,13 @@
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
 //! two of them ─→ unfair, paired, sums ─→ compare ─→ beside: one file of HTML
+//! several golden runs ─→ unfair ─→ runs
 //! ```
 //!
 //! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
 //! **What a guest printed is shown, and never does anything.**
 //!
-//! It hands out [`page()`] and [`beside()`], the two pages; [`export`] and [`compare`], the tables; and the parts
+//! It hands out [`page()`] and [`beside()`], the two pages; [`export`], [`compare`] and [`runs`], the tables; and the parts
 //! that they are drawn from.
 
 mod beside;
@@ -23,6 +24,7 @@ pub mod map;
 mod page;
 mod paired;
 mod rates;
+pub mod runs;
 #[cfg(test)]
 mod sample;
 mod sums;

@@ -205,6 +205,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
             @for stratum in &summary.strata { (rates(summary, stratum)) }
             @for pooled in &summary.pooled { (together(pooled)) }
         }))
+        @if summary.totals.counted > 0 { p.note { (Summary::ONE_RUN) "." } }
         @for stratum in &summary.strata {
             @if let Some(missing) = &stratum.missing {
                 @if let Some(bounds) = missing.of(Class::Failure.name()) {

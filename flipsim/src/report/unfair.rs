@@ -48,6 +48,13 @@ fn json(value: &impl Serialize) -> String {
 
 /// Why the numbers may not be compared as they are.
 pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let mut found = unlike(a, b);
+    found.extend([a, b].into_iter().flat_map(lacks));
+    found
+}
+
+/// In what both differ so that their numbers are of other things.
+pub(super) fn unlike(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     let (one, other) = (a.store.spec(), b.store.spec());
     let mut found: Vec<String> = [
         Pair::new("the window of the workload", &one.window, &other.window, json),
@@ -92,45 +99,60 @@ pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             there * 100.0
         ));
     }
-    for side in [a, b] {
-        if let Some(stages) = stages_text(&side.summary.stages) {
-            found.push(format!(
-                "{} {stages}; intervals and p here are those of a size that was fixed beforehand",
-                side.summary.name
-            ));
-        }
-        let totals = &side.summary.totals;
-        let name = &side.summary.name;
-        if totals.output_only > 0 {
-            found.push(format!(
-                "{} trials of {name} compared outputs only: what is latent there is called masked",
-                totals.output_only
-            ));
-        }
-        if totals.timing == Some(Timing::Approximate) {
-            found.push(format!("flips of {name} were not at exactly their planned times"));
-        }
-        if totals.pending > 0 {
-            found.push(format!(
-                "{name} is not finished: {} of {} trials are pending",
-                totals.pending, totals.planned
-            ));
-        }
-        if totals.infra > 0 {
-            found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
-        }
+    found
+}
+
+/// What spoils the numbers of one.
+pub(super) fn lacks(side: &Side<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(stages) = stages_text(&side.summary.stages) {
+        found.push(format!(
+            "{} {stages}; intervals and p here are those of a size that was fixed beforehand",
+            side.summary.name
+        ));
+    }
+    let totals = &side.summary.totals;
+    let name = &side.summary.name;
+    if totals.output_only > 0 {
+        found.push(format!(
+            "{} trials of {name} compared outputs only: what is latent there is called masked",
+            totals.output_only
+        ));
+    }
+    if totals.timing == Some(Timing::Approximate) {
+        found.push(format!("flips of {name} were not at exactly their planned times"));
+    }
+    if totals.pending > 0 {
+        found.push(format!(
+            "{name} is not finished: {} of {} trials are pending",
+            totals.pending, totals.planned
+        ));
+    }
+    if totals.infra > 0 {
+        found.push(format!("{} trials of {name} were given up and are in no rate", totals.infra));
     }
     found
 }
 
 /// What else is different.
 pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let mut found = of_runs(a, b);
+    found.extend(made_from(a, b));
+    found
+}
+
+/// A manifest's digest, short.
+fn short(text: &str) -> String {
+    text.chars().take(16).collect()
+}
+
+/// What is different where only the run is another.
+pub(super) fn of_runs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
     let (one, other) = (a.store.manifest(), b.store.manifest());
-    let short = |text: &String| text.chars().take(16).collect::<String>();
     let mut pairs = vec![
         Pair::new("seed", &a.store.spec().seed, &b.store.spec().seed, u64::to_string),
-        Pair::new("template", &one.template, &other.template, short),
-        Pair::new("golden run", &one.golden, &other.golden, short),
+        Pair::new("template", &one.template, &other.template, |text| short(text)),
+        Pair::new("golden run", &one.golden, &other.golden, |text| short(text)),
     ];
     for stratum in &a.summary.strata {
         let Some(there) = b.summary.stratum(&stratum.name) else { continue };
@@ -138,12 +160,21 @@ pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             format!("{} faults × {} moments", s.faults, s.times)
         }));
     }
+    pairs.into_iter().filter_map(Pair::said).collect()
+}
+
+/// What guests were made from, where that is different.
+pub(super) fn made_from(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let (one, other) = (a.store.manifest(), b.store.manifest());
+    let mut pairs = Vec::new();
     for (what, here, there) in
         [("version of", &one.versions, &other.versions), ("", &one.inputs, &other.inputs)]
     {
         let names: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
         for name in names {
-            let text = |map: &BTreeMap<String, String>| map.get(name).map_or("nothing".to_owned(), short);
+            let text = |map: &BTreeMap<String, String>| {
+                map.get(name).map_or("nothing".to_owned(), |text| short(text))
+            };
             pairs.push(Pair {
                 what: format!("{what} {name}").trim().to_owned(),
                 texts: [text(here), text(there)],

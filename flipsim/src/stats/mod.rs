@@ -1,8 +1,8 @@
 //! What a campaign's counts say: rates with intervals, extrapolated counts, survival, FIT.
 //!
 //! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
-//! several outcomes at once, [`strata`] several weighted over the fault space, [`sample`] and [`power`] how many trials it
-//! takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`multiple`] many tests at
+//! several outcomes at once, [`strata`] several weighted over the fault space, [`clusters`] the mean of several golden runs,
+//! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`multiple`] many tests at
 //! once, [`tally`] the counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's
 //! results, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`], [`flux`], [`raw`] and
 //! [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
@@ -12,6 +12,7 @@
 
 pub mod allocation;
 pub mod anytime;
+pub mod clusters;
 pub mod compare;
 pub mod equivalence;
 pub mod finite;

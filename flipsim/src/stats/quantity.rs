@@ -55,6 +55,9 @@ pub enum StatsError {
     /// Sampling that stopped at a number of hits says nothing before the second.
     #[error("a rate after a fixed number of hits needs at least 2 of them, there are {0}; go on until then")]
     TooFewHits(u64),
+    /// One golden run shows nothing of how runs differ.
+    #[error("how much runs differ takes two of them or more, there are {0}; see `campaign new --templates`")]
+    TooFewRuns(usize),
     /// A stratified estimate without strata.
     #[error("there is no stratum to estimate from; name at least one")]
     NoStrata,

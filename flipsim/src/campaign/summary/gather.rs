@@ -294,6 +294,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         format: FORMAT,
         name: store.spec().name.clone(),
         plan: store.plan_digest().to_owned(),
+        golden_runs: 1,
         confidence: options.confidence,
         stages,
         totals,

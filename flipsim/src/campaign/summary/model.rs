@@ -80,6 +80,8 @@ pub struct Summary {
     pub name: String,
     /// The SHA-256 of its plan.
     pub plan: String,
+    /// Of how many golden runs its trials are: of one. How much rates differ between runs is in no interval here.
+    pub golden_runs: u64,
     /// The confidence of all intervals.
     pub confidence: Confidence,
     /// How many trials were drawn at first, and each time that it grew.
@@ -472,6 +474,10 @@ impl TimeQuantile {
 }
 
 impl Summary {
+    /// What must be known of all intervals: whose trials they are of.
+    pub const ONE_RUN: &str = "all trials are of one golden run: how much rates differ between runs is in no interval (`campaign new \
+                               --templates 5` makes several, `report runs` takes them together)";
+
     /// A stratum by its name.
     #[must_use]
     pub fn stratum(&self, name: &str) -> Option<&StratumSummary> {

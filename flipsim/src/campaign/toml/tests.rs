@@ -85,6 +85,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         seed: Some(7),
         size: Some(Size::Trials(9)),
         strata: vec!["core=class:core".parse().unwrap()],
+        templates: Some(3),
         sharing: Some(Sharing::Equal),
         pattern: Some(Pattern::Adjacent(2)),
         window: Some(Window::Time(VirtualNs(5_000_000))),
@@ -102,6 +103,9 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         ..kept
     };
     assert_eq!(with(&flags).unwrap(), expected);
+    assert_eq!(RawSpec::whole_ram().under(&flags).templates(), Some(3));
+    let file = RawSpec::from_toml("name = \"n\"\ntrials = 10\ntemplates = 5").unwrap();
+    assert_eq!(file.under(&SpecFlags::default()).templates(), Some(5));
     let alone = RawSpec::whole_ram().under(&SpecFlags { strata: Vec::new(), ..flags.clone() });
     assert_eq!(alone.resolved("").unwrap().strata, CampaignSpec::default().strata);
     // What flags say is on no line of the file.

@@ -17,6 +17,7 @@ pub mod run;
 mod space;
 mod stats;
 mod status;
+mod templates;
 mod trial;
 
 pub use command::{Args, run};

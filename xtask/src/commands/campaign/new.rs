@@ -16,7 +16,7 @@ use flipsim::trial::golden::{Golden, Window};
 use flipsim::units::{format_duration, parse_number};
 
 use super::space::{self, GuestSpaces};
-use super::{pilot, rehearsal};
+use super::{pilot, rehearsal, templates};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::consent::{self, Trust};
 use crate::guest::golden::{TrialGuest, length_of, prepare};
@@ -38,6 +38,7 @@ const LISTED: usize = 50;
 #[command(group = clap::ArgGroup::new("by_rate").args(["relative", "to_detect"]))]
 #[command(after_help = "Examples:
   cargo xtask campaign new second --trials 200
+  cargo xtask campaign new several --trials 20 --templates 2 --workload sha256
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new before --to-detect 0.5 --rate 3% --power 80% --workload fs
@@ -56,6 +57,9 @@ pub struct Args {
     /// How many trials
     #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative", "to_detect"], value_parser = clap::value_parser!(u64).range(1..))]
     trials: Option<u64>,
+    /// Make so many campaigns, NAME-1 and so on, each with a golden run of its own; they share the trials equally
+    #[arg(long, value_name = "N", conflicts_with = "pilot", value_parser = clap::value_parser!(u32).range(2..))]
+    templates: Option<u32>,
     /// So many trials that any rate is known to within this, as in 1%
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["relative", "to_detect"])]
     margin: Option<Share>,
@@ -125,13 +129,34 @@ impl From<SharingArg> for Sharing {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
-    if path.exists() && !args.check {
-        bail!(exit_error(
-            Code::Usage,
-            format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name)
-        ));
+    let exists = || {
+        let text =
+            format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name);
+        exit_error(Code::Usage, text)
+    };
+    // What costs nothing is said first.
+    if args.spec.is_none() && args.templates.is_none() && path.exists() && !args.check {
+        bail!(exists());
     }
-    let mut spec = specification(args)?;
+    let (spec, count) = specification(args)?;
+    if let Some(count) = count {
+        let (check, pilot) = (args.check, args.pilot.is_some());
+        let wanted = templates::Wanted { name: &args.name, count, check, pilot };
+        return templates::run(&wanted, &spec, &|spec| make(args, spec));
+    }
+    if path.exists() && !args.check {
+        bail!(exists());
+    }
+    make(args, spec)?;
+    if !args.check {
+        outln!("next: cargo xtask campaign run {}", quote(&args.name));
+    }
+    Ok(())
+}
+
+/// Makes one campaign, or shows what it would stand on.
+fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
+    let path = path_of(&spec.name)?;
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;
     let GuestSpaces { spaces, led, lacks } = space::of_guest(&spec, &prepared)?;
@@ -213,7 +238,6 @@ pub fn run(args: &Args) -> Result<()> {
         format_duration(std::time::Duration::from_secs_f64(whole.min(1e9)))
     );
     outln!("plan: {} (sha256 {})", paths::show(store.path()), &store.plan_digest()[..16]);
-    outln!("next: cargo xtask campaign run {}", quote(&args.name));
     Ok(())
 }
 
@@ -233,8 +257,13 @@ fn idle_lines(spec: &CampaignSpec, golden: &Golden) -> Vec<String> {
     lines
 }
 
-/// What the file and the flags say together.
-fn specification(args: &Args) -> Result<CampaignSpec> {
+/// One trial of each golden run, where a guest is only tried out.
+fn any_size(args: &Args) -> Size {
+    Size::Trials(args.templates.map_or(1, u64::from))
+}
+
+/// What the file and the flags say together, and how many golden runs where they say so.
+fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
     let confidence = args.confidence;
     let flags = SpecFlags {
         name: args.name.clone(),
@@ -250,30 +279,34 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
                 Some(Size::Relative { relative, rate, confidence, assurance: Some(args.assurance) })
             }
             // A guest that is only tried out needs no number, and a file may have one.
-            _ if args.check && args.spec.is_none() => Some(Size::Trials(1)),
+            _ if args.check && args.spec.is_none() => Some(any_size(args)),
             _ => None,
         },
         strata: args.stratum.clone(),
+        templates: args.templates,
         // By the pilot they are shared once their faults are known.
         sharing: args.pilot.as_ref().map(|_| Sharing::Proportional).or(args.sharing.map(Sharing::from)),
         pattern: args.pattern,
         window: args.guest.window.map(Window::Time),
         when: args.when,
     };
+    let mut templates = args.templates;
     let mut spec = match &args.spec {
         Some(path) => {
             let text = Stream::open(path, interrupt::check_read)
                 .and_then(|file| file.text(LONGEST_SPEC))
                 .with_context(|| format!("cannot read {}", path.display()))
                 .exit_with(Code::Usage)?;
-            let under = |flags: &SpecFlags| {
-                RawSpec::from_toml(&text).and_then(|keys| keys.under(flags).resolved(&text))
+            let mut under = |flags: &SpecFlags| {
+                let keys = RawSpec::from_toml(&text)?.under(flags);
+                templates = keys.templates();
+                keys.resolved(&text)
             };
             under(&flags)
                 // A guest that is only tried out needs no number of trials.
                 .or_else(|error| match args.check && flags.size.is_none() {
                     true => {
-                        under(&SpecFlags { size: Some(Size::Trials(1)), ..flags.clone() }).map_err(|_| error)
+                        under(&SpecFlags { size: Some(any_size(args)), ..flags.clone() }).map_err(|_| error)
                     }
                     false => Err(error),
                 })
@@ -298,5 +331,5 @@ fn specification(args: &Args) -> Result<CampaignSpec> {
     // What is stored says what it is, whatever the default is later.
     let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
     spec.guest = serde_json::to_value(guest)?;
-    Ok(spec)
+    Ok((spec, templates))
 }

@@ -97,6 +97,9 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let mut text = tables::overview(&summary, store.running(), method);
+    if summary.totals.counted > 0 {
+        text += &format!("{}\n", Summary::ONE_RUN);
+    }
     for stratum in &summary.strata {
         for by in &args.by {
             text += &tables::breakdown(stratum, (*by).into(), confidence, method);

@@ -11,8 +11,8 @@ use flipsim::campaign::{Store, Summary};
 use flipsim::report::{PageOptions, export, page};
 use flipsim::text::visible;
 
-use super::compare;
 use super::output::{default_page, one_to_stdout, open, tell, write};
+use super::{compare, runs};
 use crate::exit::{Code, exit_error};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
@@ -65,6 +65,7 @@ struct Out {
 #[derive(clap::Subcommand, Debug)]
 enum Sub {
     Compare(compare::Args),
+    Runs(runs::Args),
 }
 
 fn summary_of(store: &Store, intervals: IntervalMethods, short: bool) -> Result<Summary> {
@@ -85,8 +86,10 @@ fn at_the_terminal(name: &str, summary: &Summary, store: &Store, intervals: Inte
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    if let Some(Sub::Compare(args)) = &args.sub {
-        return compare::run(args);
+    match &args.sub {
+        Some(Sub::Compare(args)) => return compare::run(args),
+        Some(Sub::Runs(args)) => return runs::run(args),
+        None => {}
     }
     let Some(name) = &args.campaign else {
         bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));

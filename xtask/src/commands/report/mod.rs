@@ -5,5 +5,6 @@
 mod command;
 mod compare;
 mod output;
+mod runs;
 
 pub use command::{Args, run};

@@ -132,8 +132,8 @@ fn each_run_counts_once() {
 fn what_never_or_always_came_is_as_of_one_run() {
     let never = of(&[(0, 100), (0, 200)]);
     assert_eq!((never.mean.value, never.mean.interval.lower, never.design_effect), (0.0, 0.0, None));
-    // 4/(1/100 + 1/200) trials of no hit: 1 − 0.025^(3/800).
-    assert!((never.mean.interval.upper - (1.0 - 0.025f64.powf(3.0 / 800.0))).abs() < 1e-12);
+    // 4/(1/100 + 1/200) trials of no hit: 1 − 0.05^(3/800).
+    assert!((never.mean.interval.upper - (1.0 - 0.05f64.powf(3.0 / 800.0))).abs() < 1e-12);
     let always = of(&[(100, 100), (200, 200)]);
     assert_eq!((always.mean.value, always.mean.interval.upper, always.between_sd), (1.0, 1.0, 0.0));
 }

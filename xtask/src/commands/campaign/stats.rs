@@ -117,6 +117,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if let Some(field) = &field {
         text += &field.text(confidence);
+        for stratum in summary.strata.iter().filter(|stratum| !stratum.when.is_time()) {
+            text += &format!(
+                "  {}: of {} moments alone, as if there were no others; several strata together have each its weight\n",
+                stratum.name,
+                stratum.when.name()
+            );
+        }
     }
     if let Some(costs) = &summary.costs {
         text += &tables::cost_table(costs);

@@ -100,9 +100,10 @@ impl IdleTime {
     }
 }
 
-/// A share in percent, with two digits.
+/// A share in percent, with two digits; 100 % is all of it.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
+        percent if percent >= 99.5 && share < 1.0 => format!("{:.2} %", (percent * 100.0).floor() / 100.0),
         percent if percent >= 9.95 => format!("{percent:.0} %"),
         percent if percent >= 0.995 => format!("{percent:.1} %"),
         percent if percent >= 0.01 => format!("{percent:.2} %"),
@@ -169,6 +170,7 @@ mod tests {
         let listed = IdleTime::of(&run, &listed).unwrap();
         assert_eq!((listed.idle_moments, listed.moments), (1, 2));
         assert_eq!(IdleTime::of(&VirtualNs(5).into(), &within(0, None)), None);
+        assert_eq!([0.1234, 0.997_86, 0.999_999, 1.0].map(percent), ["12 %", "99.78 %", "99.99 %", "100 %"]);
     }
 
     #[test]

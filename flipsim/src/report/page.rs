@@ -169,6 +169,7 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
             p.note { "Trials by outcome, over all strata as they were drawn. Rates are below, by stratum and over several strata with their weight; infra and not flipped are in none"
                 @if totals.waiting > 0 { ", nor what waits for the rest of its batch" } "."
                 @if let Some(idle) = &summary.idle { " In time, " (idle.line()) "." }
+                @if totals.counted > 0 { " Note: " (typed(Summary::ONE_RUN)) "." }
             }
         }
     }
@@ -182,13 +183,19 @@ pub(super) fn warnings(texts: impl ExactSizeIterator<Item = String>) -> Markup {
                 strong { "Before you read on" }
                 ul {
                     @for text in texts {
-                        // What stands between two backticks is to be typed.
-                        li { @for (index, part) in visible(&text).split('`').enumerate() {
-                            @if index % 2 == 1 { code { (part) } } @else { (part) }
-                        } }
+                        li { (typed(&text)) }
                     }
                 }
             }
+        }
+    }
+}
+
+/// A text in which what stands between two backticks is to be typed.
+fn typed(text: &str) -> Markup {
+    html! {
+        @for (index, part) in visible(text).split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
         }
     }
 }
@@ -205,7 +212,6 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
             @for stratum in &summary.strata { (rates(summary, stratum)) }
             @for pooled in &summary.pooled { (together(pooled)) }
         }))
-        @if summary.totals.counted > 0 { p.note { (Summary::ONE_RUN) "." } }
         @for stratum in &summary.strata {
             @if let Some(missing) = &stratum.missing {
                 @if let Some(bounds) = missing.of(Class::Failure.name()) {

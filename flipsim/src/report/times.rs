@@ -106,7 +106,6 @@ pub(super) fn times(summary: &Summary) -> Markup {
         false => html! {},
     };
     html! {
-        (limits_table(summary))
         div.figures {
             @for (index, stratum) in summary.strata.iter().take(OWN).enumerate() { (by_name(index, stratum, By::Moment)) }
             @if !survival.is_empty() {
@@ -140,6 +139,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
                 ))
             }
         }
+        (limits_table(summary))
     }
 }
 

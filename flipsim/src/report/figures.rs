@@ -73,7 +73,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
         .map(|stratum| Stack {
             label: visible(&stratum.name),
             note: trials_of(stratum.counted),
-            parts: Outcome::WORST_FIRST.iter().map(|outcome| (*outcome, hits(stratum, *outcome))).collect(),
+            parts: Outcome::WORST_FIRST.iter().map(|outcome| (*outcome, stratum.count(*outcome))).collect(),
         })
         .collect();
     let groups: Vec<Group> = strata
@@ -88,7 +88,7 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     for stratum in strata {
         let parts: Vec<String> = Outcome::WORST_FIRST
             .iter()
-            .map(|o| format!("{} {}", o.name(), count(hits(stratum, *o))))
+            .map(|o| format!("{} {}", o.name(), count(stratum.count(*o))))
             .collect();
         words += &format!("{}: {}. ", visible(&stratum.name), parts.join(", "));
     }
@@ -116,10 +116,6 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             ))
         }
     }
-}
-
-fn hits(stratum: &StratumSummary, outcome: Outcome) -> u64 {
-    stratum.outcome(outcome).map_or(0, |entry| entry.count)
 }
 
 fn dot_of(stratum: &StratumSummary, outcome: Outcome) -> Option<Dot> {

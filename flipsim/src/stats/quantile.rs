@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::special::binomial_at_most;
 use crate::stats::quantity::{Confidence, Share};
-use crate::stats::special::float;
+use crate::stats::special::{first, float};
 
 /// Measured values, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl<T: Ord + Copy> Sorted<T> {
 pub(super) fn ranks(n: u64, share: Share, confidence: Confidence) -> (u64, u64) {
     let (q, tail) = (share.value(), confidence.tail());
     // P(B < l) ≤ α/2 holds up to a rank, P(B ≥ u) ≤ α/2 from a rank on.
-    let lower = first_rank(n, |rank| binomial_at_most(rank, n, q) > tail);
-    let upper = first_rank(n, |rank| 1.0 - binomial_at_most(rank, n, q) <= tail) + 1;
+    let lower = first(0, n, |rank| binomial_at_most(rank, n, q) > tail);
+    let upper = first(0, n, |rank| 1.0 - binomial_at_most(rank, n, q) <= tail) + 1;
     (lower, upper)
 }
 
@@ -78,20 +78,6 @@ pub(super) fn ranks(n: u64, share: Share, confidence: Confidence) -> (u64, u64) 
 pub(super) fn nearest_rank(q: f64, n: u64) -> u64 {
     let exact = q * float(n);
     ((exact - exact * 1e-15).ceil() as u64).min(n)
-}
-
-/// The first number from 0 to n for which `holds`, which it does from somewhere on; n when nowhere.
-fn first_rank(n: u64, holds: impl Fn(u64) -> bool) -> u64 {
-    let (mut low, mut high) = (0, n);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    low
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::special::beta_quantile;
 use crate::stats::quantity::{
     Confidence, Estimate, Interval, MOST_TRIALS, Observed, Share, SpaceSize, StatsError,
 };
-use crate::stats::special::{binomial_at_most, float};
+use crate::stats::special::{binomial_at_most, first, float};
 
 /// The trials that bring the margin of the normal interval down to `margin`:
 /// n = N / (1 + e² (N − 1) / (t² p (1 − p))), without a population t² p (1 − p) / e².
@@ -147,19 +147,6 @@ fn hits_for_relative(trials: u64, r: f64, z: f64) -> u64 {
         half <= r * p
     };
     first(1, trials + 1, narrow)
-}
-
-/// The first number from `low` to `high` that holds, which it does from somewhere on; `high` where none before it does.
-fn first(mut low: u64, mut high: u64, holds: impl Fn(u64) -> bool) -> u64 {
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    low
 }
 
 /// The rate after sampling that was to stop at the k-th hit, which the last trial was: the unbiased

@@ -135,6 +135,19 @@ pub(super) fn binomial_at_most(k: u64, n: u64, q: f64) -> f64 {
     if k >= n { 1.0 } else { beta_reg(float(n - k), float(k) + 1.0, 1.0 - q) }
 }
 
+/// The first number from `low` to `high` that holds, which it does from somewhere on; `high` where none before it does.
+pub(super) fn first(mut low: u64, mut high: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
 #[expect(clippy::cast_precision_loss, reason = "exact up to `MOST_TRIALS`")]
 pub(super) fn float(count: u64) -> f64 {
     count as f64

@@ -8,7 +8,6 @@ use crate::stats::anytime::{anytime, anytime_pooled};
 use crate::stats::strata::{Drawing, Strata, StratumCount};
 use crate::stats::tally::{Method, Rate};
 use crate::stats::{Confidence, Observed, SpaceSize};
-use crate::trial::Outcome;
 
 /// Gives all rates of these strata, which are the plan's in its order, their interval.
 pub(super) fn mark(
@@ -32,7 +31,7 @@ pub(super) fn mark(
             Some(anytime_pooled(&strata, confidence).interval)
         };
         for PooledRate { outcome, anytime, .. } in &mut pooled.outcomes {
-            *anytime = together(&|summary| hits(summary, *outcome));
+            *anytime = together(&|summary| summary.count(*outcome));
         }
         for PooledRate { outcome, anytime, .. } in &mut pooled.classes {
             *anytime = together(&|summary| {
@@ -70,8 +69,4 @@ pub(super) fn mark(
             row.failure.anytime = observed.map(|observed| anytime(observed, confidence, None));
         }
     }
-}
-
-fn hits(summary: &StratumSummary, outcome: Outcome) -> u64 {
-    summary.outcome(outcome).map_or(0, |entry| entry.count)
 }

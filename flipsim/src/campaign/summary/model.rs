@@ -198,6 +198,12 @@ pub struct StratumSummary {
 }
 
 impl StratumSummary {
+    /// How often an outcome came.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcome(outcome).map_or(0, |entry| entry.count)
+    }
+
     /// How often an outcome came, and its rate.
     #[must_use]
     pub fn outcome(&self, outcome: Outcome) -> Option<&OutcomeCount<Outcome>> {

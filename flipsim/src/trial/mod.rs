@@ -28,7 +28,7 @@ pub use because::Because;
 pub use causes::{Cause, usual_causes};
 pub use observe::{Step, TrialOptions};
 pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
-pub use record::{Costs, EndState, FORMAT, Heard, RegisterDifference, TrialPlan, TrialRecord};
+pub use record::{Costs, EndState, FORMAT, Heard, RegisterDifference, Settled, TrialPlan, TrialRecord};
 pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};
 pub use worker::Worker;

@@ -14,9 +14,19 @@ use crate::trial::outcome::Outcome;
 use crate::trial::restore::RestoreMethod;
 use crate::units::{Timing, VirtualNs};
 
-/// The version of a trial's record. Version 1 has no `because` and no `operation`, and up to version 2 the times of
-/// what the console said are those of checkpoints; both are still read.
-pub const FORMAT: u32 = 3;
+/// The version of a trial's record. Version 1 has no `because` and no `operation`, up to version 2 the times of
+/// what the console said are those of checkpoints, and up to version 3 every trial was run whole; all are still read.
+pub const FORMAT: u32 = 4;
+
+/// How a trial was settled without a run: what the golden run does with the bytes of its fault afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Settled {
+    /// None of them is read, and one at least is never written.
+    NeverRead,
+    /// All are overwritten before they are read.
+    Overwritten,
+}
 
 /// How closely it is known when the console said something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +169,19 @@ pub struct TrialRecord {
     pub console: Option<String>,
     /// How the guest was restored.
     pub restore: RestoreMethod,
+    /// How its result follows from the golden run's recorded accesses, where it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+    /// Where it was begun, if later than its fault: right before the first access of what the fault changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_ns: Option<u64>,
+    /// Where it was ended, if earlier than without recorded accesses: nothing that differed was to be read any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_ns: Option<u64>,
+    /// Whether it is one of those that were run whole to check the others: it could have been settled, begun late or
+    /// ended early, and its record was the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audited: bool,
     /// How often it was begun.
     pub attempts: u32,
     /// Where the time went.
@@ -220,18 +243,32 @@ impl TrialRecord {
             state: None,
             console: None,
             restore,
+            settled: None,
+            begun_ns: None,
+            cut_ns: None,
+            audited: false,
             attempts: 1,
             costs: Costs::default(),
         }
     }
 
-    /// Whether two records say the same of the guest: all but how it was restored, how often it was tried, and
-    /// how long it took; the disk and the reason, where one of them knows nothing of it; and not the version.
+    /// Whether two records say the same of the guest: all but how it was restored, how much of it was run, how often it
+    /// was tried, and how long it took; the disk and the reason, where one of them knows nothing of it; and not the version.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
         let same_format = self.format == other.format;
-        let (format, restore, attempts, costs) = (self.format, self.restore, self.attempts, self.costs);
-        let mut other = TrialRecord { format, restore, attempts, costs, ..other.clone() };
+        let TrialRecord { format, restore, settled, begun_ns, cut_ns, audited, attempts, costs, .. } = *self;
+        let mut other = TrialRecord {
+            format,
+            restore,
+            settled,
+            begun_ns,
+            cut_ns,
+            audited,
+            attempts,
+            costs,
+            ..other.clone()
+        };
         let disk = self.state.as_ref().and_then(|state| state.disk);
         if let Some(state) = other.state.as_mut()
             && (disk.is_none() || state.disk.is_none())

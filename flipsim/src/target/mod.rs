@@ -3,7 +3,7 @@
 //! Invariants: **memory is only touched while the machine is stopped. A guest is left as it was found.**
 //!
 //! It hands out the trait [`Target`], its implementations [`LiveTarget`] and [`FakeTarget`], and the state of a stopped
-//! guest as digests: by a patched QEMU ([`StateDigest`]), or by any ([`state`]).
+//! guest as digests: by a patched QEMU ([`StateDigest`], and how it hashes: [`page_hash`]), or by any ([`state`]).
 
 mod capabilities;
 pub(crate) mod digest;
@@ -12,6 +12,7 @@ mod fake;
 mod interface;
 mod live;
 mod marks;
+pub mod page_hash;
 mod silence;
 pub mod state;
 mod times;

@@ -8,8 +8,9 @@
 //! Invariant: **an outcome depends on the template, the fault and the QEMU build alone**.
 //!
 //! It hands out [`Worker`], which runs trials ([`TrialPlan`] → [`TrialRecord`]), the [`Outcome`]s, and what they stand
-//! on: [`template`], [`clone`](mod@clone) and [`golden`].
+//! on: [`template`], [`clone`](mod@clone), [`golden`] and [`accesses`].
 
+pub mod accesses;
 mod because;
 mod causes;
 pub mod clone;

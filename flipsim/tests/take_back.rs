@@ -154,6 +154,7 @@ impl Setting {
 
     fn run(&self, store: &mut Store, check_every: u32, watch: &mut dyn FnMut(Progress<'_>)) -> RunSummary {
         let options = RunOptions {
+            names: None,
             workers: 1,
             shard: Shard::WHOLE,
             trial: TrialOptions { check_every, ..TrialOptions::default() },

@@ -18,17 +18,20 @@ use std::time::{Duration, Instant};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::shard::Shard;
+use crate::campaign::shortcuts::{Shortcuts, Way};
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::write::Recorded;
 use crate::fault::GuestNames;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{RunError, STARTS, TrialOptions, TrialRecord, Worker};
+use crate::trial::{Known, RunError, STARTS, TrialOptions, TrialRecord, Worker};
 
 /// How a campaign is run.
 #[derive(Clone, Debug)]
-pub struct RunOptions {
+pub struct RunOptions<'a> {
+    /// What the guest calls its places.
+    pub names: Option<&'a GuestNames>,
     /// How many workers.
     pub workers: usize,
     /// Which part of the plan.
@@ -61,6 +64,23 @@ pub enum CampaignError {
         "{0}; no trial since the last check is believed. A campaign with `restore = \"clone\"` in its file does without"
     )]
     NotRestored(String),
+    /// A trial that was run whole has another record than was known of it before.
+    #[error(
+        "the audit of trial {id} failed: run whole, its {what} differed; the {taken_back} results that were settled, \
+         begun late or ended early are taken back. Run the campaign with `--settle off`, and report this with \
+         `cargo xtask campaign replay`"
+    )]
+    Audit {
+        /// The trial.
+        id: TrialId,
+        /// The keys of its record that differ.
+        what: String,
+        /// How many results are pending again.
+        taken_back: usize,
+    },
+    /// What is known of trials cannot be read.
+    #[error("cannot read the template's RAM: {0}")]
+    Template(#[from] std::io::Error),
 }
 
 /// What happens, for callers that watch.
@@ -99,9 +119,12 @@ const TICK: Duration = Duration::from_millis(250);
 /// After how many such mismatches the campaign is given up.
 const MISMATCHES: u32 = 3;
 
+/// So many trials that need no run are stored at once.
+const SETTLED: usize = 1000;
+
 /// What a worker is to do.
 enum Order {
-    Trial(PlannedTrial),
+    Trial(PlannedTrial, Way),
     /// Nothing is left for it: it checks its way back once more.
     LastCheck,
 }
@@ -110,9 +133,12 @@ enum Order {
 enum Finished {
     /// It is there.
     Start,
-    Trial(Box<(PlannedTrial, Result<TrialRecord, RunError>)>),
+    Trial(Box<(PlannedTrial, Result<Ran, RunError>)>),
     LastCheck(Result<(), RunError>),
 }
+
+/// The result of a trial; of one that is audited, with the keys of its record that are not as was known before.
+type Ran = (TrialRecord, Vec<String>);
 
 /// What a worker says when it is free.
 struct Report {
@@ -130,12 +156,16 @@ pub fn run(
     store: &mut Store,
     template: &Template,
     golden: &Golden,
-    names: Option<&GuestNames>,
+    shortcuts: Option<&Shortcuts<'_>>,
     parent: &Path,
-    options: &RunOptions,
+    options: &RunOptions<'_>,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunSummary, CampaignError> {
-    let mut queue: VecDeque<TrialId> = store.pending(options.shard)?.into();
+    let mut queue: VecDeque<TrialId> = match shortcuts {
+        None => store.pending(options.shard)?,
+        Some(shortcuts) => store.pending_by(options.shard, &|planned| shortcuts.begin(planned))?,
+    }
+    .into();
     let count = options.workers.clamp(1, queue.len().max(1));
     std::thread::scope(|scope| {
         let (reports, inbox) = channel::<Report>();
@@ -147,12 +177,13 @@ pub fn run(
             let (reports, trial) = (reports.clone(), options.trial.clone());
             threads.push(scope.spawn(move || {
                 let worker = Worker::new(template, golden, parent, trial);
-                work(number, worker, names, &reports, &orders_of_it);
+                work(number, worker, options.names, &reports, &orders_of_it);
             }));
         }
         drop(reports);
         let mut coordinator = Coordinator {
             store,
+            shortcuts,
             queue: &mut queue,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
@@ -161,7 +192,9 @@ pub fn run(
             summary: RunSummary::default(),
             watch,
         };
-        let result = coordinator.coordinate(&inbox, &mut orders, options.stop);
+        let result = coordinator
+            .settle(options.stop)
+            .and_then(|()| coordinator.coordinate(&inbox, &mut orders, options.stop));
         // Without orders the workers end; their guests end with them.
         orders.clear();
         drop(inbox);
@@ -195,8 +228,8 @@ fn work(
         }
         let Ok(order) = orders.recv() else { return };
         finished = match order {
-            Order::Trial(planned) => {
-                let result = worker.trial(&planned.plan, names, &mut |_, _| Ok(()));
+            Order::Trial(planned, way) => {
+                let result = trial(&mut worker, &planned, way, names);
                 if result.is_err() {
                     worker.restart();
                 }
@@ -207,8 +240,33 @@ fn work(
     }
 }
 
+/// Runs a trial in its way.
+fn trial(
+    worker: &mut Worker<'_>,
+    planned: &PlannedTrial,
+    way: Way,
+    names: Option<&GuestNames>,
+) -> Result<Ran, RunError> {
+    let mut run = |begin| worker.trial_from(&planned.plan, begin, names, &mut |_, _| Ok(()));
+    let known = match way {
+        Way::Whole => return Ok((run(None)?, Vec::new())),
+        Way::Known(Known::Late(begin)) => return Ok((run(Some(begin))?, Vec::new())),
+        // Those that are settled are no orders.
+        Way::Known(known) | Way::Audit(known) => known,
+    };
+    let whole = run(None)?;
+    let known = match known {
+        Known::Settled(record) => *record,
+        Known::Late(begin) => run(Some(begin))?,
+        Known::Nothing => return Ok((whole, Vec::new())),
+    };
+    let apart = if whole.is_same(&known) { Vec::new() } else { whole.differing_keys(&known) };
+    Ok((TrialRecord { audited: true, settled: known.settled, ..whole }, apart))
+}
+
 struct Coordinator<'a, 'w> {
     store: &'a mut Store,
+    shortcuts: Option<&'a Shortcuts<'a>>,
     queue: &'a mut VecDeque<TrialId>,
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
@@ -263,7 +321,12 @@ impl Coordinator<'_, '_> {
             while let Some((worker, is_done)) = resting.pop() {
                 let next = if self.summary.stopped { None } else { self.queue.pop_front() };
                 let next = match next {
-                    Some(id) => Order::Trial(self.store.planned(id)?),
+                    Some(id) => {
+                        let planned = self.store.planned(id)?;
+                        let way =
+                            self.shortcuts.map_or(Ok(Way::Whole), |shortcuts| shortcuts.way(&planned))?;
+                        Order::Trial(planned, way)
+                    }
                     None if is_done => {
                         resting.push((worker, true));
                         break;
@@ -285,6 +348,34 @@ impl Coordinator<'_, '_> {
         }
     }
 
+    /// Stores the records of trials that need no run.
+    fn settle(&mut self, stop: fn() -> bool) -> Result<(), CampaignError> {
+        let Some(shortcuts) = self.shortcuts else { return Ok(()) };
+        let began = Instant::now();
+        let (mut left, mut settled) = (VecDeque::with_capacity(self.queue.len()), Vec::new());
+        while let Some(id) = self.queue.pop_front() {
+            let planned = self.store.planned(id)?;
+            match shortcuts.way(&planned)? {
+                Way::Known(Known::Settled(record)) => settled.push((planned, *record)),
+                _ => left.push_back(id),
+            }
+            if settled.len() == SETTLED || (self.queue.is_empty() && !settled.is_empty()) {
+                self.store.record_settled(&settled)?;
+                for (planned, record) in settled.drain(..) {
+                    self.summary.done += 1;
+                    (self.watch)(Progress::Done(&planned, &record));
+                }
+                if stop() {
+                    break;
+                }
+            }
+        }
+        left.append(self.queue);
+        *self.queue = left;
+        self.summary.storing += began.elapsed();
+        Ok(())
+    }
+
     fn take_in(&mut self, report: Report) -> Result<(), CampaignError> {
         if report.checked {
             self.unchecked[report.worker].clear();
@@ -301,7 +392,11 @@ impl Coordinator<'_, '_> {
             Finished::Trial(finished) => *finished,
         };
         match result {
-            Ok(record) => {
+            Ok((_, apart)) if !apart.is_empty() => {
+                let taken_back = self.store.take_back_shortcuts()?;
+                return Err(CampaignError::Audit { id: planned.id, what: apart.join(", "), taken_back });
+            }
+            Ok((record, _)) => {
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;

@@ -20,12 +20,15 @@ pub struct Capabilities {
     /// It keeps when the guest wrote each byte of its console, and when it idled.
     #[serde(default)]
     pub times: bool,
+    /// It records which bytes of RAM a guest reads and overwrites.
+    #[serde(default)]
+    pub accesses: bool,
 }
 
-/// What a file that says nothing of them means: the first patches, which kept no times.
+/// What a file that says nothing of them means: the first patches, which kept no times and recorded no accesses.
 impl Default for Capabilities {
     fn default() -> Self {
-        Capabilities { stop_at: true, mark: true, times: false }
+        Capabilities { stop_at: true, mark: true, times: false, accesses: false }
     }
 }
 
@@ -38,12 +41,16 @@ const MARK: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "se
 /// The commands that it must have besides for times.
 const TIMES: [&str; 2] = ["keep-write-times", "keep-idle-spans"];
 
+/// The commands that it must have besides for recorded accesses.
+const ACCESSES: [&str; 2] = ["record-accesses", "next-accesses"];
+
 impl Capabilities {
     /// What a QEMU with all of the patches can do.
-    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true, times: true };
+    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true, times: true, accesses: true };
 
     /// What one with none of them can do.
-    pub const NONE: Capabilities = Capabilities { stop_at: false, mark: false, times: false };
+    pub const NONE: Capabilities =
+        Capabilities { stop_at: false, mark: false, times: false, accesses: false };
 
     /// Asks a QEMU, whatever guest is in it.
     ///
@@ -58,7 +65,9 @@ impl Capabilities {
     pub fn of_commands(commands: &[String]) -> Self {
         let has = |wanted: &[&str]| wanted.iter().all(|name| commands.iter().any(|command| command == name));
         let stop_at = has(&STOP_AT);
-        Capabilities { stop_at, mark: stop_at && has(&MARK), times: stop_at && has(&TIMES) }
+        let mark = stop_at && has(&MARK);
+        let (times, accesses) = (stop_at && has(&TIMES), mark && has(&ACCESSES));
+        Capabilities { stop_at, mark, times, accesses }
     }
 
     /// Whether they are those that a file need not name.
@@ -94,14 +103,15 @@ mod tests {
     #[test]
     fn a_capability_takes_all_of_its_commands() {
         let all: Vec<String> =
-            STOP_AT.iter().chain(&MARK).chain(&TIMES).map(|&name| name.to_owned()).collect();
+            [&STOP_AT[..], &MARK, &TIMES, &ACCESSES].concat().into_iter().map(str::to_owned).collect();
         assert_eq!(Capabilities::of_commands(&all), Capabilities::ALL);
         for missing in &all {
             let rest: Vec<String> = all.iter().filter(|name| *name != missing).cloned().collect();
             let lacks = |commands: &[&str]| commands.contains(&missing.as_str());
             let stop_at = !lacks(&STOP_AT);
-            let expected =
-                Capabilities { stop_at, mark: stop_at && !lacks(&MARK), times: stop_at && !lacks(&TIMES) };
+            let mark = stop_at && !lacks(&MARK);
+            let (times, accesses) = (stop_at && !lacks(&TIMES), mark && !lacks(&ACCESSES));
+            let expected = Capabilities { stop_at, mark, times, accesses };
             assert_eq!(Capabilities::of_commands(&rest), expected, "without {missing}");
         }
         assert_eq!(Capabilities::of_commands(&[]), Capabilities::NONE);

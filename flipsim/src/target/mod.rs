@@ -5,6 +5,7 @@
 //! It hands out the trait [`Target`], its implementations [`LiveTarget`] and [`FakeTarget`], and the state of a stopped
 //! guest as digests: by a patched QEMU ([`StateDigest`], and how it hashes: [`page_hash`]), or by any ([`state`]).
 
+mod accesses;
 mod capabilities;
 pub(crate) mod digest;
 mod error;
@@ -17,6 +18,7 @@ mod silence;
 pub mod state;
 mod times;
 
+pub use accesses::{RecordedBlock, RecordedInterval, RecordedRam, RecordedRange};
 pub use capabilities::Capabilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,

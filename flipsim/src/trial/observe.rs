@@ -154,7 +154,8 @@ impl<'a> Observation<'a> {
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         let golden = self.golden;
-        let flip_ns = self.record.flip_ns;
+        // Before the first access of what the fault changed, the state is the golden run's with that difference.
+        let flip_ns = self.record.begun_ns.unwrap_or(self.record.flip_ns);
         for checkpoint in golden.checkpoints.iter().filter(|checkpoint| checkpoint.at.0 > flip_ns) {
             if !self.run_to(runner, checkpoint.at)? {
                 return Ok(());
@@ -233,8 +234,7 @@ impl<'a> Observation<'a> {
         };
         let because = evidence.judge();
         let deciding = evidence.deciding().map(|finding| (finding.kind, finding.title.clone()));
-        self.record.outcome = Some(because.outcome());
-        self.record.because = Some(because);
+        self.record.decide(because);
         if let Some((kind, title)) = deciding {
             (self.record.kind, self.record.title) = (Some(kind), Some(title));
         }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::console::classify::Kind;
-use crate::fault::Fault;
+use crate::fault::{Fault, GuestNames};
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::because::Because;
@@ -212,6 +212,21 @@ impl TrialPlan {
 }
 
 impl TrialRecord {
+    /// The record of a trial that is compared with this golden run, up to its flip.
+    #[must_use]
+    pub fn of(golden: &Golden, plan: &TrialPlan, restore: RestoreMethod, names: Option<&GuestNames>) -> Self {
+        let flip_at = VirtualNs(golden.begin().0.saturating_add(plan.after.0));
+        let place = plan.fault.address().zip(names);
+        TrialRecord {
+            output_only: !golden.agrees(),
+            output_only_because: golden.difference.clone(),
+            timing: golden.capabilities.timing(),
+            region: place.and_then(|(address, names)| names.region_at(address)),
+            symbol: place.and_then(|(address, names)| names.symbol_at(address)),
+            ..TrialRecord::begun(&golden.template, plan, flip_at, restore)
+        }
+    }
+
     /// The record of a trial that has come to its flip: what is not known yet is absent.
     #[must_use]
     pub fn begun(template: &str, plan: &TrialPlan, flip_at: VirtualNs, restore: RestoreMethod) -> Self {
@@ -283,6 +298,28 @@ impl TrialRecord {
             other.because.clone_from(&self.because);
         }
         *self == other
+    }
+
+    /// The keys of the two records that say different things of the guest, where [`is_same`](Self::is_same) says so.
+    #[must_use]
+    pub fn differing_keys(&self, other: &TrialRecord) -> Vec<String> {
+        const OF_THE_RUN: [&str; 8] =
+            ["format", "restore", "settled", "begun_ns", "cut_ns", "audited", "attempts", "costs"];
+        let keys = |record: &TrialRecord| match serde_json::to_value(record) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            _ => serde_json::Map::new(),
+        };
+        let (mine, theirs) = (keys(self), keys(other));
+        let differs = |key: &&String| mine.get(*key) != theirs.get(*key);
+        let names: std::collections::BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+        let names = names.into_iter().filter(differs).filter(|key| !OF_THE_RUN.contains(&key.as_str()));
+        names.cloned().collect()
+    }
+
+    /// Sets the outcome, and why it is that.
+    pub(super) fn decide(&mut self, because: Because) {
+        self.outcome = Some(because.outcome());
+        self.because = Some(because);
     }
 
     /// Why a trial with the outcome `infra` says nothing of the guest.

@@ -246,24 +246,30 @@ impl<'a> Worker<'a> {
         names: Option<&GuestNames>,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<TrialRecord, RunError> {
+        self.trial_from(plan, None, names, watch)
+    }
+
+    /// As [`Worker::trial`], begun at this time, up to which the golden run does not touch what the fault changes.
+    ///
+    /// # Errors
+    /// As [`Worker::trial`].
+    pub fn trial_from(
+        &mut self,
+        plan: &TrialPlan,
+        begin: Option<VirtualNs>,
+        names: Option<&GuestNames>,
+        watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
+    ) -> Result<TrialRecord, RunError> {
         let began = Instant::now();
         let (golden, options) = (self.golden, self.options.clone());
-        let flip_at = VirtualNs(golden.begin().0.saturating_add(plan.after.0));
+        let mut record = TrialRecord::of(golden, plan, options.restore, names);
+        let flip_at = begin.unwrap_or(VirtualNs(record.flip_ns));
+        record.begun_ns = (flip_at.0 > record.flip_ns).then_some(flip_at.0);
         let mut costs = Costs::default();
         let process = self.go_to(flip_at, &mut costs)?;
         let process = self.process.insert(process);
         process.away = true;
         let runner = &mut process.runner;
-        let mut record = TrialRecord {
-            output_only: !golden.agrees(),
-            output_only_because: golden.difference.clone(),
-            timing: golden.capabilities.timing(),
-            ..TrialRecord::begun(&golden.template, plan, flip_at, options.restore)
-        };
-        if let Some(address) = plan.fault.address() {
-            record.region = names.and_then(|names| names.region_at(address));
-            record.symbol = names.and_then(|names| names.symbol_at(address));
-        }
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);
         watch(Step::Flipped(&flipped), runner)?;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: **a guest is left as it was found**, whatever ends the command, and what was drawn for it is recorded.
 
+pub mod accesses;
 pub mod choice;
 pub mod consent;
 mod console;

@@ -15,6 +15,7 @@ pub const SANDBOX: &str = "sandbox";
 const STOP_AT: &str = "qmp:stop-at";
 const MARK: &str = "qmp:mark-state";
 const TIMES: &str = "qmp:keep-write-times";
+const ACCESSES: &str = "qmp:record-accesses";
 
 /// What a probe of a QEMU has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,17 +73,23 @@ impl QemuOffer {
 impl From<Vec<String>> for QemuOffer {
     fn from(words: Vec<String>) -> Self {
         let has = |word: &str| words.iter().any(|found| found == word);
-        let capabilities = Capabilities { stop_at: has(STOP_AT), mark: has(MARK), times: has(TIMES) };
-        let options =
-            words.into_iter().filter(|word| ![STOP_AT, MARK, TIMES].contains(&word.as_str())).collect();
+        let capabilities = Capabilities {
+            stop_at: has(STOP_AT),
+            mark: has(MARK),
+            times: has(TIMES),
+            accesses: has(ACCESSES),
+        };
+        let added = [STOP_AT, MARK, TIMES, ACCESSES];
+        let options = words.into_iter().filter(|word| !added.contains(&word.as_str())).collect();
         QemuOffer { options, capabilities }
     }
 }
 
 impl From<QemuOffer> for Vec<String> {
     fn from(offer: QemuOffer) -> Vec<String> {
-        let Capabilities { stop_at, mark, times } = offer.capabilities;
-        let added = [(stop_at, STOP_AT), (mark, MARK), (times, TIMES)].into_iter().filter(|(has, _)| *has);
+        let Capabilities { stop_at, mark, times, accesses } = offer.capabilities;
+        let added = [(stop_at, STOP_AT), (mark, MARK), (times, TIMES), (accesses, ACCESSES)];
+        let added = added.into_iter().filter(|(has, _)| *has);
         offer.options.into_iter().chain(added.map(|(_, word)| word.to_owned())).collect()
     }
 }

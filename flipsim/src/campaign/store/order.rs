@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use crate::campaign::batches::{Batches, Whole};
-use crate::campaign::plan::TrialId;
+use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::open::Store;
@@ -23,6 +23,26 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn pending(&self, shard: Shard) -> Result<Vec<TrialId>, StoreError> {
+        self.pending_in_order(shard, None)
+    }
+
+    /// As [`Store::pending`], within each batch by where a trial begins that is begun later than its fault.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn pending_by(
+        &self,
+        shard: Shard,
+        begin: &dyn Fn(&PlannedTrial) -> VirtualNs,
+    ) -> Result<Vec<TrialId>, StoreError> {
+        self.pending_in_order(shard, Some(begin))
+    }
+
+    fn pending_in_order(
+        &self,
+        shard: Shard,
+        begin: Option<&dyn Fn(&PlannedTrial) -> VirtualNs>,
+    ) -> Result<Vec<TrialId>, StoreError> {
         let error = sqlite("read", &self.path);
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
         let mut done = HashSet::new();
@@ -39,6 +59,11 @@ impl Store {
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
         pending.retain(|(_, id)| !done.contains(id));
+        if let Some(begin) = begin {
+            for (at, id) in &mut pending {
+                *at = begin(&self.planned(TrialId(id.cast_unsigned()))?).0.cast_signed();
+            }
+        }
         let batches = self.batches()?;
         pending.sort_unstable_by_key(|(at, id)| {
             (batches.of(TrialId(id.cast_unsigned()), shard.count), *at, *id)

@@ -35,6 +35,46 @@ impl Store {
     /// # Errors
     /// The trial has a result already, or is another one; the disk is full. Nothing is changed then.
     pub fn record(&mut self, id: TrialId, record: &TrialRecord) -> Result<Recorded, StoreError> {
+        let planned = self.planned_as(id, record)?;
+        if record.outcome == Some(Outcome::Infra) {
+            let error = record.lost_because();
+            return self.lose(&planned, &error, Some(record));
+        }
+        self.insert(&[(planned, record)])?;
+        Ok(Recorded::Done)
+    }
+
+    /// Records the results of trials that were settled without a run, all in one transaction.
+    ///
+    /// # Errors
+    /// As [`Store::record`]; nothing is changed then.
+    pub fn record_settled(&mut self, results: &[(PlannedTrial, TrialRecord)]) -> Result<(), StoreError> {
+        let planned =
+            results.iter().map(|(planned, record)| Ok((self.planned_as(planned.id, record)?, record)));
+        let planned = planned.collect::<Result<Vec<_>, StoreError>>()?;
+        self.insert(&planned)
+    }
+
+    /// Takes back the results of all trials that were not run whole; how many there were.
+    ///
+    /// # Errors
+    /// The file cannot be read or written. Nothing is changed then.
+    pub fn take_back_shortcuts(&mut self) -> Result<usize, StoreError> {
+        let sql = "SELECT trial FROM result WHERE record ->> '$.settled' IS NOT NULL \
+                   OR record ->> '$.begun_ns' IS NOT NULL OR record ->> '$.cut_ns' IS NOT NULL";
+        let ids = {
+            let error = sqlite("read", &self.path);
+            let mut statement = self.conn.prepare(sql).map_err(&error)?;
+            let rows = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(&error)?;
+            let ids = rows.map(|id| id.map(|id| TrialId(id.cast_unsigned())));
+            ids.collect::<rusqlite::Result<Vec<TrialId>>>().map_err(&error)?
+        };
+        self.take_back(&ids)?;
+        Ok(ids.len())
+    }
+
+    /// The trial of this number, if the record is of it.
+    fn planned_as(&self, id: TrialId, record: &TrialRecord) -> Result<PlannedTrial, StoreError> {
         let planned = self.planned(id)?;
         for (same, what) in [
             (record.plan == planned.plan, "the fault or its time"),
@@ -44,25 +84,37 @@ impl Store {
                 return Err(StoreError::OtherTrial { id, what });
             }
         }
-        if record.outcome == Some(Outcome::Infra) {
-            let error = record.lost_because();
-            return self.lose(&planned, &error, Some(record));
-        }
+        Ok(planned)
+    }
+
+    fn insert(&self, results: &[(PlannedTrial, &TrialRecord)]) -> Result<(), StoreError> {
         // Of the times before only the store knows.
-        let record = &TrialRecord { attempts: self.lost_attempts(id) + 1, ..record.clone() };
-        let mut row = row_of(record)?;
-        let console = record.console.as_ref().map(|console| (console.len() as i64, pack(console.as_bytes())));
-        let trial = id.0.cast_signed();
-        row.console = console.as_ref().map(|(bytes, zlib)| self.sums.console(trial, *bytes, zlib));
-        self.begin(Some(id))?.change(|transaction, tally| {
-            tally.add_result(insert_result(transaction, &self.sums, id, planned.stratum, &row)?);
+        let records: Vec<TrialRecord> = results
+            .iter()
+            .map(|(planned, record)| {
+                let attempts = self.lost_attempts(planned.id) + 1;
+                TrialRecord { attempts, ..(*record).clone() }
+            })
+            .collect();
+        let mut change = self.begin(None)?;
+        for ((planned, _), record) in results.iter().zip(&records) {
+            change.is_new(planned.id)?;
+            let trial = planned.id.0.cast_signed();
+            let mut row = row_of(record)?;
+            let console =
+                record.console.as_ref().map(|console| (console.len() as i64, pack(console.as_bytes())));
+            row.console = console.as_ref().map(|(bytes, zlib)| self.sums.console(trial, *bytes, zlib));
+            let error = sqlite("record in", &self.path);
+            let Change { transaction, tally, .. } = &mut change;
+            let sum = insert_result(transaction, &self.sums, planned.id, planned.stratum, &row);
+            tally.add_result(sum.map_err(&error)?);
             if let Some((bytes, zlib)) = &console {
                 let sql = "INSERT INTO console VALUES (?1, ?2, ?3)";
-                transaction.prepare_cached(sql)?.execute(params![trial, bytes, zlib])?;
+                let mut statement = transaction.prepare_cached(sql).map_err(&error)?;
+                statement.execute(params![trial, bytes, zlib]).map_err(&error)?;
             }
-            Ok(())
-        })?;
-        Ok(Recorded::Done)
+        }
+        change.commit()
     }
 
     /// Records that the laboratory lost a trial: QEMU died, a socket was lost. After as many times as the
@@ -126,16 +178,10 @@ impl Store {
         let error = sqlite("record in", &self.path);
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(&error)?;
-        if let Some(id) = id {
-            let has = transaction
-                .prepare_cached("SELECT 1 FROM result WHERE trial = ?1")
-                .and_then(|mut statement| statement.exists([id.0.cast_signed()]));
-            if has.map_err(&error)? {
-                return Err(StoreError::Duplicate(id));
-            }
-        }
         let tally = self.tally()?.ok_or_else(|| self.damaged("the count of its results"))?;
-        Ok(Change { store: self, transaction, tally })
+        let change = Change { store: self, transaction, tally };
+        id.map_or(Ok(()), |id| change.is_new(id))?;
+        Ok(change)
     }
 }
 
@@ -156,6 +202,18 @@ impl Change<'_> {
         let made = how(&self.transaction, &mut self.tally).map_err(error)?;
         self.commit()?;
         Ok(made)
+    }
+
+    /// Refuses a trial that has a result.
+    fn is_new(&self, id: TrialId) -> Result<(), StoreError> {
+        let has = self
+            .transaction
+            .prepare_cached("SELECT 1 FROM result WHERE trial = ?1")
+            .and_then(|mut statement| statement.exists([id.0.cast_signed()]));
+        match has.map_err(sqlite("record in", &self.store.path))? {
+            true => Err(StoreError::Duplicate(id)),
+            false => Ok(()),
+        }
     }
 
     /// What is changed.

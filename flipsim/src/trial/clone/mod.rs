@@ -5,6 +5,7 @@
 //! It hands out [`CloneGuest`], started by [`CloneOptions`], and [`sweep`], which removes what killed processes left.
 
 pub(super) mod guest;
+pub(super) mod ram;
 mod written;
 
 pub use guest::{CloneDisk, CloneGuest, CloneOptions, sweep};

@@ -24,11 +24,11 @@ const OF_A_FILE: u64 = 1 << 61;
 
 /// A piece of a process's address space that shows a file.
 #[derive(Debug, PartialEq, Eq)]
-struct Mapping {
-    start: u64,
-    end: u64,
+pub(super) struct Mapping {
+    pub start: u64,
+    pub end: u64,
     /// Where in the file it starts.
-    offset: u64,
+    pub offset: u64,
 }
 
 /// A page, by its offset in the file, with the digest of its content in the process.
@@ -82,7 +82,7 @@ fn is_written(entry: u64) -> bool {
 }
 
 /// The writable private mappings of the file with this inode in the text of `/proc/PID/maps`.
-fn mappings_of(maps: &str, inode: u64) -> Vec<Mapping> {
+pub(super) fn mappings_of(maps: &str, inode: u64) -> Vec<Mapping> {
     let parse = |line: &str| {
         let mut words = line.split_whitespace();
         let (range, modes, offset) = (words.next()?, words.next()?, words.next()?);

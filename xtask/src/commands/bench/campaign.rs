@@ -234,12 +234,13 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
     if way == Way::Start {
         trial.restore = RestoreMethod::Clone;
     }
-    let options = RunOptions { workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
+    let names = Some(&names);
+    let options = RunOptions { names, workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
     let load = (way == Way::Loaded).then(Load::start);
     let memory = MemoryWatch::start();
     let began = Instant::now();
     let summary: RunSummary =
-        run_trials(&mut store, &template, &golden, Some(&names), &parent, &options, &mut |progress| {
+        run_trials(&mut store, &template, &golden, None, &parent, &options, &mut |progress| {
             if let Progress::Lost(id, why, _) = progress {
                 eprintln!("note: trial {id} was lost: {why}");
             }

@@ -166,22 +166,7 @@ fn again(
         outln!("the same as before");
     } else {
         count.different += 1;
-        outln!("NOT the same as before: {}", what_differs(before, &now)?);
+        outln!("NOT the same as before: {}", now.differing_keys(before).join(", "));
     }
     Ok(())
-}
-
-/// The keys in which two records differ.
-fn what_differs(before: &TrialRecord, after: &TrialRecord) -> Result<String> {
-    let object = |record: &TrialRecord| -> Result<serde_json::Map<String, serde_json::Value>> {
-        match serde_json::to_value(record)? {
-            serde_json::Value::Object(map) => Ok(map),
-            _ => Ok(serde_json::Map::new()),
-        }
-    };
-    let (before, after) = (object(before)?, object(after)?);
-    let how = ["format", "restore", "attempts", "costs"];
-    let keys =
-        before.iter().filter(|(key, value)| !how.contains(&key.as_str()) && after.get(*key) != Some(value));
-    Ok(keys.map(|(key, _)| key.clone()).collect::<Vec<_>>().join(", "))
 }

@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_trials};
 use flipsim::campaign::store::Recorded;
 use flipsim::campaign::summary::Class;
-use flipsim::campaign::{Shard, Store};
+use flipsim::campaign::{Shard, Shortcuts, Store};
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
-use flipsim::trial::Outcome;
+use flipsim::trial::{Outcome, Settling};
 use flipsim::units::format_duration;
 
 use crate::exit::{Code, exit_error};
+use crate::guest::accesses::accesses_of;
 use crate::guest::consent::Trust;
 use crate::guest::golden::{names_of, note_missing};
 use crate::guest::prepared::prepared_of;
@@ -35,9 +36,14 @@ use crate::progress::LiveLine;
   cargo xtask campaign resume second
   cargo xtask campaign run second --workers 1
   cargo xtask campaign run second --shard 1/4
+  cargo xtask campaign run second --settle off
 
 Every trial is stored before its worker takes the next one, so that a run can be interrupted, killed and resumed at
-any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.")]
+any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.
+
+A fault in a byte that the golden run never reads again, or overwrites first, is settled without a run; others begin
+right before that byte is read. A part of these is run whole as well, and compared: one difference ends the campaign.
+`--settle off` runs every trial whole. docs/settling.md has the reasons.")]
 pub struct Args {
     /// The campaign's name, or its file
     name: String,
@@ -47,11 +53,21 @@ pub struct Args {
     /// Only this part of the plan
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Whether trials are settled, begun late and ended early by what the golden run is known to do with each byte
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    settle: Settle,
     /// Without the table at the end
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
     trust: Trust,
+}
+
+/// Whether what is known is used.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Settle {
+    On,
+    Off,
 }
 
 /// Runs the command.
@@ -74,11 +90,23 @@ pub fn run(args: &Args) -> Result<()> {
         .workers
         .and_then(|workers| usize::try_from(workers).ok())
         .unwrap_or_else(|| default_workers(prepared.template.info().plan.spec.memory));
+    let trial = spec.trial.options(|| false);
+    let accesses = match args.settle {
+        Settle::On => accesses_of(&prepared)?,
+        Settle::Off => None,
+    };
+    let settling = accesses
+        .as_ref()
+        .map(|accesses| Settling::new(&prepared.template, &prepared.golden, accesses, &trial, Some(&names)));
+    let settling = settling.transpose().context("cannot read the template's RAM")?.flatten();
+    let shortcuts =
+        settling.map(|settling| Shortcuts::new(&store, settling)).transpose().map_err(store_error)?;
     let options = RunOptions {
+        names: Some(&names),
         workers,
         shard,
         // A first Ctrl-C lets the trials under way end.
-        trial: spec.trial.options(|| false),
+        trial: trial.clone(),
         stop: interrupt::raised,
     };
     eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
@@ -87,7 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
         &mut store,
         &prepared.template,
         &prepared.golden,
-        Some(&names),
+        shortcuts.as_ref(),
         &parent,
         &options,
         &mut |progress| line.tell(&progress),

@@ -1,0 +1,72 @@
+//! Recording which bytes of RAM a guest reads and overwrites
+//! (`qemu-patches/`, QMP `record-accesses`, `next-accesses`).
+//!
+//! Invariant: a recorded run is the same run: recording changes nothing of a guest's state.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::target::error::MarkError;
+use crate::target::live::LiveTarget;
+use crate::units::VirtualNs;
+
+/// A block of RAM, whose number is its place in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RecordedBlock {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub length: u64,
+}
+
+/// A range of guest-physical addresses that shows a part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct RecordedRange {
+    /// Where it begins.
+    pub address: u64,
+    /// Its size in bytes.
+    pub length: u64,
+    /// The number of the block.
+    pub block: u8,
+    /// Where it begins in the block.
+    pub offset: u64,
+}
+
+/// Of what accesses are recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RecordedRam {
+    /// The blocks of RAM.
+    pub blocks: Vec<RecordedBlock>,
+    /// Where they are in the guest's physical memory.
+    pub ranges: Vec<RecordedRange>,
+}
+
+/// An interval whose accesses are all in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecordedInterval {
+    /// How many records it has.
+    pub records: u64,
+    /// Where it began.
+    pub from_ns: VirtualNs,
+    /// Where it ended.
+    pub virtual_ns: VirtualNs,
+}
+
+impl LiveTarget {
+    /// From now on accesses are recorded; records are appended to this file in QEMU's folder.
+    ///
+    /// # Errors
+    /// The guest is one that cannot be recorded: several vCPUs, no exact clock; or QEMU is lost.
+    pub fn record_accesses(&mut self, file: &str) -> Result<RecordedRam, MarkError> {
+        self.ask_at_length("record-accesses", json!({ "file": file }))
+    }
+
+    /// Ends an interval, and begins the next.
+    ///
+    /// # Errors
+    /// The file cannot be written, nothing is recorded, or QEMU is lost.
+    pub fn next_accesses(&mut self) -> Result<RecordedInterval, MarkError> {
+        self.ask("next-accesses", Value::Null)
+    }
+}

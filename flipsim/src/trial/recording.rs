@@ -1,0 +1,132 @@
+//! One more golden run, of which it is recorded what it does with every byte of RAM.
+//!
+//! Invariant: **what is recorded is the golden run**: the state at its end, and what its console said, are the golden
+//! run's, or nothing is believed of it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::files::is_given_up;
+use crate::memory::PhysRange;
+use crate::target::{RecordedRam, TargetError, describe};
+use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder};
+use crate::trial::clone::guest::CloneDisk;
+use crate::trial::clone::ram::ProcessRam;
+use crate::trial::golden::model::{Golden, GoldenOptions};
+use crate::trial::runner::{Got, RunError, Runner};
+use crate::trial::settle::file_block;
+use crate::trial::template::saved::Template;
+use crate::units::{GuestPhys, VirtualNs};
+
+/// How long an interval is at least, and how many a run has at most: the first access to a byte is known in each.
+const INTERVAL: u64 = 1_000_000;
+const MOST: u64 = 4_000;
+
+/// The file in QEMU's folder that it writes accesses to; emptied after each interval.
+const FILE: &str = "accesses";
+
+/// A golden run of which accesses cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The guest is lost.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// What QEMU wrote.
+    #[error("the accesses that QEMU recorded: {0}")]
+    Accesses(#[from] AccessError),
+    /// The file that it wrote to, or its memory.
+    #[error("cannot read what QEMU recorded in {path}: {cause}")]
+    Read {
+        /// Its folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The run was another one.
+    #[error("the run that was recorded is not the golden run: {0}")]
+    Other(String),
+}
+
+impl Accesses {
+    /// Records the accesses of a golden run; `watch` hears how far it is.
+    ///
+    /// # Errors
+    /// QEMU cannot record them or is lost; or the run was not the golden one.
+    pub fn record(
+        template: &Template,
+        golden: &Golden,
+        parent: &Path,
+        options: &GoldenOptions,
+        watch: &mut dyn FnMut(VirtualNs),
+    ) -> Result<Accesses, RecordingError> {
+        let mut runner =
+            Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
+        let target = runner.guest.target();
+        target.mark().map_err(RunError::from)?;
+        let recorded = target.record_accesses(FILE).map_err(RunError::from)?;
+        let path = runner.guest.folder().join(FILE);
+        let failed = |cause: io::Error| match is_given_up(&cause) {
+            true => RecordingError::Run(TargetError::Interrupted.into()),
+            false => RecordingError::Read { path: path.clone(), cause },
+        };
+        let mut file = File::options().read(true).write(true).open(&path).map_err(failed)?;
+        let ram = ProcessRam::open(runner.guest.pid(), &template.ram_file()).map_err(failed)?;
+        let base = File::open(template.ram_file()).map_err(failed)?;
+        let blocks = blocks_of(&recorded)?;
+        // Faults are only settled in the block that the template's file holds: see `settle`.
+        let main = file_block(&blocks, base.metadata().map_err(failed)?.len()).map(|(number, _)| number);
+        let mut recorder = Recorder::new(golden.begin(), blocks, |block, offset, page| match main {
+            Some(main) if main == block => base.read_exact_at(page, offset),
+            _ => Ok(()),
+        });
+        let (begin, end) = (golden.begin().0, golden.end().0);
+        let step = INTERVAL.max((end - begin).div_ceil(MOST));
+        let mut at = begin;
+        let mut stream = Vec::new();
+        while at < end {
+            at = at.saturating_add(step).min(end);
+            if let Got::Ended(how, when) = runner.run_to(VirtualNs(at), options.wall)? {
+                return Err(RecordingError::Other(format!("{how:?} at {when}")));
+            }
+            let interval = runner.guest.target().next_accesses().map_err(RunError::from)?;
+            stream.clear();
+            // What was written is taken away, so that it takes no more room than an interval.
+            file.rewind().and_then(|()| file.read_to_end(&mut stream)).map_err(failed)?;
+            file.set_len(0).map_err(failed)?;
+            recorder.interval(interval.virtual_ns, &stream, &mut |block, offset, page| match main {
+                Some(main) if main == block => ram.read(offset, page),
+                _ => Ok(()),
+            })?;
+            watch(VirtualNs(at - begin));
+        }
+        fs::remove_file(&path).map_err(failed)?;
+        let state = runner.state(false)?;
+        let last = golden.checkpoints.last().and_then(|last| last.state.as_ref());
+        match (&state, last) {
+            (Some(here), Some(golden)) if !here.is_same(golden) => {
+                return Err(RecordingError::Other(describe(golden, here)));
+            }
+            (Some(_), Some(_)) if runner.console.said() == golden.console => {}
+            _ => return Err(RecordingError::Other("its console said something else".to_owned())),
+        }
+        Ok(recorder.finish())
+    }
+}
+
+/// QEMU's blocks of RAM with whole pages, and where the guest sees them.
+fn blocks_of(recorded: &RecordedRam) -> Result<RamBlocks, AccessError> {
+    let blocks = recorded.blocks.iter().zip(0..=u8::MAX);
+    let blocks =
+        blocks.map(|(block, number)| Block { number, name: block.name.clone(), length: block.length });
+    let parts = recorded.ranges.iter().filter(|range| range.length > 0).map(|range| Part {
+        range: PhysRange {
+            first: GuestPhys(range.address),
+            last: GuestPhys(range.address.saturating_add(range.length - 1)),
+        },
+        block: range.block,
+        offset: range.offset,
+    });
+    RamBlocks::new(blocks, parts)
+}

@@ -1,0 +1,261 @@
+//! What the golden run's recorded accesses say of a trial before it is run: its whole record, or where it may be begun.
+//!
+//! - **Never accessed again**: nothing reads the changed bytes, so the run is the golden one, and at its end they are the
+//!   only difference: latent.
+//! - **Overwritten before it is read**: from then on the state is the golden run's: masked, at the first look after it.
+//! - **Read**: up to right before that read the guest is the golden one with those bits changed, so that is where the
+//!   trial is begun.
+//!
+//! Invariant: **a settled trial has the record that the whole run would have had**; where that is not certain, the trial is run.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::fault::GuestNames;
+use crate::target::{StateDigest, page_hash};
+use crate::text::hex_value;
+use crate::trial::accesses::{Accesses, Next, NextOfAll, PAGE, Page, RamBlocks};
+use crate::trial::because::Because;
+use crate::trial::golden::model::Golden;
+use crate::trial::observe::TrialOptions;
+use crate::trial::record::{EndState, Heard, Settled, TrialPlan, TrialRecord};
+use crate::trial::template::saved::Template;
+use crate::units::{GuestPhys, VirtualNs};
+
+/// An instruction is recorded by the beginning of its block, which has so many at most (QEMU's `TCG_MAX_INSNS`, 512).
+const SLACK: u64 = 1024;
+
+/// What is known of a trial before it is run.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Nothing that saves anything.
+    Nothing,
+    /// All of it.
+    Settled(Box<TrialRecord>),
+    /// It may be begun here, later than its fault.
+    Late(VirtualNs),
+}
+
+/// What follows a fault.
+#[derive(Debug)]
+enum After {
+    /// None of what it changed is read, and these bytes are not overwritten either.
+    NeverRead(Vec<GuestPhys>),
+    /// All of it is overwritten, so that the state is the golden run's at this look.
+    Overwritten(VirtualNs),
+    /// It is not accessed before this.
+    Read(VirtualNs),
+}
+
+/// A golden run with its recorded accesses.
+#[derive(Debug)]
+pub struct Settling<'a> {
+    golden: &'a Golden,
+    accesses: &'a Accesses,
+    options: &'a TrialOptions,
+    names: Option<&'a GuestNames>,
+    base: File,
+    /// The block that the template's file has, by its number and name.
+    block: (u8, String),
+    end: &'a StateDigest,
+}
+
+impl<'a> Settling<'a> {
+    /// For trials of this template; `None` where nothing may be settled: the golden runs differ, or states cannot be
+    /// compared as they are restored.
+    ///
+    /// # Errors
+    /// The template's RAM cannot be read.
+    pub fn new(
+        template: &Template,
+        golden: &'a Golden,
+        accesses: &'a Accesses,
+        options: &'a TrialOptions,
+        names: Option<&'a GuestNames>,
+    ) -> io::Result<Option<Self>> {
+        let end = golden.checkpoints.last().and_then(|last| last.state.as_ref());
+        let Some(end) = end.filter(|_| golden.agrees() && options.early_stop) else { return Ok(None) };
+        let base = File::open(template.ram_file())?;
+        let length = base.metadata()?.len();
+        let Some(block) = file_block(accesses.blocks(), length) else { return Ok(None) };
+        let possible = options.restore.marks(golden.capabilities);
+        Ok(possible.then_some(Settling { golden, accesses, options, names, base, block, end }))
+    }
+
+    /// The virtual time of the quiescent point.
+    #[must_use]
+    pub fn origin(&self) -> VirtualNs {
+        self.golden.begin()
+    }
+
+    /// What follows a fault, where that is certain and saves anything.
+    fn after(&self, plan: &TrialPlan) -> Option<After> {
+        if plan.back_after.is_some() || plan.fault.operation().holds_on() {
+            return None;
+        }
+        let at = self.at(plan);
+        let bytes = changed(plan)?;
+        if bytes.iter().any(|byte| self.place(*byte).is_none()) {
+            return None;
+        }
+        match self.accesses.of(&bytes, at) {
+            NextOfAll::Unknown => None,
+            NextOfAll::Never { bytes } => Some(After::NeverRead(bytes)),
+            NextOfAll::Read { from } => (from > at).then_some(After::Read(from)),
+            NextOfAll::Overwritten { .. } => {
+                let overwritten = bytes.iter().map(|byte| match self.accesses.next(*byte, at) {
+                    Next::Overwritten { from, .. } => Some(from),
+                    _ => None,
+                });
+                let last = overwritten.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+                self.look_behind(at, last).map(After::Overwritten)
+            }
+        }
+    }
+
+    fn at(&self, plan: &TrialPlan) -> VirtualNs {
+        VirtualNs(self.golden.begin().0.saturating_add(plan.after.0))
+    }
+
+    /// Whether a trial need not be run whole; and where it begins if it is run, on the virtual clock.
+    #[must_use]
+    pub fn begin_of(&self, plan: &TrialPlan) -> Option<Option<VirtualNs>> {
+        self.after(plan).map(|after| match after {
+            After::Read(from) => Some(from),
+            After::NeverRead(_) | After::Overwritten(_) => None,
+        })
+    }
+
+    /// What is known of a trial.
+    ///
+    /// # Errors
+    /// The template's RAM cannot be read.
+    pub fn known(&self, plan: &TrialPlan) -> io::Result<Known> {
+        let at = self.at(plan);
+        match self.after(plan) {
+            None => Ok(Known::Nothing),
+            Some(After::Read(from)) => Ok(Known::Late(from)),
+            Some(After::Overwritten(look)) => self.record(plan, at, |record| {
+                record.settled = Some(Settled::Overwritten);
+                record.end_ns = look.0;
+                record.converged_ns = (look != self.golden.end()).then_some(look.0);
+                record.decide(match record.converged_ns {
+                    Some(checkpoint_ns) => Because::Converged { checkpoint_ns },
+                    None => Because::EqualAtEnd,
+                });
+                Ok(())
+            }),
+            Some(After::NeverRead(bytes)) => self.record(plan, at, |record| {
+                record.settled = Some(Settled::NeverRead);
+                record.state = Some(self.end_state(&bytes, plan)?);
+                record.decide(Because::StateDiffers);
+                Ok(())
+            }),
+        }
+    }
+
+    /// The look by which an overwriting at this instant, or a little later, has made the state the golden run's again.
+    /// `None` where it is not certain which one it is.
+    fn look_behind(&self, at: VirtualNs, from: VirtualNs) -> Option<VirtualNs> {
+        let mut looks = self.golden.checkpoints.iter().map(|look| look.at).filter(|look| *look > at);
+        looks.find(|look| *look > from).filter(|look| look.0 > from.0 + SLACK)
+    }
+
+    /// The record of a trial whose output is the golden run's.
+    fn record(
+        &self,
+        plan: &TrialPlan,
+        at: VirtualNs,
+        end: impl FnOnce(&mut TrialRecord) -> io::Result<()>,
+    ) -> io::Result<Known> {
+        let Some(old) = self.content(plan, at)? else { return Ok(Known::Nothing) };
+        let new = plan.fault.operation().apply(&old, plan.fault.mask());
+        let mut record = TrialRecord {
+            flipped: true,
+            old: hex_value(&old),
+            new: hex_value(&new),
+            end_ns: self.golden.end().0,
+            ..TrialRecord::of(self.golden, plan, self.options.restore, self.names)
+        };
+        if self.golden.capabilities.times {
+            record.heard = Heard::Byte;
+            record.done_ns = self.golden.done.map(|done| done.0);
+        }
+        end(&mut record)?;
+        Ok(Known::Settled(Box::new(record)))
+    }
+
+    /// What the bytes of a fault hold at its time.
+    fn content(&self, plan: &TrialPlan, at: VirtualNs) -> io::Result<Option<Vec<u8>>> {
+        let Some(first) = plan.fault.address() else { return Ok(None) };
+        let base = |_, offset, into: &mut [u8]| self.base.read_exact_at(into, offset);
+        let contents = self.accesses.contents(&base);
+        let read = |offset: u64| contents.value(GuestPhys(first.0 + offset), at).map_err(io::Error::other);
+        (0..plan.fault.mask().len() as u64).map(read).collect()
+    }
+
+    /// The state at the golden run's end, but for these bytes, which still are as the fault left them.
+    fn end_state(&self, left: &[GuestPhys], plan: &TrialPlan) -> io::Result<EndState> {
+        let base = |_, offset, into: &mut [u8]| self.base.read_exact_at(into, offset);
+        let contents = self.accesses.contents(&base);
+        let end = self.accesses.instants().len().saturating_sub(1);
+        let mut pages: Vec<(u64, Page, Page)> = Vec::new();
+        for address in left {
+            let (Some(offset), Some(bits)) = (self.place(*address), bits_at(plan, *address)) else {
+                continue;
+            };
+            let page = offset - offset % PAGE as u64;
+            if pages.last().is_none_or(|(last, ..)| *last != page) {
+                let golden = contents.page(self.block.0, page, end).map_err(io::Error::other)?;
+                pages.push((page, golden, golden));
+            }
+            let at = usize::try_from(offset % PAGE as u64).unwrap_or(0);
+            if let Some((_, _, here)) = pages.last_mut() {
+                let changed = plan.fault.operation().apply(&here[at..=at], &[bits]);
+                here[at..=at].copy_from_slice(&changed);
+            }
+        }
+        let space = page_hash::space_of(&self.block.1);
+        let mut ram = self.end.ram;
+        for (page, golden, here) in &pages {
+            let mut base = [0; PAGE];
+            self.base.read_exact_at(&mut base, *page)?;
+            let of = |content: &Page| page_hash::of_page(space, page / PAGE as u64, content, &base);
+            ram = page_hash::moved(ram, of(golden), of(here));
+        }
+        Ok(EndState {
+            pages_differ: Some(pages.len() as u64),
+            pages: pages.iter().map(|(page, ..)| format!("{}+{page:#x}", self.block.1)).collect(),
+            disk: Some(false),
+            ram,
+            device_state: self.end.devices.unwrap_or_default(),
+            ..EndState::default()
+        })
+    }
+
+    /// Where a byte is in the template's file.
+    fn place(&self, address: GuestPhys) -> Option<u64> {
+        let place = self.accesses.blocks().place(address);
+        place.filter(|(block, _)| *block == self.block.0).map(|(_, offset)| offset)
+    }
+}
+
+/// The one block of RAM that a file of this length can be of, by its number and name.
+pub(super) fn file_block(blocks: &RamBlocks, length: u64) -> Option<(u8, String)> {
+    let mut blocks = blocks.blocks().iter().filter(|block| block.length == length);
+    let (Some(block), None) = (blocks.next(), blocks.next()) else { return None };
+    Some((block.number, block.name.clone()))
+}
+
+/// The bytes that a fault in RAM changes.
+fn changed(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
+    let bits = plan.fault.mask().iter().zip(plan.fault.address()?.0..);
+    Some(bits.filter(|(bits, _)| **bits != 0).map(|(_, address)| GuestPhys(address)).collect())
+}
+
+/// What of a byte it changes.
+fn bits_at(plan: &TrialPlan, address: GuestPhys) -> Option<u8> {
+    let index = usize::try_from(address.0.checked_sub(plan.fault.address()?.0)?).ok()?;
+    plan.fault.mask().get(index).copied()
+}

@@ -9,6 +9,7 @@
 //!
 //! Invariant: **a digest depends on the state alone**, not on the way that led to it.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -225,12 +226,28 @@ pub fn describe(one: &StateDigest, other: &StateDigest) -> String {
 
 /// The pages that differ between two detailed states: block and offset, in order.
 #[must_use]
-pub fn pages_between(one: &StateDigest, other: &StateDigest) -> Vec<(String, u64)> {
+pub fn pages_between<'a>(one: &'a StateDigest, other: &'a StateDigest) -> Vec<(String, u64)> {
     let (Some(one), Some(other)) = (&one.pages, &other.pages) else { return Vec::new() };
-    let set = |pages: &[ChangedPage]| pages.iter().cloned().collect::<std::collections::BTreeSet<_>>();
-    let (one, other) = (set(one), set(other));
-    let mut found: Vec<(String, u64)> =
-        one.symmetric_difference(&other).map(|page| (page.block.clone(), page.offset)).collect();
+    // QEMU lists thousands, and in order already.
+    let sorted = |pages: &'a [ChangedPage]| {
+        let mut pages: Vec<&ChangedPage> = pages.iter().collect();
+        pages.sort_unstable();
+        pages.into_iter().peekable()
+    };
+    let (mut one, mut other) = (sorted(one), sorted(other));
+    let mut found = Vec::new();
+    loop {
+        let order = match (one.peek(), other.peek()) {
+            (Some(mine), Some(theirs)) => mine.cmp(theirs),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let mine = one.next_if(|_| order.is_le());
+        let theirs = other.next_if(|_| order.is_ge());
+        let page = mine.or(theirs).filter(|_| order.is_ne());
+        found.extend(page.map(|page| (page.block.clone(), page.offset)));
+    }
     found.sort_unstable();
     found.dedup();
     found

@@ -15,7 +15,7 @@ use crate::target::interface::{Arrival, Register, Target};
 use crate::units::{GuestPhys, Timing, VirtualNs};
 use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
-use crate::wire::qmp::QmpClient;
+use crate::wire::qmp::{Event, QmpClient, QmpError};
 
 /// The answer to QMP `query-virtual-clock` (`qemu-patches/0001-virtual-clock.patch`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub struct LiveTarget {
     icount: bool,
     /// What the clock shows, while the guest is stopped and nothing was done that could move it.
     standing: Option<VirtualClock>,
+    /// Its time alone, where that is all that is known.
+    stands_at: Option<VirtualNs>,
     /// A stop is asked for and was not reached.
     armed: bool,
     interrupted: fn() -> bool,
@@ -148,6 +150,7 @@ impl LiveTarget {
             has_exception_limit,
             icount: false,
             standing: None,
+            stands_at: None,
             armed: false,
             interrupted: || false,
             wall: None,
@@ -213,7 +216,32 @@ impl LiveTarget {
 
     /// Whatever is done next may move the clock.
     pub(crate) fn forget_clock(&mut self) {
-        self.standing = None;
+        (self.standing, self.stands_at) = (None, None);
+    }
+
+    /// QEMU said what time it is for the stopped guest.
+    pub(crate) fn stands_at(&mut self, time: VirtualNs) {
+        self.stands_at = Some(time).filter(|_| self.is_stopped());
+    }
+
+    /// Every event that has come, oldest first, without waiting.
+    ///
+    /// # Errors
+    /// QEMU is gone, and no event is left.
+    pub fn take_events(&mut self) -> Result<Vec<Event>, QmpError> {
+        // Nothing is asked of QEMU, so that its clock stands where it stood.
+        self.qmp.as_mut().map_or_else(|| Ok(Vec::new()), QmpClient::take_events)
+    }
+
+    /// The values of all registers, in their order, in few round trips.
+    ///
+    /// # Errors
+    /// The guest is lost, or a register cannot be read.
+    pub fn read_registers(&mut self) -> Result<Vec<Vec<u8>>, TargetError> {
+        let numbers = std::mem::take(&mut self.numbers);
+        let values = self.stub().read_registers(&numbers);
+        self.numbers = numbers;
+        values.map_err(gdb_error(|| "read its registers".to_owned()))
     }
 
     fn is_stopped(&mut self) -> bool {
@@ -243,7 +271,7 @@ impl LiveTarget {
     fn disarm(&mut self) {
         if let Some(qmp) = self.qmp.as_mut().filter(|_| self.armed) {
             self.armed = qmp.execute("cancel-stop-at", serde_json::Value::Null).is_err();
-            self.standing = None;
+            self.forget_clock();
         }
     }
 
@@ -371,7 +399,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU is lost.
     pub fn monitor(&mut self, command: &str) -> Result<String, AttachError> {
-        self.standing = None;
+        self.forget_clock();
         match &mut self.qmp {
             Some(qmp) => Ok(qmp.hmp(command)?),
             None => Ok(self.stub().monitor(command)?),
@@ -531,12 +559,15 @@ impl Target for LiveTarget {
     }
 
     fn resume(&mut self) -> Result<(), TargetError> {
-        self.standing = None;
+        self.forget_clock();
         self.can_go_on()?;
         self.stub().resume().map_err(gdb_error(|| "let it run".to_owned()))
     }
 
     fn virtual_time(&mut self) -> Result<Option<VirtualNs>, TargetError> {
+        if self.stands_at.is_some() {
+            return Ok(self.stands_at);
+        }
         Ok(self.clock()?.map(|clock| VirtualNs(clock.virtual_ns)))
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::target::digest::{Digest128, StateChange, StateDigest};
 use crate::target::error::MarkError;
 use crate::target::live::LiveTarget;
+use crate::units::VirtualNs;
 
 /// How many exceptions in a row, with hardly an instruction between one and the next, are a storm. A guest
 /// that works needs more instructions than that for each.
@@ -42,8 +43,7 @@ impl LiveTarget {
     /// # Errors
     /// QEMU refuses; an earlier mark then stays.
     pub fn mark(&mut self) -> Result<StateChange, MarkError> {
-        self.forget_clock();
-        self.ask("mark-state", Value::Null)
+        self.change("mark-state")
     }
 
     /// Goes back to the mark, from whatever state the guest is stopped in.
@@ -51,8 +51,14 @@ impl LiveTarget {
     /// # Errors
     /// There is no mark; or QEMU could not restore everything, and is then no longer usable.
     pub fn rewind(&mut self) -> Result<StateChange, MarkError> {
+        self.change("rewind-state")
+    }
+
+    fn change(&mut self, command: &'static str) -> Result<StateChange, MarkError> {
         self.forget_clock();
-        self.ask("rewind-state", Value::Null)
+        let change: StateChange = self.ask(command, Value::Null)?;
+        self.stands_at(VirtualNs(change.virtual_ns));
+        Ok(change)
     }
 
     /// Which state the stopped guest is in. `detailed` lists devices and pages.
@@ -65,6 +71,14 @@ impl LiveTarget {
             return self.ask(command, json!({}));
         }
         self.ask_at_length(command, json!({ "sections": true, "pages": true }))
+    }
+
+    /// As [`state_digest`](Self::state_digest), with the devices listed.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_digest_with_devices(&mut self) -> Result<StateDigest, MarkError> {
+        self.ask("query-state-digest", json!({ "sections": true }))
     }
 
     /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected.

@@ -140,6 +140,7 @@ pub fn golden() -> Golden {
         template: TEMPLATE.to_owned(),
         window: Window::Done,
         spacing: VirtualNs(LENGTH.0 / 4),
+        looks: None,
         start: point(BEGIN.0),
         checkpoints: (1..=4).map(|number| point(BEGIN.0 + number * LENGTH.0 / 4)).collect(),
         console: Vec::new(),

@@ -8,7 +8,7 @@ use crate::console::classify;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
-use crate::trial::golden::model::{Checkpoint, Golden};
+use crate::trial::golden::model::{Checkpoint, Golden, Look};
 use crate::trial::heard::Console;
 use crate::trial::judge;
 use crate::trial::judge::{news, notices};
@@ -84,8 +84,8 @@ pub(super) struct Observation<'a> {
     back_at: Option<(VirtualNs, Fault)>,
     record: TrialRecord,
     costs: Costs,
-    /// The state is the golden run's from here on.
-    converged: bool,
+    /// The state is the golden run's from here on, which has said so much by then.
+    converged: Option<usize>,
     /// At the golden run's end, where it was reached.
     at_end: Option<StateDigest>,
 }
@@ -100,7 +100,7 @@ impl<'a> Observation<'a> {
     ) -> Self {
         let back = plan.back_after.map(|after| VirtualNs(golden.begin().0.saturating_add(after.0)));
         let back_at = back.map(|at| (at, plan.fault.clone()));
-        Observation { golden, options, back_at, record, costs, converged: false, at_end: None }
+        Observation { golden, options, back_at, record, costs, converged: None, at_end: None }
     }
 
     /// Runs on; whether the guest is still there.
@@ -131,8 +131,8 @@ impl<'a> Observation<'a> {
         }
     }
 
-    pub(super) fn listen(&mut self, runner: &Runner, golden: &[u8]) -> bool {
-        let said = runner.console.said();
+    /// Takes in what the console has said so far, beside what it had said in the golden run.
+    fn listen(&mut self, said: &[u8], golden: &[u8]) -> bool {
         // A guest that has said less than the golden run has not said something else yet.
         let same = self.golden.same_so_far(said, golden);
         // A guest that is late has not said anything else yet.
@@ -148,43 +148,80 @@ impl<'a> Observation<'a> {
         same
     }
 
+    /// What the console has said; where the state is the golden run's, all that this had said as well when it had said
+    /// so much.
+    fn whole(&self, runner: &Runner, until: usize) -> Vec<u8> {
+        let mut said = runner.console.said().to_vec();
+        if let Some(from) = self.converged {
+            said.extend_from_slice(&self.golden.console[from.min(until)..until]);
+        }
+        said
+    }
+
+    /// The state at a checkpoint. The cheaper part first: where RAM differs, the rest is of no interest before the end.
+    fn state_at(
+        &self,
+        runner: &mut Runner,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<StateDigest>, RunError> {
+        let Some(golden) = checkpoint.state.as_ref() else { return runner.state(true) };
+        let state = runner.state_if(golden.ram)?;
+        if checkpoint.at != self.golden.end() || self.is_same(state.as_ref(), checkpoint) {
+            return Ok(state);
+        }
+        match state {
+            // No page differs, so that none is to be listed.
+            Some(here) if here.ram == golden.ram => runner.state_with_devices(),
+            _ => runner.state(true),
+        }
+    }
+
+    /// Whether a state is the golden run's at a checkpoint, and will stay so.
+    fn is_same(&self, state: Option<&StateDigest>, checkpoint: &Checkpoint) -> bool {
+        let states = state.zip(checkpoint.state.as_ref());
+        self.golden.agrees()
+            && self.back_at.is_none()
+            && states.is_some_and(|(here, golden)| self.options.restore.is_same(here, golden))
+    }
+
     pub(super) fn observe(
         &mut self,
         runner: &mut Runner,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         let golden = self.golden;
-        // Before the first access of what the fault changed, the state is the golden run's with that difference.
-        let flip_ns = self.record.begun_ns.unwrap_or(self.record.flip_ns);
-        for checkpoint in golden.checkpoints.iter().filter(|checkpoint| checkpoint.at.0 > flip_ns) {
+        let flip_ns = self.record.flip_ns;
+        for Look { checkpoint, recorded } in
+            golden.looks(VirtualNs(flip_ns), self.record.begun_ns.map(VirtualNs))
+        {
+            self.converged = None;
             if !self.run_to(runner, checkpoint.at)? {
                 return Ok(());
             }
             let began = Instant::now();
-            let console = self.listen(runner, golden.console_at(checkpoint));
-            let last = checkpoint.at == golden.end();
-            // The cheaper part first: where RAM differs, the rest is of no interest before the end.
-            let state = match checkpoint.state.as_ref().filter(|_| !last) {
-                Some(golden) => runner.state_if(golden.ram)?,
-                None => runner.state(true)?,
-            };
+            // What is no look of the whole run leaves no trace in the record, unless the state is equal.
+            let counts = checkpoint.at == recorded.at;
+            let console = counts && self.listen(runner.console.said(), golden.console_at(checkpoint));
+            let state = self.state_at(runner, checkpoint)?;
             self.costs.compare_us += micros(began.elapsed());
-            watch(Step::Checkpoint { golden: checkpoint, state: state.as_ref(), console }, runner)?;
-            let same = golden.agrees()
-                && self.back_at.is_none()
-                && state
-                    .as_ref()
-                    .zip(checkpoint.state.as_ref())
-                    .is_some_and(|(here, golden)| self.options.restore.is_same(here, golden));
-            if same && self.record.converged_ns.is_none() && !last {
-                self.record.converged_ns = Some(checkpoint.at.0);
+            if counts {
+                watch(Step::Checkpoint { golden: checkpoint, state: state.as_ref(), console }, runner)?;
             }
+            let same = self.is_same(state.as_ref(), checkpoint);
+            let last = recorded.at == golden.end();
+            if same && self.record.converged_ns.is_none() && !last {
+                self.record.converged_ns = Some(recorded.at.0);
+            }
+            self.converged = same.then_some(checkpoint.console.min(golden.console.len()));
             if same && self.options.early_stop {
-                self.converged = true;
+                self.record.end_ns = recorded.at.0;
+                if !counts {
+                    let said = self.whole(runner, golden.console_at(recorded).len());
+                    self.listen(&said, golden.console_at(recorded));
+                }
                 return Ok(());
             }
-            self.converged = same;
-            if last && !same {
+            if counts && last && !same {
                 self.at_end = state;
             }
         }
@@ -199,7 +236,7 @@ impl<'a> Observation<'a> {
             if !self.run_to(runner, VirtualNs(at))? {
                 return Ok(());
             }
-            self.listen(runner, &golden.console);
+            self.listen(runner.console.said(), &golden.console);
             watch(Step::Late(VirtualNs(at)), runner)?;
         }
         Ok(())
@@ -209,15 +246,9 @@ impl<'a> Observation<'a> {
     pub(super) fn judge(mut self, runner: &mut Runner) -> Result<TrialRecord, RunError> {
         let golden = self.golden;
         let began = Instant::now();
-        let mut said = runner.console.said().to_vec();
-        if self.converged {
-            // From here on it says what the golden run says.
-            let at = golden.checkpoints.iter().find(|checkpoint| checkpoint.at.0 == self.record.end_ns);
-            let heard =
-                at.map_or(golden.console.len(), |checkpoint| checkpoint.console.min(golden.console.len()));
-            said.extend_from_slice(&golden.console[heard..]);
-        } else {
-            self.listen(runner, &golden.console);
+        let said = self.whole(runner, golden.console.len());
+        if self.converged.is_none() {
+            self.listen(&said, &golden.console);
         }
         let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
@@ -228,7 +259,7 @@ impl<'a> Observation<'a> {
             said: &said,
             found: &found,
             expected: &expected,
-            converged: self.converged,
+            converged: self.converged.is_some(),
             limit: judge::hang_limit(golden, self.options.hang_factor),
             wall: self.options.wall,
         };
@@ -254,7 +285,7 @@ impl<'a> Observation<'a> {
         console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
-        if !self.converged && exact && golden.agrees() {
+        if self.converged.is_none() && exact && golden.agrees() {
             self.record.state = self.end_state(runner)?;
         }
         self.costs.compare_us += micros(began.elapsed());

@@ -308,6 +308,17 @@ impl Runner {
         Ok(Some(self.guest.target().state_digest_if(ram)?))
     }
 
+    /// As [`Runner::state`], with the devices listed and not the pages, of which there are thousands.
+    ///
+    /// # Errors
+    /// QEMU refuses or is lost.
+    pub fn state_with_devices(&mut self) -> Result<Option<StateDigest>, RunError> {
+        if !self.capabilities.mark {
+            return Ok(None);
+        }
+        Ok(Some(self.guest.target().state_digest_with_devices()?))
+    }
+
     /// When the bytes at these places of what the console has said were written, by this guest and not by one
     /// that it goes on from; `None` where that is not known.
     ///
@@ -437,12 +448,9 @@ impl Runner {
 /// The guest is lost.
 pub fn registers(runner: &mut Runner) -> Result<Vec<(String, String)>, RunError> {
     let target = runner.guest.target();
-    let mut all = Vec::with_capacity(target.registers().len());
-    for index in 0..target.registers().len() {
-        let value = crate::text::hex_value(&target.read_register(index)?);
-        all.push((target.registers()[index].name.clone(), value));
-    }
-    Ok(all)
+    let values = target.read_registers()?;
+    let names = target.registers().iter().map(|register| register.name.clone());
+    Ok(names.zip(values.iter().map(|value| crate::text::hex_value(value))).collect())
 }
 
 /// How many times a guest may idle in a run for all of them to be known.

@@ -158,7 +158,8 @@ impl<'a> Settling<'a> {
     /// The look by which an overwriting at this instant, or a little later, has made the state the golden run's again.
     /// `None` where it is not certain which one it is.
     fn look_behind(&self, at: VirtualNs, from: VirtualNs) -> Option<VirtualNs> {
-        let mut looks = self.golden.checkpoints.iter().map(|look| look.at).filter(|look| *look > at);
+        let looks = self.golden.looks(at, None);
+        let mut looks = looks.iter().map(|look| look.recorded.at);
         looks.find(|look| *look > from).filter(|look| look.0 > from.0 + SLACK)
     }
 

@@ -142,6 +142,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         template: "template-key".into(),
         window: crate::trial::golden::Window::Done,
         spacing: VirtualNs(100),
+        looks: None,
         start: point(0),
         checkpoints: vec![point(100), point(200)],
         console: b"abc".to_vec(),

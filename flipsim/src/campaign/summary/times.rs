@@ -11,38 +11,46 @@ use crate::stats::quantile::Quantile;
 use crate::stats::survival::{Lifetime, Survival};
 use crate::stats::turnbull::{Lapse, quantiles};
 use crate::stats::{Confidence, Observed, Share, proportion};
-use crate::trial::golden::Golden;
+use crate::trial::golden::{self, Golden};
 use crate::trial::{Heard, Outcome};
 use crate::units::VirtualNs;
 
 /// When a guest is looked at, by the golden run.
 pub(super) struct Looks {
-    checkpoints: Vec<u64>,
+    checkpoints: Vec<VirtualNs>,
+    chosen: Option<golden::Looks>,
     step: u64,
 }
 
 impl Looks {
     pub(super) fn of(golden: &Golden) -> Self {
         Looks {
-            checkpoints: golden.checkpoints.iter().map(|checkpoint| checkpoint.at.0).collect(),
+            checkpoints: golden.checkpoints.iter().map(|checkpoint| checkpoint.at).collect(),
+            chosen: golden.looks.clone(),
             step: golden.late_step().0.max(1),
         }
     }
 
     /// The golden run's end.
     fn end(&self) -> Option<u64> {
-        self.checkpoints.last().copied()
+        self.checkpoints.last().map(|last| last.0)
     }
 
-    /// The look before one.
-    fn before(&self, seen: u64) -> Option<u64> {
+    /// The look before one, of a guest that was flipped then; `None` where it was the first.
+    fn before(&self, flip: u64, seen: u64) -> Option<u64> {
         let end = self.end()?;
         if seen > end {
             // Past the golden run's end there are no checkpoints, but steps.
             return Some(end.max(seen.saturating_sub(self.step)));
         }
-        let earlier = self.checkpoints.partition_point(|checkpoint| *checkpoint < seen);
-        self.checkpoints.get(earlier.checked_sub(1)?).copied()
+        let earlier = match &self.chosen {
+            Some(looks) => looks
+                .places(&self.checkpoints, |at| *at, VirtualNs(flip))
+                .take_while(|place| self.checkpoints[*place].0 < seen)
+                .last(),
+            None => self.checkpoints.partition_point(|checkpoint| checkpoint.0 < seen).checked_sub(1),
+        };
+        Some(self.checkpoints.get(earlier?)?.0)
     }
 }
 
@@ -67,7 +75,7 @@ impl Times {
         let (flip, end) = row.flip_ns.zip(row.end_ns)?;
         let since = |time: u64| VirtualNs(time.saturating_sub(flip));
         let seen = |at: u64| {
-            let before = looks.and_then(|looks| looks.before(at));
+            let before = looks.and_then(|looks| looks.before(flip, at));
             Lapse::between(since(before.unwrap_or(flip)), since(at))
         };
         let heard = |at: u64| match row.heard {

@@ -149,7 +149,7 @@ impl CloneGuest {
     /// # Errors
     /// QEMU is gone, and no event is left.
     pub fn events(&mut self) -> Result<Vec<Event>, QmpError> {
-        self.target.qmp().map_or_else(|| Ok(Vec::new()), QmpClient::take_events)
+        self.target.take_events()
     }
 
     /// Its whole state, with the console since the quiescent point.

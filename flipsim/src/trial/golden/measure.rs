@@ -1,10 +1,12 @@
 //! Measuring a golden run: passes over the window in one process and in a fresh clone, compared with each other.
 //!
 //! Invariant: **a golden run is believed only when it was seen four times and was the same each time**:
-//! in one process, twice again there after going back, and in a fresh clone. Where they differ, the first
+//! in one process, twice again there after going back, and in a fresh clone. One of them stops at every checkpoint; it is
+//! compared with the others where they stop as well, and its end is theirs. Where they differ, the first
 //! difference is kept, and trials compare output only. So they do where QEMU cannot report a guest's state; the
 //! reason is kept in the place of the difference.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,24 +14,20 @@ use crate::target::Silence;
 use crate::target::digest::{describe, pages_between};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::idle::{Idle, Span};
+use crate::trial::golden::looks::{Looks, MOST, grid, round};
 use crate::trial::golden::model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::template::saved::Template;
 use crate::units::{VirtualNs, format_duration};
 
-/// What a comparison at a checkpoint may cost beside the emulation, as one part of so many.
-const COST_SHARE: u32 = 20;
-
-/// The pilot's spacing, and bounds of the one that is chosen.
+/// How far apart the looks at a guest are in all passes but the one that stops at every checkpoint.
 pub(super) const PILOT: VirtualNs = VirtualNs(10_000_000);
-const SHORTEST: u64 = 1_000_000;
-const LONGEST: u64 = 100_000_000;
 
 /// How far a run goes at most past the moment at which its workload is done: what follows is the guest's idling.
 const FINE: VirtualNs = VirtualNs(100_000);
 
-/// No run has many more checkpoints, however long it is.
-const MOST: u64 = 20_000;
+/// So many looks in detail suffice for a run: each is kept until the passes are compared.
+const DETAILED: u64 = 500;
 
 /// How often a golden run is run.
 const RUNS: u32 = 4;
@@ -39,8 +37,8 @@ pub(super) struct Pass {
     pub(super) start: Checkpoint,
     pub(super) checkpoints: Vec<Checkpoint>,
     pub(super) console: Vec<u8>,
-    /// At each checkpoint of a detailed pass.
-    pub(super) registers: Vec<Vec<(String, String)>>,
+    /// At each checkpoint that was looked at in detail.
+    pub(super) registers: BTreeMap<VirtualNs, Vec<(String, String)>>,
     /// When the guest idled, and when its workload was done, where QEMU keeps that.
     pub(super) idle: Option<Idle>,
     pub(super) done: Option<VirtualNs>,
@@ -60,17 +58,19 @@ impl PassDifference {
     }
 }
 
-/// How far apart the checkpoints of a pass are: `far`, and [`FINE`] behind `fine_from`.
+/// How far apart the checkpoints of a pass are: `far`, and [`FINE`] behind `fine_from`. Those that are a multiple of
+/// `detailed` from the beginning are looked at in detail, as is the last one.
 #[derive(Clone, Copy)]
 pub(super) struct Steps {
     far: VirtualNs,
     fine_from: VirtualNs,
+    detailed: Option<VirtualNs>,
 }
 
 impl Steps {
     /// All as far apart.
     pub(super) fn even(far: VirtualNs) -> Steps {
-        Steps { far, fine_from: VirtualNs(u64::MAX) }
+        Steps { far, fine_from: VirtualNs(u64::MAX), detailed: None }
     }
 
     fn behind(self, at: VirtualNs) -> VirtualNs {
@@ -85,7 +85,6 @@ pub(super) fn pass(
     options: &GoldenOptions,
     steps: Steps,
     end: Option<VirtualNs>,
-    detailed: bool,
     watch: &mut dyn FnMut(VirtualNs, Option<VirtualNs>),
 ) -> Result<Pass, RunError> {
     let (mut run, mut compare) = (Duration::ZERO, Duration::ZERO);
@@ -98,7 +97,7 @@ pub(super) fn pass(
         Window::Done => begin.0.saturating_add(options.limit.0),
     };
     let last = end.map_or(limit, |end| end.0);
-    let (mut checkpoints, mut all_registers) = (Vec::new(), Vec::new());
+    let (mut checkpoints, mut all_registers) = (Vec::new(), BTreeMap::new());
     let (mut silence, mut said) = (Silence::default(), 0);
     let waits = end.is_none() && options.window == Window::Done;
     let mut at = begin;
@@ -127,10 +126,12 @@ pub(super) fn pass(
         let state = runner.state(false)?;
         compare += began.elapsed();
         // In detail, so that a difference between two runs can be reported in detail.
+        let detailed =
+            steps.detailed.is_some_and(|every| over || (at.0 - begin.0).is_multiple_of(every.0.max(1)));
         let state = if detailed || over { runner.state(true)? } else { state };
         checkpoints.push(Checkpoint { at, state, console: runner.console.said().len() });
         if detailed {
-            all_registers.push(registers(runner)?);
+            all_registers.insert(at, registers(runner)?);
         }
         if over {
             break;
@@ -156,38 +157,27 @@ pub(super) fn cut(pilot: &mut Pass, run: &Pass) {
     pilot.idle = pilot.idle.take().map(|idle| idle.within(run.start.at, end.at));
 }
 
-/// How far apart checkpoints are at most in a run of this length: so many of them suffice.
-fn longest(length: VirtualNs) -> u64 {
-    LONGEST.max(length.0 / MOST)
-}
-
 /// How far apart they are in the pilot. Where a run ends that waits for its workload must not depend on its length.
 fn pilot_spacing(window: Window) -> VirtualNs {
     match window {
         Window::Done => PILOT,
-        Window::Time(length) => PILOT.max(VirtualNs(length.0 / MOST)),
+        Window::Time(length) => PILOT.max(round(length.0 / MOST)),
     }
 }
 
-/// So far apart that comparing costs one part in [`COST_SHARE`] of the emulation.
-pub(super) fn choose_spacing(pilot: &Pass) -> VirtualNs {
-    let count = pilot.checkpoints.len().max(1) as u128;
-    let length = pilot.checkpoints.last().map_or(0, |last| last.at.0 - pilot.start.at.0);
-    let run = pilot.run.as_nanos().max(1);
-    let compare = pilot.compare.as_nanos() / count;
-    let wanted = compare * u128::from(COST_SHARE) * u128::from(length) / run;
-    let longest = longest(VirtualNs(length));
-    let wanted = u64::try_from(wanted).unwrap_or(longest).clamp(SHORTEST, longest);
-    // Whole milliseconds are easier to read.
-    VirtualNs(wanted.div_ceil(SHORTEST) * SHORTEST)
+/// How far apart the looks in detail are, in a run of this length whose checkpoints are so far apart.
+pub(super) fn detailed_spacing(length: VirtualNs, spacing: VirtualNs) -> VirtualNs {
+    let every = PILOT.0.max(length.0 / DETAILED);
+    VirtualNs(every.div_ceil(spacing.0.max(1)).saturating_mul(spacing.0.max(1)))
 }
 
 /// The first difference of two passes; checkpoints that only one of them has do not count.
 pub(super) fn difference(first: &Pass, second: &Pass) -> Option<PassDifference> {
     let start = (!first.start.is_same(&second.start)).then_some((&first.start, &second.start, None));
-    let mut pairs = first.checkpoints.iter().enumerate().filter_map(|(index, mine)| {
-        let (at, theirs) = second.checkpoints.iter().enumerate().find(|(_, theirs)| theirs.at == mine.at)?;
-        let registers = first.registers.get(index).zip(second.registers.get(at));
+    let mut pairs = first.checkpoints.iter().filter_map(|mine| {
+        let at = second.checkpoints.binary_search_by_key(&mine.at, |theirs| theirs.at).ok()?;
+        let theirs = &second.checkpoints[at];
+        let registers = first.registers.get(&mine.at).zip(second.registers.get(&mine.at));
         (!mine.is_same(theirs)).then_some((mine, theirs, registers))
     });
     let Some((mine, theirs, registers)) = start.or_else(|| pairs.next()) else {
@@ -236,10 +226,10 @@ impl Golden {
         watch: &mut dyn FnMut(GoldenProgress),
     ) -> Result<Self, RunError> {
         let mut run = 0;
-        let mut pass = |runner: &mut Runner, steps, end, detailed| {
+        let mut pass = |runner: &mut Runner, steps, end| {
             run += 1;
             let mut hear = |passed, length| watch(GoldenProgress { run, runs: RUNS, passed, length });
-            pass(runner, options, steps, end, detailed, &mut hear)
+            pass(runner, options, steps, end, &mut hear)
         };
         let capabilities = template.info().capabilities;
         if let Some(missing) = capabilities.missing().filter(|_| !capabilities.mark) {
@@ -250,7 +240,7 @@ impl Golden {
         runner.guest.target().mark()?;
         // Where the run ends must not depend on how far apart the checkpoints are.
         let far = pilot_spacing(options.window);
-        let mut pilot = pass(&mut runner, Steps::even(far), None, false)?;
+        let mut pilot = pass(&mut runner, Steps::even(far), None)?;
         let back = |runner: &mut Runner| -> Result<(), RunError> {
             runner.guest.target().rewind()?;
             runner.console.restart(&[])
@@ -260,16 +250,22 @@ impl Golden {
         // Where a run ends that waits for its workload, it is looked at closely from the pilot's last but one checkpoint on.
         let before = pilot.checkpoints.iter().rev().nth(1).map_or(pilot.start.at, |before| before.at);
         let fine_from = if options.window == Window::Done { before } else { VirtualNs(u64::MAX) };
-        let warm = pass(&mut runner, Steps { far, fine_from }, None, false)?;
+        let warm = pass(&mut runner, Steps { fine_from, ..Steps::even(far) }, None)?;
         cut(&mut pilot, &warm);
         let end = warm.checkpoints.last().map(|last| last.at);
-        let spacing = options.spacing.unwrap_or_else(|| choose_spacing(&warm));
+        let length = VirtualNs(end.map_or(0, |end| end.0 - warm.start.at.0));
+        // A file may say anything.
+        let given = options.spacing.map(|spacing| spacing.max(VirtualNs(1)));
+        let spacing = given.unwrap_or_else(|| grid(length));
+        let looks = given.is_none().then(Looks::default);
+        let detailed = detailed_spacing(length, spacing);
         back(&mut runner)?;
-        let mut first = pass(&mut runner, Steps::even(spacing), end, true)?;
+        let every = Steps { detailed: Some(detailed), ..Steps::even(spacing) };
+        let mut first = pass(&mut runner, every, end)?;
         let registers = registers(&mut runner)?;
         let mut fresh = Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         fresh.guest.target().mark()?;
-        let second = pass(&mut fresh, Steps::even(spacing), end, true)?;
+        let second = pass(&mut fresh, Steps { far: detailed, ..every }, end)?;
         let difference = difference(&first, &second)
             .or_else(|| difference(&pilot, &warm))
             .or_else(|| difference(&warm, &first));
@@ -288,6 +284,7 @@ impl Golden {
             template: template.info().key.clone(),
             window: options.window,
             spacing,
+            looks,
             start: first.start,
             checkpoints: std::mem::take(&mut first.checkpoints),
             console: first.console,

@@ -6,6 +6,7 @@
 //! It hands out [`Golden`] with its [`Checkpoint`]s, measured as [`GoldenOptions`] ask for.
 
 pub(super) mod idle;
+pub(super) mod looks;
 pub(crate) mod measure;
 pub(super) mod model;
 pub(super) mod output;
@@ -13,4 +14,5 @@ pub(super) mod output;
 mod tests;
 
 pub use idle::{Idle, Span};
-pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Window};
+pub use looks::Looks;
+pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Look, Window};

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::console::signals::Signals;
 use crate::target::{Capabilities, SILENCE, StateDigest};
 use crate::trial::golden::idle::Idle;
+use crate::trial::golden::looks::Looks;
 use crate::units::VirtualNs;
 
-/// The version of a stored golden run. Up to version 2 it has no `idle` and no `done`, and is still read.
-pub const FORMAT: u32 = 3;
+/// The version of a stored golden run. Up to version 2 it has no `idle` and no `done`, up to version 3 no `looks`; all
+/// are still read.
+pub const FORMAT: u32 = 4;
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,12 +47,23 @@ impl Checkpoint {
     }
 }
 
+/// A look of a trial at its guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Where it is made.
+    pub checkpoint: &'a Checkpoint,
+    /// What is seen there is recorded of this one: the same, or the next at which a trial looks that was begun at its
+    /// flip. A state that is equal stays so.
+    pub recorded: &'a Checkpoint,
+}
+
 /// What a golden run is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct GoldenOptions {
     /// How long it is.
     pub window: Window,
-    /// The time between two checkpoints; chosen by cost without.
+    /// The time between two checkpoints, of which a trial looks at each. Without, they lie on a fine grid, of which it
+    /// looks at some.
     pub spacing: Option<VirtualNs>,
     /// How long a workload may take until it is done, on the virtual clock.
     pub limit: VirtualNs,
@@ -114,6 +127,9 @@ pub struct Golden {
     pub window: Window,
     /// The time between two checkpoints.
     pub spacing: VirtualNs,
+    /// Which of them a trial looks at; at each without, as in golden runs of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<Looks>,
     /// At the quiescent point, in detail.
     pub start: Checkpoint,
     /// In order; the last is the end, in detail.
@@ -164,6 +180,37 @@ impl Golden {
     #[must_use]
     pub fn late_step(&self) -> VirtualNs {
         VirtualNs(self.spacing.0.max(50_000_000))
+    }
+
+    /// When a trial looks at its guest: after its flip, by which these are chosen. One that was begun later looks at
+    /// more than the golden run asks for, in steps that grow from there.
+    #[must_use]
+    pub fn looks(&self, flip: VirtualNs, begun: Option<VirtualNs>) -> Vec<Look<'_>> {
+        let all = &self.checkpoints;
+        let Some(looks) = &self.looks else {
+            let from = all.partition_point(|checkpoint| checkpoint.at <= begun.unwrap_or(flip));
+            return all[from..].iter().map(|one| Look { checkpoint: one, recorded: one }).collect();
+        };
+        let places = |from| looks.places(all, |checkpoint| checkpoint.at, from);
+        let begun = begun.filter(|begun| *begun > flip);
+        let more: Vec<usize> = begun.into_iter().flat_map(places).collect();
+        let mut more = more.into_iter().peekable();
+        let mut found = Vec::new();
+        for place in places(flip).filter(|place| begun.is_none_or(|begun| all[*place].at > begun)) {
+            while let Some(earlier) = more.next_if(|more| *more <= place) {
+                if earlier < place {
+                    found.push(Look { checkpoint: &all[earlier], recorded: &all[place] });
+                }
+            }
+            found.push(Look { checkpoint: &all[place], recorded: &all[place] });
+        }
+        found
+    }
+
+    /// How many looks a trial makes at most.
+    #[must_use]
+    pub fn most_looks(&self) -> usize {
+        self.looks(self.begin(), None).len()
     }
 
     /// Whether states can be compared with it, or output only.

@@ -39,7 +39,7 @@ impl Golden {
             let mut hear = |passed, length| watch(GoldenProgress { run, runs: OUTPUT_RUNS, passed, length });
             let mut runner =
                 Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
-            let pass = pass(&mut runner, options, Steps::even(spacing), None, false, &mut hear)?;
+            let pass = pass(&mut runner, options, Steps::even(spacing), None, &mut hear)?;
             Ok((pass, registers(&mut runner)?))
         };
         let (first, registers) = one()?;
@@ -57,6 +57,7 @@ impl Golden {
             template: template.info().key.clone(),
             window: options.window,
             spacing,
+            looks: None,
             start: first.start,
             checkpoints: first.checkpoints,
             console: first.console,

@@ -1,5 +1,6 @@
 //! Tests of golden runs, and of the console that they are heard by.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::target::{
     pages_between,
 };
 use crate::trial::golden::idle::{Idle, Span};
-use crate::trial::golden::measure::{Pass, choose_spacing, cut, difference};
+use crate::trial::golden::measure::{Pass, cut, detailed_spacing, difference};
 use crate::trial::runner::ConsoleListener;
 use crate::units::VirtualNs;
 
@@ -47,7 +48,7 @@ fn pass_of(states: &[u128]) -> Pass {
         start: checkpoints.remove(0),
         checkpoints,
         console: Vec::new(),
-        registers: Vec::new(),
+        registers: BTreeMap::new(),
         run: Duration::from_millis(1),
         compare: Duration::from_micros(100),
     }
@@ -61,8 +62,10 @@ fn the_first_difference_of_two_runs_is_named() {
     assert_eq!(text, "1.0 ms after the quiescent point: RAM (2 and 2 pages written)");
     one.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 2)]);
     other.checkpoints[0].state.as_mut().unwrap().pages = Some(vec![page(0x1000, 3)]);
-    one.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x1".into())]];
-    other.registers = vec![vec![("x0".into(), "0x1".into()), ("x1".into(), "0x2".into())]];
+    let registers = |x1: &str| vec![("x0".to_owned(), "0x1".to_owned()), ("x1".to_owned(), x1.to_owned())];
+    let at = one.checkpoints[0].at;
+    one.registers = BTreeMap::from([(at, registers("0x1"))]);
+    other.registers = BTreeMap::from([(at, registers("0x2"))]);
     let found = difference(&one, &other).unwrap();
     assert_eq!(found.words, "1.0 ms after the quiescent point: RAM (1 pages: ram0+0x1000); registers x1");
     assert_eq!(found.pages, [0x1000]);
@@ -107,10 +110,80 @@ fn pages_and_devices_that_differ_are_listed() {
 }
 
 #[test]
-fn checkpoints_cost_one_part_in_twenty() {
-    // 2 ms of virtual time in 1 ms, a comparison in 50 µs: one in 1 ms, which are 2 of virtual time.
-    let pilot = pass_of(&[1, 2, 3]);
-    assert_eq!(choose_spacing(&pilot), VirtualNs(2_000_000));
+fn passes_are_compared_where_both_stop() {
+    // The second one stops at every other checkpoint, and elsewhere.
+    let (fine, mut wide) = (pass_of(&[1, 2, 3, 4, 5]), pass_of(&[1, 2, 3, 4, 5]));
+    wide.checkpoints.retain(|checkpoint| checkpoint.at.0 % 2_000_000 == 10);
+    assert_eq!(wide.checkpoints.len(), 2);
+    assert!(difference(&fine, &wide).is_none() && difference(&wide, &fine).is_none());
+    wide.checkpoints[1].state = Some(state(9));
+    assert!(difference(&fine, &wide).unwrap().words.starts_with("4.0 ms after"));
+    wide.checkpoints[1].at.0 += 1;
+    assert!(difference(&fine, &wide).is_none());
+}
+
+#[test]
+fn looks_in_detail_are_some_of_the_checkpoints() {
+    let ms = |ms: u64| VirtualNs(ms * 1_000_000);
+    for (length, spacing, expected) in [
+        (ms(350), VirtualNs(200_000), ms(10)),
+        (ms(350), ms(3), ms(12)),
+        (ms(350), ms(100), ms(100)),
+        (ms(60_000), ms(20), ms(120)),
+        (ms(3), VirtualNs(0), ms(10)),
+    ] {
+        assert_eq!(detailed_spacing(length, spacing), expected);
+    }
+}
+
+/// A golden run with checkpoints at these times.
+fn golden_at(times: &[u64], looks: Option<Looks>) -> Golden {
+    let point = |at: u64| Checkpoint { at: VirtualNs(at), state: None, console: 0 };
+    Golden {
+        format: FORMAT,
+        template: "abc".into(),
+        window: Window::Done,
+        spacing: VirtualNs(5),
+        looks,
+        start: point(0),
+        checkpoints: times.iter().copied().map(point).collect(),
+        console: vec![0, 255, 10],
+        registers: Vec::new(),
+        difference: None,
+        pages_apart: Vec::new(),
+        capabilities: Capabilities::default(),
+        signals: Signals::default(),
+        idle: None,
+        done: None,
+        run_seconds: 0.5,
+        compare_seconds: 0.5,
+    }
+}
+
+#[test]
+fn a_trial_that_is_begun_late_looks_at_more_and_records_what_the_whole_run_would_have() {
+    let times: Vec<u64> = (1..=20).map(|point| point * 10).collect();
+    let ns = |all: &[u64]| all.iter().copied().map(VirtualNs).collect::<Vec<_>>();
+    let growing = Looks { after: ns(&[0, 20, 60]), every: VirtualNs(60) };
+    let golden = golden_at(&times, Some(growing));
+    let looks = |golden: &Golden, begun: Option<u64>| -> Vec<(u64, u64)> {
+        let looks = golden.looks(VirtualNs(5), begun.map(VirtualNs));
+        looks.iter().map(|look| (look.checkpoint.at.0, look.recorded.at.0)).collect()
+    };
+    let whole = [(10, 10), (30, 30), (70, 70), (130, 130), (190, 190), (200, 200)];
+    assert_eq!(looks(&golden, None), whole);
+    assert_eq!(golden.most_looks(), 6);
+    // 80, 100, 140 and 200 are its own; each is recorded of the next look of the whole run.
+    let late = [(80, 130), (100, 130), (130, 130), (140, 190), (190, 190), (200, 200)];
+    assert_eq!(looks(&golden, Some(75)), late);
+    assert_eq!(looks(&golden, Some(200)), []);
+    assert_eq!(looks(&golden, Some(5)), whole);
+    // As before: every one.
+    let golden = golden_at(&times, None);
+    let every: Vec<(u64, u64)> = times.iter().map(|at| (*at, *at)).collect();
+    assert_eq!(looks(&golden, None), every);
+    assert_eq!(looks(&golden, Some(75)), every[7..]);
+    assert_eq!(golden.most_looks(), 20);
 }
 
 #[test]
@@ -139,29 +212,22 @@ fn a_console_is_heard_from_a_moment_on() {
 #[test]
 fn a_stored_golden_run_is_read_back() {
     let golden = Golden {
-        format: FORMAT,
-        template: "abc".into(),
-        window: Window::Done,
-        spacing: VirtualNs(5),
         start: Checkpoint { at: VirtualNs(1), state: Some(state(1)), console: 0 },
         checkpoints: vec![Checkpoint { at: VirtualNs(6), state: Some(state(2)), console: 3 }],
-        console: vec![0, 255, 10],
         registers: vec![("x0".into(), "0x1".into())],
-        difference: None,
-        pages_apart: Vec::new(),
-        capabilities: Capabilities::default(),
-        signals: Signals::default(),
         // A quick reader of decimal numbers misses this one by a bit.
-        idle: None,
-        done: None,
         run_seconds: 0.111_111_111_111_100_09,
-        compare_seconds: 0.5,
+        ..golden_at(&[], Some(Looks::default()))
     };
     let text = serde_json::to_string(&golden).unwrap();
     let back: Golden = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), text);
     assert_eq!((back.console.as_slice(), back.end()), (&golden.console[..], VirtualNs(6)));
-    assert_eq!(back.checkpoints, golden.checkpoints);
+    assert_eq!((&back.checkpoints, &back.looks), (&golden.checkpoints, &golden.looks));
+    // One of before has none.
+    let before = serde_json::to_string(&Golden { looks: None, ..golden.clone() }).unwrap();
+    assert!(!before.contains("looks"), "{before}");
+    assert!(serde_json::from_str::<Golden>(&before).unwrap().looks.is_none());
     // Only what is missing is kept of what QEMU can do, under the key that it always had.
     assert!(!text.contains("abilities"), "{text}");
     let plain = Golden { capabilities: Capabilities::NONE, ..golden };

@@ -26,6 +26,10 @@ const WRITE_OVERHEAD: usize = 1 + 16 + 1 + 16 + 1 + 4;
 /// The most bytes that are written and read back in one go: both packets fit the smallest packet size.
 const MAX_PAIRED: usize = 64;
 
+/// How many registers are asked for in one go. QEMU takes in 4096 bytes at a time, and answers each before it looks at the
+/// next.
+const MAX_QUESTIONS: usize = 64;
+
 /// More than any file of a description has, in bytes.
 const MAX_XFER: usize = 4 << 20;
 
@@ -297,6 +301,47 @@ impl GdbClient {
             Some(bytes) => Ok(bytes),
             None => Err(self.link.nonsense(self.link.parser.data())),
         }
+    }
+
+    /// As [`read_register`](Self::read_register), of many: as many questions travel in one write as the stub takes at a
+    /// time.
+    ///
+    /// # Errors
+    /// Those of [`read_register`](Self::read_register).
+    pub fn read_registers(&mut self, numbers: &[u32]) -> Result<Vec<Vec<u8>>, GdbError> {
+        let mut values = Vec::with_capacity(numbers.len());
+        for some in numbers.chunks(MAX_QUESTIONS) {
+            self.link.begin()?;
+            for number in some {
+                let mut packet = PacketWriter::begin(&mut self.link.sending);
+                packet.text("p").number(u64::from(*number)).finish();
+            }
+            let (mut is_sent, mut refused) = (false, None);
+            for number in some {
+                let answered = if is_sent {
+                    // What an error is to name.
+                    self.link.sending.clear();
+                    let mut packet = PacketWriter::begin(&mut self.link.sending);
+                    packet.text("p").number(u64::from(*number)).finish();
+                    self.link.wait_for(Expect::Answer, &mut Vec::new(), Resend::Never)
+                } else {
+                    is_sent = true;
+                    self.link.finish(Expect::Answer, &mut Vec::new(), Resend::Never)
+                };
+                self.link.out_of_step |= answered.is_err();
+                answered?;
+                // The other answers are on their way, whatever this one is.
+                match self.link.answer().map(codec::decode_hex) {
+                    Ok(Some(bytes)) => values.push(bytes),
+                    Ok(None) => refused = refused.or(Some(self.link.nonsense(self.link.parser.data()))),
+                    Err(error) => refused = refused.or(Some(error)),
+                }
+            }
+            if let Some(error) = refused {
+                return Err(error);
+            }
+        }
+        Ok(values)
     }
 
     /// Writes the register of this number: as many bytes as it was read with, in the same order.

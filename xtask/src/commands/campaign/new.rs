@@ -229,8 +229,7 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     }
     let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let each =
-        golden.run_seconds / 2.0 + golden.compare_seconds * golden.checkpoints.len() as f64 / 2.0 + 0.02;
+    let each = golden.run_seconds / 2.0 + golden.compare_seconds * golden.most_looks() as f64 + 0.02;
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let whole = each * plan.len() as f64 / workers as f64;
     outln!(

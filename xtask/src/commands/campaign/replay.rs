@@ -9,12 +9,14 @@ use flipsim::campaign::TrialId;
 use flipsim::fault::GuestNames;
 use flipsim::files::Stream;
 use flipsim::text::shown;
+use flipsim::trial::golden::Looks;
 use flipsim::trial::{RestoreMethod, TrialRecord, Worker};
+use flipsim::units::VirtualNs;
 
 use super::trial::{How, TrialLine, Watch, names, restore_methods, run_trial, show};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::consent::{self, Trust};
-use crate::guest::golden::{Prepared, note_missing, prepare};
+use crate::guest::golden::{Prepared, TrialGuest, note_missing, prepare};
 use crate::guest::prepared::prepared_of;
 use crate::guest::template::clones_dir;
 use crate::host::proc::quote;
@@ -119,11 +121,11 @@ fn of_lines(args: &Args) -> Result<Count> {
             continue;
         }
         let what = format!("line {} of {}", number + 1, args.from);
-        let TrialLine { guest, hang_factor, early_stop, spacing, trial } = serde_json::from_str(&line)
+        let TrialLine { guest, hang_factor, early_stop, spacing, looks, trial } = serde_json::from_str(&line)
             .with_context(|| format!("{what} is no trial of `campaign trial --json`"))
             .exit_with(Code::Usage)?;
         consent::of_trial(&what, &guest, &trial.template, args.trust)?;
-        let Prepared { template, golden } = prepare(&guest, Some(spacing))?;
+        let Prepared { template, golden } = prepared_as(&guest, spacing, looks)?;
         if trial.template != golden.template {
             bail!(exit_error(
                 Code::Usage,
@@ -148,6 +150,17 @@ fn of_lines(args: &Args) -> Result<Count> {
         bail!(exit_error(Code::Usage, format!("{} has no trial in it", args.from)));
     }
     Ok(count)
+}
+
+/// The guest with a golden run of which a trial looks at the same checkpoints as one that ran before.
+fn prepared_as(guest: &TrialGuest, spacing: VirtualNs, looks: Option<Looks>) -> Result<Prepared> {
+    let mut prepared = prepare(guest, Some(spacing).filter(|_| looks.is_none()))?;
+    // Another version of the lab may have another grid.
+    if prepared.golden.spacing != spacing {
+        prepared = prepare(guest, Some(spacing))?;
+    }
+    prepared.golden.looks = looks;
+    Ok(prepared)
 }
 
 /// One trial, compared with what it was.

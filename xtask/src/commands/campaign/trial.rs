@@ -12,7 +12,7 @@ use flipsim::memory::PhysRange;
 use flipsim::target::{TargetError, describe};
 use flipsim::text::hex_value;
 use flipsim::text::visible;
-use flipsim::trial::golden::Golden;
+use flipsim::trial::golden::{Golden, Looks};
 use flipsim::trial::{
     Heard, Outcome, RestoreMethod, RunError, Runner, Step, TrialOptions, TrialPlan, TrialRecord, Worker,
 };
@@ -119,6 +119,9 @@ pub struct TrialLine {
     pub hang_factor: f64,
     pub early_stop: bool,
     pub spacing: VirtualNs,
+    /// Which checkpoints it looked at; at each, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<Looks>,
     pub trial: TrialRecord,
 }
 
@@ -154,6 +157,7 @@ pub fn run(args: &Args) -> Result<()> {
             hang_factor: args.how.hang_factor,
             early_stop: !args.how.no_early_stop,
             spacing: golden.spacing,
+            looks: golden.looks.clone(),
             trial: record,
         };
         // So that `replay` of this line asks nothing.

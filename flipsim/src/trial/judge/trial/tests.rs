@@ -38,6 +38,7 @@ pub(in crate::trial) fn golden() -> Golden {
         template: "t".into(),
         window: Window::Done,
         spacing: VirtualNs(100),
+        looks: None,
         start: checkpoint(100),
         checkpoints: vec![checkpoint(200), end],
         console,

@@ -71,7 +71,8 @@ impl<'a> Recorder<'a> {
         let Some(length) = end.0.checked_sub(begin.0).filter(|length| *length > 0) else {
             return Err(AccessError::Backwards { begin, end });
         };
-        (self.touched.clear(), self.written.clear());
+        self.touched.clear();
+        self.written.clear();
         for record in records(stream, &self.accesses.blocks, length) {
             let record = record.map_err(|(record, what)| AccessError::Stream { interval, record, what })?;
             let key = PageKey::of(record.block, record.offset);

@@ -13,6 +13,9 @@ use super::numbers::{Reader, put};
 /// Runs with so few equal bytes between them are one: a run costs two bytes at least.
 const NEAR: usize = 3;
 
+/// Bytes that are compared at once.
+const LINE: usize = 64;
+
 /// The deltas of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deltas {
@@ -26,7 +29,7 @@ impl Deltas {
     pub(super) fn push(&mut self, interval: u32, before: &Page, after: &Page) -> bool {
         let mut at = 0;
         let mut end = 0;
-        while let Some(first) = (at..PAGE).find(|byte| before[*byte] != after[*byte]) {
+        while let Some(first) = differs(before, after, at) {
             let mut last = first;
             at = first + 1;
             while at < PAGE && at - last <= NEAR {
@@ -120,6 +123,20 @@ impl Deltas {
     }
 }
 
+/// The first byte that differs, of those from one on.
+fn differs(before: &Page, after: &Page, from: usize) -> Option<usize> {
+    let mut at = from;
+    while at < PAGE {
+        // To the end of a line; most lines are equal.
+        let end = (at / LINE + 1) * LINE;
+        if before[at..end] != after[at..end] {
+            return (at..end).find(|byte| before[*byte] != after[*byte]);
+        }
+        at = end;
+    }
+    None
+}
+
 /// What a run holds.
 enum Run<'a> {
     Bytes(&'a [u8]),
@@ -181,8 +198,8 @@ mod tests {
             let mut found = pages[0];
             deltas.apply(at as u32, &mut found);
             assert!(&found == page, "{at}");
-            for byte in 0..PAGE {
-                assert_eq!(deltas.byte(byte, at as u32).unwrap_or(7), page[byte], "{byte} at {at}");
+            for (byte, expected) in page.iter().enumerate() {
+                assert_eq!(deltas.byte(byte, at as u32).unwrap_or(7), *expected, "{byte} at {at}");
             }
         }
         let again = Deltas::read(deltas.bytes().to_vec(), deltas.ends().to_vec(), pages.len() - 1);

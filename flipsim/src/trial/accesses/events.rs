@@ -256,7 +256,7 @@ mod tests {
         let at = |first: u64| {
             let mut bytes = vec![3, if first > 0x3fff { 5 } else { 4 }, 7 << 2];
             put(&mut bytes, first);
-            bytes.push(9);
+            put(&mut bytes, folded(9));
             read(&bytes)
         };
         assert!(at(4088).is_some() && at(4089).is_none() && at(0xffff).is_none());

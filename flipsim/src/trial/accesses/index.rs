@@ -69,11 +69,14 @@ pub struct Figures {
     pub walked: usize,
     /// What changed in a page in an interval.
     pub deltas: u64,
+    /// Bytes that changed in an interval though no record says that they were accessed. They are unknown for the whole
+    /// run; one at all means that a writer is not recorded, and that readers may be missing as well.
+    pub unseen: u64,
     /// Bytes in memory.
     pub bytes: usize,
 }
 
-/// The bytes of a page that a page-table walk reads, a bit each.
+/// Bytes of a page that are unknown for the whole run, as a page-table walk reads them, a bit each.
 pub(super) type Walked = [u64; PAGE / 64];
 
 /// What was recorded of a page.
@@ -85,7 +88,7 @@ pub(super) struct PageEntry {
 }
 
 impl PageEntry {
-    /// Marks bytes that a page-table walk reads.
+    /// Marks bytes as those that a page-table walk reads.
     pub(super) fn walk(&mut self, first: u16, length: u16) {
         let walked = self.walked.get_or_insert_with(|| Box::new([0; PAGE / 64]));
         for byte in usize::from(first)..usize::from(first) + usize::from(length) {
@@ -110,6 +113,7 @@ pub struct Accesses {
     pub(super) pages: Vec<(PageKey, PageEntry)>,
     pub(super) records: u64,
     pub(super) events: u64,
+    pub(super) unseen: u64,
 }
 
 impl Accesses {
@@ -201,6 +205,7 @@ impl Accesses {
             events: self.events,
             pages: self.pages.len(),
             walked: self.pages.iter().filter(|(_, page)| page.walked.is_some()).count(),
+            unseen: self.unseen,
             deltas: self.pages.iter().map(|(_, page)| page.deltas.ends().len() as u64).sum(),
             bytes: own + self.instants.capacity() * size_of::<VirtualNs>() + pages.sum::<usize>(),
         }

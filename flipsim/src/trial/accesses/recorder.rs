@@ -45,7 +45,14 @@ impl<'a> Recorder<'a> {
         base: impl Fn(u8, u64, &mut [u8]) -> io::Result<()> + 'a,
     ) -> Self {
         Recorder {
-            accesses: Accesses { blocks, instants: vec![begin], pages: Vec::new(), records: 0, events: 0 },
+            accesses: Accesses {
+                blocks,
+                instants: vec![begin],
+                pages: Vec::new(),
+                records: 0,
+                events: 0,
+                unseen: 0,
+            },
             base: Box::new(base),
             pages: HashMap::new(),
             contents: Recent::new(CONTENTS),
@@ -71,7 +78,8 @@ impl<'a> Recorder<'a> {
         let Some(length) = end.0.checked_sub(begin.0).filter(|length| *length > 0) else {
             return Err(AccessError::Backwards { begin, end });
         };
-        (self.touched.clear(), self.written.clear());
+        self.touched.clear();
+        self.written.clear();
         for record in records(stream, &self.accesses.blocks, length) {
             let record = record.map_err(|(record, what)| AccessError::Stream { interval, record, what })?;
             let key = PageKey::of(record.block, record.offset);
@@ -133,7 +141,8 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Looks at the pages that were written.
+    /// Looks at the pages that were written. What changed in them has been accessed; where no record says so, the writer
+    /// was not seen, and the byte is unknown for the whole run.
     fn look(&mut self, number: u32, page: &mut Now<'_>) -> Result<(), AccessError> {
         self.written.sort_unstable();
         self.written.dedup();
@@ -154,7 +163,15 @@ impl<'a> Recorder<'a> {
             let mut after = [0; PAGE];
             page(block, offset, &mut after).map_err(failed)?;
             if *before != after {
-                self.pages.entry(*key).or_default().deltas.push(number, &before, &after);
+                let entry = self.pages.entry(*key).or_default();
+                let seen = of_page(&self.touched, *key);
+                for byte in
+                    unseen(&before, &after, seen).filter(|byte| !entry.is_walked(*byte)).collect::<Vec<_>>()
+                {
+                    entry.walk(byte, 1);
+                    self.accesses.unseen += 1;
+                }
+                entry.deltas.push(number, &before, &after);
                 *before = after;
             }
             self.contents.keep(*key, before);
@@ -168,7 +185,7 @@ impl<'a> Recorder<'a> {
         let mut accesses = self.accesses;
         if self.failed {
             accesses.instants.truncate(1);
-            (accesses.records, accesses.events) = (0, 0);
+            (accesses.records, accesses.events, accesses.unseen) = (0, 0, 0);
             return accesses;
         }
         accesses.pages = self.pages.into_iter().collect();
@@ -179,4 +196,23 @@ impl<'a> Recorder<'a> {
         }
         accesses
     }
+}
+
+/// The records of a page, of those of all pages in their order.
+fn of_page(touched: &[Record], key: PageKey) -> &[Record] {
+    let of = |record: &Record| PageKey::of(record.block, record.offset);
+    let begin = touched.partition_point(|record| of(record) < key);
+    let end = touched.partition_point(|record| of(record) <= key);
+    &touched[begin..end]
+}
+
+/// The bytes of a page that changed though none of its records has them.
+fn unseen<'a>(before: &'a Page, after: &'a Page, records: &[Record]) -> impl Iterator<Item = u16> + use<'a> {
+    let mut seen = [false; PAGE];
+    for record in records {
+        let first = usize::from(byte_of(record.offset));
+        seen[first..first + usize::from(record.length)].fill(true);
+    }
+    let bytes = (0u16..).zip(before.iter().zip(after)).zip(seen);
+    bytes.filter(|((_, (before, after)), seen)| before != after && !seen).map(|((byte, _), _)| byte)
 }

@@ -128,6 +128,7 @@ impl Accesses {
             before = at.0;
         }
         put(&mut bytes, self.records);
+        put(&mut bytes, self.unseen);
         put(&mut bytes, self.pages.len() as u64);
         bytes
     }
@@ -224,8 +225,8 @@ impl<R: Read> Source<R> {
         }
         let count = instants.len().checked_sub(1)?;
         u32::try_from(count).ok()?;
-        let records = self.number()?;
-        let mut accesses = Accesses { blocks, instants, pages: Vec::new(), records, events: 0 };
+        let (records, unseen) = (self.number()?, self.number()?);
+        let mut accesses = Accesses { blocks, instants, pages: Vec::new(), records, events: 0, unseen };
         let mut key = 0u64;
         for at in 0..self.number()? {
             self.room::<(PageKey, PageEntry)>()?;

@@ -193,11 +193,11 @@ impl Accesses {
         // How many of the counted instants lie before the byte's present stretch.
         let mut since = [0u64; PAGE];
         for piece in pieces {
-            for byte in piece.first..piece.first + piece.length {
+            for (byte, times) in asked.iter_mut().enumerate().skip(piece.first).take(piece.length) {
                 if page.is_walked(byte as u16) {
                     shares.live += u128::from(counted.total);
                 } else {
-                    asked[byte] += 1;
+                    *times += 1;
                 }
             }
         }

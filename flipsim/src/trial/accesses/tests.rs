@@ -78,7 +78,9 @@ struct Model {
     instants: Vec<u64>,
     /// For each interval and byte: the instant that is no later than its first access, and whether it overwrites.
     firsts: Vec<Vec<Option<(u64, bool)>>>,
+    /// Read by a page-table walk, or written by what was not seen.
     walked: BTreeSet<usize>,
+    unseen: u64,
     contents: Vec<Vec<u8>>,
     streams: Vec<Vec<u8>>,
 }
@@ -89,6 +91,7 @@ impl Model {
             instants: vec![BEGIN],
             firsts: Vec::new(),
             walked: BTreeSet::new(),
+            unseen: 0,
             contents: vec![first_content()],
             streams: Vec::new(),
         };
@@ -114,14 +117,17 @@ impl Model {
                         continue;
                     }
                     Kind::PageWritten => {
-                        // Seen before, and changed since.
+                        // Read before, or by a writer that is not seen.
                         content[happening.at] ^= happening.value;
+                        stream.extend(record(page, PAGE, Kind::PageWritten));
+                        if happening.value % 2 == 0 {
+                            continue;
+                        }
                         let read = Some((begin + u64::from(dt), false));
                         if firsts[happening.at].is_none() {
                             firsts[happening.at] = read;
                             stream.extend(record(happening.at, 1, Kind::Read));
                         }
-                        stream.extend(record(page, PAGE, Kind::PageWritten));
                         continue;
                     }
                     Kind::Read | Kind::Overwritten => {}
@@ -142,6 +148,11 @@ impl Model {
                     stream.extend(record(page, PAGE, Kind::PageWritten));
                 }
             }
+            let before = model.contents.last().unwrap();
+            let changed = (0..RAM).filter(|at| before[*at] != content[*at] && firsts[*at].is_none());
+            let unseen: Vec<usize> = changed.filter(|at| !model.walked.contains(at)).collect();
+            model.unseen += unseen.len() as u64;
+            model.walked.extend(unseen);
             model.instants.push(begin + u64::from(interval.length));
             model.firsts.push(firsts);
             model.contents.push(content);
@@ -327,6 +338,7 @@ proptest! {
             Ok(())
         };
         let contents = accesses.contents(&base);
+        prop_assert_eq!(accesses.figures().unseen, model.unseen);
         let addresses = model.addresses();
         let count = addresses.len() as u64;
         for at in BEGIN - 1..model.end() + 2 {

@@ -25,7 +25,9 @@ use crate::campaign::store::write::Recorded;
 use crate::fault::GuestNames;
 use crate::trial::golden::Golden;
 use crate::trial::template::Template;
-use crate::trial::{Known, RunError, STARTS, TrialOptions, TrialRecord, Worker};
+use crate::trial::{
+    Known, Outcome, RunError, STARTS, Settled, Settling, Short, TrialOptions, TrialRecord, Worker,
+};
 
 /// How a campaign is run.
 #[derive(Clone, Debug)]
@@ -177,7 +179,8 @@ pub fn run(
             let (reports, trial) = (reports.clone(), options.trial.clone());
             threads.push(scope.spawn(move || {
                 let worker = Worker::new(template, golden, parent, trial);
-                work(number, worker, options.names, &reports, &orders_of_it);
+                let settling = shortcuts.map(Shortcuts::settling);
+                work(number, worker, settling, options.names, &reports, &orders_of_it);
             }));
         }
         drop(reports);
@@ -210,9 +213,10 @@ pub fn run(
 }
 
 /// The life of a worker.
-fn work(
+fn work<'a>(
     number: usize,
-    mut worker: Worker<'_>,
+    mut worker: Worker<'a>,
+    settling: Option<&'a Settling<'a>>,
     names: Option<&GuestNames>,
     reports: &Sender<Report>,
     orders: &Receiver<Order>,
@@ -229,7 +233,7 @@ fn work(
         let Ok(order) = orders.recv() else { return };
         finished = match order {
             Order::Trial(planned, way) => {
-                let result = trial(&mut worker, &planned, way, names);
+                let result = trial(&mut worker, &planned, way, settling, names);
                 if result.is_err() {
                     worker.restart();
                 }
@@ -241,27 +245,38 @@ fn work(
 }
 
 /// Runs a trial in its way.
-fn trial(
-    worker: &mut Worker<'_>,
+fn trial<'a>(
+    worker: &mut Worker<'a>,
     planned: &PlannedTrial,
     way: Way,
+    settling: Option<&'a Settling<'a>>,
     names: Option<&GuestNames>,
 ) -> Result<Ran, RunError> {
-    let mut run = |begin| worker.trial_from(&planned.plan, begin, names, &mut |_, _| Ok(()));
-    let known = match way {
-        Way::Whole => return Ok((run(None)?, Vec::new())),
-        Way::Known(Known::Late(begin)) => return Ok((run(Some(begin))?, Vec::new())),
-        // Those that are settled are no orders.
-        Way::Known(known) | Way::Audit(known) => known,
+    let mut run = |begin, settling| {
+        worker.trial_in(&planned.plan, Short { begin, settling }, names, &mut |_, _| Ok(()))
     };
-    let whole = run(None)?;
-    let known = match known {
+    let (known, audit) = match way {
+        Way::Whole => return Ok((run(None, None)?, Vec::new())),
+        Way::Known(known) => (known, false),
+        Way::Audit(known) => (known, true),
+    };
+    let begin = if let Known::Late(begin) = known { Some(begin) } else { None };
+    if !audit && matches!(known, Known::Nothing | Known::Late(_)) {
+        return Ok((run(begin, settling)?, Vec::new()));
+    }
+    let whole = run(None, None)?;
+    let short = match known {
         Known::Settled(record) => *record,
-        Known::Late(begin) => run(Some(begin))?,
-        Known::Nothing => return Ok((whole, Vec::new())),
+        Known::Nothing | Known::Late(_) => run(begin, settling)?,
+        // What is known is the outcome alone.
+        Known::Masked => {
+            let (settled, outcome) = (Some(Settled::Overwritten), Some(Outcome::Masked));
+            TrialRecord { settled, outcome, ..whole.clone() }
+        }
     };
-    let apart = if whole.is_same(&known) { Vec::new() } else { whole.differing_keys(&known) };
-    Ok((TrialRecord { audited: true, settled: known.settled, ..whole }, apart))
+    let apart = if whole.is_same(&short) { Vec::new() } else { whole.differing_keys(&short) };
+    let audited = short.settled.is_some() || short.begun_ns.is_some() || short.cut_ns.is_some();
+    Ok((TrialRecord { audited, settled: short.settled, ..whole }, apart))
 }
 
 struct Coordinator<'a, 'w> {

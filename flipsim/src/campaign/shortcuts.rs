@@ -14,7 +14,8 @@ use crate::fault::fault_rng;
 use crate::trial::{Known, Settling};
 use crate::units::VirtualNs;
 
-/// The part of the trials that could be shortcut which is run whole, as one in so many, and the least number.
+/// The part that is run whole, as one in so many, and the least number: of the trials of which something is known
+/// beforehand, and of the others, which may be ended early.
 const ONE_IN: usize = 100;
 const LEAST: usize = 20;
 
@@ -43,26 +44,31 @@ impl<'a> Shortcuts<'a> {
     /// The campaign's file cannot be read.
     pub fn new(store: &Store, settling: Settling<'a>) -> Result<Self, StoreError> {
         let seed = store.spec().seed;
-        let mut shortcut = Vec::new();
+        let (mut known, mut others) = (Vec::new(), Vec::new());
         for id in (0..store.len()).map(TrialId) {
-            if settling.begin_of(&store.planned(id)?.plan).is_some() {
-                // Apart from the streams that faults and their order are drawn from.
-                shortcut.push((fault_rng(seed, 1 << 62 | id.0).next_u64(), id));
-            }
+            let some = settling.begin_of(&store.planned(id)?.plan).is_some();
+            // Apart from the streams that faults and their order are drawn from.
+            let place = (fault_rng(seed, 1 << 62 | id.0).next_u64(), id);
+            if some { known.push(place) } else { others.push(place) }
         }
-        shortcut.sort_unstable();
-        let count = shortcut.len().div_ceil(ONE_IN).max(LEAST);
-        let audited = shortcut.into_iter().take(count).map(|(_, id)| id).collect();
-        Ok(Shortcuts { settling, audited })
+        let audited = [known, others].into_iter().flat_map(|mut trials| {
+            trials.sort_unstable();
+            let count = trials.len().div_ceil(ONE_IN).max(LEAST);
+            trials.into_iter().take(count)
+        });
+        Ok(Shortcuts { audited: audited.map(|(_, id)| id).collect(), settling })
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn settling(&self) -> &Settling<'a> {
+        &self.settling
     }
 
     /// How a trial gets its record.
     pub(super) fn way(&self, planned: &PlannedTrial) -> io::Result<Way> {
-        Ok(match self.settling.known(&planned.plan)? {
-            Known::Nothing => Way::Whole,
-            known if self.audited.contains(&planned.id) => Way::Audit(known),
-            known => Way::Known(known),
-        })
+        let known = self.settling.known(&planned.plan)?;
+        Ok(if self.audited.contains(&planned.id) { Way::Audit(known) } else { Way::Known(known) })
     }
 
     /// Where a trial begins that is run, from the quiescent point on.

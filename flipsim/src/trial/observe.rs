@@ -8,13 +8,15 @@ use crate::console::classify;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
-use crate::trial::golden::model::{Checkpoint, Golden, Look};
+use crate::trial::dead::Dead;
+use crate::trial::golden::model::{Checkpoint, Golden, Look, Window};
 use crate::trial::heard::Console;
 use crate::trial::judge;
 use crate::trial::judge::{news, notices};
-use crate::trial::record::{Costs, EndState, RegisterDifference, TrialPlan, TrialRecord};
-use crate::trial::restore::RestoreMethod;
+use crate::trial::options::TrialOptions;
+use crate::trial::record::{Costs, EndState, LISTED, RegisterDifference, TrialPlan, TrialRecord};
 use crate::trial::runner::{Got, RunError, Runner, registers};
+use crate::trial::settle::Settling;
 use crate::units::VirtualNs;
 
 /// What QEMU calls the state of a vCPU.
@@ -23,39 +25,6 @@ const VCPU: &str = "cpu";
 /// How far a guest that is late runs at a time. Where such a trial ends must not depend on the host, as the distance
 /// of checkpoints does.
 const LATE_STEP: u64 = 50_000_000;
-
-/// How many differing pages, registers and devices a record lists.
-pub(super) const LISTED: usize = 32;
-
-/// How trials are run.
-#[derive(Clone, Debug)]
-pub struct TrialOptions {
-    /// How the guest is restored.
-    pub restore: RestoreMethod,
-    /// A guest hangs that is not done after so many times the golden run's length.
-    pub hang_factor: f64,
-    /// How long a stretch between two checkpoints may take on the host's clock.
-    pub wall: Duration,
-    /// After how many rewinds the state is checked again; the first one of a process always is.
-    pub check_every: u32,
-    /// Whether a state that is the golden run's ends the trial.
-    pub early_stop: bool,
-    /// Asked often; when it says yes, everything is given up.
-    pub interrupted: fn() -> bool,
-}
-
-impl Default for TrialOptions {
-    fn default() -> Self {
-        TrialOptions {
-            restore: RestoreMethod::Rewind,
-            hang_factor: 3.0,
-            wall: Duration::from_secs(60),
-            check_every: 1000,
-            early_stop: true,
-            interrupted: || false,
-        }
-    }
-}
 
 /// What happens in a trial, for callers that watch it.
 #[derive(Debug)]
@@ -88,6 +57,10 @@ pub(super) struct Observation<'a> {
     converged: Option<usize>,
     /// At the golden run's end, where it was reached.
     at_end: Option<StateDigest>,
+    /// What is known of the golden run's accesses, if it may be used.
+    settling: Option<&'a Settling<'a>>,
+    /// The state at the end, where it follows from those.
+    ahead: Option<EndState>,
 }
 
 impl<'a> Observation<'a> {
@@ -96,11 +69,13 @@ impl<'a> Observation<'a> {
         options: &'a TrialOptions,
         plan: &TrialPlan,
         record: TrialRecord,
-        costs: Costs,
+        settling: Option<&'a Settling<'a>>,
     ) -> Self {
         let back = plan.back_after.map(|after| VirtualNs(golden.begin().0.saturating_add(after.0)));
         let back_at = back.map(|at| (at, plan.fault.clone()));
-        Observation { golden, options, back_at, record, costs, converged: None, at_end: None }
+        let costs = record.costs;
+        let (converged, at_end, ahead) = (None, None, None);
+        Observation { golden, options, back_at, record, costs, converged, at_end, settling, ahead }
     }
 
     /// Runs on; whether the guest is still there.
@@ -223,10 +198,12 @@ impl<'a> Observation<'a> {
             }
             if counts && last && !same {
                 self.at_end = state;
+            } else if !same && self.is_dead(runner, checkpoint)? {
+                return Ok(());
             }
         }
         // The golden run is over. A workload that is not done by now is given some more time.
-        if golden.window != crate::trial::golden::model::Window::Done || runner.console.is_done() {
+        if golden.window != Window::Done || runner.console.is_done() {
             return Ok(());
         }
         let limit = judge::hang_limit(golden, self.options.hang_factor).0;
@@ -240,6 +217,39 @@ impl<'a> Observation<'a> {
             watch(Step::Late(VirtualNs(at)), runner)?;
         }
         Ok(())
+    }
+
+    /// Whether what differs at a checkpoint is never read again; the rest of the trial is known then.
+    fn is_dead(&mut self, runner: &mut Runner, checkpoint: &Checkpoint) -> Result<bool, RunError> {
+        // Without the times of bytes, those of what was said are known by looks that would be left out.
+        let usable = self.golden.capabilities.times && self.back_at.is_none();
+        let Some(settling) = self.settling.filter(|_| usable) else { return Ok(false) };
+        let began = Instant::now();
+        let dead = settling.dead(runner, checkpoint)?;
+        self.costs.compare_us += micros(began.elapsed());
+        let Some(Dead { left, over }) = dead else { return Ok(false) };
+        self.converged = Some(checkpoint.console.min(self.golden.console.len()));
+        let said = self.whole(runner, self.golden.console.len());
+        let end = match over {
+            // By this look all is the golden run's again.
+            Some(over) if left.is_empty() => settling.look_behind(VirtualNs(self.record.flip_ns), over),
+            _ => Some(self.golden.end()),
+        };
+        // One that is not done by the golden run's end is watched for longer.
+        let done = self.golden.window != Window::Done || self.golden.signals.is_done_in(&said);
+        let Some(end) = end.filter(|_| done) else {
+            self.converged = None;
+            return Ok(false);
+        };
+        if left.is_empty() {
+            self.record.converged_ns = (end != self.golden.end()).then_some(end.0);
+        } else {
+            let failed = |cause| RunError::Console { path: runner.guest.folder().to_owned(), cause };
+            self.ahead = Some(settling.end_state(&left).map_err(failed)?);
+        }
+        self.record.end_ns = end.0;
+        self.record.cut_ns = Some(checkpoint.at.0);
+        Ok(true)
     }
 
     /// The outcome, and what speaks for it.
@@ -259,7 +269,7 @@ impl<'a> Observation<'a> {
             said: &said,
             found: &found,
             expected: &expected,
-            converged: self.converged.is_some(),
+            converged: self.converged.is_some() && self.ahead.is_none(),
             limit: judge::hang_limit(golden, self.options.hang_factor),
             wall: self.options.wall,
         };
@@ -285,7 +295,9 @@ impl<'a> Observation<'a> {
         console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
-        if self.converged.is_none() && exact && golden.agrees() {
+        if self.ahead.is_some() {
+            self.record.state = self.ahead.take();
+        } else if self.converged.is_none() && exact && golden.agrees() {
             self.record.state = self.end_state(runner)?;
         }
         self.costs.compare_us += micros(began.elapsed());

@@ -18,6 +18,9 @@ use crate::units::{Timing, VirtualNs};
 /// what the console said are those of checkpoints, and up to version 3 every trial was run whole; all are still read.
 pub const FORMAT: u32 = 4;
 
+/// How many differing pages, registers and devices a record lists.
+pub(super) const LISTED: usize = 32;
+
 /// How a trial was settled without a run: what the golden run does with the bytes of its fault afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -14,6 +14,7 @@ use crate::target::{RecordedRam, TargetError, describe};
 use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::clone::ram::ProcessRam;
+use crate::trial::golden::looks::COARSE;
 use crate::trial::golden::model::{Golden, GoldenOptions};
 use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::settle::file_block;
@@ -82,7 +83,11 @@ impl Accesses {
             _ => Ok(()),
         });
         let (begin, end) = (golden.begin().0, golden.end().0);
-        let step = INTERVAL.max((end - begin).div_ceil(MOST));
+        // So that instants are looks: where a trial looks at its guest, more is to be known.
+        let step = match golden.looks {
+            Some(_) => golden.spacing.0.saturating_mul(COARSE as u64).max(1),
+            None => INTERVAL.max((end - begin).div_ceil(MOST)),
+        };
         let mut at = begin;
         let mut stream = Vec::new();
         while at < end {

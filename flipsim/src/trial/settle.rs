@@ -11,15 +11,17 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use crate::fault::GuestNames;
-use crate::target::{StateDigest, page_hash};
+use crate::target::{ChangedPage, StateDigest, page_hash};
 use crate::text::hex_value;
-use crate::trial::accesses::{Accesses, Next, NextOfAll, PAGE, Page, RamBlocks};
+use crate::trial::accesses::{AccessError, Accesses, Contents, Next, NextOfAll, PAGE, Page, RamBlocks};
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
-use crate::trial::observe::TrialOptions;
-use crate::trial::record::{EndState, Heard, Settled, TrialPlan, TrialRecord};
+use crate::trial::golden_pages::GoldenPages;
+use crate::trial::options::TrialOptions;
+use crate::trial::record::{EndState, Heard, LISTED, Settled, TrialPlan, TrialRecord};
 use crate::trial::template::saved::Template;
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -35,6 +37,8 @@ pub enum Known {
     Settled(Box<TrialRecord>),
     /// It may be begun here, later than its fault.
     Late(VirtualNs),
+    /// It is masked; by which look that is seen is not certain.
+    Masked,
 }
 
 /// What follows a fault.
@@ -42,8 +46,8 @@ pub enum Known {
 enum After {
     /// None of what it changed is read, and these bytes are not overwritten either.
     NeverRead(Vec<GuestPhys>),
-    /// All of it is overwritten, so that the state is the golden run's at this look.
-    Overwritten(VirtualNs),
+    /// All of it is overwritten, so that the state is the golden run's at this look, where that is certain.
+    Overwritten(Option<VirtualNs>),
     /// It is not accessed before this.
     Read(VirtualNs),
 }
@@ -58,7 +62,10 @@ pub struct Settling<'a> {
     base: File,
     /// The block that the template's file has, by its number and name.
     block: (u8, String),
+    file: PathBuf,
+    start: &'a StateDigest,
     end: &'a StateDigest,
+    pages: GoldenPages,
 }
 
 impl<'a> Settling<'a> {
@@ -76,11 +83,64 @@ impl<'a> Settling<'a> {
     ) -> io::Result<Option<Self>> {
         let end = golden.checkpoints.last().and_then(|last| last.state.as_ref());
         let Some(end) = end.filter(|_| golden.agrees() && options.early_stop) else { return Ok(None) };
-        let base = File::open(template.ram_file())?;
+        let Some(start) = &golden.start.state else { return Ok(None) };
+        let file = template.ram_file();
+        let base = File::open(&file)?;
         let length = base.metadata()?.len();
         let Some(block) = file_block(accesses.blocks(), length) else { return Ok(None) };
-        let possible = options.restore.marks(golden.capabilities);
-        Ok(possible.then_some(Settling { golden, accesses, options, names, base, block, end }))
+        if !options.restore.marks(golden.capabilities) {
+            return Ok(None);
+        }
+        let pages = GoldenPages::default();
+        let mut settling =
+            Settling { golden, accesses, options, names, base, block, file, start, end, pages };
+        settling.pages = settling
+            .with_contents(|contents| GoldenPages::new(&contents, settling.block.0, &settling.block.1))?;
+        Ok(Some(settling))
+    }
+
+    pub(super) fn accesses(&self) -> &Accesses {
+        self.accesses
+    }
+
+    /// The block that the template's file has, by its number and name.
+    pub(super) fn block(&self) -> (u8, &str) {
+        (self.block.0, &self.block.1)
+    }
+
+    /// The template's RAM.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(super) fn pages(&self) -> &GoldenPages {
+        &self.pages
+    }
+
+    /// A page of the template's RAM.
+    pub(super) fn base(&self, offset: u64) -> io::Result<Page> {
+        let mut page = [0; PAGE];
+        self.base.read_exact_at(&mut page, offset).map(|()| page)
+    }
+
+    /// A page of the golden run's RAM at one of the recorded instants.
+    pub(super) fn golden_page(&self, offset: u64, instant: usize) -> io::Result<Page> {
+        self.with_contents(|contents| contents.page(self.block.0, offset, instant))
+    }
+
+    pub(super) fn with_contents<T>(
+        &self,
+        use_it: impl FnOnce(Contents<'_>) -> Result<T, AccessError>,
+    ) -> io::Result<T> {
+        let base = |_, offset, into: &mut [u8]| self.base.read_exact_at(into, offset);
+        use_it(self.accesses.contents(&base)).map_err(io::Error::other)
+    }
+
+    /// Whether the pages of other blocks than RAM are not as at the quiescent point.
+    pub(super) fn others_differ(&self, here: &[ChangedPage]) -> bool {
+        let other = |page: &&ChangedPage| page.block != self.block.1;
+        let start = self.start.pages.as_deref().unwrap_or_default();
+        !here.iter().filter(other).eq(start.iter().filter(other))
     }
 
     /// The virtual time of the quiescent point.
@@ -109,7 +169,7 @@ impl<'a> Settling<'a> {
                     _ => None,
                 });
                 let last = overwritten.collect::<Option<Vec<_>>>()?.into_iter().max()?;
-                self.look_behind(at, last).map(After::Overwritten)
+                Some(After::Overwritten(self.look_behind(at, last)))
             }
         }
     }
@@ -136,7 +196,8 @@ impl<'a> Settling<'a> {
         match self.after(plan) {
             None => Ok(Known::Nothing),
             Some(After::Read(from)) => Ok(Known::Late(from)),
-            Some(After::Overwritten(look)) => self.record(plan, at, |record| {
+            Some(After::Overwritten(None)) => Ok(Known::Masked),
+            Some(After::Overwritten(Some(look))) => self.record(plan, at, |record, _| {
                 record.settled = Some(Settled::Overwritten);
                 record.end_ns = look.0;
                 record.converged_ns = (look != self.golden.end()).then_some(look.0);
@@ -146,9 +207,13 @@ impl<'a> Settling<'a> {
                 });
                 Ok(())
             }),
-            Some(After::NeverRead(bytes)) => self.record(plan, at, |record| {
+            Some(After::NeverRead(bytes)) => self.record(plan, at, |record, new| {
                 record.settled = Some(Settled::NeverRead);
-                record.state = Some(self.end_state(&bytes, plan)?);
+                let values = bytes.into_iter().filter_map(|address| {
+                    let at = address.0.checked_sub(plan.fault.address()?.0)?;
+                    Some((self.place(address)?, *new.get(usize::try_from(at).ok()?)?))
+                });
+                record.state = Some(self.end_state(&values.collect::<Vec<_>>())?);
                 record.decide(Because::StateDiffers);
                 Ok(())
             }),
@@ -157,7 +222,7 @@ impl<'a> Settling<'a> {
 
     /// The look by which an overwriting at this instant, or a little later, has made the state the golden run's again.
     /// `None` where it is not certain which one it is.
-    fn look_behind(&self, at: VirtualNs, from: VirtualNs) -> Option<VirtualNs> {
+    pub(super) fn look_behind(&self, at: VirtualNs, from: VirtualNs) -> Option<VirtualNs> {
         let looks = self.golden.looks(at, None);
         let mut looks = looks.iter().map(|look| look.recorded.at);
         looks.find(|look| *look > from).filter(|look| look.0 > from.0 + SLACK)
@@ -168,7 +233,7 @@ impl<'a> Settling<'a> {
         &self,
         plan: &TrialPlan,
         at: VirtualNs,
-        end: impl FnOnce(&mut TrialRecord) -> io::Result<()>,
+        end: impl FnOnce(&mut TrialRecord, &[u8]) -> io::Result<()>,
     ) -> io::Result<Known> {
         let Some(old) = self.content(plan, at)? else { return Ok(Known::Nothing) };
         let new = plan.fault.operation().apply(&old, plan.fault.mask());
@@ -183,51 +248,48 @@ impl<'a> Settling<'a> {
             record.heard = Heard::Byte;
             record.done_ns = self.golden.done.map(|done| done.0);
         }
-        end(&mut record)?;
+        end(&mut record, &new)?;
         Ok(Known::Settled(Box::new(record)))
     }
 
     /// What the bytes of a fault hold at its time.
     fn content(&self, plan: &TrialPlan, at: VirtualNs) -> io::Result<Option<Vec<u8>>> {
         let Some(first) = plan.fault.address() else { return Ok(None) };
-        let base = |_, offset, into: &mut [u8]| self.base.read_exact_at(into, offset);
-        let contents = self.accesses.contents(&base);
-        let read = |offset: u64| contents.value(GuestPhys(first.0 + offset), at).map_err(io::Error::other);
-        (0..plan.fault.mask().len() as u64).map(read).collect()
+        self.with_contents(|contents| {
+            let read = |offset: u64| contents.value(GuestPhys(first.0.saturating_add(offset)), at);
+            (0..plan.fault.mask().len() as u64).map(read).collect()
+        })
     }
 
-    /// The state at the golden run's end, but for these bytes, which still are as the fault left them.
-    fn end_state(&self, left: &[GuestPhys], plan: &TrialPlan) -> io::Result<EndState> {
-        let base = |_, offset, into: &mut [u8]| self.base.read_exact_at(into, offset);
-        let contents = self.accesses.contents(&base);
+    /// The state at the golden run's end, but for bytes that have other values: their offsets in RAM, in ascending order.
+    pub(super) fn end_state(&self, left: &[(u64, u8)]) -> io::Result<EndState> {
         let end = self.accesses.instants().len().saturating_sub(1);
         let mut pages: Vec<(u64, Page, Page)> = Vec::new();
-        for address in left {
-            let (Some(offset), Some(bits)) = (self.place(*address), bits_at(plan, *address)) else {
-                continue;
-            };
-            let page = offset - offset % PAGE as u64;
+        for (offset, value) in left {
+            let at = usize::try_from(offset % PAGE as u64).unwrap_or(0);
+            let page = offset - at as u64;
             if pages.last().is_none_or(|(last, ..)| *last != page) {
-                let golden = contents.page(self.block.0, page, end).map_err(io::Error::other)?;
+                let golden = self.golden_page(page, end)?;
                 pages.push((page, golden, golden));
             }
-            let at = usize::try_from(offset % PAGE as u64).unwrap_or(0);
             if let Some((_, _, here)) = pages.last_mut() {
-                let changed = plan.fault.operation().apply(&here[at..=at], &[bits]);
-                here[at..=at].copy_from_slice(&changed);
+                here[at] = *value;
             }
         }
         let space = page_hash::space_of(&self.block.1);
         let mut ram = self.end.ram;
         for (page, golden, here) in &pages {
-            let mut base = [0; PAGE];
-            self.base.read_exact_at(&mut base, *page)?;
+            let base = self.base(*page)?;
             let of = |content: &Page| page_hash::of_page(space, page / PAGE as u64, content, &base);
             ram = page_hash::moved(ram, of(golden), of(here));
         }
         Ok(EndState {
             pages_differ: Some(pages.len() as u64),
-            pages: pages.iter().map(|(page, ..)| format!("{}+{page:#x}", self.block.1)).collect(),
+            pages: pages
+                .iter()
+                .take(LISTED)
+                .map(|(page, ..)| format!("{}+{page:#x}", self.block.1))
+                .collect(),
             disk: Some(false),
             ram,
             device_state: self.end.devices.unwrap_or_default(),
@@ -253,10 +315,4 @@ pub(super) fn file_block(blocks: &RamBlocks, length: u64) -> Option<(u8, String)
 fn changed(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
     let bits = plan.fault.mask().iter().zip(plan.fault.address()?.0..);
     Some(bits.filter(|(bits, _)| **bits != 0).map(|(_, address)| GuestPhys(address)).collect())
-}
-
-/// What of a byte it changes.
-fn bits_at(plan: &TrialPlan, address: GuestPhys) -> Option<u8> {
-    let index = usize::try_from(address.0.checked_sub(plan.fault.address()?.0)?).ok()?;
-    plan.fault.mask().get(index).copied()
 }

@@ -18,10 +18,12 @@ use crate::target::{TargetError, describe};
 use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::model::Golden;
-use crate::trial::observe::{LISTED, Observation, Step, TrialOptions, micros};
-use crate::trial::record::{Costs, TrialPlan, TrialRecord};
+use crate::trial::observe::{Observation, Step, micros};
+use crate::trial::options::TrialOptions;
+use crate::trial::record::{Costs, LISTED, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::trial::runner::{Got, RunError, Runner};
+use crate::trial::settle::Settling;
 use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
 use crate::units::VirtualNs;
@@ -42,6 +44,15 @@ pub struct Worker<'a> {
     options: TrialOptions,
     process: Option<Process>,
     checks: u64,
+}
+
+/// How a trial is shortened; not at all by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Short<'a> {
+    /// It begins here, up to which the golden run does not access what the fault changes.
+    pub begin: Option<VirtualNs>,
+    /// It ends where all that differs is known to be dead by this.
+    pub settling: Option<&'a Settling<'a>>,
 }
 
 /// A guest, and how it can be restored.
@@ -246,24 +257,24 @@ impl<'a> Worker<'a> {
         names: Option<&GuestNames>,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<TrialRecord, RunError> {
-        self.trial_from(plan, None, names, watch)
+        self.trial_in(plan, Short::default(), names, watch)
     }
 
-    /// As [`Worker::trial`], begun at this time, up to which the golden run does not touch what the fault changes.
+    /// As [`Worker::trial`], shortened by what is known of the golden run's accesses.
     ///
     /// # Errors
     /// As [`Worker::trial`].
-    pub fn trial_from(
+    pub fn trial_in(
         &mut self,
         plan: &TrialPlan,
-        begin: Option<VirtualNs>,
+        short: Short<'a>,
         names: Option<&GuestNames>,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<TrialRecord, RunError> {
         let began = Instant::now();
         let (golden, options) = (self.golden, self.options.clone());
         let mut record = TrialRecord::of(golden, plan, options.restore, names);
-        let flip_at = begin.unwrap_or(VirtualNs(record.flip_ns));
+        let flip_at = short.begin.unwrap_or(VirtualNs(record.flip_ns));
         record.begun_ns = (flip_at.0 > record.flip_ns).then_some(flip_at.0);
         let mut costs = Costs::default();
         let process = self.go_to(flip_at, &mut costs)?;
@@ -289,7 +300,8 @@ impl<'a> Worker<'a> {
                 return Ok(record);
             }
         }
-        let mut run = Observation::new(golden, &options, plan, record, costs);
+        record.costs = costs;
+        let mut run = Observation::new(golden, &options, plan, record, short.settling);
         run.observe(runner, watch)?;
         let mut record = run.judge(runner)?;
         record.costs.total_us = micros(began.elapsed());

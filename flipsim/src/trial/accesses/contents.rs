@@ -71,6 +71,26 @@ impl Contents<'_> {
         Ok(page)
     }
 
+    /// All contents that the pages of a block have when the guest stops, but for those at the begin of the run: the
+    /// page's offset, the first instant of the content (see [`Accesses::instants`]), and the content.
+    ///
+    /// # Errors
+    /// The content at the begin of the run cannot be read.
+    pub fn each(&self, block: u8, see: &mut dyn FnMut(u64, usize, &Page)) -> Result<(), AccessError> {
+        let of_block = |key: &PageKey| key.block() == block;
+        for (key, entry) in self.accesses.pages.iter().filter(|(key, _)| of_block(key)) {
+            if entry.deltas.ends().is_empty() {
+                continue;
+            }
+            let mut page = [0; PAGE];
+            self.read(block, key.offset(), &mut page)?;
+            entry
+                .deltas
+                .each(&mut page, &mut |interval, page| see(key.offset(), interval as usize + 1, page));
+        }
+        Ok(())
+    }
+
     fn read(&self, block: u8, offset: u64, to: &mut [u8]) -> Result<(), AccessError> {
         (self.base)(block, offset, to).map_err(|cause| self.failed(block, offset, cause))
     }

@@ -56,13 +56,18 @@ impl Deltas {
     pub(super) fn apply(&self, interval: u32, page: &mut Page) {
         let mut begin = 0;
         for (_, end) in self.before(interval) {
-            for (first, run) in Runs::new(&self.bytes[begin..*end]) {
-                match run {
-                    Run::Bytes(bytes) => page[first..first + bytes.len()].copy_from_slice(bytes),
-                    Run::Fill(byte, length) => page[first..first + length].fill(byte),
-                }
-            }
+            apply(&self.bytes[begin..*end], page);
             begin = *end;
+        }
+    }
+
+    /// Makes the content at the begin of the run that of the end of each interval that changed it, one after the other.
+    pub(super) fn each(&self, page: &mut Page, see: &mut dyn FnMut(u32, &Page)) {
+        let mut begin = 0;
+        for (interval, end) in &self.ends {
+            apply(&self.bytes[begin..*end], page);
+            begin = *end;
+            see(*interval, page);
         }
     }
 
@@ -135,6 +140,15 @@ fn differs(before: &Page, after: &Page, from: usize) -> Option<usize> {
         at = end;
     }
     None
+}
+
+fn apply(delta: &[u8], page: &mut Page) {
+    for (first, run) in Runs::new(delta) {
+        match run {
+            Run::Bytes(bytes) => page[first..first + bytes.len()].copy_from_slice(bytes),
+            Run::Fill(byte, length) => page[first..first + length].fill(byte),
+        }
+    }
 }
 
 /// What a run holds.

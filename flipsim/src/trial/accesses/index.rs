@@ -143,6 +143,12 @@ impl Accesses {
         place.map_or(Next::Unknown, |((block, offset), interval)| self.next_in(block, offset, interval, at))
     }
 
+    /// What comes next for a byte of a block that changes at an instant.
+    #[must_use]
+    pub fn next_of(&self, block: u8, offset: u64, at: VirtualNs) -> Next {
+        self.interval(at).map_or(Next::Unknown, |interval| self.next_in(block, offset, interval, at))
+    }
+
     /// The same of a byte of a block, in the interval that the instant lies in.
     pub(super) fn next_in(&self, block: u8, offset: u64, interval: usize, at: VirtualNs) -> Next {
         let Some(page) = self.page_of(block, offset) else { return Next::Never };

@@ -47,12 +47,23 @@ pub struct Looks {
     pub after: Vec<VirtualNs>,
     /// From the last of those on they are so far apart.
     pub every: VirtualNs,
+    /// All but the first are at points whose place is a multiple of this, counted from 1: those at which more is known of
+    /// the golden run.
+    #[serde(default = "every_point")]
+    pub coarse: usize,
 }
+
+fn every_point() -> usize {
+    1
+}
+
+/// More is known at each of so many points of a grid: a tenth of the points at most, so that what is kept is little.
+pub(in crate::trial) const COARSE: usize = 5;
 
 impl Default for Looks {
     fn default() -> Self {
         let after = [0, 200_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000];
-        Looks { after: after.map(VirtualNs).to_vec(), every: VirtualNs(30_000_000) }
+        Looks { after: after.map(VirtualNs).to_vec(), every: VirtualNs(30_000_000), coarse: COARSE }
     }
 }
 
@@ -70,7 +81,11 @@ impl Looks {
         std::iter::from_fn(move || {
             let last = grid.len().checked_sub(1).filter(|last| behind <= *last)?;
             let wanted = self.behind(flip, seen);
-            let place = (behind + grid[behind..].partition_point(|point| at(point) < wanted)).min(last);
+            let mut place = behind + grid[behind..].partition_point(|point| at(point) < wanted);
+            if seen.is_some() {
+                place = (place + 1).next_multiple_of(self.coarse.max(1)) - 1;
+            }
+            let place = place.min(last);
             seen = Some(at(&grid[place]));
             behind = place + 1;
             Some(place)
@@ -98,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn looks(after: &[u64], every: u64) -> Looks {
-        Looks { after: after.iter().copied().map(VirtualNs).collect(), every: VirtualNs(every) }
+        Looks { after: after.iter().copied().map(VirtualNs).collect(), every: VirtualNs(every), coarse: 1 }
     }
 
     fn times(looks: &Looks, grid: &[u64], flip: u64) -> Vec<u64> {
@@ -143,6 +158,14 @@ mod tests {
         // One point does for all times that lie before it.
         assert_eq!(times(&growing, &[250, 500, 750, 760], 5), [250, 500, 750, 760]);
         assert_eq!(times(&growing, &[500, 510, 520, 1000], 5), [500, 1000]);
+    }
+
+    #[test]
+    fn all_but_the_first_look_are_at_coarse_points() {
+        let grid: Vec<u64> = (1..=23).map(|point| point * 10).collect();
+        let coarse = Looks { coarse: 5, ..looks(&[0, 20, 60], 60) };
+        assert_eq!(times(&coarse, &grid, 5), [10, 50, 100, 150, 200, 230]);
+        assert_eq!(times(&coarse, &grid, 101), [110, 150, 200, 230]);
     }
 
     #[test]

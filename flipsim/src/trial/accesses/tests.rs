@@ -487,7 +487,7 @@ fn a_file_that_claims_much_takes_little() {
 }
 
 #[test]
-fn a_stream_that_is_none_is_refused_and_then_nothing_is_known() {
+fn a_wrong_stream_is_refused_and_then_nothing_is_known() {
     let good = Record { offset: 8, dt: 0, length: 8, block: 0, kind: Kind::Read };
     let with = |change: &dyn Fn(&mut Record)| {
         let mut record = good;

@@ -125,7 +125,7 @@ const NUMBER: u32 = 40;
 impl PageKey {
     /// The page that holds a byte of a block.
     pub(super) fn of(block: u8, offset: u64) -> PageKey {
-        PageKey(u64::from(block) << NUMBER | offset / PAGE as u64)
+        PageKey((u64::from(block) << NUMBER) | (offset / PAGE as u64))
     }
 
     /// The number of the block.

@@ -32,6 +32,7 @@ pub use contents::{Base, Contents};
 pub use error::AccessError;
 pub use index::{Accesses, Figures, Next, NextOfAll};
 pub use recorder::Recorder;
+pub use saved::FORMAT;
 pub use shares::Shares;
 
 #[cfg(test)]

@@ -64,6 +64,14 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// With so many contents of pages kept while recording, and at most as many again. What is not kept is made from the
+    /// content at the begin of the run when it is written again: the result is the same.
+    #[must_use]
+    pub fn with_contents(mut self, pages: usize) -> Self {
+        self.contents = Recent::new(pages);
+        self
+    }
+
     /// Takes what QEMU wrote in the interval that ends now, while the guest stands still at its end. `page` reads the
     /// content that a page of a block has now; it is asked for the pages that were or may have been written, by block and
     /// offset in ascending order.

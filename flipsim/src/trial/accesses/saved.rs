@@ -29,7 +29,7 @@ use crate::units::{GuestPhys, VirtualNs};
 /// How a file begins.
 const MAGIC: &[u8; 16] = b"flipsim accesses";
 
-/// The version of what follows.
+/// The version of the file that [`Accesses::save`] writes.
 pub const FORMAT: u32 = 1;
 
 /// The bytes of a SHA-256.

@@ -1,6 +1,7 @@
-//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared with the golden run at each.
+//! A trial from the flip on: it runs from look to look, at checkpoints of the golden run, and is compared with it at each.
 //!
-//! Invariant: a trial that still runs is ended early only where its state is equal to the golden run's.
+//! Invariants: a trial that still runs is ended early only where its state is equal to the golden run's. **A trial that
+//! was begun later than its flip has the record of the whole run**: what it looks at beyond that leaves no trace.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub struct TrialOptions {
     pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length.
     pub hang_factor: f64,
-    /// How long a stretch between two checkpoints may take on the host's clock.
+    /// How long a stretch between two looks may take on the host's clock.
     pub wall: Duration,
     /// After how many rewinds the state is checked again; the first one of a process always is.
     pub check_every: u32,
@@ -64,7 +65,7 @@ pub enum Step<'a> {
     Arrived(VirtualNs),
     /// The flip took, or did not.
     Flipped(&'a Result<Flip, FlipError>),
-    /// A checkpoint was reached.
+    /// A checkpoint was reached that the trial looks at.
     Checkpoint {
         /// The golden run's.
         golden: &'a Checkpoint,

@@ -165,15 +165,12 @@ impl<'a> Observation<'a> {
         runner: &mut Runner,
         checkpoint: &Checkpoint,
     ) -> Result<Option<StateDigest>, RunError> {
-        let Some(golden) = checkpoint.state.as_ref() else { return runner.state(true) };
-        let state = runner.state_if(golden.ram)?;
-        if checkpoint.at != self.golden.end() || self.is_same(state.as_ref(), checkpoint) {
-            return Ok(state);
-        }
-        match state {
-            // No page differs, so that none is to be listed.
-            Some(here) if here.ram == golden.ram => runner.state_with_devices(),
-            _ => runner.state(true),
+        let last = checkpoint.at == self.golden.end();
+        let Some(golden) = checkpoint.state.as_ref() else { return runner.state(last) };
+        match runner.state_if(golden.ram, last)? {
+            Some(here) if last && here.ram != golden.ram => runner.state(true),
+            // Where RAM is equal there is no page to be listed.
+            state => Ok(state),
         }
     }
 

@@ -159,9 +159,9 @@ impl FromStr for StratumSpec {
 pub struct TrialSpec {
     /// A guest hangs that is not done after so many times the golden run's length.
     pub hang_factor: f64,
-    /// How long a stretch between two checkpoints may take on the host's clock.
+    /// How long a stretch between two looks may take on the host's clock.
     pub wall: Duration,
-    /// The time between two checkpoints; chosen by cost without.
+    /// The time between two checkpoints, each of which is looked at; without, they are a fine grid, of which some are.
     pub spacing: Option<VirtualNs>,
     /// How the guest is restored.
     pub restore: RestoreMethod,

@@ -263,3 +263,42 @@ pub fn devices_between(one: &StateDigest, other: &StateDigest) -> Vec<String> {
         .map(|mine| mine.name.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn state(pages: &[(u64, u128)]) -> StateDigest {
+        let page = |(number, digest): &(u64, u128)| ChangedPage {
+            block: format!("ram{}", number % 2),
+            offset: number * 4096,
+            digest: Digest128(*digest),
+        };
+        let pages = Some(pages.iter().map(page).collect());
+        let none = serde_json::json!({
+            "ram": "0b", "virtual-ns": 2, "instructions": 2, "pages-differing": 4, "pages-hashed": 3,
+        });
+        StateDigest { pages, ..serde_json::from_value(none).unwrap() }
+    }
+
+    proptest! {
+        #[test]
+        fn pages_that_only_one_state_has_or_that_have_two_contents_differ(
+            one in prop::collection::vec((0u64..12, 0u128..3), 0..12),
+            other in prop::collection::vec((0u64..12, 0u128..3), 0..12),
+        ) {
+            let set = |pages: &[(u64, u128)]| pages.iter().copied().collect::<BTreeSet<_>>();
+            // Of a page that is listed twice, as QEMU never does it, each content counts once.
+            let (mine, theirs) = (set(&one), set(&other));
+            let (one, other): (Vec<_>, Vec<_>) = (mine.iter().copied().collect(), theirs.iter().copied().collect());
+            let differing = mine.symmetric_difference(&theirs);
+            let mut expected: Vec<(String, u64)> =
+                differing.map(|(number, _)| (format!("ram{}", number % 2), number * 4096)).collect();
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(pages_between(&state(&one), &state(&other)), expected);
+        }
+    }
+}

@@ -73,20 +73,13 @@ impl LiveTarget {
         self.ask_at_length(command, json!({ "sections": true, "pages": true }))
     }
 
-    /// As [`state_digest`](Self::state_digest), with the devices listed.
+    /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected; `detailed` lists the
+    /// devices then.
     ///
     /// # Errors
     /// QEMU refuses or is lost.
-    pub fn state_digest_with_devices(&mut self) -> Result<StateDigest, MarkError> {
-        self.ask("query-state-digest", json!({ "sections": true }))
-    }
-
-    /// As [`state_digest`](Self::state_digest), of devices and disks only where RAM is as expected.
-    ///
-    /// # Errors
-    /// QEMU refuses or is lost.
-    pub fn state_digest_if(&mut self, ram: Digest128) -> Result<StateDigest, MarkError> {
-        self.ask("query-state-digest", json!({ "if-ram": ram }))
+    pub fn state_digest_if(&mut self, ram: Digest128, detailed: bool) -> Result<StateDigest, MarkError> {
+        self.ask("query-state-digest", json!({ "if-ram": ram, "sections": detailed }))
     }
 
     /// From now on an exception storm stops the guest, with the event [`EXCEPTION_STORM`].

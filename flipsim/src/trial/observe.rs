@@ -1,6 +1,7 @@
-//! A trial from the flip on: it runs from checkpoint to checkpoint, and is compared with the golden run at each.
+//! A trial from the flip on: it runs from look to look, at checkpoints of the golden run, and is compared with it at each.
 //!
-//! Invariant: a trial that still runs is ended early only where its state is equal to the golden run's.
+//! Invariants: a trial that still runs is ended early only where its state is equal to the golden run's. **A trial that
+//! was begun later than its flip has the record of the whole run**: what it looks at beyond that leaves no trace.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub enum Step<'a> {
     Arrived(VirtualNs),
     /// The flip took, or did not.
     Flipped(&'a Result<Flip, FlipError>),
-    /// A checkpoint was reached.
+    /// A checkpoint was reached that the trial looks at.
     Checkpoint {
         /// The golden run's.
         golden: &'a Checkpoint,
@@ -139,15 +140,12 @@ impl<'a> Observation<'a> {
         runner: &mut Runner,
         checkpoint: &Checkpoint,
     ) -> Result<Option<StateDigest>, RunError> {
-        let Some(golden) = checkpoint.state.as_ref() else { return runner.state(true) };
-        let state = runner.state_if(golden.ram)?;
-        if checkpoint.at != self.golden.end() || self.is_same(state.as_ref(), checkpoint) {
-            return Ok(state);
-        }
-        match state {
-            // No page differs, so that none is to be listed.
-            Some(here) if here.ram == golden.ram => runner.state_with_devices(),
-            _ => runner.state(true),
+        let last = checkpoint.at == self.golden.end();
+        let Some(golden) = checkpoint.state.as_ref() else { return runner.state(last) };
+        match runner.state_if(golden.ram, last)? {
+            Some(here) if last && here.ram != golden.ram => runner.state(true),
+            // Where RAM is equal there is no page to be listed.
+            state => Ok(state),
         }
     }
 

@@ -13,7 +13,7 @@ pub struct TrialOptions {
     pub restore: RestoreMethod,
     /// A guest hangs that is not done after so many times the golden run's length.
     pub hang_factor: f64,
-    /// How long a stretch between two checkpoints may take on the host's clock.
+    /// How long a stretch between two looks may take on the host's clock.
     pub wall: Duration,
     /// After how many rewinds the state is checked again; the first one of a process always is.
     pub check_every: u32,

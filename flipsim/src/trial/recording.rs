@@ -116,7 +116,14 @@ impl Accesses {
             (Some(_), Some(_)) if runner.console.said() == golden.console => {}
             _ => return Err(RecordingError::Other("its console said something else".to_owned())),
         }
-        Ok(recorder.finish())
+        let accesses = recorder.finish();
+        // What changed was written by something that was not seen, which may read unseen as well.
+        match accesses.figures().unseen {
+            0 => Ok(accesses),
+            bytes => {
+                Err(RecordingError::Other(format!("{bytes} bytes changed that nothing was seen to write")))
+            }
+        }
     }
 }
 

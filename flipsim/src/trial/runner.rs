@@ -297,26 +297,15 @@ impl Runner {
         Ok(Some(self.guest.target().state_digest(detailed)?))
     }
 
-    /// As [`Runner::state`], of devices and disks only where RAM is as expected.
+    /// As [`Runner::state`], of devices and disks only where RAM is as expected; `detailed` lists the devices then.
     ///
     /// # Errors
     /// QEMU refuses or is lost.
-    pub fn state_if(&mut self, ram: Digest128) -> Result<Option<StateDigest>, RunError> {
+    pub fn state_if(&mut self, ram: Digest128, detailed: bool) -> Result<Option<StateDigest>, RunError> {
         if !self.capabilities.mark {
             return Ok(None);
         }
-        Ok(Some(self.guest.target().state_digest_if(ram)?))
-    }
-
-    /// As [`Runner::state`], with the devices listed and not the pages, of which there are thousands.
-    ///
-    /// # Errors
-    /// QEMU refuses or is lost.
-    pub fn state_with_devices(&mut self) -> Result<Option<StateDigest>, RunError> {
-        if !self.capabilities.mark {
-            return Ok(None);
-        }
-        Ok(Some(self.guest.target().state_digest_with_devices()?))
+        Ok(Some(self.guest.target().state_digest_if(ram, detailed)?))
     }
 
     /// When the bytes at these places of what the console has said were written, by this guest and not by one

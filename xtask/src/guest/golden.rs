@@ -71,7 +71,7 @@ pub struct Prepared {
     pub golden: Golden,
 }
 
-/// Brings both up to date. The golden run's checkpoints are `spacing` apart, or as it costs least.
+/// Brings both up to date. The golden run's checkpoints are `spacing` apart and all looked at, or are a fine grid.
 pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepared> {
     if guest.window == Some(VirtualNs(0)) {
         return Err(exit_error(Code::Usage, "--window 0: a run has some length"));

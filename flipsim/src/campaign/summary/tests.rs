@@ -439,6 +439,24 @@ fn a_report_that_was_seen_at_a_checkpoint_lies_after_the_one_before() {
     assert_eq!((median.lower, median.upper), (Some(VirtualNs(0)), Some(ms(270))));
 }
 
+/// Where a trial looks at some checkpoints, the look before depends on its flip.
+#[test]
+fn a_report_lies_after_the_look_before_by_its_flip() {
+    use crate::trial::golden::Looks as Chosen;
+    let ms = |ms: u64| VirtualNs(ms * 1_000_000);
+    let mut golden = fake::golden();
+    let looks = |golden: &crate::trial::golden::Golden| times::Looks::of(golden);
+    let (begin, flip) = (fake::BEGIN.0, fake::BEGIN.0 + ms(30).0);
+    let before = |looks: &times::Looks, seen: u64| looks.before(flip, begin + ms(seen).0);
+    assert_eq!(before(&looks(&golden), 300), Some(begin + ms(200).0));
+    golden.looks = Some(Chosen { after: vec![ms(0), ms(200)], every: ms(200) });
+    // At 100, 300 and 400 ms.
+    assert_eq!(before(&looks(&golden), 300), Some(begin + ms(100).0));
+    assert_eq!(before(&looks(&golden), 400), Some(begin + ms(300).0));
+    assert_eq!(before(&looks(&golden), 100), None);
+    assert_eq!(before(&looks(&golden), 520), Some(begin + ms(420).0), "past the end, as ever");
+}
+
 /// Times to the byte are the times themselves, whatever the checkpoints are; so is the end of the workload.
 #[test]
 fn a_report_that_was_heard_to_the_byte_has_its_time() {

@@ -37,7 +37,7 @@ impl Looks {
     }
 
     /// The look before one, of a guest that was flipped then; `None` where it was the first.
-    fn before(&self, flip: u64, seen: u64) -> Option<u64> {
+    pub(super) fn before(&self, flip: u64, seen: u64) -> Option<u64> {
         let end = self.end()?;
         if seen > end {
             // Past the golden run's end there are no checkpoints, but steps.

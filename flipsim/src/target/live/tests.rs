@@ -274,6 +274,43 @@ fn a_stub_that_takes_qmp_commands_is_asked_while_the_guest_stands() {
 }
 
 #[test]
+fn a_guest_that_was_marked_or_restored_is_not_asked_for_its_time() {
+    let stub = FakeStub::builder()
+        .ram(0x4000_0000, vec![0; 64])
+        .stopped()
+        .on_resume(|_| AfterResume::RunsOn)
+        .spawn();
+    let change = json!({
+        "virtual-ns": 500, "pages": 0, "pages-changed": 0, "device-bytes": 0, "clusters": 0, "reset": false,
+        "pages-us": 0, "devices-us": 0, "disks-us": 0, "other-us": 0,
+    });
+    let asked = Arc::new(AtomicU32::new(0));
+    let asks = asked.clone();
+    let monitor = FakeMonitor::builder()
+        .stopped()
+        .guest(stub.handle())
+        .on("query-virtual-clock", move |_| {
+            asks.fetch_add(1, Ordering::Relaxed);
+            Ok(json!({ "virtual-ns": 700, "icount": true, "instructions": 600 }))
+        })
+        .reply("mark-state", change.clone())
+        .reply("rewind-state", change)
+        .spawn();
+    let mut target = LiveTarget::attach(&stub.endpoint(), Some(&monitor.endpoint()), PATIENT).unwrap();
+    let before = asked.load(Ordering::Relaxed);
+    target.mark().unwrap();
+    assert_eq!(target.virtual_time().unwrap(), Some(VirtualNs(500)));
+    assert!(target.take_events().unwrap().is_empty());
+    target.rewind().unwrap();
+    assert_eq!(target.virtual_time().unwrap(), Some(VirtualNs(500)));
+    assert_eq!(asked.load(Ordering::Relaxed), before);
+    // What else the clock shows is not known by that.
+    assert_eq!(target.clock().unwrap().unwrap().instructions, Some(600));
+    target.resume().unwrap();
+    assert_eq!(target.virtual_time().unwrap(), Some(VirtualNs(700)), "it may have run");
+}
+
+#[test]
 fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_described_in() {
     let class = |name: &str, feature: &str, kind: Option<&str>, group: Option<&str>| {
         class_of(&RegisterInfo {

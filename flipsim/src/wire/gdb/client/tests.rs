@@ -294,6 +294,29 @@ fn a_register_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn many_registers_are_asked_for_at_once_and_a_refusal_leaves_no_answer_behind() {
+    let stub = FakeStub::builder().spawn();
+    let mut client = connect(&stub);
+    let all: Vec<u32> = client.registers().iter().map(|register| register.number).collect();
+    let each: Vec<Vec<u8>> = all.iter().map(|number| client.read_register(*number).unwrap()).collect();
+    let numbers: Vec<u32> = all.iter().copied().cycle().take(150).collect();
+    stub.clear_log();
+    for fault in [StubFault::StopReplyBefore(2), StubFault::StopReplyAfter(2), StubFault::SplitEveryByte] {
+        stub.arm(fault);
+        let values = client.read_registers(&numbers).unwrap();
+        assert_eq!(values, each.iter().cloned().cycle().take(150).collect::<Vec<_>>());
+    }
+    let error = client.read_registers(&[0, 999, 1]).unwrap_err();
+    assert!(matches!(&error, GdbError::Refused { code: 0x14, packet } if packet == "p3e7"), "{error}");
+    assert_eq!(client.read_registers(&[all[1], all[0]]).unwrap(), [each[1].clone(), each[0].clone()]);
+    assert!(client.read_registers(&[]).unwrap().is_empty());
+    stub.arm(StubFault::Damage(1));
+    let error = client.read_registers(&[0, 1]).unwrap_err();
+    assert!(matches!(error, GdbError::Damaged { .. }), "{error}");
+    assert!(matches!(client.read_register(0), Err(GdbError::OutOfStep)));
+}
+
+#[test]
 fn a_flip_goes_its_whole_way() {
     let stub = FakeStub::builder().spawn();
     let mut client = physical(&stub);

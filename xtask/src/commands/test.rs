@@ -64,5 +64,8 @@ pub fn run(args: &Args) -> Result<()> {
         let template = template::ensure(&guest, Duration::from_secs(120))?;
         variables.push((variable, template.folder().to_owned()));
     }
-    cargo_with(&slow(&["--package", "flipsim", "--test", "template", "--test", "take_back"]), &variables)
+    cargo_with(
+        &slow(&["--package", "flipsim", "--test", "template", "--test", "take_back", "--test", "settled"]),
+        &variables,
+    )
 }

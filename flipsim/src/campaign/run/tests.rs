@@ -22,14 +22,14 @@ fn worker(
     while reports.send(Report { worker: number, finished, checked: false }).is_ok() {
         let Ok(order) = orders.recv() else { return };
         finished = match order {
-            Order::Trial(planned) if is_bad(planned.id.0) && died_already < deaths => {
+            Order::Trial(planned, _) if is_bad(planned.id.0) && died_already < deaths => {
                 died_already += 1;
                 Finished::Trial(Box::new((planned, Err(died()))))
             }
-            Order::Trial(planned) => {
+            Order::Trial(planned, _) => {
                 died_already = 0;
                 let record = fake::record(&planned);
-                Finished::Trial(Box::new((planned, Ok(record))))
+                Finished::Trial(Box::new((planned, Ok((record, Vec::new())))))
             }
             Order::LastCheck => Finished::LastCheck(Ok(())),
         };
@@ -55,6 +55,7 @@ fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignEr
         }
         drop(reports);
         let mut coordinator = Coordinator {
+            shortcuts: None,
             store: &mut store,
             queue: &mut queue,
             unchecked: vec![Vec::new(); deaths.len()],

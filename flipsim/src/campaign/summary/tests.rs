@@ -449,7 +449,7 @@ fn a_report_lies_after_the_look_before_by_its_flip() {
     let (begin, flip) = (fake::BEGIN.0, fake::BEGIN.0 + ms(30).0);
     let before = |looks: &times::Looks, seen: u64| looks.before(flip, begin + ms(seen).0);
     assert_eq!(before(&looks(&golden), 300), Some(begin + ms(200).0));
-    golden.looks = Some(Chosen { after: vec![ms(0), ms(200)], every: ms(200) });
+    golden.looks = Some(Chosen { after: vec![ms(0), ms(200)], every: ms(200), coarse: 1 });
     // At 100, 300 and 400 ms.
     assert_eq!(before(&looks(&golden), 300), Some(begin + ms(100).0));
     assert_eq!(before(&looks(&golden), 400), Some(begin + ms(300).0));

@@ -164,7 +164,7 @@ fn golden_at(times: &[u64], looks: Option<Looks>) -> Golden {
 fn a_trial_that_is_begun_late_looks_at_more_and_records_what_the_whole_run_would_have() {
     let times: Vec<u64> = (1..=20).map(|point| point * 10).collect();
     let ns = |all: &[u64]| all.iter().copied().map(VirtualNs).collect::<Vec<_>>();
-    let growing = Looks { after: ns(&[0, 20, 60]), every: VirtualNs(60) };
+    let growing = Looks { after: ns(&[0, 20, 60]), every: VirtualNs(60), coarse: 1 };
     let golden = golden_at(&times, Some(growing));
     let looks = |golden: &Golden, begun: Option<u64>| -> Vec<(u64, u64)> {
         let looks = golden.looks(VirtualNs(5), begun.map(VirtualNs));

@@ -1,0 +1,154 @@
+//! Trials that are settled, begun late or ended early, beside the same trials run whole; and what the audit finds where
+//! an access was not recorded.
+//!
+//! Invariant: no test leaves a process behind.
+
+#![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use flipsim::campaign::manifest::golden_digest;
+use flipsim::campaign::run::{CampaignError, RunOptions, run};
+use flipsim::campaign::size::Size;
+use flipsim::campaign::spec::StratumSpec;
+use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Shortcuts, Store};
+use flipsim::fault::{FaultSpace, FaultTarget, Pattern, RamSpace};
+use flipsim::memory::{PhysRange, RangeSet};
+use flipsim::trial::accesses::{Accesses, Recorder};
+use flipsim::trial::golden::{Golden, GoldenOptions, Window};
+use flipsim::trial::template::Template;
+use flipsim::trial::{Outcome, Settled, Settling, TrialOptions, TrialRecord};
+use flipsim::units::VirtualNs;
+
+struct Setting {
+    template: Template,
+    golden: Golden,
+    accesses: Accesses,
+    folder: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new() -> Setting {
+        let folder = tempfile::tempdir().unwrap();
+        let template =
+            std::env::var_os("FLIPSIM_TEMPLATE_SHA256").expect("run these tests with `cargo xtask test`");
+        let template = Template::open(&PathBuf::from(template)).unwrap();
+        let clones = folder.path().join("clones");
+        let options =
+            GoldenOptions { window: Window::Time(VirtualNs(60_000_000)), ..GoldenOptions::default() };
+        let golden = Golden::measure(&template, &clones, &options).unwrap();
+        assert_eq!(golden.difference, None);
+        // That it is the golden run, to the last bit, is asked for in there.
+        let accesses = Accesses::record(&template, &golden, &clones, &options, &mut |_| {}).unwrap();
+        Setting { template, golden, accesses, folder }
+    }
+
+    /// The whole RAM.
+    fn ram(&self) -> Vec<PhysRange> {
+        self.template.info().ram.ranges().to_vec()
+    }
+
+    /// Pages in which more than every third byte is live on average.
+    fn live_pages(&self) -> Vec<PhysRange> {
+        let length = u128::from(self.golden.end().0 - self.golden.begin().0);
+        let whole = (self.golden.begin(), self.golden.end());
+        let pages = self.accesses.live_by_page(&self.ram(), &[whole]);
+        let live = pages.into_iter().filter(|(_, live)| 3 * *live > 4096 * length);
+        let pages: Vec<PhysRange> = live
+            .map(|(page, _)| PhysRange { first: page, last: flipsim::units::GuestPhys(page.0 + 4095) })
+            .collect();
+        assert!(pages.len() > 10, "{}", pages.len());
+        pages
+    }
+
+    fn store(&self, name: &str, trials: u64, ranges: &[PhysRange]) -> Store {
+        let spec = CampaignSpec {
+            seed: 3,
+            size: Some(Size::Trials(trials)),
+            strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
+            ..CampaignSpec::default()
+        };
+        let bytes: RangeSet = ranges.iter().copied().collect();
+        let space = FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE).unwrap());
+        let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
+        let plan = Plan::new(&spec, length, vec![space]).unwrap();
+        let manifest = Manifest {
+            created: jiff::Timestamp::now(),
+            command: Vec::new(),
+            host: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            template: self.golden.template.clone(),
+            golden: golden_digest(&self.golden),
+            inputs: BTreeMap::new(),
+        };
+        let path = self.folder.path().join(name);
+        Store::create(&path, &manifest, &spec, &plan, &[], &mut |_| {}).unwrap()
+    }
+
+    fn run(&self, store: &mut Store, accesses: Option<&Accesses>) -> Result<Vec<TrialRecord>, CampaignError> {
+        let trial = TrialOptions::default();
+        let settling = accesses.map(|accesses| {
+            Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap()
+        });
+        let shortcuts = settling.map(|settling| Shortcuts::new(store, settling).unwrap());
+        let options =
+            RunOptions { names: None, workers: 2, shard: Shard::WHOLE, trial: trial.clone(), stop: || false };
+        let clones = self.folder.path().join("clones");
+        let (template, golden) = (&self.template, &self.golden);
+        run(store, template, golden, shortcuts.as_ref(), &clones, &options, &mut |_| {})?;
+        let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
+        Ok(rows.into_iter().map(|id| store.record_of(id).unwrap().unwrap()).collect())
+    }
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn a_shortened_trial_has_the_record_of_the_whole_run() {
+    let setting = Setting::new();
+    let mut all = Vec::new();
+    for (name, trials, ranges) in [("ram", 300, setting.ram()), ("live", 150, setting.live_pages())] {
+        let mut short = setting.store(&format!("{name}-short.sqlite"), trials, &ranges);
+        let mut whole = setting.store(&format!("{name}-whole.sqlite"), trials, &ranges);
+        let short = setting.run(&mut short, Some(&setting.accesses)).unwrap();
+        let whole = setting.run(&mut whole, None).unwrap();
+        assert_eq!((short.len() as u64, whole.len() as u64), (trials, trials));
+        for (short, whole) in short.iter().zip(&whole) {
+            assert!(short.is_same(whole), "{:?}\n{short:?}\n{whole:?}", short.differing_keys(whole));
+            assert!(whole.settled.is_none() && whole.begun_ns.is_none() && whole.cut_ns.is_none());
+        }
+        all.extend(short);
+    }
+    let count = |is: &dyn Fn(&TrialRecord) -> bool| all.iter().filter(|record| is(record)).count();
+    assert!(count(&|record| record.settled == Some(Settled::NeverRead)) > 200);
+    assert!(count(&|record| record.begun_ns.is_some()) > 5);
+    assert!(count(&|record| record.audited) >= 20);
+    // Not all are settled, and not all that are run are harmless.
+    assert!(count(&|record| record.settled.is_none() && record.outcome != Some(Outcome::Latent)) > 5);
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn an_access_that_was_not_recorded_is_found_by_the_audit() {
+    let setting = Setting::new();
+    // Of a run in which nothing is read or written, as far as is recorded.
+    let blocks = setting.accesses.blocks().clone();
+    let base = std::fs::File::open(setting.template.ram_file()).unwrap();
+    let mut recorder = Recorder::new(setting.golden.begin(), blocks, |_, offset, page: &mut [u8]| {
+        base.read_exact_at(page, offset)
+    });
+    recorder.interval(setting.golden.end(), &[], &mut |_, _, _| Ok(())).unwrap();
+    let none = recorder.finish();
+    let mut store = setting.store("blind.sqlite", 200, &setting.live_pages());
+    let error = setting.run(&mut store, Some(&none)).unwrap_err();
+    let CampaignError::Audit { taken_back, .. } = &error else { panic!("{error}") };
+    assert!(*taken_back >= 180, "{error}");
+    assert!(error.to_string().contains("--settle off"), "{error}");
+    // What is left was run whole; the rest is pending again.
+    let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
+    for id in rows {
+        let record = store.record_of(id).unwrap().unwrap();
+        assert!(record.begun_ns.is_none() && (record.settled.is_none() || record.audited), "{record:?}");
+    }
+}

@@ -12,6 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::finite::{exact, exact_upper_bound};
+use super::known::PartlyKnown;
 use super::proportion::{clopper_pearson, wilson};
 use super::strata::{Drawing, Strata, StratumCount};
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
@@ -49,7 +50,8 @@ pub struct OutcomeCount<O> {
 /// A rate with all that belongs beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
-    /// k/n.
+    /// k/n; where a part of the space is known for sure, c + w·k/m of the m trials in the live part ([`crate::stats::known`]),
+    /// and so are the intervals.
     pub value: f64,
     /// Its Wilson interval.
     pub wilson: Interval,
@@ -98,17 +100,37 @@ impl Rate {
     /// The rate of some trials that were drawn uniformly from a part of the fault space of this size.
     #[must_use]
     pub fn new(observed: Observed, confidence: Confidence, size: Option<SpaceSize>) -> Self {
+        Rate::of(&PartlyKnown::plain(observed, size), confidence)
+    }
+
+    /// The rate of an outcome of which a part is known for sure: every interval is that of the trials in the live part,
+    /// times its share.
+    #[must_use]
+    pub fn of(known: &PartlyKnown, confidence: Confidence) -> Self {
+        let (value, size) = (known.value(), known.size());
+        let wilson = known.interval(|seen, _| wilson(seen, confidence));
         let rate = Rate {
-            value: observed.rate(),
-            wilson: wilson(observed, confidence),
-            clopper_pearson: clopper_pearson(observed, confidence),
-            exact: exact(observed, size, confidence),
-            upper_bound: (observed.hits() == 0).then(|| exact_upper_bound(observed, size, confidence)),
-            failures: size.map(|size| observed.failures(size, confidence)),
+            value,
+            wilson,
+            clopper_pearson: known.interval(|seen, _| clopper_pearson(seen, confidence)),
+            exact: known.interval(|seen, size| exact(seen, size, confidence)),
+            upper_bound: known.bound(|seen, size| exact_upper_bound(seen, size, confidence)),
+            failures: size.map(|size| Estimate { value, interval: wilson }.failures(size)),
             extrapolated: None,
             anytime: None,
         };
-        Rate { extrapolated: size.map(|size| rate.estimate(Method::default()).failures(size)), ..rate }
+        rate.extrapolated_to(size)
+    }
+
+    /// The same with an interval that holds at any look.
+    #[must_use]
+    pub fn at_any_look(self, anytime: Interval, size: Option<SpaceSize>) -> Self {
+        Rate { anytime: Some(anytime), ..self }.extrapolated_to(size)
+    }
+
+    fn extrapolated_to(self, size: Option<SpaceSize>) -> Self {
+        let extrapolated = size.map(|size| self.estimate(Method::default()).failures(size));
+        Rate { extrapolated, ..self }
     }
 }
 

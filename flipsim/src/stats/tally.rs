@@ -7,15 +7,13 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::Serialize;
 
 use super::finite::{exact, exact_upper_bound};
 use super::known::PartlyKnown;
 use super::proportion::{clopper_pearson, wilson};
-use super::strata::{Drawing, Strata, StratumCount};
-use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize};
 
 /// How many trials of each key ended in each outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,8 +169,7 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
 
     /// The rows, in the order of the keys; `size` is the part of the fault space that a key stands for.
     ///
-    /// The rate of a row takes its trials as drawn uniformly from that part. The rate over rows that
-    /// were not drawn from as they weigh is [`Tally::strata`]'s.
+    /// The rate of a row takes its trials as drawn uniformly from that part.
     pub fn rows<'a>(
         &'a self,
         confidence: Confidence,
@@ -201,32 +198,6 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
     /// The trials of one row that count.
     fn trials(&self, counts: &BTreeMap<O, u64>) -> u64 {
         counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome)).map(|(_, count)| count).sum()
-    }
-
-    /// The strata of a rate: of each `(key, size)`, the trials for which `is_hit`.
-    ///
-    /// The sizes come from the fault space and not from the trials, so that a stratum without trials is
-    /// found out.
-    ///
-    /// # Errors
-    /// A stratum has no trial that counts; or see [`Strata::new`].
-    pub fn strata<'a>(
-        &self,
-        sizes: impl IntoIterator<Item = (&'a K, SpaceSize)>,
-        is_hit: impl Fn(&O) -> bool,
-        drawing: Drawing,
-    ) -> Result<Strata, StatsError>
-    where
-        K: fmt::Display + 'a,
-    {
-        let none = BTreeMap::new();
-        let parts = sizes.into_iter().map(|(key, size)| {
-            let counts = self.counts.get(key).unwrap_or(&none);
-            let counted = counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome));
-            let hits = counted.filter(|(outcome, _)| is_hit(outcome)).map(|(_, count)| count).sum();
-            StratumCount::new(key.to_string(), size, hits, self.trials(counts))
-        });
-        Strata::new(parts.collect::<Result<_, _>>()?, drawing)
     }
 }
 
@@ -295,24 +266,6 @@ mod tests {
         assert_eq!((&sdc["count"], &sdc["rate"]["value"]), (&0.into(), &0.0.into()));
         assert!((sdc["rate"]["upper_bound"].as_f64().unwrap() - 0.5).abs() < 1e-12);
         assert!(masked["rate"]["upper_bound"].is_null() && infra["rate"].is_null());
-    }
-
-    #[test]
-    fn strata_take_their_weights_from_the_fault_space() {
-        let tally = tally(&[
-            ("text", End::Sdc, 10),
-            ("text", End::Masked, 10),
-            ("text", End::Infra, 80),
-            ("data", End::Masked, 20),
-        ]);
-        let (text, data, bss) = ("text".to_owned(), "data".to_owned(), "bss".to_owned());
-        let rate = |keys: &[(&String, SpaceSize)]| {
-            let is_hit = |end: &End| *end != End::Masked;
-            tally.strata(keys.iter().copied(), is_hit, Drawing::WithReplacement).map(|strata| strata.rate())
-        };
-        assert_eq!(rate(&[(&text, SpaceSize(100)), (&data, SpaceSize(900))]), Ok(0.05));
-        let missing = rate(&[(&text, SpaceSize(100)), (&bss, SpaceSize(900))]);
-        assert_eq!(missing, Err(StatsError::EmptyStratum("bss".to_owned())));
     }
 
     #[test]

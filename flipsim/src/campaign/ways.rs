@@ -168,12 +168,12 @@ fn part(count: u64, all: u64) -> f64 {
 }
 
 /// A share in percent; what is not all of it is not shown as that, and what is there not as nothing.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     match share * 100.0 {
         0.0 => "0 %".to_owned(),
         percent if percent < 0.001 => format!("{percent:.1e} %"),
         percent if percent < 0.1 => format!("{percent:.3} %"),
-        percent if percent < 1.0 => format!("{percent:.2} %"),
+        percent if percent < 9.995 => format!("{percent:.2} %"),
         percent if percent < 99.9 => format!("{percent:.1} %"),
         percent if percent < 99.999 => format!("{:.3} %", (percent * 1000.0).floor() / 1000.0),
         _ if share < 1.0 => "nearly 100 %".to_owned(),
@@ -182,7 +182,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A number with a comma behind each thousand.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
     groups.iter().map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
@@ -235,13 +235,13 @@ mod tests {
         assert!((ways.audit(Confidence::P95).unwrap().bound - 0.013_837).abs() < 1e-6);
         assert_eq!(
             ways.line(Confidence::P95).unwrap(),
-            "94.3 % of 20,000 trials were settled without a run (91.1 % never read again, 3.2 % overwritten), 2.1 % begun \
-             late, 1.0 % ended early; 215 audited, all equal: fewer than 1.4 % of these can differ (95%)"
+            "94.3 % of 20,000 trials were settled without a run (91.1 % never read again, 3.23 % overwritten), 2.10 % \
+             begun late, 1.00 % ended early; 215 audited, all equal: fewer than 1.39 % of these can differ (95%)"
         );
         assert!(
             ways.line("99%".parse().unwrap())
                 .unwrap()
-                .ends_with("fewer than 2.2 % of these can differ (99%)")
+                .ends_with("fewer than 2.12 % of these can differ (99%)")
         );
         let none = Ways { audited: 0, ..ways };
         assert!(none.line(Confidence::P95).unwrap().ends_with("; none was audited"));
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_share_is_shown_as_nothing_or_all_only_where_it_is() {
         let shown = [0.0, 1e-7, 0.000_5, 0.038_2, 0.9999, 0.999_999_9, 1.0].map(percent);
-        assert_eq!(shown, ["0 %", "1.0e-5 %", "0.050 %", "3.8 %", "99.990 %", "nearly 100 %", "100 %"]);
+        assert_eq!(shown, ["0 %", "1.0e-5 %", "0.050 %", "3.82 %", "99.990 %", "nearly 100 %", "100 %"]);
         assert_eq!([7, 1000, 1_234_567].map(grouped), ["7", "1,000", "1,234,567"]);
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::campaign::known::Known;
 use crate::campaign::summary::model::StratumSummary;
+use crate::campaign::ways::{grouped, percent};
 use crate::stats::known::{PartlyKnown, agree};
 use crate::stats::sample::{margin_of, trials_for_margin};
 use crate::stats::simultaneous::simultaneous;
@@ -49,6 +50,24 @@ impl KnownPart {
         let live_trials = outcomes.values().sum();
         let used = agree(live, [live_trials, counted], missing, Confidence::new(DOUBT).ok()?);
         Some(KnownPart { never, overwritten, live, live_trials, outcomes, used })
+    }
+
+    /// How much of the space is live, for the inside of a sentence, and what the intervals are.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let KnownPart { never, overwritten, live, live_trials, used, .. } = self;
+        let shares = format!(
+            "{} of its faults, exactly ({} never read again, {} overwritten first)",
+            percent(*live),
+            percent(*never),
+            percent(*overwritten)
+        );
+        let trials = grouped(*live_trials);
+        if *used {
+            format!("{shares}; {trials} trials struck there: intervals are theirs, times that share")
+        } else {
+            format!("{shares}; intervals are the plain ones")
+        }
     }
 
     /// The share that surely has one of these outcomes.
@@ -204,6 +223,12 @@ pub(super) fn named() -> Vec<Named> {
 }
 
 impl StratumSummary {
+    /// What is known of it without a trial, where its intervals are made of that.
+    #[must_use]
+    pub fn known_part(&self) -> Option<&KnownPart> {
+        self.known.as_ref().filter(|known| known.used)
+    }
+
     /// How often each outcome came.
     pub(super) fn counts(&self) -> BTreeMap<Outcome, u64> {
         self.outcomes.iter().map(|entry| (entry.outcome, entry.count)).collect()

@@ -49,8 +49,7 @@ pub(super) fn pooled(store: &Store, strata: &[StratumSummary], confidence: Confi
                 Ok(rates) => (None, rates),
                 Err(why) => (Some(why), (Vec::new(), Vec::new(), Vec::new())),
             };
-            let known =
-                members.iter().filter(|stratum| stratum.known.as_ref().is_some_and(|known| known.used));
+            let known = members.iter().filter(|stratum| stratum.known_part().is_some());
             Pooled {
                 kind,
                 pattern: pattern.to_owned(),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use flipsim::campaign::Batches;
 use flipsim::campaign::TrialId;
 use flipsim::stats::finite::exact;
+use flipsim::stats::known::PartlyKnown;
 use flipsim::stats::simultaneous::simultaneous;
 use flipsim::stats::strata::{Drawing, Strata, StratumCount};
 use flipsim::stats::tally::{Method, Rate};
@@ -26,7 +27,7 @@ const WILSON: &str = "not the default; the table says so, and names `--interval 
 const NOT_SHOWN: &str = "not shown anywhere";
 
 pub fn rows(run: &Run) -> Vec<Row> {
-    let groups = [singles, small_spaces, pooled, unfinished, of_failures, at_once];
+    let groups = [singles, small_spaces, pooled, known, unfinished, of_failures, at_once];
     groups.into_iter().flat_map(|group| group(run)).collect()
 }
 
@@ -194,6 +195,75 @@ fn pooled(run: &Run) -> Vec<Row> {
         );
         rows.push(of_strata(run, "pooled rate, guaranteed", case, parts, |strata| {
             Some(strata.guaranteed(P95))
+        }));
+    }
+    rows
+}
+
+/// Of each stratum its weight, the shares that surely hit and that are live, the rate in the live part, and the trials of
+/// the whole.
+type KnownPart = (u64, [f64; 2], f64, u64);
+
+/// Rates in spaces of which a part is known: how many trials lie in the live part is random, as in a campaign.
+fn known(run: &Run) -> Vec<Row> {
+    let draw = |(weight, shares, rate, trials): KnownPart, rng: &mut ChaCha8Rng| {
+        let size = SpaceSize(u128::from(weight) << 60);
+        let live = hits(rng, trials, shares[1]);
+        let found = PartlyKnown::new(shares, [hits(rng, live, rate), live], Some(size)).ok()?;
+        Some((size, found))
+    };
+    let mut rows = Vec::new();
+    for live in [0.01, 0.0382, 0.3] {
+        for trials in [30, 300, 3000, 20_000] {
+            for rate in [0.01, 0.1, 0.5, 0.97] {
+                let case =
+                    format!("{} of the live {} in {trials} trials of all", percent(rate), percent(live));
+                let ends: RefCell<HashMap<[u64; 2], Interval>> = RefCell::default();
+                let row = run.row("rate, a part is known", case, |rng| {
+                    let Some((_, found)) = draw((1, [0.0, live], rate, trials), rng) else { return false };
+                    let key = found.seen().map_or([0, 0], |seen| [seen.hits(), seen.trials()]);
+                    let mut ends = ends.borrow_mut();
+                    let interval = ends
+                        .entry(key)
+                        .or_insert_with(|| Rate::of(&found, P95).estimate(Method::default()).interval);
+                    interval.contains(live * rate)
+                });
+                rows.push(row);
+            }
+        }
+    }
+    let lists: [(&str, Vec<KnownPart>); 5] = [
+        (
+            "90 %: 4 % live, 0.9 of these, 1,000 · 10 %: 30 % live, 0.2, 1,000",
+            vec![(90, [0.0, 0.04], 0.9, 1000), (10, [0.0, 0.3], 0.2, 1000)],
+        ),
+        (
+            "99 %: 1 % live, 0.1, 300 · 1 %: nothing known, 0.5, 50",
+            vec![(99, [0.0, 0.01], 0.1, 300), (1, [0.0, 1.0], 0.5, 50)],
+        ),
+        (
+            "50 %: 1 % live, 0.5, 30 · 50 %: 2 % live, 0.01, 2,000",
+            vec![(1, [0.0, 0.01], 0.5, 30), (1, [0.0, 0.02], 0.01, 2000)],
+        ),
+        (
+            "60 %: 90 % certain, 4 % live, 0.3, 500 · 40 %: 10 % certain, 60 % live, 0.6, 500",
+            vec![(60, [0.9, 0.04], 0.3, 500), (40, [0.1, 0.6], 0.6, 500)],
+        ),
+        ("10 equal strata: 5 % live, 0.3, 100 each", vec![(1, [0.0, 0.05], 0.3, 100); 10]),
+    ];
+    for (case, parts) in lists {
+        let all: f64 = parts.iter().map(|(weight, ..)| *weight as f64).sum();
+        let share =
+            |(weight, [certain, live], rate, _): &KnownPart| *weight as f64 / all * (certain + live * rate);
+        let truth: f64 = parts.iter().map(share).sum();
+        rows.push(run.row("pooled rate, a part is known", case, |rng| {
+            let part = |(number, part): (usize, &KnownPart)| {
+                let (size, known) = draw(*part, rng)?;
+                StratumCount::of(number.to_string(), size, known).ok()
+            };
+            let parts = parts.iter().enumerate().map(part).collect::<Option<_>>();
+            let found = parts.and_then(|parts| Strata::new(parts, Drawing::WithoutReplacement).ok());
+            found.is_some_and(|strata| strata.estimate(P95).interval.contains(truth))
         }));
     }
     rows

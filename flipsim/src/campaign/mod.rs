@@ -16,6 +16,7 @@
 mod batches;
 mod grade;
 mod idle;
+mod known;
 pub mod manifest;
 mod moments;
 mod permutation;
@@ -32,11 +33,13 @@ pub mod summary;
 mod templates;
 mod text;
 mod toml;
+mod ways;
 mod when;
 
 pub use batches::Batches;
 pub use grade::{Grade, grade_of};
 pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
+pub use known::{KNOWN, KNOWN_FORMAT, Known, KnownParts, LIVE_MAP, LiveCell, LiveMap, Recording};
 pub use manifest::Manifest;
 pub use moments::{Moments, MomentsError, Run};
 pub use pilot::{PilotError, PilotRow, PilotShares};
@@ -48,4 +51,5 @@ pub use spec::CampaignSpec;
 pub use store::{Stage, Store, StoreError};
 pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};
+pub use ways::{Audit, Way, Ways};
 pub use when::{When, WhenError};

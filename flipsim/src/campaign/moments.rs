@@ -139,6 +139,20 @@ impl Moments {
         }
     }
 
+    /// The moments as stretches, each by its first and the first behind it.
+    #[must_use]
+    pub fn stretches(&self) -> Vec<(VirtualNs, VirtualNs)> {
+        let stretch = |from: u64, length: u64| (VirtualNs(from), VirtualNs(from + length));
+        match self {
+            Moments::From(from, count) => vec![stretch(*from, *count)],
+            Moments::At(at) => at.iter().map(|at| stretch(at.0, 1)).collect(),
+            Moments::Of(spans, count) => {
+                let ends = spans.iter().skip(1).map(|(number, _)| *number).chain([*count]);
+                spans.iter().zip(ends).map(|((number, from), end)| stretch(*from, end - number)).collect()
+            }
+        }
+    }
+
     /// The moment with this number, or `None` past the end.
     #[must_use]
     pub fn nth(&self, number: u64) -> Option<VirtualNs> {

@@ -116,6 +116,16 @@ impl RamSpace {
         Ok(RamSpace { ranges, pattern, len })
     }
 
+    /// The bytes of its faults, where each fault is in one byte, and each byte has as many.
+    #[must_use]
+    pub fn single_bytes(&self) -> Option<Vec<PhysRange>> {
+        let single = match self.pattern {
+            Pattern::Adjacent(count) => count == 1,
+            pattern => pattern.bytes() == 1,
+        };
+        single.then(|| self.ranges.iter().map(|(_, range)| *range).collect())
+    }
+
     /// How many faults a range has; `None` when that is no 64-bit number.
     fn places(range: PhysRange, pattern: Pattern) -> Option<u64> {
         match pattern {

@@ -349,12 +349,17 @@ fn row<O>(
     asked: &Asked,
 ) -> ComparisonRow {
     let [(trials, size), (others, other_size)] = sides;
-    let observed = both([Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()]);
+    let each = [Observed::new(a.count, trials).ok(), Observed::new(b.count, others).ok()];
+    let observed = both(each);
+    // Tests are of the counts, and so is all that stands beside them: nothing that is known without a trial is in it.
+    let plain = |side: usize, size| Some(Rate::new(each[side]?, asked.confidence, Some(size)));
+    let plain = [plain(0, size), plain(1, other_size)];
     // Differences and ratios are made of Wilson's intervals.
-    let wilson = |rate: &Rate| Estimate { value: rate.value, interval: rate.wilson };
-    let of_difference = [a.rate.as_ref().map(wilson), b.rate.as_ref().map(wilson)];
-    let of_ratio = [a.rate.and_then(|rate| rate.failures), b.rate.and_then(|rate| rate.failures)];
-    let rates = [a.rate.as_ref().map(shown), b.rate.as_ref().map(shown)];
+    let of_difference =
+        plain.map(|rate| rate.map(|rate| Estimate { value: rate.value, interval: rate.wilson }));
+    let of_ratio = plain.map(|rate| rate.and_then(|rate| rate.failures));
+    // The exact interval, or the bound of what never came.
+    let rates = plain.map(|rate| rate.map(|rate| rate.estimate(Method::default())));
     let failures = [rates[0].map(|rate| rate.failures(size)), rates[1].map(|rate| rate.failures(other_size))];
     // Equal F is this ratio of the rates.
     let equal = size.float() / other_size.float();
@@ -386,11 +391,6 @@ fn row<O>(
             .and_then(|(a, b)| Some(asked.margin?.verdict([(a, size), (b, other_size)], asked.confidence))),
         smallest,
     }
-}
-
-/// What is shown of a rate: the exact interval, or the bound of what never came.
-fn shown(rate: &Rate) -> Estimate {
-    Rate { anytime: None, ..*rate }.estimate(Method::default())
 }
 
 /// The smallest p of McNemar's test where so many pairs differ.

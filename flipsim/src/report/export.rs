@@ -18,7 +18,7 @@ use crate::console::RelativeError;
 use crate::fault::Operation;
 use crate::text::hex_value;
 use crate::trial::golden::Golden;
-use crate::trial::{Outcome, RestoreMethod};
+use crate::trial::{Outcome, RestoreMethod, Settled};
 use crate::units::Timing;
 
 /// The version of the columns.
@@ -83,6 +83,10 @@ struct Row<'a> {
     sdc_bytes: Option<u64>,
     sdc_relative: Option<RelativeError>,
     grade: Option<&'a str>,
+    settled: Option<Settled>,
+    begun_ns: Option<u64>,
+    cut_ns: Option<u64>,
+    audited: Option<bool>,
 }
 
 fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Result<Row<'a>, StoreError> {
@@ -142,6 +146,10 @@ fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Resu
         sdc_bits: wrong.map(|wrong| wrong.bits),
         sdc_bytes: wrong.map(|wrong| wrong.bytes),
         sdc_relative: wrong.and_then(|wrong| wrong.relative),
+        settled: result.way.and_then(|way| way.settled),
+        begun_ns: result.way.and_then(|way| way.begun_ns),
+        cut_ns: result.way.and_then(|way| way.cut_ns),
+        audited: result.way.map(|way| way.audited),
         grade: grade.map(|at| grades[at].name.as_str()),
     })
 }

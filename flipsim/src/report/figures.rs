@@ -94,8 +94,14 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
     }
     let left_out = more("strata", STRATA, summary.strata.len());
     let rates_title = format!("Rates with {} intervals", confidence(summary));
+    let live = match strata.iter().any(|stratum| stratum.known_part().is_some()) {
+        true => {
+            ", and where a part of the faults is known without a trial that of the live rest, times its share"
+        }
+        false => "",
+    };
     let interval_words = format!(
-        "The interval is {}. Where there is no mark, the outcome never came; the line ends at its bound.",
+        "The interval is {}{live}. Where there is no mark, the outcome never came; the line ends at its bound.",
         interval_name(summary)
     );
     html! {
@@ -137,7 +143,7 @@ pub(super) fn places(summary: &Summary, trials: &Trials) -> Markup {
     let strata = || summary.strata.iter().take(OWN);
     html! {
         div.figures {
-            @if !trials.ram.is_empty() { (fault_map("f-map", "Fault map of RAM", &Places::Addresses, &trials.ram)) }
+            @if !trials.ram.is_empty() { (fault_map("f-map", "Fault map of RAM", &Places::Addresses(trials.live.clone()), &trials.ram)) }
             @if !trials.reg.is_empty() {
                 (fault_map("f-regmap", "Fault map of registers", &Places::Rows(trials.registers.clone()), &trials.reg))
             }
@@ -159,7 +165,9 @@ fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
         .iter()
         .map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome))))
         .collect();
-    let words = format!("{} faults by place and time: {}.", count(spots.len() as u64), parts.join(", "));
+    let live = places.live_words(spots).map(|words| format!(" {words}")).unwrap_or_default();
+    let words =
+        format!("{} faults by place and time: {}.{live}", count(spots.len() as u64), parts.join(", "));
     let chart = html! {
         (legend(&Outcome::WORST_FIRST, true))
         (map(id, title, &words, places, 0, spots))

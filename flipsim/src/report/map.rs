@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{Markup, html};
 
 use super::look::mark;
-use super::svg::{Scale, WIDTH, chart, number, place, time_unit, x_axis};
+use super::svg::{Scale, WIDTH, chart, number, percent, place, time_unit, x_axis};
+use crate::campaign::LiveCell;
 use crate::trial::{Class, Outcome};
 
 /// Up to so many trials without a failure are drawn one by one; more of them as shades.
@@ -38,8 +39,8 @@ pub struct Spot {
 /// What the vertical axis is.
 #[derive(Clone, Debug)]
 pub enum Places {
-    /// Physical addresses, the lowest at the bottom.
-    Addresses,
+    /// Physical addresses, the lowest at the bottom; and how much of the time the bytes there are live, where that is known.
+    Addresses(Vec<LiveCell>),
     /// Named rows, the first at the top.
     Rows(Vec<String>),
 }
@@ -55,12 +56,12 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
     }
     let latest = spots.iter().map(|spot| spot.at).max().unwrap_or(0).max(length);
     let bottom = match places {
-        Places::Addresses => TOP + 300.0,
+        Places::Addresses(_) => TOP + 300.0,
         Places::Rows(names) => TOP + 13.0 * names.len() as f64,
     };
     let x = Scale::linear((0.0, latest as f64), (LEFT, RIGHT));
     let y = match places {
-        Places::Addresses => Scale::linear((first as f64, last as f64), (bottom - 3.0, TOP + 3.0)),
+        Places::Addresses(_) => Scale::linear((first as f64, last as f64), (bottom - 3.0, TOP + 3.0)),
         Places::Rows(names) => {
             let last = names.len().saturating_sub(1).max(1) as f64;
             Scale::linear((0.0, last), (TOP + 6.5, bottom - 6.5 + if names.len() < 2 { 13.0 } else { 0.0 }))
@@ -68,7 +69,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
     };
     let quiet = |outcome: Outcome| !Class::Failure.has(outcome);
     let quiet_count = spots.iter().filter(|spot| quiet(spot.outcome)).count();
-    let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses);
+    let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses(_));
     let (unit, size) = time_unit(latest as f64);
     if spots.len() - quiet_count > TOGETHER {
         return small_maps(id, title, description, places, (first, last), latest, spots);
@@ -76,7 +77,8 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
     let body = html! {
         (x_axis(&x, (TOP, bottom), 6, &format!("time of the flip, from the quiescent point [{unit}]"), &|value| number(value / size)))
         @match places {
-            Places::Addresses => {
+            Places::Addresses(live) => {
+                (strip(live, (first, last), &y, (RIGHT + 2.0, 5.0)))
                 @for value in addresses(first, last) {
                     line.grid x1=(place(LEFT)) x2=(place(RIGHT)) y1=(place(y.at(value as f64))) y2=(place(y.at(value as f64))) {}
                     text.code x=(place(LEFT - 5.0)) y=(place(y.at(value as f64) + 4.0)) text-anchor="end" { (format!("{value:#x}")) }
@@ -97,6 +99,7 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
         }
     };
     html! {
+        (live_note(places))
         @if shaded {
             p.note { "Masked and latent trials are shown as shades: the darker, the more of them." }
         }
@@ -140,14 +143,14 @@ fn small_maps(
     let (wide, high, gap) = (158.0, 112.0, 46.0);
     let (unit, size) = time_unit(latest as f64);
     let name = |place: u64| match places {
-        Places::Addresses => format!("{place:#x}"),
+        Places::Addresses(_) => format!("{place:#x}"),
         Places::Rows(names) => {
             usize::try_from(place).ok().and_then(|at| names.get(at)).cloned().unwrap_or_default()
         }
     };
     // Addresses grow upwards, rows are read downwards.
     let (top_name, bottom_name) = match places {
-        Places::Addresses => (name(last), name(first)),
+        Places::Addresses(_) => (name(last), name(first)),
         Places::Rows(_) => (name(first), name(last)),
     };
     let shown: Vec<Outcome> = Outcome::WORST_FIRST
@@ -156,7 +159,7 @@ fn small_maps(
         .collect();
     let height = shown.len().div_ceil(2) as f64 * (high + gap) + 8.0;
     let cell_height = match places {
-        Places::Addresses => 4.0,
+        Places::Addresses(_) => 4.0,
         Places::Rows(names) => (high / names.len().max(1) as f64).max(2.0),
     };
     let body = html! {
@@ -166,7 +169,7 @@ fn small_maps(
             @let x = Scale::linear((0.0, latest as f64), (left + 2.0, left + wide - 2.0));
             @let inside = (top + cell_height / 2.0, top + high - cell_height / 2.0);
             @let y = match places {
-                Places::Addresses => Scale::linear((first as f64, last as f64), (inside.1, inside.0)),
+                Places::Addresses(_) => Scale::linear((first as f64, last as f64), (inside.1, inside.0)),
                 Places::Rows(_) => Scale::linear((first as f64, last as f64), inside),
             };
             @let (cells, most) = shades(spots.iter().filter(|spot| spot.outcome == *outcome), &x, &y, (left + 2.0, inside.0), (4.0, cell_height));
@@ -174,6 +177,7 @@ fn small_maps(
             text.name x=(place(left + 16.0)) y=(place(top - 5.0)) { (outcome.name()) }
             text.tick x=(place(left + wide)) y=(place(top - 5.0)) text-anchor="end" { "max " (most) }
             (cells)
+            @if let Places::Addresses(live) = places { (strip(live, (first, last), &y, (left + wide + 2.0, 4.0))) }
             rect.frame x=(place(left)) y=(place(top)) width=(place(wide)) height=(place(high)) {}
             @if index % 2 == 0 {
                 text.code x=(place(left - 4.0)) y=(place(top + 9.0)) text-anchor="end" { (super::svg::fit(&top_name, 78.0)) }
@@ -184,8 +188,83 @@ fn small_maps(
         }
     };
     html! {
+        (live_note(places))
         p.note { "Each outcome by itself: time of the flip to the right, place upwards or by name; the darker, the more trials, at most as many a cell as stands above it." }
         (chart(id, title, description, height, &body))
+    }
+}
+
+/// How high a cell of the strip of live bytes is.
+const STEP: f64 = 3.0;
+
+/// How much of the time the bytes are live, from the lowest to the highest address that a fault struck, as a strip in four
+/// shades beside a map whose vertical axis is `y`. What `live` does not name has no live byte.
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+fn strip(live: &[LiveCell], (first, last): (u64, u64), y: &Scale, (left, wide): (f64, f64)) -> Markup {
+    let (top, bottom) = (y.at(last as f64), y.at(first as f64));
+    if live.is_empty() || last == first {
+        return html! {};
+    }
+    let mut rows: BTreeMap<u32, f64> = BTreeMap::new();
+    for cell in live.iter().filter(|cell| cell.live > 0.0) {
+        let (from, to) = (cell.from.max(first), cell.from.saturating_add(cell.bytes).min(last));
+        if from >= to {
+            continue;
+        }
+        let (high, low) = (y.at(to as f64) - top, y.at(from as f64) - top);
+        let (mut at, end) = (row_of(high), row_of(low));
+        while at <= end {
+            let begin = f64::from(at) * STEP;
+            let within = (low.min(begin + STEP) - high.max(begin)).max(0.0);
+            *rows.entry(at).or_default() += cell.live * within / STEP;
+            at += 1;
+        }
+    }
+    let most = rows.values().copied().fold(0.0, f64::max);
+    let mut paths: [String; 4] = Default::default();
+    for (row, share) in rows.into_iter().filter(|(_, share)| *share > 0.0) {
+        // The square root, so that what is live for a tenth of the time is not as good as nothing.
+        let part = (share / most).sqrt();
+        let shade = [0.25, 0.5, 0.75].iter().filter(|limit| part > **limit).count();
+        let at = top + f64::from(row) * STEP;
+        let high = STEP.min(bottom - at).max(0.1);
+        paths[shade] += &format!("M{left:.1} {at:.1}h{wide:.1}v{high:.1}h-{wide:.1}z");
+    }
+    html! {
+        @for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
+            path class={ "shade s" (shade) } d=(path) {}
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some hundred rows, and a cast saturates"
+)]
+fn row_of(down: f64) -> u32 {
+    (down / STEP).max(0.0).floor() as u32
+}
+
+impl Places {
+    /// Where the most live bytes are among those that were struck, in words; nothing where that is not known.
+    pub(super) fn live_words(&self, spots: &[Spot]) -> Option<String> {
+        let Places::Addresses(live) = self else { return None };
+        let first = spots.iter().map(|spot| spot.place).min()?;
+        let last = spots.iter().map(|spot| spot.place).max()?;
+        let inside =
+            live.iter().filter(|cell| cell.from <= last && first < cell.from.saturating_add(cell.bytes));
+        let most = inside.filter(|cell| cell.live > 0.0).max_by(|a, b| a.live.total_cmp(&b.live))?;
+        let (at, share) = (most.from, percent(most.live));
+        Some(format!("Bytes are live for {share} of the time at most, from {at:#x} on."))
+    }
+}
+
+fn live_note(places: &Places) -> Markup {
+    html! {
+        @if matches!(places, Places::Addresses(live) if !live.is_empty()) {
+            p.note { "The strip at the right: how much of the time the bytes are live, read before they are overwritten; the darker, the more." }
+        }
     }
 }
 
@@ -236,17 +315,22 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_faults_are_a_few_elements() {
-        let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(100_000)).into_string();
+        let text =
+            map("m", "t", "d", &Places::Addresses(Vec::new()), 1_000_000, &spots(100_000)).into_string();
         assert!(text.matches("<path").count() <= 60);
         assert!(text.len() < 400_000, "{}", text.len());
         assert!(text.contains("max "), "a thousand failures would hide one another");
         // Few are drawn one by one.
-        let text = map("m", "t", "d", &Places::Addresses, 1_000_000, &spots(1000)).into_string();
+        let text = map("m", "t", "d", &Places::Addresses(Vec::new()), 1_000_000, &spots(1000)).into_string();
         assert!(!text.contains("shade"));
         assert_eq!(text.matches("m-crash").count(), 1);
         let quiet = |spot: &Spot| Spot { outcome: Outcome::Masked, ..*spot };
         let all: Vec<Spot> = spots(5000).iter().map(quiet).collect();
-        assert!(map("m", "t", "d", &Places::Addresses, 1_000_000, &all).into_string().contains("shade"));
+        assert!(
+            map("m", "t", "d", &Places::Addresses(Vec::new()), 1_000_000, &all)
+                .into_string()
+                .contains("shade")
+        );
     }
 
     #[test]
@@ -263,7 +347,7 @@ mod tests {
     fn edges_and_single_faults_do_not_break_it() {
         let one = Spot { at: 5, place: u64::MAX, outcome: Outcome::Hang };
         for spots in [vec![], vec![one], vec![one, Spot { place: 0, ..one }]] {
-            let text = map("m", "t", "d", &Places::Addresses, 0, &spots).into_string();
+            let text = map("m", "t", "d", &Places::Addresses(Vec::new()), 0, &spots).into_string();
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
         let rows = Places::Rows(vec!["x0".into()]);
@@ -274,5 +358,34 @@ mod tests {
     fn addresses_on_the_axis_are_round() {
         assert_eq!(addresses(0x4000_0001, 0x47ff_ffff).first(), Some(&0x4200_0000));
         assert!(addresses(0, u64::MAX).len() <= 16);
+    }
+
+    #[test]
+    fn live_bytes_are_shaded_beside_the_faults() {
+        let live = |from: u64, bytes, live| LiveCell { from: 0x4000_0000 + from, bytes, live };
+        let cells = vec![live(0, 1 << 20, 0.5), live(64 << 20, 1 << 20, 0.02), live(1 << 40, 1 << 20, 1.0)];
+        let places = Places::Addresses(cells);
+        for count in [1000, 100_000] {
+            let with = map("m", "t", "d", &places, 1_000_000, &spots(count)).into_string();
+            let without =
+                map("m", "t", "d", &Places::Addresses(Vec::new()), 1_000_000, &spots(count)).into_string();
+            assert!(with.contains("The strip at the right") && !without.contains("strip"));
+            assert!(with.matches("shade s3").count() > without.matches("shade s3").count());
+            assert!(!with.contains("NaN"));
+        }
+        let words = places.live_words(&spots(1000)).unwrap();
+        assert_eq!(words, "Bytes are live for 50.0\u{202f}% of the time at most, from 0x40000000 on.");
+        assert_eq!(Places::Addresses(Vec::new()).live_words(&spots(9)), None);
+    }
+
+    #[test]
+    fn a_strip_has_each_cell_where_its_address_is() {
+        let y = Scale::linear((0.0, 300.0), (310.0, 10.0));
+        // 3 units a row, upwards: all of the last row, and half of the middle one.
+        let cells = [LiveCell { from: 0, bytes: 3, live: 1.0 }, LiveCell { from: 150, bytes: 3, live: 0.25 }];
+        let text = strip(&cells, (0, 300), &y, (100.0, 5.0)).into_string();
+        assert!(text.contains("class=\"shade s3\" d=\"M100.0 307.0h5.0v3.0h-5.0z\""), "{text}");
+        assert!(text.contains("class=\"shade s1\" d=\"M100.0 157.0h5.0v3.0h-5.0z\""), "{text}");
+        assert_eq!(strip(&cells, (7, 7), &y, (0.0, 5.0)).into_string(), "");
     }
 }

@@ -34,6 +34,7 @@ mod tests;
 mod times;
 pub mod trials;
 mod unfair;
+mod ways;
 mod wrong;
 
 pub use beside::{BesideOptions, beside};

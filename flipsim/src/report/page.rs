@@ -14,7 +14,7 @@ use super::look::{legend, letter, mark, patterns, style, visible};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, times, wrong};
+use super::{figures, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When};
 use crate::text::shell_line;
@@ -219,6 +219,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
                 }
             }
         }
+        (ways::section(summary))
         h2 id="where" { "Where" }
         (figures::places(summary, trials))
         h2 id="when" { "When" }
@@ -256,6 +257,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
                 " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."
             }
+            @if let Some(known) = &stratum.known { p.note { "Live: " (known.line()) "." } }
             (rates_table(stratum))
         }
     }
@@ -289,6 +291,7 @@ fn together(pooled: &Pooled) -> Markup {
             } @else {
                 p.note { "Each stratum with the weight of its faults and moments; " (pooled.kind) ", pattern " (pooled.pattern) ", "
                     (count(pooled.counted)) " trials. The interval is a beta distribution's."
+                    @if !pooled.known.is_empty() { " Of " (visible(&pooled.known.join(", "))) " the live part alone is uncertain." }
                     @if !pooled.few.is_empty() { " Strata of fewer than six trials (" (visible(&pooled.few.join(", "))) ") count as one." } }
                 table.rates {
                     thead { tr { th { "outcome" } th.n { "rate" } th.n { "interval" }

@@ -11,9 +11,10 @@ use super::paired::CLASSES;
 use super::svg::percent;
 use super::unfair::{Side, lacks, made_from, of_runs, unlike};
 use crate::campaign::summary::StratumSummary;
+use crate::stats::anytime::anytime;
 use crate::stats::clusters::{Clustered, clustered};
-use crate::stats::tally::Method;
-use crate::stats::{Confidence, Estimate, Observed, StatsError};
+use crate::stats::tally::{Method, Rate};
+use crate::stats::{Confidence, Estimate, Observed, SpaceSize, StatsError};
 
 /// The version of these keys.
 pub const FORMAT: u32 = 1;
@@ -184,7 +185,7 @@ fn of_stratum(runs: &[&StratumSummary], confidence: Confidence) -> Result<Stratu
     Ok(StratumRuns { name, counted: runs.iter().map(|run| run.counted).collect(), rows })
 }
 
-type Seen = (u64, Option<crate::stats::tally::Rate>);
+type Seen = (u64, Option<Rate>);
 
 fn row(
     outcome: &'static str,
@@ -195,15 +196,26 @@ fn row(
     let Some(seen) = runs.iter().map(|run| of(run)).collect::<Option<Vec<Seen>>>() else { return Ok(None) };
     let observed: Result<Vec<Observed>, _> =
         seen.iter().zip(runs).map(|((count, _), run)| Observed::new(*count, run.counted)).collect();
-    let together = match observed {
-        Ok(observed) => Some(clustered(&observed, confidence)?),
+    let together = match &observed {
+        Ok(observed) => Some(clustered(observed, confidence)?),
         Err(StatsError::NoTrials) => None,
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.clone()),
+    };
+    // Of the counts, as the mean is.
+    let plain = |((count, rate), run): (&Seen, &&StratumSummary)| {
+        let observed = Observed::new(*count, run.counted).ok()?;
+        let size = Some(SpaceSize(u128::from(run.faults) * u128::from(run.times)));
+        let plain = Rate::new(observed, confidence, size);
+        let plain = match rate.as_ref().and_then(|rate| rate.anytime) {
+            Some(_) => plain.at_any_look(anytime(observed, confidence, size), size),
+            None => plain,
+        };
+        Some(plain.estimate(Method::default()))
     };
     Ok(Some(RunsRow {
         outcome,
         count: seen.iter().map(|(count, _)| *count).collect(),
-        rate: seen.iter().map(|(_, rate)| rate.map(|rate| rate.estimate(Method::default()))).collect(),
+        rate: seen.iter().zip(runs).map(plain).collect(),
         together,
     }))
 }

@@ -73,6 +73,41 @@ fn a_page_says_how_much_of_the_run_is_idle_and_what_failed_there() {
 }
 
 #[test]
+fn a_page_says_how_much_was_run_and_where_the_live_bytes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = fake_campaign::spec(600, &["range:0x40000000+1M", "class:core"]);
+    let mut store = fake_campaign::create_settled(&folder.path().join("c.sqlite"), &spec).unwrap();
+    fake_campaign::fill_settled(&mut store, 600).unwrap();
+    let found = summary(&store);
+    let html = page(&store, &found, &options()).unwrap();
+    let known = found.strata[0].known.as_ref().unwrap();
+    for part in [
+        found.totals.ways.line(found.confidence).unwrap(),
+        format!(
+            "1M, live: 12.5 % of its faults, exactly (75.0 % never read again, 12.5 % overwritten first); {} trials",
+            known.live_trials
+        ),
+        "How much of the trials was run".to_owned(),
+        "The strip at the right: how much of the time the bytes are live".to_owned(),
+        "Bytes are live for 50.0\u{202f}% of the time at most, from 0x40000000 on.".to_owned(),
+        "that of the live rest, times its share".to_owned(),
+        "the golden run never reads it again".to_owned(),
+    ] {
+        assert!(html.contains(&part), "{part}");
+    }
+    // Two campaigns are compared by their counts, and so is all that stands beside the tests.
+    let same = compared(&store, &store);
+    let failure = &same.strata[0].rows[0];
+    let counted = found.strata[0].counted as f64;
+    assert_eq!(failure.rate[0].unwrap().value, failure.count[0] as f64 / counted);
+    // Where all trials were run whole, nothing is said.
+    let plain = page_of(200);
+    for part in ["How much of the trials was run", "without a run", "live"] {
+        assert!(!plain.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn every_chart_has_a_text_alternative_and_no_number_is_lost() {
     let page = page_of(2000);
     let charts = page.matches("<svg class=\"chart\"").count();

@@ -15,10 +15,10 @@ use super::look::{letter, visible};
 use super::map::Spot;
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
-use crate::campaign::{Store, StoreError, TrialId};
+use crate::campaign::{LiveCell, Store, StoreError, TrialId};
 use crate::fault::Fault;
 use crate::text::hex_value;
-use crate::trial::{Heard, Outcome, TrialRecord};
+use crate::trial::{Heard, Outcome, Settled, TrialRecord};
 use crate::units::Timing;
 
 /// So many trials have details.
@@ -69,6 +69,8 @@ pub struct Trials {
     pub reg: Vec<Spot>,
     /// The registers, in the order of their names and numbers.
     pub registers: Vec<String>,
+    /// Where the live bytes are; empty where that is not known.
+    pub live: Vec<LiveCell>,
 }
 
 /// Texts by number, each once.
@@ -257,6 +259,7 @@ impl Trials {
             ram,
             reg,
             registers,
+            live: store.live_cells()?,
         };
         trials.read_details(store, &strata, groups)?;
         Ok(trials)
@@ -374,6 +377,24 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
         if state.disk == Some(true) {
             add("disk", "differs".to_owned());
         }
+    }
+    let settled = record.settled.map(|settled| match settled {
+        Settled::NeverRead => "the golden run never reads it again",
+        Settled::Overwritten => "the golden run overwrites it before it is read",
+    });
+    match (record.audited, settled) {
+        (false, Some(why)) => add("settled without a run", why.to_owned()),
+        (true, why) => {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            add("audited", format!("run whole to check the others, and equal{why}"));
+        }
+        (false, None) => (),
+    }
+    if let Some(at) = record.begun_ns {
+        add("begun late", format!("{}, right before the first read", since(at)));
+    }
+    if let Some(at) = record.cut_ns {
+        add("ended early", format!("{}: nothing that differed is read any more", since(at)));
     }
     if record.timing == Timing::Approximate {
         add("timing", "approximate: run again, the flip may strike elsewhere".to_owned());

@@ -9,6 +9,7 @@
 
 use std::f64::consts::PI;
 
+use super::known::PartlyKnown;
 use super::special::ln_beta;
 use super::strata::Strata;
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize};
@@ -36,6 +37,13 @@ pub fn anytime(observed: Observed, confidence: Confidence, population: Option<Sp
     anytime_at(observed, 1.0 - confidence.level(), population)
 }
 
+/// The same where a part of the space is known for sure: of the trials in its live part, which are in the order in which
+/// they were drawn as well.
+#[must_use]
+pub fn anytime_of(known: &PartlyKnown, confidence: Confidence) -> Interval {
+    known.interval(|seen, size| anytime(seen, confidence, size))
+}
+
 /// The interval of a pooled rate that holds at any look: each stratum's at α/H, by the union bound, and the weighted sums
 /// of their ends. Strata may grow by whatever is known of all of them.
 #[must_use]
@@ -44,7 +52,7 @@ pub fn anytime_pooled(strata: &Strata, confidence: Confidence) -> Estimate {
     let (mut lower, mut upper) = (0.0, 0.0);
     for part in strata.parts() {
         let weight = part.size().float() / strata.space().float();
-        let ends = anytime_at(part.observed(), each, Some(part.size()));
+        let ends = part.known().interval(|seen, size| anytime_at(seen, each, size));
         lower += weight * ends.lower;
         upper += weight * ends.upper;
     }

@@ -1,6 +1,7 @@
 //! What a campaign's counts say: rates with intervals, extrapolated counts, survival, FIT.
 //!
-//! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`simultaneous`] those of
+//! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`known`] one
+//! in a space of which a part is known beforehand, [`simultaneous`] those of
 //! several outcomes at once, [`strata`] several weighted over the fault space, [`clusters`] the mean of several golden runs,
 //! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`multiple`] many tests at
 //! once, [`tally`] the counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's
@@ -19,6 +20,7 @@ pub mod finite;
 pub mod fit;
 pub mod flux;
 pub mod incidence;
+pub mod known;
 pub mod mission;
 pub mod multiple;
 pub mod paired;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::known::PartlyKnown;
 use super::proportion::clopper_pearson;
 use super::special::beta_quantile;
 use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
@@ -20,7 +21,7 @@ use crate::stats::special::float;
 pub struct StratumCount {
     name: String,
     size: SpaceSize,
-    observed: Observed,
+    known: PartlyKnown,
 }
 
 impl StratumCount {
@@ -30,15 +31,24 @@ impl StratumCount {
     /// No trial, more hits than trials, no faults; each says which stratum.
     pub fn new(name: impl Into<String>, size: SpaceSize, hits: u64, trials: u64) -> Result<Self, StatsError> {
         let name = name.into();
+        match Observed::new(hits, trials) {
+            Ok(observed) => StratumCount::of(name, size, PartlyKnown::plain(observed, Some(size))),
+            Err(StatsError::NoTrials) if size.0 > 0 => Err(StatsError::EmptyStratum(name)),
+            Err(error) => Err(StatsError::Stratum { name, why: error.to_string() }),
+        }
+    }
+
+    /// What is known of a stratum of so many faults, for sure and by trials.
+    ///
+    /// # Errors
+    /// It has no faults.
+    pub fn of(name: impl Into<String>, size: SpaceSize, known: PartlyKnown) -> Result<Self, StatsError> {
+        let name = name.into();
         if size.0 == 0 {
             let why = "it has no faults; leave it out".to_owned();
             return Err(StatsError::Stratum { name, why });
         }
-        match Observed::new(hits, trials) {
-            Ok(observed) => Ok(StratumCount { name, size, observed }),
-            Err(StatsError::NoTrials) => Err(StatsError::EmptyStratum(name)),
-            Err(error) => Err(StatsError::Stratum { name, why: error.to_string() }),
-        }
+        Ok(StratumCount { name, size, known })
     }
 
     /// What it is called.
@@ -53,10 +63,18 @@ impl StratumCount {
         self.size
     }
 
-    /// The results of its trials.
+    /// What is known of it.
     #[must_use]
-    pub fn observed(&self) -> Observed {
-        self.observed
+    pub fn known(&self) -> &PartlyKnown {
+        &self.known
+    }
+
+    fn live_size(&self) -> SpaceSize {
+        self.known.live_size().unwrap_or(self.size)
+    }
+
+    fn trials(&self) -> u64 {
+        self.known.seen().map_or(0, Observed::trials)
     }
 }
 
@@ -88,12 +106,13 @@ impl Strata {
         }
         let mut names = BTreeSet::new();
         let mut space = 0u128;
-        for StratumCount { name, size, observed } in &parts {
+        for part in &parts {
+            let StratumCount { name, size, .. } = part;
             let refuse = |why: &str| StatsError::Stratum { name: name.clone(), why: why.to_owned() };
             if !names.insert(name) {
                 return Err(refuse("it is there twice"));
             }
-            if drawing == Drawing::WithoutReplacement && u128::from(observed.trials()) > size.0 {
+            if drawing == Drawing::WithoutReplacement && u128::from(part.trials()) > size.0 {
                 return Err(refuse("it has fewer faults than trials, which needs draws with replacement"));
             }
             space = space.checked_add(size.0).ok_or_else(|| refuse("the fault space exceeds 2^128"))?;
@@ -118,24 +137,41 @@ impl Strata {
         self.parts.iter().map(|part| (part.size.float() / self.space.float(), part))
     }
 
+    /// Of each stratum with trials in its live part the weight of that part and what was seen there.
+    fn live(&self) -> impl Iterator<Item = (f64, &StratumCount, Observed)> {
+        self.weighted()
+            .filter_map(|(weight, part)| Some((weight * part.known.live(), part, part.known.seen()?)))
+    }
+
+    /// The share of the whole that surely hits, and the one that is live and has no trial.
+    fn certain_and_unseen(&self) -> (f64, f64) {
+        self.weighted().fold((0.0, 0.0), |(certain, unseen), (weight, part)| {
+            let open = if part.known.seen().is_none() { weight * part.known.live() } else { 0.0 };
+            (certain + weight * part.known.certain(), unseen + open)
+        })
+    }
+
     /// The pooled rate, Σ N_h/N · k_h/n_h; it has no bias (Cochran, "Sampling Techniques", 3rd edition
-    /// 1977, chapter 5).
+    /// 1977, chapter 5). Of a stratum of which a part is known for sure, [`PartlyKnown::value`] in the place of k_h/n_h.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.weighted().map(|(weight, part)| weight * part.observed.rate()).sum::<f64>().min(1.0)
+        self.weighted().map(|(weight, part)| weight * part.known.value()).sum::<f64>().min(1.0)
     }
 
     /// The standard error of the pooled rate, √(Σ (N_h/N)² (1 − f_h) p_h (1 − p_h)/(n_h − 1)), where
     /// f_h is n_h/N_h for draws without replacement, and 0 with (Cochran, chapter 5); `None` when a
-    /// stratum has a single trial of several faults, which shows no spread.
+    /// stratum has a single trial of several faults, which shows no spread. A part that is known for sure adds nothing.
     #[must_use]
     pub fn standard_error(&self) -> Option<f64> {
+        if self.certain_and_unseen().1 > 0.0 {
+            return None;
+        }
         let mut variance = 0.0;
-        for (weight, StratumCount { size, observed, .. }) in self.weighted() {
+        for (weight, part, observed) in self.live() {
             let (p, n) = (observed.rate(), float(observed.trials()));
             let left = match self.drawing {
                 Drawing::WithReplacement => 1.0,
-                Drawing::WithoutReplacement => 1.0 - n / size.float(),
+                Drawing::WithoutReplacement => 1.0 - n / part.live_size().float(),
             };
             if left <= 0.0 {
                 continue;
@@ -170,6 +206,9 @@ impl Strata {
     /// section 5A.12; where each has its share of the trials, [`clopper_pearson`] of their sum is conservative, as
     /// Hoeffding shows, Annals of Mathematical Statistics 27, 1956).
     ///
+    /// A stratum of which a part is known for sure enters with its live part: with its weight, and the trials in it. What is
+    /// certain is added to both ends, and a live part without a trial to the upper one.
+    ///
     /// With one stratum the interval is [`clopper_pearson`]. It is the binomial
     /// counterpart of the gamma interval for weighted sums of Poisson counts (Fay and Feuer, Statistics
     /// in Medicine 16, 1997), and like that one shown to be conservative by simulation, not proven: see
@@ -178,10 +217,20 @@ impl Strata {
     #[must_use]
     pub fn estimate(&self, confidence: Confidence) -> Estimate {
         let value = self.rate();
-        let parts = self.joined();
-        let lower = end_after_one_more(&parts, false, confidence.tail()).min(value);
-        let upper = end_after_one_more(&parts, true, 1.0 - confidence.tail()).max(value);
-        Estimate { value, interval: Interval { lower, upper } }
+        let (certain, unseen) = self.certain_and_unseen();
+        let mut parts = self.joined();
+        // Together the live parts are one space.
+        let live = if self.parts.iter().all(|part| part.known.is_plain()) {
+            1.0
+        } else {
+            parts.iter().map(|part| part.weight).sum()
+        };
+        if live > 0.0 {
+            parts.iter_mut().for_each(|part| part.weight /= live);
+        }
+        let lower = certain + live * end_after_one_more(&parts, false, confidence.tail());
+        let upper = certain + live * end_after_one_more(&parts, true, 1.0 - confidence.tail()) + unseen;
+        Estimate { value, interval: Interval { lower: lower.min(value), upper: upper.clamp(value, 1.0) } }
     }
 
     /// A stratum of fewer trials does not show its spread; see [`Strata::estimate`]. From simulations with 2 to 100
@@ -196,11 +245,11 @@ impl Strata {
     }
 
     fn is_few(&self, part: &StratumCount) -> bool {
-        part.observed.trials() < Self::FEW && !self.is_drawn_out(part)
+        (1..Self::FEW).contains(&part.trials()) && !self.is_drawn_out(part)
     }
 
     fn is_drawn_out(&self, part: &StratumCount) -> bool {
-        self.drawing == Drawing::WithoutReplacement && u128::from(part.observed.trials()) >= part.size.0
+        self.drawing == Drawing::WithoutReplacement && u128::from(part.trials()) >= part.live_size().0
     }
 
     /// The strata as [`Strata::estimate`] takes them.
@@ -208,8 +257,8 @@ impl Strata {
         let mut parts = Vec::with_capacity(self.parts.len());
         // The weight, the hits' share of it, and the most weight that one trial stands for.
         let (mut few, mut hits, mut most) = (0.0, 0.0, 0.0f64);
-        for (weight, part) in self.weighted() {
-            let (rate, trials) = (part.observed.rate(), float(part.observed.trials()));
+        for (weight, part, observed) in self.live() {
+            let (rate, trials) = (observed.rate(), float(observed.trials()));
             if self.is_drawn_out(part) {
                 parts.push(Seen { weight, rate, trials: f64::INFINITY });
             } else if self.is_few(part) {
@@ -239,7 +288,7 @@ impl Strata {
         let each = Confidence(each);
         let (mut lower, mut upper) = (0.0, 0.0);
         for (weight, part) in self.weighted() {
-            let ends = clopper_pearson(part.observed, each);
+            let ends = part.known.interval(|seen, _| clopper_pearson(seen, each));
             lower += weight * ends.lower;
             upper += weight * ends.upper;
         }

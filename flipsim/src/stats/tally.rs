@@ -7,14 +7,13 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::Serialize;
 
 use super::finite::{exact, exact_upper_bound};
+use super::known::PartlyKnown;
 use super::proportion::{clopper_pearson, wilson};
-use super::strata::{Drawing, Strata, StratumCount};
-use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize, StatsError};
+use crate::stats::quantity::{Confidence, Estimate, Interval, Observed, SpaceSize};
 
 /// How many trials of each key ended in each outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +48,8 @@ pub struct OutcomeCount<O> {
 /// A rate with all that belongs beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
-    /// k/n.
+    /// k/n; where a part of the space is known for sure, c + w·k/m of the m trials in the live part ([`crate::stats::known`]),
+    /// and so are the intervals.
     pub value: f64,
     /// Its Wilson interval.
     pub wilson: Interval,
@@ -98,17 +98,37 @@ impl Rate {
     /// The rate of some trials that were drawn uniformly from a part of the fault space of this size.
     #[must_use]
     pub fn new(observed: Observed, confidence: Confidence, size: Option<SpaceSize>) -> Self {
+        Rate::of(&PartlyKnown::plain(observed, size), confidence)
+    }
+
+    /// The rate of an outcome of which a part is known for sure: every interval is that of the trials in the live part,
+    /// times its share.
+    #[must_use]
+    pub fn of(known: &PartlyKnown, confidence: Confidence) -> Self {
+        let (value, size) = (known.value(), known.size());
+        let wilson = known.interval(|seen, _| wilson(seen, confidence));
         let rate = Rate {
-            value: observed.rate(),
-            wilson: wilson(observed, confidence),
-            clopper_pearson: clopper_pearson(observed, confidence),
-            exact: exact(observed, size, confidence),
-            upper_bound: (observed.hits() == 0).then(|| exact_upper_bound(observed, size, confidence)),
-            failures: size.map(|size| observed.failures(size, confidence)),
+            value,
+            wilson,
+            clopper_pearson: known.interval(|seen, _| clopper_pearson(seen, confidence)),
+            exact: known.interval(|seen, size| exact(seen, size, confidence)),
+            upper_bound: known.bound(|seen, size| exact_upper_bound(seen, size, confidence)),
+            failures: size.map(|size| Estimate { value, interval: wilson }.failures(size)),
             extrapolated: None,
             anytime: None,
         };
-        Rate { extrapolated: size.map(|size| rate.estimate(Method::default()).failures(size)), ..rate }
+        rate.extrapolated_to(size)
+    }
+
+    /// The same with an interval that holds at any look.
+    #[must_use]
+    pub fn at_any_look(self, anytime: Interval, size: Option<SpaceSize>) -> Self {
+        Rate { anytime: Some(anytime), ..self }.extrapolated_to(size)
+    }
+
+    fn extrapolated_to(self, size: Option<SpaceSize>) -> Self {
+        let extrapolated = size.map(|size| self.estimate(Method::default()).failures(size));
+        Rate { extrapolated, ..self }
     }
 }
 
@@ -149,8 +169,7 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
 
     /// The rows, in the order of the keys; `size` is the part of the fault space that a key stands for.
     ///
-    /// The rate of a row takes its trials as drawn uniformly from that part. The rate over rows that
-    /// were not drawn from as they weigh is [`Tally::strata`]'s.
+    /// The rate of a row takes its trials as drawn uniformly from that part.
     pub fn rows<'a>(
         &'a self,
         confidence: Confidence,
@@ -179,32 +198,6 @@ impl<K: Ord, O: Ord + Clone> Tally<K, O> {
     /// The trials of one row that count.
     fn trials(&self, counts: &BTreeMap<O, u64>) -> u64 {
         counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome)).map(|(_, count)| count).sum()
-    }
-
-    /// The strata of a rate: of each `(key, size)`, the trials for which `is_hit`.
-    ///
-    /// The sizes come from the fault space and not from the trials, so that a stratum without trials is
-    /// found out.
-    ///
-    /// # Errors
-    /// A stratum has no trial that counts; or see [`Strata::new`].
-    pub fn strata<'a>(
-        &self,
-        sizes: impl IntoIterator<Item = (&'a K, SpaceSize)>,
-        is_hit: impl Fn(&O) -> bool,
-        drawing: Drawing,
-    ) -> Result<Strata, StatsError>
-    where
-        K: fmt::Display + 'a,
-    {
-        let none = BTreeMap::new();
-        let parts = sizes.into_iter().map(|(key, size)| {
-            let counts = self.counts.get(key).unwrap_or(&none);
-            let counted = counts.iter().filter(|(outcome, _)| !self.excluded.contains(outcome));
-            let hits = counted.filter(|(outcome, _)| is_hit(outcome)).map(|(_, count)| count).sum();
-            StratumCount::new(key.to_string(), size, hits, self.trials(counts))
-        });
-        Strata::new(parts.collect::<Result<_, _>>()?, drawing)
     }
 }
 
@@ -273,24 +266,6 @@ mod tests {
         assert_eq!((&sdc["count"], &sdc["rate"]["value"]), (&0.into(), &0.0.into()));
         assert!((sdc["rate"]["upper_bound"].as_f64().unwrap() - 0.5).abs() < 1e-12);
         assert!(masked["rate"]["upper_bound"].is_null() && infra["rate"].is_null());
-    }
-
-    #[test]
-    fn strata_take_their_weights_from_the_fault_space() {
-        let tally = tally(&[
-            ("text", End::Sdc, 10),
-            ("text", End::Masked, 10),
-            ("text", End::Infra, 80),
-            ("data", End::Masked, 20),
-        ]);
-        let (text, data, bss) = ("text".to_owned(), "data".to_owned(), "bss".to_owned());
-        let rate = |keys: &[(&String, SpaceSize)]| {
-            let is_hit = |end: &End| *end != End::Masked;
-            tally.strata(keys.iter().copied(), is_hit, Drawing::WithReplacement).map(|strata| strata.rate())
-        };
-        assert_eq!(rate(&[(&text, SpaceSize(100)), (&data, SpaceSize(900))]), Ok(0.05));
-        let missing = rate(&[(&text, SpaceSize(100)), (&bss, SpaceSize(900))]);
-        assert_eq!(missing, Err(StatsError::EmptyStratum("bss".to_owned())));
     }
 
     #[test]

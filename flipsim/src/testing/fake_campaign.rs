@@ -10,7 +10,10 @@ use rand::RngExt;
 use crate::campaign::size::Size;
 use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::StoreError;
-use crate::campaign::{CampaignSpec, Manifest, Plan, PlannedTrial, Shard, Store};
+use crate::campaign::{
+    CampaignSpec, KNOWN, KNOWN_FORMAT, Known, KnownParts, LIVE_MAP, LiveCell, LiveMap, Manifest, Plan,
+    PlannedTrial, Recording, Shard, Store,
+};
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
 use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, RamSpace, RegSpace, fault_rng};
@@ -18,7 +21,7 @@ use crate::machine::End;
 use crate::memory::RangeSet;
 use crate::target::{Capabilities, Digest128, StateDigest};
 use crate::trial::golden::{Checkpoint, Golden, Window};
-use crate::trial::{Because, Costs, Outcome, RestoreMethod, TrialRecord};
+use crate::trial::{Because, Costs, Outcome, RestoreMethod, Settled, TrialRecord};
 use crate::units::VirtualNs;
 
 /// The quiescent point.
@@ -63,6 +66,42 @@ pub fn create_of(
     spec: &CampaignSpec,
     golden: &Golden,
 ) -> Result<Store, Box<dyn std::error::Error>> {
+    create_with(path, spec, golden, &[])
+}
+
+/// The shares of a stratum of RAM that is [settled](create_settled): never read again, overwritten first, live.
+pub const SHARES: [f64; 3] = [0.75, 0.125, 0.125];
+
+/// The same as [`create`], with what a recorded golden run says: of each stratum of RAM [`SHARES`], and that the first
+/// quarter of it is live for half of the time.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_settled(path: &Path, spec: &CampaignSpec) -> Result<Store, Box<dyn std::error::Error>> {
+    let known = |stratum: &StratumSpec| {
+        (!stratum.is_register()).then_some(Known { never: 6 << 70, overwritten: 1 << 70, live: 1 << 70 })
+    };
+    let recording =
+        Recording { intervals: 400, interval_ns: 1_000_000, events: 12_345, bytes: 99_000, seconds: 2.5 };
+    let strata = spec.strata.iter().map(|stratum| (stratum.name.clone(), known(stratum)));
+    let parts = KnownParts { format: KNOWN_FORMAT, recording, strata: strata.collect() };
+    let ranges = spec.strata.iter().flat_map(|stratum| &stratum.targets).filter_map(|place| match place {
+        FaultTarget::Range(range) => Some(range),
+        _ => None,
+    });
+    let cells =
+        ranges.map(|range| LiveCell { from: range.first.0, bytes: range.len() / 4, live: 0.5 }).collect();
+    let (parts, map) =
+        (serde_json::to_vec(&parts)?, serde_json::to_vec(&LiveMap { format: KNOWN_FORMAT, cells })?);
+    create_with(path, spec, &golden(), &[(KNOWN, &parts), (LIVE_MAP, &map)])
+}
+
+fn create_with(
+    path: &Path,
+    spec: &CampaignSpec,
+    golden: &Golden,
+    attachments: &[(&str, &[u8])],
+) -> Result<Store, Box<dyn std::error::Error>> {
     let plan = plan_of(spec, golden)?;
     let manifest = Manifest {
         created: "2026-01-02T03:04:05Z".parse()?,
@@ -74,7 +113,9 @@ pub fn create_of(
         inputs: [("qemu".to_owned(), "aaaa".to_owned())].into(),
     };
     let golden = serde_json::to_vec(golden)?;
-    Ok(Store::create(path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ())?)
+    let attachments: Vec<(&str, &[u8])> =
+        [("golden", golden.as_slice())].into_iter().chain(attachments.iter().copied()).collect();
+    Ok(Store::create(path, &manifest, spec, &plan, &attachments, &mut |_| ())?)
 }
 
 fn plan_of(spec: &CampaignSpec, golden: &Golden) -> Result<Plan, Box<dyn std::error::Error>> {
@@ -249,6 +290,61 @@ fn because(outcome: Outcome, soon: u64, function: &str) -> Because {
 /// # Errors
 /// The store cannot be written.
 pub fn fill(store: &mut Store, count: usize) -> Result<(), StoreError> {
+    fill_with(store, count, record)
+}
+
+/// The same with results of trials of which a part is settled.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_settled(store: &mut Store, count: usize) -> Result<(), StoreError> {
+    fill_with(store, count, settled_record)
+}
+
+/// The result of a trial in RAM of which [`SHARES`] are known: of those that are live nine in ten fail, and a third is begun
+/// late; one in 25 of what need not be run whole is audited. In a register it is that of [`record`].
+#[must_use]
+pub fn settled_record(trial: &PlannedTrial) -> TrialRecord {
+    let record = record(trial);
+    if trial.plan.fault.address().is_none() {
+        return record;
+    }
+    let mut rng = fault_rng(11, trial.id.0);
+    let settled = match rng.random_range(0..8) {
+        0..6 => Some(Settled::NeverRead),
+        6 => Some(Settled::Overwritten),
+        _ => None,
+    };
+    let outcome = match settled {
+        Some(Settled::NeverRead) => Outcome::Latent,
+        Some(Settled::Overwritten) => Outcome::Masked,
+        None if rng.random_range(0..10) == 0 => Outcome::Masked,
+        None => [Outcome::Sdc, Outcome::Crash][rng.random_range(0..2)],
+    };
+    let audited = rng.random_range(0..25) == 0;
+    let late = settled.is_none() && rng.random_range(0..3) == 0;
+    TrialRecord {
+        flipped: true,
+        error: None,
+        outcome: Some(outcome),
+        because: Some(because(outcome, record.flip_ns, "schedule")),
+        kind: None,
+        title: None,
+        end: None,
+        detected_ns: None,
+        settled,
+        begun_ns: (late && !audited).then_some(record.flip_ns + 1_000),
+        audited: audited && (late || settled.is_some()),
+        end_ns: BEGIN.0 + LENGTH.0,
+        ..record
+    }
+}
+
+fn fill_with(
+    store: &mut Store,
+    count: usize,
+    record: fn(&PlannedTrial) -> TrialRecord,
+) -> Result<(), StoreError> {
     let mut pending = store.pending(Shard::WHOLE)?;
     pending.sort_unstable();
     for id in pending.into_iter().take(count) {

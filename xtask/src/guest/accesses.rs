@@ -3,9 +3,10 @@
 //!
 //! Invariant: what cannot be read, or is of another run, is recorded again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use flipsim::campaign::Recording;
 use flipsim::files;
 use flipsim::trial::RecordingError;
 use flipsim::trial::accesses::Accesses;
@@ -17,8 +18,16 @@ use super::golden::{Prepared, length_of};
 use super::template::clones_dir;
 use crate::{interrupt, paths, progress};
 
+/// The accesses of a golden run, and what it took to record them.
+pub struct Recorded {
+    /// The accesses.
+    pub accesses: Accesses,
+    /// What it took.
+    pub recording: Recording,
+}
+
 /// The accesses of a golden run. `None` where nothing can be settled by them, with a line that says why.
-pub fn accesses_of(prepared: &Prepared) -> Result<Option<Accesses>> {
+pub fn accesses_of(prepared: &Prepared) -> Result<Option<Recorded>> {
     let Prepared { template, golden } = prepared;
     let note = |why: &str| {
         eprintln!("note: every trial is run whole: {why}");
@@ -41,9 +50,13 @@ pub fn accesses_of(prepared: &Prepared) -> Result<Option<Accesses>> {
     };
     let name = format!("{}-{window}-{}.accesses", template.info().key, end.ram);
     let path = paths::lab_dir()?.join("golden").join(name);
-    if let Ok(Ok(kept)) = std::fs::File::open(&path).map(Accesses::load) {
-        return Ok(Some(kept));
+    let figures_path = path.with_extension("json");
+    let kept = std::fs::File::open(&path).ok().and_then(|file| Accesses::load(file).ok());
+    let figures = std::fs::read(&figures_path).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    if let Some((accesses, recording)) = kept.zip(figures) {
+        return Ok(Some(Recorded { accesses, recording }));
     }
+    let began = Instant::now();
     let step = progress::ProgressStep::spinner("what the golden run does with each byte".to_owned());
     let options = GoldenOptions { interrupted: interrupt::raised, ..GoldenOptions::default() };
     let length = length_of(golden);
@@ -58,6 +71,7 @@ pub fn accesses_of(prepared: &Prepared) -> Result<Option<Accesses>> {
             return note(&error.to_string());
         }
     };
+    let seconds = began.elapsed().as_secs_f64();
     let figures = accesses.figures();
     step.done_with(&format!(
         "{} first accesses in {} intervals, {} in memory",
@@ -68,10 +82,19 @@ pub fn accesses_of(prepared: &Prepared) -> Result<Option<Accesses>> {
     let mut bytes = Vec::new();
     accesses.save(&mut bytes).context("cannot pack the recorded accesses")?;
     // Without it, it is only recorded again.
+    let recording = Recording {
+        intervals: figures.intervals as u64,
+        interval_ns: accesses.instants().windows(2).next().map_or(0, |pair| pair[1].0 - pair[0].0),
+        events: figures.records,
+        bytes: bytes.len() as u64,
+        seconds,
+    };
+    let json = serde_json::to_vec(&recording)?;
     let kept = std::fs::create_dir_all(path.parent().unwrap_or(&path))
-        .and_then(|()| files::write_atomically(&path, &bytes));
+        .and_then(|()| files::write_atomically(&path, &bytes))
+        .and_then(|()| files::write_atomically(&figures_path, &json));
     if let Err(error) = kept {
         eprintln!("note: cannot keep the recorded accesses in {}: {error}", paths::show(&path));
     }
-    Ok(Some(accesses))
+    Ok(Some(Recorded { accesses, recording }))
 }

@@ -11,6 +11,7 @@
 //! handed out**: what decides what is run is compared with its digests at each opening, results with their checksums
 //! at each reading, their number with the one that is kept.
 
+mod brief;
 mod check;
 #[cfg(test)]
 pub(super) mod damage;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::idle::IdleTime;
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
+use crate::campaign::store::brief::{Brief, unreadable};
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
@@ -20,6 +21,7 @@ use crate::campaign::store::scan::{Passed, Snapshot};
 use crate::campaign::store::stages::StageStatus;
 use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
+use crate::campaign::ways::{Way, Ways};
 use crate::campaign::when::When;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
@@ -76,6 +78,8 @@ pub struct ResultRow {
     pub output_only: Option<bool>,
     /// When it was recorded, in milliseconds since 1970.
     pub recorded_ms: i64,
+    /// How much of it was run; absent where the trial was given up.
+    pub way: Option<Way>,
     /// What it cost; absent where the trial was given up.
     pub costs: Option<Costs>,
 }
@@ -137,6 +141,8 @@ pub struct Counts {
     pub pending: u64,
     /// What the trials cost together, in microseconds of the host's clock.
     pub total_us: u64,
+    /// How much of them was run.
+    pub ways: Ways,
     #[serde(skip)]
     recorded: Option<(i64, i64)>,
 }
@@ -167,6 +173,7 @@ impl Counts {
         self.not_flipped += other.not_flipped;
         self.pending += other.pending;
         self.total_us = self.total_us.saturating_add(other.total_us);
+        self.ways.join(&other.ways);
         self.recorded = match (self.recorded, other.recorded) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
@@ -378,6 +385,9 @@ impl Store {
             own.recorded = Some((first.min(recorded), last.max(recorded)));
             let taken = row.get::<_, Option<i64>>(18).map_err(&error)?.unwrap_or(0);
             own.total_us = own.total_us.saturating_add(u64::try_from(taken).unwrap_or(0));
+            if let Some(brief) = Brief::of(row).map_err(&error)? {
+                own.ways.add(&brief.way());
+            }
             match outcome(row, 2).map_err(&error)? {
                 Some(outcome) => *own.outcomes.entry(outcome).or_default() += 1,
                 None => own.not_flipped += 1,
@@ -511,10 +521,6 @@ fn outcome(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Outcome>> {
     known.map(Some).ok_or_else(|| unreadable(index, format!("there is no outcome `{name}`")))
 }
 
-fn unreadable(index: usize, what: String) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, what.into())
-}
-
 /// A trial of the columns [`PLANNED`], which begin there.
 fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
     let number = |index: usize| row.get::<_, i64>(from + index).map(i64::cast_unsigned);
@@ -532,25 +538,10 @@ fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(from + 1)?, plan })
 }
 
-/// What a summary takes from a record.
-#[derive(Deserialize)]
-struct RecordHead {
-    costs: Costs,
-    #[serde(default)]
-    heard: Heard,
-    done_ns: Option<u64>,
-}
-
 /// A result of the columns [`RESULT`], with those of its trial behind them.
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
-    let head = match row.get_ref(RECORD)? {
-        ValueRef::Text(text) => {
-            let head = serde_json::from_slice::<RecordHead>(text);
-            Some(head.map_err(|cause| unreadable(RECORD, format!("the costs are not understood: {cause}")))?)
-        }
-        _ => None,
-    };
+    let brief = Brief::of(row)?;
     Ok(ResultRow {
         trial: planned(row, OF_RESULT)?,
         outcome: outcome(row, 2)?,
@@ -559,8 +550,8 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         end_ns: number(5)?,
         end: row.get(6)?,
         converged_ns: number(7)?,
-        heard: head.as_ref().map_or(Heard::Checkpoint, |head| head.heard),
-        done_ns: head.as_ref().and_then(|head| head.done_ns),
+        heard: brief.as_ref().map_or(Heard::Checkpoint, |brief| brief.heard),
+        done_ns: brief.as_ref().and_then(|brief| brief.done_ns),
         detected_ns: number(8)?,
         console_differs_ns: number(9)?,
         report: row.get(10)?,
@@ -570,6 +561,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         error: row.get(14)?,
         output_only: row.get(15)?,
         attempts: row.get(17)?,
-        costs: head.map(|head| head.costs),
+        way: brief.as_ref().map(Brief::way),
+        costs: brief.map(|brief| brief.costs),
     })
 }

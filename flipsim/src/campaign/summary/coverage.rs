@@ -5,8 +5,9 @@
 use serde::Serialize;
 
 use crate::campaign::store::read::ResultRow;
+use crate::campaign::summary::basis::Basis;
+use crate::stats::Observed;
 use crate::stats::tally::Rate;
-use crate::stats::{Confidence, Observed, SpaceSize};
 use crate::trial::Outcome;
 
 /// What of the failures of a stratum was noticed, by whom, and whether the guest went on.
@@ -58,19 +59,13 @@ impl Reported {
     }
 
     /// With the numbers of trials `of` each outcome; `None` without a trial.
-    pub(super) fn finish(
-        self,
-        of: impl Fn(Outcome) -> u64,
-        counted: u64,
-        size: SpaceSize,
-        confidence: Confidence,
-    ) -> Option<Coverage> {
+    pub(super) fn finish(self, of: impl Fn(Outcome) -> u64, basis: &Basis<'_>) -> Option<Coverage> {
         let [sdc, detected] = [Outcome::Sdc, Outcome::Detected].map(&of);
         let [crash, hang] = [Outcome::Crash, Outcome::Hang].map(&of);
         let failures = sdc + detected + crash + hang;
         // A share of the failures is of no part of the fault space whose size is known.
-        let share = |hits: u64| Some(Rate::new(Observed::new(hits, failures).ok()?, confidence, None));
-        let due = Observed::new(crash + hang, counted).ok()?;
+        let share = |hits: u64| Some(Rate::new(Observed::new(hits, failures).ok()?, basis.confidence, None));
+        let due = basis.live_rate(crash + hang)?;
         Some(Coverage {
             failures,
             sdc,
@@ -79,7 +74,7 @@ impl Reported {
             crash_silent: crash - self.crash,
             hang_reported: self.hang,
             hang_silent: hang - self.hang,
-            due: Some(Rate::new(due, confidence, Some(size))),
+            due: Some(due),
             by_reports: share(detected + self.crash + self.hang),
             by_watchdog: share(detected + crash + hang),
         })
@@ -89,6 +84,7 @@ impl Reported {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::{Confidence, SpaceSize};
 
     #[test]
     fn coverage_is_of_the_failures_and_due_of_all_trials() {
@@ -100,8 +96,9 @@ mod tests {
             Outcome::Crash => 40,
             Outcome::Hang => 10,
         };
-        let found =
-            Reported { crash: 33, hang: 2 }.finish(of, 1000, SpaceSize(1 << 50), Confidence::P95).unwrap();
+        let counts = Outcome::ALL.into_iter().map(|outcome| (outcome, of(outcome))).collect();
+        let basis = Basis::new(&counts, None, SpaceSize(1 << 50), Confidence::P95);
+        let found = Reported { crash: 33, hang: 2 }.finish(of, &basis).unwrap();
         assert_eq!((found.failures, found.crash_silent, found.hang_silent), (100, 7, 8));
         let (due, own, watchdog) =
             (found.due.unwrap(), found.by_reports.unwrap(), found.by_watchdog.unwrap());
@@ -120,9 +117,14 @@ mod tests {
 
     #[test]
     fn without_a_failure_there_is_no_coverage_and_without_a_trial_nothing() {
-        let found = Reported::default().finish(|_| 0, 10, SpaceSize(99), Confidence::P95).unwrap();
+        let finish = |trials| {
+            let counts = [(Outcome::Masked, trials)].into();
+            let basis = Basis::new(&counts, None, SpaceSize(99), Confidence::P95);
+            Reported::default().finish(|_| 0, &basis)
+        };
+        let found = finish(10).unwrap();
         assert_eq!((found.failures, found.by_reports, found.by_watchdog), (0, None, None));
         assert!(found.due.unwrap().upper_bound.is_some());
-        assert_eq!(Reported::default().finish(|_| 0, 0, SpaceSize(99), Confidence::P95), None);
+        assert_eq!(finish(0), None);
     }
 }

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::campaign::known as settled;
 use crate::campaign::plan::Stratum;
 use crate::campaign::spec::StratumSpec;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
+use crate::campaign::summary::basis::{Basis, KnownPart, counted_outcomes};
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::discovery::{Discovery, discoveries};
@@ -28,12 +30,11 @@ use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::times::{Times, survival, times};
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::Wrongs;
+use crate::stats::Observed;
 use crate::stats::incidence::thinned;
-use crate::stats::sample::{convergence, margin_of, trials_for_margin};
-use crate::stats::simultaneous::simultaneous;
+use crate::stats::sample::convergence;
 use crate::stats::tally::{Method, OutcomeCount, Rate, Tally};
 use crate::stats::turnbull::Lapse;
-use crate::stats::{Observed, Share};
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
@@ -54,6 +55,8 @@ struct Part {
     /// Results that are in nothing of this.
     waiting: u64,
     wrong: Wrongs,
+    /// The outcomes of trials in the live part of the space.
+    live: BTreeMap<Outcome, u64>,
 }
 
 impl Part {
@@ -69,11 +72,15 @@ impl Part {
             waiting: 0,
             late: Late::default(),
             wrong: Wrongs::default(),
+            live: BTreeMap::new(),
         }
     }
 
     /// Takes in a trial that counts.
     fn add(&mut self, row: &ResultRow, outcome: Outcome, golden: &Known, short: bool) {
+        if row.way.is_some_and(|way| way.is_live()) {
+            *self.live.entry(outcome).or_default() += 1;
+        }
         let moment = golden.moment(row.trial.plan.after);
         self.by[By::Moment as usize].add(&moment.map(str::to_owned), outcome);
         if !short {
@@ -116,18 +123,26 @@ impl Part {
         store: &Store,
         golden: &Known,
         counts: &Counts,
-        outcomes: Vec<OutcomeCount<Outcome>>,
+        known: Option<&settled::Known>,
         options: &SummaryOptions,
     ) -> StratumSummary {
         let (space, counted, confidence) = (space_of(stratum), counts.counted(), options.confidence);
-        let class = |class: Class| {
-            let count = of_class(&counts.outcomes, class);
-            let rate = Observed::new(count, counted).ok();
-            let rate = rate.map(|observed| Rate::new(observed, confidence, Some(space)));
-            OutcomeCount { outcome: class, count, rate }
+        let lost = counts.of(Outcome::Infra) + counts.not_flipped;
+        let known = known.and_then(|known| KnownPart::new(known, self.live, [counted, lost]));
+        let basis = Basis::new(&counts.outcomes, known.as_ref(), space, confidence);
+        let class = |class: Class| OutcomeCount {
+            outcome: class,
+            count: of_class(&counts.outcomes, class),
+            rate: basis.rate(&|outcome| class.has(outcome)),
         };
+        let outcome = |outcome: Outcome| OutcomeCount {
+            outcome,
+            count: counts.of(outcome),
+            rate: basis.rate(&|one| one == outcome),
+        };
+        let outcomes: Vec<_> = counted_outcomes().map(outcome).collect();
         let mut tables =
-            By::ALL.into_iter().zip(self.by).map(|(by, tally)| breakdown(by, &tally, counted, options));
+            By::ALL.into_iter().zip(self.by).map(|(by, tally)| breakdown(by, &tally, &basis, options));
         let mut next = || tables.next().unwrap_or_default();
         let by = Breakdowns {
             bit: next(),
@@ -139,12 +154,9 @@ impl Part {
         };
         let classes: Vec<_> = Class::ALL.map(class).into();
         let hang = golden.hang.as_ref().filter(|_| !options.short && counted > 0);
-        let hung = [counts.of(Outcome::Hang), of_class(&counts.outcomes, Class::Failure), counted];
-        let hang_limits = hang.and_then(|run| self.late.finish(run, hung, space, confidence));
-        let lost = counts.of(Outcome::Infra) + counts.not_flipped;
-        let each: Vec<u64> = outcomes.iter().map(|entry| entry.count).collect();
-        let together = simultaneous(&each, confidence).unwrap_or_default();
-        let together = outcomes.iter().zip(together);
+        let hung = [counts.of(Outcome::Hang), of_class(&counts.outcomes, Class::Failure)];
+        let hang_limits = hang.and_then(|run| self.late.finish(run, hung, &basis));
+        let together = basis.simultaneous().into_iter();
         StratumSummary {
             name: stratum.name.clone(),
             targets: stratum.targets.clone(),
@@ -161,21 +173,22 @@ impl Part {
             counted,
             infra: counts.of(Outcome::Infra),
             not_flipped: counts.not_flipped,
-            missing: Missing::of_stratum(&outcomes, &classes, [counted, lost], space, confidence),
-            simultaneous: together
-                .map(|(entry, interval)| Together { outcome: entry.outcome, interval })
-                .collect(),
-            coverage: self.reported.finish(|outcome| counts.of(outcome), counted, space, confidence),
+            ways: counts.ways,
+            missing: Missing::of_stratum(&basis, lost),
+            simultaneous: together.map(|(outcome, interval)| Together { outcome, interval }).collect(),
+            coverage: self.reported.finish(|outcome| counts.of(outcome), &basis),
             outcomes,
             classes,
-            margin: margin_of(counted, confidence, Share::HALF, Some(space)),
+            margin: basis.margin(),
+            needed: basis.trials_for(0.01),
             by,
             survival: survival(self.lives, self.crashes_after_end, options),
             hang_limits,
             detection: times(&self.detection, counted, confidence),
             crash: times(&self.crash, counted, confidence),
-            sdc: self.wrong.finish(&store.spec().grades, counted, space, confidence),
+            sdc: self.wrong.finish(&store.spec().grades, &basis),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
+            known,
         }
     }
 }
@@ -185,8 +198,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     let known = Known::of(golden.as_ref(), store.spec().trial.hang_factor);
     let idle = known.idle_time(&store.spec().times);
     let lost = store.lost()?;
-    let mut tally: Tally<String, Outcome> =
-        Tally::of(Outcome::ALL).excluding(Outcome::ALL.into_iter().filter(|outcome| !outcome.is_counted()));
+    let parts_known = store.known_parts()?;
     let mut parts: Vec<Part> = store.strata().iter().map(|_| Part::new()).collect();
     let mut counts: Vec<Counts> = vec![Counts::default(); parts.len()];
     let mut costs = Gathered::default();
@@ -199,15 +211,15 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     for row in store.results() {
         let row = row?;
         let index = row.trial.stratum as usize;
-        let (Some(part), Some(own), Some(stratum)) =
-            (parts.get_mut(index), counts.get_mut(index), store.strata().get(index))
-        else {
-            continue;
-        };
+        let (Some(part), Some(own)) = (parts.get_mut(index), counts.get_mut(index)) else { continue };
         let (first, last) = recorded.unwrap_or((row.recorded_ms, row.recorded_ms));
         recorded = Some((first.min(row.recorded_ms), last.max(row.recorded_ms)));
         if let Some(own) = &row.costs {
             costs.add(own, row.recorded_ms);
+        }
+        if let Some(way) = &row.way {
+            own.ways.add(way);
+            totals.ways.add(way);
         }
         totals.output_only += u64::from(row.output_only == Some(true));
         if let Some(flip) = row.flip_ns {
@@ -227,7 +239,6 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
             None => own.not_flipped += 1,
             Some(outcome) => {
                 *own.outcomes.entry(outcome).or_default() += 1;
-                tally.add(stratum.name.as_str(), outcome);
                 if outcome.is_counted() {
                     part.add(&row, outcome, &known, options.short);
                     if outcome == Outcome::Sdc && !options.short {
@@ -251,26 +262,14 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
     totals.first = recorded.and_then(|(first, _)| time(first));
     totals.last = recorded.and_then(|(_, last)| time(last));
 
-    let size = |name: &String| store.strata().iter().find(|stratum| stratum.name == *name).map(space_of);
-    let mut rows: BTreeMap<String, Vec<OutcomeCount<Outcome>>> = tally
-        .rows(options.confidence, size)
-        .map(|row| {
-            let counted = row.outcomes.into_iter().filter(|entry| entry.outcome.is_counted());
-            (row.key.clone(), counted.collect())
-        })
-        .collect();
-    let empty = || {
-        let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
-        counted.map(|outcome| OutcomeCount { outcome, count: 0, rate: None }).collect()
-    };
     let whole = store.strata().iter().zip(&store.spec().strata).zip(parts.into_iter().zip(&counts));
     let mut strata: Vec<StratumSummary> = whole
         .map(|((stratum, spec), (part, counts))| {
-            let outcomes = rows.remove(&stratum.name).unwrap_or_else(empty);
-            part.finish((stratum, spec), store, &known, counts, outcomes, options)
+            let of = parts_known.as_ref().and_then(|parts| parts.strata.get(&stratum.name)?.as_ref());
+            part.finish((stratum, spec), store, &known, counts, of, options)
         })
         .collect();
-    let mut pooled = pooled(store, &strata, &tally, options.confidence);
+    let mut pooled = pooled(store, &strata, options.confidence);
     let stages = store.stage_statuses();
     if stages.len() > 1 {
         grown::mark(store.strata(), &mut strata, &mut pooled, options.confidence);
@@ -279,7 +278,7 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         true => golden.difference.map(|difference| format!("golden runs differ ({difference})")),
         false => golden.difference,
     });
-    let mut warnings = warnings(&totals, &strata, difference, options);
+    let mut warnings = warnings(&totals, &strata, difference);
     warnings.extend(idle.as_ref().and_then(|idle| warning_of(idle, &strata)));
     if let Some(stages) = stages_text(&stages) {
         warnings.push(Warning::Grown { stages });
@@ -297,21 +296,17 @@ pub(super) fn summarise(store: &Store, options: &SummaryOptions) -> Result<Summa
         golden_runs: 1,
         confidence: options.confidence,
         stages,
-        totals,
         strata,
         pooled,
         idle,
+        audit: totals.ways.audit(options.confidence),
+        totals,
         costs: costs.finish(),
         warnings,
     })
 }
 
-fn warnings(
-    totals: &Totals,
-    strata: &[StratumSummary],
-    difference: Option<String>,
-    options: &SummaryOptions,
-) -> Vec<Warning> {
+fn warnings(totals: &Totals, strata: &[StratumSummary], difference: Option<String>) -> Vec<Warning> {
     let Totals { planned, done, pending, waiting, counted, infra, not_flipped, output_only, .. } = *totals;
     let mut found = Vec::new();
     if pending > 0 {
@@ -337,14 +332,12 @@ fn warnings(
             }
             continue;
         };
-        let percent = Share::new(0.01).ok();
-        let needed = percent.and_then(|percent| {
-            let space = Some(crate::stats::SpaceSize(u128::from(stratum.faults) * u128::from(stratum.times)));
-            trials_for_margin(percent, options.confidence, Share::HALF, space).ok()
-        });
-        if let Some(needed) = needed
-            && stratum.counted < needed
-        {
+        if let Some(known) = stratum.known.as_ref().filter(|known| !known.used) {
+            let (live, share) = (known.live_trials, known.live);
+            found.push(Warning::NotLookedUp { stratum: name.clone(), live, counted: stratum.counted, share });
+        }
+        let needed = stratum.needed;
+        if stratum.counted < needed {
             let rate = stratum.class(Class::Failure).and_then(|entry| entry.rate);
             let relative = rate.filter(|rate| rate.value > 0.0).map(|rate| {
                 let interval = rate.estimate(Method::default()).interval;
@@ -368,7 +361,7 @@ struct Line<'a> {
 fn breakdown(
     by: By,
     tally: &Tally<Option<String>, Outcome>,
-    counted: u64,
+    basis: &Basis<'_>,
     options: &SummaryOptions,
 ) -> Breakdown {
     let lines = tally.counts().map(|(key, outcomes)| {
@@ -398,8 +391,10 @@ fn breakdown(
     };
     let rest = lines.split_off(shown);
     let rows = lines.into_iter().chain(nameless).filter_map(|line| {
-        let of = if by == By::Title { counted } else { line.trials };
-        let failure = Rate::new(Observed::new(line.failures, of).ok()?, options.confidence, None);
+        let failure = match by {
+            By::Title => basis.without_size().live_rate(line.failures)?,
+            _ => Rate::new(Observed::new(line.failures, line.trials).ok()?, options.confidence, None),
+        };
         let Line { key, outcomes, trials, discovery, .. } = line;
         Some(BreakdownRow { key: key.clone(), trials, outcomes: outcomes.clone(), failure, discovery })
     });

@@ -2,12 +2,17 @@
 //!
 //! Invariant: **every rate of a campaign that grew has such an interval**, and none of another campaign has.
 
+use std::collections::BTreeMap;
+
 use crate::campaign::plan::Stratum;
-use crate::campaign::summary::model::{Pooled, PooledRate, StratumSummary, of_class, space_of};
-use crate::stats::anytime::{anytime, anytime_pooled};
-use crate::stats::strata::{Drawing, Strata, StratumCount};
-use crate::stats::tally::{Method, Rate};
-use crate::stats::{Confidence, Observed, SpaceSize};
+use crate::campaign::summary::basis::{Basis, KnownPart};
+use crate::campaign::summary::model::{Pooled, PooledRate, StratumSummary, space_of};
+use crate::stats::anytime::{anytime, anytime_of, anytime_pooled};
+use crate::stats::known::PartlyKnown;
+use crate::stats::strata::{Drawing, Strata};
+use crate::stats::tally::Rate;
+use crate::stats::{Confidence, Observed, StatsError};
+use crate::trial::Outcome;
 
 /// Gives all rates of these strata, which are the plan's in its order, their interval.
 pub(super) fn mark(
@@ -16,46 +21,43 @@ pub(super) fn mark(
     pooled: &mut [Pooled],
     confidence: Confidence,
 ) {
+    let counts: Vec<BTreeMap<Outcome, u64>> = strata.iter().map(StratumSummary::counts).collect();
+    let known: Vec<Option<KnownPart>> = strata.iter().map(|summary| summary.known.clone()).collect();
+    let basis = |at: usize, stratum: &Stratum| {
+        Basis::new(&counts[at], known[at].as_ref(), space_of(stratum), confidence)
+    };
     for pooled in pooled {
-        let members: Vec<(&Stratum, &StratumSummary)> = plan
-            .iter()
-            .zip(strata.iter())
-            .filter(|(_, summary)| pooled.strata.contains(&summary.name))
-            .collect();
-        let together = |hits: &dyn Fn(&StratumSummary) -> u64| {
-            let parts = members.iter().map(|(stratum, summary)| {
-                StratumCount::new(&stratum.name, space_of(stratum), hits(summary), summary.counted)
-            });
+        let members: Vec<(usize, &Stratum)> =
+            plan.iter().enumerate().filter(|(_, stratum)| pooled.strata.contains(&stratum.name)).collect();
+        let together = |of: &dyn Fn(Outcome) -> bool| {
+            let parts =
+                members.iter().map(|(at, stratum)| basis(*at, stratum).stratum(&stratum.name, of, [0, 0]));
             let parts = parts.collect::<Result<Vec<_>, _>>().ok()?;
             let strata = Strata::new(parts, Drawing::WithoutReplacement).ok()?;
             Some(anytime_pooled(&strata, confidence).interval)
         };
         for PooledRate { outcome, anytime, .. } in &mut pooled.outcomes {
-            *anytime = together(&|summary| summary.count(*outcome));
+            *anytime = together(&|one| one == *outcome);
         }
         for PooledRate { outcome, anytime, .. } in &mut pooled.classes {
-            *anytime = together(&|summary| {
-                let counts = summary.outcomes.iter().map(|entry| (entry.outcome, entry.count)).collect();
-                of_class(&counts, *outcome)
-            });
+            *anytime = together(&|one| outcome.has(one));
         }
     }
-    for (stratum, summary) in plan.iter().zip(strata) {
-        let (space, counted) = (Some(space_of(stratum)), summary.counted);
-        let set = |rate: &mut Option<Rate>, count, trials, space: Option<SpaceSize>| {
-            if let (Some(rate), Ok(observed)) = (rate, Observed::new(count, trials)) {
-                rate.anytime = Some(anytime(observed, confidence, space));
-                rate.extrapolated = space.map(|space| rate.estimate(Method::default()).failures(space));
+    for (at, (stratum, summary)) in plan.iter().zip(strata).enumerate() {
+        let basis = basis(at, stratum);
+        let set = |rate: &mut Option<Rate>, known: Result<PartlyKnown, StatsError>| {
+            if let (Some(rate), Ok(known)) = (rate, known) {
+                *rate = rate.at_any_look(anytime_of(&known, confidence), known.size());
             }
         };
         for entry in &mut summary.outcomes {
-            set(&mut entry.rate, entry.count, counted, space);
+            set(&mut entry.rate, basis.of(&|one| one == entry.outcome));
         }
         for entry in &mut summary.classes {
-            set(&mut entry.rate, entry.count, counted, space);
+            set(&mut entry.rate, basis.of(&|one| entry.outcome.has(one)));
         }
         for grade in summary.sdc.iter_mut().flat_map(|sdc| &mut sdc.grades) {
-            set(&mut grade.rate, grade.count, counted, space);
+            set(&mut grade.rate, basis.live(grade.count));
         }
         let by = &mut summary.by;
         for table in [&mut by.bit, &mut by.register, &mut by.region, &mut by.symbol, &mut by.moment] {
@@ -65,8 +67,8 @@ pub(super) fn mark(
             }
         }
         for row in &mut by.title.rows {
-            let observed = Observed::new(row.failures(), counted).ok();
-            row.failure.anytime = observed.map(|observed| anytime(observed, confidence, None));
+            let known = basis.without_size().live(row.failures()).ok();
+            row.failure.anytime = known.map(|known| anytime_of(&known, confidence));
         }
     }
 }

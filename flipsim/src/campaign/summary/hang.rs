@@ -9,10 +9,10 @@
 use serde::Serialize;
 
 use crate::campaign::store::read::ResultRow;
+use crate::campaign::summary::basis::Basis;
 use crate::campaign::summary::missing::{Bounds, bounds};
-use crate::stats::tally::{Method, Rate};
+use crate::stats::tally::Method;
 use crate::stats::turnbull::Lapse;
-use crate::stats::{Confidence, Observed, SpaceSize};
 use crate::trial::golden::{Golden, Window};
 use crate::trial::{Class, Outcome};
 
@@ -93,16 +93,11 @@ impl Late {
         }
     }
 
-    /// `hung` and `failed` of `counted` trials did so by the campaign's limit.
-    pub(super) fn finish(
-        self,
-        run: &Run,
-        [hung, failed, counted]: [u64; 3],
-        size: SpaceSize,
-        confidence: Confidence,
-    ) -> Option<HangLimits> {
+    /// `hung` and `failed` of the trials did so by the campaign's limit.
+    pub(super) fn finish(self, run: &Run, [hung, failed]: [u64; 2], basis: &Basis<'_>) -> Option<HangLimits> {
+        // A guest that is not the golden one at the end of its run was struck where that run is live.
         let rate = |hits: u64| {
-            let rate = Rate::new(Observed::new(hits, counted).ok()?, confidence, Some(size));
+            let rate = basis.live_rate(hits)?;
             Some((rate.value, rate.estimate(Method::default()).interval))
         };
         let (_, own, _) = run.limits.iter().find(|(.., is_campaigns)| *is_campaigns)?;
@@ -139,7 +134,7 @@ impl Late {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Interval;
+    use crate::stats::{Confidence, Interval, SpaceSize};
 
     fn run() -> Run {
         Run { begin: 100, end: 1100, limits: vec![(2.0, 2100, false), (3.0, 3100, true), (5.0, 5100, false)] }
@@ -156,8 +151,9 @@ mod tests {
             (Outcome::Detected, 2050, 2150),
         ];
         // 10 hang, 30 fail of 1,000.
-        let found =
-            Late(late.into()).finish(&run(), [10, 30, 1000], SpaceSize(1 << 40), Confidence::P95).unwrap();
+        let counts = [(Outcome::Masked, 970), (Outcome::Hang, 10), (Outcome::Crash, 20)].into();
+        let basis = Basis::new(&counts, None, SpaceSize(1 << 40), Confidence::P95);
+        let found = Late(late.into()).finish(&run(), [10, 30], &basis).unwrap();
         let counts: Vec<_> = found.limits.iter().map(|one| (one.factor, one.hung, one.failed)).collect();
         assert_eq!(counts, [(2.0, [13, 14], [31, 31]), (3.0, [10, 10], [30, 30]), (5.0, [0, 10], [20, 30])]);
         assert_eq!((found.late_but_right, found.latest), (2, Some(2.4)));

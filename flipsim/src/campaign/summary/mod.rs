@@ -10,6 +10,7 @@
 //!
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
+mod basis;
 mod costs;
 mod coverage;
 mod discovery;
@@ -27,6 +28,7 @@ mod times;
 mod warning;
 mod wrong;
 
+pub use basis::KnownPart;
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use discovery::Discovery;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::stages::StageStatus;
+use crate::campaign::summary::basis::KnownPart;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::discovery::Discovery;
@@ -18,6 +19,7 @@ use crate::campaign::summary::hang::HangLimits;
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
+use crate::campaign::ways::{Audit, Ways};
 use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
@@ -31,7 +33,7 @@ use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
 /// The version of the summary's keys.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// How a campaign is summarised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,6 +97,8 @@ pub struct Summary {
     pub pooled: Vec<Pooled>,
     /// How much of the run the guest idles; `None` where that is not known.
     pub idle: Option<IdleTime>,
+    /// What the trials that were run whole to check the others bound; `None` without one.
+    pub audit: Option<Audit>,
     /// Where the time went; `None` before the first result.
     pub costs: Option<CostSummary>,
     /// What a reader of the numbers must know.
@@ -125,6 +129,8 @@ pub struct Totals {
     pub output_only: u64,
     /// By outcome, over all strata as they were drawn, without `infra`, with `waiting`. Counts and no rates: see `pooled`.
     pub outcomes: BTreeMap<Outcome, u64>,
+    /// How much of the trials that have a record was run.
+    pub ways: Ways,
     /// Whether every flip was at the planned virtual time; `None` without a flip.
     pub timing: Option<Timing>,
     /// When the first result was recorded.
@@ -167,6 +173,10 @@ pub struct StratumSummary {
     pub infra: u64,
     /// Flips that did not take.
     pub not_flipped: u64,
+    /// How much of the trials that have a record was run.
+    pub ways: Ways,
+    /// What is known of it without a trial; `None` where nothing is.
+    pub known: Option<KnownPart>,
     /// What the rates are at least and at most, whatever the missing trials would have been; `None` where none is.
     pub missing: Option<Missing>,
     /// One entry an outcome without `infra`, from the best to the worst; they add up to `counted`.
@@ -180,6 +190,8 @@ pub struct StratumSummary {
     /// Half the width of the widest (normal) interval that so many trials can have, as a share; `None`
     /// without a trial.
     pub margin: Option<f64>,
+    /// How many trials it takes for a margin of 1 %.
+    pub needed: u64,
     /// Its trials by what was struck.
     pub by: Breakdowns,
     /// How long guests lived; `None` without a trial.
@@ -534,6 +546,8 @@ pub struct Pooled {
     pub bits: Option<u64>,
     /// Trials that rates are of.
     pub counted: u64,
+    /// The strata that enter with their live part, as the rest of them is known.
+    pub known: Vec<String>,
     /// Why there is no rate, if there is none.
     pub why_not: Option<String>,
     /// How intervals are made: `beta`, or `beta, small strata as one`.

@@ -5,23 +5,35 @@
 
 use std::collections::BTreeMap;
 
-use crate::campaign::plan::Stratum;
 use crate::campaign::store::open::Store;
+use crate::campaign::summary::basis::{Basis, counted_outcomes};
 use crate::campaign::summary::missing::{Member, Missing};
 use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
 use crate::campaign::when::When;
 use crate::stats::strata::{Drawing, Strata};
-use crate::stats::tally::Tally;
 use crate::stats::{Confidence, Estimate};
 use crate::trial::{Class, Outcome};
 
-/// Pools the strata of each kind and pattern of which there are several.
-pub(super) fn pooled(
+/// What rates of strata are made of, of these indices of the plan, with their counts.
+fn bases<'a>(
     store: &Store,
-    strata: &[StratumSummary],
-    tally: &Tally<String, Outcome>,
+    indices: &[usize],
+    members: &[&'a StratumSummary],
+    counts: &'a [BTreeMap<Outcome, u64>],
     confidence: Confidence,
-) -> Vec<Pooled> {
+) -> Vec<Member<'a>> {
+    let sizes = indices.iter().filter_map(|index| store.strata().get(*index)).map(space_of);
+    let of = members.iter().zip(counts).zip(sizes);
+    of.map(|((stratum, counts), size)| Member {
+        name: &stratum.name,
+        basis: Basis::new(counts, stratum.known.as_ref(), size, confidence),
+        missing: stratum.infra + stratum.not_flipped,
+    })
+    .collect()
+}
+
+/// Pools the strata of each kind and pattern of which there are several.
+pub(super) fn pooled(store: &Store, strata: &[StratumSummary], confidence: Confidence) -> Vec<Pooled> {
     let mut groups: BTreeMap<(SpaceKind, &str), Vec<usize>> = BTreeMap::new();
     for (index, stratum) in strata.iter().enumerate() {
         groups.entry((stratum.kind, &stratum.pattern)).or_default().push(index);
@@ -30,21 +42,14 @@ pub(super) fn pooled(
     several
         .map(|((kind, pattern), indices)| {
             let members: Vec<&StratumSummary> = indices.iter().map(|index| &strata[*index]).collect();
-            let rates = rates(store, &indices, tally, confidence);
+            let counts: Vec<_> = members.iter().map(|stratum| stratum.counts()).collect();
+            let members_of = bases(store, &indices, &members, &counts, confidence);
+            let rates = rates(store, &indices, &members_of, confidence);
             let (why_not, (outcomes, classes, few)) = match rates {
                 Ok(rates) => (None, rates),
                 Err(why) => (Some(why), (Vec::new(), Vec::new(), Vec::new())),
             };
-            let sizes = indices.iter().filter_map(|index| store.strata().get(*index)).map(space_of);
-            let sized = members.iter().copied().zip(sizes).map(|(stratum, size)| Member {
-                name: &stratum.name,
-                size,
-                counted: stratum.counted,
-                missing: stratum.infra + stratum.not_flipped,
-                outcomes: &stratum.outcomes,
-                classes: &stratum.classes,
-            });
-            let sized: Vec<Member<'_>> = sized.collect();
+            let known = members.iter().filter(|stratum| stratum.known_part().is_some());
             Pooled {
                 kind,
                 pattern: pattern.to_owned(),
@@ -54,7 +59,8 @@ pub(super) fn pooled(
                 counted: members.iter().map(|stratum| stratum.counted).sum(),
                 method: if few.is_empty() { "beta" } else { "beta, small strata as one" },
                 few,
-                missing: if why_not.is_none() { Missing::of_several(&sized, confidence) } else { None },
+                known: known.map(|stratum| stratum.name.clone()).collect(),
+                missing: if why_not.is_none() { Missing::of_several(&members_of, confidence) } else { None },
                 why_not,
                 outcomes,
                 classes,
@@ -90,7 +96,7 @@ type Rates = (Vec<PooledRate<Outcome>>, Vec<PooledRate<Class>>, Vec<String>);
 fn rates(
     store: &Store,
     indices: &[usize],
-    tally: &Tally<String, Outcome>,
+    members: &[Member<'_>],
     confidence: Confidence,
 ) -> Result<Rates, String> {
     let Some(overlaps) = store.overlaps() else {
@@ -101,23 +107,23 @@ fn rates(
         let name = |number: u32| store.strata().get(number as usize).map_or("", |stratum| &stratum.name);
         return Err(format!("{} and {} have faults in common", name(*one), name(*other)));
     }
-    let members: Vec<&Stratum> = indices.iter().filter_map(|index| store.strata().get(*index)).collect();
-    let seen = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<Strata, String> {
-        let sizes = members.iter().map(|stratum| (&stratum.name, space_of(stratum)));
-        tally.strata(sizes, is_hit, Drawing::WithoutReplacement).map_err(|error| error.to_string())
+    let seen = |is_hit: &dyn Fn(Outcome) -> bool| -> Result<Strata, String> {
+        let parts = members.iter().map(|member| member.basis.stratum(member.name, is_hit, [0, 0]));
+        let strata =
+            parts.collect::<Result<_, _>>().and_then(|parts| Strata::new(parts, Drawing::WithoutReplacement));
+        strata.map_err(|error| error.to_string())
     };
-    let estimate = |is_hit: &dyn Fn(&Outcome) -> bool| -> Result<(Estimate, Estimate), String> {
+    let estimate = |is_hit: &dyn Fn(Outcome) -> bool| -> Result<(Estimate, Estimate), String> {
         let strata = seen(is_hit)?;
         let rate = strata.estimate(confidence);
         Ok((rate, rate.failures(strata.space())))
     };
-    let counted = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
-    let outcomes = counted.map(|outcome| {
-        let (rate, failures) = estimate(&|one| *one == outcome)?;
+    let outcomes = counted_outcomes().map(|outcome| {
+        let (rate, failures) = estimate(&|one| one == outcome)?;
         Ok(PooledRate { outcome, rate, failures, anytime: None })
     });
     let classes = Class::ALL.into_iter().map(|class| {
-        let (rate, failures) = estimate(&|one| class.has(*one))?;
+        let (rate, failures) = estimate(&|one| class.has(one))?;
         Ok(PooledRate { outcome: class, rate, failures, anytime: None })
     });
     let few = seen(&|_| true)?.few().map(|part| part.name().to_owned()).collect();

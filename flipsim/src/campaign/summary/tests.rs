@@ -224,7 +224,7 @@ fn strata_are_pooled_by_their_faults_and_only_with_their_kind() {
     let rate = pooled.class(Class::Failure).unwrap();
     assert_eq!(rate.rate, expected.estimate(Confidence::P95));
     // A quarter of the faults are in the first.
-    let of = |index: usize| part(index).observed().rate();
+    let of = |index: usize| part(index).known().value();
     assert!((rate.rate.value - (of(0) + 3.0 * of(1)) / 4.0).abs() < 1e-12);
     assert!((rate.failures.value / pooled.population - rate.rate.value).abs() < 1e-12);
 }

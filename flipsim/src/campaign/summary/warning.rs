@@ -78,6 +78,17 @@ pub enum Warning {
         /// Its stages, in words.
         stages: String,
     },
+    /// Trials of a stratum were not looked up, or what is known is of another space.
+    NotLookedUp {
+        /// Its name.
+        stratum: String,
+        /// Counted trials that were not settled.
+        live: u64,
+        /// All that count.
+        counted: u64,
+        /// The share of the space that is live.
+        share: f64,
+    },
     /// Strata of one kind have no rate together.
     NotPooled {
         /// Their names.
@@ -101,6 +112,7 @@ impl Warning {
             Warning::ApproximateTiming => "approximate-timing",
             Warning::Idle { .. } => "idle",
             Warning::Grown { .. } => "grown",
+            Warning::NotLookedUp { .. } => "not-looked-up",
             Warning::NotPooled { .. } => "not-pooled",
         }
     }
@@ -200,6 +212,12 @@ impl fmt::Display for Warning {
                 f,
                 "{stages}; intervals of rates are valid at any look, and wider than those of a campaign of fixed size; \
                  times, survival, coverage, bounds with missing trials, ratios and p values are of a fixed size: take them from a campaign that did not grow"
+            ),
+            Warning::NotLookedUp { stratum, live, counted, share } => write!(
+                f,
+                "stratum {stratum}: {live} of {counted} trials are not settled, which is not what its live part ({} of its \
+                 faults) lets expect: some were run with `--settle off`, it seems; its intervals are the plain ones, of all trials",
+                percent(*share)
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

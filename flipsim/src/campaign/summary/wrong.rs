@@ -10,10 +10,11 @@ use crate::campaign::grade::{Grade, grade_of};
 use crate::campaign::plan::TrialId;
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
+use crate::campaign::summary::basis::Basis;
 use crate::console::{RelativeError, Wrong};
 use crate::stats::quantile::{Quantile, Sorted};
 use crate::stats::tally::Rate;
-use crate::stats::{Confidence, Observed, Share, SpaceSize};
+use crate::stats::{Confidence, Share};
 use crate::trial::golden::Golden;
 
 /// How wrong the silent data corruption of a stratum is.
@@ -99,25 +100,17 @@ impl Wrongs {
     }
 
     /// `None` without sdc.
-    pub(super) fn finish(
-        self,
-        grades: &[Grade],
-        counted: u64,
-        space: SpaceSize,
-        confidence: Confidence,
-    ) -> Option<WrongSummary> {
+    pub(super) fn finish(self, grades: &[Grade], basis: &Basis<'_>) -> Option<WrongSummary> {
         if self.of == 0 {
             return None;
         }
+        let confidence = basis.confidence;
         let all = |part: fn(&Wrong) -> u64| spread(self.found.iter().map(part).collect(), confidence);
         let none = self.of - self.grades.iter().sum::<u64>();
         let names = grades.iter().map(|grade| Some(grade.name.clone())).chain([None]);
         let counts = self.grades.iter().copied().chain([none]);
-        let grades = names.zip(counts).filter(|_| !grades.is_empty()).map(|(name, count)| {
-            let observed = Observed::new(count, counted).ok();
-            let rate = observed.map(|observed| Rate::new(observed, confidence, Some(space)));
-            GradeCount { name, count, rate }
-        });
+        let named = names.zip(counts).filter(|_| !grades.is_empty());
+        let grades = named.map(|(name, count)| GradeCount { name, count, rate: basis.live_rate(count) });
         Some(WrongSummary {
             trials: self.found.len() as u64,
             of: self.of,

@@ -57,6 +57,30 @@ fn a_trial_that_is_sdc_has_how_wrong_it_is_and_its_grade() {
 }
 
 #[test]
+fn a_row_says_how_much_of_its_trial_was_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = fake::spec(200, &["range:0x40000000+1M"]);
+    let mut store = fake::create_settled(&folder.path().join("c.sqlite"), &spec).unwrap();
+    fake::fill_settled(&mut store, 200).unwrap();
+    let mut out = Vec::new();
+    csv(&store, &mut out).unwrap();
+    let mut rows = csv::Reader::from_reader(out.as_slice());
+    for row in rows.deserialize::<std::collections::HashMap<String, String>>() {
+        let row = row.unwrap();
+        let record =
+            store.record_of(crate::campaign::TrialId(row["trial"].parse().unwrap())).unwrap().unwrap();
+        let settled = match record.settled {
+            Some(Settled::NeverRead) => "never-read",
+            Some(Settled::Overwritten) => "overwritten",
+            None => "",
+        };
+        let begun = record.begun_ns.map_or_else(String::new, |at| at.to_string());
+        let found = ["settled", "begun_ns", "cut_ns", "audited"].map(|key| row[key].as_str());
+        assert_eq!(found, [settled, &begun, "", if record.audited { "true" } else { "false" }]);
+    }
+}
+
+#[test]
 fn json_is_one_object_with_the_same_rows() {
     let sample = sample::campaign(60);
     let mut out = Vec::new();
@@ -75,7 +99,7 @@ fn json_is_one_object_with_the_same_rows() {
 
 #[test]
 fn the_columns_keep_their_names_and_their_order() {
-    insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when,sdc_bits,sdc_bytes,sdc_relative,grade");
+    insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when,sdc_bits,sdc_bytes,sdc_relative,grade,settled,begun_ns,cut_ns,audited");
 }
 
 #[test]
@@ -83,7 +107,7 @@ fn cells_are_quoted_where_they_must_be() {
     let of = |title: &str| {
         let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
         let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
-        let end = ",,,,,,,,0,,,,,,,0,0,0,time,,,,\r\n";
+        let end = ",,,,,,,,0,,,,,,,0,0,0,time,,,,,,,,\r\n";
         line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,").unwrap().strip_suffix(end).unwrap().to_owned()
     };
     assert_eq!(of("plain"), "plain");

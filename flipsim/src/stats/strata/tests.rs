@@ -30,7 +30,7 @@ fn a_stratum_weighs_what_its_faults_weigh() {
 #[test]
 fn one_stratum_is_one_rate() {
     let one = strata(&[(1 << 60, 3, 200)], Drawing::WithoutReplacement);
-    let observed = one.parts()[0].observed();
+    let observed = one.parts()[0].known().seen().unwrap();
     let same = |a: Interval, b: Interval| {
         assert!((a.lower - b.lower).abs() < 1e-12 && (a.upper - b.upper).abs() < 1e-12, "{a:?} {b:?}");
     };
@@ -156,4 +156,59 @@ proptest! {
             prop_assert!(estimate.interval.lower >= 0.0 && estimate.interval.upper <= 1.0);
         }
     }
+}
+
+/// Of each stratum its faults, what surely hits and what is live of it, and the trials in the live part.
+fn partly(parts: &[(u128, [f64; 2], [u64; 2])]) -> Strata {
+    let parts = parts.iter().enumerate().map(|(number, (size, shares, counts))| {
+        let size = SpaceSize(*size << 60);
+        let known = PartlyKnown::new(*shares, *counts, Some(size)).unwrap();
+        StratumCount::of(format!("s{number}"), size, known).unwrap()
+    });
+    Strata::new(parts.collect(), Drawing::WithoutReplacement).unwrap()
+}
+
+#[test]
+fn a_stratum_of_which_a_part_is_known_enters_with_the_rest() {
+    // scipy 1.17.1: `c + W * beta.ppf(p, mean * s, (1 - mean) * s)`, c what is certain, W the live parts together, and s
+    // from the mean and the variance of the rate over these, after one more trial.
+    let found = partly(&[(1, [0.0, 0.04], [30, 80]), (3, [0.01, 0.1], [5, 150])]).estimate(Confidence::P95);
+    for (found, is) in [
+        (found.value, 0.013_75),
+        (found.interval.lower, 0.011_522_325_002_855_313),
+        (found.interval.upper, 0.017_003_404_342_148_757),
+    ] {
+        assert!((found - is).abs() < 1e-12, "{found} {is}");
+    }
+    // The same trials without what is known: 2,000 of each, of which the others were masked.
+    let plain = strata(&[(1 << 60, 30, 2000), (3 << 60, 20, 1500)], Drawing::WithoutReplacement);
+    let plain = plain.estimate(Confidence::P95).interval;
+    assert!(found.interval.upper - found.interval.lower < 0.7 * (plain.upper - plain.lower), "{plain:?}");
+}
+
+#[test]
+fn one_stratum_of_which_a_part_is_known_has_its_own_interval() {
+    let one = partly(&[(7, [0.01, 0.04], [30, 80])]);
+    let own = one.parts()[0].known().interval(|seen, _| clopper_pearson(seen, Confidence::P95));
+    for found in [one.estimate(Confidence::P95).interval, one.guaranteed(Confidence::P95).interval] {
+        assert!((found.lower - own.lower).abs() < 1e-12 && (found.upper - own.upper).abs() < 1e-12);
+    }
+    // Beside a stratum that is known for sure it is the same, with its weight.
+    let two = partly(&[(7, [0.01, 0.04], [30, 80]), (21, [0.2, 0.0], [0, 0])]);
+    let found = two.estimate(Confidence::P95);
+    assert!((found.interval.lower - (0.15 + own.lower / 4.0)).abs() < 1e-12, "{found:?}");
+    assert!((found.interval.upper - (0.15 + own.upper / 4.0)).abs() < 1e-12);
+    assert_eq!(two.few().count(), 0);
+}
+
+#[test]
+fn a_live_part_without_a_trial_may_hit_all_the_way_or_not_at_all() {
+    let strata = partly(&[(1, [0.0, 0.04], [30, 80]), (1, [0.0, 0.02], [0, 0])]);
+    let alone = partly(&[(1, [0.0, 0.04], [30, 80])]).estimate(Confidence::P95).interval;
+    let found = strata.estimate(Confidence::P95).interval;
+    assert!((found.lower - alone.lower / 2.0).abs() < 1e-12, "{found:?}");
+    assert!((found.upper - (alone.upper / 2.0 + 0.01)).abs() < 1e-12);
+    assert_eq!(strata.normal(Confidence::P95), None);
+    let nothing = partly(&[(1, [0.3, 0.04], [0, 0])]).estimate(Confidence::P95);
+    assert_eq!((nothing.interval.lower, nothing.interval.upper), (0.3, 0.3 + 0.04));
 }

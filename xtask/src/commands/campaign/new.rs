@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::{Sharing, StratumSpec};
-use flipsim::campaign::{CampaignSpec, IdleTime, Plan, RawSpec, SpecFlags, Store, StoreError, When, remedy};
+use flipsim::campaign::{
+    CampaignSpec, IdleTime, KNOWN, KnownParts, LIVE_MAP, Plan, RawSpec, SpecFlags, Store, StoreError, When,
+    remedy,
+};
 use flipsim::fault::{Pattern, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
@@ -18,6 +21,7 @@ use flipsim::units::{format_duration, parse_number};
 use super::space::{self, GuestSpaces};
 use super::{pilot, rehearsal, templates};
 use crate::exit::{Code, ExitWith, exit_error};
+use crate::guest::accesses::{Recorded, accesses_of};
 use crate::guest::consent::{self, Trust};
 use crate::guest::golden::{TrialGuest, length_of, prepare};
 use crate::guest::prepared::{guest_of, manifest};
@@ -168,6 +172,8 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
         Some(pilot) => Some(pilot::share(&mut spec, pilot, golden, spaces.clone())?),
         None => None,
     };
+    let known = accesses_of(&prepared)?
+        .map(|Recorded { accesses, recording }| KnownParts::of(&spec, &spaces, golden, &accesses, recording));
     let plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -177,7 +183,13 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
         step.set(drawn);
         !interrupt::raised()
     };
-    let (manifest, kept) = (manifest(&prepared)?, [("golden", kept.as_slice())]);
+    let known = match &known {
+        Some((parts, map)) => vec![(KNOWN, serde_json::to_vec(parts)?), (LIVE_MAP, serde_json::to_vec(map)?)],
+        None => Vec::new(),
+    };
+    let known = known.iter().map(|(name, json)| (*name, json.as_slice()));
+    let kept: Vec<_> = [("golden", kept.as_slice())].into_iter().chain(known).collect();
+    let manifest = manifest(&prepared)?;
     let store = Store::create_unless_stopped(&path, &manifest, &spec, &plan, &kept, &mut go_on).map_err(
         |error| match error {
             StoreError::Full { path, cause } => anyhow!(

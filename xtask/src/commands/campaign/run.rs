@@ -95,9 +95,9 @@ pub fn run(args: &Args) -> Result<()> {
         Settle::On => accesses_of(&prepared)?,
         Settle::Off => None,
     };
-    let settling = accesses
-        .as_ref()
-        .map(|accesses| Settling::new(&prepared.template, &prepared.golden, accesses, &trial, Some(&names)));
+    let settling = accesses.as_ref().map(|known| {
+        Settling::new(&prepared.template, &prepared.golden, &known.accesses, &trial, Some(&names))
+    });
     let settling = settling.transpose().context("cannot read the template's RAM")?.flatten();
     let shortcuts =
         settling.map(|settling| Shortcuts::new(&store, settling)).transpose().map_err(store_error)?;

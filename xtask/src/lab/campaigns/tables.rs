@@ -80,6 +80,9 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
     for pooled in summary.pooled.iter().filter(|pooled| pooled.why_not.is_none()) {
         text += &pooled_table(pooled, summary.confidence);
     }
+    if let Some(line) = totals.ways.line(summary.confidence) {
+        _ = writeln!(text, "{line}");
+    }
     if let Some(idle) = &summary.idle {
         text += &format!("{}\n", idle.line());
     }
@@ -105,7 +108,8 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     };
     let grown =
         stratum.class(Class::Failure).and_then(|entry| entry.rate).filter(|rate| rate.anytime.is_some());
-    let interval = format!("{confidence} ({})", if grown.is_some() { "any look" } else { named });
+    let live = if stratum.known_part().is_some() { ", live" } else { "" };
+    let interval = format!("{confidence} ({}{live})", if grown.is_some() { "any look" } else { named });
     let missing = stratum.missing.as_ref();
     if *counted > 0 {
         text += &head(&interval, confidence, missing);
@@ -124,6 +128,9 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     if let Some(rate) = grown {
         let plain = Rate { anytime: None, ..rate }.estimate(method).interval;
         text += &format!("  of a campaign of fixed size, failure: {} % ({named})\n", between(plain, percent));
+    }
+    if let Some(known) = &stratum.known {
+        _ = writeln!(text, "  live: {}", known.line());
     }
     for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {
@@ -154,7 +161,8 @@ fn pooled_table(pooled: &Pooled, confidence: Confidence) -> String {
     let missing = pooled.missing.as_ref();
     let grown = pooled.outcomes.iter().any(|entry| entry.anytime.is_some());
     let named = if grown { "any look" } else { "beta" };
-    text += &head(&format!("{confidence} ({named})"), confidence, missing);
+    let live = if pooled.known.is_empty() { "" } else { ", live" };
+    text += &head(&format!("{confidence} ({named}{live})"), confidence, missing);
     let outcomes = pooled.outcomes.iter().map(|entry| (entry.outcome.name(), entry.shown()));
     let classes = [Class::NoEffect, Class::Failure].into_iter().filter_map(|class| pooled.class(class));
     let classes = classes.map(|entry| (entry.outcome.name(), entry.shown()));

@@ -6,6 +6,7 @@ use super::*;
 use crate::campaign::Summary;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::SummaryOptions;
+use crate::stats::{Observed, SpaceSize};
 use crate::testing::fake_campaign as fake;
 use crate::trial::{Outcome, TrialRecord};
 

@@ -1,0 +1,42 @@
+//! What counting takes from a record, without reading all of it.
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+use serde::Deserialize;
+
+use crate::campaign::store::row::RECORD;
+use crate::campaign::ways::Way;
+use crate::trial::{Costs, Heard, Settled};
+
+/// A part of a record.
+#[derive(Deserialize)]
+pub(super) struct Brief {
+    pub(super) costs: Costs,
+    #[serde(default)]
+    pub(super) heard: Heard,
+    pub(super) done_ns: Option<u64>,
+    settled: Option<Settled>,
+    begun_ns: Option<u64>,
+    cut_ns: Option<u64>,
+    #[serde(default)]
+    audited: bool,
+}
+
+impl Brief {
+    /// Of a row of the columns [`RESULT`](super::row::RESULT); `None` where a trial was given up.
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Option<Brief>> {
+        let ValueRef::Text(text) = row.get_ref(RECORD)? else { return Ok(None) };
+        let brief = serde_json::from_slice(text);
+        brief.map(Some).map_err(|cause| unreadable(RECORD, format!("the record is not understood: {cause}")))
+    }
+
+    /// How much of the trial was run.
+    pub(super) fn way(&self) -> Way {
+        let Brief { settled, begun_ns, cut_ns, audited, .. } = *self;
+        Way { settled, begun_ns, cut_ns, audited }
+    }
+}
+
+pub(super) fn unreadable(index: usize, what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, what.into())
+}

@@ -48,6 +48,32 @@ fn the_status_is_a_table_a_stratum_with_interval_and_absolute_count() {
 }
 
 #[test]
+fn what_was_settled_and_what_is_known_stands_with_the_rates() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.sqlite");
+    let targets = ["range:0x40000000+1M", "range:0x50000000+3M", "class:core"];
+    let mut store = fake::create_settled(&path, &fake::spec(3000, &targets)).expect("the campaign is made");
+    fake::fill_settled(&mut store, 3000).expect("results are recorded");
+    drop(store);
+    let status = said(&["status"], &path);
+    insta::assert_snapshot!("campaign_status_settled", status);
+    // Statistics have the same lines, and `status --json` the counts.
+    let stats = said(&["stats"], &path);
+    for line in status.lines().filter(|line| line.contains("live:") || line.contains("without a run")) {
+        assert!(stats.contains(line), "{line}");
+    }
+    let (_, json, _) = xtask(&["status", "--json"], &path);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let number = |of: &serde_json::Value, key: &str| of["ways"][key].as_u64().expect("a number");
+    assert_eq!(number(&json, "trials"), 3000);
+    let strata = json["strata"].as_array().expect("strata");
+    assert_eq!(
+        strata.iter().map(|stratum| number(stratum, "never_read")).sum::<u64>(),
+        number(&json, "never_read")
+    );
+}
+
+#[test]
 fn the_statistics_are_broken_down_as_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = campaign(folder.path());
@@ -79,7 +105,7 @@ fn scripts_find_the_same_numbers_as_json() {
         "--gib",
         "16",
     ]);
-    assert_eq!(stats["format"], 2);
+    assert_eq!(stats["format"], 3);
     assert_eq!(stats["totals"]["infra"], 1);
     let first = &stats["strata"][0];
     let failure = &first["classes"][0];

@@ -84,7 +84,7 @@ fn a_page_says_how_much_was_run_and_where_the_live_bytes_are() {
     for part in [
         found.totals.ways.line(found.confidence).unwrap(),
         format!(
-            "1M, live: 12.5 % of its faults, exactly (75.0 % never read again, 12.5 % overwritten first); {} trials",
+            "1M, live: 12.5 % of its faults, exactly (75.0 % never read again, 12.5 % overwritten first); intervals are those of the {} trials there",
             known.live_trials
         ),
         "How much of the trials was run".to_owned(),

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::campaign::known::Known;
-use crate::campaign::summary::model::StratumSummary;
 use crate::campaign::ways::{grouped, percent};
 use crate::stats::known::{PartlyKnown, agree};
 use crate::stats::sample::{margin_of, trials_for_margin};
@@ -64,7 +63,7 @@ impl KnownPart {
         );
         let trials = grouped(*live_trials);
         if *used {
-            format!("{shares}; {trials} trials struck there: intervals are theirs, times that share")
+            format!("{shares}; intervals are those of the {trials} trials there, times that share")
         } else {
             format!("{shares}; intervals are the plain ones")
         }
@@ -220,19 +219,6 @@ pub(super) fn named() -> Vec<Named> {
     let outcome = |outcome: Outcome| -> Named { (outcome.name(), Box::new(move |one| one == outcome)) };
     let class = |class: Class| -> Named { (class.name(), Box::new(move |one| class.has(one))) };
     counted_outcomes().map(outcome).chain(Class::ALL.into_iter().map(class)).collect()
-}
-
-impl StratumSummary {
-    /// What is known of it without a trial, where its intervals are made of that.
-    #[must_use]
-    pub fn known_part(&self) -> Option<&KnownPart> {
-        self.known.as_ref().filter(|known| known.used)
-    }
-
-    /// How often each outcome came.
-    pub(super) fn counts(&self) -> BTreeMap<Outcome, u64> {
-        self.outcomes.iter().map(|entry| (entry.outcome, entry.count)).collect()
-    }
 }
 
 #[cfg(test)]

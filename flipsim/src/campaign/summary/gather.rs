@@ -343,7 +343,8 @@ fn warnings(totals: &Totals, strata: &[StratumSummary], difference: Option<Strin
                 let interval = rate.estimate(Method::default()).interval;
                 (interval.upper - interval.lower) / 2.0 / rate.value
             });
-            found.push(Warning::TooFew { stratum: name, counted: stratum.counted, margin, needed, relative });
+            let (counted, known) = (stratum.counted, stratum.known_part().is_some());
+            found.push(Warning::TooFew { stratum: name, counted, margin, needed, relative, known });
         }
     }
     found

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::campaign::store::open::Store;
-use crate::campaign::summary::basis::{Basis, counted_outcomes};
+use crate::campaign::summary::basis::{Basis, KnownPart, counted_outcomes};
 use crate::campaign::summary::missing::{Member, Missing};
 use crate::campaign::summary::model::{Pooled, PooledRate, SpaceKind, StratumSummary, space_of};
 use crate::campaign::when::When;
@@ -128,4 +128,17 @@ fn rates(
     });
     let few = seen(&|_| true)?.few().map(|part| part.name().to_owned()).collect();
     Ok((outcomes.collect::<Result<_, String>>()?, classes.collect::<Result<_, String>>()?, few))
+}
+
+impl StratumSummary {
+    /// What is known of it without a trial, where its intervals are made of that.
+    #[must_use]
+    pub fn known_part(&self) -> Option<&KnownPart> {
+        self.known.as_ref().filter(|known| known.used)
+    }
+
+    /// How often each outcome came.
+    pub(super) fn counts(&self) -> BTreeMap<Outcome, u64> {
+        self.outcomes.iter().map(|entry| (entry.outcome, entry.count)).collect()
+    }
 }

@@ -40,6 +40,8 @@ pub enum Warning {
         needed: u64,
         /// Half the width of the interval of the rate of failures, as a share of that rate; `None` without a failure.
         relative: Option<f64>,
+        /// Whether a part of it is known without a trial, so that fewer trials do than `--margin` would draw.
+        known: bool,
     },
     /// Trials were given up.
     Infra {
@@ -145,7 +147,7 @@ impl fmt::Display for Warning {
                      it has, column `error` of `report --csv` says why none counts"
                 )
             }
-            Warning::TooFew { stratum, counted, margin, needed, relative } => {
+            Warning::TooFew { stratum, counted, margin, needed, relative, known } => {
                 write!(
                     f,
                     "stratum {stratum}: {counted} trials know a rate to within ±{:.1} % at worst",
@@ -157,11 +159,11 @@ impl fmt::Display for Warning {
                     }
                     None => write!(f, ", and met no failure")?,
                 }
-                write!(
-                    f,
-                    "; ±1 % takes {needed}: `campaign new --margin 1% --sharing equal` draws so many for each stratum, \
-                     `--relative` those for a share of a rare rate"
-                )
+                let draw = match known {
+                    true => "`campaign grow` draws more",
+                    false => "`campaign new --margin 1% --sharing equal` draws so many for each stratum",
+                };
+                write!(f, "; ±1 % takes {needed}: {draw}, `--relative` those for a share of a rare rate")
             }
             Warning::Infra { infra, done } => write!(
                 f,

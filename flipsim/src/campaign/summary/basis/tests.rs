@@ -4,8 +4,11 @@ use std::path::Path;
 
 use super::*;
 use crate::campaign::known::Known;
-use crate::campaign::store::Store;
+use crate::campaign::plan::TrialId;
+use crate::campaign::store::{Recorded, Store};
+use crate::campaign::summary::Field;
 use crate::campaign::summary::{Summary, SummaryOptions, Warning};
+use crate::stats::fit::FitPerMbit;
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::tally::Method;
 use crate::testing::fake_campaign as fake;
@@ -30,8 +33,8 @@ fn both(folder: &Path, trials: u64, targets: &[&str]) -> [Summary; 2] {
 #[test]
 fn rates_of_a_stratum_with_a_known_part_are_those_of_the_live_one_times_its_weight() {
     let folder = tempfile::tempdir().unwrap();
-    let [known, plain] = both(folder.path(), 2000, &RAM[..1]);
-    let (with, without) = (&known.strata[0], &plain.strata[0]);
+    let [known, plain_summary] = both(folder.path(), 2000, &RAM[..1]);
+    let (with, without) = (&known.strata[0], &plain_summary.strata[0]);
     let part = with.known.as_ref().unwrap();
     assert!(part.used && without.known.is_none());
     assert_eq!((part.never, part.overwritten, part.live), fake::SHARES.into());
@@ -64,6 +67,13 @@ fn rates_of_a_stratum_with_a_known_part_are_those_of_the_live_one_times_its_weig
         assert!(together.interval.contains(entry.rate.unwrap().value));
         assert!(together.interval.upper - together.interval.lower <= part.live + 1e-12);
     }
+    // What follows from a rate follows from this one.
+    let fit = |summary: &Summary| {
+        let rows = summary.fit(&Field::of(FitPerMbit::new(1000.0).unwrap()), Method::default());
+        rows[0].expected.fit
+    };
+    assert!((fit(&known).value / fit(&plain_summary).value - rate.value / plain.value).abs() < 1e-12);
+    assert!(fit(&known).interval.upper < fit(&plain_summary).interval.upper);
     let due = with.coverage.as_ref().unwrap().due.unwrap();
     assert!(due.value < rate.value && due.exact.upper < part.live);
 }
@@ -122,6 +132,34 @@ fn a_campaign_that_grew_has_intervals_of_the_live_part_at_any_look() {
     assert_eq!(rate.extrapolated.unwrap().interval.upper, anytime.upper * stratum.population);
     let pooled = found.pooled[0].class(Class::Failure).unwrap();
     assert!(pooled.anytime.unwrap().contains(pooled.rate.value) && pooled.anytime.unwrap().upper < live);
+}
+
+#[test]
+fn bounds_with_missing_trials_have_the_rates_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = fake::create_settled(&folder.path().join("c.sqlite"), &fake::spec(600, &RAM)).unwrap();
+    for id in (0..600).step_by(40).map(TrialId) {
+        while store.fail(id, "QEMU died").unwrap() != Recorded::GivenUp {}
+    }
+    fake::fill_settled(&mut store, 600).unwrap();
+    let found = summary(&store);
+    let stratum = &found.strata[0];
+    assert!(stratum.known.as_ref().unwrap().used && stratum.infra > 0);
+    let missing = stratum.missing.as_ref().unwrap();
+    assert_eq!(missing.trials, stratum.infra);
+    let classes = stratum.classes.iter().map(|entry| (entry.outcome.name(), entry.rate.unwrap()));
+    let outcomes = stratum.outcomes.iter().map(|entry| (entry.outcome.name(), entry.rate.unwrap()));
+    for (name, rate) in outcomes.chain(classes) {
+        let bounds = missing.of(name).unwrap();
+        assert!(bounds.lower <= rate.value && rate.value <= bounds.upper, "{name}: {bounds:?} {rate:?}");
+        assert!(bounds.interval.lower <= bounds.lower && bounds.upper <= bounds.interval.upper);
+        assert!(bounds.upper - bounds.lower <= 0.125);
+    }
+    let pooled = &found.pooled[0];
+    for rate in &pooled.classes {
+        let bounds = pooled.missing.as_ref().unwrap().of(rate.outcome.name()).unwrap();
+        assert!(bounds.lower <= rate.rate.value && rate.rate.value <= bounds.upper);
+    }
 }
 
 #[test]

@@ -141,11 +141,13 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = TrialPlan { after: args.at, fault, back_after: args.back_at };
     plan.check(&golden).map_err(|why| exit_error(Code::Usage, why))?;
     if !args.json {
+        let flip = VirtualNs(golden.begin().0.saturating_add(args.at.0));
         outln!(
-            "golden run: {}, {} checkpoints, {} apart",
+            "golden run: {}, {} checkpoints, {} apart; {} of them are looked at",
             length_of(&golden),
             golden.checkpoints.len(),
-            golden.spacing
+            golden.spacing,
+            golden.looks(flip, None).len()
         );
     }
     let watch = Watch { verbose: !args.json, diff: args.diff, gdb: args.gdb, plan: &plan };

@@ -71,9 +71,15 @@ impl<'a> Shortcuts<'a> {
         Ok(if self.audited.contains(&planned.id) { Way::Audit(known) } else { Way::Known(known) })
     }
 
-    /// Where a trial begins that is run, from the quiescent point on.
-    pub(super) fn begin(&self, planned: &PlannedTrial) -> VirtualNs {
-        let at = self.settling.begin_of(&planned.plan).filter(|_| !self.audited.contains(&planned.id));
-        at.flatten().map_or(planned.plan.after, |at| VirtualNs(at.0.saturating_sub(self.settling.origin().0)))
+    /// Where a trial begins, from the quiescent point on; `None` for one that need not be run.
+    pub(super) fn begin(&self, planned: &PlannedTrial) -> Option<VirtualNs> {
+        let drawn = planned.plan.after;
+        if self.audited.contains(&planned.id) {
+            return Some(drawn);
+        }
+        match self.settling.begin_of(&planned.plan) {
+            None => Some(drawn),
+            Some(begin) => begin.map(|at| VirtualNs(at.0.saturating_sub(self.settling.origin().0))),
+        }
     }
 }

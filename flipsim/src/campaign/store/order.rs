@@ -15,6 +15,9 @@ use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::stages::Stage;
 use crate::units::VirtualNs;
 
+/// Batches are joined until they have about so many trials that are run.
+const RUN: u64 = 300;
+
 impl Store {
     /// The trials of a part of the plan that have no result: a batch of the plan after the other, and within
     /// each by the time of their fault. Batches are as random as the plan is, so that what is known of a
@@ -26,14 +29,15 @@ impl Store {
         self.pending_in_order(shard, None)
     }
 
-    /// As [`Store::pending`], within each batch by where a trial begins that is begun later than its fault.
+    /// As [`Store::pending`], within each batch by where a trial begins; `None` where it need not be run. So many batches
+    /// are one as have some hundred trials that are run, as each batch begins with new processes.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn pending_by(
         &self,
         shard: Shard,
-        begin: &dyn Fn(&PlannedTrial) -> VirtualNs,
+        begin: &dyn Fn(&PlannedTrial) -> Option<VirtualNs>,
     ) -> Result<Vec<TrialId>, StoreError> {
         self.pending_in_order(shard, Some(begin))
     }
@@ -41,7 +45,7 @@ impl Store {
     fn pending_in_order(
         &self,
         shard: Shard,
-        begin: Option<&dyn Fn(&PlannedTrial) -> VirtualNs>,
+        begin: Option<&dyn Fn(&PlannedTrial) -> Option<VirtualNs>>,
     ) -> Result<Vec<TrialId>, StoreError> {
         let error = sqlite("read", &self.path);
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
@@ -59,15 +63,20 @@ impl Store {
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
         pending.retain(|(_, id)| !done.contains(id));
+        let mut run = pending.len() as u64;
         if let Some(begin) = begin {
             for (at, id) in &mut pending {
-                *at = begin(&self.planned(TrialId(id.cast_unsigned()))?).0.cast_signed();
+                match begin(&self.planned(TrialId(id.cast_unsigned()))?) {
+                    Some(begin) => *at = begin.0.cast_signed(),
+                    None => run -= 1,
+                }
             }
         }
         let batches = self.batches()?;
-        pending.sort_unstable_by_key(|(at, id)| {
-            (batches.of(TrialId(id.cast_unsigned()), shard.count), *at, *id)
-        });
+        let of = |id: i64| batches.of(TrialId(id.cast_unsigned()), shard.count);
+        let count = pending.iter().map(|(_, id)| of(*id)).max().map_or(1, |last| last + 1);
+        let joined = if begin.is_some() { (RUN * count).div_ceil(run.max(1)).max(1) } else { 1 };
+        pending.sort_unstable_by_key(|(at, id)| (of(*id) / joined, *at, *id));
         Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
     }
 

@@ -262,7 +262,7 @@ fn trial<'a>(
     };
     let begin = if let Known::Late(begin) = known { Some(begin) } else { None };
     if !audit && matches!(known, Known::Nothing | Known::Late(_)) {
-        return Ok((run(begin, settling)?, Vec::new()));
+        return Ok((TrialRecord { looked_up: true, ..run(begin, settling)? }, Vec::new()));
     }
     let whole = run(None, None)?;
     let short = match known {
@@ -276,7 +276,7 @@ fn trial<'a>(
     };
     let apart = if whole.is_same(&short) { Vec::new() } else { whole.differing_keys(&short) };
     let audited = short.settled.is_some() || short.begun_ns.is_some() || short.cut_ns.is_some();
-    Ok((TrialRecord { audited, settled: short.settled, ..whole }, apart))
+    Ok((TrialRecord { audited, settled: short.settled, looked_up: true, ..whole }, apart))
 }
 
 struct Coordinator<'a, 'w> {

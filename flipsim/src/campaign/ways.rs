@@ -21,14 +21,16 @@ pub struct Way {
     pub cut_ns: Option<u64>,
     /// Whether it was run whole to check the others.
     pub audited: bool,
+    /// Whether it was asked what is known of it before.
+    pub looked_up: bool,
 }
 
 impl Way {
     /// Of a record.
     #[must_use]
     pub fn of(record: &TrialRecord) -> Way {
-        let TrialRecord { settled, begun_ns, cut_ns, audited, .. } = *record;
-        Way { settled, begun_ns, cut_ns, audited }
+        let TrialRecord { settled, begun_ns, cut_ns, audited, looked_up, .. } = *record;
+        Way { settled, begun_ns, cut_ns, audited, looked_up }
     }
 
     /// Whether its fault lies in the part of the space that only trials say something of.

@@ -12,7 +12,7 @@ mod writing;
 pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain};
 pub use writing::{
     LockFile, Output, Unnamed, append, append_private, beside, copy, file_digest, given_up, go_on,
-    is_given_up, lock_soon, make_new, open_console, open_or_make, private_folder_in, remove_file,
+    is_given_up, lock_soon, make_new, open_or_make, open_to_empty, private_folder_in, remove_file,
     remove_tree, start_again, stream_digest, write_atomically, write_readable,
 };
 

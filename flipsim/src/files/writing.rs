@@ -86,11 +86,12 @@ pub fn make_new(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).open(path)
 }
 
-/// Opens a clone's console to read and to empty it: a link that the lab made to memory of its own.
+/// Opens what a clone's QEMU writes in its private folder, to read and to empty it: the console, which is a link that the
+/// lab made to memory, and recorded accesses.
 ///
 /// # Errors
 /// The system said no.
-pub fn open_console(path: &Path) -> io::Result<File> {
+pub fn open_to_empty(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
 }
 

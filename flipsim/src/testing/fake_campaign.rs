@@ -335,6 +335,7 @@ pub fn settled_record(trial: &PlannedTrial) -> TrialRecord {
         settled,
         begun_ns: (late && !audited).then_some(record.flip_ns + 1_000),
         audited: audited && (late || settled.is_some()),
+        looked_up: true,
         end_ns: BEGIN.0 + LENGTH.0,
         ..record
     }

@@ -185,6 +185,9 @@ pub struct TrialRecord {
     /// ended early, and its record was the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audited: bool,
+    /// Whether it was asked what is known of it before it was run: not where all trials are run whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub looked_up: bool,
     /// How often it was begun.
     pub attempts: u32,
     /// Where the time went.
@@ -265,6 +268,7 @@ impl TrialRecord {
             begun_ns: None,
             cut_ns: None,
             audited: false,
+            looked_up: false,
             attempts: 1,
             costs: Costs::default(),
         }
@@ -275,7 +279,18 @@ impl TrialRecord {
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
         let same_format = self.format == other.format;
-        let TrialRecord { format, restore, settled, begun_ns, cut_ns, audited, attempts, costs, .. } = *self;
+        let TrialRecord {
+            format,
+            restore,
+            settled,
+            begun_ns,
+            cut_ns,
+            audited,
+            looked_up,
+            attempts,
+            costs,
+            ..
+        } = *self;
         let mut other = TrialRecord {
             format,
             restore,
@@ -283,6 +298,7 @@ impl TrialRecord {
             begun_ns,
             cut_ns,
             audited,
+            looked_up,
             attempts,
             costs,
             ..other.clone()
@@ -306,8 +322,17 @@ impl TrialRecord {
     /// The keys of the two records that say different things of the guest, where [`is_same`](Self::is_same) says so.
     #[must_use]
     pub fn differing_keys(&self, other: &TrialRecord) -> Vec<String> {
-        const OF_THE_RUN: [&str; 8] =
-            ["format", "restore", "settled", "begun_ns", "cut_ns", "audited", "attempts", "costs"];
+        const OF_THE_RUN: [&str; 9] = [
+            "format",
+            "restore",
+            "settled",
+            "begun_ns",
+            "cut_ns",
+            "audited",
+            "looked_up",
+            "attempts",
+            "costs",
+        ];
         let keys = |record: &TrialRecord| match serde_json::to_value(record) {
             Ok(serde_json::Value::Object(keys)) => keys,
             _ => serde_json::Map::new(),

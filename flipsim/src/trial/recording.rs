@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::files::is_given_up;
+use crate::files::{is_given_up, open_to_empty};
 use crate::memory::PhysRange;
 use crate::target::{RecordedRam, TargetError, describe};
 use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder};
@@ -72,7 +72,7 @@ impl Accesses {
             true => RecordingError::Run(TargetError::Interrupted.into()),
             false => RecordingError::Read { path: path.clone(), cause },
         };
-        let mut file = File::options().read(true).write(true).open(&path).map_err(failed)?;
+        let mut file = open_to_empty(&path).map_err(failed)?;
         let ram = ProcessRam::open(runner.guest.pid(), &template.ram_file()).map_err(failed)?;
         let base = File::open(template.ram_file()).map_err(failed)?;
         let blocks = blocks_of(&recorded)?;

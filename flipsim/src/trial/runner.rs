@@ -100,7 +100,7 @@ impl ConsoleListener {
     /// The log cannot be read.
     pub fn open(path: &Path, signals: &Signals) -> Result<Self, RunError> {
         let error = |cause| RunError::Console { path: path.to_owned(), cause };
-        let file = files::open_console(path).map_err(error)?;
+        let file = files::open_to_empty(path).map_err(error)?;
         let mut console = ConsoleListener {
             path: path.to_owned(),
             file,

@@ -239,6 +239,7 @@ impl<'a> Settling<'a> {
         let new = plan.fault.operation().apply(&old, plan.fault.mask());
         let mut record = TrialRecord {
             flipped: true,
+            looked_up: true,
             old: hex_value(&old),
             new: hex_value(&new),
             end_ns: self.golden.end().0,

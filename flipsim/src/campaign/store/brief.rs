@@ -20,6 +20,8 @@ pub(super) struct Brief {
     cut_ns: Option<u64>,
     #[serde(default)]
     audited: bool,
+    #[serde(default)]
+    looked_up: bool,
 }
 
 impl Brief {
@@ -32,8 +34,8 @@ impl Brief {
 
     /// How much of the trial was run.
     pub(super) fn way(&self) -> Way {
-        let Brief { settled, begun_ns, cut_ns, audited, .. } = *self;
-        Way { settled, begun_ns, cut_ns, audited }
+        let Brief { settled, begun_ns, cut_ns, audited, looked_up, .. } = *self;
+        Way { settled, begun_ns, cut_ns, audited, looked_up }
     }
 }
 

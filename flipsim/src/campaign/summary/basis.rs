@@ -39,15 +39,17 @@ pub struct KnownPart {
 
 impl KnownPart {
     /// Of a stratum with so many trials that count, and so many of which it is not known where they lie; `outcomes` are
-    /// those in the live part.
+    /// those in the live part, among them `not_asked` of which it was never asked whether they are there.
     pub(super) fn new(
         known: &Known,
         outcomes: BTreeMap<Outcome, u64>,
         [counted, missing]: [u64; 2],
+        not_asked: u64,
     ) -> Option<Self> {
         let [never, overwritten, live] = known.shares()?;
         let live_trials = outcomes.values().sum();
-        let used = agree(live, [live_trials, counted], missing, Confidence::new(DOUBT).ok()?);
+        let used =
+            not_asked == 0 && agree(live, [live_trials, counted], missing, Confidence::new(DOUBT).ok()?);
         Some(KnownPart { never, overwritten, live, live_trials, outcomes, used })
     }
 

@@ -57,6 +57,8 @@ struct Part {
     wrong: Wrongs,
     /// The outcomes of trials in the live part of the space.
     live: BTreeMap<Outcome, u64>,
+    /// How many of them were run without asking what is known of them, so that they may be others.
+    not_asked: u64,
 }
 
 impl Part {
@@ -73,6 +75,7 @@ impl Part {
             late: Late::default(),
             wrong: Wrongs::default(),
             live: BTreeMap::new(),
+            not_asked: 0,
         }
     }
 
@@ -80,6 +83,7 @@ impl Part {
     fn add(&mut self, row: &ResultRow, outcome: Outcome, golden: &Known, short: bool) {
         if row.way.is_some_and(|way| way.is_live()) {
             *self.live.entry(outcome).or_default() += 1;
+            self.not_asked += u64::from(row.way.is_some_and(|way| !way.looked_up));
         }
         let moment = golden.moment(row.trial.plan.after);
         self.by[By::Moment as usize].add(&moment.map(str::to_owned), outcome);
@@ -128,7 +132,7 @@ impl Part {
     ) -> StratumSummary {
         let (space, counted, confidence) = (space_of(stratum), counts.counted(), options.confidence);
         let lost = counts.of(Outcome::Infra) + counts.not_flipped;
-        let known = known.and_then(|known| KnownPart::new(known, self.live, [counted, lost]));
+        let known = known.and_then(|known| KnownPart::new(known, self.live, [counted, lost], self.not_asked));
         let basis = Basis::new(&counts.outcomes, known.as_ref(), space, confidence);
         let class = |class: Class| OutcomeCount {
             outcome: class,

@@ -133,7 +133,7 @@ mod tests {
         // 990 of 1,000 trials have a record, 90 of these in the live tenth, of which 45 crashed.
         let live = [(Outcome::Masked, 45), (Outcome::Crash, 45)].into();
         let known = Known { never: 80, overwritten: 10, live: 10 };
-        let known = KnownPart::new(&known, live, [990, 10]).unwrap();
+        let known = KnownPart::new(&known, live, [990, 10], 0).unwrap();
         assert!(known.used);
         let counts = [(Outcome::Latent, 795), (Outcome::Masked, 150), (Outcome::Crash, 45)];
         let found = missing(&counts, Some(&known), 10).unwrap();

@@ -201,7 +201,7 @@ fn a_stratum_of_which_nothing_is_known_has_the_plain_interval_without_a_word() {
 #[test]
 fn a_known_part_without_a_live_trial_leaves_the_live_share_open() {
     let known = Known { never: 960, overwritten: 30, live: 10 };
-    let known = KnownPart::new(&known, BTreeMap::new(), [50, 0]).unwrap();
+    let known = KnownPart::new(&known, BTreeMap::new(), [50, 0], 0).unwrap();
     let counts = [(Outcome::Latent, 48), (Outcome::Masked, 2)].into();
     let basis = Basis::new(&counts, Some(&known), SpaceSize(1 << 50), Confidence::P95);
     let failure = basis.rate(&|outcome| Class::Failure.has(outcome)).unwrap();
@@ -210,4 +210,14 @@ fn a_known_part_without_a_live_trial_leaves_the_live_share_open() {
     assert_eq!(latent.estimate(Method::default()).interval, Interval { lower: 0.96, upper: 0.96 + 0.01 });
     assert_eq!((basis.margin(), basis.trials_for(0.01)), (Some(0.005), 0));
     assert_eq!(basis.simultaneous().len(), 6);
+}
+
+#[test]
+fn a_stratum_with_a_trial_of_which_nothing_was_asked_has_the_plain_intervals() {
+    let known = Known { never: 900, overwritten: 50, live: 50 };
+    let of = |not_asked| {
+        let live: BTreeMap<Outcome, u64> = [(Outcome::Sdc, 40), (Outcome::Latent, 10)].into();
+        KnownPart::new(&known, live, [1000, 0], not_asked).unwrap().used
+    };
+    assert!(of(0) && !of(1));
 }

@@ -64,7 +64,8 @@ impl Ways {
     pub fn add(&mut self, way: &Way) {
         self.trials += 1;
         self.audited += u64::from(way.audited);
-        let is_whole = way.audited || *way == Way::default();
+        let Way { settled, begun_ns, cut_ns, audited, .. } = *way;
+        let is_whole = audited || (settled.is_none() && begun_ns.is_none() && cut_ns.is_none());
         self.whole += u64::from(is_whole);
         if is_whole {
             return;
@@ -217,17 +218,18 @@ mod tests {
             settled(Settled::Overwritten),
             Way { audited: true, ..settled(Settled::Overwritten) },
             Way { audited: true, ..whole },
+            Way { looked_up: true, ..whole },
             Way { begun_ns: Some(7), ..whole },
             Way { begun_ns: Some(7), cut_ns: Some(9), ..whole },
         ] {
             found.add(&way);
         }
         let expected =
-            Ways { trials: 7, whole: 3, never_read: 1, overwritten: 1, late: 2, shortened: 1, audited: 2 };
+            Ways { trials: 8, whole: 4, never_read: 1, overwritten: 1, late: 2, shortened: 1, audited: 2 };
         assert_eq!(found, expected);
         assert_eq!((found.settled(), found.shortcuts()), (2, 4));
         found.join(&expected);
-        assert_eq!((found.trials, found.whole, found.shortened), (14, 6, 2));
+        assert_eq!((found.trials, found.whole, found.shortened), (16, 8, 2));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::trial::Costs;
 /// Where the time of the trials went, on the host's clock. Trials that were given up are not in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CostSummary {
-    /// So many trials.
+    /// So many trials were run.
     pub trials: u64,
     /// `restore`, `walk`, `mark`, `run`, `compare`, and `other`, which is what they leave of the whole.
     pub parts: Vec<CostPart>,
@@ -49,6 +49,8 @@ const PARTS: [&str; 6] = ["restore", "walk", "mark", "run", "compare", "other"];
 pub(super) struct Gathered {
     parts: [Vec<u64>; 6],
     totals: Vec<u64>,
+    /// Trials that were settled without a run: they are in the pace, and in no time of a trial.
+    settled: u64,
     /// From when to when, in microseconds since 1970.
     spans: Vec<(i64, i64)>,
 }
@@ -56,6 +58,10 @@ pub(super) struct Gathered {
 impl Gathered {
     pub(super) fn add(&mut self, costs: &Costs, recorded_ms: i64) {
         let Costs { restore_us, walk_us, mark_us, run_us, compare_us, total_us } = *costs;
+        if total_us == 0 {
+            self.settled += 1;
+            return;
+        }
         let named = [restore_us, walk_us, mark_us, run_us, compare_us];
         let other = total_us.saturating_sub(named.iter().fold(0, |sum, part| sum.saturating_add(*part)));
         for (all, part) in self.parts.iter_mut().zip(named.into_iter().chain([other])) {
@@ -90,7 +96,7 @@ impl Gathered {
         let per = |value: f64| if working_seconds > 0.0 { value / working_seconds } else { 0.0 };
         Some(CostSummary {
             trials,
-            trials_per_second: per(trials as f64),
+            trials_per_second: per((trials + self.settled) as f64),
             at_once: per(whole / 1e6),
             working_seconds,
             total: part("total", self.totals),
@@ -134,6 +140,18 @@ mod tests {
         // The parts are the whole.
         assert!((summary.parts.iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-12);
         assert_eq!(summary.parts[5].total_seconds, 12.0);
+    }
+
+    #[test]
+    fn a_trial_that_was_settled_is_in_the_pace_and_takes_no_time() {
+        let mut gathered = Gathered::default();
+        gathered.add(&costs(8_000_000, 10_000_000), 10_000);
+        (0..9).for_each(|_| gathered.add(&Costs::default(), 10_000));
+        let summary = gathered.finish().unwrap();
+        assert_eq!(
+            (summary.trials, summary.total.median_us, summary.trials_per_second),
+            (1, 10_000_000, 1.0)
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Bench {
     }
 
     fn run(&self, file: &Path) -> Run {
-        Run::start(file, &self.path("said"))
+        // Every trial takes its time, so that something can happen to it.
+        Run::start(file, &self.path("said"), &["--settle", "off"])
     }
 }
 
@@ -119,6 +120,7 @@ fn a_terminal_that_is_closed_ends_a_campaign_in_order() {
     // `setsid --ctty` makes it the terminal of a session, so that its end is a SIGHUP, as of a real one.
     let mut command = Command::new("setsid");
     command.args(["--ctty", env!("CARGO_BIN_EXE_xtask"), "campaign", "run", file.to_str().unwrap()]);
+    command.args(["--settle", "off"]);
     let mut child = Running::start(command.stdin(side()).stdout(side()).stderr(side()));
     // The command itself still holds the terminal's other side.
     drop(command);

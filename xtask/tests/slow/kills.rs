@@ -202,10 +202,11 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn start(file: &Path, said: &Path) -> Run {
+    /// With more arguments.
+    pub fn start(file: &Path, said: &Path, more: &[&str]) -> Run {
         let log = File::create(said).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.args(["campaign", "run", file.to_str().unwrap(), "--workers", "2"]);
+        command.args(["campaign", "run", file.to_str().unwrap(), "--workers", "2"]).args(more);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Run { child: Running::start(&mut command), said: said.to_owned() }
     }
@@ -300,7 +301,7 @@ impl Storm {
             if let Some(disk) = self.disk.as_ref().filter(|_| full) {
                 disk.fill(left);
             }
-            let mut run = Run::start(&file, &self.plan.with_extension("said"));
+            let mut run = Run::start(&file, &self.plan.with_extension("said"), &[]);
             let blows = if full { BTreeSet::new() } else { self.disturb(&mut run) };
             let (code, words) = run.end();
             run.leaves_no_process();

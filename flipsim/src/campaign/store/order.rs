@@ -15,6 +15,9 @@ use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::stages::Stage;
 use crate::units::VirtualNs;
 
+/// Where a trial begins; `None` where it need not be run.
+type Begin<'a> = dyn Fn(&PlannedTrial) -> Option<VirtualNs> + 'a;
+
 /// Batches are joined until they have about so many trials that are run.
 const RUN: u64 = 300;
 
@@ -34,19 +37,11 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn pending_by(
-        &self,
-        shard: Shard,
-        begin: &dyn Fn(&PlannedTrial) -> Option<VirtualNs>,
-    ) -> Result<Vec<TrialId>, StoreError> {
+    pub fn pending_by(&self, shard: Shard, begin: &Begin<'_>) -> Result<Vec<TrialId>, StoreError> {
         self.pending_in_order(shard, Some(begin))
     }
 
-    fn pending_in_order(
-        &self,
-        shard: Shard,
-        begin: Option<&dyn Fn(&PlannedTrial) -> Option<VirtualNs>>,
-    ) -> Result<Vec<TrialId>, StoreError> {
+    fn pending_in_order(&self, shard: Shard, begin: Option<&Begin<'_>>) -> Result<Vec<TrialId>, StoreError> {
         let error = sqlite("read", &self.path);
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
         let mut done = HashSet::new();

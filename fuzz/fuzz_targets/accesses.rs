@@ -58,7 +58,8 @@ fn ask(accesses: &Accesses) {
                 assert_eq!(value.is_none(), next == Next::Unknown);
             }
         }
-        let ranges = [PhysRange::new(part.range.first, GuestPhys(part.range.first.0 + (few - 1))).expect("some")];
+        let ranges =
+            [PhysRange::new(part.range.first, GuestPhys(part.range.first.0 + (few - 1))).expect("some")];
         let shares = accesses.shares(&ranges);
         assert_eq!(shares.total(), u128::from(few) * u128::from(length));
         assert!(shares.read <= shares.live);

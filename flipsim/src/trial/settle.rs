@@ -165,7 +165,8 @@ impl<'a> Settling<'a> {
             NextOfAll::Read { from } => (from > at).then_some(After::Read(from)),
             NextOfAll::Overwritten { .. } => {
                 let overwritten = bytes.iter().map(|byte| match self.accesses.next(*byte, at) {
-                    Next::Overwritten { from, .. } => Some(from),
+                    // A device's timer that is due at the fault's own instant may come before it.
+                    Next::Overwritten { from, .. } if from > at => Some(from),
                     _ => None,
                 });
                 let last = overwritten.collect::<Option<Vec<_>>>()?.into_iter().max()?;

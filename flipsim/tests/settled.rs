@@ -19,7 +19,7 @@ use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::trial::accesses::{Accesses, Recorder};
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Outcome, Settled, Settling, TrialOptions, TrialRecord};
+use flipsim::trial::{Settled, Settling, TrialOptions, TrialRecord};
 use flipsim::units::VirtualNs;
 
 struct Setting {
@@ -122,10 +122,9 @@ fn a_shortened_trial_has_the_record_of_the_whole_run() {
     }
     let count = |is: &dyn Fn(&TrialRecord) -> bool| all.iter().filter(|record| is(record)).count();
     assert!(count(&|record| record.settled == Some(Settled::NeverRead)) > 200);
-    assert!(count(&|record| record.begun_ns.is_some()) > 5);
     assert!(count(&|record| record.audited) >= 20);
-    // Not all are settled, and not all that are run are harmless.
-    assert!(count(&|record| record.settled.is_none() && record.outcome != Some(Outcome::Latent)) > 5);
+    // In pages in constant use what comes next is often not certain.
+    assert!(count(&|record| record.settled.is_none()) > 20);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use flipsim::campaign::run::{CampaignError, RunOptions, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Shortcuts, Store};
-use flipsim::fault::{FaultSpace, FaultTarget, Pattern, RamSpace};
+use flipsim::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::trial::accesses::{Accesses, Recorder};
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
@@ -63,15 +63,13 @@ impl Setting {
         pages
     }
 
-    fn store(&self, name: &str, trials: u64, ranges: &[PhysRange]) -> Store {
+    fn store(&self, name: &str, trials: u64, space: FaultSpace) -> Store {
         let spec = CampaignSpec {
             seed: 3,
             size: Some(Size::Trials(trials)),
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             ..CampaignSpec::default()
         };
-        let bytes: RangeSet = ranges.iter().copied().collect();
-        let space = FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE).unwrap());
         let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
         let plan = Plan::new(&spec, length, vec![space]).unwrap();
         let manifest = Manifest {
@@ -103,14 +101,38 @@ impl Setting {
     }
 }
 
+/// All bits of these bytes.
+fn bytes(ranges: &[PhysRange]) -> FaultSpace {
+    let bytes: RangeSet = ranges.iter().copied().collect();
+    FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE).unwrap())
+}
+
+/// All bits of the general and vector registers of an AArch64 guest.
+fn registers() -> FaultSpace {
+    let register = |name: String, bytes: usize| FlippableRegister {
+        name,
+        bits: 8 * bytes as u32,
+        class: String::new(),
+        writable: vec![0xff; bytes],
+    };
+    let general = (0..31).map(|n| register(format!("x{n}"), 8));
+    let all: Vec<_> = general.chain((0..32).map(|n| register(format!("v{n}"), 16))).collect();
+    FaultSpace::Reg(RegSpace::new(&all, Pattern::SINGLE).unwrap())
+}
+
 #[test]
 #[ignore = "boots the real guest"]
 fn a_shortened_trial_has_the_record_of_the_whole_run() {
     let setting = Setting::new();
     let mut all = Vec::new();
-    for (name, trials, ranges) in [("ram", 300, setting.ram()), ("live", 150, setting.live_pages())] {
-        let mut short = setting.store(&format!("{name}-short.sqlite"), trials, &ranges);
-        let mut whole = setting.store(&format!("{name}-whole.sqlite"), trials, &ranges);
+    let spaces = [
+        ("ram", 300, bytes(&setting.ram())),
+        ("live", 150, bytes(&setting.live_pages())),
+        ("reg", 200, registers()),
+    ];
+    for (name, trials, space) in spaces {
+        let mut short = setting.store(&format!("{name}-short.sqlite"), trials, space.clone());
+        let mut whole = setting.store(&format!("{name}-whole.sqlite"), trials, space);
         let short = setting.run(&mut short, Some(&setting.accesses)).unwrap();
         let whole = setting.run(&mut whole, None).unwrap();
         assert_eq!((short.len() as u64, whole.len() as u64), (trials, trials));
@@ -120,6 +142,8 @@ fn a_shortened_trial_has_the_record_of_the_whole_run() {
         }
         all.extend(short);
     }
+    let unused = |record: &&TrialRecord| record.settled.is_some() && record.plan.fault.register().is_some();
+    assert!(all.iter().filter(unused).count() > 20);
     let count = |is: &dyn Fn(&TrialRecord) -> bool| all.iter().filter(|record| is(record)).count();
     assert!(count(&|record| record.settled == Some(Settled::NeverRead)) > 200);
     assert!(count(&|record| record.audited) >= 20);
@@ -138,16 +162,18 @@ fn an_access_that_was_not_recorded_is_found_by_the_audit() {
         base.read_exact_at(page, offset)
     });
     recorder.interval(setting.golden.end(), &[], &mut |_, _, _| Ok(())).unwrap();
-    let none = recorder.finish();
-    let mut store = setting.store("blind.sqlite", 200, &setting.live_pages());
-    let error = setting.run(&mut store, Some(&none)).unwrap_err();
-    let CampaignError::Audit { taken_back, .. } = &error else { panic!("{error}") };
-    assert!(*taken_back >= 180, "{error}");
-    assert!(error.to_string().contains("--settle off"), "{error}");
-    // What is left was run whole; the rest is pending again.
-    let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
-    for id in rows {
-        let record = store.record_of(id).unwrap().unwrap();
-        assert!(record.begun_ns.is_none() && (record.settled.is_none() || record.audited), "{record:?}");
+    let none = recorder.finish().with_vcpu(setting.accesses.vcpu().clone());
+    for (name, space) in [("ram", bytes(&setting.live_pages())), ("reg", registers())] {
+        let mut store = setting.store(&format!("blind-{name}.sqlite"), 200, space);
+        let error = setting.run(&mut store, Some(&none)).unwrap_err();
+        let CampaignError::Audit { taken_back, .. } = &error else { panic!("{error}") };
+        assert!(*taken_back >= 180, "{error}");
+        assert!(error.to_string().contains("--settle off"), "{error}");
+        // What is left was run whole; the rest is pending again.
+        let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
+        for id in rows {
+            let record = store.record_of(id).unwrap().unwrap();
+            assert!(record.begun_ns.is_none() && (record.settled.is_none() || record.audited), "{record:?}");
+        }
     }
 }

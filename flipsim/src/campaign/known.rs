@@ -4,7 +4,8 @@
 //! It is counted when a campaign is made, and kept with it: [`KnownParts`] as the attachment [`KNOWN`], [`LiveMap`] as
 //! [`LIVE_MAP`], both as JSON.
 //!
-//! Invariant: **shares are exact**: whole numbers of (byte, moment) pairs, counted and not drawn.
+//! Invariant: **shares are exact**: whole numbers of (byte, moment) pairs, counted and not drawn; of (bit, moment) pairs in
+//! registers.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::{Store, StoreError};
 use crate::fault::FaultSpace;
 use crate::memory::PhysRange;
-use crate::trial::accesses::{Accesses, PAGE};
+use crate::trial::accesses::{Accesses, PAGE, Shares};
 use crate::trial::golden::Golden;
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -83,12 +84,20 @@ impl KnownParts {
         let on_the_clock =
             |(from, to): (VirtualNs, VirtualNs)| (VirtualNs(begin + from.0), VirtualNs(begin + to.0));
         let known = |stratum: &StratumSpec, space: &FaultSpace| {
-            let FaultSpace::Ram(space) = space else { return None };
-            let bytes = space.single_bytes()?;
             let moments = Moments::new(&spec.times, stratum.when.unwrap_or(spec.when), &run).ok()?;
             let times: Vec<_> = moments.stretches().into_iter().map(on_the_clock).collect();
-            let shares = accesses.shares_within(&bytes, &times);
-            Some(Known { never: shares.never, overwritten: shares.overwritten, live: shares.live })
+            let shares = match space {
+                FaultSpace::Ram(space) => vec![(accesses.shares_within(&space.single_bytes()?, &times), 1)],
+                FaultSpace::Reg(space) => space
+                    .by_register()
+                    .map(|(name, faults)| (accesses.register_shares(name, &times), u128::from(faults)))
+                    .collect(),
+            };
+            let sum =
+                |of: fn(&Shares) -> u128| shares.iter().map(|(shares, faults)| of(shares) * faults).sum();
+            let never = sum(|shares| shares.never);
+            let overwritten = sum(|shares| shares.overwritten);
+            Some(Known { never, overwritten, live: sum(|shares| shares.live) })
         };
         let strata = spec.strata.iter().zip(spaces);
         let strata = strata.map(|(stratum, space)| (stratum.name.clone(), known(stratum, space))).collect();

@@ -1,8 +1,9 @@
-//! Recording which bytes of RAM a guest reads and overwrites
-//! (`qemu-patches/`, QMP `record-accesses`, `next-accesses`).
+//! Recording which bytes of RAM a guest reads and overwrites, and which registers it uses
+//! (`qemu-patches/`, QMP `record-accesses`, `next-accesses`, `query-section`).
 //!
 //! Invariant: a recorded run is the same run: recording changes nothing of a guest's state.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -39,6 +40,9 @@ pub struct RecordedRam {
     pub blocks: Vec<RecordedBlock>,
     /// Where they are in the guest's physical memory.
     pub ranges: Vec<RecordedRange>,
+    /// The registers whose use is recorded, a byte each in the block behind the last one.
+    #[serde(default)]
+    pub registers: Vec<String>,
 }
 
 /// An interval whose accesses are all in the file.
@@ -60,6 +64,23 @@ impl LiveTarget {
     /// The guest is one that cannot be recorded: several vCPUs, no exact clock; or QEMU is lost.
     pub fn record_accesses(&mut self, file: &str) -> Result<RecordedRam, MarkError> {
         self.ask_at_length("record-accesses", json!({ "file": file }))
+    }
+
+    /// What a part of the devices' state holds, of several of that name the first.
+    ///
+    /// # Errors
+    /// There is no such part, or QEMU is lost.
+    pub fn section(&mut self, name: &str) -> Result<Vec<u8>, MarkError> {
+        #[derive(Deserialize)]
+        struct Section {
+            content: String,
+        }
+        let command = "query-section";
+        let section: Section = self.ask_at_length(command, json!({ "name": name }))?;
+        BASE64_STANDARD.decode(section.content).map_err(|cause| {
+            let cause = serde::de::Error::custom(cause);
+            MarkError::Answer { command, cause }
+        })
     }
 
     /// Ends an interval, and begins the next.

@@ -42,7 +42,7 @@ const MARK: [&str; 4] = ["mark-state", "rewind-state", "query-state-digest", "se
 const TIMES: [&str; 2] = ["keep-write-times", "keep-idle-spans"];
 
 /// The commands that it must have besides for recorded accesses.
-const ACCESSES: [&str; 2] = ["record-accesses", "next-accesses"];
+const ACCESSES: [&str; 3] = ["record-accesses", "next-accesses", "query-section"];
 
 impl Capabilities {
     /// What a QEMU with all of the patches can do.

@@ -21,6 +21,9 @@ const PAIR: usize = 16;
 /// The hashes of names are apart from those of contents.
 const NAMES: u64 = 1;
 
+/// So are those of devices.
+const DEVICES: u64 = 2;
+
 const KEYS: [u64; CHUNK / 8 + 2] = {
     let mut keys = [0; CHUNK / 8 + 2];
     let mut at = 0;
@@ -74,6 +77,13 @@ pub fn hash(space: u64, index: u64, bytes: &[u8]) -> Digest128 {
 #[must_use]
 pub fn space_of(block: &str) -> u64 {
     halves(hash(NAMES, 0, block.as_bytes()).0).0
+}
+
+/// What a device's part of the state adds to the digest of devices: the first part of that name.
+#[must_use]
+pub fn of_section(name: &str, content: &[u8]) -> Digest128 {
+    let (low, _) = halves(hash(NAMES, 0, name.as_bytes()).0);
+    Digest128(hash(DEVICES, 0, content).0 ^ u128::from(low))
 }
 
 /// What a page adds to a digest of RAM: its hash, or nothing where it is as in the template.

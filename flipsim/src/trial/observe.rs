@@ -9,7 +9,6 @@ use crate::console::classify;
 use crate::fault::{Fault, Flip, FlipError, flip};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
-use crate::trial::dead::Dead;
 use crate::trial::golden::model::{Checkpoint, Golden, Look, Window};
 use crate::trial::heard::Console;
 use crate::trial::judge;
@@ -223,14 +222,15 @@ impl<'a> Observation<'a> {
         let usable = self.golden.capabilities.times && self.back_at.is_none();
         let Some(settling) = self.settling.filter(|_| usable) else { return Ok(false) };
         let began = Instant::now();
-        let dead = settling.dead(runner, checkpoint)?;
+        let fault = &self.record.plan.fault;
+        let dead = settling.dead(runner, checkpoint, fault)?;
         self.costs.compare_us += micros(began.elapsed());
-        let Some(Dead { left, over }) = dead else { return Ok(false) };
+        let Some(dead) = dead else { return Ok(false) };
         self.converged = Some(checkpoint.console.min(self.golden.console.len()));
         let said = self.whole(runner, self.golden.console.len());
-        let end = match over {
+        let end = match dead.over {
             // By this look all is the golden run's again.
-            Some(over) if left.is_empty() => settling.look_behind(VirtualNs(self.record.flip_ns), over),
+            Some(over) if dead.is_gone() => settling.look_behind(VirtualNs(self.record.flip_ns), over),
             _ => Some(self.golden.end()),
         };
         // One that is not done by the golden run's end is watched for longer.
@@ -239,11 +239,12 @@ impl<'a> Observation<'a> {
             self.converged = None;
             return Ok(false);
         };
-        if left.is_empty() {
+        if dead.is_gone() {
             self.record.converged_ns = (end != self.golden.end()).then_some(end.0);
         } else {
             let failed = |cause| RunError::Console { path: runner.guest.folder().to_owned(), cause };
-            self.ahead = Some(settling.end_state(&left).map_err(failed)?);
+            let register = dead.register.then_some(&self.record.plan.fault);
+            self.ahead = Some(settling.end_state(&dead.left, register).map_err(failed)?);
         }
         self.record.end_ns = end.0;
         self.record.cut_ns = Some(checkpoint.at.0);

@@ -1,4 +1,4 @@
-//! One more golden run, of which it is recorded what it does with every byte of RAM.
+//! One more golden run, of which it is recorded what it does with every byte of RAM, and when it uses which register.
 //!
 //! Invariant: **what is recorded is the golden run**: the state at its end, and what its console said, are the golden
 //! run's, or nothing is believed of it.
@@ -10,8 +10,8 @@ use std::path::Path;
 
 use crate::files::{is_given_up, open_to_empty};
 use crate::memory::PhysRange;
-use crate::target::{RecordedRam, TargetError, describe};
-use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder};
+use crate::target::{RecordedRam, Target as _, TargetError, describe};
+use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder, SECTION, Vcpu};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::clone::ram::ProcessRam;
 use crate::trial::golden::looks::COARSE;
@@ -107,6 +107,7 @@ impl Accesses {
             watch(VirtualNs(at - begin));
         }
         fs::remove_file(&path).map_err(failed)?;
+        let vcpu = vcpu_at_end(&mut runner, &recorded.registers, golden)?;
         let state = runner.state(false)?;
         let last = golden.checkpoints.last().and_then(|last| last.state.as_ref());
         match (&state, last) {
@@ -116,7 +117,7 @@ impl Accesses {
             (Some(_), Some(_)) if runner.console.said() == golden.console => {}
             _ => return Err(RecordingError::Other("its console said something else".to_owned())),
         }
-        let accesses = recorder.finish();
+        let accesses = recorder.finish().with_vcpu(vcpu);
         // What changed was written by something that was not seen, which may read unseen as well.
         match accesses.figures().unseen {
             0 => Ok(accesses),
@@ -125,6 +126,32 @@ impl Accesses {
             }
         }
     }
+}
+
+/// The vCPU's part of the state at the end of the run, where the guest stands, and where registers are in it: each is
+/// changed, looked for, and has its value back. Without a register where that part is not the golden run's.
+fn vcpu_at_end(runner: &mut Runner, registers: &[String], golden: &Golden) -> Result<Vcpu, RunError> {
+    let target = runner.guest.target();
+    let mut vcpu = Vcpu::new(target.section(SECTION)?);
+    let sections = golden.checkpoints.last().and_then(|last| last.state.as_ref()?.sections.as_ref());
+    let of_golden = sections.and_then(|all| all.iter().find(|one| one.name == SECTION && one.instance == 0));
+    if of_golden.is_none_or(|section| section.digest != vcpu.digest()) {
+        return Ok(Vcpu::default());
+    }
+    for name in registers {
+        let Some(at) = target.registers().iter().position(|register| register.name == *name) else {
+            vcpu.locate(0, &[]);
+            continue;
+        };
+        let old = target.read_register(at)?;
+        let pattern = Vcpu::pattern(old.len());
+        let other: Vec<u8> = old.iter().zip(&pattern).map(|(old, bits)| old ^ bits).collect();
+        target.write_register(at, &other)?;
+        let changed = target.section(SECTION)?;
+        target.write_register(at, &old)?;
+        vcpu.locate(old.len(), &changed);
+    }
+    Ok(vcpu)
 }
 
 /// QEMU's blocks of RAM with whole pages, and where the guest sees them.
@@ -140,5 +167,5 @@ fn blocks_of(recorded: &RecordedRam) -> Result<RamBlocks, AccessError> {
         block: range.block,
         offset: range.offset,
     });
-    RamBlocks::new(blocks, parts)
+    RamBlocks::new(blocks, parts)?.with_registers(recorded.registers.clone())
 }

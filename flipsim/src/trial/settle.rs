@@ -4,7 +4,8 @@
 //!   only difference: latent.
 //! - **Overwritten before it is read**: from then on the state is the golden run's: masked, at the first look after it.
 //! - **Read**: up to right before that read the guest is the golden one with those bits changed, so that is where the
-//!   trial is begun.
+//!   trial is begun. So is one in a register that is used later, be it read or written.
+//! - **A register that is never used again**: it is the only difference at the end: latent.
 //!
 //! Invariant: **a settled trial has the record that the whole run would have had**; where that is not certain, the trial is run.
 
@@ -13,15 +14,17 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::fault::GuestNames;
-use crate::target::{ChangedPage, StateDigest, page_hash};
-use crate::text::hex_value;
-use crate::trial::accesses::{AccessError, Accesses, Contents, Next, NextOfAll, PAGE, Page, RamBlocks};
+use crate::fault::{Fault, GuestNames};
+use crate::target::{ChangedPage, Digest128, StateDigest, page_hash};
+use crate::text::{hex_value, unhex_value};
+use crate::trial::accesses::{
+    AccessError, Accesses, Contents, Next, NextOfAll, PAGE, Page, RamBlocks, SECTION,
+};
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::golden_pages::GoldenPages;
 use crate::trial::options::TrialOptions;
-use crate::trial::record::{EndState, Heard, LISTED, Settled, TrialPlan, TrialRecord};
+use crate::trial::record::{EndState, Heard, LISTED, RegisterDifference, Settled, TrialPlan, TrialRecord};
 use crate::trial::template::saved::Template;
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -50,6 +53,8 @@ enum After {
     Overwritten(Option<VirtualNs>),
     /// It is not accessed before this.
     Read(VirtualNs),
+    /// The register that it changed is never used.
+    Unused,
 }
 
 /// A golden run with its recorded accesses.
@@ -155,6 +160,13 @@ impl<'a> Settling<'a> {
             return None;
         }
         let at = self.at(plan);
+        if let Some(register) = plan.fault.register() {
+            return match self.next_use(register, at) {
+                Next::Read { from } => (from > at).then_some(After::Read(from)),
+                Next::Never => self.with_register(&plan.fault).map(|_| After::Unused),
+                Next::Overwritten { .. } | Next::Unknown => None,
+            };
+        }
         let bytes = changed(plan)?;
         if bytes.iter().any(|byte| self.place(*byte).is_none()) {
             return None;
@@ -184,7 +196,7 @@ impl<'a> Settling<'a> {
     pub fn begin_of(&self, plan: &TrialPlan) -> Option<Option<VirtualNs>> {
         self.after(plan).map(|after| match after {
             After::Read(from) => Some(from),
-            After::NeverRead(_) | After::Overwritten(_) => None,
+            After::Unused | After::NeverRead(_) | After::Overwritten(_) => None,
         })
     }
 
@@ -208,13 +220,19 @@ impl<'a> Settling<'a> {
                 });
                 Ok(())
             }),
+            Some(After::Unused) => self.record(plan, at, |record, _| {
+                record.settled = Some(Settled::NeverRead);
+                record.state = Some(self.end_state(&[], Some(&plan.fault))?);
+                record.decide(Because::StateDiffers);
+                Ok(())
+            }),
             Some(After::NeverRead(bytes)) => self.record(plan, at, |record, new| {
                 record.settled = Some(Settled::NeverRead);
                 let values = bytes.into_iter().filter_map(|address| {
                     let at = address.0.checked_sub(plan.fault.address()?.0)?;
                     Some((self.place(address)?, *new.get(usize::try_from(at).ok()?)?))
                 });
-                record.state = Some(self.end_state(&values.collect::<Vec<_>>())?);
+                record.state = Some(self.end_state(&values.collect::<Vec<_>>(), None)?);
                 record.decide(Because::StateDiffers);
                 Ok(())
             }),
@@ -254,8 +272,35 @@ impl<'a> Settling<'a> {
         Ok(Known::Settled(Box::new(record)))
     }
 
-    /// What the bytes of a fault hold at its time.
+    /// When a register is used next: read, written, or both.
+    pub(super) fn next_use(&self, register: &str, at: VirtualNs) -> Next {
+        let place = self.accesses.blocks().register(register);
+        place.map_or(Next::Unknown, |(block, offset)| self.accesses.next_of(block, offset, at))
+    }
+
+    /// How the state at the end differs where a fault in a register is the only difference; `None` where that is not known.
+    pub(super) fn with_register(&self, fault: &Fault) -> Option<(Digest128, RegisterDifference)> {
+        let name = fault.register()?;
+        let (_, number) = self.accesses.blocks().register(name)?;
+        let vcpu = self.accesses.vcpu();
+        let changed = vcpu.digest_with(usize::try_from(number).ok()?, fault.mask())?;
+        let devices = page_hash::moved(self.end.devices?, vcpu.digest(), changed);
+        let golden = self.end_value(name)?;
+        let here = hex_value(&fault.operation().apply(&golden, fault.mask()));
+        Some((devices, RegisterDifference { name: name.to_owned(), golden: hex_value(&golden), here }))
+    }
+
+    /// What a register holds at the end of the golden run.
+    fn end_value(&self, register: &str) -> Option<Vec<u8>> {
+        let (_, value) = self.golden.registers.iter().find(|(name, _)| name == register)?;
+        unhex_value(value)
+    }
+
+    /// What the bytes of a fault hold at its time; of one in a register, at the end.
     fn content(&self, plan: &TrialPlan, at: VirtualNs) -> io::Result<Option<Vec<u8>>> {
+        if let Some(register) = plan.fault.register() {
+            return Ok(self.end_value(register));
+        }
         let Some(first) = plan.fault.address() else { return Ok(None) };
         self.with_contents(|contents| {
             let read = |offset: u64| contents.value(GuestPhys(first.0.saturating_add(offset)), at);
@@ -263,8 +308,10 @@ impl<'a> Settling<'a> {
         })
     }
 
-    /// The state at the golden run's end, but for bytes that have other values: their offsets in RAM, in ascending order.
-    pub(super) fn end_state(&self, left: &[(u64, u8)]) -> io::Result<EndState> {
+    /// The state at the golden run's end, but for bytes that have other values: their offsets in RAM, in ascending order;
+    /// and for a fault in a register.
+    pub(super) fn end_state(&self, left: &[(u64, u8)], register: Option<&Fault>) -> io::Result<EndState> {
+        let register = register.and_then(|fault| self.with_register(fault));
         let end = self.accesses.instants().len().saturating_sub(1);
         let mut pages: Vec<(u64, Page, Page)> = Vec::new();
         for (offset, value) in left {
@@ -294,8 +341,11 @@ impl<'a> Settling<'a> {
                 .collect(),
             disk: Some(false),
             ram,
-            device_state: self.end.devices.unwrap_or_default(),
-            ..EndState::default()
+            device_state: register
+                .as_ref()
+                .map_or(self.end.devices.unwrap_or_default(), |(devices, _)| *devices),
+            devices: register.iter().map(|_| SECTION.to_owned()).collect(),
+            registers: register.into_iter().map(|(_, differs)| differs).collect(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The blocks of RAM that QEMU has, and where the guest sees them.
+//! The blocks of RAM that QEMU has, and where the guest sees them; and one with a byte for each register.
 //!
 //! Invariant: **each address of the guest is a byte of one block at most, and a part never leaves its block**.
 
@@ -14,6 +14,9 @@ pub type Page = [u8; PAGE];
 
 /// The largest block: an offset and the number of its block share 64 bits.
 const LONGEST: u64 = 1 << 52;
+
+/// The name of the block with a byte for each register.
+pub(super) const REGISTERS: &str = "registers";
 
 /// A block of RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,7 @@ pub struct Part {
 pub struct RamBlocks {
     blocks: Vec<Block>,
     parts: Vec<Part>,
+    registers: Vec<String>,
 }
 
 impl RamBlocks {
@@ -70,7 +74,7 @@ impl RamBlocks {
         if let Some(pair) = parts.windows(2).find(|pair| pair[1].range.first <= pair[0].range.last) {
             return wrong(format!("{} and {} share addresses", pair[0].range, pair[1].range));
         }
-        let table = RamBlocks { blocks, parts };
+        let table = RamBlocks { blocks, parts, registers: Vec::new() };
         for Part { range, block, offset } in &table.parts {
             let Some(of) = table.block(*block) else {
                 return wrong(format!("{range} belongs to block {block}, which is not there"));
@@ -80,6 +84,43 @@ impl RamBlocks {
             }
         }
         Ok(table)
+    }
+
+    /// With registers, which have a byte each in a block behind the last one.
+    ///
+    /// # Errors
+    /// There are more than a page has bytes, or too many blocks.
+    pub fn with_registers(mut self, registers: Vec<String>) -> Result<Self, AccessError> {
+        let number = match self.blocks.last() {
+            Some(last) => last.number.checked_add(1),
+            None => Some(0),
+        };
+        let Some(number) = number.filter(|_| registers.len() <= PAGE && self.registers.is_empty()) else {
+            return Err(AccessError::Blocks(format!("{} registers are too many", registers.len())));
+        };
+        if !registers.is_empty() {
+            self.blocks.push(Block { number, name: REGISTERS.to_owned(), length: PAGE as u64 });
+            self.registers = registers;
+        }
+        Ok(self)
+    }
+
+    /// The registers.
+    #[must_use]
+    pub fn registers(&self) -> &[String] {
+        &self.registers
+    }
+
+    /// The block and the offset in it that stand for a register; `None` of one whose use is not recorded.
+    #[must_use]
+    pub fn register(&self, name: &str) -> Option<(u8, u64)> {
+        let at = self.registers.iter().position(|register| register == name)?;
+        Some((self.blocks.last()?.number, at as u64))
+    }
+
+    /// The blocks without that of the registers.
+    pub(super) fn of_ram(&self) -> &[Block] {
+        &self.blocks[..self.blocks.len() - usize::from(!self.registers.is_empty())]
     }
 
     /// The blocks by their numbers.

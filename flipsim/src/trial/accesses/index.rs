@@ -7,6 +7,7 @@
 use super::blocks::{PAGE, Page, PageKey, RamBlocks};
 use super::deltas::Deltas;
 use super::events::Log;
+use super::vcpu::Vcpu;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The next access of a byte from an instant on.
@@ -114,9 +115,23 @@ pub struct Accesses {
     pub(super) records: u64,
     pub(super) events: u64,
     pub(super) unseen: u64,
+    /// At the end; with no register where that is not known.
+    pub(super) vcpu: Vcpu,
 }
 
 impl Accesses {
+    /// The vCPU's part of the state at the end.
+    #[must_use]
+    pub fn vcpu(&self) -> &Vcpu {
+        &self.vcpu
+    }
+
+    /// With the vCPU's part of the state at the end, whose registers are those of the blocks, in the same order.
+    #[must_use]
+    pub fn with_vcpu(self, vcpu: Vcpu) -> Self {
+        Accesses { vcpu, ..self }
+    }
+
     /// The blocks of RAM, and where the guest sees them.
     #[must_use]
     pub fn blocks(&self) -> &RamBlocks {

@@ -26,6 +26,7 @@ mod recorder;
 mod saved;
 mod shares;
 pub mod stream;
+mod vcpu;
 
 pub use blocks::{Block, PAGE, Page, Part, RamBlocks};
 pub use contents::{Base, Contents};
@@ -34,6 +35,7 @@ pub use index::{Accesses, Figures, Next, NextOfAll};
 pub use recorder::Recorder;
 pub use saved::FORMAT;
 pub use shares::Shares;
+pub use vcpu::{SECTION, Vcpu};
 
 #[cfg(test)]
 mod tests;

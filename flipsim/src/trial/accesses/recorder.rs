@@ -13,6 +13,7 @@ use super::events::Event;
 use super::index::{Accesses, PageEntry, byte_of};
 use super::recent::Recent;
 use super::stream::{Kind, Record, records};
+use super::vcpu::Vcpu;
 use crate::units::VirtualNs;
 
 /// How many contents of pages are kept while recording, and at most as many again: 64 MiB each time.
@@ -52,6 +53,7 @@ impl<'a> Recorder<'a> {
                 records: 0,
                 events: 0,
                 unseen: 0,
+                vcpu: Vcpu::default(),
             },
             base: Box::new(base),
             pages: HashMap::new(),

@@ -3,7 +3,7 @@
 //! ```text
 //! "flipsim accesses" · version · content, deflated · SHA-256 of all before it
 //!
-//! content: blocks, parts, instants, and for each page what it has: its log, what is walked, its deltas.
+//! content: blocks, parts, registers, instants, the vCPU at the end, and for each page what it has: its log, what is walked, its deltas.
 //! Numbers are as in `numbers`; what is in order is stored by its differences, what has bytes by their number before.
 //! ```
 //!
@@ -23,6 +23,7 @@ use super::error::AccessError;
 use super::events::Log;
 use super::index::{Accesses, PageEntry};
 use super::numbers::put;
+use super::vcpu::Vcpu;
 use crate::memory::PhysRange;
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -30,7 +31,7 @@ use crate::units::{GuestPhys, VirtualNs};
 const MAGIC: &[u8; 16] = b"flipsim accesses";
 
 /// The version of the file that [`Accesses::save`] writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The bytes of a SHA-256.
 const SUM: usize = 32;
@@ -108,8 +109,8 @@ impl Accesses {
     /// What comes before the pages.
     fn head(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        put(&mut bytes, self.blocks.blocks().len() as u64);
-        for block in self.blocks.blocks() {
+        put(&mut bytes, self.blocks.of_ram().len() as u64);
+        for block in self.blocks.of_ram() {
             bytes.push(block.number);
             put_bytes(&mut bytes, block.name.as_bytes());
             put(&mut bytes, block.length);
@@ -121,11 +122,19 @@ impl Accesses {
             bytes.push(part.block);
             put(&mut bytes, part.offset);
         }
+        put(&mut bytes, self.blocks.registers().len() as u64);
+        self.blocks.registers().iter().for_each(|name| put_bytes(&mut bytes, name.as_bytes()));
         put(&mut bytes, self.instants.len() as u64);
         let mut before = 0;
         for at in &self.instants {
             put(&mut bytes, at.0 - before);
             before = at.0;
+        }
+        put_bytes(&mut bytes, &self.vcpu.content);
+        put(&mut bytes, self.vcpu.places.len() as u64);
+        for places in &self.vcpu.places {
+            put(&mut bytes, places.len() as u64);
+            places.iter().for_each(|at| put(&mut bytes, u64::from(*at)));
         }
         put(&mut bytes, self.records);
         put(&mut bytes, self.unseen);
@@ -225,8 +234,9 @@ impl<R: Read> Source<R> {
         }
         let count = instants.len().checked_sub(1)?;
         u32::try_from(count).ok()?;
+        let vcpu = self.vcpu()?;
         let (records, unseen) = (self.number()?, self.number()?);
-        let mut accesses = Accesses { blocks, instants, pages: Vec::new(), records, events: 0, unseen };
+        let mut accesses = Accesses { blocks, instants, pages: Vec::new(), records, events: 0, unseen, vcpu };
         let mut key = 0u64;
         for at in 0..self.number()? {
             self.room::<(PageKey, PageEntry)>()?;
@@ -261,7 +271,28 @@ impl<R: Read> Source<R> {
             let range = PhysRange::new(GuestPhys(first), GuestPhys(last))?;
             parts.push(Part { range, block: self.byte()?, offset: self.number()? });
         }
-        RamBlocks::new(blocks, parts).ok()
+        let mut registers = Vec::new();
+        for _ in 0..self.number()? {
+            self.room::<String>()?;
+            let name = self.number()?;
+            registers.push(String::from_utf8(self.bytes(name)?).ok()?);
+        }
+        RamBlocks::new(blocks, parts).ok()?.with_registers(registers).ok()
+    }
+
+    fn vcpu(&mut self) -> Option<Vcpu> {
+        let length = self.number()?;
+        let mut vcpu = Vcpu::new(self.bytes(length)?);
+        for _ in 0..self.number()? {
+            self.room::<Vec<u32>>()?;
+            let mut places = Vec::new();
+            for _ in 0..self.number()? {
+                self.room::<u32>()?;
+                places.push(u32::try_from(self.number()?).ok().filter(|at| u64::from(*at) < length)?);
+            }
+            vcpu.places.push(places);
+        }
+        Some(vcpu)
     }
 
     fn page(&mut self, instants: &[VirtualNs]) -> Option<(PageEntry, u64)> {

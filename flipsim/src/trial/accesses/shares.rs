@@ -117,6 +117,22 @@ impl Accesses {
         shares
     }
 
+    /// Of a register, as of one byte. One whose use is not recorded is live, and so is one of which it is not known what the
+    /// state at the end is with another value.
+    #[must_use]
+    pub fn register_shares(&self, name: &str, times: &[(VirtualNs, VirtualNs)]) -> Shares {
+        let counted = self.counted(times);
+        let all = u128::from(counted.total);
+        let place = self.blocks.register(name).filter(|(_, number)| self.vcpu.knows(*number));
+        let Some((block, offset)) = place else {
+            return Shares { live: all, ..Shares::default() };
+        };
+        let key = PageKey::of(block, offset);
+        let piece = Piece { address: GuestPhys(offset), key, first: offset as usize, length: 1 };
+        let never = Shares { never: all, ..Shares::default() };
+        self.page_of(block, offset).map_or(never, |entry| self.shares_of(entry, &[piece], &counted))
+    }
+
     /// The live bytes times nanoseconds of each of the guest's pages that has any, in ascending order. Of these bytes and
     /// stretches of the run, as [`Accesses::shares_within`]; without what is no RAM.
     #[must_use]

@@ -278,6 +278,24 @@ impl TrialRecord {
     /// was tried, and how long it took; the disk and the reason, where one of them knows nothing of it; and not the version.
     #[must_use]
     pub fn is_same(&self, other: &TrialRecord) -> bool {
+        *self == self.beside(other)
+    }
+
+    /// The keys of the two records that say different things of the guest, where [`is_same`](Self::is_same) says so.
+    #[must_use]
+    pub fn differing_keys(&self, other: &TrialRecord) -> Vec<String> {
+        let keys = |record: &TrialRecord| match serde_json::to_value(record) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            _ => serde_json::Map::new(),
+        };
+        let (mine, theirs) = (keys(self), keys(&self.beside(other)));
+        let differs = |key: &&String| mine.get(*key) != theirs.get(*key);
+        let names: std::collections::BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+        names.into_iter().filter(differs).cloned().collect()
+    }
+
+    /// Another record, with this one's where it does not say something of the guest, or one of them does not say it.
+    fn beside(&self, other: &TrialRecord) -> TrialRecord {
         let same_format = self.format == other.format;
         let TrialRecord {
             format,
@@ -316,32 +334,7 @@ impl TrialRecord {
         if self.because.is_none() || other.because.is_none() {
             other.because.clone_from(&self.because);
         }
-        *self == other
-    }
-
-    /// The keys of the two records that say different things of the guest, where [`is_same`](Self::is_same) says so.
-    #[must_use]
-    pub fn differing_keys(&self, other: &TrialRecord) -> Vec<String> {
-        const OF_THE_RUN: [&str; 9] = [
-            "format",
-            "restore",
-            "settled",
-            "begun_ns",
-            "cut_ns",
-            "audited",
-            "looked_up",
-            "attempts",
-            "costs",
-        ];
-        let keys = |record: &TrialRecord| match serde_json::to_value(record) {
-            Ok(serde_json::Value::Object(keys)) => keys,
-            _ => serde_json::Map::new(),
-        };
-        let (mine, theirs) = (keys(self), keys(other));
-        let differs = |key: &&String| mine.get(*key) != theirs.get(*key);
-        let names: std::collections::BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
-        let names = names.into_iter().filter(differs).filter(|key| !OF_THE_RUN.contains(&key.as_str()));
-        names.cloned().collect()
+        other
     }
 
     /// Sets the outcome, and why it is that.

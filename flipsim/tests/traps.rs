@@ -22,7 +22,7 @@ use flipsim::target::AccessHook;
 use flipsim::trial::accesses::{Accesses, Next, Page};
 use flipsim::trial::golden::{Golden, GoldenOptions};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Settling, TrialOptions, TrialRecord};
+use flipsim::trial::{Known, Outcome, Settled, Settling, TrialOptions, TrialRecord};
 use flipsim::units::{GuestPhys, VirtualNs};
 
 /// Where a page of the workload has what counts.
@@ -48,29 +48,41 @@ enum Place {
     Vectors,
 }
 
-/// An access that is easily missed, and the hook that sees it.
-type Trap = (&'static str, Place, AccessHook);
+/// What a fault is taken for that the missing access meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Taken {
+    /// It is latent.
+    NeverRead,
+    /// It is masked.
+    Overwritten,
+    /// It is begun when it is gone.
+    Later,
+}
+use Taken::{Later, NeverRead, Overwritten};
+
+/// An access that is easily missed, the hook that sees it, and what a fault is taken for without.
+type Trap = (&'static str, Place, AccessHook, Taken);
 
 /// On each architecture.
 const TRAPS: [Trap; 9] = [
-    ("a store of one byte of a word, and loads of all", Place::Page("partial", 0, 512), AccessHook::Loads),
-    ("code of a page that is never loaded from", Place::Page("code", 0, 64), AccessHook::Code),
-    ("code that is changed, as it is executed", Place::Page("changed", 0, 64), AccessHook::Code),
-    ("code that is changed, as it is written", Place::Page("changed", 0, 64), AccessHook::Stores),
-    ("a page-table entry that is only walked", Place::Entry("far"), AccessHook::Walks),
-    ("a buffer that a device reads", Place::Page("outbox", 0, 512), AccessHook::DeviceReads),
-    ("a buffer that a device writes", Place::Page("inbox", 0, 512), AccessHook::DeviceWrites),
-    ("registers restored at a context switch", Place::Vectors, AccessHook::Loads),
-    ("an exclusive that fails", Place::Page("exclusive", 0, 8), AccessHook::Loads),
+    ("loads of words with a new byte", Place::Page("partial", 0, 512), AccessHook::Loads, NeverRead),
+    ("code that is never loaded", Place::Page("code", 0, 64), AccessHook::Code, NeverRead),
+    ("code that is changed: executed", Place::Page("changed", 0, 64), AccessHook::Code, Overwritten),
+    ("code that is changed: written", Place::Page("changed", 0, 64), AccessHook::Stores, Later),
+    ("a page-table entry that is only walked", Place::Entry("far"), AccessHook::Walks, NeverRead),
+    ("a buffer that a device reads", Place::Page("outbox", 0, 512), AccessHook::DeviceReads, Overwritten),
+    ("a buffer that a device writes", Place::Page("inbox", 0, 512), AccessHook::DeviceWrites, Later),
+    ("registers restored at a context switch", Place::Vectors, AccessHook::Loads, Overwritten),
+    ("an exclusive that fails", Place::Page("exclusive", 0, 8), AccessHook::Loads, Overwritten),
 ];
 
-const TRAPS_AARCH64: [Trap; 1] = [("dc zva", Place::Page("zeroed", 0, 512), AccessHook::Stores)];
+const TRAPS_AARCH64: [Trap; 1] = [("dc zva", Place::Page("zeroed", 0, 512), AccessHook::Stores, Later)];
 
 const TRAPS_X86_64: [Trap; 4] = [
-    ("rep movs, from", Place::Page("source", 0, 512), AccessHook::Loads),
-    ("rep movs, to", Place::Page("copied", 0, 512), AccessHook::Stores),
-    ("fxrstor", Place::Page("saved", 176, 24), AccessHook::Loads),
-    ("fxsave", Place::Page("saved", 176, 24), AccessHook::Stores),
+    ("rep movs: from", Place::Page("source", 0, 512), AccessHook::Loads, Overwritten),
+    ("rep movs: to", Place::Page("copied", 0, 512), AccessHook::Stores, Later),
+    ("fxrstor", Place::Page("saved", 176, 24), AccessHook::Loads, Overwritten),
+    ("fxsave", Place::Page("saved", 176, 24), AccessHook::Stores, Later),
 ];
 
 /// All hooks that see something. The others, atomics and probes, see nothing of these guests: with one vCPU QEMU does an
@@ -220,6 +232,48 @@ impl Setting {
         let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
         Ok(rows.into_iter().map(|id| store.record_of(id).unwrap().unwrap()).collect())
     }
+
+    /// What faults are taken for by a recording, and how many, where their whole runs show that they are not that.
+    fn taken<'a>(
+        &self,
+        accesses: &Accesses,
+        whole: impl Iterator<Item = &'a TrialRecord>,
+    ) -> BTreeMap<Taken, usize> {
+        let trial = TrialOptions::default();
+        let settling = Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap();
+        let mut wrong = BTreeMap::new();
+        for whole in whole {
+            let taken = match settling.known(&whole.plan).unwrap() {
+                Known::Settled(record) if !record.is_same(whole) => match record.settled {
+                    Some(Settled::NeverRead) => NeverRead,
+                    _ => Overwritten,
+                },
+                Known::Masked if whole.outcome != Some(Outcome::Masked) => Overwritten,
+                Known::Late(from) if whole.converged_ns.is_some_and(|at| at <= from.0) => Later,
+                _ => continue,
+            };
+            *wrong.entry(taken).or_default() += 1;
+        }
+        wrong
+    }
+
+    /// No hook sees that a store is of a part of a word: where its byte is overwritten next, a fault in a byte beside it is
+    /// not masked.
+    fn check_neighbours(&self, whole: &[TrialRecord], words: PhysRange) {
+        let stays = whole.iter().filter(|record| strikes(record, &words)).filter(|record| {
+            let address = record.plan.fault.address().unwrap().0;
+            let stored = GuestPhys(address - address % 8);
+            let next = self.accesses.next(stored, VirtualNs(record.flip_ns));
+            address % 8 != 0
+                && matches!(next, Next::Overwritten { .. })
+                && record.outcome != Some(Outcome::Masked)
+        });
+        assert!(stays.count() > 0);
+    }
+}
+
+fn strikes(record: &TrialRecord, range: &PhysRange) -> bool {
+    record.plan.fault.address().is_some_and(|address| range.contains(address))
 }
 
 fn check(variable: &str, more: &[Trap]) {
@@ -239,16 +293,21 @@ fn check(variable: &str, more: &[Trap]) {
     let settled = short.iter().filter(|record| record.settled.is_some() || record.begun_ns.is_some()).count();
     eprintln!("{} trials, {settled} settled or begun late", short.len());
 
+    setting.check_neighbours(&whole, setting.find(Place::Page("partial", 0, 512), &pages));
+
     // Without one of them.
     let mut recordings: Vec<(AccessHook, Accesses)> = Vec::new();
-    for ((name, _, hook), range) in &traps {
+    for ((name, _, hook, taken), range) in &traps {
         if !recordings.iter().any(|(of, _)| of == hook) {
             recordings.push((*hook, setting.without(&[*hook])));
         }
         let (_, blind) = recordings.iter().find(|(of, _)| of == hook).unwrap();
+        let wrong = setting.taken(blind, whole.iter().filter(|record| strikes(record, range)));
+        eprintln!("without {hook:?}, {name}: {wrong:?}");
+        assert!(wrong.contains_key(taken), "without {hook:?}, {name}: {wrong:?}");
         let file = format!("{hook:?} {name}.sqlite");
         match setting.run(&mut setting.store(&file, &[(*name, *range)]), Some(blind)) {
-            Err(CampaignError::Audit { what, .. }) => eprintln!("without {hook:?}, {name}: {what}"),
+            Err(CampaignError::Audit { .. }) => {}
             other => panic!("without {hook:?}, {name}: {other:?}"),
         }
     }

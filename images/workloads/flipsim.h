@@ -65,5 +65,6 @@ void workload_sha256(struct sha256 *hash);
 void workload_matmul(struct sha256 *hash);
 void workload_qsort(struct sha256 *hash);
 void workload_fs(struct sha256 *hash);
+void workload_traps(struct sha256 *hash);
 
 #endif

@@ -4,7 +4,7 @@
 //! Invariant: a recorded run is the same run: recording changes nothing of a guest's state.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::target::error::MarkError;
@@ -57,13 +57,40 @@ pub struct RecordedInterval {
     pub virtual_ns: VirtualNs,
 }
 
+/// Where QEMU sees accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessHook {
+    /// Loads of the guest's code.
+    Loads,
+    /// Its stores.
+    Stores,
+    /// Its atomic operations, where QEMU does them in one.
+    Atomics,
+    /// Helpers of QEMU that use a pointer into RAM.
+    Probes,
+    /// Page-table walks.
+    Walks,
+    /// Blocks of code that are executed.
+    Code,
+    /// Devices that read RAM.
+    DeviceReads,
+    /// Devices that write it.
+    DeviceWrites,
+}
+
 impl LiveTarget {
-    /// From now on accesses are recorded; records are appended to this file in QEMU's folder.
+    /// From now on accesses are recorded; records are appended to this file in QEMU's folder. What some hooks see may be
+    /// left out, to test that they are needed.
     ///
     /// # Errors
     /// The guest is one that cannot be recorded: several vCPUs, no exact clock; or QEMU is lost.
-    pub fn record_accesses(&mut self, file: &str) -> Result<RecordedRam, MarkError> {
-        self.ask_at_length("record-accesses", json!({ "file": file }))
+    pub fn record_accesses(&mut self, file: &str, without: &[AccessHook]) -> Result<RecordedRam, MarkError> {
+        let arguments = match without {
+            [] => json!({ "file": file }),
+            hooks => json!({ "file": file, "without": hooks }),
+        };
+        self.ask_at_length("record-accesses", arguments)
     }
 
     /// What a part of the devices' state holds, of several of that name the first.

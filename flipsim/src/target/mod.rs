@@ -18,7 +18,7 @@ mod silence;
 pub mod state;
 mod times;
 
-pub use accesses::{RecordedBlock, RecordedInterval, RecordedRam, RecordedRange};
+pub use accesses::{AccessHook, RecordedBlock, RecordedInterval, RecordedRam, RecordedRange};
 pub use capabilities::Capabilities;
 pub use digest::{
     ChangedPage, DeviceSection, Digest128, StateChange, StateDigest, describe, devices_between, pages_between,

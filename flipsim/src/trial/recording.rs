@@ -10,12 +10,13 @@ use std::path::Path;
 
 use crate::files::{is_given_up, open_to_empty};
 use crate::memory::PhysRange;
-use crate::target::{RecordedRam, Target as _, TargetError, describe};
+use crate::target::{AccessHook, RecordedRam, Target as _, TargetError, describe};
 use crate::trial::accesses::{AccessError, Accesses, Block, Part, RamBlocks, Recorder, SECTION, Vcpu};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::clone::ram::ProcessRam;
 use crate::trial::golden::looks::COARSE;
 use crate::trial::golden::model::{Golden, GoldenOptions};
+use crate::trial::golden_pages::GoldenPages;
 use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::settle::file_block;
 use crate::trial::template::saved::Template;
@@ -62,11 +63,32 @@ impl Accesses {
         options: &GoldenOptions,
         watch: &mut dyn FnMut(VirtualNs),
     ) -> Result<Accesses, RecordingError> {
+        let accesses = Accesses::record_without(&[], template, golden, parent, options, watch)?;
+        match accesses.unseen_writer(template, golden)? {
+            None => Ok(accesses),
+            // It may read unseen as well.
+            Some(what) => Err(RecordingError::Other(what)),
+        }
+    }
+
+    /// The same without what some of QEMU's hooks see, and whatever that misses: to test that each hook is needed. What it
+    /// says is wrong.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn record_without(
+        without: &[AccessHook],
+        template: &Template,
+        golden: &Golden,
+        parent: &Path,
+        options: &GoldenOptions,
+        watch: &mut dyn FnMut(VirtualNs),
+    ) -> Result<Accesses, RecordingError> {
         let mut runner =
             Runner::start_persistently(template, parent, CloneDisk::Memory, options.interrupted)?;
         let target = runner.guest.target();
         target.mark().map_err(RunError::from)?;
-        let recorded = target.record_accesses(FILE).map_err(RunError::from)?;
+        let recorded = target.record_accesses(FILE, without).map_err(RunError::from)?;
         let path = runner.guest.folder().join(FILE);
         let failed = |cause: io::Error| match is_given_up(&cause) {
             true => RecordingError::Run(TargetError::Interrupted.into()),
@@ -117,14 +139,37 @@ impl Accesses {
             (Some(_), Some(_)) if runner.console.said() == golden.console => {}
             _ => return Err(RecordingError::Other("its console said something else".to_owned())),
         }
-        let accesses = recorder.finish().with_vcpu(vcpu);
-        // What changed was written by something that was not seen, which may read unseen as well.
-        match accesses.figures().unseen {
-            0 => Ok(accesses),
-            bytes => {
-                Err(RecordingError::Other(format!("{bytes} bytes changed that nothing was seen to write")))
-            }
+        Ok(recorder.finish().with_vcpu(vcpu))
+    }
+
+    /// What shows that something writes RAM unseen: bytes that changed in a page that was written, or pages that are not at
+    /// the end of the run what was recorded of them.
+    ///
+    /// # Errors
+    /// The template's RAM cannot be read.
+    pub fn unseen_writer(
+        &self,
+        template: &Template,
+        golden: &Golden,
+    ) -> Result<Option<String>, RecordingError> {
+        let unseen = self.figures().unseen;
+        if unseen > 0 {
+            return Ok(Some(format!("{unseen} bytes changed that nothing was seen to write")));
         }
+        let path = template.ram_file();
+        let failed = |cause: io::Error| RecordingError::Read { path: path.clone(), cause };
+        let base = File::open(&path).map_err(failed)?;
+        let block = file_block(self.blocks(), base.metadata().map_err(failed)?.len());
+        let end = golden.checkpoints.last().and_then(|last| last.state.as_ref()?.pages.as_deref());
+        let (Some((block, name)), Some(end)) = (block, end) else { return Ok(None) };
+        let base = |_, offset, page: &mut [u8]| base.read_exact_at(page, offset);
+        let pages = GoldenPages::new(&self.contents(&base), block, &name)?;
+        let last = self.instants().len().saturating_sub(1);
+        let what = |pages: &str| format!("{pages} changed that nothing was seen to write");
+        Ok(match pages.differing(end, &name, last) {
+            None => Some(what("many pages")),
+            Some(pages) => pages.first().map(|first| what(&format!("a page, at {first:#x} of {name},"))),
+        })
     }
 }
 

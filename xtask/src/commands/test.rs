@@ -57,15 +57,17 @@ pub fn run(args: &Args) -> Result<()> {
     let mut browser = slow(&["--package", "xtask", "--test", "browser"]);
     browser.push("--nocapture");
     cargo(&browser)?;
+    let traps = Arch::all()
+        .map(|arch| (format!("FLIPSIM_TEMPLATE_TRAPS_{}", arch.name.to_uppercase()), "traps", Some(arch)));
+    let of_default = [("SHA256", "sha256"), ("FS", "fs")]
+        .map(|(name, workload)| (format!("FLIPSIM_TEMPLATE_{name}"), workload, None));
     let mut variables = Vec::new();
-    for (variable, workload) in [("FLIPSIM_TEMPLATE_SHA256", "sha256"), ("FLIPSIM_TEMPLATE_FS", "fs")] {
-        let spec = GuestSpec { workload: Some(workload.to_owned()), ..GuestSpec::default() };
+    for (variable, workload, arch) in of_default.into_iter().chain(traps) {
+        let spec = GuestSpec { arch, workload: Some(workload.to_owned()), ..GuestSpec::default() };
         let guest = GuestArgs { spec, ..GuestArgs::default() };
         let template = template::ensure(&guest, Duration::from_secs(120))?;
         variables.push((variable, template.folder().to_owned()));
     }
-    cargo_with(
-        &slow(&["--package", "flipsim", "--test", "template", "--test", "take_back", "--test", "settled"]),
-        &variables,
-    )
+    let of_guests = ["template", "take_back", "settled", "traps"].map(|name| ["--test", name]);
+    cargo_with(&slow(&[&["--package", "flipsim"][..], of_guests.as_flattened()].concat()), &variables)
 }

@@ -25,7 +25,7 @@ pub struct GuestSpec {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
-    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs; `none` is a shell
+    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs, traps; `none` is a shell
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,

@@ -16,7 +16,7 @@ pub fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 /// Runs cargo with more in its environment.
-pub fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) -> Result<()> {
+pub fn cargo_with(arguments: &[&str], variables: &[(String, PathBuf)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(paths::workspace_root()?);

@@ -14,7 +14,7 @@ use flipsim::campaign::{Shard, Shortcuts, Store, Summary, TimeLimit};
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::{Outcome, Settling};
-use flipsim::units::format_duration;
+use flipsim::units::{format_duration, parse_duration};
 
 use crate::exit::{Code, exit_error};
 use crate::guest::accesses::accesses_of;

@@ -43,7 +43,7 @@ impl Lab {
     }
 
     fn whole(&self, name: &str, targets: &[&str], percent: u64) -> String {
-        self.campaign(name, targets, percent, [8_000, 8_000])
+        self.campaign(name, targets, percent, [4_000, 4_000])
     }
 
     fn report(&self, args: &[&str]) -> Output {
@@ -73,7 +73,7 @@ fn equal_campaigns_exit_with_0_and_a_worse_one_with_10() {
         lab.whole("b", &[RAM, CORE], 12),
         lab.whole("c", &[RAM, CORE], 20),
     );
-    let (code, line) = lab.gate(&[&a, &b]);
+    let (code, line) = lab.gate(&[&a, &b, "--by-at-least", "5%"]);
     assert!(code == 0 && line.starts_with("gate: not worse: no rise of "), "{code} {line}");
     let (junit, markdown, json) = (lab.text("g.xml"), lab.text("g.md"), lab.text("g.json"));
     let (code, line) = lab.gate(&[
@@ -108,10 +108,10 @@ fn equal_campaigns_exit_with_0_and_a_worse_one_with_10() {
 fn an_unfinished_one_exits_with_11_unless_its_batches_are_asked_for() {
     let lab = Lab::new();
     let a = lab.whole("a", &[RAM], 12);
-    let b = lab.campaign("b", &[RAM], 12, [8_000, 7_000]);
+    let b = lab.campaign("b", &[RAM], 12, [4_000, 3_000]);
     let (code, line) = lab.gate(&[&a, &b]);
     assert!(code == 11 && line.contains("b is not finished: 1000 of "), "{code} {line}");
-    let (code, line) = lab.gate(&[&a, &b, "--unfinished"]);
+    let (code, line) = lab.gate(&[&a, &b, "--unfinished", "--by-at-least", "5%"]);
     assert!(code == 0 && line.starts_with("gate: not worse"), "{code} {line}");
 }
 

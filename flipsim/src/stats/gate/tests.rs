@@ -144,7 +144,7 @@ fn false_alarms_of_pairs_are_at_most_alpha() {
         for pairs in &mut strata {
             for _ in 0..200 {
                 let at: f64 = rng.random();
-                pairs.add(at < 0.05 || at > 0.9, (0.05..0.1).contains(&at) || at > 0.9);
+                pairs.add(!(0.05..=0.9).contains(&at), (0.05..0.1).contains(&at) || at > 0.9);
             }
         }
         let judged = judge(&strata.map(|pairs| Some(Seen::Pairs(pairs))), &rule);

@@ -113,7 +113,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     let page_options = GatePageOptions {
-        campaigns: [&args.baseline, &args.campaign].map(|name| quote(name)),
+        campaigns: [&args.baseline, &args.campaign].map(quote),
         made: jiff::Timestamp::now(),
     };
     let mut written = Vec::new();

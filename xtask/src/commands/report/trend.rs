@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut written = Vec::new();
     if let Some(path) = page_to {
-        let names: Vec<String> = args.campaigns.iter().map(|name| quote(name)).collect();
+        let names: Vec<String> = args.campaigns.iter().map(quote).collect();
         let command = format!("cargo xtask report trend {}", names.join(" "));
         let text = trend_page(&found, &command, jiff::Timestamp::now());
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;

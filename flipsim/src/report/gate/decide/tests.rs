@@ -20,6 +20,11 @@ fn asked() -> GateOptions {
     GateOptions { conditions: vec![Condition::FAILURE], rule, unfinished: false }
 }
 
+/// The same for rises of 5 points, which fewer trials show.
+fn wide() -> GateOptions {
+    GateOptions { rule: Rule { by_at_least: share(0.05), ..asked().rule }, ..asked() }
+}
+
 const BOTH: &[&str] = &["range:0x40000000+1M", "class:core"];
 
 /// A campaign of which so many of a hundred trials fail in each stratum, and the first so many trials have a result.
@@ -51,14 +56,14 @@ fn gated(a: &Store, b: &Store, asked: &GateOptions) -> Gate {
 fn equal_ones_are_not_worse_and_a_rise_in_one_stratum_is() {
     let folder = tempfile::tempdir().unwrap();
     let new =
-        |name: &str, seed, rates| campaign(folder.path(), &spec(name, seed, BOTH, 16_000), rates, usize::MAX);
+        |name: &str, seed, rates| campaign(folder.path(), &spec(name, seed, BOTH, 4_000), rates, usize::MAX);
     let (a, b, c) = (new("a", 1, [12, 5]), new("b", 2, [12, 5]), new("c", 3, [12, 10]));
-    let equal = gated(&a, &b, &asked());
+    let equal = gated(&a, &b, &wide());
     assert_eq!((equal.change, equal.rows.len()), (Change::NotWorse, 2), "{}", equal.line());
     assert!(
-        equal.line().starts_with("gate: not worse: no rise of 2.00\u{202f}points or more in failure in 1M; ")
+        equal.line().starts_with("gate: not worse: no rise of 5.00\u{202f}points or more in failure in 1M; ")
     );
-    let worse = gated(&a, &c, &asked());
+    let worse = gated(&a, &c, &wide());
     assert_eq!(worse.change, Change::Worse);
     let line = worse.line();
     assert!(
@@ -67,9 +72,9 @@ fn equal_ones_are_not_worse_and_a_rise_in_one_stratum_is() {
     );
     assert!(line.ends_with("(alpha 1.00\u{202f}% over 2 tests)"), "{line}");
     // The other way round it is better.
-    assert_eq!(gated(&c, &a, &asked()).change, Change::NotWorse);
+    assert_eq!(gated(&c, &a, &wide()).change, Change::NotWorse);
     // Another outcome has not changed.
-    let hang = GateOptions { conditions: vec!["hang worse".parse().unwrap()], ..asked() };
+    let hang = GateOptions { conditions: vec!["hang worse".parse().unwrap()], ..wide() };
     assert_eq!(gated(&a, &c, &hang).change, Change::NotWorse);
 }
 
@@ -163,14 +168,14 @@ fn conditions_are_outcomes_of_which_more_is_worse() {
 fn every_form_says_the_same_and_no_name_breaks_out() {
     let folder = tempfile::tempdir().unwrap();
     let new = |name: &str, seed, rates, extra: Option<&str>| {
-        let mut spec = spec(name, seed, BOTH, 16_000);
+        let mut spec = spec(name, seed, BOTH, 4_000);
         "a|b <i>&\"\u{1}`".clone_into(&mut spec.strata[0].name);
         if let Some(name) = extra {
             spec.strata[1].name = name.to_owned();
         }
         campaign(folder.path(), &spec, rates, usize::MAX)
     };
-    let found = gated(&new("a", 1, [12, 5], Some("regs")), &new("b", 2, [18, 5], None), &asked());
+    let found = gated(&new("a", 1, [12, 5], Some("regs")), &new("b", 2, [18, 5], None), &wide());
     let xml = junit(&found);
     assert!(
         xml.starts_with(
@@ -203,7 +208,7 @@ fn every_form_says_the_same_and_no_name_breaks_out() {
     let open = gated(
         &new("c", 1, [12, 5], Some("regs")),
         &campaign(folder.path(), &spec("d", 2, BOTH, 200), [1, 1], 0),
-        &asked(),
+        &wide(),
     );
     let xml = junit(&open);
     assert!(xml.contains("errors=\"1\"") && xml.contains("<error type=\"nothing-can-be-said\""), "{xml}");

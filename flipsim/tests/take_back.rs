@@ -159,6 +159,7 @@ impl Setting {
             shard: Shard::WHOLE,
             trial: TrialOptions { check_every, ..TrialOptions::default() },
             stop: || false,
+            limit: None,
         };
         run(store, &self.template, &self.golden, None, &self.clones(), &options, watch).unwrap()
     }

@@ -135,7 +135,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Boot(args) => boot::run(*args)?,
         Command::Inject(args) => inject::run(*args, first::run)?,
         Command::Campaign(args) => campaign::run(args)?,
-        Command::Report(args) => report::run(&args)?,
+        Command::Report(args) => return report::run(&args),
         Command::Bench(args) => bench::run(args)?,
         Command::Test(args) => test::run(&args)?,
         Command::Tidy(_) => tidy::run()?,

@@ -1,9 +1,10 @@
 //! Exit codes: each means one thing, for all commands.
 //!
 //! Invariant: an error without its own code exits with 1; nothing else maps errors to codes, but
-//! for `main`, which turns an interruption into 130.
+//! for `main`, which turns an interruption into 130. An answer that is no error (10, 11) prints no `error:`.
 
 use std::fmt;
+use std::process::ExitCode;
 
 /// The text that `--help` shows.
 pub const HELP: &str = "\
@@ -14,6 +15,8 @@ Exit codes:
   3    something is missing: the lab is not set up, or no such guest is running
   4    the guest crashed, or was lost
   5    a flip did not take (it is in the records, and counted as none)
+  10   `report gate`: the campaign is worse than the baseline
+  11   `report gate`, `report compare`: nothing can be said; the message says why
   130  interrupted";
 
 /// What a command ended with.
@@ -27,6 +30,16 @@ pub enum Code {
     GuestLost = 4,
     /// A flip did not take.
     NotFlipped = 5,
+    /// A campaign is worse than its baseline.
+    Worse = 10,
+    /// Two campaigns have nothing to compare, or too little to decide.
+    Open = 11,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> ExitCode {
+        ExitCode::from(code as u8)
+    }
 }
 
 /// An error that chooses its exit code.

@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::campaign::plan::{PlannedTrial, TrialId};
+use crate::campaign::queue::{Queue, TimeLimit};
 use crate::campaign::shard::Shard;
 use crate::campaign::shortcuts::{Shortcuts, Way};
 use crate::campaign::store::error::StoreError;
@@ -42,6 +43,9 @@ pub struct RunOptions<'a> {
     pub trial: TrialOptions,
     /// Asked often; when it says yes, no new trial is begun.
     pub stop: fn() -> bool,
+    /// When it is over in any case. What is run by then is a fair sample: a group of trials is only begun where it is
+    /// expected to be finished.
+    pub limit: Option<TimeLimit>,
 }
 
 /// A campaign that cannot go on.
@@ -111,6 +115,8 @@ pub struct RunSummary {
     pub left: u64,
     /// It was asked to stop.
     pub stopped: bool,
+    /// It ended as its time was over, or did not suffice for more.
+    pub out_of_time: bool,
     /// How long the coordinator took to store results and to read the plan.
     pub storing: Duration,
 }
@@ -163,11 +169,11 @@ pub fn run(
     options: &RunOptions<'_>,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunSummary, CampaignError> {
-    let mut queue: VecDeque<TrialId> = match shortcuts {
-        None => store.pending(options.shard)?,
-        Some(shortcuts) => store.pending_by(options.shard, &|planned| shortcuts.begin(planned))?,
-    }
-    .into();
+    let groups = match shortcuts {
+        None => store.pending_groups(options.shard, None)?,
+        Some(shortcuts) => store.pending_groups(options.shard, Some(&|planned| shortcuts.begin(planned)))?,
+    };
+    let mut queue = Queue::new(groups, options.limit);
     let count = options.workers.clamp(1, queue.len().max(1));
     std::thread::scope(|scope| {
         let (reports, inbox) = channel::<Report>();
@@ -188,6 +194,7 @@ pub fn run(
             store,
             shortcuts,
             queue: &mut queue,
+            stop: options.stop,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
             not_started: vec![0; count],
@@ -195,9 +202,7 @@ pub fn run(
             summary: RunSummary::default(),
             watch,
         };
-        let result = coordinator
-            .settle(options.stop)
-            .and_then(|()| coordinator.coordinate(&inbox, &mut orders, options.stop));
+        let result = coordinator.coordinate(&inbox, &mut orders);
         // Without orders the workers end; their guests end with them.
         orders.clear();
         drop(inbox);
@@ -282,7 +287,8 @@ fn trial<'a>(
 struct Coordinator<'a, 'w> {
     store: &'a mut Store,
     shortcuts: Option<&'a Shortcuts<'a>>,
-    queue: &'a mut VecDeque<TrialId>,
+    queue: &'a mut Queue,
+    stop: fn() -> bool,
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
     mismatches: u32,
@@ -299,7 +305,6 @@ impl Coordinator<'_, '_> {
         &mut self,
         inbox: &Receiver<Report>,
         orders: &mut [Option<Sender<Order>>],
-        stop: fn() -> bool,
     ) -> Result<(), CampaignError> {
         let mut busy = orders.len();
         // Workers that are done, as long as another may leave something to do.
@@ -324,7 +329,7 @@ impl Coordinator<'_, '_> {
             let is_done = matches!(report.finished, Finished::LastCheck(_));
             self.take_in(report)?;
             self.summary.storing += began.elapsed();
-            self.summary.stopped |= stop();
+            self.summary.stopped |= (self.stop)();
             if self.not_started[worker] >= STARTS {
                 // A worker without orders ends.
                 orders[worker] = None;
@@ -334,8 +339,7 @@ impl Coordinator<'_, '_> {
             busy -= 1;
             // A check that failed, or another worker, may have left something to do after all.
             while let Some((worker, is_done)) = resting.pop() {
-                let next = if self.summary.stopped { None } else { self.queue.pop_front() };
-                let next = match next {
+                let next = match self.next()? {
                     Some(id) => {
                         let planned = self.store.planned(id)?;
                         let way =
@@ -357,38 +361,67 @@ impl Coordinator<'_, '_> {
             }
         }
         // What a worker that was given up has left is no one's once the others have ended.
-        match self.last_start.take().filter(|_| !self.queue.is_empty() && !self.summary.stopped) {
+        let is_left = self.queue.len() > 0;
+        self.summary.out_of_time = is_left && !self.summary.stopped && self.queue.is_out_of_time();
+        let is_cut = self.summary.stopped || self.summary.out_of_time;
+        match self.last_start.take().filter(|_| is_left && !is_cut) {
             Some(why) => Err(CampaignError::NoGuest(why)),
             None => Ok(()),
         }
     }
 
-    /// Stores the records of trials that need no run.
-    fn settle(&mut self, stop: fn() -> bool) -> Result<(), CampaignError> {
-        let Some(shortcuts) = self.shortcuts else { return Ok(()) };
+    /// The next trial that is to be run. Where a group of trials is done, the next one is begun.
+    fn next(&mut self) -> Result<Option<TrialId>, CampaignError> {
+        while !self.summary.stopped {
+            // A group that is begun may be cut by the time, too: the guests may have become slower.
+            if self.queue.is_out_of_time() {
+                return Ok(None);
+            }
+            if let Some(id) = self.queue.next_of_group() {
+                return Ok(Some(id));
+            }
+            let Some(group) = self.queue.ahead() else { return Ok(None) };
+            let mut to_run = group.len() as u64;
+            if let Some(shortcuts) = self.shortcuts.filter(|_| self.queue.is_limited()) {
+                for id in group {
+                    to_run -= u64::from(shortcuts.begin(&self.store.planned(*id)?).is_none());
+                }
+            }
+            let Some(group) = self.queue.take(to_run) else { return Ok(None) };
+            let left = self.settle(group.into())?;
+            self.queue.begin(left);
+        }
+        Ok(None)
+    }
+
+    /// Stores the records of those of some trials that need no run, and hands the others back. So it is done group by
+    /// group: a batch in which nothing need be run is otherwise done before its turn, and those that are done are then no
+    /// fair sample.
+    fn settle(&mut self, mut group: VecDeque<TrialId>) -> Result<VecDeque<TrialId>, CampaignError> {
+        let Some(shortcuts) = self.shortcuts else { return Ok(group) };
         let began = Instant::now();
-        let (mut left, mut settled) = (VecDeque::with_capacity(self.queue.len()), Vec::new());
-        while let Some(id) = self.queue.pop_front() {
+        let (mut left, mut settled) = (VecDeque::with_capacity(group.len()), Vec::new());
+        while let Some(id) = group.pop_front() {
             let planned = self.store.planned(id)?;
             match shortcuts.way(&planned)? {
                 Way::Known(Known::Settled(record)) => settled.push((planned, *record)),
                 _ => left.push_back(id),
             }
-            if settled.len() == SETTLED || (self.queue.is_empty() && !settled.is_empty()) {
+            if settled.len() == SETTLED || (group.is_empty() && !settled.is_empty()) {
                 self.store.record_settled(&settled)?;
                 for (planned, record) in settled.drain(..) {
                     self.summary.done += 1;
                     (self.watch)(Progress::Done(&planned, &record));
                 }
-                if stop() {
+                self.summary.stopped |= (self.stop)();
+                if self.summary.stopped {
                     break;
                 }
             }
         }
-        left.append(self.queue);
-        *self.queue = left;
+        left.append(&mut group);
         self.summary.storing += began.elapsed();
-        Ok(())
+        Ok(left)
     }
 
     fn take_in(&mut self, report: Report) -> Result<(), CampaignError> {
@@ -415,6 +448,7 @@ impl Coordinator<'_, '_> {
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;
+                    self.queue.ran();
                     self.not_started[report.worker] = 0;
                     self.unchecked[report.worker].push(planned.id);
                     (self.watch)(Progress::Done(&planned, &record));
@@ -423,11 +457,11 @@ impl Coordinator<'_, '_> {
                 }
             }
             Err(RunError::NotRestored(why)) => {
-                self.queue.push_front(planned.id);
+                self.queue.again(planned.id);
                 self.not_restored(report.worker, &why)?;
             }
             // Nothing is wrong; the trial is run when the campaign is.
-            Err(error) if error.is_interrupted() => self.queue.push_front(planned.id),
+            Err(error) if error.is_interrupted() => self.queue.again(planned.id),
             // That has nothing to do with the trial, and is no attempt at it.
             Err(error @ RunError::Template(_)) => {
                 let why = error.to_string();
@@ -462,7 +496,7 @@ impl Coordinator<'_, '_> {
         if self.mismatches >= MISMATCHES {
             return Err(CampaignError::NotRestored(why.to_owned()));
         }
-        doubtful.into_iter().rev().for_each(|id| self.queue.push_front(id));
+        doubtful.into_iter().rev().for_each(|id| self.queue.again(id));
         Ok(())
     }
 
@@ -476,7 +510,7 @@ impl Coordinator<'_, '_> {
 
     fn lost(&mut self, id: TrialId, why: &str, recorded: Recorded) {
         if matches!(recorded, Recorded::Again(_)) {
-            self.queue.push_front(id);
+            self.queue.again(id);
         }
         (self.watch)(Progress::Lost(id, why, recorded));
     }

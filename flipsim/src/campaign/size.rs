@@ -4,12 +4,14 @@
 //! stopping when the figures please biases them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::stats::power::trials_to_detect;
 use crate::stats::sample::{trials_for_assured, trials_for_margin, trials_for_relative};
 use crate::stats::{Confidence, Share, SpaceSize, StatsError};
+use crate::text::shown;
 
 /// In how many campaigns the precision of [`Size::Relative`] is reached, where nothing else is said.
 pub(super) const ASSURANCE: Share = Share::P80;
@@ -86,6 +88,46 @@ impl Size {
     }
 }
 
+/// A rate that is expected, and one that is to be told from it: `12% -> 20%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    from: Share,
+    to: Share,
+}
+
+impl Step {
+    /// So many trials that a one-sided test of such a step at `alpha` over so many strata shows it with `power`; each stratum
+    /// has as many.
+    ///
+    /// # Errors
+    /// No number of trials shows it.
+    pub fn size(self, power: Share, alpha: Share, strata: usize) -> Result<Size, StatsError> {
+        let Step { from, to } = self;
+        // Bonferroni's level; the one side of an interval of this confidence.
+        #[expect(clippy::cast_precision_loss, reason = "a few strata")]
+        let confidence = Confidence::new(1.0 - 2.0 * alpha.value() / strata.max(1) as f64)?;
+        let size = Size::Detect { to_detect: to.value() / from.value(), rate: from, power, confidence };
+        size.trials(u128::MAX)?;
+        Ok(size)
+    }
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{}` is no step; write two rates, as in '12% -> 20%'", shown(text, 60));
+        let (from, to) = text.split_once("->").or_else(|| text.split_once('→')).ok_or_else(refuse)?;
+        let rate = |text: &str| text.trim().parse::<Share>().map_err(|error| error.to_string());
+        let step = Step { from: rate(from)?, to: rate(to)? };
+        let inside = |rate: Share| rate.value() > 0.0 && rate.value() < 1.0;
+        match inside(step.from) && inside(step.to) && step.from != step.to {
+            true => Ok(step),
+            false => Err(format!("{}: both above 0% and below 100%, and not the same", refuse())),
+        }
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -157,6 +199,26 @@ mod tests {
         let text = r#"{"detect":{"to-detect":0.5,"rate":0.03,"power":0.8,"confidence":0.95}}"#;
         assert_eq!(serde_json::to_string(&size).unwrap(), text);
         assert_eq!(serde_json::from_str::<Size>(text).unwrap(), size);
+    }
+
+    /// statsmodels 0.15.0: the root over `nobs1` of `power_proportions_2indep(0.08, 0.12, nobs1, alpha=0.01 / strata,
+    /// alternative="larger", return_results=False) - 0.8`, rounded up.
+    #[test]
+    fn a_step_takes_as_many_trials_as_statsmodels_says() {
+        let step: Step = "12% -> 20%".parse().unwrap();
+        let alpha = share("1%");
+        for (strata, expected) in [(1, 421), (3, 530)] {
+            let size = step.size(Share::P80, alpha, strata).unwrap();
+            let trials = size.trials(1 << 100).unwrap();
+            assert!(trials.abs_diff(expected) <= 1, "{trials} {expected}");
+        }
+        assert_eq!(
+            "0.2→0.1".parse::<Step>().unwrap().size(Share::P80, alpha, 1).unwrap().to_string(),
+            "to detect a ratio of 0.5 at a rate of 20% with 80% at 98%"
+        );
+        for bad in ["12%", "12% -> ", "0% -> 1%", "5% -> 5%", "5% -> 100%", "a -> b"] {
+            assert!(bad.parse::<Step>().is_err(), "{bad}");
+        }
     }
 
     #[test]

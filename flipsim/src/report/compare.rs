@@ -132,6 +132,12 @@ impl Comparison {
         found
     }
 
+    /// Whether anything was compared: a stratum has trials that count in both.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        self.strata.iter().any(|stratum| stratum.counted.iter().all(|trials| *trials > 0))
+    }
+
     /// How the tests are to be read; empty where there is none.
     #[must_use]
     pub fn about_tests(&self) -> Vec<String> {

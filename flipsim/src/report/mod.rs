@@ -5,7 +5,9 @@
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
 //! two of them ─→ unfair, paired, sums ─→ compare ─→ beside: one file of HTML
+//!                                      └→ gate: one decision
 //! several golden runs ─→ unfair ─→ runs
+//! several nights ─→ unfair ─→ trend: one file of HTML
 //! ```
 //!
 //! Invariants: **no statistic is computed here**: [`crate::campaign::summary`] and [`crate::stats`] do that.
@@ -19,6 +21,7 @@ pub mod charts;
 pub mod compare;
 pub mod export;
 mod figures;
+pub mod gate;
 pub mod look;
 pub mod map;
 mod page;
@@ -32,6 +35,7 @@ pub mod svg;
 #[cfg(test)]
 mod tests;
 mod times;
+pub mod trend;
 pub mod trials;
 mod unfair;
 mod ways;

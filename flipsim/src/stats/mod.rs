@@ -3,7 +3,7 @@
 //! Pure functions. [`proportion`] is one rate, [`finite`] one in a space that was nearly drawn out, [`known`] one
 //! in a space of which a part is known beforehand, [`simultaneous`] those of
 //! several outcomes at once, [`strata`] several weighted over the fault space, [`clusters`] the mean of several golden runs,
-//! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`multiple`] many tests at
+//! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`gate`] whether the second is worse, [`multiple`] many tests at
 //! once, [`tally`] the counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's
 //! results, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`], [`flux`], [`raw`] and
 //! [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
@@ -19,6 +19,7 @@ pub mod equivalence;
 pub mod finite;
 pub mod fit;
 pub mod flux;
+pub mod gate;
 pub mod incidence;
 pub mod known;
 pub mod mission;

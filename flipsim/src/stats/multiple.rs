@@ -19,6 +19,23 @@ pub fn false_discovery(p: &[f64]) -> Vec<f64> {
     found
 }
 
+/// The level of all tests together at which each is an error, in the order of `p`: the largest of p·(m + 1 − rank) over this
+/// and all smaller ones, at most 1 (Holm, Scandinavian Journal of Statistics 6, 1979).
+///
+/// Those at or below a level are at most as likely to hold an error as it says, however the tests depend on each other.
+#[must_use]
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|one, other| p[*one].total_cmp(&p[*other]));
+    let mut found = vec![1.0; p.len()];
+    let mut most = 0.0_f64;
+    for (index, left) in order.into_iter().zip((1..=p.len()).rev()) {
+        most = most.max(p[index] * count(left)).min(1.0);
+        found[index] = most;
+    }
+    found
+}
+
 /// How many of some tests count, and the p below which one of them means something at `level`.
 ///
 /// `smallest` is the smallest p that each could have had. One that could not fall below the bound is no chance of an error,
@@ -56,6 +73,16 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "{found}");
         }
         assert!(false_discovery(&[]).is_empty());
+    }
+
+    /// statsmodels 0.15.0 `multipletests(p, method="holm")[1]`.
+    #[test]
+    fn levels_are_those_of_statsmodels() {
+        let found = holm(&[0.5, 0.01, 1.0, 0.03, 0.01, 0.02]);
+        for (found, expected) in found.into_iter().zip([1.0, 0.06, 1.0, 0.09, 0.06, 0.08]) {
+            assert!((found - expected).abs() < 1e-12, "{found}");
+        }
+        assert!(holm(&[]).is_empty());
     }
 
     /// Tarone's rule by hand: with 0.05 the second and third can reach 0.025 and 0.0166; at K = 2 two can reach 0.025.

@@ -62,6 +62,12 @@ impl Pairs {
         (2.0 * binomial_at_most(self.first.min(self.second), differ, 0.5)).min(1.0)
     }
 
+    /// McNemar's exact test of whether hits are not more frequent in the second: the one tail of the binomial distribution.
+    #[must_use]
+    pub fn more_in_second(&self) -> f64 {
+        binomial_at_most(self.first, self.first + self.second, 0.5)
+    }
+
     /// The second rate less the first, with Tango's score interval (Statistics in Medicine 17, 1998): the differences at
     /// which the score of what was seen is below z. `None` without a pair.
     #[must_use]

@@ -9,8 +9,9 @@
 //!
 //! Invariant: a probability is in [0, 1]; the pairs are added up over all that have a share above 10^-30 of the likeliest.
 
+use super::proportion::clopper_pearson;
 use super::special::float;
-use crate::stats::quantity::Observed;
+use crate::stats::quantity::{Confidence, Observed};
 
 /// Which pairs of counts speak against the ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,46 @@ const SMALLEST: f64 = 1e-30;
 /// Below 10^-25 it is 0.
 #[must_use]
 pub fn ratio_p(a: Observed, b: Observed, phi: f64, against: Against) -> f64 {
-    let Fit { z: seen, rates: [one, other] } = fit(a, b, phi);
+    let Fit { z: seen, rates } = fit(a, b, phi);
+    at_rates([a, b], phi, seen, rates, against)
+}
+
+/// The chance that the confidence set of [`ratio_p_exact`] misses the rate, which is added to its p.
+const MISSED: f64 = 1e-6;
+/// So many rates are tried there, and then so many between the neighbours of the worst.
+const TRIED: (u32, u32) = (48, 8);
+
+/// A p of the ratio `phi` that rejects a true one at most as often as it says, at any rates: where [`ratio_p`] takes the
+/// likeliest rates, the most that any has in a set that holds the true ones but for a chance of 10^-6, which is added.
+///
+/// Berger and Boos, JASA 89, 1994; with the whole of [0, 1] as the set it is Barnard's test (Biometrika 34, 1947). The most
+/// is looked for on a grid.
+#[must_use]
+pub fn ratio_p_exact(a: Observed, b: Observed, phi: f64, against: Against) -> f64 {
+    let seen = fit(a, b, phi).z;
+    let Ok(confidence) = Confidence::new(1.0 - MISSED / 2.0) else { return 1.0 };
+    let (one, other) = (clopper_pearson(a, confidence), clopper_pearson(b, confidence));
+    let (least, most) =
+        (one.lower.max(other.lower / phi), one.upper.min(other.upper / phi).min(1.0_f64.min(1.0 / phi)));
+    // No rates fit both.
+    if least > most {
+        return MISSED;
+    }
+    let p = |rate: f64| at_rates([a, b], phi, seen, [rate, (phi * rate).min(1.0)], against);
+    // Rates near 0 change much by little: the grid is even in the root.
+    let worst = |(from, to): (f64, f64), tried: u32| {
+        let rates = (0..=tried).map(|at| from + (to - from) * f64::from(at) / f64::from(tried));
+        rates.map(|root| (p(root * root), root)).fold((0.0, from), |a, b| if b.0 > a.0 { b } else { a })
+    };
+    let ends = (least.sqrt(), most.sqrt());
+    let (found, root) = worst(ends, TRIED.0);
+    let step = (ends.1 - ends.0) / f64::from(TRIED.0);
+    let (nearer, _) = worst(((root - step).max(ends.0), (root + step).min(ends.1)), TRIED.1);
+    (found.max(nearer) + MISSED).min(1.0)
+}
+
+/// The probability of what speaks as much against the ratio as `seen`, at these rates.
+fn at_rates([a, b]: [Observed; 2], phi: f64, seen: f64, [one, other]: [f64; 2], against: Against) -> f64 {
     let (first, second) = (Binomial::new(a.trials, one), Binomial::new(b.trials, other));
     let rounding = ROUNDING * seen.abs().max(1.0);
     let (low, high) = match against {

@@ -114,7 +114,7 @@ fn campaign(args: &WholeArgs, workload: &str, arch: Arch, seed: u64) -> Result<(
     ];
     new::run(&command("campaign new", &words.concat())?)?;
     campaign_run::run(&command("campaign run", &[&name, "--quiet"])?)?;
-    super::report::run(&command("report", &[&name])?)
+    super::report::run(&command("report", &[&name])?).map(|_| ())
 }
 
 fn flips_and_verdict(

@@ -53,6 +53,9 @@ const ORDER: &[(&str, &str, &[i32])] = &[
     ),
     ("campaign classify", "guest; cp .lab/runs/g1/console.log a.log; cp a.log b.log", &[0]),
     ("report", "", &[0]),
+    // Small campaigns at random faults: whatever they say.
+    ("report gate", "", &[0, 10, 11]),
+    ("report trend", "", &[0]),
     ("report runs", "for n in 1 2; do cargo xtask campaign run several-$n; done", &[0]),
     ("bench", "", &[0]),
     ("test", "", &[0]),

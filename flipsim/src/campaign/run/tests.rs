@@ -42,8 +42,21 @@ fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignEr
     let folder = tempfile::tempdir().unwrap();
     let mut store =
         fake::create(&folder.path().join("c.sqlite"), &fake::spec(40, &["range:0x1000+4K"])).unwrap();
-    let mut queue: VecDeque<TrialId> = store.pending(Shard::WHOLE).unwrap().into();
-    let mut given_up = Vec::new();
+    let (result, given_up, summary) = run_store(&mut store, None, deaths, is_bad);
+    let status = store.status().unwrap();
+    assert_eq!(status.done + summary.left, 40, "no trial is lost");
+    (result, given_up, status.done)
+}
+
+/// Runs a campaign so.
+fn run_store(
+    store: &mut Store,
+    limit: Option<TimeLimit>,
+    deaths: &[usize],
+    is_bad: fn(u64) -> bool,
+) -> (Result<(), CampaignError>, Vec<usize>, RunSummary) {
+    let mut queue = Queue::new(store.pending_groups(Shard::WHOLE, None).unwrap(), limit);
+    let (mut given_up, mut summary) = (Vec::new(), RunSummary::default());
     let result = std::thread::scope(|scope| {
         let (reports, inbox) = channel();
         let mut orders = Vec::new();
@@ -56,8 +69,9 @@ fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignEr
         drop(reports);
         let mut coordinator = Coordinator {
             shortcuts: None,
-            store: &mut store,
+            store,
             queue: &mut queue,
+            stop: || false,
             unchecked: vec![Vec::new(); deaths.len()],
             mismatches: 0,
             not_started: vec![0; deaths.len()],
@@ -69,14 +83,38 @@ fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignEr
                 }
             },
         };
-        let result = coordinator.coordinate(&inbox, &mut orders, || false);
+        let result = coordinator.coordinate(&inbox, &mut orders);
+        summary = coordinator.summary;
         orders.clear();
         drop(inbox);
         result
     });
-    let status = store.status().unwrap();
-    assert_eq!(status.done + queue.len() as u64, 40, "no trial is lost");
-    (result, given_up, status.done)
+    summary.left = queue.len() as u64;
+    (result, given_up, summary)
+}
+
+#[test]
+fn a_run_whose_time_is_over_ends_in_order_and_the_next_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store =
+        fake::create(&folder.path().join("c.sqlite"), &fake::spec(2_000, &["range:0x1000+1M"])).unwrap();
+    // Groups are of 400 trials.
+    let limit = |longest| Some(TimeLimit { from: Instant::now(), longest });
+    let (result, _, summary) = run_store(&mut store, limit(Duration::from_nanos(1)), &[0, 0], |_| false);
+    result.unwrap();
+    assert!(summary.out_of_time && !summary.stopped && summary.left > 1_990, "{summary:?}");
+    // A time that suffices for the first group and not for another: as if it had begun long ago.
+    let longest = Duration::from_secs(40);
+    let from = Instant::now().checked_sub(longest / 2).unwrap();
+    let (result, _, summary) = run_store(&mut store, Some(TimeLimit { from, longest }), &[0, 0], |_| false);
+    result.unwrap();
+    assert!(summary.out_of_time && summary.left == 1_600, "{summary:?}");
+    // What is run is whole groups, all of which count.
+    let found = crate::campaign::Summary::new(&store, &crate::campaign::summary::SummaryOptions::default());
+    assert_eq!((found.as_ref().unwrap().totals.done, found.unwrap().totals.waiting), (400, 0));
+    let (result, _, summary) = run_store(&mut store, limit(Duration::from_secs(3_600)), &[0, 0], |_| false);
+    result.unwrap();
+    assert!(!summary.out_of_time && summary.left == 0, "{summary:?}");
 }
 
 #[test]

@@ -130,10 +130,37 @@ pub(super) fn make_whole(
         return Err(StoreError::Exists(to.to_owned()));
     }
     no_journals(to)?;
+    through_part(to, write, put_in_place)
+}
+
+/// The same in the place of another campaign, which is there, whole, until the new one is. The caller has its lock.
+///
+/// # Errors
+/// What `write` says; then nothing has changed.
+pub(super) fn make_instead(
+    to: &Path,
+    write: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    through_part(to, write, |part, to| {
+        let error = system("replace", to);
+        File::open(part).and_then(|file| file.sync_all()).map_err(&error)?;
+        // SQLite would take a journal of the old file for one of the new.
+        for ending in JOURNALS.iter().chain(&["-shm"]) {
+            remove(&files::beside(to, ending))?;
+        }
+        std::fs::rename(part, to).and_then(|()| sync_folder(to)).map_err(error)
+    })
+}
+
+fn through_part(
+    to: &Path,
+    write: impl FnOnce(&Path) -> Result<(), StoreError>,
+    place: impl FnOnce(&Path, &Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     // What a killed predecessor left has the same name, and no other process works on it.
     let part = beside(to, "part");
     remove(&part)?;
-    let made = write(&part).and_then(|()| put_in_place(&part, to));
+    let made = write(&part).and_then(|()| place(&part, to));
     if made.is_err() {
         let _ = remove(&part);
     }
@@ -151,11 +178,54 @@ pub fn put_in_place(part: &Path, path: &Path) -> Result<(), StoreError> {
         linked => linked.map_err(&error)?,
     }
     remove(part)?;
+    sync_folder(path).map_err(&error)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&error)
+    File::open(folder)?.sync_all()
 }
 
 pub fn remove(path: &Path) -> Result<(), StoreError> {
     let error = |cause| StoreError::Io { action: "remove", path: path.to_owned(), cause };
     files::remove_file(path).map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::Store;
+    use super::super::tests::{create, manifest, plan, record_next, spec};
+    use super::*;
+
+    #[test]
+    fn a_campaign_is_replaced_once_the_new_plan_is_whole_and_not_while_it_is_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.sqlite");
+        let mut store = create(&path, 40);
+        record_next(&mut store, 20);
+        let replace = |trials: u64, go_on: bool| {
+            let spec = spec(trials);
+            let kept: &[(&str, &[u8])] = &[("golden", b"golden run")];
+            Store::replace_unless_stopped(&path, &manifest(), &spec, &plan(&spec), kept, &mut |_| go_on)
+        };
+        // Whose process is it?
+        assert!(matches!(replace(60, true), Err(StoreError::Locked { .. })));
+        // As a kill leaves it, with a log beside the file.
+        let left = folder.path().join("killed.sqlite");
+        std::fs::copy(&path, &left).unwrap();
+        let log = files::beside(&path, "-wal");
+        std::fs::copy(&log, files::beside(&left, "-wal")).unwrap();
+        drop(store);
+        assert!(matches!(replace(60, false), Err(StoreError::Stopped)));
+        assert_eq!(Store::open_readonly(&path).unwrap().status().unwrap().done, 20);
+        std::fs::copy(files::beside(&left, "-wal"), &log).unwrap();
+        let new = replace(60, true).unwrap();
+        assert_eq!((new.len(), new.status().unwrap().done), (60, 0));
+        drop(new);
+        let store = Store::open_readonly(&path).unwrap();
+        store.verify().unwrap();
+        assert_eq!(store.len(), 60);
+        let names = || folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names().any(|name| name.to_string_lossy().contains(".part")));
+    }
 }

@@ -17,7 +17,7 @@ use crate::campaign::plan::{Plan, Stratum, TrialId};
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::{Lock, Note, identity};
-use crate::campaign::store::make::{JOURNALS, make_whole, remove, write_plan};
+use crate::campaign::store::make::{JOURNALS, make_instead, make_whole, remove, write_plan};
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::stages::{Stage, stages_of};
 use crate::campaign::store::sums::Sums;
@@ -95,6 +95,31 @@ impl Store {
             (lock.left, lock.keep) = (None, false);
             write_plan(part, manifest, spec, plan, attachments, progress)
         })?;
+        Store::open_new(path, lock)
+    }
+
+    /// As [`Store::create_unless_stopped`] in the place of a campaign of that name, whose results are lost; it is there until
+    /// the new plan is whole.
+    ///
+    /// # Errors
+    /// The same; or a process works on it. Then nothing has changed.
+    pub fn replace_unless_stopped(
+        path: &Path,
+        manifest: &Manifest,
+        spec: &CampaignSpec,
+        plan: &Plan,
+        attachments: &[(&str, &[u8])],
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Store, StoreError> {
+        let mut lock = Lock::take(&real(path))?;
+        make_instead(&real(path), |part| write_plan(part, manifest, spec, plan, attachments, progress))?;
+        // What a lock says that was left is of the campaign that is gone.
+        (lock.left, lock.keep) = (None, false);
+        Store::open_new(path, lock)
+    }
+
+    /// Opens a campaign that was made just now.
+    fn open_new(path: &Path, lock: Lock) -> Result<Store, StoreError> {
         let opened = Store::open_locked(path, lock);
         if opened.is_err() {
             // No other process can have worked on it yet.

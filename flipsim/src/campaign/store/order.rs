@@ -29,19 +29,20 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn pending(&self, shard: Shard) -> Result<Vec<TrialId>, StoreError> {
-        self.pending_in_order(shard, None)
+        Ok(self.pending_groups(shard, None)?.into_iter().flatten().collect())
     }
 
-    /// As [`Store::pending`], within each batch by where a trial begins; `None` where it need not be run. So many batches
-    /// are one as have some hundred trials that are run, as each batch begins with new processes.
+    /// As [`Store::pending`], group by group: without `begin` a group is a batch. With it trials of a group come by where
+    /// they begin, `None` where they need not be run, and so many batches are one group as have some hundred trials that are
+    /// run, as each group begins with new processes.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn pending_by(&self, shard: Shard, begin: &Begin<'_>) -> Result<Vec<TrialId>, StoreError> {
-        self.pending_in_order(shard, Some(begin))
-    }
-
-    fn pending_in_order(&self, shard: Shard, begin: Option<&Begin<'_>>) -> Result<Vec<TrialId>, StoreError> {
+    pub fn pending_groups(
+        &self,
+        shard: Shard,
+        begin: Option<&Begin<'_>>,
+    ) -> Result<Vec<Vec<TrialId>>, StoreError> {
         let error = sqlite("read", &self.path);
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
         let mut done = HashSet::new();
@@ -72,7 +73,9 @@ impl Store {
         let count = pending.iter().map(|(_, id)| of(*id)).max().map_or(1, |last| last + 1);
         let joined = if begin.is_some() { (RUN * count).div_ceil(run.max(1)).max(1) } else { 1 };
         pending.sort_unstable_by_key(|(at, id)| (of(*id) / joined, *at, *id));
-        Ok(pending.into_iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect())
+        let groups = pending.chunk_by(|(_, one), (_, other)| of(*one) / joined == of(*other) / joined);
+        let ids = |group: &[(i64, i64)]| group.iter().map(|(_, id)| TrialId(id.cast_unsigned())).collect();
+        Ok(groups.map(ids).collect())
     }
 
     /// The batches of which all trials have a result.

@@ -21,7 +21,7 @@ use crate::trial::golden::Golden;
 use crate::trial::{Because, Costs, Outcome, RestoreMethod, TrialRecord};
 use crate::units::VirtualNs;
 
-fn manifest() -> Manifest {
+pub fn manifest() -> Manifest {
     let map = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
@@ -36,7 +36,7 @@ fn manifest() -> Manifest {
     }
 }
 
-fn spec(trials: u64) -> CampaignSpec {
+pub fn spec(trials: u64) -> CampaignSpec {
     CampaignSpec {
         seed: 42,
         size: Some(Size::Trials(trials)),

@@ -162,3 +162,32 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&here) && (here - there).abs() < 1e-6, "{here} {there}");
     }
 }
+
+/// numpy and scipy 1.17.1: the sum of `outer(binom.pmf(i, n1, p), binom.pmf(j, n2, p))` over all counts whose pooled z is as large,
+/// the most over 4,001 p between the ends that `beta.ppf` gives at 2.5e-7. Of the third and the last it is also the p of
+/// `barnard_exact(…, alternative="greater", n=256)`, which is the most over all p.
+#[test]
+fn exact_p_are_those_of_barnards_test() {
+    for ([k1, n1], [k2, n2], expected) in EXACT {
+        let of = |hits, trials| Observed::new(hits, trials).unwrap();
+        let found = ratio_p_exact(of(k1, n1), of(k2, n2), 1.0, Against::Larger);
+        assert!(
+            (found - expected - MISSED).abs() < 1e-4 * expected,
+            "{k1}/{n1} {k2}/{n2}: {found} {expected}"
+        );
+        assert!(found >= ratio_p(of(k1, n1), of(k2, n2), 1.0, Against::Larger));
+    }
+    // Twice the rate in half the space is no rise, and nothing is ever below what was missed.
+    let of = |hits, trials| Observed::new(hits, trials).unwrap();
+    assert!(ratio_p_exact(of(10, 100), of(20, 100), 2.0, Against::Larger) > 0.4);
+    assert_eq!(ratio_p_exact(of(0, 1_000), of(900, 1_000), 1.0, Against::Larger), MISSED);
+    assert_eq!(ratio_p_exact(of(0, 100), of(0, 100), 1.0, Against::Larger), 1.0);
+}
+
+const EXACT: [([u64; 2], [u64; 2], f64); 5] = [
+    ([3, 60], [10, 60], 0.020_881_149),
+    ([3, 120], [12, 120], 0.008_428_653),
+    ([12, 100], [24, 100], 0.014_306_894),
+    ([5, 40], [19, 90], 0.125_923_821),
+    ([40, 80], [55, 80], 0.008_341_749),
+];

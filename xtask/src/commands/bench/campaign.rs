@@ -235,7 +235,8 @@ fn whole(way: Way, file: &Path) -> Result<Went> {
         trial.restore = RestoreMethod::Clone;
     }
     let names = Some(&names);
-    let options = RunOptions { names, workers, shard: Shard::WHOLE, trial, stop: interrupt::raised };
+    let options =
+        RunOptions { names, workers, shard: Shard::WHOLE, trial, stop: interrupt::raised, limit: None };
     let load = (way == Way::Loaded).then(Load::start);
     let memory = MemoryWatch::start();
     let began = Instant::now();

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use flipsim::campaign::size::Size;
+use flipsim::campaign::size::{Size, Step};
 use flipsim::campaign::spec::{Sharing, StratumSpec};
 use flipsim::campaign::{
     CampaignSpec, IdleTime, KNOWN, KnownParts, LIVE_MAP, Plan, RawSpec, SpecFlags, Store, StoreError, When,
@@ -40,12 +40,14 @@ const LISTED: usize = 50;
 /// Draw the plan of a campaign, whole, and store it.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("by_rate").args(["relative", "to_detect"]))]
+#[command(group = clap::ArgGroup::new("by_difference").args(["to_detect", "detect"]))]
 #[command(after_help = "Examples:
   cargo xtask campaign new second --trials 200
   cargo xtask campaign new several --trials 20 --templates 2 --workload sha256
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new before --to-detect 0.5 --rate 3% --power 80% --workload fs
+  cargo xtask campaign new nightly --detect '12% -> 20%' --power 90% --workload fs
   cargo xtask campaign new mine --spec campaign.toml --check
   cargo xtask campaign new mine --spec campaign.toml
 
@@ -59,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// How many trials
-    #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative", "to_detect"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["margin", "relative", "to_detect", "detect"], value_parser = clap::value_parser!(u64).range(1..))]
     trials: Option<u64>,
     /// Make so many campaigns, NAME-1 and so on, each with a golden run of its own; they share the trials equally
     #[arg(long, value_name = "N", conflicts_with = "pilot", value_parser = clap::value_parser!(u32).range(2..))]
@@ -73,14 +75,20 @@ pub struct Args {
     /// So many trials that a comparison with another campaign of as many shows this ratio of failures, as in 0.5
     #[arg(long, value_name = "RATIO", requires = "rate")]
     to_detect: Option<f64>,
+    /// So many trials in each stratum that `report gate` shows such a rise of failures, as in '12% -> 20%'
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["margin", "relative", "to_detect", "confidence", "pilot"])]
+    detect: Option<Step>,
+    /// The chance of a false alarm of the gate that --detect is about
+    #[arg(long, value_name = "SHARE", requires = "detect", default_value = "1%")]
+    alpha: Share,
     /// The rate that is expected: of the rare outcome of --relative, of the failures of --to-detect
     #[arg(long, value_name = "SHARE", requires = "by_rate")]
     rate: Option<Share>,
     /// In how many campaigns the precision of --relative is reached, if the rate is right
     #[arg(long, value_name = "SHARE", requires = "relative", default_value = "80%")]
     assurance: Share,
-    /// How likely the comparison shows the ratio of --to-detect
-    #[arg(long, value_name = "SHARE", requires = "to_detect", default_value = "80%")]
+    /// How likely the comparison shows the ratio of --to-detect, or the gate the step of --detect
+    #[arg(long, value_name = "SHARE", requires = "by_difference", default_value = "80%")]
     power: Share,
     /// How surely
     #[arg(long, value_name = "SHARE", default_value = "95%")]
@@ -103,6 +111,9 @@ pub struct Args {
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
     seed: Option<u64>,
+    /// Take the place of a campaign of that name, whose results are lost; it stays until the new plan is whole
+    #[arg(long, conflicts_with = "check")]
+    replace: bool,
     /// Try the guest out: boot it, show its console and its golden run, and draw nothing
     #[arg(long)]
     check: bool,
@@ -134,28 +145,52 @@ impl From<SharingArg> for Sharing {
 pub fn run(args: &Args) -> Result<()> {
     let path = path_of(&args.name)?;
     let exists = || {
-        let text =
-            format!("{} exists already; `campaign run {}` goes on with it", paths::show(&path), args.name);
+        let text = format!(
+            "{} exists already; `campaign run {}` goes on with it, --replace takes its place",
+            paths::show(&path),
+            args.name
+        );
         exit_error(Code::Usage, text)
     };
     // What costs nothing is said first.
     if args.spec.is_none() && args.templates.is_none() && path.exists() && !args.check {
-        bail!(exists());
+        may_replace(args, &path, exists)?;
     }
     let (spec, count) = specification(args)?;
     if let Some(count) = count {
         let (check, pilot) = (args.check, args.pilot.is_some());
+        if args.replace {
+            bail!(exit_error(
+                Code::Usage,
+                "--replace is of one campaign; remove those of --templates before"
+            ));
+        }
         let wanted = templates::Wanted { name: &args.name, count, check, pilot };
         return templates::run(&wanted, &spec, &|spec| make(args, spec));
     }
     if path.exists() && !args.check {
-        bail!(exists());
+        may_replace(args, &path, exists)?;
     }
     make(args, spec)?;
     if !args.check {
         outln!("next: cargo xtask campaign run {}", quote(&args.name));
     }
     Ok(())
+}
+
+/// Refuses a name that is taken, unless it is that of a campaign which may be replaced.
+fn may_replace(args: &Args, path: &Path, exists: impl FnOnce() -> anyhow::Error) -> Result<()> {
+    if !args.replace {
+        bail!(exists());
+    }
+    // What is no campaign is not ours to remove, and one that is run now is not lost.
+    let store = Store::open_readonly(path).map_err(store_error)?;
+    match store.running() {
+        Some(pid) => {
+            bail!("{} is being worked on by process {pid}; wait for it, or stop it", paths::show(path))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Makes one campaign, or shows what it would stand on.
@@ -190,15 +225,17 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     let known = known.iter().map(|(name, json)| (*name, json.as_slice()));
     let kept: Vec<_> = [("golden", kept.as_slice())].into_iter().chain(known).collect();
     let manifest = manifest(&prepared)?;
-    let store = Store::create_unless_stopped(&path, &manifest, &spec, &plan, &kept, &mut go_on).map_err(
-        |error| match error {
-            StoreError::Full { path, cause } => anyhow!(
-                "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
-                paths::show(&path)
-            ),
-            other => store_error(other),
-        },
-    )?;
+    let create = match args.replace && path.exists() {
+        true => Store::replace_unless_stopped,
+        false => Store::create_unless_stopped,
+    };
+    let store = create(&path, &manifest, &spec, &plan, &kept, &mut go_on).map_err(|error| match error {
+        StoreError::Full { path, cause } => anyhow!(
+            "cannot write {}: {cause}; make room and run the same command again; no campaign was made",
+            paths::show(&path)
+        ),
+        other => store_error(other),
+    })?;
     step.done();
     consent::made_here(&store);
     outln!("campaign {}: {} trials, seed {}", shown(&spec.name, 100), plan.len(), spec.seed);
@@ -273,6 +310,12 @@ fn any_size(args: &Args) -> Size {
     Size::Trials(args.templates.map_or(1, u64::from))
 }
 
+/// The size that `--detect` asks for.
+fn step_of(args: &Args, strata: usize) -> Result<Option<Size>> {
+    let size = args.detect.map(|step| step.size(args.power, args.alpha, strata));
+    size.transpose().exit_with(Code::Usage)
+}
+
 /// What the file and the flags say together, and how many golden runs where they say so.
 fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
     let confidence = args.confidence;
@@ -281,6 +324,7 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
         seed: args.seed,
         size: match (args.trials, args.margin, args.relative, args.rate) {
             (Some(trials), ..) => Some(Size::Trials(trials)),
+            _ if args.detect.is_some() => step_of(args, args.stratum.len())?,
             (.., Some(rate)) if args.to_detect.is_some() => args.to_detect.map(|to_detect| {
                 let power = args.power;
                 Size::Detect { to_detect, rate, power, confidence }
@@ -296,7 +340,13 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
         strata: args.stratum.clone(),
         templates: args.templates,
         // By the pilot they are shared once their faults are known.
-        sharing: args.pilot.as_ref().map(|_| Sharing::Proportional).or(args.sharing.map(Sharing::from)),
+        // The step of a gate is one of each stratum.
+        sharing: args
+            .pilot
+            .as_ref()
+            .map(|_| Sharing::Proportional)
+            .or(args.sharing.map(Sharing::from))
+            .or(args.detect.map(|_| Sharing::Equal)),
         pattern: args.pattern,
         window: args.guest.window.map(Window::Time),
         when: args.when,
@@ -326,6 +376,10 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
         }
         None => RawSpec::whole_ram().under(&flags).resolved("").exit_with(Code::Usage)?,
     };
+    // How many strata a file has is only known now.
+    if let Some(size) = step_of(args, spec.strata.len())? {
+        spec.size = Some(size);
+    }
     let file: GuestSpec = match &spec.guest {
         serde_json::Value::Null => GuestSpec::default(),
         value => serde_json::from_value(value.clone()).map_err(|error: serde_json::Error| {

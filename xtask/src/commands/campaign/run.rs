@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_trials};
 use flipsim::campaign::store::Recorded;
-use flipsim::campaign::summary::Class;
-use flipsim::campaign::{Shard, Shortcuts, Store};
+use flipsim::campaign::summary::{Class, SummaryOptions};
+use flipsim::campaign::{Shard, Shortcuts, Store, Summary, TimeLimit};
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
 use flipsim::trial::{Outcome, Settling};
-use flipsim::units::format_duration;
+use flipsim::units::{format_duration, parse_duration};
 
 use crate::exit::{Code, exit_error};
 use crate::guest::accesses::accesses_of;
@@ -37,9 +37,11 @@ use crate::progress::LiveLine;
   cargo xtask campaign run second --workers 1
   cargo xtask campaign run second --shard 1/4
   cargo xtask campaign run second --settle off
+  cargo xtask campaign run second --max-time 10m
 
 Every trial is stored before its worker takes the next one, so that a run can be interrupted, killed and resumed at
-any time. A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.
+any time. With --max-time it begins no group of trials that would not be finished by then, so that what was run is a
+fair sample, and ends with exit code 0 (docs/campaigns.md). A shard is a fixed part of the plan, for another machine with a copy of the file; `merge` joins them.
 
 A fault in a byte that the golden run never reads again, or overwrites first, is settled without a run; others begin
 right before that byte is read. A part of these is run whole as well, and compared: one difference ends the campaign.
@@ -56,6 +58,9 @@ pub struct Args {
     /// Whether trials are settled, begun late and ended early by what the golden run is known to do with each byte
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     settle: Settle,
+    /// End in order after so long, as in 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_time: Option<Duration>,
     /// Without the table at the end
     #[arg(long)]
     quiet: bool,
@@ -72,6 +77,7 @@ enum Settle {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    let from = Instant::now();
     let path = path_of(&args.name)?;
     let mut store = Store::open(&path).map_err(store_error)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
@@ -108,6 +114,7 @@ pub fn run(args: &Args) -> Result<()> {
         // A first Ctrl-C lets the trials under way end.
         trial: trial.clone(),
         stop: interrupt::raised,
+        limit: args.max_time.map(|longest| TimeLimit { from, longest }),
     };
     eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
     let mut line = Line::new(pending);
@@ -133,13 +140,31 @@ pub fn run(args: &Args) -> Result<()> {
     if summary.stopped {
         return Err(interrupt::Interrupted.into());
     }
-    if summary.left > 0 {
+    if summary.out_of_time {
+        outln!("{}", over(&store, &args.name)?);
+    } else if summary.left > 0 {
         bail!("{} trials could not be run", summary.left);
     }
     if args.quiet {
         return Ok(());
     }
     tables::show(&store, IntervalMethods::DEFAULT)
+}
+
+/// What is said of a run whose time was over.
+fn over(store: &Store, name: &str) -> Result<String> {
+    let options = SummaryOptions { short: true, ..SummaryOptions::default() };
+    let totals = Summary::new(store, &options).map_err(store_error)?.totals;
+    let sample = match totals.done - totals.waiting {
+        0 => "no batch is finished yet, so that there are no rates".to_owned(),
+        whole => format!("{whole} of them are whole batches, which rates are of"),
+    };
+    Ok(format!(
+        "the time is over: {} of {} trials have a result; {sample}; `cargo xtask campaign run {}` goes on",
+        totals.done,
+        totals.planned,
+        quote(name)
+    ))
 }
 
 /// The live line.

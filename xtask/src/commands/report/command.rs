@@ -4,6 +4,7 @@
 //! at all.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use flipsim::campaign::summary::SummaryOptions;
@@ -12,7 +13,7 @@ use flipsim::report::{PageOptions, export, page};
 use flipsim::text::visible;
 
 use super::output::{default_page, one_to_stdout, open, tell, write};
-use super::{compare, runs};
+use super::{compare, gate, runs, trend};
 use crate::exit::{Code, exit_error};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
@@ -65,7 +66,9 @@ struct Out {
 #[derive(clap::Subcommand, Debug)]
 enum Sub {
     Compare(compare::Args),
+    Gate(gate::Args),
     Runs(runs::Args),
+    Trend(trend::Args),
 }
 
 fn summary_of(store: &Store, intervals: IntervalMethods, short: bool) -> Result<Summary> {
@@ -85,10 +88,12 @@ fn at_the_terminal(name: &str, summary: &Summary, store: &Store, intervals: Inte
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.sub {
         Some(Sub::Compare(args)) => return compare::run(args),
-        Some(Sub::Runs(args)) => return runs::run(args),
+        Some(Sub::Gate(args)) => return gate::run(args),
+        Some(Sub::Trend(args)) => return trend::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Sub::Runs(args)) => return runs::run(args).map(|()| ExitCode::SUCCESS),
         None => {}
     }
     let Some(name) = &args.campaign else {
@@ -126,5 +131,5 @@ pub fn run(args: &Args) -> Result<()> {
         written.push(("json", path.clone()));
     }
     tell(&written, piped);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

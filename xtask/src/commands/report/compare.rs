@@ -3,6 +3,7 @@
 //! Invariant: what makes the comparison unfair is printed before any number.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flipsim::campaign::Summary;
@@ -18,6 +19,7 @@ use flipsim::stats::{Confidence, StatsError};
 use flipsim::text::visible;
 
 use super::output::{default_page, one_to_stdout, open, tell, write};
+use crate::exit::Code;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
 
@@ -35,7 +37,8 @@ use crate::lab::campaigns::files::store_error;
 
 The page is .lab/reports/A+B.html unless --html says otherwise; with --json alone none is written.
 The extrapolated count of failures is what two versions of a program are compared by: the rate of a longer or
-larger one falls, although more faults make it fail (docs/statistics.md).")]
+larger one falls, although more faults make it fail (docs/statistics.md).
+Exit code 11: there was nothing to compare. `report gate` decides whether the second is worse.")]
 pub struct Args {
     /// A campaign's name, or its file
     #[arg(value_name = "A")]
@@ -74,7 +77,7 @@ fn not_worse(text: &str) -> Result<Margin, String> {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<ExitCode> {
     let piped = one_to_stdout(&[("--html", &args.html), ("--json", &args.json)])?;
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let options = SummaryOptions { confidence: args.confidence, ..SummaryOptions::default() };
@@ -107,7 +110,11 @@ pub fn run(args: &Args) -> Result<()> {
         written.push(("json", path.clone()));
     }
     tell(&written, piped);
-    Ok(())
+    if !found.has_numbers() {
+        eprintln!("nothing was compared: no stratum has trials that count in both");
+        return Ok(Code::Open.into());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {

@@ -4,7 +4,9 @@
 
 mod command;
 mod compare;
+mod gate;
 mod output;
 mod runs;
+mod trend;
 
 pub use command::{Args, run};

@@ -224,8 +224,14 @@ impl Setting {
             Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap()
         });
         let shortcuts = settling.map(|settling| Shortcuts::new(store, settling).unwrap());
-        let options =
-            RunOptions { names: None, workers: 2, shard: Shard::WHOLE, trial: trial.clone(), stop: || false };
+        let options = RunOptions {
+            names: None,
+            workers: 2,
+            shard: Shard::WHOLE,
+            limit: None,
+            trial: trial.clone(),
+            stop: || false,
+        };
         let clones = self.folder.path().join("clones");
         let (template, golden) = (&self.template, &self.golden);
         run(store, template, golden, shortcuts.as_ref(), &clones, &options, &mut |_| {})?;

@@ -14,6 +14,7 @@
 //! recorded again, and never lost by a killed process.**
 
 mod batches;
+mod corrected;
 mod grade;
 mod idle;
 mod known;
@@ -37,6 +38,7 @@ mod ways;
 mod when;
 
 pub use batches::Batches;
+pub use corrected::is_corrected;
 pub use grade::{Grade, grade_of};
 pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
 pub use known::{KNOWN, KNOWN_FORMAT, Known, KnownParts, LIVE_MAP, LiveCell, LiveMap, Recording};

@@ -18,6 +18,7 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::console::counts::Counts;
 use crate::console::lines::{LineSplitter, line_end};
 use crate::console::marker;
 use crate::console::marker::Marker;
@@ -33,6 +34,16 @@ impl LinePattern {
     #[must_use]
     pub fn is_in(&self, line: &str) -> bool {
         self.0.is_match(line)
+    }
+
+    /// What its first group matched in a line, or nothing where it has no group; `None` where the line does not match.
+    pub(in crate::console) fn group<'a>(&self, line: &'a str) -> Option<Option<&'a str>> {
+        self.0.captures(line).map(|found| found.get(1).map(|group| group.as_str()))
+    }
+
+    /// The name of its first group.
+    pub(in crate::console) fn name(&self) -> Option<&str> {
+        self.0.capture_names().nth(1).flatten()
     }
 
     /// The first group of the match, or the whole line where the expression has no group.
@@ -172,9 +183,13 @@ pub struct Signals {
     /// The line by which its workload is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<LinePattern>,
-    /// The lines that are its output, or the part of them in the first group; without it all that it prints.
+    /// The lines that are its output, or the part of them in the first group; without it all that it prints, but for
+    /// lines that count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<LinePattern>,
+    /// What it counts.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub count: Counts,
 }
 
 impl Signals {
@@ -220,12 +235,24 @@ impl Signals {
     /// Which line of a console has this line of the workload's output; both from 1.
     #[must_use]
     pub fn line_of_output(&self, console: &[u8], number: u64) -> Option<u64> {
-        let Some(pattern) = &self.output else { return Some(number) };
+        if self.all_is_output() {
+            return Some(number);
+        }
         let mut left = number;
         self.line_by(console, |line| {
-            left -= u64::from(left > 0 && pattern.is_in(line));
+            left -= u64::from(left > 0 && self.is_output(line));
             left == 0
         })
+    }
+
+    /// Whether each line is a part of the output.
+    #[must_use]
+    pub fn all_is_output(&self) -> bool {
+        self.output.is_none() && self.count.is_empty()
+    }
+
+    fn is_output(&self, line: &str) -> bool {
+        self.output.as_ref().map_or_else(|| !self.count.has(line), |pattern| pattern.is_in(line))
     }
 
     fn line_by(&self, console: &[u8], mut is_it: impl FnMut(&str) -> bool) -> Option<u64> {
@@ -242,13 +269,25 @@ impl Signals {
     /// The part of a console that is the workload's output.
     #[must_use]
     pub fn output_of<'a>(&self, console: &'a [u8]) -> Cow<'a, [u8]> {
-        let Some(pattern) = &self.output else { return Cow::Borrowed(console) };
+        if self.all_is_output() {
+            return Cow::Borrowed(console);
+        }
         let mut output = String::new();
-        for line in LineSplitter::default().push(console) {
-            if let Some(part) = pattern.part(&line) {
+        let mut splitter = LineSplitter::default();
+        for line in splitter.push(console) {
+            let part = match &self.output {
+                Some(pattern) => pattern.part(&line),
+                None => Some(line.as_str()).filter(|line| !self.count.has(line)),
+            };
+            if let Some(part) = part {
                 output.push_str(part);
                 output.push('\n');
             }
+        }
+        if self.output.is_none() {
+            // A line that is not ended is output as well, as where nothing counts.
+            output
+                .push_str(&Some(splitter.partial()).filter(|line| !self.count.has(line)).unwrap_or_default());
         }
         Cow::Owned(output.into_bytes())
     }
@@ -455,6 +494,18 @@ mod tests {
         let lines = Signals { output: Some("^sum:".parse().unwrap()), ..Signals::default() };
         assert_eq!(&*lines.output_of(console), b"sum: 12ab (in 3 s)\n");
         assert_eq!(&*Signals::default().output_of(console), console);
+    }
+
+    #[test]
+    fn lines_that_count_are_no_output_unless_a_pattern_says_so() {
+        let console = b"a\ncorrected 2\nb\ntail";
+        let mut signals = signals("count = 'corrected ([0-9]+)'");
+        assert_eq!(&*signals.output_of(console), b"a\nb\ntail");
+        assert_eq!(&*signals.output_of(b"a\ncorrected 2"), b"a\n");
+        assert_eq!(signals.line_of_output(console, 2), Some(3));
+        assert!(!signals.are_the_labs() && signals.waits_for_marker());
+        signals.output = Some("^corrected|^b".parse().unwrap());
+        assert_eq!(&*signals.output_of(console), b"corrected 2\nb\n");
     }
 
     #[test]

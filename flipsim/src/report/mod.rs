@@ -17,6 +17,7 @@
 mod beside;
 pub mod charts;
 pub mod compare;
+mod corrected;
 pub mod export;
 mod figures;
 pub mod look;

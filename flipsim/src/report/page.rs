@@ -14,7 +14,7 @@ use super::look::{legend, letter, mark, patterns, style, visible};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, times, ways, wrong};
+use super::{corrected, figures, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When};
 use crate::text::shell_line;
@@ -227,6 +227,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         h2 id="reports" { "What the guest reported" }
         (figures::titles(summary))
         (wrong::section(summary))
+        (corrected::section(summary))
         @if let Some(costs) = &summary.costs {
             details {
                 summary { "What the trials cost" }

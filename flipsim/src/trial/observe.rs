@@ -117,7 +117,7 @@ impl<'a> Observation<'a> {
         }
         // Where some lines are the output, a report is in none of them.
         let heard = self.record.console_differs_ns.is_some()
-            || self.golden.signals.output.is_some() && !self.golden.console.starts_with(said);
+            || !self.golden.signals.all_is_output() && !self.golden.console.starts_with(said);
         if self.record.detected_ns.is_none() && heard {
             let (found, golden) = (classify::classify(said), classify::classify(golden));
             if news(&found, &golden).any(|finding| notices(finding.kind)) {
@@ -286,6 +286,7 @@ impl<'a> Observation<'a> {
             self.record.console_differs_ns.get_or_insert(self.record.end_ns);
         }
         evidence.record(&mut self.record, &said);
+        self.record.counts = golden.signals.count.of(&said);
         let console = Console { golden, said: &said, same_output, noticed };
         console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.

@@ -11,6 +11,7 @@
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
 mod basis;
+mod corrected;
 mod costs;
 mod coverage;
 mod discovery;
@@ -29,6 +30,7 @@ mod warning;
 mod wrong;
 
 pub use basis::KnownPart;
+pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use discovery::Discovery;

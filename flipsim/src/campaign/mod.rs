@@ -36,6 +36,7 @@ mod text;
 mod toml;
 mod ways;
 mod when;
+mod words;
 
 pub use batches::Batches;
 pub use corrected::is_corrected;
@@ -55,3 +56,4 @@ pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};
 pub use ways::{Audit, Way, Ways};
 pub use when::{When, WhenError};
+pub use words::Words;

@@ -94,6 +94,7 @@ struct Row<'a> {
 }
 
 /// The golden run, and what its workload counts.
+#[derive(Default)]
 struct Right {
     golden: Option<Golden>,
     counts: BTreeMap<String, u64>,

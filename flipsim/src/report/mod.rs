@@ -24,6 +24,7 @@ pub mod look;
 pub mod map;
 mod page;
 mod paired;
+mod public;
 mod rates;
 pub mod runs;
 #[cfg(test)]

@@ -82,3 +82,54 @@ impl Corrections {
         (!counts.is_empty()).then_some(CorrectedSummary { corrected: self.corrected, rate, counts })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::campaign::shard::Shard;
+    use crate::campaign::summary::{Summary, SummaryOptions};
+    use crate::console::signals::Signals;
+    use crate::testing::fake_campaign as fake;
+    use crate::trial::Outcome;
+
+    #[test]
+    fn what_was_counted_has_a_row_and_what_was_corrected_a_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut golden = fake::golden();
+        golden.signals = toml::from_str::<Signals>("count = 'corrected (\\d+)'").unwrap();
+        golden.console = b"corrected 1\n".to_vec();
+        let spec = fake::spec(300, &["class:core"]);
+        let mut store = fake::create_of(&folder.path().join("c.sqlite"), &spec, &golden).unwrap();
+        let mut pending = store.pending(Shard::WHOLE).unwrap();
+        pending.sort_unstable();
+        let (mut corrected, mut above, mut below) = (0, 0, 0);
+        for id in pending {
+            let mut record = fake::record(&store.planned(id).unwrap());
+            let count = id.0 % 4;
+            record.counts = [("corrected".to_owned(), count)].into();
+            if record.outcome.is_some() {
+                above += u64::from(count > 1);
+                below += u64::from(count < 1);
+                corrected +=
+                    u64::from(count > 1 && matches!(record.outcome, Some(Outcome::Masked | Outcome::Latent)));
+            }
+            store.record(id, &record).unwrap();
+        }
+        let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
+        let stratum = &summary.strata[0];
+        let found = stratum.corrected.as_ref().unwrap();
+        assert_eq!(found.corrected, corrected);
+        let rate = found.rate.unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "hundreds")]
+        let share = corrected as f64 / stratum.counted as f64;
+        assert!((rate.value - share).abs() < 1e-12);
+        let row = &found.counts[0];
+        assert_eq!((row.name.as_str(), row.golden, row.below, row.largest), ("corrected", 1, below, 3));
+        assert_eq!(row.above.values().sum::<u64>(), above);
+        // Where nothing is counted nothing is said.
+        let mut plain = fake::create(&folder.path().join("p.sqlite"), &spec).unwrap();
+        fake::fill(&mut plain, 300).unwrap();
+        let summary = Summary::new(&plain, &SummaryOptions::default()).unwrap();
+        assert_eq!(summary.strata[0].corrected, None);
+        assert!(!serde_json::to_string(&summary.strata[0]).unwrap().contains("\"corrected\""));
+    }
+}

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::console::lines::LineSplitter;
-use crate::console::signals::LinePattern;
+use crate::console::pattern::LinePattern;
 
 /// A letter of a name.
 fn names(letter: char) -> bool {

@@ -12,6 +12,7 @@ mod counts;
 mod differences;
 mod lines;
 mod marker;
+mod pattern;
 pub mod signals;
 mod tail;
 mod unmet;

@@ -14,7 +14,7 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
-use crate::campaign::summary::basis::{Basis, KnownPart, counted_outcomes};
+use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
 use crate::campaign::summary::corrected::Corrections;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
@@ -25,7 +25,7 @@ use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
-    SummaryOptions, Together, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
+    SummaryOptions, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::times::{Times, survival, times};

@@ -29,7 +29,7 @@ mod times;
 mod warning;
 mod wrong;
 
-pub use basis::KnownPart;
+pub use basis::{KnownPart, Together};
 pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
@@ -40,7 +40,7 @@ pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
-    Together, Totals,
+    Totals,
 };
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};

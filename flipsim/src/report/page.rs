@@ -79,7 +79,7 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
 /// What the page calls the campaign on a command line.
 fn named(options: &PageOptions) -> String {
     match options.public {
-        true => shell_line([&*without_path(options.campaign.trim_matches('\''))].into_iter()),
+        true => shell_line([&*without_path(options.campaign.trim_matches('\''))]),
         false => options.campaign.clone(),
     }
 }

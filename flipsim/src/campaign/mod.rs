@@ -14,6 +14,7 @@
 //! recorded again, and never lost by a killed process.**
 
 mod batches;
+mod corrected;
 mod grade;
 mod idle;
 mod known;
@@ -36,8 +37,10 @@ mod text;
 mod toml;
 mod ways;
 mod when;
+mod words;
 
 pub use batches::Batches;
+pub use corrected::is_corrected;
 pub use grade::{Grade, grade_of};
 pub use idle::{IdleTime, LIMIT as IDLE_LIMIT};
 pub use known::{KNOWN, KNOWN_FORMAT, Known, KnownParts, LIVE_MAP, LiveCell, LiveMap, Recording};
@@ -55,3 +58,4 @@ pub use summary::Summary;
 pub use toml::{RawSpec, SpecFlags, remedy};
 pub use ways::{Audit, Way, Ways};
 pub use when::{When, WhenError};
+pub use words::Words;

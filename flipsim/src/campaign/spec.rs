@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::grade::Grade;
 use super::size::Size;
 use super::when::When;
+use super::words::Words;
 use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
 use crate::stats::Share;
@@ -52,6 +53,9 @@ pub struct CampaignSpec {
     /// By which rules a silent data corruption is graded, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grades: Vec<Grade>,
+    /// What its author says of it.
+    #[serde(default, skip_serializing_if = "Words::is_empty")]
+    pub words: Words,
 }
 
 impl Default for CampaignSpec {
@@ -70,6 +74,7 @@ impl Default for CampaignSpec {
             trial: TrialSpec::default(),
             guest: Value::Null,
             grades: Vec::new(),
+            words: Words::default(),
         }
     }
 }
@@ -301,7 +306,7 @@ impl CampaignSpec {
         if self.size == Some(Size::Trials(0)) {
             return whole("a campaign of 0 trials finds nothing; give a number above 0");
         }
-        if let Some(what) = Grade::problem(&self.grades) {
+        if let Some(what) = Grade::problem(&self.grades).or_else(|| self.words.problem()) {
             return whole(&what);
         }
         self.strata.iter().enumerate().find_map(|(index, stratum)| {

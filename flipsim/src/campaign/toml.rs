@@ -20,6 +20,7 @@ use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
 };
 use crate::campaign::when::When;
+use crate::campaign::words::Words;
 use crate::fault::{FaultTarget, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
@@ -115,6 +116,9 @@ pub struct RawSpec {
     /// What the command line says of the name wins, so that a file need not have one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     name: String,
+    title: Option<String>,
+    about: Option<String>,
+    author: Option<String>,
     seed: Option<u64>,
     trials: Option<Spanned<u64>>,
     /// How many campaigns there are of it; no part of what each one is.
@@ -189,6 +193,9 @@ impl From<&CampaignSpec> for RawSpec {
         let TrialSpec { hang_factor, wall, spacing, restore, attempts } = spec.trial;
         let mut raw = RawSpec {
             name: spec.name.clone(),
+            title: spec.words.title.clone(),
+            about: spec.words.about.clone(),
+            author: spec.words.author.clone(),
             seed: Some(spec.seed),
             sharing: Some(spec.sharing),
             window: Some(WindowText(spec.window)),
@@ -371,6 +378,7 @@ impl RawSpec {
             },
             guest: self.guest,
             grades: self.grade,
+            words: Words { title: self.title, about: self.about, author: self.author },
         })
     }
 

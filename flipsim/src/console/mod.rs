@@ -8,13 +8,16 @@
 //! right one ([`Differences`]).
 
 pub mod classify;
+mod counts;
 mod differences;
 mod lines;
 mod marker;
+mod pattern;
 pub mod signals;
 mod tail;
 mod unmet;
 
+pub use counts::Counts;
 pub use differences::{Differences, RelativeError, Wrong};
 pub use lines::{LineSplitter, MAX_LINE, line_end};
 pub use marker::{Done, Marker, ends_a_round, flipsim_marker};

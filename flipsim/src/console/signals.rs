@@ -12,107 +12,16 @@
 //! Invariant: what a guest printed before it was asked is never taken for the answer.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
-use regex::Regex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::console::counts::Counts;
 use crate::console::lines::{LineSplitter, line_end};
 use crate::console::marker;
 use crate::console::marker::Marker;
+pub use crate::console::pattern::{LinePattern, SignalError};
 use crate::units::VirtualNs;
-
-/// A regular expression for a line of the console, as the crate `regex` reads it. It may match anywhere in the
-/// line; `^` and `$` are its ends.
-#[derive(Clone, Debug)]
-pub struct LinePattern(Regex);
-
-impl LinePattern {
-    /// Whether a line of the console matches.
-    #[must_use]
-    pub fn is_in(&self, line: &str) -> bool {
-        self.0.is_match(line)
-    }
-
-    /// The first group of the match, or the whole line where the expression has no group.
-    fn part<'a>(&self, line: &'a str) -> Option<&'a str> {
-        let found = self.0.captures(line)?;
-        Some(found.get(1).map_or(line, |group| group.as_str()))
-    }
-}
-
-impl PartialEq for LinePattern {
-    fn eq(&self, other: &LinePattern) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for LinePattern {}
-
-impl fmt::Display for LinePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
-    }
-}
-
-/// Text that is no pattern, or no exchange.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SignalError {
-    /// Not a regular expression.
-    #[error(
-        "`{text}` is no regular expression: {why}; put a backslash before . * + ? ( ) [ ] {{ }} | ^ $ \\"
-    )]
-    Pattern {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Everything matches, so nothing would be waited for.
-    #[error("an empty pattern is in every line; say what the guest prints")]
-    Empty,
-    /// Not `PATTERN => TEXT`.
-    #[error("`{0}` is no exchange; write PATTERN => TEXT, as in 'login: => root'")]
-    Exchange(String),
-    /// Text that a keyboard cannot type.
-    #[error("`{0:?}` cannot be typed: it has control characters")]
-    Untypeable(String),
-}
-
-impl FromStr for LinePattern {
-    type Err = SignalError;
-
-    fn from_str(text: &str) -> Result<Self, SignalError> {
-        if text.is_empty() {
-            return Err(SignalError::Empty);
-        }
-        let bad = |error: regex::Error| SignalError::Pattern {
-            text: text.to_owned(),
-            // Its last line says what; those before draw where.
-            why: error
-                .to_string()
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned(),
-        };
-        Regex::new(text).map(LinePattern).map_err(bad)
-    }
-}
-
-impl Serialize for LinePattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for LinePattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// A prompt that is waited for, and what is typed then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -172,9 +81,13 @@ pub struct Signals {
     /// The line by which its workload is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<LinePattern>,
-    /// The lines that are its output, or the part of them in the first group; without it all that it prints.
+    /// The lines that are its output, or the part of them in the first group; without it all that it prints, but for
+    /// lines that count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<LinePattern>,
+    /// What it counts.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub count: Counts,
 }
 
 impl Signals {
@@ -220,12 +133,24 @@ impl Signals {
     /// Which line of a console has this line of the workload's output; both from 1.
     #[must_use]
     pub fn line_of_output(&self, console: &[u8], number: u64) -> Option<u64> {
-        let Some(pattern) = &self.output else { return Some(number) };
+        if self.all_is_output() {
+            return Some(number);
+        }
         let mut left = number;
         self.line_by(console, |line| {
-            left -= u64::from(left > 0 && pattern.is_in(line));
+            left -= u64::from(left > 0 && self.is_output(line));
             left == 0
         })
+    }
+
+    /// Whether each line is a part of the output.
+    #[must_use]
+    pub fn all_is_output(&self) -> bool {
+        self.output.is_none() && self.count.is_empty()
+    }
+
+    fn is_output(&self, line: &str) -> bool {
+        self.output.as_ref().map_or_else(|| !self.count.has(line), |pattern| pattern.is_in(line))
     }
 
     fn line_by(&self, console: &[u8], mut is_it: impl FnMut(&str) -> bool) -> Option<u64> {
@@ -242,13 +167,25 @@ impl Signals {
     /// The part of a console that is the workload's output.
     #[must_use]
     pub fn output_of<'a>(&self, console: &'a [u8]) -> Cow<'a, [u8]> {
-        let Some(pattern) = &self.output else { return Cow::Borrowed(console) };
+        if self.all_is_output() {
+            return Cow::Borrowed(console);
+        }
         let mut output = String::new();
-        for line in LineSplitter::default().push(console) {
-            if let Some(part) = pattern.part(&line) {
+        let mut splitter = LineSplitter::default();
+        for line in splitter.push(console) {
+            let part = match &self.output {
+                Some(pattern) => pattern.part(&line),
+                None => Some(line.as_str()).filter(|line| !self.count.has(line)),
+            };
+            if let Some(part) = part {
                 output.push_str(part);
                 output.push('\n');
             }
+        }
+        if self.output.is_none() {
+            // A line that is not ended is output as well, as where nothing counts.
+            output
+                .push_str(&Some(splitter.partial()).filter(|line| !self.count.has(line)).unwrap_or_default());
         }
         Cow::Owned(output.into_bytes())
     }
@@ -455,6 +392,18 @@ mod tests {
         let lines = Signals { output: Some("^sum:".parse().unwrap()), ..Signals::default() };
         assert_eq!(&*lines.output_of(console), b"sum: 12ab (in 3 s)\n");
         assert_eq!(&*Signals::default().output_of(console), console);
+    }
+
+    #[test]
+    fn lines_that_count_are_no_output_unless_a_pattern_says_so() {
+        let console = b"a\ncorrected 2\nb\ntail";
+        let mut signals = signals("count = 'corrected ([0-9]+)'");
+        assert_eq!(&*signals.output_of(console), b"a\nb\ntail");
+        assert_eq!(&*signals.output_of(b"a\ncorrected 2"), b"a\n");
+        assert_eq!(signals.line_of_output(console, 2), Some(3));
+        assert!(!signals.are_the_labs() && signals.waits_for_marker());
+        signals.output = Some("^corrected|^b".parse().unwrap());
+        assert_eq!(&*signals.output_of(console), b"corrected 2\nb\n");
     }
 
     #[test]

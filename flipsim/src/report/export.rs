@@ -7,13 +7,14 @@
 //!
 //! Invariant: **no result is left out**, `infra` and flips that did not take included; nothing is rounded.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use csv::QuoteStyle;
 use serde::Serialize;
 
 use crate::campaign::store::ResultRow;
-use crate::campaign::{Store, StoreError, Summary, When, grade_of};
+use crate::campaign::{Store, StoreError, Summary, When, grade_of, is_corrected};
 use crate::console::RelativeError;
 use crate::fault::Operation;
 use crate::text::hex_value;
@@ -87,9 +88,30 @@ struct Row<'a> {
     begun_ns: Option<u64>,
     cut_ns: Option<u64>,
     audited: Option<bool>,
+    hang: Option<&'static str>,
+    counts: Option<String>,
+    corrected: Option<bool>,
 }
 
-fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Result<Row<'a>, StoreError> {
+/// The golden run, and what its workload counts.
+#[derive(Default)]
+struct Right {
+    golden: Option<Golden>,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Right {
+    fn of(store: &Store) -> Result<Right, StoreError> {
+        let golden = store.golden()?;
+        let counts = golden.as_ref().map(|golden| golden.signals.count.of(&golden.console));
+        Ok(Right { counts: counts.unwrap_or_default(), golden })
+    }
+}
+
+fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>, StoreError> {
+    let Right { golden, counts: golden_counts } = right;
+    let golden = golden.as_ref();
+    let counted = !result.counts.is_empty();
     let record = store.record_of(result.trial.id)?;
     let differences = golden.zip(record.as_ref()).and_then(|(golden, record)| golden.differences_of(record));
     let wrong = differences.as_ref().map(|differences| differences.wrong(None));
@@ -101,6 +123,9 @@ fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Resu
     let stratum_of = usize::try_from(result.trial.stratum).ok().and_then(|at| store.spec().strata.get(at));
     let when = stratum_of.map_or(When::Time, |stratum| store.spec().when_of(stratum));
     let costs = result.costs;
+    let reported = result.report.is_some() || result.title.is_some();
+    let hang =
+        (result.outcome == Some(Outcome::Hang)).then_some(if reported { "reported" } else { "silent" });
     Ok(Row {
         campaign: &store.spec().name,
         trial: result.trial.id.0,
@@ -151,6 +176,12 @@ fn row<'a>(store: &'a Store, golden: Option<&Golden>, result: ResultRow) -> Resu
         cut_ns: result.way.and_then(|way| way.cut_ns),
         audited: result.way.map(|way| way.audited),
         grade: grade.map(|at| grades[at].name.as_str()),
+        hang,
+        corrected: counted.then(|| is_corrected(result.outcome, &result.counts, golden_counts)),
+        counts: counted.then(|| {
+            let counts = result.counts.iter().map(|(name, count)| format!("{name}={count}"));
+            counts.collect::<Vec<_>>().join(" ")
+        }),
     })
 }
 
@@ -201,9 +232,9 @@ fn csv_line(row: &Row<'_>) -> csv::Result<Vec<u8>> {
 /// The campaign cannot be read, or the output not written.
 pub fn csv(store: &Store, out: &mut dyn Write) -> Result<(), ExportError> {
     write!(out, "{}\r\n", columns().join(","))?;
-    let golden = store.golden()?;
+    let right = Right::of(store)?;
     for result in store.results() {
-        out.write_all(&csv_line(&row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?)?;
+        out.write_all(&csv_line(&row(store, &right, result?)?).map_err(io::Error::from)?)?;
     }
     Ok(())
 }
@@ -224,10 +255,10 @@ pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(),
     let head = head.to_string();
     // The trials are the last key, so that they never have to be in memory together.
     write!(out, "{},\"trials\":[", head.strip_suffix('}').unwrap_or(&head))?;
-    let golden = store.golden()?;
+    let right = Right::of(store)?;
     for (index, result) in store.results().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut *out, &row(store, golden.as_ref(), result?)?).map_err(io::Error::from)?;
+        serde_json::to_writer(&mut *out, &row(store, &right, result?)?).map_err(io::Error::from)?;
     }
     out.write_all(b"\n]}\n")?;
     Ok(())

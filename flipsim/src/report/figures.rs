@@ -175,6 +175,15 @@ fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
     figure(title, &words, &chart, &html! {}, "")
 }
 
+/// So many trials a row has that words single out: that one of one failed says nothing.
+const ENOUGH: u64 = 5;
+
+/// The row with the highest rate of failures, of those that have enough trials.
+fn highest<'a>(rows: &[&'a BreakdownRow]) -> Option<&'a BreakdownRow> {
+    let enough = rows.iter().copied().filter(|row| row.trials >= ENOUGH);
+    enough.max_by(|a, b| a.failure.value.total_cmp(&b.failure.value).then(a.trials.cmp(&b.trials)))
+}
+
 fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     let rows: Vec<&BreakdownRow> = stratum.by.bit.rows.iter().filter(|row| row.key.is_some()).collect();
     if rows.len() < 2 {
@@ -205,15 +214,17 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
         SpaceKind::Registers => "bit of the register",
     };
     let title = format!("Failures by bit: {}", visible(&stratum.name));
-    let worst = rows.iter().max_by(|a, b| a.failure.value.total_cmp(&b.failure.value));
-    let words = worst.map_or(String::new(), |row| {
-        format!(
-            "{} bits; the highest rate of failures is bit {}'s, {}.",
-            rows.len(),
-            row.key.as_deref().unwrap_or("?"),
-            rate_words(&row.failure)
-        )
-    });
+    let words = highest(&rows).map_or_else(
+        || format!("{} bits, each with fewer than {ENOUGH} trials: too few to name one.", rows.len()),
+        |row| {
+            format!(
+                "{} bits; of those with {ENOUGH} trials or more the highest rate of failures is bit {}'s, {}.",
+                rows.len(),
+                row.key.as_deref().unwrap_or("?"),
+                rate_words(&row.failure)
+            )
+        },
+    );
     let id = format!("f-bit{index}");
     let chart = html! { (legend(&Outcome::FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
     figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
@@ -238,9 +249,13 @@ pub(super) fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup 
     };
     let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
     let title = format!("Failures by {}: {}", by.name(), visible(&stratum.name));
-    let words = rows.first().map_or(format!("No failure in any of {all}."), |row| {
+    let none = match rows.is_empty() {
+        true => format!("No failure in any of {all}."),
+        false => format!("Each with a failure has fewer than {ENOUGH} trials: too few to name one."),
+    };
+    let words = highest(&rows).map_or(none, |row| {
         format!(
-            "The highest rate is that of {}: {}; {}. Each row has its own interval: the most striking row of many is no evidence \
+            "Of those with {ENOUGH} trials or more the highest rate is that of {}: {}; {}. Each row has its own interval: the most striking row of many is no evidence \
              by that; its q in the table is.",
             visible(row.key.as_deref().unwrap_or_default()),
             rate_words(&row.failure),

@@ -19,6 +19,7 @@
 mod beside;
 pub mod charts;
 pub mod compare;
+mod corrected;
 pub mod export;
 mod figures;
 pub mod gate;
@@ -26,6 +27,7 @@ pub mod look;
 pub mod map;
 mod page;
 mod paired;
+mod public;
 mod rates;
 pub mod runs;
 #[cfg(test)]

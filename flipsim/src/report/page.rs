@@ -11,12 +11,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::look::{legend, letter, mark, patterns, style, visible};
+use super::public::{spec_without_paths, without_path};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{figures, times, ways, wrong};
+use super::{corrected, figures, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
-use crate::campaign::{Store, StoreError, Summary, When};
+use crate::campaign::{Store, StoreError, Summary, When, Words};
 use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
 
@@ -33,6 +34,8 @@ pub struct PageOptions {
     pub campaign: String,
     /// When the page is made.
     pub made: Timestamp,
+    /// Whether it is for readers elsewhere: paths of this machine are left out.
+    pub public: bool,
 }
 
 /// Makes the page of a campaign.
@@ -42,9 +45,10 @@ pub struct PageOptions {
 pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<String, StoreError> {
     let trials = Trials::read(store)?;
     let name = visible(&summary.name);
+    let options = &PageOptions { campaign: named(options), ..options.clone() };
     let replay = format!("cargo xtask campaign replay {} --trial ", options.campaign);
     let body = html! {
-        (head(summary, &name, options))
+        (head(summary, &store.spec().words, &name, options))
         @if summary.totals.done == 0 {
             p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
                 code { "cargo xtask campaign run " (options.campaign) } " runs the trials." }
@@ -68,7 +72,16 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
         }
     };
     let policy = format!("script-src '{}'", digest(SCRIPT));
-    Ok(document(&format!("Campaign {name}"), &body, &policy, &scripts))
+    let title = store.spec().words.title.as_deref().map_or_else(|| format!("Campaign {name}"), visible);
+    Ok(document(&title, &body, &policy, &scripts))
+}
+
+/// What the page calls the campaign on a command line.
+fn named(options: &PageOptions) -> String {
+    match options.public {
+        true => shell_line([&*without_path(options.campaign.trim_matches('\''))]),
+        false => options.campaign.clone(),
+    }
 }
 
 /// A whole page: one file with its own policy, style and hatchings.
@@ -130,7 +143,7 @@ fn small_mark(outcome: Outcome) -> Markup {
     }
 }
 
-fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
+fn head(summary: &Summary, words: &Words, name: &str, options: &PageOptions) -> Markup {
     let totals = &summary.totals;
     let others = [
         ("pending", totals.pending),
@@ -140,7 +153,13 @@ fn head(summary: &Summary, name: &str, options: &PageOptions) -> Markup {
     ];
     html! {
         header {
-            h1 { "Campaign " (name) }
+            @match &words.title {
+                Some(title) => { h1 { (visible(title)) } p.soft { "Campaign " (name) @if let Some(author) = &words.author { ", by " (visible(author)) } } }
+                None => { h1 { "Campaign " (name) } @if let Some(author) = &words.author { p.soft { "By " (visible(author)) } } }
+            }
+            @for part in words.about.as_deref().unwrap_or_default().split("\n\n").filter(|part| !part.trim().is_empty()) {
+                p { (visible(part.trim())) }
+            }
             p.soft {
                 (count(totals.done)) " of " (count(totals.planned)) " trials are done"
                 @if let (Some(first), Some(last)) = (totals.first, totals.last) {
@@ -227,6 +246,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         h2 id="reports" { "What the guest reported" }
         (figures::titles(summary))
         (wrong::section(summary))
+        (corrected::section(summary))
         @if let Some(costs) = &summary.costs {
             details {
                 summary { "What the trials cost" }
@@ -401,11 +421,19 @@ fn unscripted(detail: &Detail, replay: &str) -> Markup {
 
 /// What was done, so that it can be done again.
 fn how(store: &Store, options: &PageOptions) -> Markup {
-    let (manifest, spec) = (store.manifest(), store.spec());
+    let manifest = store.manifest();
+    let (spec, command) = match options.public {
+        true => (
+            spec_without_paths(store.spec()),
+            manifest.command.iter().map(|word| without_path(word)).collect(),
+        ),
+        false => (store.spec().clone(), manifest.command.clone()),
+    };
     html! {
         h2 id="how" { "How it was done" }
         p { "To do it again: put this into a file " code { "campaign.toml" } ", with the same QEMU, kernel and image (their digests are below). "
             "The plan's digest must come out the same; so must every trial." }
+        @if options.public { p.note { "Files are named without their folders." } }
         pre { (visible(&spec.to_toml())) }
         pre {
             "cargo xtask campaign new again --spec campaign.toml\n"
@@ -414,7 +442,7 @@ fn how(store: &Store, options: &PageOptions) -> Markup {
             "cargo xtask report compare " (options.campaign) " again"
         }
         dl {
-            dt { "command" } dd { code { (visible(&command_line(&manifest.command))) } }
+            dt { "command" } dd { code { (visible(&command_line(&command))) } }
             dt { "made" } dd { (second(manifest.created)) }
             dt { "seed" } dd { (spec.seed) }
             dt { "plan" } dd { "SHA-256 " code { (store.plan_digest()) } }

@@ -14,7 +14,11 @@ use crate::trial::Outcome;
 use crate::trial::golden::{Idle, Span};
 
 fn options() -> PageOptions {
-    PageOptions { campaign: "sample".to_owned(), made: "2026-02-03T04:05:06Z".parse().unwrap() }
+    PageOptions {
+        campaign: "sample".to_owned(),
+        made: "2026-02-03T04:05:06Z".parse().unwrap(),
+        public: false,
+    }
 }
 
 fn page_of(trials: u64) -> String {
@@ -352,4 +356,44 @@ fn charts_are_drawn_as_they_were() {
         quantiles: vec![("50 %".into(), 1e5), ("90 %".into(), 4e6)],
     };
     insta::assert_snapshot!("ranges", lines(ranges("r", "title", "words", "time", &[spread])));
+}
+
+#[test]
+fn a_page_has_the_words_of_its_author_and_a_public_one_no_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = fake_campaign::spec(40, &["class:core"]);
+    spec.words.title = Some("Does <voting> help?".to_owned());
+    spec.words.about = Some("First.\n\nSecond.".to_owned());
+    spec.words.author = Some("A. Author".to_owned());
+    spec.guest = serde_json::json!({ "kernel": "/home/me/secret/Image" });
+    let mut store = create(&folder.path().join("c.sqlite"), &spec).unwrap();
+    fill(&mut store, 40).unwrap();
+    let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
+    let of = |public| {
+        let options =
+            PageOptions { campaign: "'/home/me/secret/a c.sqlite'".to_owned(), public, ..options() };
+        page(&store, &summary, &options).unwrap()
+    };
+    let (own, public) = (of(false), of(true));
+    for page in [&own, &public] {
+        assert!(page.contains("<h1>Does &lt;voting&gt; help?</h1>"), "the title");
+        assert!(page.contains("<title>Does &lt;voting&gt; help?</title>") && page.contains(", by A. Author"));
+        assert!(page.contains("<p>First.</p>") && page.contains("<p>Second.</p>"), "paragraphs");
+    }
+    assert!(own.contains("/home/me/secret/Image") && own.contains("/home/me/secret/a c.sqlite"));
+    assert!(!public.contains("/home/me") && public.contains("Image"), "files by their names");
+    assert!(public.contains("cargo xtask report compare 'a c.sqlite' again"));
+}
+
+#[test]
+fn no_words_single_out_a_row_of_few_trials() {
+    // 40 trials of 16 registers of 64 bits: a bit has one or two.
+    let folder = tempfile::tempdir().unwrap();
+    let mut store =
+        create(&folder.path().join("c.sqlite"), &fake_campaign::spec(40, &["class:core"])).unwrap();
+    fill(&mut store, 40).unwrap();
+    let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
+    let page = page(&store, &summary, &options()).unwrap();
+    assert!(page.contains("each with fewer than 5 trials: too few to name one"), "by bit");
+    assert!(!page.contains("of 1 (") && !page.contains("1 of 1;"), "no claim of one trial");
 }

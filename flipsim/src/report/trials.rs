@@ -351,6 +351,10 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     if let Some(at) = record.console_differs_ns {
         add("console differs", seen(at));
     }
+    if !record.counts.is_empty() {
+        let counts = record.counts.iter().map(|(name, count)| format!("{name} {count}"));
+        add("counted", counts.collect::<Vec<_>>().join(", "));
+    }
     if let Some(at) = record.converged_ns {
         add("converged", format!("at the checkpoint {}", since(at)));
     }

@@ -186,13 +186,13 @@ fn seconds(ns: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::trial) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
 
     /// One of each.
-    fn all() -> Vec<Because> {
+    pub(in crate::trial) fn all() -> Vec<Because> {
         let line = || "a line".to_owned();
         let (limit_ns, last_checkpoint_ns) = (60_000_000_000, Some(2));
         vec![

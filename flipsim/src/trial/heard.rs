@@ -3,10 +3,8 @@
 //! Invariant: **a time is that of the byte that completes its line**, as QEMU keeps it, so that no checkpoint and no
 //! host shows in it. Where one of them is not kept, all three stay those of checkpoints, and the record says so.
 
-use crate::console::classify::Classification;
 use crate::console::line_end;
 use crate::trial::golden::model::Golden;
-use crate::trial::judge::{news, notices};
 use crate::trial::record::{Heard, TrialRecord};
 use crate::trial::runner::{RunError, Runner};
 use crate::units::VirtualNs;
@@ -18,8 +16,8 @@ pub(super) struct Console<'a> {
     pub said: &'a [u8],
     /// Whether its output is the golden run's.
     pub same_output: bool,
-    pub found: &'a Classification,
-    pub expected: &'a Classification,
+    /// The line of the first report that the golden run does not have.
+    pub noticed: Option<u64>,
 }
 
 /// Where in a console the lines end by which a trial is judged.
@@ -36,13 +34,12 @@ pub(super) struct Places {
 impl Console<'_> {
     /// Where the lines are.
     pub fn places(&self) -> Places {
-        let Console { golden, said, same_output, found, expected } = *self;
+        let Console { golden, said, same_output, noticed } = *self;
         let place = |line: u64| line_end(said, line);
         let differs = (!same_output)
             .then(|| golden.first_difference(said))
             .filter(|(_, here, _)| here.is_some())
             .and_then(|(number, ..)| golden.signals.line_of_output(said, number));
-        let noticed = news(found, expected).find(|finding| notices(finding.kind)).map(|finding| finding.line);
         Places {
             differs: differs.and_then(place),
             noticed: noticed.and_then(place),

@@ -114,7 +114,10 @@ impl<'a> Observation<'a> {
         if !same && !self.golden.is_late(said) && self.record.console_differs_ns.is_none() {
             self.record.console_differs_ns = Some(self.record.end_ns);
         }
-        if self.record.detected_ns.is_none() && self.record.console_differs_ns.is_some() {
+        // Where some lines are the output, a report is in none of them.
+        let heard = self.record.console_differs_ns.is_some()
+            || !self.golden.signals.all_is_output() && !self.golden.console.starts_with(said);
+        if self.record.detected_ns.is_none() && heard {
             let (found, golden) = (classify::classify(said), classify::classify(golden));
             if news(&found, &golden).any(|finding| notices(finding.kind)) {
                 self.record.detected_ns = Some(self.record.end_ns);
@@ -262,8 +265,9 @@ impl<'a> Observation<'a> {
         let same_output = golden.same_output(&said);
         let found = classify::classify(&said);
         let expected = classify::classify(&golden.console);
+        let begun = self.record.clone();
         let evidence = judge::Compared {
-            record: &self.record,
+            record: &begun,
             golden,
             said: &said,
             found: &found,
@@ -272,25 +276,19 @@ impl<'a> Observation<'a> {
             limit: judge::hang_limit(golden, self.options.hang_factor),
             wall: self.options.wall,
         };
-        let because = evidence.judge();
-        let deciding = evidence.deciding().map(|finding| (finding.kind, finding.title.clone()));
-        self.record.decide(because);
-        if let Some((kind, title)) = deciding {
-            (self.record.kind, self.record.title) = (Some(kind), Some(title));
-        }
-        // All that a verdict rests on is kept, be it a part of the output or not.
-        if !same_output || news(&found, &expected).next().is_some() {
-            self.record.console = Some(String::from_utf8_lossy(&said).into_owned());
-        }
-        if !same_output {
-            // Late to the end.
-            self.record.console_differs_ns.get_or_insert(self.record.end_ns);
-        } else {
+        let evidence = evidence.evidence(same_output);
+        let noticed = evidence.noticed.map(|finding| finding.line);
+        if same_output {
             // It said the same after all, a little sooner or later than at a checkpoint.
             self.record.console_differs_ns = None;
-            self.record.detected_ns = None;
+            self.record.detected_ns = self.record.detected_ns.filter(|_| noticed.is_some());
+        } else {
+            // Late to the end.
+            self.record.console_differs_ns.get_or_insert(self.record.end_ns);
         }
-        let console = Console { golden, said: &said, same_output, found: &found, expected: &expected };
+        evidence.record(&mut self.record, &said);
+        self.record.counts = golden.signals.count.of(&said);
+        let console = Console { golden, said: &said, same_output, noticed };
         console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
@@ -301,6 +299,7 @@ impl<'a> Observation<'a> {
         }
         self.costs.compare_us += micros(began.elapsed());
         self.record.costs = self.costs;
+        debug_assert_eq!(self.record.lacks(), Vec::<&str>::new(), "{:?}", self.record.because);
         Ok(self.record)
     }
 

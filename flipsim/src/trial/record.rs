@@ -2,6 +2,8 @@
 //!
 //! Invariant: the keys stay. A key may be added (then [`FORMAT`] rises); none is renamed or changes its meaning.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::console::classify::Kind;
@@ -168,6 +170,9 @@ pub struct TrialRecord {
     pub timing: Timing,
     /// The state at the end.
     pub state: Option<EndState>,
+    /// What the workload counted, by name; nothing where nothing is counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
     /// What the console said, where it is not what it said in the golden run.
     pub console: Option<String>,
     /// How the guest was restored.
@@ -262,6 +267,7 @@ impl TrialRecord {
             output_only_because: None,
             timing: Timing::Exact,
             state: None,
+            counts: BTreeMap::new(),
             console: None,
             restore,
             settled: None,

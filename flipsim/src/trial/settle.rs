@@ -262,6 +262,7 @@ impl<'a> Settling<'a> {
             old: hex_value(&old),
             new: hex_value(&new),
             end_ns: self.golden.end().0,
+            counts: self.golden.signals.count.of(&self.golden.console),
             ..TrialRecord::of(self.golden, plan, self.options.restore, self.names)
         };
         if self.golden.capabilities.times {

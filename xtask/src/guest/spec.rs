@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::console::Counts;
 use flipsim::console::signals::{Exchange, LinePattern, Signals};
 use flipsim::machine::boot::Patience;
 use flipsim::target::SILENCE;
@@ -98,6 +99,11 @@ pub struct GuestSpec {
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<LinePattern>,
+    /// What the workload counts, such as errors that it corrected: the number in the pattern's first group, or the
+    /// lines that match; may be given more than once. Such lines are no output
+    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "text::patterns")]
+    pub count: Vec<LinePattern>,
 }
 
 impl GuestSpec {
@@ -110,6 +116,7 @@ impl GuestSpec {
             ready_after: self.ready_after,
             done: self.done.clone(),
             output: self.output.clone(),
+            count: Counts::new(self.count.clone()),
         }
     }
 
@@ -185,13 +192,18 @@ mod text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
-    use crate::guest::spec::{VirtualNs, parse_size, parse_virtual};
+    use crate::guest::spec::{Counts, LinePattern, VirtualNs, parse_size, parse_virtual};
 
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Raw {
         Number(u64),
         Text(String),
+    }
+
+    /// One pattern, or a list of them.
+    pub fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinePattern>, D::Error> {
+        Counts::deserialize(deserializer).map(Counts::into_patterns)
     }
 
     pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

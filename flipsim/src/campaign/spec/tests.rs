@@ -78,6 +78,7 @@ fn a_file_says_all_there_is_to_say() {
         },
         guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),
         grades: vec![toml::from_str("name = 'negligible'\nlines = '^x='\nrelative = 1e-6").unwrap()],
+        words: Words::default(),
     };
     assert_eq!(spec, expected);
     assert_eq!(spec.pattern_of(&spec.strata[0]), Pattern::Adjacent(2));

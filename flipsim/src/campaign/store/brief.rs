@@ -1,5 +1,7 @@
 //! What counting takes from a record, without reading all of it.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use serde::Deserialize;
@@ -22,6 +24,8 @@ pub(super) struct Brief {
     audited: bool,
     #[serde(default)]
     looked_up: bool,
+    #[serde(default)]
+    pub(super) counts: BTreeMap<String, u64>,
 }
 
 impl Brief {

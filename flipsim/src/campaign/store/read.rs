@@ -80,6 +80,8 @@ pub struct ResultRow {
     pub recorded_ms: i64,
     /// How much of it was run; absent where the trial was given up.
     pub way: Option<Way>,
+    /// What the workload counted, by name.
+    pub counts: BTreeMap<String, u64>,
     /// What it cost; absent where the trial was given up.
     pub costs: Option<Costs>,
 }
@@ -143,6 +145,8 @@ pub struct Counts {
     pub total_us: u64,
     /// How much of them was run.
     pub ways: Ways,
+    /// Of those that hung, how many after a report; the others hung without a word.
+    pub hang_reported: u64,
     #[serde(skip)]
     recorded: Option<(i64, i64)>,
 }
@@ -174,6 +178,7 @@ impl Counts {
         self.pending += other.pending;
         self.total_us = self.total_us.saturating_add(other.total_us);
         self.ways.join(&other.ways);
+        self.hang_reported += other.hang_reported;
         self.recorded = match (self.recorded, other.recorded) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
@@ -389,7 +394,11 @@ impl Store {
                 own.ways.add(&brief.way());
             }
             match outcome(row, 2).map_err(&error)? {
-                Some(outcome) => *own.outcomes.entry(outcome).or_default() += 1,
+                Some(outcome) => {
+                    *own.outcomes.entry(outcome).or_default() += 1;
+                    let reported = row.get::<_, Option<String>>(10).map_err(&error)?.is_some();
+                    own.hang_reported += u64::from(outcome == Outcome::Hang && reported);
+                }
                 None => own.not_flipped += 1,
             }
             Ok(())
@@ -541,8 +550,9 @@ fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
 /// A result of the columns [`RESULT`], with those of its trial behind them.
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
-    let brief = Brief::of(row)?;
+    let mut brief = Brief::of(row)?;
     Ok(ResultRow {
+        counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial: planned(row, OF_RESULT)?,
         outcome: outcome(row, 2)?,
         recorded_ms: row.get(3)?,

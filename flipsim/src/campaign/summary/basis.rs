@@ -20,6 +20,16 @@ use crate::trial::{Class, Outcome};
 /// campaigns have plain intervals without need.
 const DOUBT: f64 = 0.999;
 
+/// The interval of an outcome that holds together with those of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Together {
+    /// Which.
+    pub outcome: Outcome,
+    /// As [`crate::stats::simultaneous::simultaneous`] has it.
+    #[serde(flatten)]
+    pub interval: Interval,
+}
+
 /// What is known of a stratum without a trial: exact shares of its (fault, moment) pairs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KnownPart {

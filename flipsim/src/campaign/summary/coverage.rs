@@ -2,10 +2,14 @@
 //!
 //! Invariant: what is noticed and what is not add up to the failures; no failure, no coverage.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::campaign::store::read::ResultRow;
 use crate::campaign::summary::basis::Basis;
+use crate::campaign::summary::warning::Warning;
+use crate::console::classify::Kind;
 use crate::stats::Observed;
 use crate::stats::tally::Rate;
 use crate::trial::Outcome;
@@ -30,6 +34,10 @@ pub struct Coverage {
     pub hang_reported: u64,
     /// It hung without a word.
     pub hang_silent: u64,
+    /// Of those that hung after a report: a program had died, as the first report says.
+    pub hang_died: u64,
+    /// What most of those reports are called.
+    pub hang_died_title: Option<String>,
     /// Crash and hang, which a watchdog or a reset ends if nothing else does: detected unrecoverable errors, of all trials.
     pub due: Option<Rate>,
     /// What the guest reported by itself, of the failures; `None` without one.
@@ -39,10 +47,28 @@ pub struct Coverage {
 }
 
 /// Crashes and hangs that the console has a report of.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reported {
     crash: u64,
     hang: u64,
+    /// Those hangs of which the report is that a program died, by its title.
+    died: BTreeMap<String, u64>,
+}
+
+/// So few hangs show nothing.
+const FEW: u64 = 3;
+
+impl Coverage {
+    /// What a reader must know where most hangs are a program that died, of which the guest said nothing more.
+    pub(super) fn warning(&self, stratum: &str) -> Option<Warning> {
+        let hangs = self.hang_reported + self.hang_silent;
+        (hangs >= FEW && 2 * self.hang_died > hangs).then(|| Warning::ProgramDied {
+            stratum: stratum.to_owned(),
+            died: self.hang_died,
+            hangs,
+            title: self.hang_died_title.clone().unwrap_or_default(),
+        })
+    }
 }
 
 impl Reported {
@@ -53,7 +79,12 @@ impl Reported {
         }
         match outcome {
             Outcome::Crash => self.crash += 1,
-            Outcome::Hang => self.hang += 1,
+            Outcome::Hang => {
+                self.hang += 1;
+                if row.report.as_deref() == Some(&*Kind::UserFault.to_string()) {
+                    *self.died.entry(row.title.clone().unwrap_or_default()).or_default() += 1;
+                }
+            }
             Outcome::Masked | Outcome::Latent | Outcome::Sdc | Outcome::Detected | Outcome::Infra => (),
         }
     }
@@ -74,6 +105,14 @@ impl Reported {
             crash_silent: crash - self.crash,
             hang_reported: self.hang,
             hang_silent: hang - self.hang,
+            hang_died: self.died.values().sum(),
+            // Of as many the first by name.
+            hang_died_title: self
+                .died
+                .iter()
+                .rev()
+                .max_by_key(|(_, count)| **count)
+                .map(|(title, _)| title.clone()),
             due: Some(due),
             by_reports: share(detected + self.crash + self.hang),
             by_watchdog: share(detected + crash + hang),
@@ -98,7 +137,17 @@ mod tests {
         };
         let counts = Outcome::ALL.into_iter().map(|outcome| (outcome, of(outcome))).collect();
         let basis = Basis::new(&counts, None, SpaceSize(1 << 50), Confidence::P95);
-        let found = Reported { crash: 33, hang: 2 }.finish(of, &basis).unwrap();
+        let died = [("user fault in a: x".to_owned(), 1), ("user fault in b: x".to_owned(), 1)].into();
+        let found = Reported { crash: 33, hang: 2, died }.finish(of, &basis).unwrap();
+        assert_eq!((found.hang_died, found.hang_died_title.as_deref()), (2, Some("user fault in a: x")));
+        assert_eq!(found.warning("core"), None, "of 10 hangs two are a program that died");
+        let most = Coverage { hang_reported: 7, hang_silent: 3, hang_died: 6, ..found.clone() };
+        let text = most.warning("core").unwrap().to_string();
+        assert!(
+            text.starts_with("stratum core: 6 of 10 hangs are a program that died (`user fault in a: x`"),
+            "{text}"
+        );
+        assert_eq!(Coverage { hang_silent: 0, hang_reported: 2, ..most }.warning("core"), None, "too few");
         assert_eq!((found.failures, found.crash_silent, found.hang_silent), (100, 7, 8));
         let (due, own, watchdog) =
             (found.due.unwrap(), found.by_reports.unwrap(), found.by_watchdog.unwrap());

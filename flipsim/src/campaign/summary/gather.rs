@@ -14,7 +14,8 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
-use crate::campaign::summary::basis::{Basis, KnownPart, counted_outcomes};
+use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
+use crate::campaign::summary::corrected::Corrections;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::discovery::{Discovery, discoveries};
@@ -24,7 +25,7 @@ use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
-    SummaryOptions, Together, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
+    SummaryOptions, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::times::{Times, survival, times};
@@ -55,6 +56,7 @@ struct Part {
     /// Results that are in nothing of this.
     waiting: u64,
     wrong: Wrongs,
+    corrections: Corrections,
     /// The outcomes of trials in the live part of the space.
     live: BTreeMap<Outcome, u64>,
     /// How many of them were run without asking what is known of them, so that they may be others.
@@ -74,6 +76,7 @@ impl Part {
             waiting: 0,
             late: Late::default(),
             wrong: Wrongs::default(),
+            corrections: Corrections::default(),
             live: BTreeMap::new(),
             not_asked: 0,
         }
@@ -92,6 +95,7 @@ impl Part {
             self.failed.push(Class::Failure.has(outcome));
         }
         self.reported.add(row, outcome);
+        self.corrections.add(row, outcome, &golden.counts);
         let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
         self.detection.extend(times.detected);
         self.crash.extend(times.crashed);
@@ -191,6 +195,7 @@ impl Part {
             detection: times(&self.detection, counted, confidence),
             crash: times(&self.crash, counted, confidence),
             sdc: self.wrong.finish(&store.spec().grades, &basis),
+            corrected: self.corrections.finish(&golden.counts, &basis),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
             known,
         }
@@ -340,6 +345,7 @@ fn warnings(totals: &Totals, strata: &[StratumSummary], difference: Option<Strin
             let (live, share) = (known.live_trials, known.live);
             found.push(Warning::NotLookedUp { stratum: name.clone(), live, counted: stratum.counted, share });
         }
+        found.extend(stratum.coverage.as_ref().and_then(|coverage| coverage.warning(&name)));
         let needed = stratum.needed;
         if stratum.counted < needed {
             let rate = stratum.class(Class::Failure).and_then(|entry| entry.rate);

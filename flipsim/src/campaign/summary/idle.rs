@@ -2,6 +2,8 @@
 //!
 //! Invariant: a moment is busy or idle by the golden run, whatever the guest did after its flip.
 
+use std::collections::BTreeMap;
+
 use crate::campaign::idle::IdleTime;
 use crate::campaign::moments::Run;
 use crate::campaign::spec::Times;
@@ -19,6 +21,8 @@ pub(super) struct Known {
     pub(super) looks: Option<Looks>,
     /// What hangs by which limit; nothing where a run ends at a given time.
     pub(super) hang: Option<hang::Run>,
+    /// What its workload counts.
+    pub(super) counts: BTreeMap<String, u64>,
     run: Option<Run>,
 }
 
@@ -27,6 +31,7 @@ impl Known {
         Known {
             looks: golden.map(Looks::of),
             hang: golden.and_then(|golden| hang::Run::of(golden, hang_factor)),
+            counts: golden.map(|golden| golden.signals.count.of(&golden.console)).unwrap_or_default(),
             run: golden.map(Run::from),
         }
     }

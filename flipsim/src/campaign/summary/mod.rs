@@ -11,6 +11,7 @@
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
 mod basis;
+mod corrected;
 mod costs;
 mod coverage;
 mod discovery;
@@ -28,7 +29,8 @@ mod times;
 mod warning;
 mod wrong;
 
-pub use basis::KnownPart;
+pub use basis::{KnownPart, Together};
+pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use discovery::Discovery;
@@ -38,7 +40,7 @@ pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
-    Together, Totals,
+    Totals,
 };
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::stages::StageStatus;
-use crate::campaign::summary::basis::KnownPart;
+use crate::campaign::summary::basis::{KnownPart, Together};
+use crate::campaign::summary::corrected::CorrectedSummary;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::discovery::Discovery;
@@ -205,6 +206,9 @@ pub struct StratumSummary {
     pub hang_limits: Option<HangLimits>,
     /// How wrong its sdc is; `None` where there is none, and in a short summary.
     pub sdc: Option<WrongSummary>,
+    /// What the workload counted and corrected; `None` where nothing is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrected: Option<CorrectedSummary>,
     /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.
     pub convergence: Vec<ConvergenceRow>,
 }
@@ -227,16 +231,6 @@ impl StratumSummary {
     pub fn class(&self, class: Class) -> Option<&OutcomeCount<Class>> {
         self.classes.iter().find(|entry| entry.outcome == class)
     }
-}
-
-/// The interval of an outcome that holds together with those of the others.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Together {
-    /// Which.
-    pub outcome: Outcome,
-    /// As [`crate::stats::simultaneous::simultaneous`] has it.
-    #[serde(flatten)]
-    pub interval: Interval,
 }
 
 /// By what trials are distinguished.

@@ -91,6 +91,17 @@ pub enum Warning {
         /// The share of the space that is live.
         share: f64,
     },
+    /// Most hangs of a stratum are a program that died, and the guest went on without it.
+    ProgramDied {
+        /// The stratum.
+        stratum: String,
+        /// How many are.
+        died: u64,
+        /// Of how many hangs.
+        hangs: u64,
+        /// What most of the reports are called.
+        title: String,
+    },
     /// Strata of one kind have no rate together.
     NotPooled {
         /// Their names.
@@ -115,6 +126,7 @@ impl Warning {
             Warning::Idle { .. } => "idle",
             Warning::Grown { .. } => "grown",
             Warning::NotLookedUp { .. } => "not-looked-up",
+            Warning::ProgramDied { .. } => "program-died",
             Warning::NotPooled { .. } => "not-pooled",
         }
     }
@@ -220,6 +232,12 @@ impl fmt::Display for Warning {
                 "stratum {stratum}: {live} of {counted} trials are not settled, which is not what its live part ({} of its \
                  faults) lets expect: some were run with `--settle off`, it seems; its intervals are the plain ones, of all trials",
                 percent(*share)
+            ),
+            Warning::ProgramDied { stratum, died, hangs, title } => write!(
+                f,
+                "stratum {stratum}: {died} of {hangs} hangs are a program that died (`{title}`), after which nothing says that \
+                 the workload is done: have the guest say so however the program ends, as in `app; echo DONE`, and they \
+                 are detected and take no longer than the others (docs/guests.md)"
             ),
             Warning::NotPooled { strata, why } => {
                 write!(f, "no rate over {} together: {why}", strata.join(", "))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::console::signals::Signals;
 use crate::report::sample;
 use crate::testing::fake_campaign as fake;
 
@@ -99,7 +100,7 @@ fn json_is_one_object_with_the_same_rows() {
 
 #[test]
 fn the_columns_keep_their_names_and_their_order() {
-    insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when,sdc_bits,sdc_bytes,sdc_relative,grade,settled,begun_ns,cut_ns,audited");
+    insta::assert_snapshot!(columns().join(","), @"campaign,trial,stratum,kind,address,register,bit,mask,operation,at_ns,flip_ns,flipped,old,new,outcome,because,end_ns,end,converged_ns,detected_ns,console_differs_ns,report,title,region,symbol,pages_differ,error,output_only,timing,restore,attempts,restore_us,walk_us,mark_us,run_us,compare_us,total_us,recorded_ms,stratum_faults,stratum_times,stratum_when,sdc_bits,sdc_bytes,sdc_relative,grade,settled,begun_ns,cut_ns,audited,hang,counts,corrected");
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn cells_are_quoted_where_they_must_be() {
     let of = |title: &str| {
         let row = Row { campaign: "c", title: Some(title.to_owned()), flipped: true, ..Row::default() };
         let line = String::from_utf8(csv_line(&row).unwrap()).unwrap();
-        let end = ",,,,,,,,0,,,,,,,0,0,0,time,,,,,,,,\r\n";
+        let end = ",,,,,,,,0,,,,,,,0,0,0,time,,,,,,,,,,,\r\n";
         line.strip_prefix("c,0,,,,,,,flip,0,,true,,,,,,,,,,,").unwrap().strip_suffix(end).unwrap().to_owned()
     };
     assert_eq!(of("plain"), "plain");
@@ -139,7 +140,7 @@ fn by_hand(row: &Row<'_>) -> String {
 fn each_row_is_byte_for_byte_what_it_was_before_the_csv_crate() {
     let sample = sample::campaign(60);
     for result in sample.store.results() {
-        let row = row(&sample.store, None, result.unwrap()).unwrap();
+        let row = row(&sample.store, &Right::default(), result.unwrap()).unwrap();
         assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));
     }
 }
@@ -157,5 +158,37 @@ proptest! {
             ..Row::default()
         };
         prop_assert_eq!(String::from_utf8(csv_line(&row).unwrap()).unwrap(), by_hand(&row));
+    }
+}
+
+#[test]
+fn hangs_counts_and_what_was_corrected_are_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut golden = crate::testing::fake_campaign::golden();
+    golden.signals.count = toml::from_str::<Signals>("count = 'corrected (\\d+)'").unwrap().count;
+    let spec = crate::testing::fake_campaign::spec(60, &["class:core"]);
+    let path = folder.path().join("c.sqlite");
+    let mut store = crate::testing::fake_campaign::create_of(&path, &spec, &golden).unwrap();
+    let mut pending = store.pending(crate::campaign::Shard::WHOLE).unwrap();
+    pending.sort_unstable();
+    for id in pending {
+        let mut record = crate::testing::fake_campaign::record(&store.planned(id).unwrap());
+        record.counts = [("corrected".to_owned(), id.0 % 2)].into();
+        if record.outcome == Some(Outcome::Hang) && id.0 % 2 == 1 {
+            record.title = Some("user fault in app: x".to_owned());
+        }
+        store.record(id, &record).unwrap();
+    }
+    let right = Right::of(&store).unwrap();
+    for result in store.results() {
+        let row = row(&store, &right, result.unwrap()).unwrap();
+        let odd = row.trial % 2 == 1;
+        let right = matches!(row.outcome, Some(Outcome::Masked | Outcome::Latent));
+        assert_eq!(
+            (row.corrected, row.counts),
+            (Some(odd && right), Some(format!("corrected={}", row.trial % 2)))
+        );
+        let hang = (row.outcome == Some(Outcome::Hang)).then_some(if odd { "reported" } else { "silent" });
+        assert_eq!(row.hang, hang, "{}", row.trial);
     }
 }

@@ -109,6 +109,13 @@ impl Golden {
         (without_stamps(&here), without_stamps(&golden))
     }
 
+    /// How many lines a console begins with as this run's does, whatever its output is.
+    pub(crate) fn lines_alike(&self, said: &[u8]) -> u64 {
+        let (here, golden) = (without_stamps(said), without_stamps(&self.console));
+        let same = here.iter().zip(&golden).take_while(|(here, golden)| here == golden);
+        same.filter(|(byte, _)| **byte == b'\n').count() as u64
+    }
+
     /// Whether two consoles have said the same so far, as far as that is the workload's output.
     pub(crate) fn same_so_far(&self, said: &[u8], golden: &[u8]) -> bool {
         same_output(&self.signals.output_of(said), &self.signals.output_of(golden), false)

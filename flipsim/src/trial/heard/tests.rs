@@ -1,8 +1,7 @@
 //! Tests of `heard`.
 
 use super::*;
-use crate::console::classify;
-use crate::trial::judge::tests::{DONE, golden};
+use crate::trial::judge::tests::{DONE, golden, noticed_line};
 
 /// Where the line that ends with `end` has its last byte.
 fn after(said: &str, end: &str) -> usize {
@@ -10,9 +9,9 @@ fn after(said: &str, end: &str) -> usize {
 }
 
 fn places(golden: &Golden, said: &str) -> Places {
-    let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
     let same_output = golden.same_output(said.as_bytes());
-    Console { golden, said: said.as_bytes(), same_output, found: &found, expected: &expected }.places()
+    let noticed = noticed_line(golden, said);
+    Console { golden, said: said.as_bytes(), same_output, noticed }.places()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! of a guest that was not compared.
 
 pub mod alone;
+mod evidence;
 mod trial;
 
 #[cfg(test)]

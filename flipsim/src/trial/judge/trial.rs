@@ -64,8 +64,13 @@ impl<'a> Compared<'a> {
         self.found.deciding().filter(|deciding| news(self.found, self.expected).any(|new| new == *deciding))
     }
 
+    /// What the console reports the guest's end by. The golden run may have that report as well, where it ends nothing.
+    pub(super) fn reported_end(&self) -> Option<&'a Finding> {
+        self.deciding().or_else(|| self.noticed()).or_else(|| self.found.deciding())
+    }
+
     /// By what the guest noticed something that the golden run does not have.
-    fn noticed(&self) -> Option<&'a Finding> {
+    pub(super) fn noticed(&self) -> Option<&'a Finding> {
         self.deciding()
             .filter(|finding| notices(finding.kind))
             .or_else(|| news(self.found, self.expected).find(|finding| notices(finding.kind)))
@@ -83,7 +88,8 @@ impl<'a> Compared<'a> {
         let last_checkpoint_ns = self.last_checkpoint();
         match self.record.end {
             Some(end @ (End::Panic | End::Reset | End::PowerOff | End::ExceptionStorm)) => {
-                return Because::Ended { end, line: self.deciding().map(line_of) };
+                let report = self.deciding().or_else(|| self.noticed());
+                return Because::Ended { end, line: report.map(line_of) };
             }
             // With the exact clock a guest's time passes as it executes: one for which it does not is held up by
             // the host, and that must be no outcome of the fault's.
@@ -95,7 +101,7 @@ impl<'a> Compared<'a> {
             None => {}
         }
         if self.found.outcome == ConsoleVerdict::Crash && self.expected.outcome != ConsoleVerdict::Crash {
-            return Because::ReportedEnd { line: self.deciding().map(line_of) };
+            return Because::ReportedEnd { line: self.reported_end().map(line_of) };
         }
         let noticed = self.noticed().map(line_of);
         if self.golden.window == Window::Done && !self.golden.signals.is_done_in(self.said) {

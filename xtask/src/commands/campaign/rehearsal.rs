@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use flipsim::campaign::CampaignSpec;
 use flipsim::console::LineSplitter;
 use flipsim::fault::FaultSpace;
+use flipsim::text::visible;
 
 use crate::guest::golden::{Prepared, length_of};
 use crate::paths;
@@ -25,10 +26,14 @@ pub fn show(spec: &CampaignSpec, prepared: &Prepared, spaces: &[FaultSpace], lac
     let output = golden.signals.output_of(&golden.console);
     match &golden.signals.output {
         Some(pattern) => outln!("its output, by `{pattern}`:"),
-        None => outln!("its output is all of that"),
+        None if golden.signals.all_is_output() => outln!("its output is all of that"),
+        None => outln!("its output, all but what it counts:"),
     }
-    if golden.signals.output.is_some() {
+    if !golden.signals.all_is_output() {
         part(&output);
+    }
+    for (name, count) in golden.signals.count.of(&golden.console) {
+        outln!("it counts {}: {count}", visible(&name));
     }
     for (stratum, space) in spec.strata.iter().zip(spaces) {
         outln!("stratum {}: {} faults", stratum.name, space.len());

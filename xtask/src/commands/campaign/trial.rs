@@ -410,6 +410,7 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
             parts.push(format!("registers differ: {}", names.join(" ")));
         }
     }
+    parts.extend(record.counts.iter().map(|(name, count)| format!("{} {count}", visible(name))));
     let why = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
     outln!("{}{why}", outcome.name());
     if let Some(because) = &record.because {

@@ -30,6 +30,7 @@ use crate::lab::campaigns::tables::{self, IntervalMethods};
     after_help = "Examples:
   cargo xtask report first
   cargo xtask report first --html report.html --confidence 99%
+  cargo xtask report first --public --html first.html
   cargo xtask report first --csv first.csv --json first.json
   cargo xtask report first --csv - | head
   cargo xtask report compare first second
@@ -53,6 +54,9 @@ struct Out {
     /// Write the page to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// A page for readers elsewhere: files by their names, without their folders
+    #[arg(long)]
+    public: bool,
     /// Write the trials as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -99,7 +103,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(name) = &args.campaign else {
         bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));
     };
-    let Out { html, csv, json, intervals } = &args.out;
+    let Out { html, public, csv, json, intervals } = &args.out;
     let piped = one_to_stdout(&[("--html", html), ("--csv", csv), ("--json", json)])?;
     let store = open(name)?;
     let page_to = match html {
@@ -117,7 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut written = Vec::new();
     if let (Some(path), Some(summary)) = (page_to, &summary) {
-        let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now() };
+        let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now(), public: *public };
         let text = page(&store, summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));

@@ -140,7 +140,17 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     if let Some(missing) = missing {
         text += &missing_line(missing);
     }
-    text + &moments(stratum)
+    text + &hangs(stratum) + &moments(stratum)
+}
+
+/// How many hangs of a stratum the guest had reported something before; nothing where none hung.
+fn hangs(stratum: &StratumSummary) -> String {
+    let Some(coverage) = &stratum.coverage else { return String::new() };
+    let (reported, silent) = (coverage.hang_reported, coverage.hang_silent);
+    if reported + silent == 0 {
+        return String::new();
+    }
+    format!("  hangs: {reported} after a report of the guest's, {silent} without a word\n")
 }
 
 /// How many trials of a stratum failed while the guest idled, and while it did not; nothing where all are of one kind.

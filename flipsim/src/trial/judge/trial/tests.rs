@@ -54,7 +54,7 @@ pub(in crate::trial) fn golden() -> Golden {
     }
 }
 
-fn record(end: Option<End>) -> TrialRecord {
+pub(in crate::trial) fn record(end: Option<End>) -> TrialRecord {
     let fault = Fault::in_ram(GuestPhys(0x4000_0000), vec![1]);
     let plan = TrialPlan { after: VirtualNs(10), fault, back_after: None };
     TrialRecord {
@@ -76,8 +76,19 @@ fn judged_by(golden: &Golden, said: &str, end: Option<End>, converged: bool) -> 
 }
 
 fn because(golden: &Golden, record: &TrialRecord, said: &str, converged: bool) -> Because {
+    compared(golden, record, said, converged, |compared| compared.judge())
+}
+
+/// What `of` finds of a trial that ended so.
+pub(in crate::trial) fn compared<T>(
+    golden: &Golden,
+    record: &TrialRecord,
+    said: &str,
+    converged: bool,
+    of: impl FnOnce(&Compared<'_>) -> T,
+) -> T {
     let (found, expected) = (classify::classify(said.as_bytes()), classify::classify(&golden.console));
-    let evidence = Compared {
+    of(&Compared {
         record,
         golden,
         said: said.as_bytes(),
@@ -86,8 +97,15 @@ fn because(golden: &Golden, record: &TrialRecord, said: &str, converged: bool) -
         converged,
         limit: hang_limit(golden, 3.0),
         wall: Duration::from_secs(60),
-    };
-    evidence.judge()
+    })
+}
+
+/// The line of the first report that the golden run does not have.
+pub(in crate::trial) fn noticed_line(golden: &Golden, said: &str) -> Option<u64> {
+    let same_output = golden.same_output(said.as_bytes());
+    compared(golden, &record(None), said, false, |compared| {
+        compared.evidence(same_output).noticed.map(|finding| finding.line)
+    })
 }
 
 /// The rule, as JSON and as a sentence.

@@ -35,7 +35,7 @@ fn read(path: &Path) -> Result<(), StoreError> {
     let summary = Summary::new(&store, &SummaryOptions::default())?;
     let _ = export::json(&store, &summary, &mut std::io::sink());
     let made = "2026-01-02T03:04:05Z".parse().expect("a time");
-    let html = page(&store, &summary, &PageOptions { campaign: "fuzzed".to_owned(), made })?;
+    let html = page(&store, &summary, &PageOptions { campaign: "fuzzed".to_owned(), made, public: false })?;
     assert!(!html.contains("<script>alert"), "what was stored is no part of the page");
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::moments::{Moments, Run};
+use crate::campaign::shortcuts::ONE_IN;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::{Store, StoreError};
 use crate::fault::FaultSpace;
@@ -137,6 +138,16 @@ impl Known {
     }
 }
 
+impl KnownParts {
+    /// The share of a stratum's trials that are run: in the live part, or to check the others.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub fn run_share(&self, stratum: &str) -> f64 {
+        let shares = self.strata.get(stratum).and_then(|known| known.as_ref()?.shares());
+        shares.map_or(1.0, |[_, _, live]| (live + 1.0 / ONE_IN as f64).min(1.0))
+    }
+}
+
 /// How much of the time bytes are live, by their address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveMap {
@@ -196,6 +207,7 @@ mod tests {
         let json = serde_json::to_vec(&parts).unwrap();
         assert_eq!(serde_json::from_slice::<KnownParts>(&json).unwrap(), parts);
         assert_eq!(known.shares(), Some([0.5, 0.25, 0.25]));
+        assert_eq!(["ram", "core", "other"].map(|stratum| parts.run_share(stratum)), [0.26, 1.0, 1.0]);
         assert_eq!(Known { never: 0, overwritten: 0, live: 0 }.shares(), None);
     }
 }

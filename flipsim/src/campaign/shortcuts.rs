@@ -16,7 +16,7 @@ use crate::units::VirtualNs;
 
 /// The part that is run whole, as one in so many, and the least number: of the trials of which something is known
 /// beforehand, and of the others, which may be ended early.
-const ONE_IN: usize = 100;
+pub(super) const ONE_IN: usize = 100;
 const LEAST: usize = 20;
 
 /// How a trial gets its record.

@@ -279,8 +279,12 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     let workers = workers::default_workers(prepared.template.info().plan.spec.memory);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let each = golden.run_seconds / 2.0 + golden.compare_seconds * golden.most_looks() as f64 + 0.02;
+    let known = store.known_parts().map_err(store_error)?;
+    let share = |stratum: &str| known.as_ref().map_or(1.0, |known| known.run_share(stratum));
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let whole = each * plan.len() as f64 / workers as f64;
+    let run: f64 = plan.strata().iter().map(|stratum| stratum.trials as f64 * share(&stratum.name)).sum();
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let whole = each * run / workers as f64;
     outln!(
         "with {workers} workers it takes about {} or less; it can be interrupted and resumed at any time",
         format_duration(std::time::Duration::from_secs_f64(whole.min(1e9)))

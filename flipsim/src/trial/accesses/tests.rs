@@ -482,16 +482,16 @@ fn a_file_that_was_changed_is_refused() {
     behind.extend_from_slice(&sum);
     assert!(said(&behind).contains("does not end"));
     let mut other = head.clone();
-    other[16] = 2;
-    assert!(said(&sealed(&other, &content)).contains("version 2"));
+    other[16] += 1;
+    assert!(said(&sealed(&other, &content)).contains(&format!("version {}, this", FORMAT + 1)));
     assert!(said(b"something else, and long enough").contains("does not begin"));
 }
 
 #[test]
 fn a_file_that_claims_much_takes_little() {
     let (head, _) = opened(&saved(&small()));
-    // No blocks, no parts, and more instants than there is room for.
-    let mut claims = vec![0, 0];
+    // No blocks, no parts, no registers, and more instants than there is room for.
+    let mut claims = vec![0, 0, 0];
     claims.extend([0xff; 8]);
     claims.push(1);
     assert!(Accesses::load(&sealed(&head, &claims)[..]).is_err());

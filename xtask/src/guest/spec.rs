@@ -101,7 +101,8 @@ pub struct GuestSpec {
     pub output: Option<LinePattern>,
     /// What the workload counts, such as errors that it corrected: the number in the pattern's first group, or the
     /// lines that match; may be given more than once. Such lines are no output
-    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    // Several commands count something else.
+    #[arg(long = "counts", id = "counts", value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "text::patterns")]
     pub count: Vec<LinePattern>,
 }

@@ -312,7 +312,10 @@ fn check(variable: &str, more: &[Trap]) {
         let (_, blind) = recordings.iter().find(|(of, _)| of == hook).unwrap();
         let wrong = setting.taken(blind, whole.iter().filter(|record| strikes(record, range)));
         eprintln!("without {hook:?}, {name}: {wrong:?}");
-        assert!(wrong.contains_key(taken), "without {hook:?}, {name}: {wrong:?}");
+        // An entry is read once more as its process ends. Where that is before the end of the run, a fault is begun only then,
+        // and what it has done by then is left out: that shows in the audit alone.
+        let begun_too_late = *hook == AccessHook::Walks && wrong.is_empty();
+        assert!(wrong.contains_key(taken) || begun_too_late, "without {hook:?}, {name}: {wrong:?}");
         let file = format!("{hook:?} {name}.sqlite");
         match setting.run(&mut setting.store(&file, &[(*name, *range)]), Some(blind)) {
             Err(CampaignError::Audit { .. }) => {}
@@ -331,7 +334,8 @@ fn check(variable: &str, more: &[Trap]) {
     let mut used: Vec<AccessHook> = recordings.iter().map(|(hook, _)| *hook).collect();
     used.sort_by_key(|hook| SEEING.iter().position(|of| of == hook));
     assert_eq!(used, SEEING);
-    assert_eq!(setting.without(&SEEING).figures().pages, 0);
+    // The one that is left is that of the registers.
+    assert_eq!(setting.without(&SEEING).figures().pages, 1);
 }
 
 #[test]

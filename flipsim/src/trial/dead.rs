@@ -1,8 +1,8 @@
 //! Whether what differs from the golden run at a look is dead: never to be read again.
 //!
-//! Where registers, devices and disks are the golden run's, but for the register of the fault if that is never used again, and no byte of RAM that differs is read before it is
-//! overwritten, every instruction from there on is the golden run's. Bytes that are overwritten are its own then, and the
-//! others stay as they are to the end.
+//! Where registers, devices and disks are the golden run's, but for the register of the fault if that is never used again,
+//! and no byte of RAM that differs is read before it is overwritten, every instruction from there on is the golden run's.
+//! Bytes that are overwritten are its own then, and the others stay as they are to the end.
 //!
 //! Invariant: **a trial is ended early only where its whole rest is known**; no content of a page is taken from digests
 //! alone.

@@ -5,11 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use flipsim::campaign::manifest::golden_digest;
 use flipsim::campaign::run::{CampaignError, RunOptions, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
@@ -72,15 +70,7 @@ impl Setting {
         };
         let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
         let plan = Plan::new(&spec, length, vec![space]).unwrap();
-        let manifest = Manifest {
-            created: jiff::Timestamp::now(),
-            command: Vec::new(),
-            host: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            template: self.golden.template.clone(),
-            golden: golden_digest(&self.golden),
-            inputs: BTreeMap::new(),
-        };
+        let manifest = Manifest::of(&self.golden);
         let path = self.folder.path().join(name);
         Store::create(&path, &manifest, &spec, &plan, &[], &mut |_| {}).unwrap()
     }

@@ -5,12 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use flipsim::campaign::manifest::golden_digest;
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run};
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
@@ -139,15 +137,7 @@ impl Setting {
         let space = FaultSpace::Reg(RegSpace::new(&registers, Pattern::SINGLE).unwrap());
         let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
         let plan = Plan::new(&self.spec, length, vec![space]).unwrap();
-        let manifest = Manifest {
-            created: jiff::Timestamp::now(),
-            command: Vec::new(),
-            host: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            template: self.golden.template.clone(),
-            golden: golden_digest(&self.golden),
-            inputs: BTreeMap::new(),
-        };
+        let manifest = Manifest::of(&self.golden);
         let path = self.folder.path().join(name);
         Store::create(&path, &manifest, &self.spec, &plan, &[], &mut |_| {}).unwrap()
     }

@@ -12,7 +12,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use flipsim::campaign::manifest::golden_digest;
 use flipsim::campaign::run::{CampaignError, RunOptions, run};
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Shortcuts, Store};
@@ -206,15 +205,7 @@ impl Setting {
         });
         let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
         let plan = Plan::new(&spec, length, spaces.collect()).unwrap();
-        let manifest = Manifest {
-            created: jiff::Timestamp::now(),
-            command: Vec::new(),
-            host: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            template: self.golden.template.clone(),
-            golden: golden_digest(&self.golden),
-            inputs: BTreeMap::new(),
-        };
+        let manifest = Manifest::of(&self.golden);
         Store::create(&self.folder.path().join(name), &manifest, &spec, &plan, &[], &mut |_| {}).unwrap()
     }
 

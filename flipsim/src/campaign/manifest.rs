@@ -33,6 +33,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Of a golden run, made now, that says nothing of command line, host, versions and files.
+    #[must_use]
+    pub fn of(golden: &Golden) -> Manifest {
+        Manifest {
+            created: Timestamp::now(),
+            command: Vec::new(),
+            host: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            template: golden.template.clone(),
+            golden: golden_digest(golden),
+            inputs: BTreeMap::new(),
+        }
+    }
+
     /// What differs, of that on which outcomes depend.
     pub(super) fn changes(&self, now: &Manifest) -> Vec<Change> {
         let mut pairs = vec![

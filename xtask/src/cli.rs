@@ -34,7 +34,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::commands::{
-    bench, boot, campaign, ci, doctor, first, greet, image, inject, report, setup, test, tidy,
+    bench, boot, campaign, ci, doctor, first, greet, image, inject, profile, report, setup, test, tidy,
 };
 use crate::host::kvm;
 use crate::{exit, interrupt};
@@ -69,6 +69,7 @@ enum Command {
     Boot(Box<boot::Args>),
     Inject(Box<inject::Args>),
     Campaign(campaign::Args),
+    Profile(Box<profile::Args>),
     Report(report::Args),
     Bench(bench::Args),
     Test(test::Args),
@@ -135,6 +136,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Boot(args) => boot::run(*args)?,
         Command::Inject(args) => inject::run(*args, first::run)?,
         Command::Campaign(args) => campaign::run(args)?,
+        Command::Profile(args) => profile::run(&args)?,
         Command::Report(args) => return report::run(&args),
         Command::Bench(args) => bench::run(args)?,
         Command::Test(args) => test::run(&args)?,

@@ -51,7 +51,7 @@ pub use plan::{Plan, PlannedTrial, TrialId};
 pub use queue::TimeLimit;
 pub use shard::{Shard, ShardError};
 pub use shortcuts::Shortcuts;
-pub use spaces::{StratumError, leading_class, spaces};
+pub use spaces::{StratumError, leading_class, per_symbol, spaces};
 pub use spec::CampaignSpec;
 pub use store::{Stage, Store, StoreError};
 pub use summary::Summary;

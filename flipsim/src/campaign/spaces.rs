@@ -2,10 +2,13 @@
 //!
 //! Invariant: **two names of one place are the same place**: no fault is in a stratum's space twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::campaign::spec::CampaignSpec;
-use crate::fault::{Borders, FaultSpace, FaultTargetError, FlippableRegister, TargetGuest};
+use crate::campaign::spec::{CampaignSpec, Per, StratumSpec};
+use crate::fault::{
+    Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, TargetGuest,
+};
+use crate::memory::PhysRange;
 
 /// A stratum that has no fault space in this guest.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +21,69 @@ pub enum StratumError {
         /// What the target is, and why.
         cause: FaultTargetError,
     },
+    /// A stratum with fewer trials than symbols.
+    #[error("stratum {name} has {symbols} symbols and {trials} trials; give it {symbols} at least")]
+    TooMany {
+        /// The stratum's name.
+        name: String,
+        /// How many symbols it has.
+        symbols: u64,
+        /// How many trials.
+        trials: u64,
+    },
     /// What a part of the guest says of a name, an address or a pattern.
     #[error(transparent)]
     Refused(FaultTargetError),
+}
+
+/// The specification with a stratum for each symbol in those that are `per` symbol, which share their trials evenly: what a
+/// remainder is, the first have.
+///
+/// # Errors
+/// A target names nothing of this guest, or a stratum has more symbols than trials.
+pub fn per_symbol(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<CampaignSpec, StratumError> {
+    let mut strata = Vec::with_capacity(spec.strata.len());
+    for stratum in &spec.strata {
+        let (Some(Per::Symbol), Some(trials)) = (stratum.per, stratum.trials) else {
+            strata.push(stratum.clone());
+            continue;
+        };
+        let mut parts: Vec<(String, PhysRange)> = Vec::new();
+        for target in &stratum.targets {
+            parts.extend(target.named(guest).map_err(|cause| refused(stratum, cause))?);
+        }
+        // Two names of one place are the same place.
+        parts.sort_by_key(|(_, range)| *range);
+        parts.dedup_by_key(|(_, range)| *range);
+        let count = parts.len() as u64;
+        if count > trials {
+            return Err(StratumError::TooMany { name: stratum.name.clone(), symbols: count, trials });
+        }
+        let mut names = BTreeSet::new();
+        for ((symbol, range), number) in parts.into_iter().zip(0u64..) {
+            // By its name where that means these bytes: it then is the same stratum in another build.
+            let named = guest.names.symbol(&symbol).is_ok_and(|found| found == range);
+            let own = match names.insert(symbol.clone()) {
+                true => format!("{}/{symbol}", stratum.name),
+                false => format!("{}/{symbol}@{}", stratum.name, range.first),
+            };
+            strata.push(StratumSpec {
+                name: own,
+                targets: vec![if named { FaultTarget::Symbol(symbol) } else { FaultTarget::Range(range) }],
+                trials: Some(trials / count + u64::from(number < trials % count)),
+                per: None,
+                ..stratum.clone()
+            });
+        }
+    }
+    Ok(CampaignSpec { strata, ..spec.clone() })
+}
+
+fn refused(stratum: &StratumSpec, cause: FaultTargetError) -> StratumError {
+    match cause.finds_nothing() {
+        true => StratumError::Nothing { name: stratum.name.clone(), cause },
+        false => StratumError::Refused(cause),
+    }
 }
 
 /// The fault spaces of the strata, in their order.
@@ -28,12 +91,10 @@ pub enum StratumError {
 /// # Errors
 /// A target names nothing of this guest, or what is no RAM.
 pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultSpace>, StratumError> {
-    let space = |stratum: &crate::campaign::spec::StratumSpec| {
-        let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), guest, Borders::Joined);
-        space.map_err(|cause| match cause.finds_nothing() {
-            true => StratumError::Nothing { name: stratum.name.clone(), cause },
-            false => StratumError::Refused(cause),
-        })
+    let space = |stratum: &StratumSpec| {
+        let align = stratum.align.unwrap_or(Align::BYTE);
+        let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), align, guest, Borders::Joined);
+        space.map_err(|cause| refused(stratum, cause))
     };
     spec.strata.iter().map(space).collect()
 }
@@ -57,7 +118,6 @@ pub fn leading_class<'a>(space: &FaultSpace, registers: &'a [FlippableRegister])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::spec::StratumSpec;
     use crate::fault::GuestNames;
     use crate::memory::MemoryMap;
 
@@ -76,7 +136,7 @@ mod tests {
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let names =
             GuestNames::without_symbols(MemoryMap::new(Some(iomem), mtree).unwrap(), "none are known");
-        let guest = TargetGuest { names: &names, registers: &registers };
+        let guest = TargetGuest { names: &names, registers: &registers, profile: None };
         let leading = |text: &str| {
             let spec = CampaignSpec { strata: vec![text.parse().unwrap()], ..CampaignSpec::default() };
             leading_class(&spaces(&spec, &guest).unwrap()[0], &registers)
@@ -91,7 +151,7 @@ mod tests {
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let map = MemoryMap::new(Some(iomem), mtree).unwrap();
         let names = GuestNames::without_symbols(map, "none are known");
-        let guest = TargetGuest { names: &names, registers: &[] };
+        let guest = TargetGuest { names: &names, registers: &[], profile: None };
         let spec = |strata: &[&str]| CampaignSpec {
             strata: strata.iter().map(|text| text.parse::<StratumSpec>().unwrap()).collect(),
             ..CampaignSpec::default()

@@ -13,8 +13,8 @@ use super::grade::Grade;
 use super::size::Size;
 use super::when::When;
 use super::words::Words;
-use crate::fault::Pattern;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
+use crate::fault::{Align, Pattern};
 use crate::stats::Share;
 use crate::text::shown;
 use crate::trial::golden::Window;
@@ -131,13 +131,36 @@ pub struct StratumSpec {
     /// At which moments its faults strike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
+    /// In words of how many bytes the pattern lies; without it, it may cross any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub align: Option<Align>,
+    /// Whether it is to be one stratum for each name in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<Per>,
+}
+
+/// What a stratum is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// The kernel's functions and variables.
+    Symbol,
 }
 
 impl StratumSpec {
     /// A stratum that shares the trials with the others.
     #[must_use]
     pub fn new(name: &str, targets: Vec<FaultTarget>) -> Self {
-        StratumSpec { name: name.to_owned(), targets, pattern: None, trials: None, share: None, when: None }
+        StratumSpec {
+            name: name.to_owned(),
+            targets,
+            pattern: None,
+            trials: None,
+            share: None,
+            when: None,
+            align: None,
+            per: None,
+        }
     }
 
     /// Whether its faults are in registers.
@@ -328,6 +351,16 @@ impl CampaignSpec {
         }
         if stratum.is_register() && !stratum.targets.iter().all(FaultTarget::is_register) {
             return Some(format!("stratum `{name}` mixes RAM and registers; make two strata of it"));
+        }
+        if stratum.is_register() && (stratum.align.is_some() || stratum.per.is_some()) {
+            return Some(format!(
+                "stratum `{name}` is of registers, which have no words and no symbols; drop `align` and `per`"
+            ));
+        }
+        if stratum.per.is_some() && stratum.trials.is_none() {
+            return Some(format!(
+                "stratum `{name}` is one for each symbol; give it `trials`, which they share evenly"
+            ));
         }
         if stratum.trials == Some(0) {
             return Some(format!("stratum `{name}` has 0 trials; leave it out"));

@@ -15,13 +15,13 @@ use toml::Spanned;
 
 use crate::campaign::grade::Grade;
 use crate::campaign::size::{ASSURANCE, POWER, Size};
-use crate::campaign::spec::{CampaignSpec, Sharing, SpecError, StratumSpec, Times, TrialSpec};
+use crate::campaign::spec::{CampaignSpec, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{FaultTarget, Pattern, random_seed};
+use crate::fault::{Align, FaultTarget, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::RestoreMethod;
@@ -159,6 +159,8 @@ struct RawStratum {
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
+    align: Option<Align>,
+    per: Option<Per>,
 }
 
 /// What flags can say of a specification; they win over a file.
@@ -228,6 +230,8 @@ impl From<&StratumSpec> for RawStratum {
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
             when: stratum.when,
+            align: stratum.align,
+            per: stratum.per,
         }
     }
 }
@@ -357,6 +361,8 @@ impl RawSpec {
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
                 when: raw.when,
+                align: raw.align,
+                per: raw.per,
             }
         });
         Ok(CampaignSpec {

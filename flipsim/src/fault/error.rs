@@ -15,6 +15,19 @@ pub enum SpaceError {
         /// What was asked for.
         bit: u32,
     },
+    /// A word that cannot be.
+    #[error("words of {0} bytes are not possible; choose 1, 2, 4 or 8")]
+    Align(u64),
+    /// A pattern that does not fit into a word.
+    #[error(
+        "the pattern reaches to bit {bits}, and a word has {word} bits; choose a larger `align`, or fewer bits"
+    )]
+    Word {
+        /// How many bits it takes.
+        bits: u64,
+        /// How many a word has.
+        word: u64,
+    },
     /// No register is wide enough, or the bit cannot be written in any.
     #[error("bit {bit} is out of range: {why}")]
     BitOfRegister {

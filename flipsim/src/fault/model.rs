@@ -53,6 +53,15 @@ impl Pattern {
         }
     }
 
+    /// The bits that it takes from the lowest of its first byte on.
+    pub(super) fn end(self) -> u64 {
+        match self {
+            Pattern::Adjacent(count) => count.into(),
+            Pattern::AdjacentAt { count, bit } => u64::from(bit.0) + u64::from(count),
+            Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()),
+        }
+    }
+
     /// The lowest bit that is asked for, and the bits from there on.
     pub(super) fn fixed(self) -> Option<(u32, u64)> {
         match self {

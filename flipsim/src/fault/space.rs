@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
 
 use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
@@ -77,12 +78,46 @@ impl FaultSpace {
     }
 }
 
+/// The words that a pattern in RAM must lie in: of so many bytes, at a multiple of that. Of single bytes it may cross any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Align(u8);
+
+impl Align {
+    /// No word: a pattern may be anywhere.
+    pub const BYTE: Align = Align(1);
+
+    /// How many bytes a word has.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0.into()
+    }
+}
+
+impl From<Align> for u64 {
+    fn from(align: Align) -> u64 {
+        align.bytes()
+    }
+}
+
+impl TryFrom<u64> for Align {
+    type Error = SpaceError;
+
+    fn try_from(bytes: u64) -> Result<Self, SpaceError> {
+        match bytes {
+            1 | 2 | 4 | 8 => Ok(Align(bytes as u8)),
+            _ => Err(SpaceError::Align(bytes)),
+        }
+    }
+}
+
 /// Faults in RAM: every place in the ranges at which the pattern fits without leaving its range.
 #[derive(Clone, Debug)]
 pub struct RamSpace {
     /// Each range with the number of its first fault.
     ranges: Vec<(u64, PhysRange)>,
     pattern: Pattern,
+    align: Align,
     pub(super) len: u64,
 }
 
@@ -92,28 +127,64 @@ impl RamSpace {
     /// # Errors
     /// The pattern asks for a bit that a byte does not have, or fits nowhere.
     pub fn new(bytes: &RangeSet, pattern: Pattern) -> Result<Self, SpaceError> {
+        RamSpace::aligned(bytes, pattern, Align::BYTE)
+    }
+
+    /// The same in words: the pattern's bits are those of a word, least significant byte first, and a pattern leaves no word.
+    ///
+    /// # Errors
+    /// The pattern asks for a bit that a word does not have, or fits nowhere.
+    pub fn aligned(bytes: &RangeSet, pattern: Pattern, align: Align) -> Result<Self, SpaceError> {
         pattern.check()?;
-        if let Some((bit, _)) = pattern.fixed()
-            && bit > 7
-            && !matches!(pattern, Pattern::Mask(_))
-        {
-            return Err(SpaceError::BitOfByte { bit });
+        let bits = align.bytes() * 8;
+        match (pattern, align) {
+            (Pattern::AdjacentAt { bit, .. }, Align::BYTE) if bit.0 > 7 => {
+                return Err(SpaceError::BitOfByte { bit: bit.0 });
+            }
+            (_, Align::BYTE) => {}
+            (Pattern::Adjacent(count), _) if u64::from(count) > bits => {
+                return Err(SpaceError::Word { bits: count.into(), word: bits });
+            }
+            (Pattern::AdjacentAt { .. } | Pattern::Mask(_), _) if pattern.bytes() > align.bytes() => {
+                return Err(SpaceError::Word { bits: pattern.end(), word: bits });
+            }
+            _ => {}
         }
-        let mut ranges = Vec::new();
-        let mut len = 0u64;
+        let space = |len| RamSpace { ranges: Vec::new(), pattern, align, len };
+        let mut all = space(0);
         for range in bytes.ranges() {
-            let places = Self::places(*range, pattern).ok_or(SpaceError::TooLarge)?;
+            let Some(range) = all.words(*range) else { continue };
+            let places = all.places(range).ok_or(SpaceError::TooLarge)?;
             if places > 0 {
-                ranges.push((len, *range));
-                len = len.checked_add(places).ok_or(SpaceError::TooLarge)?;
+                all.ranges.push((all.len, range));
+                all.len = all.len.checked_add(places).ok_or(SpaceError::TooLarge)?;
             }
         }
-        if len == 0 {
+        if all.len == 0 {
             let why =
                 if bytes.is_empty() { "no RAM is selected" } else { "the bits fit into none of the ranges" };
             return Err(SpaceError::Empty(why.to_owned()));
         }
-        Ok(RamSpace { ranges, pattern, len })
+        Ok(all)
+    }
+
+    /// The whole words of a range.
+    fn words(&self, range: PhysRange) -> Option<PhysRange> {
+        let word = self.align.bytes();
+        let first = range.first.0.checked_next_multiple_of(word)?;
+        let last = match range.last.0 {
+            u64::MAX => u64::MAX,
+            last => ((last + 1) / word * word).checked_sub(1)?,
+        };
+        PhysRange::new(GuestPhys(first), GuestPhys(last))
+    }
+
+    /// How many faults a word has; those of single bytes may cross them.
+    fn in_word(&self) -> u64 {
+        match self.pattern {
+            Pattern::Adjacent(count) => self.align.bytes() * 8 - u64::from(count) + 1,
+            _ => 1,
+        }
     }
 
     /// The bytes of its faults, where each fault is in one byte, and each byte has as many.
@@ -121,18 +192,19 @@ impl RamSpace {
     pub fn single_bytes(&self) -> Option<Vec<PhysRange>> {
         let single = match self.pattern {
             Pattern::Adjacent(count) => count == 1,
-            pattern => pattern.bytes() == 1,
+            pattern => pattern.bytes() == 1 && self.align == Align::BYTE,
         };
         single.then(|| self.ranges.iter().map(|(_, range)| *range).collect())
     }
 
     /// How many faults a range has; `None` when that is no 64-bit number.
-    fn places(range: PhysRange, pattern: Pattern) -> Option<u64> {
-        match pattern {
+    fn places(&self, range: PhysRange) -> Option<u64> {
+        match self.pattern {
+            _ if self.align != Align::BYTE => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
             Pattern::Adjacent(count) => {
                 Some(range.len().checked_mul(8)?.saturating_sub(u64::from(count) - 1))
             }
-            _ => Some(range.len().saturating_sub(pattern.bytes() - 1)),
+            pattern => Some(range.len().saturating_sub(pattern.bytes() - 1)),
         }
     }
 
@@ -144,6 +216,13 @@ impl RamSpace {
         let (first, range) = self.ranges[at];
         let place = number - first;
         let (byte, bit, bits) = match self.pattern {
+            pattern if self.align != Align::BYTE => {
+                let (bit, bits) = match pattern {
+                    Pattern::Adjacent(count) => ((place % self.in_word()) as u32, u64::MAX >> (64 - count)),
+                    pattern => pattern.fixed()?,
+                };
+                (place / self.in_word() * self.align.bytes() + u64::from(bit / 8), bit % 8, bits)
+            }
             Pattern::Adjacent(count) => (place / 8, (place % 8) as u32, u64::MAX >> (64 - count)),
             pattern => {
                 let (bit, bits) = pattern.fixed()?;

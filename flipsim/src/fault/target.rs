@@ -12,14 +12,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::fault::error::SpaceError;
 use crate::fault::model::Pattern;
 use crate::fault::names::GuestNames;
+use crate::fault::profile::Profile;
 use crate::fault::registers::FlippableRegister;
-use crate::fault::space::{FaultSpace, RamSpace, RegSpace};
+use crate::fault::space::{Align, FaultSpace, RamSpace, RegSpace};
 use crate::fault::symbols::SymbolError;
 use crate::memory::{MemoryError, PhysRange, RangeSet};
+use crate::stats::Share;
 use crate::text::{glob_matches, near_names};
 
 /// Where faults strike.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FaultTarget {
     /// All of the RAM: `ram`.
     Ram,
@@ -29,6 +31,9 @@ pub enum FaultTarget {
     Symbol(String),
     /// A section of the kernel's file: `section:.data`.
     Section(String),
+    /// The kernel's functions that have this share of the instructions that the golden run executes in it, those with
+    /// the most first: `profile:95%`.
+    Profile(Share),
     /// Addresses: `range:0x40000000+64K`.
     Range(PhysRange),
     /// Registers by name, as a glob: `reg:x*`.
@@ -38,12 +43,12 @@ pub enum FaultTarget {
 }
 
 /// Text that is not a target of faults.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FaultTargetTextError {
     /// Of no valid form.
     #[error(
-        "`{text}` is no target{hint}; write ram, region:NAME, symbol:GLOB, section:NAME, range:FIRST-LAST, \
-         range:FIRST+LENGTH, reg:GLOB or class:NAME"
+        "`{text}` is no target{hint}; write ram, region:NAME, symbol:GLOB, section:NAME, profile:SHARE, \
+         range:FIRST-LAST, range:FIRST+LENGTH, reg:GLOB or class:NAME"
     )]
     Form {
         /// The text.
@@ -54,6 +59,14 @@ pub enum FaultTargetTextError {
     /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
+    /// An invalid share.
+    #[error("`{text}` is no share of a profile: {cause}")]
+    Share {
+        /// The text.
+        text: String,
+        /// What is wrong.
+        cause: crate::stats::StatsError,
+    },
 }
 
 impl FaultTarget {
@@ -61,6 +74,12 @@ impl FaultTarget {
     #[must_use]
     pub fn is_register(&self) -> bool {
         matches!(self, FaultTarget::Register(_) | FaultTarget::Class(_))
+    }
+
+    /// Whether it takes to know what the golden run executes.
+    #[must_use]
+    pub fn is_profile(&self) -> bool {
+        matches!(self, FaultTarget::Profile(_))
     }
 
     /// Whether a register is meant.
@@ -93,6 +112,22 @@ impl FaultTarget {
         }
     }
 
+    /// The parts of it that have names: of several functions or variables each, of anything else the whole.
+    ///
+    /// # Errors
+    /// It names nothing of this guest.
+    pub fn named(&self, guest: &TargetGuest<'_>) -> Result<Vec<(String, PhysRange)>, FaultTargetError> {
+        let ranges = self.ranges(guest)?;
+        let name = |range: &PhysRange| match self {
+            FaultTarget::Profile(_) | FaultTarget::Symbol(_) => guest.names.symbol_at(range.first),
+            _ => None,
+        };
+        Ok(ranges
+            .into_iter()
+            .map(|range| (name(&range).unwrap_or_else(|| self.to_string()), range))
+            .collect())
+    }
+
     /// The bytes that are meant, whether they are RAM or not.
     fn ranges(&self, guest: &TargetGuest<'_>) -> Result<Vec<PhysRange>, FaultTargetError> {
         let symbols = || {
@@ -103,6 +138,11 @@ impl FaultTarget {
             FaultTarget::Ram => guest.names.map.system_ram().ranges().to_vec(),
             FaultTarget::Region(name) => guest.names.map.region(name)?.ranges().to_vec(),
             FaultTarget::Section(name) => vec![symbols()?.section(name)?],
+            FaultTarget::Profile(share) => {
+                symbols()?;
+                let profile = guest.profile.ok_or_else(|| FaultTargetError::NoProfile(self.clone()))?;
+                profile.covering(share.value()).iter().map(|function| function.range).collect()
+            }
             FaultTarget::Range(range) => vec![*range],
             FaultTarget::Symbol(glob) => {
                 let map = symbols()?;
@@ -136,6 +176,8 @@ pub struct TargetGuest<'a> {
     pub names: &'a GuestNames,
     /// Its registers; none are needed for targets in RAM.
     pub registers: &'a [FlippableRegister],
+    /// What its golden run executes, where that is known.
+    pub profile: Option<&'a Profile>,
 }
 
 /// What happens to ranges that touch.
@@ -158,6 +200,12 @@ pub enum FaultTargetError {
         /// Why they are not.
         why: String,
     },
+    /// It is not known what the guest executes.
+    #[error(
+        "{0}: it is not known what the golden run executes: that takes the exact clock, one CPU, golden runs that agree, and \
+         a QEMU with the lab's patches (`setup qemu`); name the functions with symbol:GLOB"
+    )]
+    NoProfile(FaultTarget),
     /// No symbol matches.
     #[error(
         "no symbol in the running kernel is `{glob}`{hint}; the guest's /proc/kallsyms lists them, or `nm vmlinux`"
@@ -194,6 +242,7 @@ impl FaultTargetError {
         matches!(
             self,
             FaultTargetError::NoSymbols { .. }
+                | FaultTargetError::NoProfile(_)
                 | FaultTargetError::NoSymbol { .. }
                 | FaultTargetError::NoRegister { .. }
         )
@@ -201,14 +250,15 @@ impl FaultTargetError {
 }
 
 impl FaultSpace {
-    /// The space of a pattern over targets: RAM, or registers where one of them is in registers. Registers are in
-    /// the order of the targets.
+    /// The space of a pattern over targets: RAM, in words of so many bytes, or registers where one of them is in registers.
+    /// Registers are in the order of the targets.
     ///
     /// # Errors
     /// A target names nothing of this guest or what is no RAM, or the pattern does not fit.
     pub fn of(
         targets: &[FaultTarget],
         pattern: Pattern,
+        align: Align,
         guest: &TargetGuest<'_>,
         borders: Borders,
     ) -> Result<FaultSpace, FaultTargetError> {
@@ -239,7 +289,7 @@ impl FaultSpace {
             Borders::Joined => ranges.into_iter().collect(),
             Borders::Kept => RangeSet::apart(ranges),
         };
-        Ok(FaultSpace::Ram(RamSpace::new(&bytes, pattern)?))
+        Ok(FaultSpace::Ram(RamSpace::aligned(&bytes, pattern, align)?))
     }
 }
 
@@ -249,7 +299,7 @@ impl FromStr for FaultTarget {
     fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
         let bad = || {
             let kind = text.split(':').next().unwrap_or_default().trim();
-            let kinds = ["ram", "region", "symbol", "section", "range", "reg", "class"];
+            let kinds = ["ram", "region", "symbol", "section", "profile", "range", "reg", "class"];
             // What is known has no name behind it.
             let hint = if kinds.contains(&kind) { String::new() } else { near_names(kind, kinds) };
             FaultTargetTextError::Form { text: text.to_owned(), hint }
@@ -268,6 +318,12 @@ impl FromStr for FaultTarget {
             "region" => FaultTarget::Region(name),
             "symbol" => FaultTarget::Symbol(name),
             "section" => FaultTarget::Section(name),
+            "profile" => {
+                let share = name
+                    .parse()
+                    .map_err(|cause| FaultTargetTextError::Share { text: text.to_owned(), cause })?;
+                FaultTarget::Profile(share)
+            }
             "range" => FaultTarget::Range(what.parse()?),
             "reg" => FaultTarget::Register(name),
             "class" => FaultTarget::Class(name),
@@ -283,6 +339,7 @@ impl fmt::Display for FaultTarget {
             FaultTarget::Region(name) => write!(f, "region:{name}"),
             FaultTarget::Symbol(name) => write!(f, "symbol:{name}"),
             FaultTarget::Section(name) => write!(f, "section:{name}"),
+            FaultTarget::Profile(share) => write!(f, "profile:{share}"),
             FaultTarget::Range(range) => write!(f, "range:{range}"),
             FaultTarget::Register(name) => write!(f, "reg:{name}"),
             FaultTarget::Class(name) => write!(f, "class:{name}"),
@@ -321,16 +378,18 @@ mod tests {
     #[test]
     fn ranges_that_touch_are_one_or_stay_apart() {
         let names = GuestNames::without_symbols(map(), "");
-        let guest = TargetGuest { names: &names, registers: &[] };
+        let guest = TargetGuest { names: &names, registers: &[], profile: None };
         let both = targets(&["region:Kernel code", "region:Kernel data"]);
-        let len = |borders| FaultSpace::of(&both, Pattern::Adjacent(2), &guest, borders).unwrap().len();
+        let len = |borders| {
+            FaultSpace::of(&both, Pattern::Adjacent(2), Align::BYTE, &guest, borders).unwrap().len()
+        };
         // One pair of bits more lies across the border.
         assert_eq!(len(Borders::Joined), 0x2000 * 8 - 1);
         assert_eq!(len(Borders::Kept), 0x2000 * 8 - 2);
         // A byte that is chosen twice is there once.
         let twice = targets(&["range:0x40001000+16", "range:0x40001008+16"]);
         for borders in [Borders::Joined, Borders::Kept] {
-            let space = FaultSpace::of(&twice, Pattern::SINGLE, &guest, borders).unwrap();
+            let space = FaultSpace::of(&twice, Pattern::SINGLE, Align::BYTE, &guest, borders).unwrap();
             assert_eq!(space.len(), 24 * 8);
         }
     }
@@ -345,9 +404,9 @@ mod tests {
         };
         let registers = [register("x0", "core"), register("x1", "core"), register("v0", "fpu")];
         let known = GuestNames::without_symbols(map(), "");
-        let guest = TargetGuest { names: &known, registers: &registers };
+        let guest = TargetGuest { names: &known, registers: &registers, profile: None };
         let of = |texts: &[&str]| {
-            FaultSpace::of(&targets(texts), Pattern::SINGLE, &guest, Borders::Joined)
+            FaultSpace::of(&targets(texts), Pattern::SINGLE, Align::BYTE, &guest, Borders::Joined)
                 .map_err(|e| e.to_string())
         };
         let space = of(&["class:fpu", "reg:x1", "class:core"]).unwrap();
@@ -378,10 +437,11 @@ mod tests {
     #[test]
     fn what_a_guest_does_not_have_is_refused() {
         let names = GuestNames::without_symbols(map(), "no vmlinux is known");
-        let guest = TargetGuest { names: &names, registers: &[] };
+        let guest = TargetGuest { names: &names, registers: &[], profile: None };
         let error = |text: &str| {
             let error =
-                FaultSpace::of(&targets(&[text]), Pattern::SINGLE, &guest, Borders::Joined).unwrap_err();
+                FaultSpace::of(&targets(&[text]), Pattern::SINGLE, Align::BYTE, &guest, Borders::Joined)
+                    .unwrap_err();
             (error.finds_nothing(), error.to_string())
         };
         assert_eq!(error("symbol:jiffies"), (true, "symbol:jiffies: no vmlinux is known".into()));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::target::error::MarkError;
 use crate::target::live::LiveTarget;
 use crate::units::VirtualNs;
+use crate::wire::qmp::QmpError;
 
 /// A block of RAM, whose number is its place in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -108,6 +109,20 @@ impl LiveTarget {
             let cause = serde::de::Error::custom(cause);
             MarkError::Answer { command, cause }
         })
+    }
+
+    /// Has QEMU append to the file of [`LiveTarget::record_accesses`] which code was executed; whether it can. An interval
+    /// has ended right before.
+    ///
+    /// # Errors
+    /// The file cannot be written, nothing is recorded, or QEMU is lost.
+    pub fn save_executed_code(&mut self) -> Result<bool, MarkError> {
+        let qmp = self.qmp().ok_or(MarkError::NoMonitor)?;
+        match qmp.execute("save-executed-code", Value::Null) {
+            Ok(_) => Ok(true),
+            Err(QmpError::Refused { class, .. }) if class == "CommandNotFound" => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends an interval, and begins the next.

@@ -128,6 +128,10 @@ impl Accesses {
             })?;
             watch(VirtualNs(at - begin));
         }
+        stream.clear();
+        if runner.guest.target().save_executed_code().map_err(RunError::from)? {
+            file.rewind().and_then(|()| file.read_to_end(&mut stream)).map_err(failed)?;
+        }
         fs::remove_file(&path).map_err(failed)?;
         let vcpu = vcpu_at_end(&mut runner, &recorded.registers, golden)?;
         let state = runner.state(false)?;
@@ -139,7 +143,7 @@ impl Accesses {
             (Some(_), Some(_)) if runner.console.said() == golden.console => {}
             _ => return Err(RecordingError::Other("its console said something else".to_owned())),
         }
-        Ok(recorder.finish().with_vcpu(vcpu))
+        Ok(recorder.finish().with_vcpu(vcpu).with_code(&stream)?)
     }
 
     /// What shows that something writes RAM unseen: bytes that changed in a page that was written, or pages that are not at

@@ -12,6 +12,7 @@ pub mod first;
 pub mod greet;
 pub mod image;
 pub mod inject;
+pub mod profile;
 pub mod report;
 pub mod setup;
 pub mod test;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use flipsim::campaign::Recording;
+use flipsim::fault::{GuestNames, Profile};
 use flipsim::files;
 use flipsim::trial::RecordingError;
 use flipsim::trial::accesses::Accesses;
@@ -97,4 +98,11 @@ pub fn accesses_of(prepared: &Prepared) -> Result<Option<Recorded>> {
         eprintln!("note: cannot keep the recorded accesses in {}: {error}", paths::show(&path));
     }
     Ok(Some(Recorded { accesses, recording }))
+}
+
+/// What a golden run does in each function of the kernel; `None` where QEMU does not count that, or the kernel has no symbols.
+pub fn profile_of(accesses: &Accesses, names: &GuestNames) -> Option<Profile> {
+    let symbols = names.symbols().ok()?;
+    accesses.executed().next()?;
+    Some(Profile::new(accesses.executed(), symbols))
 }

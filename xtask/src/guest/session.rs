@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::fault::{
-    Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
+    Align, Borders, FaultSpace, FaultTarget, FlippableRegister, GuestNames, Pattern, RegSpace, TargetGuest,
     probe_registers,
 };
 use flipsim::files::Stream;
@@ -222,9 +222,9 @@ impl Session {
         if targets.is_empty() {
             targets.push(FaultTarget::Ram);
         }
-        let guest = TargetGuest { names: &self.names, registers: &[] };
+        let guest = TargetGuest { names: &self.names, registers: &[], profile: None };
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
-        FaultSpace::of(&targets, pattern, &guest, Borders::Kept).exit_with(Code::Usage)
+        FaultSpace::of(&targets, pattern, Align::BYTE, &guest, Borders::Kept).exit_with(Code::Usage)
     }
 
     /// The faults in registers.

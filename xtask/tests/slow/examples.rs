@@ -52,6 +52,7 @@ const ORDER: &[(&str, &str, &[i32])] = &[
         &[0],
     ),
     ("campaign classify", "guest; cp .lab/runs/g1/console.log a.log; cp a.log b.log", &[0]),
+    ("profile", "", &[0]),
     ("report", "", &[0]),
     // Small campaigns at random faults: whatever they say.
     ("report gate", "", &[0, 10, 11]),

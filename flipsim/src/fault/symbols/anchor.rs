@@ -9,7 +9,7 @@
 //! the wrong place.
 
 use crate::arch::ArchRow;
-use crate::fault::symbols::file::{SymbolError, Symbols};
+use crate::fault::symbols::file::{Symbol, SymbolError, Symbols};
 use crate::memory::{MapSource, MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::text::near_words;
@@ -193,6 +193,13 @@ impl SymbolMap {
     /// `name+0xoffset` of a physical address inside the kernel's image.
     #[must_use]
     pub fn name_at(&self, address: GuestPhys) -> Option<String> {
+        let (symbol, offset) = self.symbol_at(address)?;
+        Some(if offset == 0 { symbol.name.clone() } else { format!("{}+{offset:#x}", symbol.name) })
+    }
+
+    /// The symbol that holds a physical address inside the kernel's image, and how far into it the address lies.
+    #[must_use]
+    pub fn symbol_at(&self, address: GuestPhys) -> Option<(&Symbol, u64)> {
         if !self.image.contains(address) {
             return None;
         }
@@ -200,8 +207,7 @@ impl SymbolMap {
         if self.is_given_back(virt.0) {
             return None;
         }
-        let (symbol, offset) = self.symbols.at(virt)?;
-        Some(if offset == 0 { symbol.name.clone() } else { format!("{}+{offset:#x}", symbol.name) })
+        self.symbols.at(virt)
     }
 }
 

@@ -150,6 +150,16 @@ impl RamBlocks {
         Some((part.block, part.offset + (address.0 - part.range.first.0)))
     }
 
+    /// Where the guest sees a byte of a block: of several places the first.
+    #[must_use]
+    pub fn address(&self, block: u8, offset: u64) -> Option<GuestPhys> {
+        let shows = |part: &&Part| {
+            part.block == block && offset.checked_sub(part.offset).is_some_and(|from| from < part.range.len())
+        };
+        let part = self.parts.iter().find(shows)?;
+        Some(GuestPhys(part.range.first.0 + (offset - part.offset)))
+    }
+
     /// The block's name, or its number where it has none.
     pub(super) fn name(&self, number: u8) -> String {
         self.block(number).map_or_else(|| format!("{number}"), |block| block.name.clone())

@@ -22,6 +22,14 @@ pub enum AccessError {
         /// What is wrong with it.
         what: String,
     },
+    /// QEMU wrote what is no block of code.
+    #[error("record {record} of the executed code is wrong: {what}; nothing is settled with it")]
+    Code {
+        /// The record, from 0.
+        record: usize,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A byte that was accessed first twice.
     #[error(
         "the byte at {offset:#x} of RAM block {block} has two first accesses in interval {interval}; nothing is settled \

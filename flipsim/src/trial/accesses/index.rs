@@ -5,6 +5,7 @@
 //! that may lie before it.
 
 use super::blocks::{PAGE, Page, PageKey, RamBlocks};
+use super::code::CodeBlock;
 use super::deltas::Deltas;
 use super::events::Log;
 use super::vcpu::Vcpu;
@@ -117,6 +118,8 @@ pub struct Accesses {
     pub(super) unseen: u64,
     /// At the end; with no register where that is not known.
     pub(super) vcpu: Vcpu,
+    /// What was executed, in ascending order; nothing where that is not known.
+    pub(super) code: Vec<CodeBlock>,
 }
 
 impl Accesses {

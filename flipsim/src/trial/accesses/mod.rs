@@ -15,6 +15,7 @@
 //! that both need.
 
 mod blocks;
+mod code;
 mod contents;
 mod deltas;
 mod error;

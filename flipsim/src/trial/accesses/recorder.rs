@@ -54,6 +54,7 @@ impl<'a> Recorder<'a> {
                 events: 0,
                 unseen: 0,
                 vcpu: Vcpu::default(),
+                code: Vec::new(),
             },
             base: Box::new(base),
             pages: HashMap::new(),

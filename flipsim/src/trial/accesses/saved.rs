@@ -3,7 +3,8 @@
 //! ```text
 //! "flipsim accesses" · version · content, deflated · SHA-256 of all before it
 //!
-//! content: blocks, parts, registers, instants, the vCPU at the end, and for each page what it has: its log, what is walked, its deltas.
+//! content: blocks, parts, registers, instants, the vCPU at the end, the code that was executed, and for each page what it
+//! has: its log, what is walked, its deltas.
 //! Numbers are as in `numbers`; what is in order is stored by its differences, what has bytes by their number before.
 //! ```
 //!
@@ -18,6 +19,7 @@ use flate2::write::DeflateEncoder;
 use sha2::{Digest, Sha256};
 
 use super::blocks::{Block, PAGE, PageKey, Part, RamBlocks};
+use super::code::CodeBlock;
 use super::deltas::Deltas;
 use super::error::AccessError;
 use super::events::Log;
@@ -31,7 +33,7 @@ use crate::units::{GuestPhys, VirtualNs};
 const MAGIC: &[u8; 16] = b"flipsim accesses";
 
 /// The version of the file that [`Accesses::save`] writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The bytes of a SHA-256.
 const SUM: usize = 32;
@@ -136,6 +138,13 @@ impl Accesses {
             put(&mut bytes, places.len() as u64);
             places.iter().for_each(|at| put(&mut bytes, u64::from(*at)));
         }
+        put(&mut bytes, self.code.len() as u64);
+        for code in &self.code {
+            bytes.push(code.block);
+            for number in [code.offset, code.instructions.into(), code.bytes.into(), code.runs] {
+                put(&mut bytes, number);
+            }
+        }
         put(&mut bytes, self.records);
         put(&mut bytes, self.unseen);
         put(&mut bytes, self.pages.len() as u64);
@@ -235,8 +244,10 @@ impl<R: Read> Source<R> {
         let count = instants.len().checked_sub(1)?;
         u32::try_from(count).ok()?;
         let vcpu = self.vcpu()?;
+        let code = self.code(&blocks)?;
         let (records, unseen) = (self.number()?, self.number()?);
-        let mut accesses = Accesses { blocks, instants, pages: Vec::new(), records, events: 0, unseen, vcpu };
+        let mut accesses =
+            Accesses { blocks, instants, pages: Vec::new(), records, events: 0, unseen, vcpu, code };
         let mut key = 0u64;
         for at in 0..self.number()? {
             self.room::<(PageKey, PageEntry)>()?;
@@ -293,6 +304,22 @@ impl<R: Read> Source<R> {
             vcpu.places.push(places);
         }
         Some(vcpu)
+    }
+
+    fn code(&mut self, blocks: &RamBlocks) -> Option<Vec<CodeBlock>> {
+        let mut code: Vec<CodeBlock> = Vec::new();
+        for _ in 0..self.number()? {
+            self.room::<CodeBlock>()?;
+            let block = CodeBlock {
+                block: self.byte()?,
+                offset: self.number()?,
+                instructions: u16::try_from(self.number()?).ok()?,
+                bytes: u16::try_from(self.number()?).ok()?,
+                runs: self.number()?,
+            };
+            code.push(Some(block).filter(|block| block.is_possible(blocks))?);
+        }
+        code.is_sorted().then_some(code)
     }
 
     fn page(&mut self, instants: &[VirtualNs]) -> Option<(PageEntry, u64)> {

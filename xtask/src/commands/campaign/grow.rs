@@ -8,8 +8,9 @@ use flipsim::campaign::store::stages_text;
 use flipsim::campaign::{Plan, Shard, Store, StoreError};
 use flipsim::text::shown;
 
-use super::space;
+use super::space::{self, by_profile};
 use crate::exit::{Code, ExitWith};
+use crate::guest::accesses::accesses_of;
 use crate::guest::consent::{self, Trust};
 use crate::guest::prepared::prepared_of;
 use crate::host::proc::quote;
@@ -48,7 +49,9 @@ pub fn run(args: &Args) -> Result<()> {
     let pending = store.pending(Shard::WHOLE).map_err(store_error)?.len() as u64;
     let spec = store.spec().clone();
     let prepared = prepared_of(&store, args.trust)?;
-    let spaces = space::of_guest(&spec, &prepared)?.spaces;
+    let recorded = if by_profile(&spec) { accesses_of(&prepared)? } else { None };
+    let accesses = recorded.as_ref().map(|recorded| &recorded.accesses);
+    let spaces = space::of_guest(&spec, &prepared, accesses)?.spaces;
     let golden = &prepared.golden;
     let mut plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     for stage in &store.stages()[1..] {

@@ -18,7 +18,7 @@ use flipsim::text::{shown, visible};
 use flipsim::trial::golden::{Golden, Window};
 use flipsim::units::{format_duration, parse_number};
 
-use super::space::{self, GuestSpaces};
+use super::space::{self, GuestSpaces, by_profile};
 use super::{pilot, rehearsal, templates};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::accesses::{Recorded, accesses_of};
@@ -198,7 +198,10 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     let path = path_of(&spec.name)?;
     let guest = guest_of(&spec)?;
     let prepared = prepare(&guest, spec.trial.spacing)?;
-    let GuestSpaces { spaces, led, lacks } = space::of_guest(&spec, &prepared)?;
+    let recorded = if by_profile(&spec) || !args.check { accesses_of(&prepared)? } else { None };
+    let accesses = recorded.as_ref().map(|recorded| &recorded.accesses);
+    let GuestSpaces { spec: of_symbols, spaces, led, lacks } = space::of_guest(&spec, &prepared, accesses)?;
+    spec = of_symbols;
     if args.check {
         return rehearsal::show(&spec, &prepared, &spaces, &lacks);
     }
@@ -207,7 +210,7 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
         Some(pilot) => Some(pilot::share(&mut spec, pilot, golden, spaces.clone())?),
         None => None,
     };
-    let known = accesses_of(&prepared)?
+    let known = recorded
         .map(|Recorded { accesses, recording }| KnownParts::of(&spec, &spaces, golden, &accesses, recording));
     let plan = Plan::new(&spec, golden, spaces).exit_with(Code::Usage)?;
     let folder = path.parent().context("a campaign's file is in a folder")?;

@@ -4,12 +4,14 @@
 
 use anyhow::Result;
 use flipsim::campaign::spec::StratumSpec;
-use flipsim::campaign::{CampaignSpec, leading_class, spaces};
-use flipsim::fault::{FaultSpace, TargetGuest};
+use flipsim::campaign::{CampaignSpec, leading_class, per_symbol, spaces};
+use flipsim::fault::{FaultSpace, FaultTarget, TargetGuest};
 use flipsim::trial::Runner;
+use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::CloneDisk;
 
 use crate::exit::{Code, ExitWith};
+use crate::guest::accesses::profile_of;
 use crate::guest::errors::not_started;
 use crate::guest::golden::{Prepared, registers};
 use crate::guest::headless;
@@ -18,6 +20,8 @@ use crate::interrupt;
 
 /// What a guest says of a campaign's strata.
 pub struct GuestSpaces {
+    /// The specification, with a stratum for each symbol where it asks for that.
+    pub spec: CampaignSpec,
     /// The fault space of each.
     pub spaces: Vec<FaultSpace>,
     /// Of each, the class of registers that most of its bits are of, and their share.
@@ -26,8 +30,17 @@ pub struct GuestSpaces {
     pub lacks: Vec<&'static str>,
 }
 
-/// Asks the guest.
-pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<GuestSpaces> {
+/// Whether it takes to know what the golden run executes.
+pub fn by_profile(spec: &CampaignSpec) -> bool {
+    spec.strata.iter().flat_map(|stratum| &stratum.targets).any(FaultTarget::is_profile)
+}
+
+/// Asks the guest. What its golden run executes is known from its accesses.
+pub fn of_guest(
+    spec: &CampaignSpec,
+    prepared: &Prepared,
+    accesses: Option<&Accesses>,
+) -> Result<GuestSpaces> {
     let parent = clones_dir()?;
     let mut runner =
         Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
@@ -37,8 +50,10 @@ pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<GuestSpaces>
         true => registers(prepared, &mut runner)?,
         false => Vec::new(),
     };
-    let spaces =
-        spaces(spec, &TargetGuest { names: &names, registers: &registers }).exit_with(Code::Usage)?;
+    let profile = accesses.and_then(|accesses| profile_of(accesses, &names));
+    let guest = TargetGuest { names: &names, registers: &registers, profile: profile.as_ref() };
+    let spec = per_symbol(spec, &guest).exit_with(Code::Usage)?;
+    let spaces = spaces(&spec, &guest).exit_with(Code::Usage)?;
     let led = |space| leading_class(space, &registers).map(|(class, share)| (class.to_owned(), share));
     let led = spaces.iter().map(led).collect();
     let template = &prepared.template;
@@ -46,5 +61,5 @@ pub fn of_guest(spec: &CampaignSpec, prepared: &Prepared) -> Result<GuestSpaces>
         Some(qmp) => headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?,
         None => Vec::new(),
     };
-    Ok(GuestSpaces { spaces, led, lacks })
+    Ok(GuestSpaces { spec, spaces, led, lacks })
 }

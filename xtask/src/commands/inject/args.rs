@@ -41,4 +41,5 @@ pub enum ListWhat {
     Ram,
     Reg,
     Regions,
+    Symbols,
 }

@@ -69,10 +69,15 @@ enum Sub {
     /// Show what faults can be drawn from
     #[command(after_help = "Examples:
   cargo xtask inject list regions
-  cargo xtask inject list reg --json")]
+  cargo xtask inject list reg --json
+  cargo xtask inject list symbols 'tcp_*'")]
     List {
-        /// ram: the RAM ranges; reg: the registers and which bits take a flip; regions: the whole memory map
+        /// ram: the RAM ranges; reg: the registers and which bits take a flip; regions: the whole memory map; symbols: the
+        /// kernel's functions and variables
         what: ListWhat,
+        /// Only those of this name, with * and ?
+        #[arg(default_value = "*")]
+        glob: String,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -129,9 +134,9 @@ pub fn run(args: Args, whole: impl FnOnce(&WholeArgs) -> Result<()>) -> Result<(
         Some(Sub::Snap(snap)) => snap::run(&snap),
         Some(Sub::Range(range)) => range::run(&range),
         Some(Sub::Shell(shell)) => shell::run(&shell),
-        Some(Sub::List { what, json, guest }) => {
+        Some(Sub::List { what, glob, json, guest }) => {
             let mut session = Session::attach(&guest)?;
-            session.list(what, json)?;
+            session.list(what, &glob, json)?;
             session.finish_quietly()
         }
     }

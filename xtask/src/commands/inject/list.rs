@@ -1,21 +1,31 @@
 //! What faults can be drawn from.
 
-use anyhow::Result;
-use flipsim::fault::FlippableRegister;
+use anyhow::{Result, bail};
+use flipsim::fault::{FlippableRegister, GuestNames};
 use flipsim::memory::{MapSource, MemoryMap};
-use flipsim::text::hex_value;
+use flipsim::text::{glob_matches, hex_value, near_names};
 use flipsim::units::format_size;
 
 use super::args::ListWhat;
+use crate::exit::{Code, exit_error};
 use crate::guest::session::Session;
 
 impl Session {
-    /// Shows the regions, the RAM or the registers.
-    pub fn list(&mut self, what: ListWhat, json: bool) -> Result<()> {
+    /// Shows the regions, the RAM, the registers or the symbols: those whose name matches.
+    pub fn list(&mut self, what: ListWhat, glob: &str, json: bool) -> Result<()> {
+        let named = |name: &str| glob_matches(glob, name);
         let text = match what {
-            ListWhat::Reg => list_registers(&self.registers(&[])?, json)?,
-            ListWhat::Ram => list_ram(&self.names.map, json)?,
-            ListWhat::Regions => list_regions(&self.names.map, json)?,
+            ListWhat::Reg => {
+                let mut registers = self.registers(&[])?;
+                registers.retain(|register| named(&register.name));
+                list_registers(&registers, json)?
+            }
+            ListWhat::Ram if glob == "*" => list_ram(&self.names.map, json)?,
+            ListWhat::Ram => {
+                bail!(exit_error(Code::Usage, "ranges of RAM have no names; `inject list regions` has"))
+            }
+            ListWhat::Regions => list_regions(&self.names.map, &named, json)?,
+            ListWhat::Symbols => list_symbols(&self.names, glob, json)?,
         };
         outln!("{}", text.trim_end());
         if self.names.map.source() == MapSource::Monitor {
@@ -74,11 +84,46 @@ fn list_ram(map: &MemoryMap, json: bool) -> Result<String> {
     Ok(text)
 }
 
-fn list_regions(map: &MemoryMap, json: bool) -> Result<String> {
+fn list_symbols(names: &GuestNames, glob: &str, json: bool) -> Result<String> {
+    let known = names.symbols().map_err(|why| exit_error(Code::Usage, format!("no symbols: {why}")))?;
+    let all = known.symbols().all().iter().filter(|symbol| glob_matches(glob, &symbol.name));
+    // What is not in the running kernel's memory is no target.
+    let rows: Vec<_> = all.filter_map(|symbol| Some((symbol, known.phys(symbol.address)?))).collect();
+    if rows.is_empty() {
+        let near = near_names(glob, known.symbols().all().iter().map(|symbol| symbol.name.as_str()));
+        bail!(exit_error(Code::Usage, format!("no symbol in the running kernel is `{glob}`{near}")));
+    }
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(symbol, phys)| {
+                serde_json::json!({
+                    "symbol": symbol.name, "address": phys.to_string(), "virtual": symbol.address.to_string(),
+                    "bytes": symbol.size,
+                })
+            })
+            .collect();
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&rows)?));
+    }
+    let mut text = format!("{:12} {:18} {:>10}  symbol\n", "address", "virtual", "bytes");
+    for (symbol, phys) in rows {
+        text.push_str(&format!(
+            "{:12} {:18} {:>10}  {}\n",
+            phys.to_string(),
+            symbol.address.to_string(),
+            symbol.size,
+            symbol.name
+        ));
+    }
+    Ok(text)
+}
+
+fn list_regions(map: &MemoryMap, named: &dyn Fn(&str) -> bool, json: bool) -> Result<String> {
     if json {
         let rows: Vec<_> = map
             .regions()
             .iter()
+            .filter(|r| named(&r.name))
             .map(|r| {
                 serde_json::json!({
                     "name": r.name, "path": r.path, "first": r.range.first.to_string(),
@@ -89,7 +134,7 @@ fn list_regions(map: &MemoryMap, json: bool) -> Result<String> {
         return Ok(format!("{}\n", serde_json::to_string_pretty(&rows)?));
     }
     let mut text = String::new();
-    for region in map.regions() {
+    for region in map.regions().iter().filter(|region| named(&region.name)) {
         let kind = if map.is_ram(region) { "ram" } else { "device" };
         text.push_str(&format!(
             "{:24} {:>10}  {kind:6}  {}{}\n",

@@ -162,9 +162,9 @@ impl Shell {
     fn run_word(&mut self, word: Word) -> Result<Next> {
         match word {
             Word::Quit => return Ok(Next::End),
-            Word::Listram => self.stopped(|shell| shell.session.list(ListWhat::Ram, shell.json))?,
-            Word::Listreg => self.stopped(|shell| shell.session.list(ListWhat::Reg, shell.json))?,
-            Word::Regions => self.stopped(|shell| shell.session.list(ListWhat::Regions, shell.json))?,
+            Word::Listram => self.stopped(|shell| shell.session.list(ListWhat::Ram, "*", shell.json))?,
+            Word::Listreg => self.stopped(|shell| shell.session.list(ListWhat::Reg, "*", shell.json))?,
+            Word::Regions => self.stopped(|shell| shell.session.list(ListWhat::Regions, "*", shell.json))?,
             Word::Inject { at, width, bit, place } => {
                 self.stopped(|shell| shell.inject(at.as_deref(), width, bit, &place))?;
             }

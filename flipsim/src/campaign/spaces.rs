@@ -118,8 +118,10 @@ pub fn leading_class<'a>(space: &FaultSpace, registers: &'a [FlippableRegister])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::GuestNames;
+    use crate::fault::symbols::map_of;
+    use crate::fault::{Executed, GuestNames, Profile};
     use crate::memory::MemoryMap;
+    use crate::units::GuestPhys;
 
     #[test]
     fn a_space_of_registers_says_which_class_it_is_mostly_of() {
@@ -143,6 +145,55 @@ mod tests {
         };
         assert_eq!(leading("r=reg:*"), Some(("fpu", 2.0 / 3.0)));
         assert_eq!((leading("r=class:core"), leading("r=reg:x1,reg:v1")), (None, Some(("fpu", 2.0 / 3.0))));
+    }
+
+    #[test]
+    fn a_stratum_per_symbol_is_one_for_each_by_its_name() {
+        let (map, symbols) =
+            map_of(&[("tcp_one", 0x200, 0x40), ("tcp_two", 0x300, 0x10), ("tcp_too", 0x300, 0x10)]);
+        let names = GuestNames::with_symbols(map, symbols);
+        let executed = [(0x200, 90), (0x108, 9), (0x300, 1)].map(|(at, runs)| Executed {
+            first: GuestPhys(0x4000_1000 + at),
+            instructions: 1,
+            runs,
+        });
+        let profile = Profile::new(executed.into_iter(), names.symbols().unwrap());
+        let guest = TargetGuest { names: &names, registers: &[], profile: Some(&profile) };
+        let of = |text: &str, trials| {
+            let stratum =
+                StratumSpec { per: Some(Per::Symbol), trials: Some(trials), ..text.parse().unwrap() };
+            let rest: StratumSpec = "ram".parse().unwrap();
+            let strata = vec![stratum, rest];
+            per_symbol(&CampaignSpec { strata, ..CampaignSpec::default() }, &guest)
+        };
+        let shown = |text, trials| -> Vec<String> {
+            let spec = of(text, trials).unwrap();
+            spec.strata.iter().map(|s| format!("{} {} {:?}", s.name, s.targets[0], s.trials)).collect()
+        };
+        // Two names of one place are one stratum, and the rest is as it was.
+        let tcp = ["t/tcp_one symbol:tcp_one Some(4)", "t/tcp_two symbol:tcp_two Some(3)", "ram ram None"];
+        assert_eq!(shown("t=symbol:tcp_*", 7), tcp);
+        let hot = [
+            "t/do_one_thing symbol:do_one_thing Some(3)",
+            "t/tcp_one symbol:tcp_one Some(2)",
+            "ram ram None",
+        ];
+        assert_eq!(shown("t=profile:98%", 5), hot);
+        // What is no symbol stays what it is.
+        assert_eq!(
+            shown("t=range:0x40001000+16", 5)[0],
+            "t/range:0x40001000-0x4000100f range:0x40001000-0x4000100f Some(5)"
+        );
+        let error = of("t=symbol:tcp_*", 1).unwrap_err().to_string();
+        assert_eq!(error, "stratum t has 2 symbols and 1 trials; give it 2 at least");
+        let unknown = TargetGuest { profile: None, ..guest };
+        let spec = CampaignSpec { strata: vec!["t=profile:50%".parse().unwrap()], ..CampaignSpec::default() };
+        let error = spaces(&spec, &unknown).unwrap_err().to_string();
+        assert!(
+            error.starts_with("stratum t: profile:50%: it is not known what the golden run executes"),
+            "{error}"
+        );
+        assert_eq!(spaces(&spec, &guest).unwrap()[0].len(), 0x40 * 8);
     }
 
     #[test]

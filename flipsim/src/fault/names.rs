@@ -53,6 +53,12 @@ impl GuestNames {
         GuestNames { map, symbols }
     }
 
+    /// Those of a kernel whose symbols are anchored.
+    #[cfg(test)]
+    pub(crate) fn with_symbols(map: MemoryMap, symbols: SymbolMap) -> Self {
+        GuestNames { map, symbols: Ok(symbols) }
+    }
+
     /// Those of a kernel without symbols.
     #[must_use]
     pub fn without_symbols(map: MemoryMap, why: impl Into<String>) -> Self {

@@ -105,3 +105,37 @@ impl Profile {
         behind.map_or(&[][..], |last| &self.functions[..=last])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::symbols::map_of;
+
+    fn executed(at: u64, instructions: u64, runs: u64) -> Executed {
+        Executed { first: GuestPhys(0x4000_1000 + at), instructions, runs }
+    }
+
+    #[test]
+    fn each_instruction_is_in_one_function_or_elsewhere() {
+        let (_, symbols) = map_of(&[("callee", 0x200, 0x40), ("rare", 0x300, 0x10)]);
+        let code = [
+            // do_one_thing, 0x100 to 0x13f: entered 10 times, and once in the middle.
+            executed(0x100, 8, 10),
+            executed(0x120, 4, 1),
+            executed(0x200, 3, 100),
+            executed(0x300, 5, 3),
+            // Behind the image: a program.
+            executed(0x9000, 7, 1000),
+        ];
+        let profile = Profile::new(code.into_iter(), &symbols);
+        let found: Vec<_> =
+            profile.functions().iter().map(|f| (f.name.as_str(), f.instructions, f.calls)).collect();
+        assert_eq!(found, [("callee", 300, 100), ("do_one_thing", 84, 10), ("rare", 15, 3)]);
+        assert_eq!((profile.in_kernel(), profile.elsewhere()), (399, 7000));
+        assert_eq!(profile.functions()[1].range, "0x40001100+0x40".parse().unwrap());
+        let covering = |share| profile.covering(share).len();
+        // 300 of 399 are 75.2 %, 384 are 96.2 %.
+        assert_eq!([0.75, 0.76, 0.96, 0.97, 1.0].map(covering), [1, 2, 2, 3, 3]);
+        assert_eq!(Profile::default().covering(1.0), []);
+    }
+}

@@ -78,6 +78,40 @@ fn four_gigabytes_cost_no_memory() {
 }
 
 #[test]
+fn a_pattern_in_words_takes_whole_ones_and_leaves_none() {
+    let words = |texts: &[&str], pattern, bytes: u64| {
+        RamSpace::aligned(&ranges(texts), pattern, Align::try_from(bytes).unwrap()).map(FaultSpace::Ram)
+    };
+    // Of 0x12 to 0x1d, 0x14 to 0x1b are whole words of four bytes.
+    let field = words(&["0x12-0x1d"], Pattern::Mask(0xfc00_0000), 4).unwrap();
+    assert_eq!(field.len(), 2);
+    let all: Vec<_> = (0..2).map(|number| at(&field.nth(number).unwrap())).collect();
+    assert_eq!(all, [(0x17, vec![0xfc]), (0x1b, vec![0xfc])]);
+    let bit = words(&["0x10+8"], Pattern::AdjacentAt { count: 2, bit: BitIndex(15) }, 4).unwrap();
+    assert_eq!((bit.len(), at(&bit.nth(1).unwrap())), (2, (0x15, vec![0x80, 1])));
+    // Pairs: 31 places a word, and none across two.
+    let pairs = words(&["0x10+8"], Pattern::Adjacent(2), 4).unwrap();
+    assert_eq!(pairs.len(), 62);
+    assert_eq!(
+        (at(&pairs.nth(30).unwrap()), at(&pairs.nth(31).unwrap())),
+        ((0x13, vec![0xc0]), (0x14, vec![3]))
+    );
+    // Single bits are those of the words' bytes.
+    let single = words(&["0x11+8"], Pattern::SINGLE, 2).unwrap();
+    let bytes = ram(&["0x12+6"], Pattern::SINGLE);
+    assert!(single.len() == bytes.len() && (0..48).all(|number| single.nth(number) == bytes.nth(number)));
+    for (pattern, bytes) in [
+        (Pattern::Adjacent(33), 4),
+        (Pattern::Mask(0x1_0000), 2),
+        (Pattern::AdjacentAt { count: 2, bit: BitIndex(31) }, 4),
+    ] {
+        assert!(matches!(words(&["0x10+16"], pattern, bytes), Err(SpaceError::Word { .. })), "{pattern:?}");
+    }
+    assert_eq!(Align::try_from(3), Err(SpaceError::Align(3)));
+    assert!(matches!(words(&["0x11+4"], Pattern::SINGLE, 4), Err(SpaceError::Empty(_))));
+}
+
+#[test]
 fn bad_patterns_are_refused() {
     let space = |pattern| RamSpace::new(&ranges(&["0x10+2"]), pattern).unwrap_err();
     assert_eq!(space(Pattern::Adjacent(0)), SpaceError::Count(0));

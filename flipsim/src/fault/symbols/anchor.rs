@@ -212,4 +212,4 @@ impl SymbolMap {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,4 +13,6 @@ pub(super) mod anchor;
 pub(super) mod file;
 
 pub use anchor::SymbolMap;
+#[cfg(test)]
+pub(crate) use anchor::tests::map_of;
 pub use file::{Symbol, SymbolError, Symbols};

@@ -456,6 +456,42 @@ fn small() -> Accesses {
         Interval { length: 30, happenings: vec![happening(PAGE, PAGE, Kind::Overwritten, 4, 0)] },
     ])
     .record()
+    .with_code(
+        &[code(PAGE as u64 + 64, 1 << 40, 1, 4, 0), code(PAGE as u64, 3, 5, 16, 0), code(8, 1, 1, 4, 0)]
+            .concat(),
+    )
+    .unwrap()
+}
+
+/// A record of a block of code, as QEMU writes it.
+fn code(offset: u64, runs: u64, instructions: u16, bytes: u16, block: u8) -> Vec<u8> {
+    let mut record = [offset.to_le_bytes(), runs.to_le_bytes()].concat();
+    record.extend([instructions.to_le_bytes(), bytes.to_le_bytes()].concat());
+    record.extend([block, 0, 0, 0]);
+    record
+}
+
+#[test]
+fn executed_code_is_where_the_guest_sees_it_and_lies_in_ram() {
+    let accesses = small();
+    let found: Vec<_> = accesses.executed().map(|code| (code.instructions, code.runs)).collect();
+    // In their order; what the guest sees nowhere is left out.
+    assert_eq!(found, [(5, 3), (1, 1 << 40)]);
+    let places: Vec<_> = accesses.executed().map(|code| accesses.blocks().place(code.first)).collect();
+    assert_eq!(places, [Some((0, PAGE as u64)), Some((0, PAGE as u64 + 64))]);
+    let length = accesses.blocks().block(0).unwrap().length;
+    for (wrong, says) in [
+        (code(length - 3, 1, 1, 4, 0), "record 0"),
+        (code(u64::MAX, 1, 1, 4, 0), "outside of RAM"),
+        (code(0, 1, 1, 4, 9), "outside of RAM"),
+        (code(0, 1, 0, 4, 0), "no instruction"),
+        (code(0, 1, 1, 0, 0), "record 0"),
+        (code(0, 1, 1, 4, 0)[..23].to_vec(), "cut"),
+    ] {
+        let error = small().with_code(&wrong).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    assert!(small().with_code(&[]).unwrap().executed().next().is_none());
 }
 
 #[test]

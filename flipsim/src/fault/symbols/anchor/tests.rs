@@ -89,6 +89,14 @@ fn anchored(banner: &[u8], iomem: Option<&str>) -> Result<SymbolMap, SymbolError
     SymbolMap::anchor(symbols, &ARCHS[0], &map, &mut guest(banner))
 }
 
+/// The memory map of a guest, and its kernel's symbols: these, by offset in the image from 0x4000_1000 on, with their sizes.
+pub fn map_of(symbols: &[(&str, u64, u64)]) -> (MemoryMap, SymbolMap) {
+    let file = vmlinux(&[SYMBOLS, symbols].concat());
+    let map = || MemoryMap::new(Some(IOMEM), MTREE).unwrap();
+    let symbols = Symbols::load(file.path()).unwrap();
+    (map(), SymbolMap::anchor(symbols, &ARCHS[0], &map(), &mut guest(BANNER)).unwrap())
+}
+
 #[test]
 fn a_symbol_is_found_in_the_guests_memory() {
     let map = anchored(BANNER, Some(IOMEM)).unwrap();

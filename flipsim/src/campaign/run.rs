@@ -257,13 +257,21 @@ fn trial<'a>(
     settling: Option<&'a Settling<'a>>,
     names: Option<&GuestNames>,
 ) -> Result<Ran, RunError> {
-    let mut run = |begin, settling| {
-        worker.trial_in(&planned.plan, Short { begin, settling }, names, &mut |_, _| Ok(()))
-    };
     let (known, audit) = match way {
-        Way::Whole => return Ok((run(None, None)?, Vec::new())),
+        Way::Whole => {
+            let short = Short { begin: None, settling: None };
+            return Ok((worker.trial_in(&planned.plan, short, names, &mut |_, _| Ok(()))?, Vec::new()));
+        }
         Way::Known(known) => (known, false),
         Way::Audit(known) => (known, true),
+    };
+    let first_use = match settling {
+        Some(settling) => worker.first_use(&planned.plan, settling)?,
+        None => None,
+    };
+    let mut run = |begin, settling| {
+        let record = worker.trial_in(&planned.plan, Short { begin, settling }, names, &mut |_, _| Ok(()))?;
+        Ok::<_, RunError>(TrialRecord { first_use, ..record })
     };
     let begin = if let Known::Late(begin) = known { Some(begin) } else { None };
     if !audit && matches!(known, Known::Nothing | Known::Late(_)) {

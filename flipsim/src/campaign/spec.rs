@@ -195,6 +195,9 @@ pub struct TrialSpec {
     pub restore: RestoreMethod,
     /// How often a trial is begun that the laboratory itself lost, before it is given up.
     pub attempts: u32,
+    /// Whether it is measured when a byte in RAM is first used, where recorded accesses leave that open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_use: bool,
 }
 
 impl Default for TrialSpec {
@@ -206,6 +209,7 @@ impl Default for TrialSpec {
             spacing: None,
             restore: options.restore,
             attempts: 3,
+            first_use: false,
         }
     }
 }
@@ -218,6 +222,7 @@ impl TrialSpec {
             restore: self.restore,
             hang_factor: self.hang_factor,
             wall: self.wall,
+            first_use: self.first_use,
             interrupted,
             ..TrialOptions::default()
         }

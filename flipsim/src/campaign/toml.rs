@@ -142,6 +142,7 @@ pub struct RawSpec {
     spacing: Option<TimeText>,
     restore: Option<RestoreMethod>,
     attempts: Option<u32>,
+    first_use: Option<bool>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     guest: Value,
     #[serde(default)]
@@ -192,7 +193,7 @@ impl From<&CampaignSpec> for RawSpec {
             Times::At(at) => (None, None, Some(placed(at.iter().copied().map(TimeText).collect()))),
             Times::Within { from, to } => (Some(placed(TimeText(*from))), to.map(TimeText), None),
         };
-        let TrialSpec { hang_factor, wall, spacing, restore, attempts } = spec.trial;
+        let TrialSpec { hang_factor, wall, spacing, restore, attempts, first_use } = spec.trial;
         let mut raw = RawSpec {
             name: spec.name.clone(),
             title: spec.words.title.clone(),
@@ -211,6 +212,7 @@ impl From<&CampaignSpec> for RawSpec {
             spacing: spacing.map(TimeText),
             restore: Some(restore),
             attempts: Some(attempts),
+            first_use: Some(first_use).filter(|measured| *measured),
             guest: without_nulls(&spec.guest),
             stratum: spec.strata.iter().map(RawStratum::from).map(placed).collect(),
             grade: spec.grades.clone(),
@@ -381,6 +383,7 @@ impl RawSpec {
                 spacing: self.spacing.map(|TimeText(spacing)| spacing),
                 restore: self.restore.unwrap_or_default(),
                 attempts: self.attempts.unwrap_or(default.attempts),
+                first_use: self.first_use.unwrap_or(default.first_use),
             },
             guest: self.guest,
             grades: self.grade,

@@ -19,7 +19,7 @@ use crate::console::RelativeError;
 use crate::fault::Operation;
 use crate::text::hex_value;
 use crate::trial::golden::Golden;
-use crate::trial::{Outcome, RestoreMethod, Settled};
+use crate::trial::{Outcome, RestoreMethod, Settled, Used};
 use crate::units::Timing;
 
 /// The version of the columns.
@@ -91,6 +91,8 @@ struct Row<'a> {
     hang: Option<&'static str>,
     counts: Option<String>,
     corrected: Option<bool>,
+    first_use: Option<Used>,
+    first_read_ns: Option<u64>,
 }
 
 /// The golden run, and what its workload counts.
@@ -177,6 +179,8 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         audited: result.way.map(|way| way.audited),
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
+        first_use: result.first_use.map(|first| first.used),
+        first_read_ns: result.first_use.and_then(|first| first.ns),
         corrected: counted.then(|| is_corrected(result.outcome, &result.counts, golden_counts)),
         counts: counted.then(|| {
             let counts = result.counts.iter().map(|(name, count)| format!("{name}={count}"));

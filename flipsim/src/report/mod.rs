@@ -16,6 +16,7 @@
 //! It hands out [`page()`] and [`beside()`], the two pages; [`export`], [`compare`] and [`runs`], the tables; and the parts
 //! that they are drawn from.
 
+mod activation;
 mod beside;
 pub mod charts;
 pub mod compare;
@@ -43,5 +44,6 @@ mod unfair;
 mod ways;
 mod wrong;
 
+pub use activation::use_words;
 pub use beside::{BesideOptions, beside};
 pub use page::{PageOptions, page};

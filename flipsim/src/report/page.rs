@@ -15,7 +15,7 @@ use super::public::{spec_without_paths, without_path};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{corrected, figures, times, ways, wrong};
+use super::{activation, corrected, figures, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{Store, StoreError, Summary, When, Words};
 use crate::text::shell_line;
@@ -246,6 +246,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         h2 id="reports" { "What the guest reported" }
         (figures::titles(summary))
         (wrong::section(summary))
+        (activation::section(summary))
         (corrected::section(summary))
         @if let Some(costs) = &summary.costs {
             details {

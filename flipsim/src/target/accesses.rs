@@ -125,6 +125,14 @@ impl LiveTarget {
         }
     }
 
+    /// Records no accesses any more.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn stop_recording(&mut self) -> Result<(), MarkError> {
+        self.ask::<Value>("stop-recording", Value::Null).map(|_| ())
+    }
+
     /// Ends an interval, and begins the next.
     ///
     /// # Errors

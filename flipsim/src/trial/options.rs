@@ -19,6 +19,8 @@ pub struct TrialOptions {
     pub check_every: u32,
     /// Whether a state that is the golden run's ends the trial.
     pub early_stop: bool,
+    /// Whether it is measured when a byte in RAM is first used, where recorded accesses leave that open.
+    pub first_use: bool,
     /// Asked often; when it says yes, everything is given up.
     pub interrupted: fn() -> bool,
 }
@@ -31,6 +33,7 @@ impl Default for TrialOptions {
             wall: Duration::from_secs(60),
             check_every: 1000,
             early_stop: true,
+            first_use: false,
             interrupted: || false,
         }
     }

@@ -14,11 +14,13 @@ use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
 use crate::trial::restore::RestoreMethod;
+use crate::trial::used::FirstUse;
 use crate::units::{Timing, VirtualNs};
 
 /// The version of a trial's record. Version 1 has no `because` and no `operation`, up to version 2 the times of
-/// what the console said are those of checkpoints, and up to version 3 every trial was run whole; all are still read.
-pub const FORMAT: u32 = 4;
+/// what the console said are those of checkpoints, up to version 3 every trial was run whole, and up to version 4 it is not
+/// known when a fault was first used; all are still read.
+pub const FORMAT: u32 = 5;
 
 /// How many differing pages, registers and devices a record lists.
 pub(super) const LISTED: usize = 32;
@@ -193,6 +195,9 @@ pub struct TrialRecord {
     /// Whether it was asked what is known of it before it was run: not where all trials are run whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub looked_up: bool,
+    /// What is first done with what the fault changed, of one in RAM, where it was asked what is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_use: Option<FirstUse>,
     /// How often it was begun.
     pub attempts: u32,
     /// Where the time went.
@@ -275,6 +280,7 @@ impl TrialRecord {
             cut_ns: None,
             audited: false,
             looked_up: false,
+            first_use: None,
             attempts: 1,
             costs: Costs::default(),
         }
@@ -311,6 +317,7 @@ impl TrialRecord {
             cut_ns,
             audited,
             looked_up,
+            first_use,
             attempts,
             costs,
             ..
@@ -323,6 +330,7 @@ impl TrialRecord {
             cut_ns,
             audited,
             looked_up,
+            first_use,
             attempts,
             costs,
             ..other.clone()

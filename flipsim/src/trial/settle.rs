@@ -187,7 +187,7 @@ impl<'a> Settling<'a> {
         }
     }
 
-    fn at(&self, plan: &TrialPlan) -> VirtualNs {
+    pub(super) fn at(&self, plan: &TrialPlan) -> VirtualNs {
         VirtualNs(self.golden.begin().0.saturating_add(plan.after.0))
     }
 
@@ -263,6 +263,7 @@ impl<'a> Settling<'a> {
             new: hex_value(&new),
             end_ns: self.golden.end().0,
             counts: self.golden.signals.count.of(&self.golden.console),
+            first_use: self.first_use(plan),
             ..TrialRecord::of(self.golden, plan, self.options.restore, self.names)
         };
         if self.golden.capabilities.times {
@@ -365,7 +366,7 @@ pub(super) fn file_block(blocks: &RamBlocks, length: u64) -> Option<(u8, String)
 }
 
 /// The bytes that a fault in RAM changes.
-fn changed(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
+pub(super) fn changed(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
     let bits = plan.fault.mask().iter().zip(plan.fault.address()?.0..);
     Some(bits.filter(|(bits, _)| **bits != 0).map(|(_, address)| GuestPhys(address)).collect())
 }

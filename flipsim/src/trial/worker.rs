@@ -26,6 +26,7 @@ use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::settle::Settling;
 use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
+use crate::trial::used::FirstUse;
 use crate::units::VirtualNs;
 
 /// The tag of the snapshot that is saved right before a fault where no mark is.
@@ -244,6 +245,26 @@ impl<'a> Worker<'a> {
         }
         costs.mark_us = micros(began.elapsed());
         Ok(process)
+    }
+
+    /// What is first done with what a fault in RAM changes: as it is known from recorded accesses, or measured where that is
+    /// asked for and can be.
+    ///
+    /// # Errors
+    /// The guest is lost, or cannot be restored.
+    pub fn first_use(
+        &mut self,
+        plan: &TrialPlan,
+        settling: &Settling<'_>,
+    ) -> Result<Option<FirstUse>, RunError> {
+        let known = settling.first_use(plan);
+        if known != Some(FirstUse::UNKNOWN) || !self.options.first_use {
+            return Ok(known);
+        }
+        let process = self.go_to(settling.at(plan), &mut Costs::default())?;
+        let process = self.process.insert(process);
+        process.away = true;
+        settling.measure_first_use(plan, &mut process.runner, self.options.wall).map(Some)
     }
 
     /// Runs one trial. A guest that is lost on the way is reported as an error; callers that want the trial

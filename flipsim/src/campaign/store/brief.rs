@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::campaign::store::row::RECORD;
 use crate::campaign::ways::Way;
-use crate::trial::{Costs, Heard, Settled};
+use crate::trial::{Costs, FirstUse, Heard, Settled};
 
 /// A part of a record.
 #[derive(Deserialize)]
@@ -24,6 +24,7 @@ pub(super) struct Brief {
     audited: bool,
     #[serde(default)]
     looked_up: bool,
+    pub(super) first_use: Option<FirstUse>,
     #[serde(default)]
     pub(super) counts: BTreeMap<String, u64>,
 }

@@ -26,7 +26,7 @@ use crate::campaign::when::When;
 use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
 use crate::text::unhex_value;
-use crate::trial::{Costs, Heard, Outcome, TrialPlan, TrialRecord};
+use crate::trial::{Costs, FirstUse, Heard, Outcome, TrialPlan, TrialRecord};
 use crate::units::{GuestPhys, Timing, VirtualNs};
 
 /// How many results are read at once.
@@ -80,6 +80,8 @@ pub struct ResultRow {
     pub recorded_ms: i64,
     /// How much of it was run; absent where the trial was given up.
     pub way: Option<Way>,
+    /// What was first done with what the fault changed.
+    pub first_use: Option<FirstUse>,
     /// What the workload counted, by name.
     pub counts: BTreeMap<String, u64>,
     /// What it cost; absent where the trial was given up.
@@ -552,6 +554,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
     let mut brief = Brief::of(row)?;
     Ok(ResultRow {
+        first_use: brief.as_ref().and_then(|brief| brief.first_use),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial: planned(row, OF_RESULT)?,
         outcome: outcome(row, 2)?,

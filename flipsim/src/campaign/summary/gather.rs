@@ -14,6 +14,7 @@ use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
+use crate::campaign::summary::activations::Activations;
 use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
 use crate::campaign::summary::corrected::Corrections;
 use crate::campaign::summary::costs::Gathered;
@@ -56,6 +57,7 @@ struct Part {
     /// Results that are in nothing of this.
     waiting: u64,
     wrong: Wrongs,
+    activations: Activations,
     corrections: Corrections,
     /// The outcomes of trials in the live part of the space.
     live: BTreeMap<Outcome, u64>,
@@ -76,6 +78,7 @@ impl Part {
             waiting: 0,
             late: Late::default(),
             wrong: Wrongs::default(),
+            activations: Activations::default(),
             corrections: Corrections::default(),
             live: BTreeMap::new(),
             not_asked: 0,
@@ -95,6 +98,7 @@ impl Part {
             self.failed.push(Class::Failure.has(outcome));
         }
         self.reported.add(row, outcome);
+        self.activations.add(row, outcome, golden.looks.as_ref());
         self.corrections.add(row, outcome, &golden.counts);
         let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
         self.detection.extend(times.detected);
@@ -195,6 +199,7 @@ impl Part {
             detection: times(&self.detection, counted, confidence),
             crash: times(&self.crash, counted, confidence),
             sdc: self.wrong.finish(&store.spec().grades, &basis),
+            activation: self.activations.finish(confidence),
             corrected: self.corrections.finish(&golden.counts, &basis),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
             known,

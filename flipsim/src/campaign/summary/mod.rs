@@ -10,6 +10,8 @@
 //!
 //! It hands out [`Summary`] with its parts, and the [`Warning`]s for its readers.
 
+mod activation;
+mod activations;
 mod basis;
 mod corrected;
 mod costs;
@@ -20,6 +22,7 @@ mod gather;
 mod grown;
 mod hang;
 mod idle;
+mod latency;
 mod missing;
 mod model;
 mod pool;
@@ -29,6 +32,7 @@ mod times;
 mod warning;
 mod wrong;
 
+pub use activation::{ActivationSummary, UseRow};
 pub use basis::{KnownPart, Together};
 pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
@@ -36,11 +40,11 @@ pub use coverage::Coverage;
 pub use discovery::Discovery;
 pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use hang::{HangLimit, HangLimits};
+pub use latency::{TimeQuantile, TimeSummary};
 pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
-    PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
-    Totals,
+    PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,
 };
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};

@@ -11,12 +11,15 @@ use serde::Serialize;
 use crate::campaign::idle::IdleTime;
 use crate::campaign::spec::{CampaignSpec, StratumSpec};
 use crate::campaign::store::stages::StageStatus;
+use crate::campaign::summary::activation::ActivationSummary;
 use crate::campaign::summary::basis::{KnownPart, Together};
+
 use crate::campaign::summary::corrected::CorrectedSummary;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::discovery::Discovery;
 use crate::campaign::summary::hang::HangLimits;
+use crate::campaign::summary::latency::TimeSummary;
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
@@ -24,12 +27,10 @@ use crate::campaign::ways::{Audit, Ways};
 use crate::campaign::when::When;
 use crate::fault::{Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
-use crate::stats::quantile::Quantile;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
 use crate::stats::tally::{OutcomeCount, Rate};
-use crate::stats::turnbull::Lapse;
-use crate::stats::{Confidence, Estimate, Interval, Share, SpaceSize};
+use crate::stats::{Confidence, Estimate, Interval, SpaceSize};
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
 
@@ -206,6 +207,9 @@ pub struct StratumSummary {
     pub hang_limits: Option<HangLimits>,
     /// How wrong its sdc is; `None` where there is none, and in a short summary.
     pub sdc: Option<WrongSummary>,
+    /// What was first done with what its faults had changed; `None` where that is known of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationSummary>,
     /// What the workload counted and corrected; `None` where nothing is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corrected: Option<CorrectedSummary>,
@@ -421,68 +425,6 @@ pub struct IncidenceCurve {
     pub interval: Interval,
     /// The share after each time at which one came to it, thinned.
     pub steps: Vec<IncidenceStep>,
-}
-
-/// Times since the flip, of those trials that have one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TimeSummary {
-    /// How many trials have one.
-    pub trials: u64,
-    /// How many count, with or without.
-    pub of: u64,
-    /// How many times are known only to lie between two looks at the guest.
-    pub between: u64,
-    /// None is shorter; the shortest itself where it is known exactly.
-    pub shortest: VirtualNs,
-    /// None is longer.
-    pub longest: VirtualNs,
-    /// The quantiles of ½, 0.9 and 0.99.
-    pub quantiles: Vec<TimeQuantile>,
-}
-
-impl TimeSummary {
-    /// Whether they are so few that the shortest and the longest say all, and a quantile pretends to more.
-    #[must_use]
-    pub fn are_few(&self) -> bool {
-        self.trials < 10
-    }
-
-    /// The shortest and the longest as people read them.
-    #[must_use]
-    pub fn ends(&self) -> String {
-        if self.shortest == self.longest {
-            self.shortest.to_string()
-        } else if self.between > 0 {
-            format!("between {} and {}", self.shortest, self.longest)
-        } else {
-            format!("{} to {}", self.shortest, self.longest)
-        }
-    }
-}
-
-/// A quantile of times.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TimeQuantile {
-    /// Of which share.
-    pub share: Share,
-    /// The time, with its interval; an end is `None` where the trials are too few to have one.
-    #[serde(flatten)]
-    pub time: Quantile<VirtualNs>,
-    /// Where the time is not known exactly: it is later than this, and at most `value`.
-    pub after: Option<VirtualNs>,
-    /// Where Turnbull's estimate has it then.
-    pub likeliest: Option<Lapse>,
-}
-
-impl TimeQuantile {
-    /// Where it lies, as people read it.
-    #[must_use]
-    pub fn place(&self) -> String {
-        match self.after {
-            Some(VirtualNs(0)) | None => format!("within {}", self.time.value),
-            Some(after) => format!("between {after} and {}", self.time.value),
-        }
-    }
 }
 
 impl Summary {

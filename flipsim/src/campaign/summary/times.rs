@@ -4,8 +4,8 @@
 //! the golden run's end is part of a curve, as only late and hung guests are watched then.
 
 use crate::campaign::store::read::ResultRow;
+use crate::campaign::summary::latency::{TimeQuantile, TimeSummary};
 use crate::campaign::summary::model::{CompetingEnd, IncidenceCurve, SummaryOptions, SurvivalCurve};
-use crate::campaign::summary::model::{TimeQuantile, TimeSummary};
 use crate::stats::incidence::{incidences, thinned};
 use crate::stats::quantile::Quantile;
 use crate::stats::survival::{Lifetime, Survival};

@@ -99,7 +99,7 @@ impl Record {
 }
 
 /// The records of an interval of that many nanoseconds; or the number of the first that is wrong, and what is.
-pub(super) fn records<'a>(
+pub(in crate::trial) fn records<'a>(
     stream: &'a [u8],
     blocks: &'a RamBlocks,
     interval_ns: u64,

@@ -11,7 +11,7 @@ use crate::exit::{Code, exit_error};
 use crate::lab::campaigns::field::FieldArgs;
 use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
-use crate::lab::campaigns::{corrected, wrong};
+use crate::lab::campaigns::{activation, corrected, wrong};
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -111,6 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
         text += &tables::hang_limits(stratum);
         text += &tables::times(stratum);
         text += &wrong::wrong(stratum, confidence, method);
+        text += &activation::activation(stratum, confidence, method);
         text += &corrected::corrected(stratum, confidence, method);
         if args.survival {
             text += &tables::survival(stratum, confidence);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: **nothing here changes a campaign.**
 
+pub mod activation;
 pub mod corrected;
 pub mod field;
 pub mod files;

@@ -511,16 +511,7 @@ pub fn coverage(stratum: &StratumSummary, confidence: Confidence, method: Method
 pub fn times(stratum: &StratumSummary) -> String {
     let line = |what: &str, times: &Option<TimeSummary>| {
         let Some(times) = times else { return String::new() };
-        let quantiles = times.quantiles.iter().map(|quantile| {
-            let time = quantile.time;
-            format!("{} {}", quantile.share, ends(quantile.place(), time.lower, time.upper))
-        });
-        let mut said =
-            if times.are_few() { times.ends() } else { quantiles.collect::<Vec<String>>().join(", ") };
-        if times.between > 0 {
-            said += &format!("; {} known only to lie between two checkpoints", times.between);
-        }
-        format!("{}, from flip to {what}: {} of {}; {said}\n", stratum.name, times.trials, times.of)
+        format!("{}, from flip to {what}: {} of {}; {}\n", stratum.name, times.trials, times.of, times.line())
     };
     line("report", &stratum.detection) + &line("crash", &stratum.crash)
 }

@@ -17,7 +17,7 @@ use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::trial::accesses::{Accesses, Recorder};
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Settled, Settling, TrialOptions, TrialRecord};
+use flipsim::trial::{FirstUse, Outcome, Settled, Settling, TrialOptions, TrialRecord, Used};
 use flipsim::units::VirtualNs;
 
 struct Setting {
@@ -76,7 +76,8 @@ impl Setting {
     }
 
     fn run(&self, store: &mut Store, accesses: Option<&Accesses>) -> Result<Vec<TrialRecord>, CampaignError> {
-        let trial = TrialOptions::default();
+        // So that the audit compares first uses that are known with measured ones.
+        let trial = TrialOptions { first_use: true, ..TrialOptions::default() };
         let settling = accesses.map(|accesses| {
             Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap()
         });
@@ -135,7 +136,15 @@ fn a_shortened_trial_has_the_record_of_the_whole_run() {
         for (short, whole) in short.iter().zip(&whole) {
             assert!(short.is_same(whole), "{:?}\n{short:?}\n{whole:?}", short.differing_keys(whole));
             assert!(whole.settled.is_none() && whole.begun_ns.is_none() && whole.cut_ns.is_none());
+            assert_eq!((short.first_use.is_some(), whole.first_use), (name != "reg", None));
+            // What is not read changes nothing.
+            let used = short.first_use.map(|first| first.used);
+            let idle = matches!(used, Some(Used::Never | Used::Overwritten));
+            assert!(!idle || matches!(short.outcome, Some(Outcome::Masked | Outcome::Latent)), "{short:?}");
         }
+        let unknown = short.iter().filter(|record| record.first_use == Some(FirstUse::UNKNOWN)).count();
+        // Only what a page-table walk reads, or a byte that a device has.
+        assert!(unknown * 10 < short.len(), "{name}: {unknown}");
         all.extend(short);
     }
     let unused = |record: &&TrialRecord| record.settled.is_some() && record.plan.fault.register().is_some();

@@ -265,9 +265,9 @@ fn trial<'a>(
         Way::Known(known) => (known, false),
         Way::Audit(known) => (known, true),
     };
-    let first_use = match settling {
-        Some(settling) => worker.first_use(&planned.plan, settling)?,
-        None => None,
+    let (first_use, agrees) = match settling {
+        Some(settling) => worker.first_use(&planned.plan, settling, audit)?,
+        None => (None, true),
     };
     let mut run = |begin, settling| {
         let record = worker.trial_in(&planned.plan, Short { begin, settling }, names, &mut |_, _| Ok(()))?;
@@ -287,7 +287,10 @@ fn trial<'a>(
             TrialRecord { settled, outcome, ..whole.clone() }
         }
     };
-    let apart = if whole.is_same(&short) { Vec::new() } else { whole.differing_keys(&short) };
+    let mut apart = if whole.is_same(&short) { Vec::new() } else { whole.differing_keys(&short) };
+    if !agrees {
+        apart.push("first_use".to_owned());
+    }
     let audited = short.settled.is_some() || short.begun_ns.is_some() || short.cut_ns.is_some();
     Ok((TrialRecord { audited, settled: short.settled, looked_up: true, ..whole }, apart))
 }

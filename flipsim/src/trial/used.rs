@@ -4,6 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How far two times of one access may be apart: twice the instructions of the longest block (QEMU's `TCG_MAX_INSNS`).
+const BLOCK: u64 = 1024;
+
 /// What is first done with the bytes that a fault changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,4 +50,29 @@ pub struct FirstUse {
 impl FirstUse {
     /// Not certain.
     pub const UNKNOWN: FirstUse = FirstUse { used: Used::Unknown, ns: None };
+
+    /// Whether another one says the same, as far as both are certain, and each time is the beginning of a block of code.
+    #[must_use]
+    pub fn agrees(self, other: FirstUse) -> bool {
+        let near = match (self.ns, other.ns) {
+            (Some(one), Some(other)) => one.abs_diff(other) <= BLOCK,
+            (one, other) => one == other,
+        };
+        self.used == Used::Unknown || other.used == Used::Unknown || (self.used == other.used && near)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_are_certain_agree_on_the_use_and_nearly_on_its_time() {
+        let at = |used, ns| FirstUse { used, ns };
+        let read = at(Used::Read, Some(5000));
+        assert!(read.agrees(at(Used::Read, Some(5000 + BLOCK))) && read.agrees(FirstUse::UNKNOWN));
+        assert!(!read.agrees(at(Used::Read, Some(5001 + BLOCK))));
+        assert!(!read.agrees(at(Used::Overwritten, None)) && !at(Used::Never, None).agrees(read));
+        assert!(FirstUse::UNKNOWN.agrees(read) && at(Used::Never, None).agrees(at(Used::Never, None)));
+    }
 }

@@ -26,7 +26,7 @@ use crate::trial::runner::{Got, RunError, Runner};
 use crate::trial::settle::Settling;
 use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
-use crate::trial::used::FirstUse;
+use crate::trial::used::{FirstUse, Used};
 use crate::units::VirtualNs;
 
 /// The tag of the snapshot that is saved right before a fault where no mark is.
@@ -247,8 +247,8 @@ impl<'a> Worker<'a> {
         Ok(process)
     }
 
-    /// What is first done with what a fault in RAM changes: as it is known from recorded accesses, or measured where that is
-    /// asked for and can be.
+    /// What is first done with what a fault in RAM changes: as it is known from recorded accesses, or measured where these
+    /// leave it open and the options ask for it. For an `audit` what is known is measured as well. Whether both agree.
     ///
     /// # Errors
     /// The guest is lost, or cannot be restored.
@@ -256,15 +256,19 @@ impl<'a> Worker<'a> {
         &mut self,
         plan: &TrialPlan,
         settling: &Settling<'_>,
-    ) -> Result<Option<FirstUse>, RunError> {
-        let known = settling.first_use(plan);
-        if known != Some(FirstUse::UNKNOWN) || !self.options.first_use {
-            return Ok(known);
+        audit: bool,
+    ) -> Result<(Option<FirstUse>, bool), RunError> {
+        let Some(known) = settling.first_use(plan) else { return Ok((None, true)) };
+        let marks = self.options.restore.marks(self.template.info().capabilities);
+        let open = known.used == Used::Unknown || audit;
+        if !(open && self.options.first_use && marks) {
+            return Ok((Some(known), true));
         }
         let process = self.go_to(settling.at(plan), &mut Costs::default())?;
         let process = self.process.insert(process);
         process.away = true;
-        settling.measure_first_use(plan, &mut process.runner, self.options.wall).map(Some)
+        let measured = settling.measure_first_use(plan, &mut process.runner, self.options.wall)?;
+        Ok((Some(measured), known.agrees(measured)))
     }
 
     /// Runs one trial. A guest that is lost on the way is reported as an error; callers that want the trial

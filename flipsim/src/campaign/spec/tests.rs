@@ -75,6 +75,7 @@ fn a_file_says_all_there_is_to_say() {
             spacing: Some(VirtualNs(5_000_000)),
             restore: RestoreMethod::Clone,
             attempts: 5,
+            first_use: false,
         },
         guest: serde_json::json!({ "workload": "sort", "memory": 134_217_728 }),
         grades: vec![toml::from_str("name = 'negligible'\nlines = '^x='\nrelative = 1e-6").unwrap()],

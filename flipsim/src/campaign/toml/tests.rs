@@ -21,7 +21,7 @@ fn what_is_written_is_read_back_as_the_same() {
              [[stratum]]\ntargets = ['reg:x1']\n",
         "name = 'e'\nseed = 5\ntrials = 100\nwhen = 'busy'\nfrom = '1ms'\n[[stratum]]\nname = 'x'\n\
              targets = ['ram']\nwhen = 'idle'\n[[stratum]]\nname = 'y'\ntargets = ['ram']\nwhen = 'time'\n",
-        "name = 'p'\nseed = 6\n[[stratum]]\nname = 'hot'\ntargets = ['profile:95%', 'symbol:tcp_*']\nper = 'symbol'\n\
+        "name = 'p'\nseed = 6\nfirst-use = true\n[[stratum]]\nname = 'hot'\ntargets = ['profile:95%', 'symbol:tcp_*']\nper = 'symbol'\n\
              align = 4\npattern = 'mask:0xfc000000'\ntrials = 100\n",
     ] {
         let spec = CampaignSpec::from_toml(file).unwrap();

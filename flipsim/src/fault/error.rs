@@ -9,6 +9,14 @@ pub enum SpaceError {
     /// A mask that flips nothing.
     #[error("the mask is 0: it would flip nothing")]
     EmptyMask,
+    /// A field that cannot be.
+    #[error("bits {low} to {high} are no field; the lowest comes first, and 63 is the highest")]
+    Field {
+        /// The first.
+        low: u32,
+        /// The last.
+        high: u32,
+    },
     /// A bit that a byte does not have.
     #[error("bit {bit} is out of range: a byte of RAM has bits 0 to 7")]
     BitOfByte {

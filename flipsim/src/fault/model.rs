@@ -24,6 +24,13 @@ pub enum Pattern {
     /// These bits; bit 0 of the mask is bit 0 of the byte (in RAM the mask runs on into the
     /// following bytes, lowest first) or of the register.
     Mask(u64),
+    /// One of these bits, from the lowest to the highest, both included: a field of a word, such as an instruction's.
+    Field {
+        /// The lowest.
+        low: BitIndex,
+        /// The highest, 63 at most.
+        high: BitIndex,
+    },
 }
 
 impl Pattern {
@@ -36,6 +43,9 @@ impl Pattern {
                 Err(SpaceError::Count(count))
             }
             Pattern::Mask(0) => Err(SpaceError::EmptyMask),
+            Pattern::Field { low, high } if low > high || high.0 > 63 => {
+                Err(SpaceError::Field { low: low.0, high: high.0 })
+            }
             _ => Ok(()),
         }
     }
@@ -50,6 +60,7 @@ impl Pattern {
                 (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
             }
             Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()).div_ceil(8).max(1),
+            Pattern::Field { high, .. } => u64::from(high.0.min(63)) / 8 + 1,
         }
     }
 
@@ -59,13 +70,22 @@ impl Pattern {
             Pattern::Adjacent(count) => count.into(),
             Pattern::AdjacentAt { count, bit } => u64::from(bit.0) + u64::from(count),
             Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()),
+            Pattern::Field { high, .. } => u64::from(high.0) + 1,
+        }
+    }
+
+    /// The single bits that are drawn from, of a field.
+    pub(super) fn field(self) -> Option<(u32, u64)> {
+        match self {
+            Pattern::Field { low, high } => Some((low.0, u64::from(high.0 - low.0) + 1)),
+            _ => None,
         }
     }
 
     /// The lowest bit that is asked for, and the bits from there on.
     pub(super) fn fixed(self) -> Option<(u32, u64)> {
         match self {
-            Pattern::Adjacent(_) => None,
+            Pattern::Adjacent(_) | Pattern::Field { .. } => None,
             Pattern::AdjacentAt { count, bit } => Some((bit.0, u64::MAX >> (64 - count))),
             Pattern::Mask(mask) => Some((mask.trailing_zeros(), mask >> mask.trailing_zeros())),
         }
@@ -169,8 +189,8 @@ impl Fault {
     }
 }
 
-/// Reads a pattern: `single`, `bit:3`, `adjacent:2`, `adjacent:2@5` (two bits, the lower of them bit 5) or
-/// `mask:0x81`.
+/// Reads a pattern: `single`, `bit:3`, `adjacent:2`, `adjacent:2@5` (two bits, the lower of them bit 5), `mask:0x81` or
+/// `field:25-28` (one of these bits).
 ///
 /// # Errors
 /// The text is none of these.
@@ -191,6 +211,9 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
                 .map(|(count, bit)| Pattern::AdjacentAt { count, bit: BitIndex(bit) }),
         },
         "mask" => parse_number(what).ok().map(Pattern::Mask),
+        "field" => what.split_once('-').and_then(|(low, high)| {
+            Some(Pattern::Field { low: BitIndex(small(low)?), high: BitIndex(small(high)?) })
+        }),
         _ => None,
     }
     .ok_or_else(bad)
@@ -205,10 +228,13 @@ pub fn format_pattern(pattern: Pattern) -> String {
         Pattern::AdjacentAt { count: 1, bit } => format!("bit:{bit}"),
         Pattern::AdjacentAt { count, bit } => format!("adjacent:{count}@{bit}"),
         Pattern::Mask(mask) => format!("mask:{mask:#x}"),
+        Pattern::Field { low, high } => format!("field:{low}-{high}"),
     }
 }
 
 /// Text that is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no pattern; write single, bit:N, adjacent:COUNT, adjacent:COUNT@BIT or mask:0xHEX")]
+#[error(
+    "`{0}` is no pattern; write single, bit:N, adjacent:COUNT, adjacent:COUNT@BIT, mask:0xHEX or field:LOW-HIGH"
+)]
 pub struct PatternError(String);

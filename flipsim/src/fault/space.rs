@@ -141,11 +141,17 @@ impl RamSpace {
             (Pattern::AdjacentAt { bit, .. }, Align::BYTE) if bit.0 > 7 => {
                 return Err(SpaceError::BitOfByte { bit: bit.0 });
             }
+            // From each byte on it would have each fault several times.
+            (Pattern::Field { high, .. }, Align::BYTE) if high.0 > 7 => {
+                return Err(SpaceError::BitOfByte { bit: high.0 });
+            }
             (_, Align::BYTE) => {}
             (Pattern::Adjacent(count), _) if u64::from(count) > bits => {
                 return Err(SpaceError::Word { bits: count.into(), word: bits });
             }
-            (Pattern::AdjacentAt { .. } | Pattern::Mask(_), _) if pattern.bytes() > align.bytes() => {
+            (Pattern::AdjacentAt { .. } | Pattern::Mask(_) | Pattern::Field { .. }, _)
+                if pattern.bytes() > align.bytes() =>
+            {
                 return Err(SpaceError::Word { bits: pattern.end(), word: bits });
             }
             _ => {}
@@ -183,7 +189,7 @@ impl RamSpace {
     fn in_word(&self) -> u64 {
         match self.pattern {
             Pattern::Adjacent(count) => self.align.bytes() * 8 - u64::from(count) + 1,
-            _ => 1,
+            pattern => pattern.field().map_or(1, |(_, bits)| bits),
         }
     }
 
@@ -200,6 +206,7 @@ impl RamSpace {
     /// How many faults a range has; `None` when that is no 64-bit number.
     fn places(&self, range: PhysRange) -> Option<u64> {
         match self.pattern {
+            Pattern::Field { .. } => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
             _ if self.align != Align::BYTE => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
             Pattern::Adjacent(count) => {
                 Some(range.len().checked_mul(8)?.saturating_sub(u64::from(count) - 1))
@@ -216,8 +223,9 @@ impl RamSpace {
         let (first, range) = self.ranges[at];
         let place = number - first;
         let (byte, bit, bits) = match self.pattern {
-            pattern if self.align != Align::BYTE => {
+            pattern if self.align != Align::BYTE || pattern.field().is_some() => {
                 let (bit, bits) = match pattern {
+                    Pattern::Field { low, .. } => (low.0 + (place % self.in_word()) as u32, 1),
                     Pattern::Adjacent(count) => ((place % self.in_word()) as u32, u64::MAX >> (64 - count)),
                     pattern => pattern.fixed()?,
                 };
@@ -258,9 +266,10 @@ impl RegSpace {
         pattern.check()?;
         let mut faults = Vec::new();
         for (index, register) in registers.iter().enumerate() {
-            let starts = match pattern.fixed() {
-                Some((bit, _)) => bit..bit.saturating_add(1),
-                None => 0..register.bits,
+            let starts = match (pattern.fixed(), pattern.field()) {
+                (Some((bit, _)), _) => bit..bit.saturating_add(1),
+                (None, Some((low, bits))) => low..low.saturating_add(bits as u32),
+                (None, None) => 0..register.bits,
             };
             let bits = match pattern {
                 Pattern::Adjacent(count) => u64::MAX >> (64 - count),

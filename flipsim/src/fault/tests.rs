@@ -107,6 +107,23 @@ fn a_pattern_in_words_takes_whole_ones_and_leaves_none() {
     ] {
         assert!(matches!(words(&["0x10+16"], pattern, bytes), Err(SpaceError::Word { .. })), "{pattern:?}");
     }
+    let field = Pattern::Field { low: BitIndex(6), high: BitIndex(9) };
+    let bits = words(&["0x10+8"], field, 4).unwrap();
+    let all: Vec<_> = (0..8).map(|number| at(&bits.nth(number).unwrap())).collect();
+    let word = |first| [(first, vec![0x40]), (first, vec![0x80]), (first + 1, vec![1]), (first + 1, vec![2])];
+    assert_eq!((bits.len(), all), (8, [word(0x10), word(0x14)].concat()));
+    let low = Pattern::Field { low: BitIndex(1), high: BitIndex(2) };
+    let bytes: Vec<_> = (0..4).map(|number| at(&ram(&["0x10+2"], low).nth(number).unwrap())).collect();
+    assert_eq!(bytes, [(0x10, vec![2]), (0x10, vec![4]), (0x11, vec![2]), (0x11, vec![4])]);
+    assert_eq!(words(&["0x10+8"], field, 1).unwrap_err(), SpaceError::BitOfByte { bit: 9 });
+    let turned = Pattern::Field { low: BitIndex(9), high: BitIndex(6) };
+    assert_eq!(words(&["0x10+8"], turned, 4).unwrap_err(), SpaceError::Field { low: 9, high: 6 });
+    let registers = [register("x0", 16, &[0x7f, 0xff])];
+    let space = FaultSpace::Reg(RegSpace::new(&registers, field).unwrap());
+    // Bit 7 takes no flip.
+    assert_eq!((space.len(), space.nth(1)), (3, Some(Fault::in_register("x0".into(), vec![0, 1]))));
+    assert_eq!(format_pattern(field), "field:6-9");
+    assert_eq!(parse_pattern("field:6-9"), Ok(field));
     assert_eq!(Align::try_from(3), Err(SpaceError::Align(3)));
     assert!(matches!(words(&["0x11+4"], Pattern::SINGLE, 4), Err(SpaceError::Empty(_))));
 }

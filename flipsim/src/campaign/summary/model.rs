@@ -454,6 +454,7 @@ pub(super) fn is_single_bit(pattern: Pattern) -> bool {
     match pattern {
         Pattern::Adjacent(count) | Pattern::AdjacentAt { count, .. } => count == 1,
         Pattern::Mask(mask) => mask.count_ones() == 1,
+        Pattern::Field { .. } => true,
     }
 }
 

@@ -44,6 +44,8 @@ impl Settling<'_> {
                     Next::Overwritten { from: VirtualNs(from.0 + u64::from(*dt)), by }
                 }
                 Some(Record { dt, .. }) => Next::Read { from: VirtualNs(from.0 + u64::from(*dt)) },
+                // Behind the last interval the run is over.
+                None if accesses.instants().last() == Some(&by) => Next::Never,
                 None => accesses.next(*byte, by),
             }
         }))

@@ -268,7 +268,8 @@ impl<'a> Worker<'a> {
         let process = self.process.insert(process);
         process.away = true;
         let measured = settling.measure_first_use(plan, &mut process.runner, self.options.wall)?;
-        Ok((Some(measured), known.agrees(measured)))
+        let found = if known.used == Used::Unknown { measured } else { known };
+        Ok((Some(found), known.agrees(measured)))
     }
 
     /// Runs one trial. A guest that is lost on the way is reported as an error; callers that want the trial

@@ -55,7 +55,8 @@ fn table(found: &ActivationSummary) -> Markup {
             }
         }
         @if let Some(latency) = &found.latency {
-            p { "From the first read to the guest's report or crash, " (count(latency.trials)) " trials: " (latency.line()) "." }
+            p { "From the first read to the guest's report or crash, " (count(latency.trials)) " trials: " (latency.line()) ". \
+                While the guest executes, a nanosecond is an instruction." }
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn activation(stratum: &StratumSummary, confidence: Confidence, method: Meth
     if let Some(latency) = &found.latency {
         _ = writeln!(
             text,
-            "  from the first read to report or crash: {} trials; {}",
+            "  from the first read to report or crash (1 ns is an instruction while the guest executes): {} trials; {}",
             latency.trials,
             latency.line()
         );

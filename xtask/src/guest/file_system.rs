@@ -24,17 +24,20 @@ use crate::progress;
 pub struct Script {
     text: String,
     made: Vec<String>,
+    at_root: bool,
 }
 
 impl Script {
     /// Of a file system that has nothing but this.
     pub fn new(made: &[&str]) -> Script {
-        Script { text: String::new(), made: made.iter().map(|path| (*path).to_owned()).collect() }
+        let made = made.iter().map(|path| (*path).to_owned()).collect();
+        Script { text: String::new(), made, at_root: true }
     }
 
     /// Makes a folder; the one that holds it must be there.
     pub fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
         let name = word(path)?;
+        self.go_to_root(path)?;
         writeln!(self.text, "mkdir {name}")?;
         writeln!(self.text, "sif {name} mode 0{:o}", 0o040_000 | mode)?;
         self.made.push(path.to_owned());
@@ -46,6 +49,7 @@ impl Script {
         let (folder, name) = path.rsplit_once('/').context("a destination without a folder")?;
         // `write` takes a name in the current folder, not a path.
         writeln!(self.text, "cd {}", if folder.is_empty() { "/".into() } else { word(folder)? })?;
+        self.at_root = folder.is_empty();
         let source = source.to_str().filter(|text| is_printable(text)).with_context(|| {
             format!("debugfs cannot be given the path {}; use folders of plain names", source.display())
         })?;
@@ -57,8 +61,19 @@ impl Script {
 
     /// Makes a symbolic link.
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.go_to_root(path)?;
         writeln!(self.text, "symlink {} {}", word(path)?, word(target)?)?;
         self.made.push(path.to_owned());
+        Ok(())
+    }
+
+    /// debugfs makes `/name` in the current folder: of the path it looks up what stands before the last slash, which
+    /// is nothing.
+    fn go_to_root(&mut self, path: &str) -> Result<()> {
+        if path.rfind('/') == Some(0) && !self.at_root {
+            self.at_root = true;
+            writeln!(self.text, "cd /")?;
+        }
         Ok(())
     }
 
@@ -207,9 +222,11 @@ mod tests {
         script.folder("/srv", 0o755).unwrap();
         script.file(Path::new("/in/0"), "/srv/two words", 0o755).unwrap();
         script.link("/srv/l", "two words").unwrap();
+        script.folder("/top", 0o755).unwrap();
         let text = script.finish(7).unwrap();
         let begin = "mkdir /srv\nsif /srv mode 040755\ncd /srv\nwrite \"/in/0\" \"two words\"\n\
-                     sif \"/srv/two words\" mode 0100755\nsymlink /srv/l \"two words\"\nsif /lost+found uid 0\n";
+                     sif \"/srv/two words\" mode 0100755\nsymlink /srv/l \"two words\"\n\
+                     cd /\nmkdir /top\nsif /top mode 040755\nsif /lost+found uid 0\n";
         assert!(text.starts_with(begin), "{text}");
         for path in ["/lost+found", "/srv", "\"/srv/two words\"", "/srv/l"] {
             for field in ["uid 0", "gid 0", "atime @7", "ctime @7", "mtime @7", "crtime @7"] {

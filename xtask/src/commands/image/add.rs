@@ -41,15 +41,20 @@ pub(super) fn add(args: &AddArgs) -> Result<()> {
     let runner = CommandRunner::new(args.dry_run, cache.logs());
     // One at a time: two would write the same files, and the same list.
     let _lock = (!args.dry_run).then(|| cache.lock("service", "a service")).transpose()?;
+    let mut labs = Vec::new();
     for (arch, layer) in &layers {
         let ready = lab.ready(*arch).exit_with(Code::Missing)?;
         check_image(&ready, &root)?;
+        labs.push((ready, layer));
+    }
+    for (ready, layer) in labs {
+        let arch = ready.arch;
         let images = root.join("images");
         let workshop = Workshop { runner: &runner, cache: &cache, lab: &ready, recipe: &recipe, images };
         let Some(product) = workshop.make(layer)? else { continue };
         let image = product.dir.join(IMAGE);
-        let golden = golden::measure(&args.name, *arch, &image)?;
-        say(layer, *arch, &golden);
+        let golden = golden::measure(&args.name, arch, &image)?;
+        say(layer, arch, &golden);
         let service = Service {
             qcow2: image,
             base: ready.image.qcow2.clone(),
@@ -59,7 +64,7 @@ pub(super) fn add(args: &AddArgs) -> Result<()> {
             output: golden.lines.iter().take(SHOWN_LINES).map(|line| shown(line, 200)).collect(),
             added: jiff::Timestamp::now(),
         };
-        Lab::update(*arch, |lab| {
+        Lab::update(arch, |lab| {
             lab.services.insert(args.name.clone(), service);
         })?;
     }
@@ -204,7 +209,7 @@ fn say(layer: &Layer, arch: Arch, golden: &Golden) {
         eprintln!("  {path} is {}", source.display());
     }
     let took = format_duration(std::time::Duration::from_nanos(took.0));
-    eprintln!("  the same output in three boots, digest {digest}, after {took} of virtual time at most:");
+    eprintln!("  the same output in three boots, in at most {took} of virtual time, digest {digest}:");
     for line in lines.iter().take(SHOWN_LINES) {
         eprintln!("  | {}", shown(line, 200));
     }

@@ -161,29 +161,29 @@ fn golden_of(name: &str, console: &str, took: VirtualNs) -> Result<Golden> {
         }
     }
     let done = done.context("the guest did not say how the service ended")?;
-    let last: Vec<String> =
-        lines.iter().rev().take(5).rev().map(|line| format!("\n  | {}", shown(line, 200))).collect();
-    if done.status != "ok" {
-        let how: Vec<&str> =
-            checks.iter().map(|text| text.split_once(' ').map_or(text.as_str(), |(_, how)| how)).collect();
-        bail!(exit_error(
-            Code::Usage,
-            format!(
-                "{name} {} without any fault{}; it must end with status 0 (`--run './app || true'` says that any \
-                 other is right as well)",
-                how.join(", "),
-                last.concat()
-            )
-        ));
-    }
     let own = lines.iter().find(|line| line.contains("FLIPSIM "));
-    if done.workload != name || own.is_some() {
+    if done.workload != name || done.digest.is_empty() || own.is_some() {
         let line = own.map_or("FLIPSIM DONE", String::as_str);
         bail!(exit_error(
             Code::Usage,
             format!(
                 "{name} prints `{}`, in the words of the lab's init; print something else",
                 shown(line, 100)
+            )
+        ));
+    }
+    if done.status != "ok" {
+        let how = |text: &String| text.split_once(' ').map_or(text.as_str(), |(_, how)| how).to_owned();
+        let how: Vec<String> = checks.iter().map(how).collect();
+        let last: Vec<String> =
+            lines.iter().rev().take(5).rev().map(|line| format!("\n  | {}", shown(line, 200))).collect();
+        bail!(exit_error(
+            Code::Usage,
+            format!(
+                "{name} {} without any fault; it must end with status 0 (with `|| true` at the end of --run any other \
+                 is right as well). It printed:{}",
+                how.join(", "),
+                if last.is_empty() { " nothing".to_owned() } else { last.concat() }
             )
         ));
     }
@@ -267,6 +267,7 @@ mod tests {
         assert!(
             refusal(&CONSOLE.replace("DONE workload=mine", "DONE workload=other")).contains("FLIPSIM DONE")
         );
+        assert!(refusal(&CONSOLE.replace("two", "FLIPSIM DONE workload=mine")).contains("FLIPSIM DONE"));
         assert!(golden("FLIPSIM READY workload=mine\n").is_err());
     }
 }

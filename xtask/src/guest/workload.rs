@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use flipsim::arch::Arch;
-use flipsim::text::near_words;
+use flipsim::text::{near_words, shown};
 
 use crate::exit::{Code, exit_error};
 use crate::lab::config::Config;
@@ -33,7 +33,7 @@ pub fn check_new(name: &str) -> Result<()> {
             format!(
                 "`{}` is no name for a service: it begins with a letter a to z, and has such letters, digits and - only, \
                  {LONGEST_NAME} at most",
-                flipsim::text::shown(name, 60)
+                shown(name, 60)
             )
         ));
     }
@@ -120,6 +120,18 @@ pub fn image_of(lab: &Lab, arch: Arch, workload: Option<&str>) -> Result<Option<
     Ok(Some(service.qcow2.clone()))
 }
 
+/// What to say where there is no such service.
+pub fn no_service(name: &str, lab: &Lab) -> String {
+    let mut known: Vec<String> = Arch::all().flat_map(|arch| lab.arch(arch).services.into_keys()).collect();
+    known.sort();
+    known.dedup();
+    let name = shown(name, 60);
+    match known.as_slice() {
+        [] => format!("there is no service {name}; `cargo xtask image add` makes one"),
+        known => format!("there is no service {name}; there are: {}", known.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +162,10 @@ mod tests {
         let other = Arch::all().find(|other| *other != arch).unwrap();
         let text = unknown("list", arch, &known, &[], &[other]);
         assert!(text.contains(&format!("there for {other}, not for {arch}; take --arch {other}")), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_service_is_answered_with_those_that_there_are() {
+        assert!(no_service("x", &Lab::default()).contains("`cargo xtask image add` makes one"));
     }
 }

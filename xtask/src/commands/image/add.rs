@@ -3,14 +3,13 @@
 //! Invariant: **a service that is known by its name has been seen to give the same output three times**; a command that
 //! is ended half-way leaves the lab as it was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::text::shown;
 use flipsim::units::{format_duration, format_size};
 
-use super::command::AddArgs;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::service::contents::{Contents, FOLDER, Given};
 use crate::guest::service::golden::{self, Golden};
@@ -24,6 +23,34 @@ use crate::lab::in_use::{Lab, ReadyLab, Service, arch_option};
 use crate::lab::recipe::read_recipe;
 use crate::paths;
 
+/// A service to be added.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Its name: letters a to z, digits and -
+    pub name: String,
+    /// The program: an ELF file for the guest, or a script for its shell
+    #[arg(long, value_name = "FILE", required_unless_present = "again")]
+    pub binary: Option<PathBuf>,
+    /// More files: what is in this folder is beside the program
+    #[arg(long, value_name = "DIR", requires = "binary")]
+    pub files: Option<PathBuf>,
+    /// The command line, for a shell in that folder [default: the program alone]
+    #[arg(long, value_name = "CMD", requires = "binary", allow_hyphen_values = true)]
+    pub run: Option<String>,
+    /// The guest's architecture [default: the program's; of a script, all that are set up]
+    #[arg(long)]
+    pub arch: Option<Arch>,
+    /// Put it in the place of a service of that name
+    #[arg(long)]
+    pub replace: bool,
+    /// Put the same files into the lab's image of today
+    #[arg(long, conflicts_with_all = ["binary", "replace"])]
+    pub again: bool,
+    /// Print the commands and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// So many lines of the output are shown and kept.
 const SHOWN_LINES: usize = 8;
 
@@ -31,7 +58,7 @@ const SHOWN_LINES: usize = 8;
 const LONGEST_RUN: usize = 4000;
 
 /// Adds a service, for one architecture or for several.
-pub(super) fn add(args: &AddArgs) -> Result<()> {
+pub(super) fn add(args: &Args) -> Result<()> {
     workload::check_new(&args.name)?;
     let lab = Lab::load()?;
     let layers = if args.again { kept(args, &lab)? } else { given(args, &lab)? };
@@ -51,7 +78,10 @@ pub(super) fn add(args: &AddArgs) -> Result<()> {
         let arch = ready.arch;
         let images = root.join("images");
         let workshop = Workshop { runner: &runner, cache: &cache, lab: &ready, recipe: &recipe, images };
-        let Some(product) = workshop.make(layer)? else { continue };
+        let Some(product) = workshop.make(layer)? else {
+            runner.note("boot it three times, compare what it prints, and note the service in .lab/lab.json");
+            continue;
+        };
         let image = product.dir.join(IMAGE);
         let golden = golden::measure(&args.name, arch, &image)?;
         say(layer, arch, &golden);
@@ -76,7 +106,7 @@ pub(super) fn add(args: &AddArgs) -> Result<()> {
 }
 
 /// What the user has given, for each architecture.
-fn given(args: &AddArgs, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
+fn given(args: &Args, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
     let (name, binary) = (&args.name, args.binary.as_deref().context("--binary is not there")?);
     let program = Program::at(binary).exit_with(Code::Usage)?;
     let archs = archs_for(&program, args, lab)?;
@@ -107,7 +137,7 @@ fn given(args: &AddArgs, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
 }
 
 /// What the cache has kept of a service.
-fn kept(args: &AddArgs, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
+fn kept(args: &Args, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
     let name = &args.name;
     let archs: Vec<Arch> = lab
         .archs_of(name)
@@ -115,7 +145,7 @@ fn kept(args: &AddArgs, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
         .filter(|arch| args.arch.is_none_or(|wanted| wanted == *arch))
         .collect();
     if archs.is_empty() {
-        bail!(exit_error(Code::Usage, no_service(name, lab)));
+        bail!(exit_error(Code::Usage, workload::no_service(name, lab)));
     }
     let layer = |arch: Arch| -> Result<(Arch, Layer)> {
         let service = lab.arch(arch).services.remove(name).context("it was there")?;
@@ -128,20 +158,8 @@ fn kept(args: &AddArgs, lab: &Lab) -> Result<Vec<(Arch, Layer)>> {
     archs.into_iter().map(layer).collect()
 }
 
-/// What to say where there is no such service.
-pub(super) fn no_service(name: &str, lab: &Lab) -> String {
-    let mut known: Vec<String> = Arch::all().flat_map(|arch| lab.arch(arch).services.into_keys()).collect();
-    known.sort();
-    known.dedup();
-    let name = shown(name, 60);
-    match known.as_slice() {
-        [] => format!("there is no service {name}; `cargo xtask image add` makes one"),
-        known => format!("there is no service {name}; there are: {}", known.join(", ")),
-    }
-}
-
 /// The architectures that a program is for.
-fn archs_for(program: &Program, args: &AddArgs, lab: &Lab) -> Result<Vec<Arch>> {
+fn archs_for(program: &Program, args: &Args, lab: &Lab) -> Result<Vec<Arch>> {
     match (program.arch(), args.arch) {
         (Some(own), Some(wanted)) if own != wanted => bail!(exit_error(
             Code::Usage,
@@ -160,7 +178,7 @@ fn archs_for(program: &Program, args: &AddArgs, lab: &Lab) -> Result<Vec<Arch>> 
 }
 
 /// Refuses a script whose interpreter the guest does not have.
-fn check_interpreter(program: &Program, binary: &Path, args: &AddArgs) -> Result<()> {
+fn check_interpreter(program: &Program, binary: &Path, args: &Args) -> Result<()> {
     let Program::Script(interpreter) = program else { return Ok(()) };
     let recipe = read_recipe(&paths::workspace_root()?.join("images/recipe.toml"))?;
     if recipe.has(interpreter) {
@@ -222,8 +240,8 @@ fn say(layer: &Layer, arch: Arch, golden: &Golden) {
 mod tests {
     use super::*;
 
-    fn args(arch: Option<Arch>) -> AddArgs {
-        AddArgs {
+    fn args(arch: Option<Arch>) -> Args {
+        Args {
             name: "mine".into(),
             binary: None,
             files: None,
@@ -264,10 +282,5 @@ mod tests {
         check("/bin/busybox").unwrap();
         let error = check("/usr/bin/python3").unwrap_err().to_string();
         assert!(error.contains("wants /usr/bin/python3") && error.contains("app.py"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_service_is_answered_with_those_that_there_are() {
-        assert!(no_service("x", &Lab::default()).contains("`cargo xtask image add` makes one"));
     }
 }

@@ -39,7 +39,7 @@ Examples:
 
 Exit codes: 0 it is there, 1 it failed, 2 the program cannot be used, or prints something else in each boot,
 3 the lab is not set up, 130 interrupted.")]
-    Add(AddArgs),
+    Add(add::Args),
     /// List the workloads: the lab's own, and the services that were added
     #[command(after_help = "Examples:\n  cargo xtask image list\n  cargo xtask image list --json")]
     List {
@@ -80,34 +80,6 @@ Exit codes: 0 DST is there and equal to SRC, 1 it failed, 2 SRC or DST cannot be
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-/// A service to be added.
-#[derive(Debug, Clone, clap::Args)]
-pub struct AddArgs {
-    /// Its name: letters a to z, digits and -
-    pub name: String,
-    /// The program: an ELF file for the guest, or a script for its shell
-    #[arg(long, value_name = "FILE", required_unless_present = "again")]
-    pub binary: Option<PathBuf>,
-    /// More files: what is in this folder is beside the program
-    #[arg(long, value_name = "DIR", requires = "binary")]
-    pub files: Option<PathBuf>,
-    /// The command line, for a shell in that folder [default: the program alone]
-    #[arg(long, value_name = "CMD", requires = "binary", allow_hyphen_values = true)]
-    pub run: Option<String>,
-    /// The guest's architecture [default: the program's; of a script, all that are set up]
-    #[arg(long)]
-    pub arch: Option<Arch>,
-    /// Put it in the place of a service of that name
-    #[arg(long)]
-    pub replace: bool,
-    /// Put the same files into the lab's image of today
-    #[arg(long, conflicts_with_all = ["binary", "replace"])]
-    pub again: bool,
-    /// Print the commands and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Runs `cargo xtask image`.

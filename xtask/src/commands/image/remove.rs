@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use flipsim::arch::Arch;
 use flipsim::campaign::Store;
 
-use super::add::no_service;
 use crate::exit::{Code, exit_error};
 use crate::guest::prepared::guest_of;
+use crate::guest::workload::no_service;
 use crate::lab::cache::Cache;
 use crate::lab::campaigns::files::files_in;
 use crate::lab::in_use::Lab;

@@ -137,29 +137,32 @@ impl Workshop<'_> {
             return Ok(Some(product));
         }
         let work = self.cache.work("service", &request.key()?);
+        let made = self.build(layer, &request, &work);
+        if !self.runner.is_dry() {
+            // What went wrong says more than a failure to clean up would.
+            let _left = cache::remove_tree(&work);
+        }
+        made
+    }
+
+    fn build(&self, layer: &Layer, request: &Request, work: &Path) -> Result<Option<Product>> {
         let size = size_for(&self.recipe.image, &layer.contents)?;
         if !self.runner.is_dry() {
             self.cache.need_space(3 * size.bytes, "making the image")?;
         }
-        self.stage(layer, &work)?;
-        let raw = work.join("rootfs.img");
-        image::convert(self.runner, &self.lab.qemu.img, &self.lab.image.qcow2, &raw, true)?;
+        self.stage(layer, work)?;
+        let (base, raw, qcow2) = (&self.lab.image.qcow2, work.join("rootfs.img"), work.join(IMAGE));
+        self.convert(base, &raw)?;
         let e2fs = E2fs::new(self.runner, &self.recipe.image, &self.images);
         if size.grows {
             e2fs.grow(&raw, size.bytes)?;
         }
         e2fs.fill(&layer.script(&work.join(INPUTS), self.recipe)?, &raw)?;
-        let qcow2 = work.join(IMAGE);
+        self.convert(&raw, &qcow2)?;
         if self.runner.is_dry() {
-            self.runner.note(&format!(
-                "cargo xtask image convert {} {}",
-                proc::quote(&raw),
-                proc::quote(&qcow2)
-            ));
             self.runner.note("copy the image and the files into the cache");
             return Ok(None);
         }
-        image::convert(self.runner, &self.lab.qemu.img, &raw, &qcow2, true)?;
         let made_from = MadeFrom {
             source: SourceRecord {
                 from: "your own".to_owned(),
@@ -171,7 +174,7 @@ impl Workshop<'_> {
             recipe: RECIPE,
             inputs: request.inputs.clone(),
         };
-        let product = self.cache.publish(&request, made_from, |dir| {
+        let product = self.cache.publish(request, made_from, |dir| {
             let copy = |from: &Path, to: &Path| {
                 files::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))
             };
@@ -186,15 +189,23 @@ impl Workshop<'_> {
             cache::write_json(&dir.join(KEPT), &Layer { contents, ..layer.clone() })?;
             Ok(BTreeMap::new())
         })?;
-        cache::remove_tree(&work)?;
         Ok(Some(product))
+    }
+
+    fn convert(&self, from: &Path, to: &Path) -> Result<()> {
+        if self.runner.is_dry() {
+            self.runner.note(&format!("cargo xtask image convert {} {}", proc::quote(from), proc::quote(to)));
+            return Ok(());
+        }
+        image::convert(self.runner, &self.lab.qemu.img, from, to, true)
     }
 
     /// Copies the files to where debugfs reads them; a file that was changed since it was looked at is refused.
     fn stage(&self, layer: &Layer, work: &Path) -> Result<()> {
         let inputs = work.join(INPUTS);
         if self.runner.is_dry() {
-            self.runner.note(&format!("copy {} files to {}", layer.contents.count(), inputs.display()));
+            let files = layer.contents.iter().filter(|(_, item)| matches!(item, Item::File { .. })).count();
+            self.runner.note(&format!("copy {files} files and the command line to {}", inputs.display()));
             return Ok(());
         }
         let step = ProgressStep::spinner("copying the files");

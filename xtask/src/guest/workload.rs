@@ -111,7 +111,8 @@ pub fn image_of(lab: &Lab, arch: Arch, workload: Option<&str>) -> Result<Option<
         ));
     }
     static SAID: AtomicBool = AtomicBool::new(false);
-    if part.image.is_some_and(|image| image.qcow2 != service.base) && !SAID.swap(true, Ordering::Relaxed) {
+    if part.image.is_some_and(|image| !service.stands_on(&image.qcow2)) && !SAID.swap(true, Ordering::Relaxed)
+    {
         eprintln!(
             "note: the lab's image was made again since {name} was added, which still stands on the one before; \
              `cargo xtask image add {name} --again` puts it on the new one (campaigns that were begun stay with the old)"

@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::cache;
 use super::capabilities::QemuOffer;
 use super::config::Config;
+use super::digest;
 use crate::paths;
+
+/// What the manifest of an image notes whose init runs services.
+pub const SERVICES: &str = "services";
 
 /// The version of the file.
 const FORMAT: u32 = 1;
@@ -114,6 +118,14 @@ pub struct Service {
     pub output: Vec<String>,
     /// When it was added, UTC.
     pub added: Timestamp,
+}
+
+impl Service {
+    /// Whether it was made of this image of the lab's, or of one that was the same.
+    pub fn stands_on(&self, image: &Path) -> bool {
+        let content = |path: &Path| digest::of_file(path).ok();
+        self.base == image || content(&self.base).is_some_and(|base| content(image) == Some(base))
+    }
 }
 
 /// What a command line needs to be about this architecture: nothing where `lab.toml` names it.

@@ -18,8 +18,7 @@ use crate::guest::service::program::Program;
 use crate::guest::workload;
 use crate::host::proc::{CommandRunner, quote};
 use crate::lab::cache::{self, Cache};
-use crate::lab::digest;
-use crate::lab::in_use::{Lab, ReadyLab, Service, arch_option};
+use crate::lab::in_use::{Lab, ReadyLab, SERVICES, Service, arch_option};
 use crate::lab::recipe::read_recipe;
 use crate::paths;
 
@@ -71,7 +70,7 @@ pub(super) fn add(args: &Args) -> Result<()> {
     let mut labs = Vec::new();
     for (arch, layer) in &layers {
         let ready = lab.ready(*arch).exit_with(Code::Missing)?;
-        check_image(&ready, &root)?;
+        check_image(&ready)?;
         labs.push((ready, layer));
     }
     for (ready, layer) in labs {
@@ -196,20 +195,19 @@ fn check_interpreter(program: &Program, binary: &Path, args: &Args) -> Result<()
     ))
 }
 
-/// Refuses an image that was made from other sources than those of this tree: its init may know no services.
-fn check_image(ready: &ReadyLab, root: &Path) -> Result<()> {
+/// Refuses an image whose init knows no services yet.
+fn check_image(ready: &ReadyLab) -> Result<()> {
     let made = ready.image.qcow2.parent().and_then(|dir| cache::load_product(dir).ok());
-    let Some(images) = made.and_then(|made| made.manifest.made_from.inputs.get("images").cloned()) else {
-        return Ok(());
-    };
-    if images == digest::of_folder(&root.join("images"))? {
+    if made.is_none_or(|made| made.manifest.notes.contains_key(SERVICES)) {
         return Ok(());
     }
     let option = arch_option(ready.arch);
     bail!(exit_error(
         Code::Missing,
         format!(
-            "the lab's image is older than images/; run `cargo xtask setup image{option}` first, half a minute"
+            "the image for {} was made by an earlier version of the lab; run `cargo xtask setup image{option}` first, \
+             half a minute",
+            ready.arch
         )
     ))
 }

@@ -21,7 +21,8 @@ pub(super) fn list(as_json: bool) -> Result<()> {
         let part = lab.arch(arch);
         let base = part.image.map(|image| image.qcow2);
         for (name, service) in part.services {
-            let state = match (service.qcow2.is_file(), base.as_ref() == Some(&service.base)) {
+            let current = base.as_ref().is_some_and(|base| service.stands_on(base));
+            let state = match (service.qcow2.is_file(), current) {
                 (false, _) => "its image is gone",
                 (true, false) => "on an earlier image of the lab",
                 (true, true) => "",

@@ -21,7 +21,7 @@ use crate::guest::image;
 use crate::host::{needs, proc};
 use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::digest;
-use crate::lab::in_use::{self, Lab, Origin};
+use crate::lab::in_use::{self, Lab, Origin, SERVICES};
 use crate::lab::recipe::{Busybox, Directory, Program, Recipe, read_recipe};
 use crate::lab::step::SetupStep;
 use crate::progress;
@@ -135,7 +135,10 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         files::copy(&qcow2, &dir.join("rootfs.qcow2"))
             .with_context(|| format!("cannot copy {}", qcow2.display()))?;
         let names: Vec<&str> = recipe.workload.iter().map(|workload| workload.name.as_str()).collect();
-        Ok(BTreeMap::from([("workloads".to_owned(), names.join(" "))]))
+        Ok(BTreeMap::from([
+            ("workloads".to_owned(), names.join(" ")),
+            (SERVICES.to_owned(), "by init".to_owned()),
+        ]))
     })?;
     cache::remove_tree(&work)?;
     Ok(Some(product))

@@ -14,6 +14,7 @@ use flipsim::machine::boot::{BOOT_STEP, step};
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{SILENCE, Silence, Target};
 use flipsim::text::{shown, visible};
+use flipsim::trial::clone::{CloneOptions, Folder};
 use flipsim::trial::template::{Booted, MakeOptions, TemplateError, boot};
 use flipsim::units::{VirtualNs, format_duration};
 
@@ -78,9 +79,8 @@ const CAUSES: &str = "\nusually it prints a time or a duration, a process's numb
 
 fn run(name: &str, args: GuestArgs, progress: &ProgressStep) -> Result<Golden> {
     let plan = args.template_plan()?;
-    let clones = clones_dir()?;
-    let private = std::fs::create_dir_all(&clones).and_then(|()| files::private_folder_in(&clones));
-    let folder = private.with_context(|| format!("cannot make a folder in {}", clones.display()))?;
+    let place = CloneOptions { name: "golden".to_owned(), ..CloneOptions::below(&clones_dir()?) };
+    let folder = Folder::make(&place)?;
     let options = MakeOptions { patience: args.spec.patience(LIMIT), interrupted: interrupt::raised };
     let mut booted = boot(&plan, folder.path(), options, |line| progress.line(line)).map_err(boot_failed)?;
     let console = folder.path().join(CONSOLE_LOG);

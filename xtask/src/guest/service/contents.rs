@@ -31,6 +31,9 @@ const LONGEST_PATH: usize = 500;
 const MOST_BYTES: u64 = 512 << 20;
 const MOST_FILES: usize = 10_000;
 
+/// So many links are followed, one after the other, as Linux does (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
 /// One thing in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -82,9 +85,13 @@ impl Contents {
         let name = given.binary.file_name().context("the program has no name")?;
         let path = format!("{folder}/{}", plain_name(name, given.binary)?);
         contents.add_file(given.binary, &path, true)?;
-        let has: Vec<String> = contents.0.keys().map(|path| last_of(path).to_owned()).collect();
+        let has: BTreeMap<String, PathBuf> = contents
+            .0
+            .keys()
+            .filter_map(|path| Some((last_of(path).to_owned(), contents.source_of(path, 0)?)))
+            .collect();
         for (source, elf) in contents.programs(given.arch) {
-            let libraries = libraries_of(&elf, |name| has.iter().any(|other| other == name));
+            let libraries = libraries_of(&elf, |name| has.get(name).cloned());
             for (path, source) in libraries.with_context(|| format!("cannot use {}", source.display()))? {
                 contents.add_with_folders(&source, &path)?;
             }
@@ -94,12 +101,36 @@ impl Contents {
 
     /// The files that are code for these guests; others are data, whatever they are.
     fn programs(&self, arch: Arch) -> Vec<(PathBuf, Elf)> {
-        let files = self.0.values().filter_map(|item| match item {
-            Item::File { source, .. } => Some(source),
+        let elf = |path: &Path| Some((path.to_owned(), elf_at(path).ok()??));
+        self.files().filter_map(|(_, source)| elf(source)).filter(|(_, elf)| elf.arch == arch).collect()
+    }
+
+    /// Where on this host the file is that a path in the guest leads to, by way of links or not.
+    fn source_of(&self, path: &str, links: usize) -> Option<PathBuf> {
+        match self.0.get(path)? {
+            Item::File { source, .. } => Some(source.clone()),
+            Item::Link(target) if links < MOST_LINKS => {
+                let mut parts: Vec<&str> = path.split('/').collect();
+                parts.pop();
+                for part in target.split('/') {
+                    match part {
+                        "" | "." => {}
+                        ".." => drop(parts.pop()),
+                        part => parts.push(part),
+                    }
+                }
+                self.source_of(&parts.join("/"), links + 1)
+            }
             Item::Folder | Item::Link(_) => None,
-        });
-        let elf = |path: &PathBuf| Some((path.clone(), elf_at(path).ok()??));
-        files.filter_map(elf).filter(|(_, elf)| elf.arch == arch).collect()
+        }
+    }
+
+    /// The files, each by its path in the guest and by its place on this host.
+    fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.0.iter().filter_map(|(path, item)| match item {
+            Item::File { source, .. } => Some((path.as_str(), source.as_path())),
+            Item::Folder | Item::Link(_) => None,
+        })
     }
 
     /// Each path with what is there.
@@ -132,11 +163,7 @@ impl Contents {
 
     /// Files outside the service's folder: libraries, with where they are on this host.
     pub fn libraries(&self) -> impl Iterator<Item = (&str, &Path)> {
-        let outside = |path: &str| !path.starts_with(&format!("{FOLDER}/"));
-        self.0.iter().filter(move |(path, _)| outside(path)).filter_map(|(path, item)| match item {
-            Item::File { source, .. } => Some((path.as_str(), source.as_path())),
-            Item::Folder | Item::Link(_) => None,
-        })
+        self.files().filter(|(path, _)| !path.starts_with(&format!("{FOLDER}/")))
     }
 
     fn add_folder(&mut self, path: &str) -> Result<()> {

@@ -20,15 +20,15 @@ pub type Libraries = BTreeMap<String, PathBuf>;
 /// Where libraries are in a guest. Loaders look there in any case.
 const IN_GUEST: &str = "/lib";
 
-/// The libraries of a program, and theirs. Those that `given` knows come with the user's files.
-pub fn libraries_of(program: &Elf, given: impl Fn(&str) -> bool) -> Result<Libraries> {
+/// The libraries of a program, and theirs. Those that `given` has, by their names, come with the user's files.
+pub fn libraries_of(program: &Elf, given: impl Fn(&str) -> Option<PathBuf>) -> Result<Libraries> {
     let find = |name: &str, search: &[String]| find(name, program.arch, search);
     resolve(program, given, find, |path| Ok(elf_at(path)?.filter(|elf| elf.arch == program.arch)))
 }
 
 fn resolve(
     program: &Elf,
-    given: impl Fn(&str) -> bool,
+    given: impl Fn(&str) -> Option<PathBuf>,
     find: impl Fn(&str, &[String]) -> Result<Option<PathBuf>>,
     look: impl Fn(&Path) -> Result<Option<Elf>>,
 ) -> Result<Libraries> {
@@ -46,7 +46,14 @@ fn resolve(
     };
     queue(program, &mut open);
     while let Some((name, destination, search)) = open.pop() {
-        if found.contains_key(&destination) || given(&name) {
+        if found.contains_key(&destination) {
+            continue;
+        }
+        if let Some(path) = given(&name) {
+            // The kernel looks for a loader by its path alone.
+            if destination == loader {
+                found.insert(destination, path);
+            }
             continue;
         }
         // The name of a library may be a path, which no other folder is looked through for.
@@ -124,7 +131,9 @@ mod tests {
             let row = host.iter().find(|(known, _)| *known == name);
             Ok(row.map(|(_, needed)| elf(None, needed)))
         };
-        Ok(resolve(program, |name| given.contains(&name), find, look)?.into_keys().collect())
+        Ok(resolve(program, |name| given.contains(&name).then(|| name.into()), find, look)?
+            .into_keys()
+            .collect())
     }
 
     #[test]
@@ -153,6 +162,9 @@ mod tests {
             resolve_with(&program, &["libdeep.so"], host).unwrap(),
             ["/lib/ld-x.so.1", "/lib/libc.so.6"]
         );
+        // A loader that is given has to be where the kernel looks for it.
+        let own = elf(Some("/opt/ld-own.so"), &[]);
+        assert_eq!(resolve_with(&own, &["ld-own.so"], host).unwrap(), ["/opt/ld-own.so"]);
         let error = resolve_with(&elf(None, &["../../etc/passwd"]), &[], host).unwrap_err().to_string();
         assert!(error.contains("needs ../../etc/passwd"), "{error}");
     }
@@ -160,7 +172,7 @@ mod tests {
     #[test]
     fn the_libraries_of_a_program_of_this_host_are_on_this_host() {
         let own = elf_at(&std::env::current_exe().unwrap()).unwrap().unwrap();
-        let found = libraries_of(&own, |_| false).unwrap();
+        let found = libraries_of(&own, |_| None).unwrap();
         assert!(found.keys().any(|path| path.starts_with("/lib/libc.")), "{found:?}");
         assert!(found.values().all(|path| path.is_file()));
     }

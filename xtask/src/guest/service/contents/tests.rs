@@ -59,7 +59,20 @@ fn files_folders_and_links_inside_have_their_places() {
         ]
     );
     assert_eq!(contents.bytes(), 12);
+    let file = folder.at("files/data/two words #1").canonicalize().unwrap();
+    for name in ["two words #1", "link", "again"] {
+        assert_eq!(contents.source_of(&format!("/srv/mine/data/{name}"), 0), Some(file.clone()), "{name}");
+    }
+    assert_eq!(contents.source_of("/srv/mine/data/empty", 0), None);
     assert_eq!(contents.libraries().count(), 0);
+}
+
+#[test]
+fn links_that_lead_round_in_a_circle_are_kept_and_lead_to_no_file() {
+    let folder = Folder::new();
+    symlink("b", folder.at("files/a")).unwrap();
+    symlink("a", folder.at("files/b")).unwrap();
+    assert_eq!(folder.contents().unwrap().source_of("/srv/mine/a", 0), None);
 }
 
 #[test]

@@ -99,6 +99,15 @@ impl ArchRow {
         self.held_bits.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
     }
 
+    /// The number of the machine in the heads of its ELF files.
+    #[must_use]
+    pub fn elf_machine(&self) -> Option<u16> {
+        self.kernels.iter().find_map(|form| match form {
+            KernelForm::Elf { machine } | KernelForm::ElfWithPvh { machine } => Some(*machine),
+            _ => None,
+        })
+    }
+
     /// Whether a register is a system register, whatever the gdb stub says of it.
     #[must_use]
     pub fn is_system(&self, register: &str) -> bool {
@@ -254,6 +263,13 @@ impl From<Arch> for &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_architecture_has_its_own_number_in_elf_files() {
+        // EM_AARCH64 and EM_X86_64 of the ELF specification's list.
+        let numbers: Vec<_> = Arch::all().map(|arch| (arch.name, arch.elf_machine())).collect();
+        assert_eq!(numbers, [("aarch64", Some(183)), ("x86_64", Some(62))]);
+    }
 
     #[test]
     fn an_architecture_is_found_by_name_and_survives_json() {

@@ -18,10 +18,10 @@ use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;
 use crate::guest::flips::{Advance, Draws, Pace, Until};
 use crate::guest::golden::{TrialGuest, prepare};
-use crate::guest::plan::check_workload;
 use crate::guest::session::Session;
 use crate::guest::spec::GuestSpec;
 use crate::guest::watcher::Watcher;
+use crate::guest::workload;
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::path_of;
 use crate::lab::config::Config;
@@ -40,11 +40,11 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(10);
 /// Sets up what is missing, boots a guest, flips, and says how the guest fared.
 pub fn run(args: &WholeArgs) -> Result<()> {
     let config = Config::load()?;
-    let arch = args.arch.unwrap_or(config.guest.arch);
     let workload = args.workload.clone().unwrap_or(config.guest.workload);
+    let arch = args.arch.map_or_else(|| workload::arch_for(Some(&workload)), Ok)?;
     // Checked before an hour's set-up, not after it.
-    check_workload(&workload)?;
-    if workload == "none" {
+    workload::check(&workload, arch)?;
+    if workload == workload::SHELL {
         bail!(exit_error(Code::Usage, "--workload none: a verdict needs a workload whose result is known"));
     }
     super::setup::ensure(arch, args.yes)?;

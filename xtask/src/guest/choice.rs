@@ -87,10 +87,9 @@ impl GuestChoice {
 
     pub(super) fn boot(&self) -> Result<HeadlessGuest> {
         let spec = self.spec.clone().with_defaults()?;
-        let arch = spec.arch;
         let clock = match self.clock {
             Some(clock) => clock,
-            None if plan::can_be_exact(arch)? => ClockArg::Exact,
+            None if plan::can_be_exact(spec.arch_or_default()?)? => ClockArg::Exact,
             None => {
                 eprintln!(
                     "warning: this QEMU lacks the lab's patches, so times are kept by the host's clock: approximate"

@@ -24,11 +24,11 @@ use super::image::{self, ImageKind};
 use super::kernel;
 use super::share;
 use super::spec::GuestSpec;
+use super::workload;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::capabilities::SANDBOX;
 use crate::lab::config::Config;
 use crate::lab::in_use::Lab;
-use crate::lab::recipe;
 use crate::paths;
 
 /// What a guest is made of, and what it gets from this host.
@@ -114,8 +114,9 @@ pub struct Planned {
 impl GuestArgs {
     pub fn plan(&self, console: Console) -> Result<Planned> {
         let config = Config::load()?;
-        let arch = self.spec.arch.unwrap_or(config.guest.arch);
-        let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
+        let arch = self.spec.arch_or_default()?;
+        let known = Lab::load()?;
+        let lab = known.ready(arch).exit_with(Code::Missing)?;
         let memory = match self.spec.memory {
             Some(memory) => memory,
             None => parse_size(&config.guest.memory).context("lab.toml: [guest] memory")?,
@@ -178,12 +179,15 @@ impl GuestArgs {
                 let kind = image::check(&lab.qemu.img, &path).exit_with(Code::Usage)?;
                 (path, kind)
             }
-            // Checked when it was made.
-            None => (lab.image.qcow2.clone(), ImageKind::Qcow2),
+            // Checked when they were made.
+            None => {
+                let own = workload::image_of(&known, arch, self.spec.workload.as_deref())?;
+                (own.unwrap_or_else(|| lab.image.qcow2.clone()), ImageKind::Qcow2)
+            }
         };
         let format = format.name().to_owned();
         let signals = self.spec.signals();
-        let workload = self.spec.workload.clone().filter(|name| name != "none");
+        let workload = self.spec.workload.clone().filter(|name| name != workload::SHELL);
         if let Some(name) = workload.as_ref().filter(|_| !self.spec.speaks_as_ours()) {
             bail!(exit_error(
                 Code::Usage,
@@ -200,7 +204,7 @@ impl GuestArgs {
             ));
         }
         if let Some(name) = workload.as_ref().filter(|_| self.spec.image.is_none()) {
-            check_workload(name)?;
+            workload::check(name, arch)?;
         }
         let gdb = match (self.gdb, self.debug) {
             (Some(port), _) => GdbPort::Tcp(port),
@@ -324,7 +328,8 @@ impl GuestArgs {
             ));
         }
         // Without the patches nothing stops a clock that counts instructions at a time that means anything.
-        let clock = if can_be_exact(self.spec.arch)? { ClockArg::Exact } else { ClockArg::Real };
+        let clock =
+            if can_be_exact(self.spec.arch_or_default()?)? { ClockArg::Exact } else { ClockArg::Real };
         let guest = GuestArgs { clock, ..self.clone() };
         let Planned { spec, record, base: (path, format, qemu_img), signals, .. } =
             guest.plan(Console::Log)?;
@@ -341,25 +346,9 @@ impl GuestArgs {
 }
 
 /// Whether the lab's QEMU has what the exact clock takes.
-pub fn can_be_exact(arch: Option<Arch>) -> Result<bool> {
-    let arch = match arch {
-        Some(arch) => arch,
-        None => Config::load()?.guest.arch,
-    };
+pub fn can_be_exact(arch: Arch) -> Result<bool> {
     let lab = Lab::load()?.ready(arch).exit_with(Code::Missing)?;
     Ok(lab.qemu.offer.is_exact())
-}
-
-/// Refuses a workload that the lab's own image does not have.
-pub fn check_workload(name: &str) -> Result<()> {
-    let known = recipe::workload_names(&paths::workspace_root()?)?;
-    if name == "none" || known.iter().any(|workload| workload == name) {
-        return Ok(());
-    }
-    bail!(exit_error(
-        Code::Usage,
-        format!("--workload {name}: the lab's image has {}, and `none` for a shell", known.join(", "))
-    ))
 }
 
 /// QEMU removes whatever lies at the path of a socket it makes; another guest's monitor would be gone.

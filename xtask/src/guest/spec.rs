@@ -15,6 +15,7 @@ use flipsim::target::SILENCE;
 use flipsim::units::{VirtualNs, parse_size, parse_virtual};
 use serde::{Deserialize, Serialize};
 
+use super::workload;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::lab::config::Config;
 
@@ -26,7 +27,8 @@ pub struct GuestSpec {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
-    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs, traps; `none` is a shell
+    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs, traps, or a service of yours (`image add`);
+    /// `none` is a shell
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
@@ -133,14 +135,21 @@ impl GuestSpec {
         self.signals().waits_for_marker()
     }
 
+    /// Its architecture: as given, or where its service is at home, or the default.
+    pub fn arch_or_default(&self) -> Result<Arch> {
+        match self.arch {
+            Some(arch) => Ok(arch),
+            None => workload::arch_for(self.workload.as_deref().filter(|_| self.image.is_none())),
+        }
+    }
+
     /// The same with the default architecture and workload, where it says none and could be asked for one.
     pub fn with_defaults(mut self) -> Result<Self> {
         let wants_workload = self.workload.is_none() && self.speaks_as_ours();
         if self.arch.is_none() || wants_workload {
-            let defaults = Config::load()?.guest;
-            self.arch.get_or_insert(defaults.arch);
+            self.arch = Some(self.arch_or_default()?);
             if wants_workload {
-                self.workload = Some(defaults.workload);
+                self.workload = Some(Config::load()?.guest.workload);
             }
         }
         Ok(self)

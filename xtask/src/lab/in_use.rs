@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::cache;
 use super::capabilities::QemuOffer;
 use super::config::Config;
+use super::digest;
 use crate::paths;
+
+/// What the manifest of an image notes whose init runs services.
+pub const SERVICES: &str = "services";
 
 /// The version of the file.
 const FORMAT: u32 = 1;
@@ -42,6 +47,9 @@ pub struct ArchLab {
     pub kernel: Option<Kernel>,
     /// The guest's image.
     pub image: Option<Image>,
+    /// The user's own services, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, Service>,
 }
 
 /// Where a product comes from.
@@ -91,6 +99,33 @@ pub struct Image {
     pub qcow2: PathBuf,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// A program of the user's, in an image that was made of the lab's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The image, in a folder of the cache that also has what it was made from.
+    pub qcow2: PathBuf,
+    /// The lab's image that it was made of.
+    pub base: PathBuf,
+    /// The command line that is run in the guest.
+    pub run: String,
+    /// The size of its files in bytes.
+    pub bytes: u64,
+    /// The first 16 hex digits of the SHA-256 of its output without any fault.
+    pub digest: String,
+    /// The first lines of that output.
+    pub output: Vec<String>,
+    /// When it was added, UTC.
+    pub added: Timestamp,
+}
+
+impl Service {
+    /// Whether it was made of this image of the lab's, or of one that was the same.
+    pub fn stands_on(&self, image: &Path) -> bool {
+        let content = |path: &Path| digest::of_file(path).ok();
+        self.base == image || content(&self.base).is_some_and(|base| content(image) == Some(base))
+    }
 }
 
 /// What a command line needs to be about this architecture: nothing where `lab.toml` names it.
@@ -151,9 +186,14 @@ impl Lab {
         self.archs.get(arch.name).cloned().unwrap_or_default()
     }
 
+    /// The architectures that have a service of this name.
+    pub fn archs_of(&self, service: &str) -> Vec<Arch> {
+        Arch::all().filter(|arch| self.arch(*arch).services.contains_key(service)).collect()
+    }
+
     /// All that a guest needs, or an error that says what to run.
     pub fn ready(&self, arch: Arch) -> Result<ReadyLab> {
-        let ArchLab { qemu, kernel, image } = self.arch(arch);
+        let ArchLab { qemu, kernel, image, .. } = self.arch(arch);
         let (Some(qemu), Some(kernel), Some(image)) = (&qemu, &kernel, &image) else {
             let missing: Vec<&str> =
                 [("QEMU", qemu.is_none()), ("the kernel", kernel.is_none()), ("the image", image.is_none())]
@@ -205,7 +245,17 @@ mod tests {
         };
         let kernel = Kernel { image: file("Image"), vmlinux: None, config: None, origin: origin() };
         let image = Image { qcow2: file("disk"), origin: origin() };
-        let part = ArchLab { qemu: Some(qemu), kernel: Some(kernel), image: Some(image) };
+        let service = Service {
+            qcow2: file("own"),
+            base: dir.join("disk"),
+            run: "./own \"x\"".into(),
+            bytes: 7,
+            digest: "0123456789abcdef".into(),
+            output: vec!["one".into()],
+            added: Timestamp::UNIX_EPOCH,
+        };
+        let services = BTreeMap::from([("own".to_owned(), service)]);
+        let part = ArchLab { qemu: Some(qemu), kernel: Some(kernel), image: Some(image), services };
         Lab { format: FORMAT, archs: BTreeMap::from([(Arch::default().name.to_owned(), part)]) }
     }
 
@@ -229,12 +279,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_services_is_read_and_one_that_has_none_says_nothing_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lab.json");
+        let mut lab = full(dir.path());
+        for part in lab.archs.values_mut() {
+            part.services.clear();
+        }
+        cache::write_json(&path, &lab).unwrap();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("services"));
+        assert_eq!(Lab::load_from(&path).unwrap(), lab);
+    }
+
+    #[test]
     fn the_file_survives_a_round_trip_and_another_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lab.json");
         let lab = full(dir.path());
         cache::write_json(&path, &lab).unwrap();
         assert_eq!(Lab::load_from(&path).unwrap(), lab);
+        assert_eq!(lab.archs_of("own"), [Arch::default()]);
+        assert!(lab.archs_of("other").is_empty());
         let text = std::fs::read_to_string(&path).unwrap().replacen("\"format\": 1", "\"format\": 7", 1);
         std::fs::write(&path, text).unwrap();
         assert!(Lab::load_from(&path).unwrap_err().to_string().contains("format 7"));

@@ -27,6 +27,17 @@ pub struct Recipe {
     pub workload: Vec<Workload>,
 }
 
+impl Recipe {
+    /// Whether the image has a file at a path.
+    pub fn has(&self, path: &str) -> bool {
+        let applet =
+            path.strip_prefix(&self.busybox.applet_directory).and_then(|rest| rest.strip_prefix('/'));
+        path == self.busybox.destination
+            || applet.is_some_and(|name| self.busybox.applets.iter().any(|applet| applet == name))
+            || self.file.iter().any(|file| file.destination == path)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileSystem {
@@ -81,10 +92,9 @@ pub struct PlainFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Workload {
     pub name: String,
-    #[expect(dead_code, reason = "for judging a run, not for building")]
-    digest: String,
-    #[expect(dead_code, reason = "for listing workloads")]
-    about: String,
+    /// That of a run without a fault.
+    pub digest: String,
+    pub about: String,
 }
 
 /// The workloads of the lab's own image.

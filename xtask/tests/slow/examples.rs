@@ -22,6 +22,13 @@ const ORDER: &[(&str, &str, &[i32])] = &[
         "mkdir -p ~/linux/scripts/kconfig; touch ~/linux/Kbuild ~/linux/scripts/kconfig/merge_config.sh",
         &[0],
     ),
+    (
+        "image add",
+        "printf '#!/bin/sh\\necho 42\\n' > mine; chmod +x mine; mkdir -p data; echo 1 > data/input.txt",
+        &[0],
+    ),
+    ("image list", "", &[0]),
+    ("image remove", "", &[0]),
     ("image convert", "test -f disk.img || head -c 2M /dev/urandom | tee disk.img > rootfs.ext4", &[0]),
     ("boot", "cargo xtask boot prune; mkdir -p ~/exchange", &[0]),
     ("boot --headless", "cargo xtask boot prune", &[0]),

@@ -19,6 +19,7 @@ mod examples;
 mod kills;
 mod own;
 mod plain;
+mod service;
 mod time;
 mod trials;
 mod x86_64;

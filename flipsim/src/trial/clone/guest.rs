@@ -95,8 +95,7 @@ impl CloneGuest {
     /// # Errors
     /// QEMU does not start or does not load the state.
     pub fn start(template: &Template, options: &CloneOptions) -> Result<Self, TemplateError> {
-        sweep(&options.parent);
-        let run = Folder(RunDir::at(&make_folder(options)?));
+        let run = Folder::make(options)?;
         let console = make_console(&run.0.file(CONSOLE_LOG))?;
         let input = template.device_state();
         let input = File::open(&input).map_err(io_error("open", &input))?;
@@ -227,9 +226,26 @@ fn make_console(path: &Path) -> Result<File, TemplateError> {
     Ok(file)
 }
 
-/// A folder that is removed when this is dropped.
+/// A guest's private folder, which is removed when this is dropped, or else by the next one that is made in its parent.
 #[derive(Debug)]
-struct Folder(RunDir);
+pub struct Folder(RunDir);
+
+impl Folder {
+    /// Makes one, with the parent and the name of the options, and removes those that killed processes left.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make(options: &CloneOptions) -> Result<Self, TemplateError> {
+        sweep(&options.parent);
+        Ok(Folder(RunDir::at(&make_folder(options)?)))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {

@@ -2,10 +2,11 @@
 //!
 //! Invariant: **a clone writes nothing of its template's, and leaves neither process nor folder**.
 //!
-//! It hands out [`CloneGuest`], started by [`CloneOptions`], and [`sweep`], which removes what killed processes left.
+//! It hands out [`CloneGuest`], started by [`CloneOptions`], [`Folder`], a place for one guest, and [`sweep`], which removes
+//! what killed processes left.
 
 pub(super) mod guest;
 pub(super) mod ram;
 mod written;
 
-pub use guest::{CloneDisk, CloneGuest, CloneOptions, sweep};
+pub use guest::{CloneDisk, CloneGuest, CloneOptions, Folder, sweep};

@@ -20,8 +20,9 @@ use serde::Serialize;
 use super::load::Load;
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::headless::{self, HeadlessGuest};
-use crate::guest::plan::{self, ClockArg, GuestArgs};
+use crate::guest::plan::{ClockArg, GuestArgs};
 use crate::guest::spec::GuestSpec;
+use crate::guest::workload;
 use crate::lab::recipe;
 use crate::progress::ProgressStep;
 use crate::{interrupt, paths};
@@ -113,7 +114,8 @@ pub fn run(args: &Args) -> Result<()> {
     };
     // Before the first is measured, not when its turn comes.
     for name in workloads.iter().flatten().filter(|_| guest.image.is_none()) {
-        plan::check_workload(name)?;
+        let spec = GuestSpec { workload: Some(name.clone()), ..guest.clone() };
+        workload::check(name, spec.arch_or_default()?)?;
     }
     let _load = args.load.then(Load::start);
     let mut rows = Vec::new();

@@ -5,7 +5,6 @@
 //! times come from it and not from the user who builds.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,12 +16,13 @@ use xshell::{Shell, cmd};
 use super::fragments::{not_taken, read_fragments};
 use super::kconfig;
 use super::lane::{Chosen, Lane, compiler_id_or_missing};
+use crate::guest::file_system::{E2fs, Script};
 use crate::guest::image;
 use crate::host::{needs, proc};
 use crate::lab::cache::{self, MadeFrom, Product, Request};
 use crate::lab::digest;
-use crate::lab::in_use::{self, Lab, Origin};
-use crate::lab::recipe::{Busybox, Directory, FileSystem, Program, Recipe, read_recipe};
+use crate::lab::in_use::{self, Lab, Origin, SERVICES};
+use crate::lab::recipe::{Busybox, Directory, Program, Recipe, read_recipe};
 use crate::lab::step::SetupStep;
 use crate::progress;
 use crate::source::tree::{self, Want};
@@ -113,8 +113,9 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         build_busybox(lane, &tree.dir, &work.join("busybox"), &images.join(&recipe.busybox.config))?;
     let program = build_workloads(lane, recipe, &images, &work)?;
     let raw = work.join("rootfs.ext4");
-    make_file_system(lane, recipe, &images, &raw)?;
-    fill_file_system(lane, &populate(recipe, &images, &busybox, &program)?, recipe, &raw)?;
+    let e2fs = E2fs::new(&lane.runner, &recipe.image, &images);
+    e2fs.make(&raw)?;
+    e2fs.fill(&populate(recipe, &images, &busybox, &program)?, &raw)?;
     let img = qemu_img(lane)?;
     let qcow2 = work.join("rootfs.qcow2");
     if lane.runner.is_dry() {
@@ -134,7 +135,10 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request, recipe: &Recipe) -
         files::copy(&qcow2, &dir.join("rootfs.qcow2"))
             .with_context(|| format!("cannot copy {}", qcow2.display()))?;
         let names: Vec<&str> = recipe.workload.iter().map(|workload| workload.name.as_str()).collect();
-        Ok(BTreeMap::from([("workloads".to_owned(), names.join(" "))]))
+        Ok(BTreeMap::from([
+            ("workloads".to_owned(), names.join(" ")),
+            (SERVICES.to_owned(), "by init".to_owned()),
+        ]))
     })?;
     cache::remove_tree(&work)?;
     Ok(Some(product))
@@ -224,46 +228,15 @@ fn build_workloads(lane: &Lane<'_>, recipe: &Recipe, images: &Path, work: &Path)
     Ok(output)
 }
 
-/// Environment of the e2fsprogs: our defaults in place of the host's, and a time that stands still.
-fn e2fs(mut command: Command, recipe: &Recipe, images: &Path) -> Command {
-    command
-        .env("MKE2FS_CONFIG", images.join(&recipe.image.mke2fs_config))
-        .env("E2FSPROGS_FAKE_TIME", recipe.image.timestamp.to_string())
-        .env("LC_ALL", "C");
-    command
-}
-
-fn make_file_system(lane: &Lane<'_>, recipe: &Recipe, images: &Path, raw: &Path) -> Result<()> {
-    let sh = Shell::new()?;
-    let program = tool(lane, "mke2fs")?;
-    let FileSystem { size, label, uuid, hash_seed, block_size, reserved_percent, .. } = &recipe.image;
-    let (block_size, reserved) = (block_size.to_string(), reserved_percent.to_string());
-    let mut options = vec![format!("hash_seed={hash_seed}"), "root_owner=0:0".to_owned()];
-    options.extend(recipe.image.extended_options.iter().cloned());
-    let options = options.join(",");
-    let command = cmd!(
-        sh,
-        "{program} -q -F -t ext4 -L {label} -U {uuid} -b {block_size} -m {reserved} -E {options} {raw} {size}"
-    );
-    lane.runner.run_quietly("making the file system", "mke2fs.log", e2fs(command.into(), recipe, images))
-}
-
 /// The script for debugfs that fills the file system.
-///
-/// `mke2fs -d` would take owners from the user who builds and the order of entries from the host's file
-/// system; here both are fixed, and no root is needed either.
 fn populate(recipe: &Recipe, images: &Path, busybox: &Path, program: &Path) -> Result<String> {
-    let mut script = String::new();
-    let time = recipe.image.timestamp;
-    let mut made = vec!["/lost+found".to_owned()];
+    let mut script = Script::new(&["/lost+found"]);
     // A folder comes after the one that holds it.
     let mut folders: Vec<&Directory> = recipe.directory.iter().collect();
     folders.sort_by_key(|folder| folder.path.matches('/').count());
     for folder in folders {
         plain(&folder.path)?;
-        writeln!(script, "mkdir {}", folder.path)?;
-        writeln!(script, "sif {} mode 0{:o}", folder.path, 0o040_000 | folder.mode)?;
-        made.push(folder.path.clone());
+        script.folder(&folder.path, folder.mode)?;
     }
     let Busybox { destination, mode, .. } = &recipe.busybox;
     let Program { destination: program_destination, mode: program_mode, .. } = &recipe.workload_program;
@@ -276,80 +249,24 @@ fn populate(recipe: &Recipe, images: &Path, busybox: &Path, program: &Path) -> R
     );
     for (source, destination, mode) in files {
         plain(destination)?;
-        let (folder, name) = destination.rsplit_once('/').context("a destination without a folder")?;
-        // `write` takes a name in the current folder, not a path.
-        writeln!(script, "cd {}", if folder.is_empty() { "/" } else { folder })?;
-        writeln!(script, "write \"{}\" {name}", source.display())?;
-        writeln!(script, "sif {destination} mode 0{:o}", 0o100_000 | mode)?;
-        made.push(destination.to_owned());
+        script.file(&source, destination, mode)?;
     }
     let busybox = &recipe.busybox;
     for applet in &busybox.applets {
         let link = format!("{}/{applet}", busybox.applet_directory);
         plain(&link)?;
-        writeln!(script, "symlink {link} {}", busybox.destination)?;
-        made.push(link);
+        script.link(&link, &busybox.destination)?;
     }
-    for path in made {
-        for owner in ["uid", "gid"] {
-            writeln!(script, "sif {path} {owner} 0")?;
-        }
-        for field in ["atime", "ctime", "mtime", "crtime"] {
-            writeln!(script, "sif {path} {field} @{time}")?;
-        }
-    }
-    Ok(script)
+    script.finish(recipe.image.timestamp)
 }
 
-/// A name that debugfs reads as one word.
+/// Refuses what is no plain absolute path.
 fn plain(path: &str) -> Result<()> {
     let ok = |c: char| c.is_ascii_alphanumeric() || "/._-+[".contains(c);
     if path.starts_with('/') && !path.contains("..") && path.chars().all(ok) {
         return Ok(());
     }
     bail!("images/recipe.toml: `{path}` is no plain absolute path")
-}
-
-fn fill_file_system(lane: &Lane<'_>, script: &str, recipe: &Recipe, raw: &Path) -> Result<()> {
-    let sh = Shell::new()?;
-    let images = lane.root.join("images");
-    let (debugfs, e2fsck) = (tool(lane, "debugfs")?, tool(lane, "e2fsck")?);
-    let script_file = files::beside(raw, ".debugfs");
-    if lane.runner.is_dry() {
-        lane.runner.note(&format!("write the commands for debugfs to {}", script_file.display()));
-    } else {
-        cache::write_atomically(&script_file, script.as_bytes())?;
-    }
-    let step = lane.runner.step(|| progress::ProgressStep::spinner("filling the file system"));
-    let command = cmd!(sh, "{debugfs} -w -f {script_file} {raw}");
-    // debugfs succeeds whatever its commands come to: its complaints are what counts.
-    let mut complaints = Vec::new();
-    let on_line = &mut |line: &str| {
-        let expected = ["debugfs", "Allocated inode:"].iter().any(|start| line.starts_with(start));
-        if !expected && !line.is_empty() {
-            complaints.push(line.to_owned());
-        }
-    };
-    let what = "filling the file system";
-    lane.runner.run(what, "debugfs.log", e2fs(command.into(), recipe, &images), on_line)?;
-    if !complaints.is_empty() {
-        bail!("{what} failed; debugfs says:\n  {}", complaints.join("\n  "));
-    }
-    let command = cmd!(sh, "{e2fsck} -f -n {raw}");
-    let command = e2fs(command.into(), recipe, &images);
-    lane.runner.run_quietly("checking the file system", "e2fsck.log", command)?;
-    if !lane.runner.is_dry() {
-        step.done();
-    }
-    Ok(())
-}
-
-/// A program of the host by its full path: mke2fs lies in sbin, which is not in every PATH.
-fn tool(lane: &Lane<'_>, name: &str) -> Result<PathBuf> {
-    if lane.runner.is_dry() {
-        return Ok(proc::find_program(name).unwrap_or_else(|| name.into()));
-    }
-    needs::program(name)
 }
 
 /// The lab's own qemu-img; the host's will do where QEMU has not been set up.

@@ -162,7 +162,7 @@ impl Lane<'_> {
         if !chosen.is_empty() || self.args.reset {
             return Ok(chosen);
         }
-        let ArchLab { qemu, kernel, image } = Lab::load()?.arch(self.arch);
+        let ArchLab { qemu, kernel, image, .. } = Lab::load()?.arch(self.arch);
         let remembered = match step {
             SetupStep::Qemu => qemu.map(|part| part.origin.options),
             SetupStep::Kernel => kernel.map(|part| part.origin.options),

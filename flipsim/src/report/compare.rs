@@ -9,16 +9,19 @@
 
 use serde::Serialize;
 
+pub use super::answers::{Answer, Per, PerRatio, Shown};
+use super::answers::{Question, answers};
+pub use super::field::{FieldComparison, FieldRow, PartComparison, year_text};
 use super::paired::CLASSES;
 pub use super::paired::{PairedRow, PairedTotal, Same, TrialComparison};
 pub use super::sums::{SumComparison, SumRow};
-use super::svg::percent;
+use super::svg::{percent, times};
 pub use super::unfair::Side;
-use super::unfair::{differs, unfair};
+use super::unfair::{COMPARED, differs, lacks, unfair};
 use super::{paired, sums};
-use crate::campaign::StoreError;
 use crate::campaign::Summary;
 use crate::campaign::summary::StratumSummary;
+use crate::campaign::{MissionFile, StoreError};
 use crate::stats::compare::{Ratio, difference, fisher, ratio};
 use crate::stats::equivalence::{Finding, Margin, Verdict};
 use crate::stats::multiple::bonferroni;
@@ -29,10 +32,11 @@ use crate::stats::{Confidence, Estimate, Observed, SpaceSize};
 use crate::text::end_text;
 
 /// The version of a comparison's keys.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What must be known of the rates of spaces that are not equal.
-pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are of different wholes and are not tested; extrapolated counts compare";
+pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are per upset, and say nothing of how many upsets each catches; \
+                           extrapolated counts have that in them";
 
 /// A p below which a single test means something.
 const LEVEL: f64 = 0.05;
@@ -44,8 +48,14 @@ pub struct Comparison {
     pub format: u32,
     /// The names of both.
     pub names: [String; 2],
-    /// Why the numbers may not be compared as they are.
+    /// Why the numbers may not be compared.
     pub unfair: Vec<String>,
+    /// What spoils the numbers of one. New in format 3; before, these stood in `unfair`.
+    pub doubts: Vec<String>,
+    /// How the sizes of both differ, so that rates and counts say different things. New in format 3.
+    pub notes: Vec<String>,
+    /// What answers are per. New in format 3.
+    pub per: Per,
     /// What else is different: what the comparison is about, as a rule.
     pub differs: Vec<String>,
     /// The strata that both have.
@@ -58,6 +68,19 @@ pub struct Comparison {
     pub tests: Option<Tests>,
     /// Where both have the same plan, or the same draws: trial by trial.
     pub trials: Option<TrialComparison>,
+    /// Both in a mission, where one was given. New in format 3.
+    pub field: Option<FieldComparison>,
+}
+
+/// What is asked of a comparison.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompareOptions<'a> {
+    /// What answers are per; of a mission a year, else a run, where it is not said.
+    pub per: Option<Per>,
+    /// What is asked about the ratio of their failures.
+    pub margin: Option<Margin>,
+    /// The field that both are to be in.
+    pub mission: Option<&'a MissionFile>,
 }
 
 /// How the p of many rows are to be read.
@@ -84,6 +107,8 @@ pub struct StratumComparison {
     pub pairs: Option<u64>,
     /// Classes, then outcomes.
     pub rows: Vec<ComparisonRow>,
+    /// What these come to, in a sentence each: sdc, what is noticed, all failures. New in format 3.
+    pub answers: Vec<Answer>,
 }
 
 /// One outcome, or class of outcomes, in both.
@@ -97,6 +122,8 @@ pub struct ComparisonRow {
     pub failures: [Option<Estimate>; 2],
     /// The second of these over the first.
     pub ratio: Option<Ratio>,
+    /// The second rate over the first: the same per upset. New in format 3.
+    pub ratio_of_rates: Option<Ratio>,
     /// The rate in each.
     pub rate: [Option<Estimate>; 2],
     /// The second rate less the first.
@@ -119,8 +146,8 @@ impl Comparison {
     /// What a reader must know before any number.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut found: Vec<String> =
-            self.unfair.iter().map(|why| format!("not comparable as it is: {why}")).collect();
+        let mut found: Vec<String> = self.unfair.iter().map(|why| format!("not comparable: {why}")).collect();
+        found.extend(self.doubts.iter().cloned());
         for (name, alone) in self.names.iter().zip(&self.alone) {
             if !alone.is_empty() {
                 found.push(format!("only {name} has {}", alone.join(", ")));
@@ -130,6 +157,18 @@ impl Comparison {
             found.push("no stratum has the same name in both: there is nothing to compare".to_owned());
         }
         found
+    }
+
+    /// The answers, stratum by stratum.
+    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.strata.iter().flat_map(|stratum| &stratum.answers)
+    }
+
+    /// What both are called in a sentence: by their names, where these differ.
+    #[must_use]
+    pub fn sentence_names(&self) -> [&str; 2] {
+        let [a, b] = &self.names;
+        if a == b { COMPARED } else { [a, b] }
     }
 
     /// Whether anything was compared: a stratum has trials that count in both.
@@ -179,6 +218,12 @@ impl ComparisonRow {
     #[must_use]
     pub fn ratio_text(&self) -> String {
         self.ratio.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
+    }
+
+    /// The ratio of the rates.
+    #[must_use]
+    pub fn rates_text(&self) -> String {
+        self.ratio_of_rates.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
     }
 
     /// The difference of the rates as people read it, with its sign: of the pairs where there are some.
@@ -265,11 +310,13 @@ pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -
     })
 }
 
-/// Compares two campaigns; `margin` is what is asked about the ratio of their failures.
+/// Compares two campaigns.
 ///
 /// # Errors
 /// One of them cannot be read.
-pub fn compare(a: &Side<'_>, b: &Side<'_>, margin: Option<Margin>) -> Result<Comparison, StoreError> {
+pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions<'_>) -> Result<Comparison, StoreError> {
+    let margin = options.margin;
+    let per = options.per.unwrap_or(if options.mission.is_some() { Per::Year } else { Per::Run });
     let (trials, pairs) = paired::pairs(a, b)?.unzip();
     let asked = Asked { confidence: a.summary.confidence, margin };
     let strata = a.summary.strata.iter().enumerate().filter_map(|(index, one)| {
@@ -282,17 +329,63 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>, margin: Option<Margin>) -> Result<Com
         names.map(|stratum| stratum.name.clone()).collect()
     };
     let sums = sums::all([a.summary, b.summary], margin);
-    Ok(Comparison {
+    let mut found = Comparison {
         format: FORMAT,
         names: [a.summary.name.clone(), b.summary.name.clone()],
         unfair: unfair(a, b),
+        doubts: [a, b].into_iter().flat_map(lacks).collect(),
+        notes: notes(a.summary, b.summary),
+        per,
+        field: options.mission.map(|mission| FieldComparison::new([a.summary, b.summary], mission)),
         differs: differs(a, b),
         tests: tests(&strata, &sums, trials.as_ref()),
         strata,
         alone: [alone(a.summary, b.summary), alone(b.summary, a.summary)],
         sums,
         trials,
-    })
+    };
+    let names = found.sentence_names().map(str::to_owned);
+    let question = Question {
+        per,
+        names: [&names[0], &names[1]],
+        confidence: a.summary.confidence,
+        field: found.field.as_ref(),
+    };
+    for stratum in &mut found.strata {
+        stratum.answers = answers(stratum, &question);
+    }
+    Ok(found)
+}
+
+/// How many times as long and as large B's fault spaces are, where they are not equal.
+fn notes(a: &Summary, b: &Summary) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for one in &a.strata {
+        let Some(other) = b.stratum(&one.name) else { continue };
+        let times_as = |one: u64, other: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio of two digits")]
+            let ratio = other as f64 / one.max(1) as f64;
+            (one != other).then(|| if ratio < 1.0 { format!("{ratio:.2}") } else { times(ratio) })
+        };
+        if let Some(ratio) = times_as(one.times, other.times) {
+            let note = match one.when.is_time() {
+                true => format!("B runs {ratio} times as long as A: rates are per upset, counts per run"),
+                false => format!(
+                    "{}: B has {ratio} times as many {} as A: rates are per upset, counts per run",
+                    one.name,
+                    one.when.unit()
+                ),
+            };
+            if !found.contains(&note) {
+                found.push(note);
+            }
+        }
+        if let Some(ratio) = times_as(one.faults, other.faults) {
+            let note = format!("{}: B has {ratio} times as many places to be hit as A", one.name);
+            found.push(format!("{note}: rates are per upset, counts per run"));
+        }
+    }
+    found
 }
 
 /// What is asked of every row.
@@ -344,6 +437,7 @@ fn stratum(
         counted: [a.counted, b.counted],
         pairs: pairs.and_then(|pairs| pairs.first()).map(|(_, pairs)| pairs.all()),
         rows: classes.chain(outcomes).collect(),
+        answers: Vec::new(),
     }
 }
 
@@ -383,11 +477,17 @@ fn row<O>(
             splits.into_iter().filter_map(split).map(p_of).fold(1.0, f64::min)
         }),
     };
+    // Of pairs the two rates are of the same faults, in spaces of one size.
+    let ratio = match paired {
+        Some(PairedRow { ratio, .. }) => Some(ratio),
+        None => both(of_ratio).map(|(a, b)| ratio(b, a)),
+    };
     ComparisonRow {
         outcome,
         count: [a.count, b.count],
         failures,
-        ratio: both(of_ratio).map(|(a, b)| ratio(b, a)),
+        ratio,
+        ratio_of_rates: ratio.map(|ratio| ratio.scaled(equal)),
         rate: rates,
         difference: both(of_difference).map(|(a, b)| difference(b, a)),
         p: independent.filter(|_| size == other_size).map(|(a, b)| fisher(a, b)),

@@ -16,15 +16,19 @@
 //! It hands out [`page()`] and [`beside()`], the two pages; [`export`], [`compare`] and [`runs`], the tables; and the parts
 //! that they are drawn from.
 
+mod answers;
 mod beside;
 pub mod charts;
 pub mod compare;
 mod corrected;
 pub mod export;
+mod field;
 mod figures;
+mod forest;
 pub mod gate;
 pub mod look;
 pub mod map;
+pub mod mission;
 mod page;
 mod paired;
 mod public;
@@ -40,6 +44,7 @@ mod times;
 pub mod trend;
 pub mod trials;
 mod unfair;
+mod verdict;
 mod ways;
 mod wrong;
 

@@ -4,7 +4,7 @@ use super::charts::{
     Across, Column, Dot, Group, Labels, Line, Pair, Range, Stack, columns, curves, dots, pairs, ranges,
     stacks,
 };
-use super::compare::{Comparison, Side, compare};
+use super::compare::{CompareOptions, Comparison, Side, compare};
 use super::{sample, *};
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{Store, Summary};
@@ -18,6 +18,7 @@ fn options() -> PageOptions {
         campaign: "sample".to_owned(),
         made: "2026-02-03T04:05:06Z".parse().unwrap(),
         public: false,
+        mission: None,
     }
 }
 
@@ -177,7 +178,12 @@ fn summary(store: &Store) -> Summary {
 
 fn compared(a: &Store, b: &Store) -> Comparison {
     let (first, second) = (summary(a), summary(b));
-    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, None).unwrap()
+    compare(
+        &Side { store: a, summary: &first },
+        &Side { store: b, summary: &second },
+        &CompareOptions::default(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -328,7 +334,10 @@ fn charts_are_drawn_as_they_were() {
         sides: [side("A", 4e6, (1e6, 2e7), "4.00e6"), side("B", 0.0, (0.0, 3e5), "0")],
     };
     let tick = |value: f64| format!("{value:e}");
-    insta::assert_snapshot!("pairs", lines(pairs("p", "title", "words", "counts", &[pair], &tick)));
+    insta::assert_snapshot!(
+        "pairs",
+        lines(pairs("p", "title", "words", "counts", &["A".into(), "B".into()], &[pair], &tick))
+    );
     let column =
         |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
     let bits = [column(0, Some((0.1, 0.5))), column(1, None)];

@@ -22,6 +22,7 @@ mod hang;
 mod idle;
 mod missing;
 mod model;
+mod outlook;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use discovery::Discovery;
-pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
+pub use field::{Cells, Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use hang::{HangLimit, HangLimits};
 pub use missing::{Bounds, Missing};
 pub use model::{
@@ -42,6 +43,7 @@ pub use model::{
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, TimeQuantile, TimeSummary,
     Totals,
 };
+pub use outlook::{FieldPart, Outlook, PerYear};
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};
 

@@ -30,7 +30,8 @@ fn campaign(folder: &Path, name: &str, spec: &CampaignSpec, of: impl Fn(&Planned
 fn compared(a: &Store, b: &Store, margin: Option<Margin>) -> Comparison {
     let summary = |store| Summary::new(store, &SummaryOptions::default()).unwrap();
     let (first, second) = (summary(a), summary(b));
-    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, margin).unwrap()
+    let options = CompareOptions { margin, ..CompareOptions::default() };
+    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, &options).unwrap()
 }
 
 fn row<'a>(found: &'a StratumComparison, name: &str) -> &'a ComparisonRow {

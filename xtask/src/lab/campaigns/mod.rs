@@ -5,5 +5,6 @@
 pub mod corrected;
 pub mod field;
 pub mod files;
+pub mod mission;
 pub mod tables;
 pub mod wrong;

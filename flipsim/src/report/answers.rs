@@ -144,6 +144,18 @@ pub(super) fn answers(stratum: &StratumComparison, question: &Question<'_>) -> V
     asked.collect()
 }
 
+/// A ratio that is counted so. In a year what is known without a trial counts as well, as in all numbers of the field.
+fn counted(
+    stratum: &StratumComparison,
+    row: &ComparisonRow,
+    per: Per,
+    question: &Question<'_>,
+) -> Option<Ratio> {
+    let of_rates = row.ratio_of_rates?.scaled(factor(stratum, per, question)?);
+    let field = question.field.filter(|_| per == Per::Year && row.paired.is_none());
+    Some(field.and_then(|field| field.row(&stratum.name, row.outcome)?.ratio).unwrap_or(of_rates))
+}
+
 /// How many times the ratio of the rates a ratio is that is counted so.
 fn factor(stratum: &StratumComparison, per: Per, question: &Question<'_>) -> Option<f64> {
     let [a, b] = stratum.population;
@@ -163,7 +175,7 @@ fn answer(
     let [a, b] = [0, 1].map(|side| Observed::new(row.count[side], stratum.counted[side]).ok());
     let of = || -> Option<(Ratio, f64, Detectable)> {
         let (a, b, factor) = (a?, b?, factor(stratum, question.per, question)?);
-        let (ratio, equal) = (row.ratio_of_rates?.scaled(factor), 1.0 / factor);
+        let (ratio, equal) = (counted(stratum, row, question.per, question)?, 1.0 / factor);
         if let Some(paired) = &row.paired {
             return Some((
                 ratio,
@@ -195,10 +207,9 @@ fn answer(
         None => (None, None, Detectable::default()),
     };
     let sentence = format!("{}: {said}", stratum.name);
-    let counted = [Per::Upset, Per::Run, Per::Year].into_iter();
-    let counted = counted.filter_map(|per| Some((per, factor(stratum, per, question)?)));
+    let ratios = [Per::Upset, Per::Run, Per::Year].into_iter();
     let ratios =
-        counted.filter_map(|(per, factor)| Some(PerRatio { per, ratio: row.ratio_of_rates?.scaled(factor) }));
+        ratios.filter_map(|per| Some(PerRatio { per, ratio: counted(stratum, row, per, question)? }));
     let ratios = ratios.collect();
     Answer { outcome: row.outcome, per: question.per, shown, ratio, p, visible, ratios, sentence }
 }
@@ -283,7 +294,7 @@ fn nothing_shown(
             .map(|rate| rate.map_or("–".to_owned(), |rate| end_text(rate.interval.upper, true, &percent)));
         let confidence = level(question.confidence);
         return format!(
-            "{noun} never came: at most with {} of the upsets in {a} and {} in {b} ({confidence})",
+            "{noun} never came in either: at most {} of the upsets in {a} and {} in {b} ({confidence})",
             bounds[0], bounds[1]
         );
     }
@@ -294,10 +305,10 @@ fn nothing_shown(
     let both = [more, less].into_iter().flatten().collect::<Vec<_>>().join(", or ");
     let power = match both.is_empty() {
         true => "so few would have shown none".to_owned(),
-        false => format!("these numbers would have shown {both}, with 80 %"),
+        false => format!("these numbers would have shown {both} (with 80 %)"),
     };
     format!(
-        "no difference can be shown in {noun} per {} ({b} over {a} {}); {power}",
+        "no difference can be shown in {noun} per {}: {b} over {a} is {}; {power}",
         question.per.name(),
         ratio_text(ratio)
     )

@@ -24,6 +24,8 @@ use crate::stats::{Confidence, Estimate};
 pub struct BesideOptions {
     /// What the command line calls each: a name or a file, quoted for a shell.
     pub campaigns: [String; 2],
+    /// What else is on the command line, quoted.
+    pub flags: Vec<String>,
     /// When the page is made.
     pub made: Timestamp,
 }
@@ -93,7 +95,8 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
 }
 
 fn command(options: &BesideOptions) -> String {
-    format!("cargo xtask report compare {}", options.campaigns.join(" "))
+    let words = options.campaigns.iter().chain(&options.flags).map(String::as_str);
+    format!("cargo xtask report compare {}", words.collect::<Vec<_>>().join(" "))
 }
 
 /// The trials of one plan.

@@ -38,6 +38,9 @@ pub const FORMAT: u32 = 3;
 pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are per upset, and say nothing of how many upsets each catches; \
                            extrapolated counts have that in them";
 
+/// What must be known of answers about what is not comparable.
+pub const NOT_OF_ONE: &str = "What follows compares what is not comparable, for the reasons above";
+
 /// A p below which a single test means something.
 const LEVEL: f64 = 0.05;
 

@@ -72,11 +72,17 @@ impl FieldComparison {
     pub fn new(summaries: [&Summary; 2], mission: &MissionFile) -> Self {
         let field = mission.field();
         let outlooks = summaries.map(|summary| summary.outlook(&field, Method::default()));
+        // Differences and ratios are made of Wilson's intervals, here as elsewhere.
+        let of_wilson = summaries.map(|summary| summary.outlook(&field, Method::Wilson));
         let [a, b] = &outlooks;
         let spreads: Vec<Spread> = mission.cells.iter().map(|cells| cells.spread).collect();
-        let parts = a.parts.iter().filter_map(|part| Some(compared([part, same(part, b)?], &[part.spread])));
-        let together = a.together.as_ref().zip(b.together.as_ref());
-        let together = together.map(|(a, b)| compared([a, b], &spreads));
+        let parts = a.parts.iter().zip(&of_wilson[0].parts).filter_map(|(part, of_wilson_a)| {
+            let sides = [(part, of_wilson_a), (same(part, b)?, same(of_wilson_a, &of_wilson[1])?)];
+            Some(compared(sides, &[part.spread]))
+        });
+        let both =
+            |side: usize| Some((outlooks[side].together.as_ref()?, of_wilson[side].together.as_ref()?));
+        let together = both(0).zip(both(1)).map(|(a, b)| compared([a, b], &spreads));
         let mut left_out: Vec<String> = Vec::new();
         for (name, outlook) in ["A", "B"].into_iter().zip(&outlooks) {
             left_out.extend(outlook.left_out.iter().map(|why| format!("{name}: {why}")));
@@ -110,12 +116,12 @@ impl FieldComparison {
         self.part(stratum)?.rows.iter().find(|row| row.outcome == outcome)
     }
 
-    /// The widest part: all kinds together, or the only kind.
+    /// The widest part: all kinds together, or all of the only kind.
     fn all(&self) -> Option<&PartComparison> {
-        let kinds: Vec<&PartComparison> =
-            self.parts.iter().filter(|part| part.whole && part.kind.is_some()).collect();
         let together = self.parts.iter().find(|part| part.kind.is_none());
-        together.or(kinds.first().copied().filter(|_| kinds.len() == 1))
+        let first = self.parts.first()?;
+        let is_only = self.parts.iter().all(|part| part.kind == first.kind);
+        together.or_else(|| self.parts.iter().find(|part| part.whole).filter(|_| is_only))
     }
 
     /// How many failures a year, and how many fewer or more, in one sentence; `None` where nothing is all of it.
@@ -150,7 +156,7 @@ impl FieldComparison {
         };
         let what = part.kind.map_or("RAM and registers".to_owned(), |kind| kind.to_string());
         let [one, other] = row.per_year.map(|estimate| year_text(&estimate));
-        Some(format!("in the field ({what}): {other} failures a year in {b}, {one} in {a}: {change}"))
+        Some(format!("In the field ({what}): {other} failures a year in {b}, {one} in {a}: {change}"))
     }
 }
 
@@ -172,16 +178,20 @@ fn same<'a>(part: &FieldPart, other: &'a Outlook) -> Option<&'a FieldPart> {
 }
 
 /// `spreads` are those of the kinds in it.
-fn compared([a, b]: [&FieldPart; 2], spreads: &[Spread]) -> PartComparison {
+fn compared(
+    [(a, of_wilson_a), (b, of_wilson_b)]: [(&FieldPart, &FieldPart); 2],
+    spreads: &[Spread],
+) -> PartComparison {
     let is_one = spreads.iter().all(|spread| Some(spread) == spreads.first());
     let widest = spreads.iter().copied().fold(Spread::EXACT, Spread::or_wider);
     let rows = a.rows.iter().filter_map(|one| {
         let other = b.row(one.outcome)?;
+        let [first, second] = [of_wilson_a.row(one.outcome)?.sampled, of_wilson_b.row(one.outcome)?.sampled];
         Some(FieldRow {
             outcome: one.outcome,
             per_year: [one.expected, other.expected],
-            difference: widest.widen(difference(other.sampled, one.sampled)),
-            ratio: is_one.then(|| ratio(other.sampled, one.sampled)),
+            difference: widest.widen(difference(second, first)),
+            ratio: is_one.then(|| ratio(second, first)),
         })
     });
     PartComparison {

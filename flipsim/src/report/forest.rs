@@ -85,10 +85,39 @@ pub fn forest(id: &str, title: &str, description: &str, axis: &str, rows: &[Fore
     chart(id, title, description, bottom + 40.0, &body)
 }
 
-/// Halves and doubles, tenths and tens, as there is room: without those that [`x_axis`] has, the powers of ten.
+/// The ticks between those that [`x_axis`] has, the powers of ten: as many as there is room for.
 fn ticks(least: f64, most: f64) -> Vec<f64> {
-    let near = [0.2, 0.5, 2.0, 5.0];
-    let wide = most / least > 60.0;
-    let inside = near.into_iter().filter(|tick| !wide && (least / 1.1..=most * 1.1).contains(tick));
-    inside.collect()
+    let between: &[f64] = match most / least {
+        span if span < 4.0 => &[0.5, 0.7, 1.5, 2.0],
+        span if span < 60.0 => &[0.2, 0.5, 2.0, 5.0],
+        _ => &[],
+    };
+    between.iter().copied().filter(|tick| (least / 1.1..=most * 1.1).contains(tick)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forest_has_its_line_at_1_and_an_arrow_where_there_is_no_bound() {
+        let row = |label: &str, value, lower, upper| ForestRow {
+            group: "ram".to_owned(),
+            label: label.to_owned(),
+            ratio: Ratio { value, lower, upper },
+            note: label.to_owned(),
+        };
+        let rows = [
+            row("less", Some(0.48), 0.3, Some(0.77)),
+            row("never", Some(0.0), 0.0, Some(0.9)),
+            row("new", None, 1.6, None),
+        ];
+        let drawn = forest("f", "Ratios", "words", "B / A", &rows).into_string();
+        assert_eq!(drawn.matches("class=\"one\"").count(), 1);
+        // What is 0 or has no value has no point, and what has no end an arrow.
+        assert_eq!(drawn.matches("<circle").count(), 1);
+        assert_eq!((drawn.matches("l-5 4l5 4").count(), drawn.matches("l5 4l-5 4").count()), (1, 1));
+        assert!(drawn.contains(">0.5<") && drawn.contains(">1<") && !drawn.contains("NaN"), "{drawn}");
+        assert!(forest("f", "Ratios", "words", "B / A", &[]).into_string().is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::field::year_text;
 use super::look::visible;
 use super::rates::ends;
-use super::svg::{count, percent, rough};
+use super::svg::{count, number, percent};
 use crate::campaign::summary::{FieldPart, Outlook};
 use crate::campaign::{MissionCells, MissionFile};
 use crate::stats::Estimate;
@@ -23,7 +23,7 @@ pub fn doubt(cells: &MissionCells) -> String {
         return "taken as exact: no doubt is given".to_owned();
     }
     let ends = cells.spread.of(1.0);
-    format!("× {} to {}", rough(ends.lower), rough(ends.upper))
+    format!("× {} to {}", number(ends.lower), number(ends.upper))
 }
 
 /// The bits that are exposed, in words.
@@ -81,7 +81,7 @@ fn row(part: &FieldPart, years: f64) -> Markup {
 /// The section of a campaign's page.
 pub(super) fn section(mission: &MissionFile, outlook: &Outlook) -> Markup {
     let years = outlook.years;
-    let span = if years == 1.0 { "a year".to_owned() } else { format!("{} years", rough(years)) };
+    let span = if years == 1.0 { "a year".to_owned() } else { format!("{} years", number(years)) };
     html! {
         h2 id="field" { "In the field" @if let Some(title) = &mission.title { ": " (visible(title)) } }
         (cells_table(&mission.cells))

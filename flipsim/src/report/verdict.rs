@@ -4,14 +4,13 @@
 
 use maud::{Markup, html};
 
-use super::compare::{Comparison, Shown, ratio_text, year_text};
+use super::compare::{Comparison, NOT_OF_ONE, Shown, ratio_text, year_text};
 use super::field::{FieldComparison, PartComparison};
 use super::figures::figure;
 use super::forest::{ForestRow, forest};
 use super::look::visible;
 use super::mission::{cells_table, left_out};
-use super::svg::{count, rough};
-use crate::stats::compare::Ratio;
+use super::svg::{count, number, rough};
 use crate::text::end_text;
 
 /// So many strata have a row in the picture.
@@ -25,6 +24,7 @@ pub(super) fn section(found: &Comparison, confidence: &str) -> Markup {
     let names = found.sentence_names();
     html! {
         h2 id="answers" { "What is shown" }
+        @if !found.unfair.is_empty() { p { strong { (NOT_OF_ONE) "." } } }
         @if let Some(sentence) = found.field.as_ref().and_then(|field| field.sentence(names)) {
             p { strong { (visible(&sentence)) "." } }
         }
@@ -50,7 +50,11 @@ fn picture(found: &Comparison, confidence: &str) -> Markup {
         stratum.answers.iter().filter_map(|answer| {
             // Nothing is drawn of what came in neither.
             let ratio = answer.ratio.filter(|ratio| ratio.value.is_some() || ratio.lower > 0.0)?;
-            let note = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
+            let note = match ratio.value {
+                Some(0.0) => "none in B".to_owned(),
+                Some(value) => format!("× {value:.2}"),
+                None => "none in A".to_owned(),
+            };
             Some(ForestRow { group: visible(&stratum.name), label: answer.outcome.to_owned(), ratio, note })
         })
     });
@@ -85,13 +89,12 @@ fn ratios(found: &Comparison) -> Markup {
         @if !ways.is_empty() {
             h3 { "B / A, counted each way" }
             table.rates {
-                thead { tr { th { "stratum" } th { "outcome" } @for per in &ways { th.n { "per " (per.name()) } } } }
+                thead { tr { th { "of" } @for per in &ways { th.n { "per " (per.name()) } } } }
                 tbody {
                     @for stratum in &found.strata {
                         @for answer in &stratum.answers {
                             tr {
-                                th scope="row" { (visible(&stratum.name)) }
-                                td { (answer.outcome) }
+                                th scope="row" { (visible(&stratum.name)) ": " (answer.outcome) }
                                 @for per in &ways {
                                     @let ratio = answer.ratios.iter().find(|one| one.per == *per);
                                     td.n { (ratio.map_or("–".to_owned(), |one| ratio_text(&one.ratio))) }
@@ -129,31 +132,35 @@ fn part_of(part: &PartComparison, years: f64) -> Markup {
         [one, other] => format!("{} in A, {} in B", count(one), count(other)),
     };
     let end = |end: f64, is_upper: bool| end_text(end, is_upper, &signed);
-    let ratio = |ratio: &Option<Ratio>| ratio.as_ref().map_or("–".to_owned(), ratio_text);
+    let ratios = part
+        .rows
+        .iter()
+        .filter_map(|row| Some(format!("{} {}", row.outcome, ratio_text(row.ratio.as_ref()?))));
+    let ratios: Vec<String> = ratios.collect();
     html! {
         h3 { (name) " (" (kind) ", " (bits) " bits)" }
         table.rates {
-            thead { tr { th { "expected a year" } th.n { "A" } th.n { "B" } th.n { "B − A" } th.n { "B / A" } } }
+            thead { tr { th { "expected a year" } th.n { "A" } th.n { "B" } th.n { "B − A" } } }
             tbody {
                 tr {
                     th scope="row" { "upsets" }
                     @for side in 0..2 { td.n { (year_text(&part.upsets[side])) } }
-                    td.n {} td.n {}
+                    td.n {}
                 }
                 @for row in &part.rows {
                     tr {
                         th scope="row" { (row.outcome) }
                         @for side in 0..2 { td.n { (year_text(&row.per_year[side])) } }
                         td.n { (signed(row.difference.value)) " (" (end(row.difference.interval.lower, false)) " to " (end(row.difference.interval.upper, true)) ")" }
-                        td.n { (ratio(&row.ratio)) }
                     }
                 }
                 tr {
-                    th scope="row" { "failures in " (rough(years)) @if years == 1.0 { " year" } @else { " years" } ", at least one" }
+                    th scope="row" { "failures in " (number(years)) @if years == 1.0 { " year" } @else { " years" } ", at least one" }
                     @for side in 0..2 { td.n { (year_text(&part.failures[side])) ", " (super::mission::chance(&part.any[side])) } }
-                    td.n {} td.n {}
+                    td.n {}
                 }
             }
         }
+        @if !ratios.is_empty() { p.note { "B / A a year: " (ratios.join(", ")) "." } }
     }
 }

@@ -99,8 +99,8 @@ impl Spread {
     ///
     /// On the scale of logarithms the distances of the ends from the estimate are added as the legs of a right angle
     /// (Zou, Taleban and Huo, Computational Statistics and Data Analysis 53, 2009: the method of variance estimates
-    /// recovery). What has no logarithm, an estimate of 0 and an end on the other side of 0, is taken times the upper
-    /// factor, which is never too narrow. A difference may be negative: its size is what has a logarithm.
+    /// recovery). Where an estimate is 0, or an interval has 0 inside, there is no logarithm: both ends are taken times the
+    /// upper factor, which is never too narrow. A difference may be negative: its size is what has a logarithm.
     #[must_use]
     pub fn widen(self, estimate: Estimate) -> Estimate {
         let Estimate { value, interval: Interval { lower, upper } } = estimate;
@@ -109,12 +109,14 @@ impl Spread {
             let Interval { lower, upper } = self.widen(turned).interval;
             return Estimate { value, interval: Interval { lower: -upper, upper: -lower } };
         }
-        let leg = |one: f64, other: f64| one.ln().hypot(other.ln());
-        let is_above = value > 0.0 && lower > 0.0;
-        let lower =
-            if is_above { value * (-leg(value / lower, 1.0 / self.lower)).exp() } else { lower * self.upper };
-        let upper =
-            if value > 0.0 { value * leg(upper / value, self.upper).exp() } else { upper * self.upper };
+        let interval = if value > 0.0 && lower >= 0.0 {
+            let leg = |one: f64, other: f64| one.ln().hypot(other.ln());
+            let below = if lower > 0.0 { (-leg(value / lower, 1.0 / self.lower)).exp() } else { 0.0 };
+            Interval { lower: value * below, upper: value * leg(upper / value, self.upper).exp() }
+        } else {
+            Interval { lower: lower * self.upper, upper: upper * self.upper }
+        };
+        let Interval { lower, upper } = interval;
         Estimate { value, interval: Interval { lower: lower.min(value), upper: upper.max(value) } }
     }
 }
@@ -203,9 +205,8 @@ mod tests {
         let up = two.widen(estimate(0.05, 0.037, 0.067)).interval;
         let down = two.widen(estimate(-0.05, -0.067, -0.037));
         assert_eq!(down, estimate(-0.05, -up.upper, -up.lower));
-        // An end on the other side of 0 is taken times the factor.
-        let across = two.widen(estimate(0.05, -0.01, 0.067)).interval;
-        assert!((across.lower + 0.02).abs() < 1e-15 && (across.upper - up.upper).abs() < 1e-15);
+        // With 0 inside both ends are taken times the factor.
+        assert_eq!(two.widen(estimate(0.05, -0.01, 0.067)), estimate(0.05, -0.02, 0.134));
         assert_eq!(Spread::EXACT.widen(estimate(0.0, -0.01, 0.02)), estimate(0.0, -0.01, 0.02));
     }
 
@@ -217,9 +218,14 @@ mod tests {
         use rand::RngExt;
         let mut rng = fault_rng(17, 0);
         let mut normal = || normal_upper(rng.random::<f64>().clamp(1e-12, 1.0 - 1e-12));
-        for (difference, sd, factor) in
-            [(0.0, 1.0, 3.0), (1.0, 1.0, 3.0), (4.0, 1.0, 1.5), (-2.0, 1.0, 10.0), (9.0, 1.0, 3.0)]
-        {
+        for (difference, sd, factor) in [
+            (0.0, 1.0, 3.0),
+            (1.0, 1.0, 3.0),
+            (4.0, 1.0, 1.5),
+            (-2.0, 1.0, 10.0),
+            (9.0, 1.0, 3.0),
+            (0.3, 1.0, 10.0),
+        ] {
             let spread = Spread { lower: 1.0 / factor, upper: factor };
             let rounds = 4_000;
             let held = (0..rounds).filter(|_| {

@@ -83,13 +83,14 @@ impl FieldPart {
         self
     }
 
-    fn new(summary_part: &super::field::Exposed, cells: &Cells, years: f64) -> Option<Self> {
-        let (bits, spread) = (summary_part.bits(cells), cells.spread);
-        let of =
-            |name: &str| summary_part.rates.iter().find(|(other, _)| *other == name).map(|(_, rate)| *rate);
+    fn new(exposed: &super::field::Exposed, cells: &Cells, years: f64) -> Option<Self> {
+        // So much memory is all of a kind, and not as much as one of several strata.
+        let cells = &if exposed.whole { *cells } else { Cells { bits: None, ..*cells } };
+        let (bits, spread) = (exposed.bits(cells), cells.spread);
+        let of = |name: &str| exposed.rates.iter().find(|(other, _)| *other == name).map(|(_, rate)| *rate);
         let rates = [
             (Outcome::Sdc.name(), of(Outcome::Sdc.name())?),
-            (Class::Noticed.name(), summary_part.noticed?),
+            (Class::Noticed.name(), exposed.noticed?),
             (Class::Failure.name(), of(Class::Failure.name())?),
         ];
         let rows = rates.map(|(outcome, rate)| {
@@ -97,9 +98,9 @@ impl FieldPart {
             PerYear { outcome, expected: spread.widen(sampled), sampled }
         });
         let part = FieldPart {
-            space: summary_part.space.clone(),
-            kind: Some(summary_part.kind),
-            whole: summary_part.whole,
+            space: exposed.space.clone(),
+            kind: Some(exposed.kind),
+            whole: exposed.whole,
             bits: bits.0,
             upsets: spread.widen(fit_of_class(cells.raw, bits, exactly(1.0)).scaled(A_YEAR)),
             rows: rows.to_vec(),
@@ -160,12 +161,12 @@ impl Summary {
         for kind in kinds {
             let has_strata = self.strata.iter().any(|stratum| stratum.kind == kind);
             let why = match (field.cells(kind), has_strata) {
-                (None, true) => format!("{kind}: the mission has no rate for them, and they are in no sum"),
+                (None, true) => format!("{kind}: the mission has no rate, and no number has it in it"),
                 (Some(_), false) => {
-                    format!("{kind}: the campaign has no stratum of them, and they are in no sum")
+                    format!("{kind}: the campaign has no stratum of it, and no number has it in it")
                 }
                 (Some(_), true) if whole(kind).is_none() => {
-                    format!("{kind}: no stratum of single bits, or several that are no sum; they are in none")
+                    format!("{kind}: its strata are no sum, or of several bits: no number is of all of it")
                 }
                 _ => continue,
             };

@@ -669,7 +669,7 @@ fn a_mission_expects_its_parts_and_their_sum() {
     let ram = Field { registers: None, ..mission.field() };
     let outlook = found.outlook(&ram, Method::Wilson);
     assert!(
-        outlook.together.is_none() && outlook.left_out[0].starts_with("registers: the mission has no rate")
+        outlook.together.is_none() && outlook.left_out[0].starts_with("registers: the mission has no rate,")
     );
 }
 

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::report::compare::{
-    CompareOptions, Comparison, ComparisonRow, Per, Same, Side, StratumComparison, SumComparison, UNEQUAL,
-    compare, estimate_text, p_text, ratio_text, verdict_text,
+    CompareOptions, Comparison, ComparisonRow, NOT_OF_ONE, Per, Same, Side, StratumComparison, SumComparison,
+    UNEQUAL, compare, estimate_text, p_text, ratio_text, verdict_text,
 };
 use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
@@ -72,6 +72,20 @@ pub struct Args {
     confidence: Confidence,
 }
 
+impl Args {
+    /// The flags that a page depends on, as they are typed.
+    fn flags(&self) -> Vec<String> {
+        let per = self.per.map(|per| format!("--per {}", per.name()));
+        let mission =
+            self.mission.as_ref().map(|file| format!("--mission {}", quote(&file.to_string_lossy())));
+        let equivalent = self.equivalent.map(|margin| format!("--equivalent {}", margin.upper));
+        let not_worse = self.not_worse.map(|margin| format!("--not-worse {}", margin.upper));
+        let confidence =
+            (self.confidence != Confidence::P95).then(|| format!("--confidence {}", self.confidence));
+        [per, mission, equivalent, not_worse, confidence].into_iter().flatten().collect()
+    }
+}
+
 fn factor(text: &str, margin: fn(f64) -> Result<Margin, StatsError>) -> Result<Margin, String> {
     let number = text.trim().parse().map_err(|_| "write a ratio of failures, as in 1.25".to_owned())?;
     margin(number).map_err(|error| error.to_string())
@@ -119,8 +133,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut written = Vec::new();
     if let Some(path) = page_to {
         let campaigns = [quote(&args.a), quote(&args.b)];
-        let text =
-            beside(&found, [&first, &second], &BesideOptions { campaigns, made: jiff::Timestamp::now() });
+        let options = BesideOptions { campaigns, flags: args.flags(), made: jiff::Timestamp::now() };
+        let text = beside(&found, [&first, &second], &options);
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
     }
@@ -188,6 +202,9 @@ fn answers(found: &Comparison, confidence: Confidence) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![String::new()];
+    if !found.unfair.is_empty() {
+        lines.push(format!("({NOT_OF_ONE})"));
+    }
     let sentence = found.field.as_ref().and_then(|field| field.sentence(found.sentence_names()));
     lines.extend(sentence.map(|sentence| visible(&sentence)));
     lines.extend(found.answers().map(|answer| visible(&answer.sentence)));

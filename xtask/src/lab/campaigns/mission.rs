@@ -9,7 +9,7 @@ use flipsim::campaign::summary::{FieldPart, Outlook};
 use flipsim::campaign::{MissionCells, MissionFile};
 use flipsim::report::compare::{FieldComparison, PartComparison, ratio_text, year_text};
 use flipsim::report::mission::{ASSUMED, doubt, exposed};
-use flipsim::report::svg::{count, rough};
+use flipsim::report::svg::{count, number, rough};
 use flipsim::text::{end_text, visible};
 
 use super::tables::{between, percent};
@@ -41,7 +41,7 @@ fn tail(left_out: &[String], lines: &mut Vec<String>) {
 }
 
 fn span(years: f64) -> String {
-    if years == 1.0 { "a year".to_owned() } else { format!("{} years", rough(years)) }
+    if years == 1.0 { "a year".to_owned() } else { format!("{} years", number(years)) }
 }
 
 /// What one campaign has to expect.
@@ -81,7 +81,9 @@ pub fn of_both(field: &FieldComparison) -> Vec<String> {
         let [a, b] = part.spaces.each_ref().map(|name| visible(name));
         let name = if a == b { a } else { format!("A: {a}; B: {b}") };
         let [one, other] = part.bits.map(count);
-        lines.push(format!("  {name} ({one} bits in A, {other} in B), expected a year:"));
+        let bits =
+            if one == other { format!("{one} bits") } else { format!("{one} bits in A, {other} in B") };
+        lines.push(format!("  {name} ({bits}), expected a year:"));
         let [a, b] = part.upsets.map(|upsets| year_text(&upsets));
         lines.push(format!("    {:9} A {a}, B {b}", "upsets"));
         for row in &part.rows {

@@ -164,7 +164,7 @@ fn conditions_are_outcomes_of_which_more_is_worse() {
     assert_eq!("sdc  worse".parse(), Ok(Condition("sdc")));
     for bad in ["", "failure", "failure better", "masked worse", "no-effect worse", "sdc worse now"] {
         let said = bad.parse::<Condition>().unwrap_err();
-        assert!(said.contains("`OUTCOME worse`, where OUTCOME is failure, unmasked, "), "{said}");
+        assert!(said.contains("`OUTCOME worse`, where OUTCOME is failure, noticed, unmasked, "), "{said}");
     }
 }
 

@@ -313,3 +313,6 @@ fn nothing_shown(
         ratio_text(ratio)
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,14 +73,13 @@ pub fn forest(id: &str, title: &str, description: &str, axis: &str, rows: &[Fore
     let (top, bottom) = (6.0, y + 6.0);
     let one = place(scale.at(1.0));
     let body = html! {
-        (x_axis(&scale, (top, bottom), 0, "", &number))
+        (x_axis(&scale, (top, bottom), 0, axis, &number))
         @for tick in ticks(least, most) {
             line.grid x1=(place(scale.at(tick))) x2=(place(scale.at(tick))) y1=(place(top)) y2=(place(bottom)) {}
             text.tick x=(place(scale.at(tick))) y=(place(bottom + 15.0)) text-anchor="middle" { (number(tick)) }
         }
         path.one d={ "M" (one) " " (place(top)) "V" (place(bottom)) } { title { "1: no difference" } }
         @for row in drawn { (row) }
-        text.label x=(place(f64::midpoint(left, right))) y=(place(bottom + 32.0)) text-anchor="middle" { (axis) }
     };
     chart(id, title, description, bottom + 40.0, &body)
 }

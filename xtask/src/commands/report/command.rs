@@ -32,7 +32,7 @@ use crate::lab::campaigns::tables::{self, IntervalMethods};
   cargo xtask report first
   cargo xtask report first --html report.html --confidence 99%
   cargo xtask report first --public --html first.html
-  cargo xtask report first --mission docs/examples/mission-sea-level.toml
+  cargo xtask report first --mission mission.toml
   cargo xtask report first --csv first.csv --json first.json
   cargo xtask report first --csv - | head
   cargo xtask report compare first second

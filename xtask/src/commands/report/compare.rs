@@ -32,7 +32,7 @@ use crate::lab::campaigns::mission;
 #[command(after_help = "Examples:
   cargo xtask report compare first second
   cargo xtask report compare first second --per upset
-  cargo xtask report compare first second --mission docs/examples/mission-sea-level.toml
+  cargo xtask report compare first second --mission mission.toml
   cargo xtask report compare first second --html both.html
   cargo xtask report compare first second --json - | jq .unfair
   cargo xtask report compare first second --equivalent 1.25

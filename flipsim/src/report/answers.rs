@@ -12,8 +12,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::compare::{ComparisonRow, StratumComparison, ratio_text};
 use super::field::FieldComparison;
+use super::rows::{ComparisonRow, ratio_text};
 use super::svg::{percent, rough, times};
 use crate::stats::compare::Ratio;
 use crate::stats::power::{Detectable, detectable, detectable_in_pairs};
@@ -127,6 +127,14 @@ const ASKED: [(&str, &str, &str); 3] = [
     ("failure", "failures", "a failure of any kind"),
 ];
 
+/// A stratum that both have.
+pub(super) struct Stratum<'a> {
+    pub(super) name: &'a str,
+    pub(super) population: [f64; 2],
+    pub(super) counted: [u64; 2],
+    pub(super) rows: &'a [ComparisonRow],
+}
+
 /// What all answers of a comparison have in common.
 pub(super) struct Question<'a> {
     pub(super) per: Per,
@@ -136,7 +144,7 @@ pub(super) struct Question<'a> {
 }
 
 /// The answers of a stratum.
-pub(super) fn answers(stratum: &StratumComparison, question: &Question<'_>) -> Vec<Answer> {
+pub(super) fn answers(stratum: &Stratum<'_>, question: &Question<'_>) -> Vec<Answer> {
     let asked = ASKED.iter().filter_map(|(outcome, noun, end)| {
         let row = stratum.rows.iter().find(|row| row.outcome == *outcome)?;
         Some(answer(stratum, row, (noun, end), question))
@@ -145,29 +153,24 @@ pub(super) fn answers(stratum: &StratumComparison, question: &Question<'_>) -> V
 }
 
 /// A ratio that is counted so. In a year what is known without a trial counts as well, as in all numbers of the field.
-fn counted(
-    stratum: &StratumComparison,
-    row: &ComparisonRow,
-    per: Per,
-    question: &Question<'_>,
-) -> Option<Ratio> {
+fn counted(stratum: &Stratum<'_>, row: &ComparisonRow, per: Per, question: &Question<'_>) -> Option<Ratio> {
     let of_rates = row.ratio_of_rates?.scaled(factor(stratum, per, question)?);
     let field = question.field.filter(|_| per == Per::Year && row.paired.is_none());
-    Some(field.and_then(|field| field.row(&stratum.name, row.outcome)?.ratio).unwrap_or(of_rates))
+    Some(field.and_then(|field| field.row(stratum.name, row.outcome)?.ratio).unwrap_or(of_rates))
 }
 
 /// How many times the ratio of the rates a ratio is that is counted so.
-fn factor(stratum: &StratumComparison, per: Per, question: &Question<'_>) -> Option<f64> {
+fn factor(stratum: &Stratum<'_>, per: Per, question: &Question<'_>) -> Option<f64> {
     let [a, b] = stratum.population;
     match per {
         Per::Upset => Some(1.0),
         Per::Run => Some(b / a),
-        Per::Year => question.field?.bits_of(&stratum.name).map(|[a, b]| b / a),
+        Per::Year => question.field?.bits_of(stratum.name).map(|[a, b]| b / a),
     }
 }
 
 fn answer(
-    stratum: &StratumComparison,
+    stratum: &Stratum<'_>,
     row: &ComparisonRow,
     words: (&str, &str),
     question: &Question<'_>,
@@ -214,7 +217,7 @@ fn answer(
     Answer { outcome: row.outcome, per: question.per, shown, ratio, p, visible, ratios, sentence }
 }
 
-fn why_not(stratum: &StratumComparison, question: &Question<'_>) -> &'static str {
+fn why_not(stratum: &Stratum<'_>, question: &Question<'_>) -> &'static str {
     match stratum.counted.contains(&0) {
         true => "a campaign has no trial here that counts",
         false if question.per == Per::Year => {
@@ -264,11 +267,11 @@ fn difference_shown(end: &str, (ratio, shown): (&Ratio, Shown), question: &Quest
 }
 
 /// How often a year, where that is asked for.
-fn a_year(stratum: &StratumComparison, outcome: &str, question: &Question<'_>) -> String {
+fn a_year(stratum: &Stratum<'_>, outcome: &str, question: &Question<'_>) -> String {
     let row = question
         .field
         .filter(|_| question.per == Per::Year)
-        .and_then(|field| field.row(&stratum.name, outcome));
+        .and_then(|field| field.row(stratum.name, outcome));
     row.map_or(String::new(), |row| {
         let [a, b] = row.per_year.map(|estimate| estimate_of(&estimate));
         format!(": {b} a year in place of {a}")

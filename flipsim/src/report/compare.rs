@@ -1,7 +1,7 @@
 //! Two campaigns side by side.
 //!
-//! Absolute failure counts come first, with a test of whether they are equal: rates of different fault spaces compare
-//! nothing (`docs/statistics.md`). Strata are compared that have the same name in both. Where trials are pairs, these
+//! What is shown comes first, in sentences; then absolute failure counts, with a test of whether they are equal, and rates, which
+//! are per upset (`docs/statistics.md`). Strata are compared that have the same name in both. Where trials are pairs, these
 //! are what is tested.
 //!
 //! Invariants: the arithmetic is [`crate::stats`]'s. **What makes a comparison unfair is said with it**, and so is every
@@ -10,10 +10,11 @@
 use serde::Serialize;
 
 pub use super::answers::{Answer, Per, PerRatio, Shown};
-use super::answers::{Question, answers};
+use super::answers::{Question, Stratum, answers};
 pub use super::field::{FieldComparison, FieldRow, PartComparison, year_text};
 use super::paired::CLASSES;
 pub use super::paired::{PairedRow, PairedTotal, Same, TrialComparison};
+pub use super::rows::{ComparisonRow, estimate_text, p_text, ratio_text};
 pub use super::sums::{SumComparison, SumRow};
 use super::svg::{percent, times};
 pub use super::unfair::Side;
@@ -22,14 +23,13 @@ use super::{paired, sums};
 use crate::campaign::Summary;
 use crate::campaign::summary::StratumSummary;
 use crate::campaign::{MissionFile, StoreError};
-use crate::stats::compare::{Ratio, difference, fisher, ratio};
+use crate::stats::compare::{difference, fisher, ratio};
 use crate::stats::equivalence::{Finding, Margin, Verdict};
 use crate::stats::multiple::bonferroni;
 use crate::stats::paired::Pairs;
 use crate::stats::score::{Against, ratio_p};
 use crate::stats::tally::{Method, OutcomeCount, Rate};
 use crate::stats::{Confidence, Estimate, Observed, SpaceSize};
-use crate::text::end_text;
 
 /// The version of a comparison's keys.
 pub const FORMAT: u32 = 3;
@@ -114,37 +114,6 @@ pub struct StratumComparison {
     pub answers: Vec<Answer>,
 }
 
-/// One outcome, or class of outcomes, in both.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComparisonRow {
-    /// Its name.
-    pub outcome: &'static str,
-    /// How many trials in each.
-    pub count: [u64; 2],
-    /// The extrapolated absolute number in each.
-    pub failures: [Option<Estimate>; 2],
-    /// The second of these over the first.
-    pub ratio: Option<Ratio>,
-    /// The second rate over the first: the same per upset. New in format 3.
-    pub ratio_of_rates: Option<Ratio>,
-    /// The rate in each.
-    pub rate: [Option<Estimate>; 2],
-    /// The second rate less the first.
-    pub difference: Option<Estimate>,
-    /// Fisher's exact test of whether the rates are the same, two-sided; only where both spaces have one size, as it is then
-    /// the same as equal F, and where trials are no pairs.
-    pub p: Option<f64>,
-    /// The test of whether F is the same, two-sided ([`ratio_p`]); only where trials are no pairs. New in format 2.
-    pub p_failures: Option<f64>,
-    /// The pairs, where trials are some. New in format 2.
-    pub paired: Option<PairedRow>,
-    /// What was asked about a margin. New in format 2.
-    pub verdict: Option<Verdict>,
-    /// The smallest p that its test could have had with as many hits.
-    #[serde(skip)]
-    smallest: Option<f64>,
-}
-
 impl Comparison {
     /// What a reader must know before any number.
     #[must_use]
@@ -216,66 +185,6 @@ impl StratumComparison {
     }
 }
 
-impl ComparisonRow {
-    /// The ratio of the counts as people read it: `× 1.20 (0.90 to 1.50)`.
-    #[must_use]
-    pub fn ratio_text(&self) -> String {
-        self.ratio.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
-    }
-
-    /// The ratio of the rates.
-    #[must_use]
-    pub fn rates_text(&self) -> String {
-        self.ratio_of_rates.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
-    }
-
-    /// The difference of the rates as people read it, with its sign: of the pairs where there are some.
-    #[must_use]
-    pub fn difference_text(&self) -> String {
-        let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
-        estimate_text(self.paired.map(|paired| paired.difference).or(self.difference), &signed)
-    }
-
-    /// The test of the counts as people read it.
-    #[must_use]
-    pub fn p_failures_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p_failures))
-    }
-
-    /// The test of the rates as people read it.
-    #[must_use]
-    pub fn p_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p))
-    }
-
-    /// The pairs that differ as people read them.
-    #[must_use]
-    pub fn pairs_text(&self) -> String {
-        self.paired.map_or("–".to_owned(), |PairedRow { pairs, .. }| {
-            format!("{} only in A, {} only in B", pairs.first, pairs.second)
-        })
-    }
-}
-
-/// A ratio as people read it: `× 1.20 (0.90 to 1.50)`.
-#[must_use]
-pub fn ratio_text(ratio: &Ratio) -> String {
-    let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
-    let end = |end: f64, is_upper| end_text(end, is_upper, &|end| format!("{end:.2}"));
-    let upper = ratio.upper.map_or("no bound".to_owned(), |upper| end(upper, true));
-    format!("{value} ({} to {upper})", end(ratio.lower, false))
-}
-
-/// A probability as people read it.
-#[must_use]
-pub fn p_text(p: Option<f64>) -> String {
-    match p {
-        None => "–".to_owned(),
-        Some(p) if p < 1e-4 => "p < 0.0001".to_owned(),
-        Some(p) => format!("p = {p:.4}"),
-    }
-}
-
 /// A verdict in words, about the failures of two campaigns by these names.
 #[must_use]
 pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confidence: Confidence) -> String {
@@ -301,16 +210,6 @@ pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confide
         ratio_text(ratio),
         p_text(Some(*p))
     )
-}
-
-/// An estimate with its interval as people read it.
-#[must_use]
-pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String {
-    estimate.map_or("–".to_owned(), |estimate| {
-        let interval = estimate.interval;
-        let (lower, upper) = (end_text(interval.lower, false, text), end_text(interval.upper, true, text));
-        format!("{} ({lower} to {upper})", text(estimate.value))
-    })
 }
 
 /// Compares two campaigns.
@@ -355,7 +254,9 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions<'_>) -> Resu
         field: found.field.as_ref(),
     };
     for stratum in &mut found.strata {
-        stratum.answers = answers(stratum, &question);
+        let StratumComparison { name, population, counted, rows, .. } = &*stratum;
+        let of = Stratum { name, population: *population, counted: *counted, rows };
+        stratum.answers = answers(&of, &question);
     }
     Ok(found)
 }

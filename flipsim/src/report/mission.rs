@@ -38,19 +38,13 @@ pub(super) fn chance(any: &Estimate) -> String {
 }
 
 /// The raw rates.
-pub(super) fn cells_table(cells: &[MissionCells]) -> Markup {
+pub(super) fn cells_list(cells: &[MissionCells]) -> Markup {
     html! {
-        table.rates {
-            thead { tr { th { "cells" } th { "upsets" } th { "doubt" } th { "bits exposed" } th { "source" } } }
-            tbody {
-                @for one in cells {
-                    tr {
-                        th scope="row" { (one.kind.to_string()) }
-                        td.wrap { (visible(&one.rate)) }
-                        td { (doubt(one)) }
-                        td { (exposed(one)) }
-                        td.wrap { (visible(&one.source)) }
-                    }
+        ul {
+            @for one in cells {
+                li {
+                    strong { (one.kind.to_string()) } ": " (visible(&one.rate)) ", " (doubt(one)) "; bits exposed: " (exposed(one))
+                    ". Source: " (visible(&one.source)) "."
                 }
             }
         }
@@ -65,39 +59,45 @@ pub(super) fn left_out(left_out: &[String]) -> Markup {
     }
 }
 
-fn row(part: &FieldPart, years: f64) -> Markup {
+/// What is expected of all of it, in one sentence; `None` where no part is that.
+#[must_use]
+pub fn sentence(outlook: &Outlook) -> Option<String> {
+    let part = outlook.all()?;
+    let failures = part.rows.last()?.expected;
+    let what = part.kind.map_or("RAM and registers".to_owned(), |kind| kind.to_string());
+    let any = format!("at least one in {} with {}", span(outlook.years), chance(&part.any));
+    Some(format!("In the field ({what}): {} failures a year are expected, {any}", year_text(&failures)))
+}
+
+fn span(years: f64) -> String {
+    if years == 1.0 { "a year".to_owned() } else { format!("{} years", number(years)) }
+}
+
+fn rows_of(part: &FieldPart, years: f64) -> Markup {
+    let row = |name: &str, value: &str| {
+        html! { tr { th scope="row" { (name) } td.n { (value) } } }
+    };
     html! {
-        tr {
-            th scope="row" { (visible(&part.space)) }
-            td.n { (count(part.bits)) }
-            td.n { (year_text(&part.upsets)) }
-            @for row in &part.rows { td.n { (year_text(&row.expected)) } }
-            @if years != 1.0 { td.n { (year_text(&part.failures)) } }
-            td.n { (chance(&part.any)) }
-        }
+        tr { th colspan="2" { (visible(&part.space)) " (" (part.kind.map_or("together".to_owned(), |kind| kind.to_string())) ", " (count(part.bits)) " bits)" } }
+        (row("upsets a year", &year_text(&part.upsets)))
+        @for one in &part.rows { (row(&format!("{} a year", one.outcome), &year_text(&one.expected))) }
+        @if years != 1.0 { (row(&format!("failures in {}", span(years)), &year_text(&part.failures))) }
+        (row(&format!("at least one in {}", span(years)), &chance(&part.any)))
     }
 }
 
 /// The section of a campaign's page.
 pub(super) fn section(mission: &MissionFile, outlook: &Outlook) -> Markup {
-    let years = outlook.years;
-    let span = if years == 1.0 { "a year".to_owned() } else { format!("{} years", number(years)) };
     html! {
         h2 id="field" { "In the field" @if let Some(title) = &mission.title { ": " (visible(title)) } }
-        (cells_table(&mission.cells))
-        h3 { "Expected a year" }
+        @if let Some(sentence) = sentence(outlook) { p { strong { (sentence) "." } } }
+        (cells_list(&mission.cells))
         @if outlook.parts.is_empty() {
             p { "No stratum of single bits has trials and a raw rate." }
         } @else {
             table.rates {
-                thead { tr {
-                    th { "of" } th.n { "bits" } th.n { "upsets" } th.n { "sdc" } th.n { "noticed" } th.n { "failures" }
-                    @if years != 1.0 { th.n { "failures in " (span) } }
-                    th.n { "at least one in " (span) }
-                } }
                 tbody {
-                    @for part in &outlook.parts { (row(part, years)) }
-                    @if let Some(part) = &outlook.together { (row(part, years)) }
+                    @for part in outlook.together.iter().chain(&outlook.parts) { (rows_of(part, outlook.years)) }
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! store ─→ summary ─→ figures ─→ charts ─┐
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
-//! two of them ─→ unfair, paired, sums ─→ compare ─→ beside: one file of HTML
+//! two of them ─→ unfair, paired, sums, field ─→ compare (rows, answers) ─→ beside (verdict, forest): one file of HTML
 //!                                      └→ gate: one decision
 //! several golden runs ─→ unfair ─→ runs
 //! several nights ─→ unfair ─→ trend: one file of HTML
@@ -33,6 +33,7 @@ mod page;
 mod paired;
 mod public;
 mod rates;
+mod rows;
 pub mod runs;
 #[cfg(test)]
 mod sample;

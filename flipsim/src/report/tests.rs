@@ -187,6 +187,24 @@ fn compared(a: &Store, b: &Store) -> Comparison {
 }
 
 #[test]
+fn a_mission_is_on_the_page_with_its_sources_and_what_is_hostile_stays_text() {
+    let sample = sample::campaign(900);
+    // JSON's strings are TOML's.
+    let source = serde_json::to_string(&format!("a beam {HOSTILE}")).unwrap();
+    let text = format!(
+        "title = \"low orbit\"\nyears = 5\n[ram]\nrate = \"2e-7/bit/day\"\nsource = {source}\nfactor = 3\n"
+    );
+    let mission = crate::campaign::MissionFile::from_toml(&text).unwrap();
+    let options = PageOptions { mission: Some(mission), ..options() };
+    let page = page(&sample.store, &sample.summary, &options).unwrap();
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("In the field: low orbit") < at("a beam") && at("a beam") < at("upsets a year"));
+    assert!(page.contains("failures in 5 years") && page.contains("registers: the mission has no rate"));
+    assert!(!page.contains(HOSTILE) && !page.contains("NaN"));
+    assert!(!page_of(60).contains("In the field"));
+}
+
+#[test]
 fn a_campaign_is_the_same_as_itself() {
     let sample = sample::campaign(900);
     let found = compared(&sample.store, &sample.store);

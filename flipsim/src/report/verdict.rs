@@ -9,7 +9,7 @@ use super::field::{FieldComparison, PartComparison};
 use super::figures::figure;
 use super::forest::{ForestRow, forest};
 use super::look::visible;
-use super::mission::{cells_table, left_out};
+use super::mission::{cells_list, left_out};
 use super::svg::{count, number, rough};
 use crate::text::end_text;
 
@@ -111,7 +111,7 @@ fn ratios(found: &Comparison) -> Markup {
 fn in_the_field(field: &FieldComparison, [a, b]: [&str; 2]) -> Markup {
     html! {
         h2 id="field" { "In the field" @if let Some(title) = &field.title { ": " (visible(title)) } }
-        (cells_table(&field.cells))
+        (cells_list(&field.cells))
         @for part in &field.parts { (part_of(part, field.years)) }
         p.note { "A is " (visible(a)) ", B is " (visible(b)) ". A year has 8,766 hours. The raw rate is the same for both: what is wrong about it scales the difference, and not the ratio." }
         (left_out(&field.left_out))

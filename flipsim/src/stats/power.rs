@@ -64,7 +64,8 @@ impl Detectable {
     fn search(most: f64, beyond: &dyn Fn(f64) -> f64) -> Self {
         let nearest = |far: f64| {
             let (mut out, mut inside) = (far, 1.0);
-            if !(beyond(far) >= 0.0) {
+            let out_of_reach = beyond(far);
+            if out_of_reach.is_nan() || out_of_reach < 0.0 {
                 return None;
             }
             for _ in 0..60 {

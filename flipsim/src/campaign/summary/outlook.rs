@@ -62,6 +62,17 @@ pub struct Outlook {
     pub left_out: Vec<String>,
 }
 
+impl Outlook {
+    /// All kinds together, or all of the only kind; `None` where no part is that.
+    #[must_use]
+    pub fn all(&self) -> Option<&FieldPart> {
+        let kind = self.parts.first()?.kind;
+        let is_only = self.parts.iter().all(|part| part.kind == kind);
+        let whole = || self.parts.iter().find(|part| part.whole).filter(|_| is_only);
+        self.together.as_ref().or_else(whole)
+    }
+}
+
 /// FIT as a number a year.
 const A_YEAR: f64 = YEAR_HOURS / 1e9;
 

@@ -7,6 +7,7 @@ use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{CampaignSpec, Plan, PlannedTrial, Shard, Store, TrialId};
 use crate::fault::{FaultSpace, RamSpace};
 use crate::memory::{PhysRange, RangeSet};
+use crate::stats::compare::Ratio;
 use crate::testing::fake_campaign as fake;
 use crate::trial::Outcome;
 use crate::trial::golden::{Idle, Span};

@@ -8,7 +8,7 @@ use anyhow::Result;
 use flipsim::campaign::summary::{FieldPart, Outlook};
 use flipsim::campaign::{MissionCells, MissionFile};
 use flipsim::report::compare::{FieldComparison, PartComparison, ratio_text, year_text};
-use flipsim::report::mission::{ASSUMED, doubt, exposed};
+use flipsim::report::mission::{ASSUMED, doubt, exposed, sentence};
 use flipsim::report::svg::{count, number, rough};
 use flipsim::text::{end_text, visible};
 
@@ -47,6 +47,7 @@ fn span(years: f64) -> String {
 /// What one campaign has to expect.
 pub fn lines(mission: &MissionFile, outlook: &Outlook) -> Vec<String> {
     let mut lines = head(mission.title.as_deref(), &mission.cells);
+    lines.extend(sentence(outlook).map(|sentence| format!("  {sentence}")));
     let of = |part: &FieldPart, lines: &mut Vec<String>| {
         lines.push(format!(
             "  {} ({} bits): {} upsets a year",

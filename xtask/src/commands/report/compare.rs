@@ -76,8 +76,7 @@ impl Args {
     /// The flags that a page depends on, as they are typed.
     fn flags(&self) -> Vec<String> {
         let per = self.per.map(|per| format!("--per {}", per.name()));
-        let mission =
-            self.mission.as_ref().map(|file| format!("--mission {}", quote(&file.to_string_lossy())));
+        let mission = self.mission.as_ref().map(|file| format!("--mission {}", quote(file)));
         let equivalent = self.equivalent.map(|margin| format!("--equivalent {}", margin.upper));
         let not_worse = self.not_worse.map(|margin| format!("--not-worse {}", margin.upper));
         let confidence =

@@ -290,8 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_on_the_page_about_the_field() {
+    fn every_key_is_on_the_page_about_the_field_and_its_example_is_a_mission() {
         let page = include_str!("../../../docs/field.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(MissionFile::from_toml(example).unwrap().cells.len(), 2);
         let keys = [
             "title",
             "years",

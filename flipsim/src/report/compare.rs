@@ -136,6 +136,22 @@ impl Comparison {
         self.strata.iter().flat_map(|stratum| &stratum.answers)
     }
 
+    /// The sentences to read: of a stratum without a failure in either that one alone, and none twice.
+    #[must_use]
+    pub fn said(&self) -> Vec<&Answer> {
+        let mut found: Vec<&Answer> = Vec::new();
+        for stratum in &self.strata {
+            let failed = stratum.rows.iter().any(|row| row.outcome == "failure" && row.count != [0, 0]);
+            let skipped = if failed { 0 } else { stratum.answers.len().saturating_sub(1) };
+            for answer in stratum.answers.iter().skip(skipped) {
+                if found.last().is_none_or(|last| last.sentence != answer.sentence) {
+                    found.push(answer);
+                }
+            }
+        }
+        found
+    }
+
     /// What both are called in a sentence: by their names, where these differ.
     #[must_use]
     pub fn sentence_names(&self) -> [&str; 2] {
@@ -236,7 +252,7 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions<'_>) -> Resu
         names: [a.summary.name.clone(), b.summary.name.clone()],
         unfair: unfair(a, b),
         doubts: [a, b].into_iter().flat_map(lacks).collect(),
-        notes: notes(a.summary, b.summary),
+        notes: notes(a.summary, b.summary, options.mission.is_some()),
         per,
         field: options.mission.map(|mission| FieldComparison::new([a.summary, b.summary], mission)),
         differs: differs(a, b),
@@ -262,32 +278,37 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions<'_>) -> Resu
 }
 
 /// How many times as long and as large B's fault spaces are, where they are not equal.
-fn notes(a: &Summary, b: &Summary) -> Vec<String> {
+fn notes(a: &Summary, b: &Summary, in_field: bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let times_as = |one: u64, other: u64| {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of two digits")]
+        let ratio = other as f64 / one.max(1) as f64;
+        let is_other = (ratio - 1.0).abs() >= 0.005;
+        is_other.then(|| if ratio < 1.0 { format!("{ratio:.2}") } else { times(ratio) })
+    };
     for one in &a.strata {
         let Some(other) = b.stratum(&one.name) else { continue };
-        let times_as = |one: u64, other: u64| {
-            #[expect(clippy::cast_precision_loss, reason = "a ratio of two digits")]
-            let ratio = other as f64 / one.max(1) as f64;
-            (one != other).then(|| if ratio < 1.0 { format!("{ratio:.2}") } else { times(ratio) })
-        };
         if let Some(ratio) = times_as(one.times, other.times) {
             let note = match one.when.is_time() {
-                true => format!("B runs {ratio} times as long as A: rates are per upset, counts per run"),
-                false => format!(
-                    "{}: B has {ratio} times as many {} as A: rates are per upset, counts per run",
-                    one.name,
-                    one.when.unit()
-                ),
+                true => format!("B runs {ratio} times as long as A"),
+                false => format!("{}: B has {ratio} times as many {} as A", one.name, one.when.unit()),
             };
             if !found.contains(&note) {
                 found.push(note);
             }
         }
         if let Some(ratio) = times_as(one.faults, other.faults) {
-            let note = format!("{}: B has {ratio} times as many places to be hit as A", one.name);
-            found.push(format!("{note}: rates are per upset, counts per run"));
+            found.push(format!("{}: B has {ratio} times as many places to be hit as A", one.name));
         }
+    }
+    if let Some(first) = found.first_mut() {
+        first.push_str(": rates are per upset, counts per run");
+    }
+    let is_known = |summary: &Summary| summary.strata.iter().any(|stratum| stratum.known_part().is_some());
+    if in_field && (is_known(a) || is_known(b)) {
+        found.push(
+            "per year what is known without a trial counts as well (live); per upset and per run trials alone do".to_owned(),
+        );
     }
     found
 }

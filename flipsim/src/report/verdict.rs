@@ -29,7 +29,7 @@ pub(super) fn section(found: &Comparison, confidence: &str) -> Markup {
             p { strong { (visible(&sentence)) "." } }
         }
         ul.answer {
-            @for answer in found.answers() {
+            @for answer in found.said() {
                 li.shown[answer.shown != Shown::Nothing] { (visible(&answer.sentence)) "." }
             }
         }

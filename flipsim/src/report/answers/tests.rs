@@ -126,6 +126,12 @@ fn what_cannot_be_shown_says_what_could_have_been() {
             .replace(" %", "\u{202f}%")
             .replace("(95\u{202f}%)", "(95 %)")
     );
+    // Without a failure in either the one sentence says all.
+    let never = service(folder.path(), "none", 4, 1, [0, 0], "x\r\n");
+    let again = service(folder.path(), "none-again", 5, 1, [0, 0], "x\r\n");
+    let found = compared(&never, &again, &CompareOptions::default());
+    let read: Vec<&str> = found.said().iter().map(|answer| answer.outcome).collect();
+    assert_eq!((read, found.answers().count()), (vec!["failure"], 3));
     // It came in one of them alone.
     let never = service(folder.path(), "never", 3, 1, [0, 0], "x\r\n");
     for (one, other, says) in [

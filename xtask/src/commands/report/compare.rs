@@ -206,7 +206,7 @@ fn answers(found: &Comparison, confidence: Confidence) -> Vec<String> {
     }
     let sentence = found.field.as_ref().and_then(|field| field.sentence(found.sentence_names()));
     lines.extend(sentence.map(|sentence| visible(&sentence)));
-    lines.extend(found.answers().map(|answer| visible(&answer.sentence)));
+    lines.extend(found.said().into_iter().map(|answer| visible(&answer.sentence)));
     lines.push(format!("  numbers are {}", found.per.about()));
     lines.extend(found.notes.iter().map(|note| format!("  note: {}", visible(note))));
     lines.push(String::new());

@@ -110,6 +110,14 @@ pub struct Answer {
     pub sentence: String,
 }
 
+impl Answer {
+    /// Whether it came at all, so that there is a ratio to look at.
+    #[must_use]
+    pub fn has_ratio(&self) -> bool {
+        self.ratios.iter().any(|one| one.ratio.value.is_some() || one.ratio.lower > 0.0)
+    }
+}
+
 /// A ratio, and what it is counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PerRatio {

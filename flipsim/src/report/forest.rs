@@ -88,7 +88,7 @@ pub fn forest(id: &str, title: &str, description: &str, axis: &str, rows: &[Fore
 fn ticks(least: f64, most: f64) -> Vec<f64> {
     let between: &[f64] = match most / least {
         span if span < 4.0 => &[0.5, 0.7, 1.5, 2.0],
-        span if span < 60.0 => &[0.2, 0.5, 2.0, 5.0],
+        span if span < 200.0 => &[0.2, 0.5, 2.0, 5.0],
         _ => &[],
     };
     between.iter().copied().filter(|tick| (least / 1.1..=most * 1.1).contains(tick)).collect()

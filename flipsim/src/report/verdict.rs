@@ -78,7 +78,12 @@ fn picture(found: &Comparison, confidence: &str) -> Markup {
 
 /// The ratios, counted in each way.
 fn ratios(found: &Comparison) -> Markup {
-    let counted: Vec<_> = found.answers().flat_map(|answer| &answer.ratios).map(|one| one.per).collect();
+    let counted: Vec<_> = found
+        .answers()
+        .filter(|answer| answer.has_ratio())
+        .flat_map(|answer| &answer.ratios)
+        .map(|one| one.per)
+        .collect();
     let mut ways = Vec::new();
     for per in counted {
         if !ways.contains(&per) {
@@ -92,7 +97,7 @@ fn ratios(found: &Comparison) -> Markup {
                 thead { tr { th { "of" } @for per in &ways { th.n { "per " (per.name()) } } } }
                 tbody {
                     @for stratum in &found.strata {
-                        @for answer in &stratum.answers {
+                        @for answer in stratum.answers.iter().filter(|answer| answer.has_ratio()) {
                             tr {
                                 th scope="row" { (visible(&stratum.name)) ": " (answer.outcome) }
                                 @for per in &ways {

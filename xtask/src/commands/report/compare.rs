@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::report::compare::{
-    CompareOptions, Comparison, ComparisonRow, NOT_OF_ONE, Per, Same, Side, StratumComparison, SumComparison,
-    UNEQUAL, compare, estimate_text, p_text, ratio_text, verdict_text,
+    Answer, CompareOptions, Comparison, ComparisonRow, NOT_OF_ONE, Per, Same, Side, StratumComparison,
+    SumComparison, UNEQUAL, compare, estimate_text, p_text, ratio_text, verdict_text,
 };
 use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
@@ -209,10 +209,12 @@ fn answers(found: &Comparison, confidence: Confidence) -> Vec<String> {
     lines.extend(found.said().into_iter().map(|answer| visible(&answer.sentence)));
     lines.push(format!("  numbers are {}", found.per.about()));
     lines.extend(found.notes.iter().map(|note| format!("  note: {}", visible(note))));
-    lines.push(String::new());
-    lines.push(format!("B / A, counted each way, {} intervals:", said(confidence)));
+    if found.answers().any(Answer::has_ratio) {
+        lines.push(String::new());
+        lines.push(format!("B / A, counted each way, {} intervals:", said(confidence)));
+    }
     for stratum in &found.strata {
-        for answer in &stratum.answers {
+        for answer in stratum.answers.iter().filter(|answer| answer.has_ratio()) {
             let ratios = answer.ratios.iter();
             let ratios = ratios.map(|one| format!("per {} {}", one.per.name(), ratio_text(&one.ratio)));
             let ratios = ratios.collect::<Vec<_>>().join("   ");

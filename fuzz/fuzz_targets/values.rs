@@ -4,12 +4,13 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use flipsim::campaign::Shard;
+use flipsim::campaign::{MissionFile, Shard};
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::fault::{FaultTarget, Operation, format_pattern, parse_pattern};
 use flipsim::memory::PhysRange;
 use flipsim::stats::fit::FitPerMbit;
 use flipsim::stats::mission::{UpsetRate, parse_field_time};
+use flipsim::stats::upsets::Written;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{glob_matches, hex_value, shell_quote, unhex, unhex_value};
 use flipsim::units::{self, GuestPhys, GuestVirt};
@@ -31,6 +32,8 @@ fuzz_target!(|text: &str| {
     same::<Shard>(text);
     same::<FaultTarget>(text);
     same::<Operation>(text);
+    same::<Written>(text);
+    let _ = MissionFile::from_toml(text);
     let _ = text.parse::<StratumSpec>();
     let _ = (
         text.parse::<Share>(),

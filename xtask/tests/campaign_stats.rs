@@ -139,6 +139,16 @@ fn a_year_in_orbit_is_one_sentence() {
         "a_cross_section_a_kind",
         said(&args, &path).split_once("at RAM").expect("FIT").1
     );
+    // The same rate, however it is written.
+    let fit = |args: &[&str]| {
+        let args: Vec<&str> = ["stats", "--json"].into_iter().chain(args.iter().copied()).collect();
+        let json: serde_json::Value = serde_json::from_str(&said(&args, &path)).expect("JSON");
+        json["fit"]["raw_fit_per_mbit"].as_f64().expect("a number")
+    };
+    let old = fit(&["--cross-section", "1e-14", "--flux", "sea-level"]);
+    assert!((old / fit(&["--rate", "1e-14cm2/bit", "--flux", "sea-level"]) - 1.0).abs() < 1e-12);
+    assert!((fit(&["--raw-fit", "1700"]) / fit(&["--rate", "1700FIT/Mbit"]) - 1.0).abs() < 1e-12);
+    assert!((fit(&["--upsets-per-bit-day", "1e-7"]) / fit(&["--rate", "1e-7/bit/day"]) - 1.0).abs() < 1e-12);
     // 4.04e-7 a bit and day over 24 hours.
     let args = ["stats", "--json", "--upsets-per-bit-day", "alsat-1", "--raw-interval", "2e-7..8.08e-7"];
     let json: serde_json::Value = serde_json::from_str(&said(&args, &path)).expect("JSON");
@@ -165,6 +175,10 @@ fn what_is_no_number_is_refused_with_exit_code_2() {
         (&["stats", "--cross-section", "1e-14", "--flux", "leo"], "one of: sea-level"),
         (&["stats", "--cross-section", "7m", "--flux", "sea-level"], "`7m` is not a cross section"),
         (&["stats", "--upsets-per-bit-day", "550km"], "one of: alsat-1"),
+        (&["stats", "--rate", "5"], "as in 2e-7/bit/day"),
+        (&["stats", "--rate", "1e-14cm2/bit"], "say in which flux"),
+        (&["stats", "--rate", "1e-7/bit/day", "--flux", "sea-level"], "no cross section"),
+        (&["stats", "--rate", "1e-7/bit/day", "--raw-fit", "5"], "cannot be used with"),
         (&["stats", "--raw-factor", "2"], "--raw-fit"),
         (&["stats", "--raw-fit", "5", "--raw-factor", "0.5"], "`0.5` is not a factor"),
         (&["stats", "--raw-fit", "5", "--raw-interval", "9..3"], "`9..3` is not a range"),

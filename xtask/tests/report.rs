@@ -135,12 +135,12 @@ fn two_campaigns_are_compared() {
     let text = ok(&["compare", &campaign.file, other, "--html", &html]);
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
     // Doubts, then absolute counts, then rates.
-    let doubt = at("warning: not comparable as it is: 1 trials of sample were given up");
+    let doubt = at("warning: 1 trials of sample were given up");
     assert!(doubt < at("extrapolated number") && at("extrapolated number") < at("  rates, "));
-    assert!(text.contains("differs: seed: 42 in the first, 43 in the second") && text.contains("p = "));
+    assert!(text.contains("differs: seed: 42 in A, 43 in B") && text.contains("p = "));
     assert!(text.contains("page: ") && text.ends_with("both.html\n"), "{text}");
     let page = std::fs::read_to_string(&html).unwrap();
-    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("other beside sample"));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("sample and other"));
     assert!(ok(&["compare", &campaign.file, other, "--html", "-"]).starts_with("<!DOCTYPE html>"));
     let json: serde_json::Value =
         serde_json::from_str(&ok(&["compare", &campaign.file, other, "--json", "-"])).unwrap();
@@ -150,6 +150,53 @@ fn two_campaigns_are_compared() {
 
     let same = ok(&["compare", &campaign.file, &campaign.file, "--html", &html]);
     assert!(same.contains("one plan: 300 trials have a result in both, 0 came out differently"), "{same}");
+}
+
+#[test]
+fn missions_are_read_and_what_is_wrong_with_one_is_said() {
+    let campaign = Campaign::new(300);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/mission-sea-level.toml");
+    let html = campaign.text("m.html");
+    let text = ok(&[&campaign.file, "--mission", example, "--html", &html]);
+    for part in [
+        "in the field: A board with 128 MiB",
+        "source: flux: neutrons",
+        "upsets a year",
+        "in 5 years: ",
+        "assumed: ",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(std::fs::read_to_string(&html).unwrap().contains("In the field: A board with 128 MiB"));
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&[&campaign.file, "--mission", example, "--json", "-"])).unwrap();
+    assert_eq!(json["field"]["mission"]["years"], 5.0);
+    assert!(json["field"]["expected"]["parts"][0]["upsets"]["value"].as_f64().unwrap() > 0.0);
+
+    let both = ["compare", &campaign.file, &campaign.file, "--html", &html];
+    let said = |more: &[&str]| ok(&both.iter().chain(more).copied().collect::<Vec<_>>());
+    let upset = said(&["--per", "upset"]);
+    assert!(upset.contains("numbers are per upset") && upset.contains("per run × 1.00"), "{upset}");
+    assert!(said(&[]).contains("numbers are per run"));
+    let year = said(&["--mission", example]);
+    assert!(year.contains("numbers are per year") && year.contains("B − A 0 ("), "{year}");
+    assert!(std::fs::read_to_string(&html).unwrap().contains("--mission "), "the page's own command");
+
+    for (mission, says) in [
+        ("[ram]\nrate = \"2e-7/bit/day\"\n", "it has no `source`"),
+        ("[ram]\nrate = \"1e-14cm2/bit\"\nsource = \"x\"\n", "say in which flux"),
+        ("[ram]\nrate = \"2e-7/bit/day\"\nsource = \"x\"\nfactors = 2\n", "unknown field `factors`"),
+        ("years = 5\n", "there is no default"),
+    ] {
+        std::fs::write(campaign.path("m.toml"), mission).unwrap();
+        let (code, text) = fails(&[&campaign.file, "--mission", &campaign.text("m.toml")]);
+        assert!(code == 2 && text.contains(says) && text.contains("m.toml"), "{code} {text}");
+    }
+    for wrong in [&["--mission", "no.toml"][..], &["--per", "year"], &["--per", "day"]] {
+        let args: Vec<&str> = both.iter().chain(wrong).copied().collect();
+        let (code, text) = fails(&args);
+        assert!(code == 2 && !text.is_empty(), "{code} {text}");
+    }
 }
 
 /// A program of docs/report.md, in the language that its fence names.

@@ -15,6 +15,7 @@ use super::figures::figure;
 use super::look::visible;
 use super::page::{document, outcome_words, second, warnings};
 use super::svg::{count, large, number, percent, tick_percent};
+use super::verdict;
 use crate::campaign::Summary;
 use crate::stats::{Confidence, Estimate};
 
@@ -23,6 +24,8 @@ use crate::stats::{Confidence, Estimate};
 pub struct BesideOptions {
     /// What the command line calls each: a name or a file, quoted for a shell.
     pub campaigns: [String; 2],
+    /// What else is on the command line, quoted.
+    pub flags: Vec<String>,
     /// When the page is made.
     pub made: Timestamp,
 }
@@ -32,11 +35,14 @@ pub struct BesideOptions {
 pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOptions) -> String {
     let names = [&found.names[0], &found.names[1]].map(|name| visible(name));
     let confidence = summaries[0].confidence.to_string().replace('%', " %");
+    let legend = [0, 1].map(|side| format!("{}: {}", SIDES[side], names[side]));
     let body = html! {
         header {
-            h1 { (names[1]) " beside " (names[0]) }
+            h1 { (names[0]) " and " (names[1]) }
             p.soft { "This page was made at " (second(options.made)) " by " code { (command(options)) } "." }
             nav {
+                a href="#answers" { "What is shown" }
+                @if found.field.is_some() { a href="#field" { "In the field" } }
                 @for (index, stratum) in found.strata.iter().enumerate() { a href={ "#s" (index) } { (visible(&stratum.name)) } }
                 a href="#tests" { "The tests" } a href="#differs" { "What differs" } a href="#words" { "Words" }
             }
@@ -57,9 +63,10 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
                 }
             }
         }
+        (verdict::section(found, &confidence))
         @if let Some(trials) = &found.trials { (one_plan(trials, &options.campaigns[0])) }
         @for of in &found.sums { (sum(of, &confidence, summaries[0].confidence)) }
-        @for (index, of) in found.strata.iter().enumerate() { (stratum(index, of, &confidence, summaries[0].confidence)) }
+        @for (index, of) in found.strata.iter().enumerate() { (stratum(index, of, &legend, summaries[0].confidence)) }
         @let about = found.about_tests();
         @if !about.is_empty() {
             h2 id="tests" { "The tests" }
@@ -74,20 +81,22 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
         }
         h2 id="words" { "Words" }
         dl {
-            dt { "A, B" } dd { "the first campaign and the second; ratios are B / A, differences B − A" }
+            @for side in 0..2 { dt { (SIDES[side]) } dd { "the campaign " (names[side]) } }
+            dt { "B / A, B − A" } dd { "ratios and differences: below 1 and below 0 there is less in B" }
             dt { "extrapolated count" } dd { "of all (fault, moment) pairs so many would end like this: what two versions are compared by. "
                 "The rate of a longer or larger program falls, although more faults make it fail." }
-            dt { "ratio" } dd { "of the extrapolated counts; where its interval contains 1, the difference may be chance" }
+            dt { "ratio" } dd { "of the extrapolated counts, where nothing else is said; where its interval contains 1, the difference may be chance" }
             dt { "difference" } dd { "of the rates, with Newcombe's interval, of pairs with Tango's; where it contains 0, the difference may be chance" }
             dt { "pairs" } dd { "trials of one number in two campaigns of one plan, or of the same draws: the same place in the stratum at the same moment" }
             (outcome_words())
         }
     };
-    document(&format!("{} beside {}", names[1], names[0]), &body, "script-src 'none'", &html! {})
+    document(&format!("{} and {}", names[0], names[1]), &body, "script-src 'none'", &html! {})
 }
 
 fn command(options: &BesideOptions) -> String {
-    format!("cargo xtask report compare {}", options.campaigns.join(" "))
+    let words = options.campaigns.iter().chain(&options.flags).map(String::as_str);
+    format!("cargo xtask report compare {}", words.collect::<Vec<_>>().join(" "))
 }
 
 /// The trials of one plan.
@@ -96,7 +105,7 @@ fn one_plan(trials: &TrialComparison, campaign: &str) -> Markup {
     html! {
         p { strong { @match trials.same { Same::Plan => "One plan: ", Same::Draws => "The same draws: " } }
             (count(trials.both)) " trials have a result in both, " (count(trials.different)) " came out differently. "
-            "Differences and tests are of these pairs; ratios and sums are of campaigns as if drawn independently." }
+            "Ratios, differences and tests are of these pairs; sums are of campaigns as if drawn independently." }
         @if !first.is_empty() {
             p { "The first of them again:" }
             pre { "cargo xtask campaign replay " (campaign) " " (first.join(" ")) }
@@ -151,8 +160,15 @@ fn sum(of: &SumComparison, confidence: &str, level: Confidence) -> Markup {
     }
 }
 
-fn stratum(index: usize, of: &StratumComparison, confidence: &str, level: Confidence) -> Markup {
+fn stratum(index: usize, of: &StratumComparison, legend: &[String; 2], level: Confidence) -> Markup {
     let name = visible(&of.name);
+    let confidence = level.to_string().replace('%', " %");
+    if of.counted == [0, 0] {
+        return html! {
+            h2 id={ "s" (index) } { (name) }
+            p { "Neither campaign has a trial here that counts." }
+        };
+    }
     let absolute = figure(
         &format!("Extrapolated counts: {name}"),
         &format!(
@@ -167,7 +183,7 @@ fn stratum(index: usize, of: &StratumComparison, confidence: &str, level: Confid
                     + &row.p_failures_text()
             })
         ),
-        &html! { (chart(&format!("s{index}-count"), "Extrapolated counts", "extrapolated count (logarithmic)", of, |row| row.failures, &large, &power)) },
+        &html! { (chart(&format!("s{index}-count"), "Extrapolated counts", "extrapolated count (logarithmic)", legend, of, |row| row.failures)) },
         &html! {},
         "",
     );
@@ -185,7 +201,7 @@ fn stratum(index: usize, of: &StratumComparison, confidence: &str, level: Confid
                 )
             })
         ),
-        &html! { (chart(&format!("s{index}-rate"), "Rates", "rate (logarithmic)", of, |row| row.rate, &percent, &tick_percent)) },
+        &html! { (chart(&format!("s{index}-rate"), "Rates", "rate (logarithmic)", legend, of, |row| row.rate)) },
         &html! {},
         "",
     );
@@ -246,11 +262,14 @@ fn chart(
     id: &str,
     title: &str,
     axis: &str,
+    legend: &[String; 2],
     of: &StratumComparison,
     value: impl Fn(&ComparisonRow) -> [Option<Estimate>; 2],
-    text: &dyn Fn(f64) -> String,
-    tick: &dyn Fn(f64) -> String,
 ) -> Markup {
+    // Rates are shares; counts are any number.
+    let is_rate = title == "Rates";
+    let text: &dyn Fn(f64) -> String = if is_rate { &percent } else { &large };
+    let tick: &dyn Fn(f64) -> String = if is_rate { &tick_percent } else { &power };
     let dot = |side: usize, estimate: Estimate| Dot {
         label: SIDES[side].to_owned(),
         outcome: None,
@@ -271,7 +290,7 @@ fn chart(
             format!("{}: A {a}, B {b}.", row.outcome)
         })
         .collect();
-    pairs(id, title, &words.join(" "), axis, &rows, tick)
+    pairs(id, title, &words.join(" "), axis, legend, &rows, tick)
 }
 
 /// Powers of ten at the ticks of an axis.

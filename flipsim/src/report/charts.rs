@@ -158,7 +158,7 @@ pub struct Pair {
 }
 
 /// Estimates of two campaigns below one another on one logarithmic axis: of the first a circle and a whole
-/// line, of the second a square and a broken one. An estimate of 0 has no mark.
+/// line, of the second a square and a broken one. An estimate of 0 has no mark. `names` stand in the legend.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a few rows")]
 pub fn pairs(
@@ -166,6 +166,7 @@ pub fn pairs(
     title: &str,
     description: &str,
     axis: &str,
+    names: &[String; 2],
     rows: &[Pair],
     tick: &dyn Fn(f64) -> String,
 ) -> Markup {
@@ -204,7 +205,7 @@ pub fn pairs(
     };
     html! {
         ul.legend {
-            @for (side, name) in SIDES.iter().enumerate() {
+            @for (side, name) in names.iter().enumerate() {
                 li {
                     svg width="34" height="12" viewBox="0 0 34 12" aria-hidden="true" focusable="false" {
                         path class={ "line l" (side) } d="M1 6H33" {}

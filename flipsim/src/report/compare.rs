@@ -1,7 +1,7 @@
 //! Two campaigns side by side.
 //!
-//! Absolute failure counts come first, with a test of whether they are equal: rates of different fault spaces compare
-//! nothing (`docs/statistics.md`). Strata are compared that have the same name in both. Where trials are pairs, these
+//! What is shown comes first, in sentences; then absolute failure counts, with a test of whether they are equal, and rates, which
+//! are per upset (`docs/statistics.md`). Strata are compared that have the same name in both. Where trials are pairs, these
 //! are what is tested.
 //!
 //! Invariants: the arithmetic is [`crate::stats`]'s. **What makes a comparison unfair is said with it**, and so is every
@@ -9,30 +9,37 @@
 
 use serde::Serialize;
 
+pub use super::answers::{Answer, Per, PerRatio, Shown};
+use super::answers::{Question, Stratum, answers};
+pub use super::field::{FieldComparison, FieldRow, PartComparison, year_text};
 use super::paired::CLASSES;
 pub use super::paired::{PairedRow, PairedTotal, Same, TrialComparison};
+pub use super::rows::{ComparisonRow, estimate_text, p_text, ratio_text};
 pub use super::sums::{SumComparison, SumRow};
-use super::svg::percent;
+use super::svg::{percent, times};
 pub use super::unfair::Side;
-use super::unfair::{differs, unfair};
+use super::unfair::{COMPARED, differs, lacks, unfair};
 use super::{paired, sums};
-use crate::campaign::StoreError;
 use crate::campaign::Summary;
 use crate::campaign::summary::StratumSummary;
-use crate::stats::compare::{Ratio, difference, fisher, ratio};
+use crate::campaign::{MissionFile, StoreError};
+use crate::stats::compare::{difference, fisher, ratio};
 use crate::stats::equivalence::{Finding, Margin, Verdict};
 use crate::stats::multiple::bonferroni;
 use crate::stats::paired::Pairs;
 use crate::stats::score::{Against, ratio_p};
 use crate::stats::tally::{Method, OutcomeCount, Rate};
 use crate::stats::{Confidence, Estimate, Observed, SpaceSize};
-use crate::text::end_text;
 
 /// The version of a comparison's keys.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What must be known of the rates of spaces that are not equal.
-pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are of different wholes and are not tested; extrapolated counts compare";
+pub const UNEQUAL: &str = "the fault spaces differ in size: these rates are per upset, and say nothing of how many upsets each catches; \
+                           extrapolated counts have that in them";
+
+/// What must be known of answers about what is not comparable.
+pub const NOT_OF_ONE: &str = "What follows compares what is not comparable, for the reasons above";
 
 /// A p below which a single test means something.
 const LEVEL: f64 = 0.05;
@@ -44,8 +51,14 @@ pub struct Comparison {
     pub format: u32,
     /// The names of both.
     pub names: [String; 2],
-    /// Why the numbers may not be compared as they are.
+    /// Why the numbers may not be compared.
     pub unfair: Vec<String>,
+    /// What spoils the numbers of one. New in format 3; before, these stood in `unfair`.
+    pub doubts: Vec<String>,
+    /// How the sizes of both differ, so that rates and counts say different things. New in format 3.
+    pub notes: Vec<String>,
+    /// What answers are per. New in format 3.
+    pub per: Per,
     /// What else is different: what the comparison is about, as a rule.
     pub differs: Vec<String>,
     /// The strata that both have.
@@ -58,6 +71,19 @@ pub struct Comparison {
     pub tests: Option<Tests>,
     /// Where both have the same plan, or the same draws: trial by trial.
     pub trials: Option<TrialComparison>,
+    /// Both in a mission, where one was given. New in format 3.
+    pub field: Option<FieldComparison>,
+}
+
+/// What is asked of a comparison.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompareOptions<'a> {
+    /// What answers are per; of a mission a year, else a run, where it is not said.
+    pub per: Option<Per>,
+    /// What is asked about the ratio of their failures.
+    pub margin: Option<Margin>,
+    /// The field that both are to be in.
+    pub mission: Option<&'a MissionFile>,
 }
 
 /// How the p of many rows are to be read.
@@ -84,43 +110,16 @@ pub struct StratumComparison {
     pub pairs: Option<u64>,
     /// Classes, then outcomes.
     pub rows: Vec<ComparisonRow>,
-}
-
-/// One outcome, or class of outcomes, in both.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComparisonRow {
-    /// Its name.
-    pub outcome: &'static str,
-    /// How many trials in each.
-    pub count: [u64; 2],
-    /// The extrapolated absolute number in each.
-    pub failures: [Option<Estimate>; 2],
-    /// The second of these over the first.
-    pub ratio: Option<Ratio>,
-    /// The rate in each.
-    pub rate: [Option<Estimate>; 2],
-    /// The second rate less the first.
-    pub difference: Option<Estimate>,
-    /// Fisher's exact test of whether the rates are the same, two-sided; only where both spaces have one size, as it is then
-    /// the same as equal F, and where trials are no pairs.
-    pub p: Option<f64>,
-    /// The test of whether F is the same, two-sided ([`ratio_p`]); only where trials are no pairs. New in format 2.
-    pub p_failures: Option<f64>,
-    /// The pairs, where trials are some. New in format 2.
-    pub paired: Option<PairedRow>,
-    /// What was asked about a margin. New in format 2.
-    pub verdict: Option<Verdict>,
-    /// The smallest p that its test could have had with as many hits.
-    #[serde(skip)]
-    smallest: Option<f64>,
+    /// What these come to, in a sentence each: sdc, what is noticed, all failures. New in format 3.
+    pub answers: Vec<Answer>,
 }
 
 impl Comparison {
     /// What a reader must know before any number.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut found: Vec<String> =
-            self.unfair.iter().map(|why| format!("not comparable as it is: {why}")).collect();
+        let mut found: Vec<String> = self.unfair.iter().map(|why| format!("not comparable: {why}")).collect();
+        found.extend(self.doubts.iter().cloned());
         for (name, alone) in self.names.iter().zip(&self.alone) {
             if !alone.is_empty() {
                 found.push(format!("only {name} has {}", alone.join(", ")));
@@ -130,6 +129,34 @@ impl Comparison {
             found.push("no stratum has the same name in both: there is nothing to compare".to_owned());
         }
         found
+    }
+
+    /// The answers, stratum by stratum.
+    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.strata.iter().flat_map(|stratum| &stratum.answers)
+    }
+
+    /// The sentences to read: of a stratum without a failure in either that one alone, and none twice.
+    #[must_use]
+    pub fn said(&self) -> Vec<&Answer> {
+        let mut found: Vec<&Answer> = Vec::new();
+        for stratum in &self.strata {
+            let failed = stratum.rows.iter().any(|row| row.outcome == "failure" && row.count != [0, 0]);
+            let skipped = if failed { 0 } else { stratum.answers.len().saturating_sub(1) };
+            for answer in stratum.answers.iter().skip(skipped) {
+                if found.last().is_none_or(|last| last.sentence != answer.sentence) {
+                    found.push(answer);
+                }
+            }
+        }
+        found
+    }
+
+    /// What both are called in a sentence: by their names, where these differ.
+    #[must_use]
+    pub fn sentence_names(&self) -> [&str; 2] {
+        let [a, b] = &self.names;
+        if a == b { COMPARED } else { [a, b] }
     }
 
     /// Whether anything was compared: a stratum has trials that count in both.
@@ -174,60 +201,6 @@ impl StratumComparison {
     }
 }
 
-impl ComparisonRow {
-    /// The ratio of the counts as people read it: `× 1.20 (0.90 to 1.50)`.
-    #[must_use]
-    pub fn ratio_text(&self) -> String {
-        self.ratio.map_or("–".to_owned(), |ratio| ratio_text(&ratio))
-    }
-
-    /// The difference of the rates as people read it, with its sign: of the pairs where there are some.
-    #[must_use]
-    pub fn difference_text(&self) -> String {
-        let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
-        estimate_text(self.paired.map(|paired| paired.difference).or(self.difference), &signed)
-    }
-
-    /// The test of the counts as people read it.
-    #[must_use]
-    pub fn p_failures_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p_failures))
-    }
-
-    /// The test of the rates as people read it.
-    #[must_use]
-    pub fn p_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p))
-    }
-
-    /// The pairs that differ as people read them.
-    #[must_use]
-    pub fn pairs_text(&self) -> String {
-        self.paired.map_or("–".to_owned(), |PairedRow { pairs, .. }| {
-            format!("{} only in A, {} only in B", pairs.first, pairs.second)
-        })
-    }
-}
-
-/// A ratio as people read it: `× 1.20 (0.90 to 1.50)`.
-#[must_use]
-pub fn ratio_text(ratio: &Ratio) -> String {
-    let value = ratio.value.map_or("–".to_owned(), |value| format!("× {value:.2}"));
-    let end = |end: f64, is_upper| end_text(end, is_upper, &|end| format!("{end:.2}"));
-    let upper = ratio.upper.map_or("no bound".to_owned(), |upper| end(upper, true));
-    format!("{value} ({} to {upper})", end(ratio.lower, false))
-}
-
-/// A probability as people read it.
-#[must_use]
-pub fn p_text(p: Option<f64>) -> String {
-    match p {
-        None => "–".to_owned(),
-        Some(p) if p < 1e-4 => "p < 0.0001".to_owned(),
-        Some(p) => format!("p = {p:.4}"),
-    }
-}
-
 /// A verdict in words, about the failures of two campaigns by these names.
 #[must_use]
 pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confidence: Confidence) -> String {
@@ -255,21 +228,13 @@ pub fn verdict_text(verdict: &Verdict, outcome: &str, [a, b]: [&str; 2], confide
     )
 }
 
-/// An estimate with its interval as people read it.
-#[must_use]
-pub fn estimate_text(estimate: Option<Estimate>, text: &dyn Fn(f64) -> String) -> String {
-    estimate.map_or("–".to_owned(), |estimate| {
-        let interval = estimate.interval;
-        let (lower, upper) = (end_text(interval.lower, false, text), end_text(interval.upper, true, text));
-        format!("{} ({lower} to {upper})", text(estimate.value))
-    })
-}
-
-/// Compares two campaigns; `margin` is what is asked about the ratio of their failures.
+/// Compares two campaigns.
 ///
 /// # Errors
 /// One of them cannot be read.
-pub fn compare(a: &Side<'_>, b: &Side<'_>, margin: Option<Margin>) -> Result<Comparison, StoreError> {
+pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions<'_>) -> Result<Comparison, StoreError> {
+    let margin = options.margin;
+    let per = options.per.unwrap_or(if options.mission.is_some() { Per::Year } else { Per::Run });
     let (trials, pairs) = paired::pairs(a, b)?.unzip();
     let asked = Asked { confidence: a.summary.confidence, margin };
     let strata = a.summary.strata.iter().enumerate().filter_map(|(index, one)| {
@@ -282,17 +247,70 @@ pub fn compare(a: &Side<'_>, b: &Side<'_>, margin: Option<Margin>) -> Result<Com
         names.map(|stratum| stratum.name.clone()).collect()
     };
     let sums = sums::all([a.summary, b.summary], margin);
-    Ok(Comparison {
+    let mut found = Comparison {
         format: FORMAT,
         names: [a.summary.name.clone(), b.summary.name.clone()],
         unfair: unfair(a, b),
+        doubts: [a, b].into_iter().flat_map(lacks).collect(),
+        notes: notes(a.summary, b.summary, options.mission.is_some()),
+        per,
+        field: options.mission.map(|mission| FieldComparison::new([a.summary, b.summary], mission)),
         differs: differs(a, b),
         tests: tests(&strata, &sums, trials.as_ref()),
         strata,
         alone: [alone(a.summary, b.summary), alone(b.summary, a.summary)],
         sums,
         trials,
-    })
+    };
+    let names = found.sentence_names().map(str::to_owned);
+    let question = Question {
+        per,
+        names: [&names[0], &names[1]],
+        confidence: a.summary.confidence,
+        field: found.field.as_ref(),
+    };
+    for stratum in &mut found.strata {
+        let StratumComparison { name, population, counted, rows, .. } = &*stratum;
+        let of = Stratum { name, population: *population, counted: *counted, rows };
+        stratum.answers = answers(&of, &question);
+    }
+    Ok(found)
+}
+
+/// How many times as long and as large B's fault spaces are, where they are not equal.
+fn notes(a: &Summary, b: &Summary, in_field: bool) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let times_as = |one: u64, other: u64| {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of two digits")]
+        let ratio = other as f64 / one.max(1) as f64;
+        let is_other = (ratio - 1.0).abs() >= 0.005;
+        is_other.then(|| if ratio < 1.0 { format!("{ratio:.2}") } else { times(ratio) })
+    };
+    for one in &a.strata {
+        let Some(other) = b.stratum(&one.name) else { continue };
+        if let Some(ratio) = times_as(one.times, other.times) {
+            let note = match one.when.is_time() {
+                true => format!("B runs {ratio} times as long as A"),
+                false => format!("{}: B has {ratio} times as many {} as A", one.name, one.when.unit()),
+            };
+            if !found.contains(&note) {
+                found.push(note);
+            }
+        }
+        if let Some(ratio) = times_as(one.faults, other.faults) {
+            found.push(format!("{}: B has {ratio} times as many places to be hit as A", one.name));
+        }
+    }
+    if let Some(first) = found.first_mut() {
+        first.push_str(": rates are per upset, counts per run");
+    }
+    let is_known = |summary: &Summary| summary.strata.iter().any(|stratum| stratum.known_part().is_some());
+    if in_field && (is_known(a) || is_known(b)) {
+        found.push(
+            "per year what is known without a trial counts as well (live); per upset and per run trials alone do".to_owned(),
+        );
+    }
+    found
 }
 
 /// What is asked of every row.
@@ -344,6 +362,7 @@ fn stratum(
         counted: [a.counted, b.counted],
         pairs: pairs.and_then(|pairs| pairs.first()).map(|(_, pairs)| pairs.all()),
         rows: classes.chain(outcomes).collect(),
+        answers: Vec::new(),
     }
 }
 
@@ -383,11 +402,17 @@ fn row<O>(
             splits.into_iter().filter_map(split).map(p_of).fold(1.0, f64::min)
         }),
     };
+    // Of pairs the two rates are of the same faults, in spaces of one size.
+    let ratio = match paired {
+        Some(PairedRow { ratio, .. }) => Some(ratio),
+        None => both(of_ratio).map(|(a, b)| ratio(b, a)),
+    };
     ComparisonRow {
         outcome,
         count: [a.count, b.count],
         failures,
-        ratio: both(of_ratio).map(|(a, b)| ratio(b, a)),
+        ratio,
+        ratio_of_rates: ratio.map(|ratio| ratio.scaled(equal)),
         rate: rates,
         difference: both(of_difference).map(|(a, b)| difference(b, a)),
         p: independent.filter(|_| size == other_size).map(|(a, b)| fisher(a, b)),

@@ -243,12 +243,18 @@ pub fn csv(store: &Store, out: &mut dyn Write) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Writes one JSON object: what was done, the summary, and the trials, one a line.
+/// Writes one JSON object: what was done, the summary, what is expected in the `field` if that was asked for, and the trials, one
+/// a line.
 ///
 /// # Errors
 /// The campaign cannot be read, or the output not written.
-pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(), ExportError> {
-    let head = serde_json::json!({
+pub fn json(
+    store: &Store,
+    summary: &Summary,
+    field: Option<&serde_json::Value>,
+    out: &mut dyn Write,
+) -> Result<(), ExportError> {
+    let mut head = serde_json::json!({
         "format": FORMAT,
         "name": store.spec().name,
         "plan": store.plan_digest(),
@@ -256,6 +262,9 @@ pub fn json(store: &Store, summary: &Summary, out: &mut dyn Write) -> Result<(),
         "spec": store.spec(),
         "summary": summary,
     });
+    if let Some(field) = field {
+        head["field"] = field.clone();
+    }
     let head = head.to_string();
     // The trials are the last key, so that they never have to be in memory together.
     write!(out, "{},\"trials\":[", head.strip_suffix('}').unwrap_or(&head))?;

@@ -14,7 +14,7 @@ use super::trials::Trials;
 use crate::campaign::Summary;
 use crate::campaign::summary::{Breakdown, BreakdownRow, By, SpaceKind, StratumSummary};
 use crate::stats::tally::{Method, Rate};
-use crate::trial::Outcome;
+use crate::trial::{Class, Outcome};
 
 /// So many strata have bars and rates in the first charts.
 pub(super) const STRATA: usize = 12;
@@ -175,13 +175,13 @@ fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
     figure(title, &words, &chart, &html! {}, "")
 }
 
-/// So many trials a row has that words single out: that one of one failed says nothing.
-const ENOUGH: u64 = 5;
-
-/// The row with the highest rate of failures, of those that have enough trials.
-fn highest<'a>(rows: &[&'a BreakdownRow]) -> Option<&'a BreakdownRow> {
-    let enough = rows.iter().copied().filter(|row| row.trials >= ENOUGH);
-    enough.max_by(|a, b| a.failure.value.total_cmp(&b.failure.value).then(a.trials.cmp(&b.trials)))
+/// The row that words single out: of those whose interval lies above the rate of all trials the one that lies highest. That
+/// one of one failed says nothing.
+fn highest<'a>(rows: &[&'a BreakdownRow], stratum: &StratumSummary) -> Option<&'a BreakdownRow> {
+    let all = stratum.class(Class::Failure)?.rate?.value;
+    let least = |row: &BreakdownRow| whisker(&row.failure).0;
+    let above = rows.iter().copied().filter(|row| least(row) > all);
+    above.max_by(|a, b| least(a).total_cmp(&least(b)).then(a.trials.cmp(&b.trials)))
 }
 
 fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
@@ -214,19 +214,23 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
         SpaceKind::Registers => "bit of the register",
     };
     let title = format!("Failures by bit: {}", visible(&stratum.name));
-    let words = highest(&rows).map_or_else(
-        || format!("{} bits, each with fewer than {ENOUGH} trials: too few to name one.", rows.len()),
-        |row| {
-            format!(
-                "{} bits; of those with {ENOUGH} trials or more the highest rate of failures is bit {}'s, {}.",
-                rows.len(),
-                row.key.as_deref().unwrap_or("?"),
-                rate_words(&row.failure)
-            )
-        },
-    );
+    let failed = rows.iter().any(|row| row.failures() > 0);
+    let words = match highest(&rows, stratum) {
+        Some(row) => format!(
+            "{} bits; the interval that lies highest above the rate of all is bit {}'s, {}.",
+            rows.len(),
+            row.key.as_deref().unwrap_or("?"),
+            rate_words(&row.failure)
+        ),
+        None if failed => format!("{} bits; none has an interval above the rate of all.", rows.len()),
+        None => format!("No failure in any of {} bits.", rows.len()),
+    };
     let id = format!("f-bit{index}");
-    let chart = html! { (legend(&Outcome::FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) };
+    // Without a failure there is nothing to draw.
+    let chart = match failed {
+        true => html! { (legend(&Outcome::FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) },
+        false => html! {},
+    };
     figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
 }
 
@@ -251,11 +255,11 @@ pub(super) fn by_name(index: usize, stratum: &StratumSummary, by: By) -> Markup 
     let title = format!("Failures by {}: {}", by.name(), visible(&stratum.name));
     let none = match rows.is_empty() {
         true => format!("No failure in any of {all}."),
-        false => format!("Each with a failure has fewer than {ENOUGH} trials: too few to name one."),
+        false => "None has an interval above the rate of all.".to_owned(),
     };
-    let words = highest(&rows).map_or(none, |row| {
+    let words = highest(&rows, stratum).map_or(none, |row| {
         format!(
-            "Of those with {ENOUGH} trials or more the highest rate is that of {}: {}; {}. Each row has its own interval: the most striking row of many is no evidence \
+            "The interval that lies highest above the rate of all is that of {}: {}; {}. Each row has its own interval: the most striking row of many is no evidence \
              by that; its q in the table is.",
             visible(row.key.as_deref().unwrap_or_default()),
             rate_words(&row.failure),

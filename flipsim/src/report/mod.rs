@@ -4,7 +4,7 @@
 //! store ─→ summary ─→ figures ─→ charts ─┐
 //!       ─→ trials (columns, details) ────┴→ page: one file of HTML
 //!       ─→ export: CSV, JSON
-//! two of them ─→ unfair, paired, sums ─→ compare ─→ beside: one file of HTML
+//! two of them ─→ unfair, paired, sums, field ─→ compare (rows, answers) ─→ beside (verdict, forest): one file of HTML
 //!                                      └→ gate: one decision
 //! several golden runs ─→ unfair ─→ runs
 //! several nights ─→ unfair ─→ trend: one file of HTML
@@ -17,19 +17,24 @@
 //! that they are drawn from.
 
 mod activation;
+mod answers;
 mod beside;
 pub mod charts;
 pub mod compare;
 mod corrected;
 pub mod export;
+mod field;
 mod figures;
+mod forest;
 pub mod gate;
 pub mod look;
 pub mod map;
+pub mod mission;
 mod page;
 mod paired;
 mod public;
 mod rates;
+mod rows;
 pub mod runs;
 #[cfg(test)]
 mod sample;
@@ -41,6 +46,7 @@ mod times;
 pub mod trend;
 pub mod trials;
 mod unfair;
+mod verdict;
 mod ways;
 mod wrong;
 

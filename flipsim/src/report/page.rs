@@ -15,9 +15,10 @@ use super::public::{spec_without_paths, without_path};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{activation, corrected, figures, times, ways, wrong};
+use super::{activation, corrected, figures, mission, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
-use crate::campaign::{Store, StoreError, Summary, When, Words};
+use crate::campaign::{MissionFile, Store, StoreError, Summary, When, Words};
+use crate::stats::tally::Method;
 use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
 
@@ -36,6 +37,8 @@ pub struct PageOptions {
     pub made: Timestamp,
     /// Whether it is for readers elsewhere: paths of this machine are left out.
     pub public: bool,
+    /// The field that it is to be in.
+    pub mission: Option<MissionFile>,
 }
 
 /// Makes the page of a campaign.
@@ -53,6 +56,9 @@ pub fn page(store: &Store, summary: &Summary, options: &PageOptions) -> Result<S
             p { "No trial has a result yet, so that there is nothing to show but what is to be done. "
                 code { "cargo xtask campaign run " (options.campaign) } " runs the trials." }
         } @else {
+            @if let Some(field) = &options.mission {
+                (mission::section(field, &summary.outlook(&field.field(), Method::default())))
+            }
             (results(summary, &trials))
             (table(summary, &trials, &replay))
         }
@@ -169,6 +175,7 @@ fn head(summary: &Summary, words: &Words, name: &str, options: &PageOptions) -> 
             }
             nav {
                 @if totals.done > 0 {
+                    @if options.mission.is_some() { a href="#field" { "In the field" } }
                     a href="#outcomes-by-stratum" { "Outcomes" } a href="#where" { "Where" } a href="#when" { "When" }
                     a href="#reports" { "Reports" } a href="#all-trials" { "Trials" }
                 }
@@ -482,6 +489,7 @@ pub(super) fn outcome_words() -> Markup {
         }
         dt { "not flipped" } dd { "read back, the flip had not taken: in no rate" }
         dt { "failure" } dd { (Class::Failure.members()) }
+        dt { "noticed" } dd { (Class::Noticed.members()) }
         dt { "unmasked" } dd { (Class::Unmasked.members()) }
         dt { "no-effect" } dd { (Class::NoEffect.members()) }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::unfair::Side;
 use crate::campaign::store::ResultRow;
 use crate::campaign::{CampaignSpec, StoreError, TrialId};
+use crate::stats::compare::Ratio;
 use crate::stats::paired::Pairs;
 use crate::stats::{Confidence, Estimate};
 use crate::trial::{Class, Outcome};
@@ -17,7 +18,7 @@ use crate::trial::{Class, Outcome};
 const NAMED: usize = 10;
 
 /// The classes that are compared: each says something that no other does.
-pub(super) const CLASSES: [Class; 2] = [Class::Failure, Class::Unmasked];
+pub(super) const CLASSES: [Class; 3] = [Class::Failure, Class::Noticed, Class::Unmasked];
 
 /// What is the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,11 +67,14 @@ pub struct PairedRow {
     pub difference: Estimate,
     /// McNemar's exact test of whether it is as frequent in both.
     pub p: f64,
+    /// The second rate over the first, with Nam and Blackwelder's score interval. New in format 3.
+    pub ratio: Ratio,
 }
 
 impl PairedRow {
     pub(super) fn new(pairs: Pairs, confidence: Confidence) -> Option<Self> {
-        Some(PairedRow { pairs, difference: pairs.difference(confidence)?, p: pairs.mcnemar() })
+        let (difference, ratio) = (pairs.difference(confidence)?, pairs.ratio(confidence));
+        Some(PairedRow { pairs, difference, p: pairs.mcnemar(), ratio })
     }
 }
 

@@ -150,6 +150,35 @@ pub fn large(value: f64) -> String {
     if value.abs() < 1e6 { number(value.round()) } else { format!("{value:.2e}") }
 }
 
+/// A number of any size with three digits: what is expected in a year.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 5")]
+pub fn rough(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    match size {
+        0.0 => "0".to_owned(),
+        _ if !(1e-3..1e6).contains(&size) => format!("{value:.2e}"),
+        _ => {
+            let places = (2.0 - size.log10().floor()).clamp(0.0, 5.0) as usize;
+            format!("{value:.places$}")
+        }
+    }
+}
+
+/// So many times, at least once: `2.1`.
+#[must_use]
+pub fn times(value: f64) -> String {
+    match value {
+        v if v < 1.2 => format!("{v:.2}"),
+        v if v < 10.0 => format!("{v:.1}"),
+        v if v < 1e4 => format!("{v:.0}"),
+        v => format!("{v:.0e}"),
+    }
+}
+
 /// A whole number, likewise.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts of trials; larger ones are rounded")]

@@ -4,7 +4,7 @@ use super::charts::{
     Across, Column, Dot, Group, Labels, Line, Pair, Range, Stack, columns, curves, dots, pairs, ranges,
     stacks,
 };
-use super::compare::{Comparison, Side, compare};
+use super::compare::{CompareOptions, Comparison, Side, compare};
 use super::{sample, *};
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{Store, Summary};
@@ -18,6 +18,7 @@ fn options() -> PageOptions {
         campaign: "sample".to_owned(),
         made: "2026-02-03T04:05:06Z".parse().unwrap(),
         public: false,
+        mission: None,
     }
 }
 
@@ -177,7 +178,30 @@ fn summary(store: &Store) -> Summary {
 
 fn compared(a: &Store, b: &Store) -> Comparison {
     let (first, second) = (summary(a), summary(b));
-    compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, None).unwrap()
+    compare(
+        &Side { store: a, summary: &first },
+        &Side { store: b, summary: &second },
+        &CompareOptions::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_mission_is_on_the_page_with_its_sources_and_what_is_hostile_stays_text() {
+    let sample = sample::campaign(900);
+    // JSON's strings are TOML's.
+    let source = serde_json::to_string(&format!("a beam {HOSTILE}")).unwrap();
+    let text = format!(
+        "title = \"low orbit\"\nyears = 5\n[ram]\nrate = \"2e-7/bit/day\"\nsource = {source}\nfactor = 3\n"
+    );
+    let mission = crate::campaign::MissionFile::from_toml(&text).unwrap();
+    let options = PageOptions { mission: Some(mission), ..options() };
+    let page = page(&sample.store, &sample.summary, &options).unwrap();
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("In the field: low orbit") < at("a beam") && at("a beam") < at("upsets a year"));
+    assert!(page.contains("failures in 5 years") && page.contains("registers: the mission has no rate"));
+    assert!(!page.contains(HOSTILE) && !page.contains("NaN"));
+    assert!(!page_of(60).contains("In the field"));
 }
 
 #[test]
@@ -210,11 +234,13 @@ fn what_makes_a_comparison_unfair_is_said() {
     fill(&mut a, 60).unwrap();
     fill(&mut b, 40).unwrap();
     let found = compared(&a, &b);
-    let said = found.unfair.join("\n");
+    let said = found.warnings().join("\n");
+    // What spoils the numbers of one is no word on whether they are comparable.
+    assert!(found.unfair.iter().all(|why| !why.contains("finished")) && found.doubts.len() == 1);
     for part in [
         "the window of the workload",
-        "the workload: \"sha256\" in the first, \"fs\" in the second",
-        "the fault model of ram: single in the first, adjacent:2",
+        "not comparable: the workload: \"sha256\" in A, \"fs\" in B",
+        "the fault model of ram: single in A, adjacent:2",
         "the targets of ram",
         "when a guest counts as hung: 3 times",
         "is not finished: 20 of 60",
@@ -243,13 +269,16 @@ fn what_makes_a_comparison_unfair_is_said() {
         store
     });
     assert_eq!(compared(&a, &d).unfair, Vec::<String>::new());
-    assert_eq!(compared(&d, &e).unfair, ["the architecture: aarch64 in the first, x86_64 in the second"]);
+    assert_eq!(compared(&d, &e).unfair, ["the architecture: aarch64 in A, x86_64 in B"]);
 }
 
 /// The page of two campaigns.
 fn both(a: &Store, b: &Store) -> String {
-    let options =
-        BesideOptions { campaigns: ["sample".to_owned(), "'other one'".to_owned()], made: options().made };
+    let options = BesideOptions {
+        campaigns: ["sample".to_owned(), "'other one'".to_owned()],
+        flags: Vec::new(),
+        made: options().made,
+    };
     beside(&compared(a, b), [&summary(a), &summary(b)], &options)
 }
 
@@ -278,7 +307,8 @@ fn a_comparison_has_a_page_with_doubts_before_counts_before_rates() {
         assert!(!page.contains(outside), "{outside}");
     }
     let charts = page.matches("<svg class=\"chart\"").count();
-    assert_eq!((charts, page.matches("role=\"img\" aria-labelledby=").count()), (4, 4));
+    // The ratios, and two a stratum.
+    assert_eq!((charts, page.matches("role=\"img\" aria-labelledby=").count()), (5, 5));
 }
 
 #[test]
@@ -328,7 +358,10 @@ fn charts_are_drawn_as_they_were() {
         sides: [side("A", 4e6, (1e6, 2e7), "4.00e6"), side("B", 0.0, (0.0, 3e5), "0")],
     };
     let tick = |value: f64| format!("{value:e}");
-    insta::assert_snapshot!("pairs", lines(pairs("p", "title", "words", "counts", &[pair], &tick)));
+    insta::assert_snapshot!(
+        "pairs",
+        lines(pairs("p", "title", "words", "counts", &["A".into(), "B".into()], &[pair], &tick))
+    );
     let column =
         |bit: u32, interval| Column { label: bit.to_string(), trials: 8, parts: parts.clone(), interval };
     let bits = [column(0, Some((0.1, 0.5))), column(1, None)];
@@ -394,6 +427,6 @@ fn no_words_single_out_a_row_of_few_trials() {
     fill(&mut store, 40).unwrap();
     let summary = Summary::new(&store, &SummaryOptions::default()).unwrap();
     let page = page(&store, &summary, &options()).unwrap();
-    assert!(page.contains("each with fewer than 5 trials: too few to name one"), "by bit");
+    assert!(page.contains("none has an interval above the rate of all"), "by bit");
     assert!(!page.contains("of 1 (") && !page.contains("1 of 1;"), "no claim of one trial");
 }

@@ -93,8 +93,32 @@ pub(super) fn times(summary: &Summary) -> Markup {
         let rate = stratum.class(Class::Failure)?.rate?;
         Some(format!("{} after {} trials", rate_words(&rate), count(stratum.counted)))
     });
+    let is_drawn = |lines: &[Line]| lines.iter().any(|line| !line.points.is_empty());
+    let lived = match is_drawn(&survival) {
+        true => curves(
+            "f-survival",
+            "Survival after the flip",
+            &survival_words,
+            "time since the flip",
+            Across::Survival,
+            &survival,
+        ),
+        false => html! {},
+    };
+    // A rate that stays 0 is a line on the axis.
+    let settling = match settled.iter().flat_map(|line| &line.points).any(|(_, rate, _)| *rate > 0.0) {
+        true => curves(
+            "f-settled",
+            "Rate of failures against the number of trials",
+            &settled_words,
+            "trials (logarithmic)",
+            Across::Trials,
+            &settled,
+        ),
+        false => html! {},
+    };
     // Where none crashed there is nothing to draw; the words have the bound, and the table the other ends.
-    let crashed = match crashes.iter().any(|line| !line.points.is_empty()) {
+    let crashed = match is_drawn(&crashes) {
         true => curves(
             "f-incidence",
             "Share crashed by a time after the flip",
@@ -112,7 +136,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
                 (figure(
                     "Survival after the flip",
                     &format!("Kaplan–Meier, virtual time, up to the run's end. Guests that finished or hung count until then. 1 − S is not the share that crashes: it takes a run that ends as one that goes on. {survival_words}"),
-                    &curves("f-survival", "Survival after the flip", &survival_words, "time since the flip", Across::Survival, &survival),
+                    &lived,
                     &html! {},
                     &more("strata", LINES, survival.len()),
                 ))
@@ -133,7 +157,7 @@ pub(super) fn times(summary: &Summary) -> Markup {
                 (figure(
                     "How the rate of failures settled",
                     &format!("By the number of trials, in the order of the plan, with Wilson's interval. It is no rule to stop by. {settled_words}"),
-                    &curves("f-settled", "Rate of failures against the number of trials", &settled_words, "trials (logarithmic)", Across::Trials, &settled),
+                    &settling,
                     &html! {},
                     &more("strata", LINES, settled.len()),
                 ))

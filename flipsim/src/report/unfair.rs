@@ -1,6 +1,7 @@
 //! What makes two campaigns different: what a comparison is about, and what spoils it.
 //!
-//! Invariant: a fault space of another size is no fault of a comparison: F is compared for that.
+//! Invariant: **not comparable is only what is of other work, of other faults, or by another rule**; a fault space of another
+//! size is what F is compared for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,10 @@ pub struct Side<'a> {
     pub summary: &'a Summary,
 }
 
+/// What two campaigns are called where they are named in passing: in a comparison, and where others are compared with the first.
+pub(super) const COMPARED: [&str; 2] = ["A", "B"];
+const WITH_FIRST: [&str; 2] = ["the first", "the second"];
+
 /// Something that both have: what it is called, and what it is in each.
 struct Pair {
     what: String,
@@ -31,9 +36,9 @@ impl Pair {
         Pair { what: what.into(), texts: [text(a), text(b)] }
     }
 
-    fn said(self) -> Option<String> {
+    fn said(self, names: [&str; 2]) -> Option<String> {
         let [a, b] = self.texts;
-        (a != b).then(|| format!("{}: {a} in the first, {b} in the second", self.what))
+        (a != b).then(|| format!("{}: {a} in {}, {b} in {}", self.what, names[0], names[1]))
     }
 }
 
@@ -46,35 +51,66 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Why the numbers may not be compared as they are.
-pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
-    let mut found = unlike(a, b);
-    found.extend([a, b].into_iter().flat_map(lacks));
-    found
+/// What a difference does to a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// The numbers are of other things, or by another rule: no ratio of them says anything of the two.
+    Unfair,
+    /// The two are different, which is what they are compared for; it is said.
+    Different,
 }
 
-/// In what both differ so that their numbers are of other things.
-pub(super) fn unlike(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+/// In what both differ, of what they were asked to be; a row each, with what it does to a comparison and why.
+///
+/// | | is | for |
+/// |---|---|---|
+/// | the window | unfair | a piece of a run by the clock is other work than the whole run |
+/// | the times of faults | unfair | faults at other times strike other work |
+/// | the workload | unfair where the two print nothing alike without a fault, else different | a hardening has another name, another image and another length, and the same output |
+/// | the hang limit | unfair | by another limit the same run is a hang here and none there |
+/// | the architecture | unfair | registers and code are others |
+/// | pattern, moments and targets of a stratum | unfair | the faults are others |
+/// | how guests are restored | different | a trial depends on its fault alone, however the guest came to its start |
+/// | memory, vCPUs | different | a hardening may take more of them; a larger space is what F is for |
+/// | the idle share | different | F has the idle moments in it; rates of busy strata are without |
+fn looked_at(a: &Side<'_>, b: &Side<'_>, names: [&str; 2]) -> Vec<(Weight, String)> {
     let (one, other) = (a.store.spec(), b.store.spec());
-    let mut found: Vec<String> = [
-        Pair::new("the window of the workload", &one.window, &other.window, json),
-        Pair::new("the times of the faults", &one.times, &other.times, json),
-        Pair::new("the workload", &one.guest, &other.guest, |guest| json(&guest["workload"])),
-        Pair::new("when a guest counts as hung", &one.trial, &other.trial, |trial| {
-            format!("{} times the golden run", trial.hang_factor)
-        }),
-        Pair::new("how guests are restored", &one.trial.restore, &other.trial.restore, ToString::to_string),
+    let is_same_work = one.guest["workload"] == other.guest["workload"] || do_the_same(a, b);
+    let mut found: Vec<(Weight, String)> = [
+        (Weight::Unfair, Pair::new("the window of the workload", &one.window, &other.window, json)),
+        (Weight::Unfair, Pair::new("the times of the faults", &one.times, &other.times, json)),
+        (
+            if is_same_work { Weight::Different } else { Weight::Unfair },
+            Pair::new("the workload", &one.guest, &other.guest, |guest| json(&guest["workload"])),
+        ),
+        (
+            Weight::Unfair,
+            Pair::new("when a guest counts as hung", &one.trial, &other.trial, |trial| {
+                format!("{} times the golden run", trial.hang_factor)
+            }),
+        ),
+        (
+            Weight::Different,
+            Pair::new(
+                "how guests are restored",
+                &one.trial.restore,
+                &other.trial.restore,
+                ToString::to_string,
+            ),
+        ),
     ]
     .into_iter()
-    .filter_map(Pair::said)
+    .filter_map(|(weight, pair)| Some((weight, pair.said(names)?)))
     .collect();
     // Files of before do not say which the default was.
-    for (what, key) in
-        [("the architecture", "arch"), ("the guest's memory", "memory"), ("the guest's vCPUs", "cpus")]
-    {
+    for (weight, what, key) in [
+        (Weight::Unfair, "the architecture", "arch"),
+        (Weight::Different, "the guest's memory", "memory"),
+        (Weight::Different, "the guest's vCPUs", "cpus"),
+    ] {
         let (here, there) = (&one.guest[key], &other.guest[key]);
         if !here.is_null() && !there.is_null() {
-            found.extend(Pair::new(what, here, there, word).said());
+            found.extend(Pair::new(what, here, there, word).said(names).map(|said| (weight, said)));
         }
     }
     for stratum in &a.summary.strata {
@@ -85,21 +121,52 @@ pub(super) fn unlike(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             Pair::new(format!("the moments of {name}"), stratum, there, |s| s.when.name().to_owned()),
             Pair::new(format!("the targets of {name}"), stratum, there, |s| s.targets.clone()),
         ];
-        found.extend(pairs.into_iter().filter_map(Pair::said));
+        let said = pairs.into_iter().filter_map(|pair| pair.said(names));
+        found.extend(said.map(|said| (Weight::Unfair, said)));
     }
     let idles = |side: &Side<'_>| Some(side.summary.idle.as_ref()?.share_of_moments);
     if let Some((here, there)) = idles(a).zip(idles(b))
         && (here - there).abs() > IDLE_LIMIT
         && a.summary.strata.iter().any(|stratum| stratum.when.is_time())
     {
-        found.push(format!(
-            "the guest idles at {:.1} % of the moments in the first, {:.1} % in the second: rates of busy strata (`when = \"busy\"`) are \
+        let said = format!(
+            "the guest idles at {:.1} % of the moments in {}, {:.1} % in {}: rates of busy strata (`when = \"busy\"`) are \
              of what executes",
             here * 100.0,
-            there * 100.0
-        ));
+            names[0],
+            there * 100.0,
+            names[1]
+        );
+        found.push((Weight::Different, said));
     }
     found
+}
+
+/// Whether workloads of other names do the same work, as far as that shows: without a fault they print a line that is the
+/// same but for their names. What a line counts is no output.
+fn do_the_same(a: &Side<'_>, b: &Side<'_>) -> bool {
+    let lines = |side: &Side<'_>| -> BTreeSet<String> {
+        let name = side.store.spec().guest["workload"].as_str().unwrap_or_default().to_owned();
+        let golden = side.store.golden().ok().flatten();
+        let lines = golden.map(|golden| golden.output_lines()).unwrap_or_default();
+        let lines = lines.into_iter().map(|line| match name.is_empty() {
+            true => line,
+            false => line.replace(&format!("workload={name} "), "workload= "),
+        });
+        lines.filter(|line| !line.trim().is_empty()).collect()
+    };
+    !lines(a).is_disjoint(&lines(b))
+}
+
+/// Why the numbers may not be compared.
+pub(super) fn unfair(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    let found = looked_at(a, b, COMPARED).into_iter();
+    found.filter(|(weight, _)| *weight == Weight::Unfair).map(|(_, said)| said).collect()
+}
+
+/// In what both differ although they were to be the same, as two runs or two nights of one campaign are.
+pub(super) fn unlike(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    looked_at(a, b, WITH_FIRST).into_iter().map(|(_, said)| said).collect()
 }
 
 /// What spoils the numbers of one.
@@ -134,10 +201,13 @@ pub(super) fn lacks(side: &Side<'_>) -> Vec<String> {
     found
 }
 
-/// What else is different.
+/// What else is different, with what it is in A and in B.
 pub(super) fn differs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
-    let mut found = of_runs(a, b);
-    found.extend(made_from(a, b));
+    let looked_at = looked_at(a, b, COMPARED).into_iter();
+    let mut found: Vec<String> =
+        looked_at.filter(|(weight, _)| *weight == Weight::Different).map(|(_, said)| said).collect();
+    let (runs, parts) = (runs_differ(a, b), parts_differ(a, b));
+    found.extend(runs.into_iter().chain(parts).filter_map(|pair| pair.said(COMPARED)));
     found
 }
 
@@ -148,6 +218,10 @@ fn short(text: &str) -> String {
 
 /// What is different where only the run is another.
 pub(super) fn of_runs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    runs_differ(a, b).into_iter().filter_map(|pair| pair.said(WITH_FIRST)).collect()
+}
+
+fn runs_differ(a: &Side<'_>, b: &Side<'_>) -> Vec<Pair> {
     let (one, other) = (a.store.manifest(), b.store.manifest());
     let mut pairs = vec![
         Pair::new("seed", &a.store.spec().seed, &b.store.spec().seed, u64::to_string),
@@ -160,11 +234,15 @@ pub(super) fn of_runs(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             format!("{} faults × {} moments", s.faults, s.times)
         }));
     }
-    pairs.into_iter().filter_map(Pair::said).collect()
+    pairs
 }
 
 /// What guests were made from, where that is different.
 pub(super) fn made_from(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
+    parts_differ(a, b).into_iter().filter_map(|pair| pair.said(WITH_FIRST)).collect()
+}
+
+fn parts_differ(a: &Side<'_>, b: &Side<'_>) -> Vec<Pair> {
     let (one, other) = (a.store.manifest(), b.store.manifest());
     let mut pairs = Vec::new();
     for (what, here, there) in
@@ -181,5 +259,5 @@ pub(super) fn made_from(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
             });
         }
     }
-    pairs.into_iter().filter_map(Pair::said).collect()
+    pairs
 }

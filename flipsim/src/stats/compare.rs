@@ -36,6 +36,21 @@ pub struct Ratio {
     pub upper: Option<f64>,
 }
 
+impl Ratio {
+    /// The ratio of so many times the first over the second.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        let scaled = |value: f64| value * factor;
+        Ratio { value: self.value.map(scaled), lower: scaled(self.lower), upper: self.upper.map(scaled) }
+    }
+
+    /// Whether a ratio lies in its interval.
+    #[must_use]
+    pub fn contains(&self, ratio: f64) -> bool {
+        self.lower <= ratio && self.upper.is_none_or(|upper| ratio <= upper)
+    }
+}
+
 /// a / b, with the interval that is put together from theirs, also where a is 0.
 ///
 /// Donner and Zou, "Closed-form confidence intervals for functions of the normal mean and standard

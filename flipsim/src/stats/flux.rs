@@ -85,7 +85,8 @@ fn names(of: fn(&Figure) -> bool) -> String {
     names.join(", ")
 }
 
-fn named(name: &str) -> Option<&'static NamedFlux> {
+/// The row with this name.
+pub(super) fn named(name: &str) -> Option<&'static NamedFlux> {
     FLUXES.iter().find(|row| row.name == name)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{VirtualNs, format_duration, parse_size};
+use crate::units::{VirtualNs, format_duration, parse_number, parse_size};
 
 /// Seconds of a month: 30 days, so that a year of 12 months has 360.
 pub const MONTH: f64 = 30.0 * 24.0 * 3600.0;
@@ -55,9 +55,23 @@ pub fn parse_field_time(text: &str) -> Result<f64, RateError> {
     Some(number * seconds).filter(|time| time.is_finite() && *time > 0.0).ok_or_else(error)
 }
 
+/// So many bits by unit, in small letters.
+const BITS: [(&str, u64); 4] = [("kbit", 1 << 10), ("mbit", 1 << 20), ("gbit", 1 << 30), ("bit", 1)];
+
+/// How many bytes so much memory is: `GiB`, `64MiB`, `bit`, `16Mbit`; a unit alone is one of them.
+#[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^53")]
+pub(super) fn parse_memory(text: &str) -> Option<f64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = if text.starts_with(|c: char| c.is_ascii_digit()) { text } else { format!("1{text}") };
+    let bytes = match BITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits))) {
+        Some((number, bits)) => parse_number(number.trim()).ok()? as f64 * bits as f64 / 8.0,
+        None => parse_size(&text).ok()? as f64,
+    };
+    (bytes > 0.0).then_some(bytes)
+}
+
 impl FromStr for UpsetRate {
     type Err = RateError;
-    #[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^53")]
     fn from_str(text: &str) -> Result<Self, RateError> {
         let error = || RateError(text.to_owned());
         let mut parts = text.split('/');
@@ -67,11 +81,7 @@ impl FromStr for UpsetRate {
             return Err(error());
         };
         let flips: f64 = flips.trim().parse().map_err(|_| error())?;
-        // "GiB" alone is one of them.
-        let size = size.trim();
-        let size =
-            if size.starts_with(|c: char| c.is_ascii_digit()) { size.to_owned() } else { format!("1{size}") };
-        let bytes = parse_size(&size).map_err(|_| error())? as f64;
+        let bytes = parse_memory(size).ok_or_else(error)?;
         let rate = flips / bytes / parse_field_time(time).map_err(|_| error())?;
         Some(UpsetRate { per_byte_second: rate }).filter(|_| rate.is_finite() && rate > 0.0).ok_or_else(error)
     }

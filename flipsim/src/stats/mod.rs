@@ -5,8 +5,8 @@
 //! several outcomes at once, [`strata`] several weighted over the fault space, [`clusters`] the mean of several golden runs,
 //! [`sample`] and [`power`] how many trials it takes, [`compare`], [`score`], [`paired`] and [`equivalence`] two campaigns beside each other, [`gate`] whether the second is worse, [`multiple`] many tests at
 //! once, [`tally`] the counts of a report, [`anytime`] rates of campaigns that grow, [`allocation`] trials shared by a pilot's
-//! results, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`fit`], [`flux`], [`raw`] and
-//! [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
+//! results, [`survival`], [`incidence`], [`quantile`] and [`turnbull`] the times after a flip, [`upsets`], [`fit`],
+//! [`flux`], [`raw`] and [`mission`] what a rate means in the field. `docs/statistics.md` says which to use when, and from which paper each is.
 //!
 //! Invariant: **what cannot be estimated is an error or `None`, never a NaN and never a guess**; an
 //! interval contains its estimate.
@@ -38,5 +38,6 @@ pub mod strata;
 pub mod survival;
 pub mod tally;
 pub mod turnbull;
+pub mod upsets;
 
 pub use quantity::{Confidence, Estimate, Interval, Observed, Share, SpaceSize, StatsError};

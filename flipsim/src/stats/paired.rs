@@ -8,6 +8,7 @@
 
 use serde::Serialize;
 
+use super::compare::Ratio;
 use super::special::{binomial_at_most, float};
 use crate::stats::quantity::{Confidence, Estimate, Interval};
 
@@ -89,6 +90,52 @@ impl Pairs {
         };
         let interval = Interval { lower: end(-1.0), upper: end(1.0) };
         Some(Estimate { value, interval })
+    }
+
+    /// The second rate over the first, with the interval of the ratios at which the score of what was seen is below z: at 1
+    /// that is the score of [`Pairs::difference`] at 0.
+    ///
+    /// Nam and Blackwelder, Statistics in Medicine 21, 2002; Tang, Tang and Chan, Statistics in Medicine 22, 2003.
+    #[must_use]
+    pub fn ratio(&self, confidence: Confidence) -> Ratio {
+        let (first, second) = (float(self.both + self.first), float(self.both + self.second));
+        let z = confidence.z();
+        // The score falls from far below the estimate to far above it.
+        let value = (first > 0.0).then_some(second / first);
+        let end = |far: f64, near: f64| {
+            let (mut out, mut inside) = (far.ln(), near.ln());
+            for _ in 0..80 {
+                let middle = f64::midpoint(out, inside);
+                if self.score_of_ratio(middle.exp()).abs() <= z { inside = middle } else { out = middle }
+            }
+            f64::midpoint(out, inside).exp()
+        };
+        let near = value.filter(|value| *value > 0.0);
+        let lower = if second > 0.0 { end(1e-12, near.unwrap_or(1e12)) } else { 0.0 };
+        let upper = (first > 0.0).then(|| end(1e12, near.unwrap_or(1e-12)));
+        Ratio { value, lower, upper }
+    }
+
+    /// (x₂ − φ x₁) / √(n φ (p₁₀ + p₀₁)), x₁ and x₂ being the hits in each, with the likeliest shares of pairs that are hits in
+    /// one alone where the ratio is φ. The share of pairs that are hits in neither is then the one that was seen.
+    fn score_of_ratio(&self, phi: f64) -> f64 {
+        let (both, first, second) = (float(self.both), float(self.first), float(self.second));
+        let (n, hits) = (float(self.all()), both + first + second);
+        let share = hits / n;
+        let a = (1.0 + phi) * hits;
+        let b = share * (phi * phi * (both + first) - both - 2.0 * first - second);
+        let c = first * (1.0 - phi) * share * share;
+        let one = ((b * b - 4.0 * a * c).max(0.0).sqrt() - b) / (2.0 * a);
+        let other = ((one + (phi - 1.0) * share) / phi).max(0.0);
+        let variance = n * phi * (one.max(0.0) + other);
+        let distance = both + second - phi * (both + first);
+        if distance.abs() <= 1e-12 * hits.max(1.0) {
+            0.0
+        } else if variance > 0.0 {
+            distance / variance.sqrt()
+        } else {
+            f64::INFINITY.copysign(distance)
+        }
     }
 
     /// (b − c − nΔ) / √(n (2q + Δ (1 − Δ))), with q the likeliest share of pairs that are hits in the first alone where the

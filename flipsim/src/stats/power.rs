@@ -2,8 +2,12 @@
 //!
 //! Invariant: a number of trials is rounded up.
 
-use crate::stats::quantity::{Confidence, Share, StatsError};
-use crate::stats::special::normal_upper;
+use serde::Serialize;
+
+use crate::stats::paired::Pairs;
+use crate::stats::quantity::{Confidence, Observed, Share, StatsError};
+use crate::stats::score::likeliest;
+use crate::stats::special::{float, normal_upper};
 
 /// The trials of each of two campaigns, in spaces of one size, after which a test of equal rates at 1 − `confidence` finds a
 /// ratio of `ratio` with probability `power`, where the first has the rate `rate`:
@@ -44,6 +48,77 @@ pub fn trials_to_detect(
     )]
     let trials = ((equal + apart) / (one - other)).powi(2).ceil() as u64;
     Ok(trials)
+}
+
+/// The ratios nearest to 1 that a comparison would have shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Detectable {
+    /// This one, and any lower one; `None` where none below 1 would have been shown.
+    pub less: Option<f64>,
+    /// This one, and any higher one; `None` where none that can be would have been.
+    pub more: Option<f64>,
+}
+
+impl Detectable {
+    /// By bisection, of ratios up to `most`; `beyond` is above 0 where one is far enough from 1.
+    fn search(most: f64, beyond: &dyn Fn(f64) -> f64) -> Self {
+        let nearest = |far: f64| {
+            let (mut out, mut inside) = (far, 1.0);
+            let out_of_reach = beyond(far);
+            if out_of_reach.is_nan() || out_of_reach < 0.0 {
+                return None;
+            }
+            for _ in 0..60 {
+                let middle = f64::midpoint(out, inside);
+                if beyond(middle) >= 0.0 { out = middle } else { inside = middle }
+            }
+            Some(out)
+        };
+        Detectable { less: nearest(0.0), more: (most > 1.0).then(|| nearest(most)).flatten() }
+    }
+}
+
+/// What two independent samples show with this power at 1 − `confidence`: ratios of the second rate over `equal` times the
+/// first, where the rates are the likeliest ones without a difference.
+///
+/// |p₂ − p₂₀| = z_(α/2) √V₀ + z_β √V₁, with the variances of p₂ − φ p₁ without and with the difference: the formula of
+/// [`trials_to_detect`] for any two numbers of trials (Fleiss, Levin and Paik, equation 4.19).
+#[must_use]
+pub fn detectable(a: Observed, b: Observed, equal: f64, power: Share, confidence: Confidence) -> Detectable {
+    let (n1, n2, [one, other]) = (float(a.trials()), float(b.trials()), likeliest(a, b, equal));
+    if other <= 0.0 {
+        return Detectable::default();
+    }
+    let (surely, likely) = (confidence.z(), normal_upper(1.0 - power.value()));
+    let spread = |p: f64| p * (1.0 - p).max(0.0);
+    let error = |one: f64, other: f64| (equal * equal * spread(one) / n1 + spread(other) / n2).sqrt();
+    let beyond = |ratio: f64| {
+        let changed = ratio * other;
+        let pooled = (n1 * one + n2 * changed) / (n1 + n2 * equal);
+        (changed - other).abs()
+            - surely * error(pooled.min(1.0), (equal * pooled).min(1.0))
+            - likely * error(one, changed)
+    };
+    Detectable::search(1.0 / other, &beyond)
+}
+
+/// What pairs show with this power at 1 − `confidence`: ratios of the second rate over the first, with the share of pairs
+/// that differ as it is (Connor, Biometrics 43, 1987).
+#[must_use]
+pub fn detectable_in_pairs(pairs: &Pairs, power: Share, confidence: Confidence) -> Detectable {
+    let n = float(pairs.all());
+    let hits = float(2 * pairs.both + pairs.first + pairs.second);
+    if hits < 1.0 {
+        return Detectable::default();
+    }
+    let (rate, differ) = (hits / (2.0 * n), float(pairs.first + pairs.second) / n);
+    let (surely, likely) = (confidence.z(), normal_upper(1.0 - power.value()));
+    let beyond = |ratio: f64| {
+        let change = ((ratio - 1.0) * rate).abs();
+        let differ = differ.max(change);
+        change * n.sqrt() - surely * differ.sqrt() - likely * (differ - change * change).max(0.0).sqrt()
+    };
+    Detectable::search(1.0 / rate, &beyond)
 }
 
 #[cfg(test)]
@@ -94,6 +169,44 @@ mod tests {
             .count();
         let found = found as f64 / f64::from(rounds);
         assert!((0.77..0.84).contains(&found), "{found}");
+    }
+
+    /// statsmodels 0.15.0 and scipy 1.17.1: `brentq` over r of `power_proportions_2indep(r * p - p, p, n2, ratio=n1 / n2,
+    /// alpha=1 - confidence, return_results=False) - 0.8`, which counts rejections on the wrong side as well.
+    #[test]
+    fn the_ratios_that_two_samples_show_are_those_of_statsmodels() {
+        for ((hits, n1), (others, n2), confidence, less, more) in [
+            ((50, 1000), (50, 1000), 0.95, 0.521_025_595, 1.619_536_454),
+            ((50, 1000), (25, 500), 0.95, 0.419_262_400, 1.763_519_747),
+            ((60, 600), (180, 1800), 0.99, 0.580_213_557, 1.548_341_449),
+            ((60, 200), (90, 300), 0.95, 0.636_324_161, 1.409_638_718),
+        ] {
+            let of = |hits, trials| Observed::new(hits, trials).unwrap();
+            let confidence = Confidence::new(confidence).unwrap();
+            let found = detectable(of(hits, n1), of(others, n2), 1.0, Share::P80, confidence);
+            assert!((found.less.unwrap() - less).abs() < 1e-4, "{found:?} {less}");
+            assert!((found.more.unwrap() - more).abs() < 1e-4, "{found:?} {more}");
+            // A space of twice the size with half the rate is the same question.
+            let halved = detectable(of(hits, n1), of(others / 2, n2), 0.5, Share::P80, confidence);
+            assert!(halved.more.unwrap() > found.more.unwrap(), "{halved:?}");
+        }
+        let none = |n| Observed::new(0, n).unwrap();
+        assert_eq!(detectable(none(9), none(9), 1.0, Share::P80, Confidence::P95), Detectable::default());
+    }
+
+    #[test]
+    fn pairs_show_less_than_independent_samples_would() {
+        let pairs = Pairs { both: 45, first: 5, second: 5, neither: 945 };
+        let found = detectable_in_pairs(&pairs, Share::P80, Confidence::P95);
+        // 1 % differ: 2.8016 · √0.01 / √1000 of 5 %, to first order.
+        assert!((found.more.unwrap() - 1.177).abs() < 0.004, "{found:?}");
+        let of = |hits| Observed::new(hits, 1000).unwrap();
+        let apart = detectable(of(50), of(50), 1.0, Share::P80, Confidence::P95);
+        assert!(found.more.unwrap() < apart.more.unwrap() && found.less.unwrap() > apart.less.unwrap());
+        assert_eq!(
+            detectable_in_pairs(&Pairs::default(), Share::P80, Confidence::P95),
+            Detectable::default()
+        );
     }
 
     #[test]

@@ -60,6 +60,29 @@ impl Spread {
         }
     }
 
+    /// That of a sum whose parts have each a factor with a spread, where all may be wrong in the same way: the factors by
+    /// which the sum is off where each part is as far off as its spread says. No dependence of the parts makes it wider.
+    /// Parts that share one spread have that one.
+    #[must_use]
+    pub fn of_sum(parts: &[(Spread, Estimate)]) -> Spread {
+        // A part that never came weighs by what it may be.
+        let weighted = |weight: fn(&Estimate) -> f64, factor: fn(&Spread) -> f64| {
+            let all: f64 = parts.iter().map(|(_, part)| weight(part)).sum();
+            let sum: f64 = parts.iter().map(|(spread, part)| factor(spread) * weight(part)).sum();
+            if all > 0.0 { sum / all } else { 1.0 }
+        };
+        Spread {
+            lower: weighted(|part| part.value, |spread| spread.lower).min(1.0),
+            upper: weighted(|part| part.interval.upper, |spread| spread.upper).max(1.0),
+        }
+    }
+
+    /// The spread that has both in it.
+    #[must_use]
+    pub fn or_wider(self, other: Spread) -> Spread {
+        Spread { lower: self.lower.min(other.lower), upper: self.upper.max(other.upper) }
+    }
+
     /// Whether the rate is taken as exact.
     #[must_use]
     pub fn is_exact(self) -> bool {
@@ -76,15 +99,24 @@ impl Spread {
     ///
     /// On the scale of logarithms the distances of the ends from the estimate are added as the legs of a right angle
     /// (Zou, Taleban and Huo, Computational Statistics and Data Analysis 53, 2009: the method of variance estimates
-    /// recovery). An estimate of 0 has no logarithm: its upper end is taken times the upper factor, which is never too
-    /// narrow.
+    /// recovery). Where an estimate is 0, or an interval has 0 inside, there is no logarithm: both ends are taken times the
+    /// upper factor, which is never too narrow. A difference may be negative: its size is what has a logarithm.
     #[must_use]
     pub fn widen(self, estimate: Estimate) -> Estimate {
         let Estimate { value, interval: Interval { lower, upper } } = estimate;
-        let leg = |one: f64, other: f64| one.ln().hypot(other.ln());
-        let lower = if lower > 0.0 { value * (-leg(value / lower, 1.0 / self.lower)).exp() } else { 0.0 };
-        let upper =
-            if value > 0.0 { value * leg(upper / value, self.upper).exp() } else { upper * self.upper };
+        if value < 0.0 {
+            let turned = Estimate { value: -value, interval: Interval { lower: -upper, upper: -lower } };
+            let Interval { lower, upper } = self.widen(turned).interval;
+            return Estimate { value, interval: Interval { lower: -upper, upper: -lower } };
+        }
+        let interval = if value > 0.0 && lower >= 0.0 {
+            let leg = |one: f64, other: f64| one.ln().hypot(other.ln());
+            let below = if lower > 0.0 { (-leg(value / lower, 1.0 / self.lower)).exp() } else { 0.0 };
+            Interval { lower: value * below, upper: value * leg(upper / value, self.upper).exp() }
+        } else {
+            Interval { lower: lower * self.upper, upper: upper * self.upper }
+        };
+        let Interval { lower, upper } = interval;
         Estimate { value, interval: Interval { lower: lower.min(value), upper: upper.max(value) } }
     }
 }
@@ -104,6 +136,19 @@ impl FromStr for Spread {
 pub struct RawRange {
     lower: f64,
     upper: f64,
+}
+
+impl RawRange {
+    /// From these ends.
+    ///
+    /// # Errors
+    /// They are not above 0 and in order.
+    pub fn new(lower: f64, upper: f64) -> Result<Self, SpreadError> {
+        let is_range = lower > 0.0 && lower <= upper && upper.is_finite();
+        is_range
+            .then_some(RawRange { lower, upper })
+            .ok_or_else(|| SpreadError::Range(format!("{lower}..{upper}")))
+    }
 }
 
 impl FromStr for RawRange {
@@ -152,6 +197,58 @@ mod tests {
         let range = Spread::around(1700.0, "850..3400".parse().unwrap()).unwrap();
         assert_eq!(range, two);
         assert_eq!(two.of(1700.0), Interval { lower: 850.0, upper: 3400.0 });
+    }
+
+    #[test]
+    fn a_difference_is_widened_on_the_side_that_it_is_on() {
+        let two: Spread = "2".parse().unwrap();
+        let up = two.widen(estimate(0.05, 0.037, 0.067)).interval;
+        let down = two.widen(estimate(-0.05, -0.067, -0.037));
+        assert_eq!(down, estimate(-0.05, -up.upper, -up.lower));
+        // With 0 inside both ends are taken times the factor.
+        assert_eq!(two.widen(estimate(0.05, -0.01, 0.067)), estimate(0.05, -0.02, 0.134));
+        assert_eq!(Spread::EXACT.widen(estimate(0.0, -0.01, 0.02)), estimate(0.0, -0.01, 0.02));
+    }
+
+    /// 4,000 differences of two sample means with normal errors, times a log-normal factor whose 95 % interval is the spread.
+    #[test]
+    fn a_difference_times_a_factor_is_in_its_interval_as_often_as_it_should() {
+        use crate::fault::fault_rng;
+        use crate::stats::special::normal_upper;
+        use rand::RngExt;
+        let mut rng = fault_rng(17, 0);
+        let mut normal = || normal_upper(rng.random::<f64>().clamp(1e-12, 1.0 - 1e-12));
+        for (difference, sd, factor) in [
+            (0.0, 1.0, 3.0),
+            (1.0, 1.0, 3.0),
+            (4.0, 1.0, 1.5),
+            (-2.0, 1.0, 10.0),
+            (9.0, 1.0, 3.0),
+            (0.3, 1.0, 10.0),
+        ] {
+            let spread = Spread { lower: 1.0 / factor, upper: factor };
+            let rounds = 4_000;
+            let held = (0..rounds).filter(|_| {
+                let seen = difference + sd * normal();
+                // The rate that is given lies as far from the true one as the spread says.
+                let off = (factor.ln() / 1.96 * normal()).exp();
+                let found = spread.widen(estimate(seen, seen - 1.96 * sd, seen + 1.96 * sd));
+                found.interval.contains(difference * off)
+            });
+            let held = held.count() as f64 / f64::from(rounds);
+            assert!(held > 0.94, "{difference} {factor}: {held}");
+        }
+    }
+
+    #[test]
+    fn parts_that_share_a_spread_have_it_together_and_others_lie_between() {
+        let two: Spread = "2".parse().unwrap();
+        let parts = [(two, estimate(10.0, 7.0, 14.0)), (two, estimate(0.0, 0.0, 3.0))];
+        assert_eq!(Spread::of_sum(&parts), two);
+        let one_exact =
+            Spread::of_sum(&[(two, estimate(10.0, 7.0, 14.0)), (Spread::EXACT, estimate(10.0, 7.0, 14.0))]);
+        assert_eq!(one_exact, Spread { lower: 0.75, upper: 1.5 });
+        assert_eq!(Spread::of_sum(&[(two, estimate(0.0, 0.0, 0.0))]), Spread::EXACT);
     }
 
     #[test]

@@ -13,6 +13,11 @@ use super::proportion::clopper_pearson;
 use super::special::float;
 use crate::stats::quantity::{Confidence, Observed};
 
+/// The most likely rates of two counts where the second is `phi` times the first.
+pub(super) fn likeliest(a: Observed, b: Observed, phi: f64) -> [f64; 2] {
+    fit(a, b, phi).rates
+}
+
 /// Which pairs of counts speak against the ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {

@@ -220,7 +220,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
             clippy::cast_precision_loss,
             reason = "a part of 400 ms"
         )]
-        let after = ((end - flip_ns) as f64 * part) as u64;
+        let after = (end.saturating_sub(flip_ns) as f64 * part) as u64;
         flip_ns + after
     };
     let soon = between(rng.random::<f64>().powi(2));

@@ -36,6 +36,9 @@ pub enum Class {
     Unmasked,
     /// Masked and latent: nothing was seen from outside. All but failures.
     NoEffect,
+    /// Detected, crash, hang: failures but sdc. Detected unrecoverable errors (DUE) in the wide sense, with those after which
+    /// the guest went on.
+    Noticed,
 }
 
 /// The mark of an outcome around a point.
@@ -269,7 +272,7 @@ const fn worst_first<const N: usize>(class: Option<Class>) -> [Outcome; N] {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 3] = [Class::Failure, Class::Unmasked, Class::NoEffect];
+    pub const ALL: [Class; 4] = [Class::Failure, Class::Unmasked, Class::NoEffect, Class::Noticed];
 
     /// The word in outputs.
     #[must_use]
@@ -278,6 +281,7 @@ impl Class {
             Class::Failure => "failure",
             Class::Unmasked => "unmasked",
             Class::NoEffect => "no-effect",
+            Class::Noticed => "noticed",
         }
     }
 
@@ -293,6 +297,7 @@ impl Class {
     pub fn has(self, outcome: Outcome) -> bool {
         match self {
             Class::NoEffect => outcome.is_counted() && !Class::Failure.has(outcome),
+            Class::Noticed => Class::Failure.has(outcome) && outcome != Outcome::Sdc,
             Class::Failure | Class::Unmasked => outcome.row().class.is_some_and(|class| class <= self),
         }
     }
@@ -326,6 +331,7 @@ mod tests {
         let of = |class: Class| Outcome::ALL.into_iter().filter(|outcome| class.has(*outcome)).count();
         assert_eq!((of(Class::Failure), of(Class::Unmasked), of(Class::NoEffect)), (4, 5, 2));
         assert_eq!(Class::NoEffect.members(), "latent, masked");
+        assert_eq!(Class::Noticed.members(), "crash, hang, detected");
         assert_eq!(serde_json::to_value(Class::NoEffect).unwrap(), Class::NoEffect.name());
     }
 

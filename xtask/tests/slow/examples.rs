@@ -60,7 +60,7 @@ const ORDER: &[(&str, &str, &[i32])] = &[
     ),
     ("campaign classify", "guest; cp .lab/runs/g1/console.log a.log; cp a.log b.log", &[0]),
     ("profile", "", &[0]),
-    ("report", "", &[0]),
+    ("report", "cp $TREE/docs/examples/mission-sea-level.toml mission.toml", &[0]),
     // Small campaigns at random faults: whatever they say.
     ("report gate", "", &[0, 10, 11]),
     ("report trend", "", &[0]),

@@ -30,7 +30,7 @@ fn answer(path: &Path) -> Result<String, String> {
     }
     let mut out = Vec::new();
     export::csv(&store, &mut out).map_err(|error| error.to_string())?;
-    export::json(&store, &summary, &mut out).map_err(|error| error.to_string())?;
+    export::json(&store, &summary, None, &mut out).map_err(|error| error.to_string())?;
     said += &String::from_utf8(out).unwrap();
     said += &format!("{:?} {:?}\n", store.manifest(), store.spec());
     for id in store.pending(Shard::WHOLE).map_err(text)? {

@@ -15,17 +15,24 @@ use crate::trial::{Class, Outcome};
 /// Hours of a year: 365.25 days.
 pub const YEAR_HOURS: f64 = 8766.0;
 
+/// What is known of the cells of one kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cells {
+    /// Their raw rate.
+    pub raw: FitPerMbit,
+    /// How far it may be off.
+    pub spread: Spread,
+    /// So many in place of a stratum's.
+    pub bits: Option<Bits>,
+}
+
 /// What is known of the field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
-    /// The raw rate of RAM, if it is to be counted.
-    pub ram: Option<FitPerMbit>,
-    /// That of registers.
-    pub registers: Option<FitPerMbit>,
-    /// How far both may be off.
-    pub spread: Spread,
-    /// So much RAM in place of a stratum's.
-    pub ram_bits: Option<Bits>,
+    /// RAM, if it is to be counted.
+    pub ram: Option<Cells>,
+    /// Registers.
+    pub registers: Option<Cells>,
     /// How long.
     pub hours: f64,
 }
@@ -34,16 +41,16 @@ impl Field {
     /// A year with this raw rate for RAM and registers, taken as exact.
     #[must_use]
     pub fn of(raw: FitPerMbit) -> Self {
-        let raw = Some(raw);
-        Field { ram: raw, registers: raw, spread: Spread::EXACT, ram_bits: None, hours: YEAR_HOURS }
+        let cells = Some(Cells { raw, spread: Spread::EXACT, bits: None });
+        Field { ram: cells, registers: cells, hours: YEAR_HOURS }
     }
 
-    /// The raw rate of a kind.
+    /// The cells of a kind.
     #[must_use]
-    pub fn raw(&self, kind: SpaceKind) -> Option<FitPerMbit> {
+    pub fn cells(&self, kind: SpaceKind) -> Option<&Cells> {
         match kind {
-            SpaceKind::Ram => self.ram,
-            SpaceKind::Registers => self.registers,
+            SpaceKind::Ram => self.ram.as_ref(),
+            SpaceKind::Registers => self.registers.as_ref(),
         }
     }
 }
@@ -101,29 +108,35 @@ pub struct MissionRow {
 }
 
 /// A part of the fault space with the rates of its failures.
-struct Exposed {
-    space: String,
-    kind: SpaceKind,
+pub(super) struct Exposed {
+    pub(super) space: String,
+    pub(super) kind: SpaceKind,
     bits: u64,
-    rates: Vec<(&'static str, Estimate)>,
+    /// Each outcome that is a failure, then [`Class::Failure`].
+    pub(super) rates: Vec<(&'static str, Estimate)>,
+    /// Of [`Class::Noticed`].
+    pub(super) noticed: Option<Estimate>,
     failures: Option<Estimate>,
     /// No other part has faults of this one in it.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 impl Exposed {
-    fn bits(&self, field: &Field) -> Bits {
-        match self.kind {
-            SpaceKind::Ram => field.ram_bits.unwrap_or(Bits(self.bits)),
-            SpaceKind::Registers => Bits(self.bits),
-        }
+    pub(super) fn bits(&self, cells: &Cells) -> Bits {
+        cells.bits.unwrap_or(Bits(self.bits))
     }
 
     /// The FIT of [`Class::Failure`] with a raw rate that is exact.
-    fn sampled(&self, field: &Field) -> Option<Estimate> {
+    fn sampled(&self, cells: &Cells) -> Option<Estimate> {
         let (_, rate) = self.rates.last()?;
-        Some(fit_of_class(field.raw(self.kind)?, self.bits(field), *rate))
+        Some(fit_of_class(cells.raw, self.bits(cells), *rate))
     }
+}
+
+/// The sum of parts whose raw rates may each be off by a spread, all in the same way.
+pub(super) fn widened_sum(parts: &[(Spread, Estimate)]) -> Estimate {
+    let sampled: Vec<Estimate> = parts.iter().map(|(_, part)| *part).collect();
+    Spread::of_sum(parts).widen(sum(&sampled))
 }
 
 fn expected(field: &Field, fit: Estimate, failures_per_run: Option<Estimate>) -> Expected {
@@ -137,11 +150,12 @@ impl Summary {
     #[must_use]
     pub fn fit(&self, field: &Field, method: Method) -> Vec<FitRow> {
         let rows = self.exposed(method).into_iter().filter_map(|exposed| {
-            let (raw, bits) = (field.raw(exposed.kind)?, exposed.bits(field));
+            let cells = field.cells(exposed.kind)?;
+            let (raw, bits) = (cells.raw, exposed.bits(cells));
             let fit = |(name, rate): &(&'static str, Estimate)| {
-                (*name, field.spread.widen(fit_of_class(raw, bits, *rate)))
+                (*name, cells.spread.widen(fit_of_class(raw, bits, *rate)))
             };
-            let failure = field.spread.widen(exposed.sampled(field)?);
+            let failure = cells.spread.widen(exposed.sampled(cells)?);
             Some(FitRow {
                 kind: exposed.kind,
                 bits: bits.0,
@@ -154,7 +168,8 @@ impl Summary {
         rows.collect()
     }
 
-    /// RAM and registers together, where each has a raw rate and a single rate; the spread is one of both.
+    /// RAM and registers together, where each has a raw rate and a single rate; what is wrong about one raw rate is taken to
+    /// be wrong about the other.
     #[must_use]
     pub fn fit_together(&self, field: &Field, method: Method) -> Option<FitTogether> {
         let exposed = self.exposed(method);
@@ -163,8 +178,12 @@ impl Summary {
             whole.next().filter(|_| whole.next().is_none())
         };
         let parts = [of(SpaceKind::Ram)?, of(SpaceKind::Registers)?];
-        let sampled: Vec<Estimate> = parts.iter().filter_map(|part| part.sampled(field)).collect();
-        let fit = (sampled.len() == parts.len()).then(|| field.spread.widen(sum(&sampled)))?;
+        let sampled = parts.map(|part| {
+            let cells = field.cells(part.kind)?;
+            Some((cells.spread, part.sampled(cells)?))
+        });
+        let sampled: Vec<(Spread, Estimate)> = sampled.into_iter().collect::<Option<_>>()?;
+        let fit = widened_sum(&sampled);
         let spaces = parts.iter().map(|part| part.space.clone()).collect();
         Some(FitTogether { spaces, expected: expected(field, fit, None) })
     }
@@ -187,7 +206,7 @@ impl Summary {
         .collect()
     }
 
-    fn exposed(&self, method: Method) -> Vec<Exposed> {
+    pub(super) fn exposed(&self, method: Method) -> Vec<Exposed> {
         let is_failure = |outcome: Outcome| Class::Failure.has(outcome);
         let alone = |kind: SpaceKind| self.strata.iter().filter(|stratum| stratum.kind == kind).count() == 1;
         let strata = self.strata.iter().filter_map(|stratum| {
@@ -202,6 +221,7 @@ impl Summary {
                 kind: stratum.kind,
                 bits: stratum.bits?,
                 rates,
+                noticed: stratum.class(Class::Noticed).and_then(|entry| Some(entry.rate?.estimate(method))),
                 failures: Some(class.scaled(stratum.population)),
                 whole: alone(stratum.kind),
             })
@@ -216,6 +236,7 @@ impl Summary {
                 kind: pooled.kind,
                 bits: pooled.bits?,
                 rates,
+                noticed: pooled.class(Class::Noticed).map(|entry| entry.rate),
                 failures: Some(class.failures),
                 whole: pooled.strata.len()
                     == self.strata.iter().filter(|stratum| stratum.kind == pooled.kind).count(),

@@ -25,6 +25,7 @@ mod idle;
 mod latency;
 mod missing;
 mod model;
+mod outlook;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
 pub use discovery::Discovery;
-pub use field::{Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
+pub use field::{Cells, Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use hang::{HangLimit, HangLimits};
 pub use latency::{TimeQuantile, TimeSummary};
 pub use missing::{Bounds, Missing};
@@ -46,6 +47,7 @@ pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,
 };
+pub use outlook::{FieldPart, Outlook, PerYear};
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};
 

@@ -588,8 +588,11 @@ fn the_field_has_a_rate_a_kind_and_its_uncertainty() {
     let mut store = campaign(folder.path(), 300, &STRATA);
     fake::fill(&mut store, 300).unwrap();
     let found = summary(&store);
-    let exact = Field { registers: Some("200".parse().unwrap()), ..Field::of("1000".parse().unwrap()) };
-    let field = Field { spread: "2".parse().unwrap(), hours: 5.0 * YEAR_HOURS, ..exact };
+    let cells = |raw: &str, factor: &str| {
+        Some(Cells { raw: raw.parse().unwrap(), spread: factor.parse().unwrap(), bits: None })
+    };
+    let exact = Field { registers: cells("200", "1"), ..Field::of("1000".parse().unwrap()) };
+    let field = Field { ram: cells("1000", "2"), registers: cells("200", "2"), hours: 5.0 * YEAR_HOURS };
     let (sure, rows) = (found.fit(&exact, Method::Wilson), found.fit(&field, Method::Wilson));
     assert_eq!(
         rows.iter().map(|row| row.raw_fit_per_mbit.value()).collect::<Vec<_>>(),
@@ -614,7 +617,8 @@ fn the_field_has_a_rate_a_kind_and_its_uncertainty() {
     let sum = rows[3].expected.fit.value + rows[2].expected.fit.value;
     assert!((together.expected.fit.value - sum).abs() < 1e-9);
     // So much RAM in place of the stratum's; registers keep theirs. 1 MiB are 8 Mbit.
-    let more = Field { ram_bits: Some(crate::stats::fit::Bits::of_bytes(16 << 20)), ..exact };
+    let bits = Some(crate::stats::fit::Bits::of_bytes(16 << 20));
+    let more = Field { ram: exact.ram.map(|ram| Cells { bits, ..ram }), ..exact };
     let grown = found.fit(&more, Method::Wilson);
     assert!((grown[0].expected.fit.value / sure[0].expected.fit.value - 16.0).abs() < 1e-9);
     assert_eq!(grown[2], sure[2]);
@@ -629,6 +633,43 @@ fn the_field_has_a_rate_a_kind_and_its_uncertainty() {
             - 1.0)
             .abs()
             < 1e-12
+    );
+}
+
+/// Sdc and what is noticed are the failures of a year; kinds add up; what is in no sum is named.
+#[test]
+fn a_mission_expects_its_parts_and_their_sum() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = campaign(folder.path(), 300, &STRATA);
+    fake::fill(&mut store, 300).unwrap();
+    let found = summary(&store);
+    let text = "years = 5\n[ram]\nrate = \"1000FIT/Mbit\"\nsource = \"x\"\nfactor = 2\n\
+                [registers]\nrate = \"200FIT/Mbit\"\nsource = \"y\"\n";
+    let mission = crate::campaign::MissionFile::from_toml(text).unwrap();
+    let outlook = found.outlook(&mission.field(), Method::Wilson);
+    let of = |part: &FieldPart, name: &str| part.row(name).unwrap().expected;
+    for part in outlook.parts.iter().chain(&outlook.together) {
+        let sum = of(part, "sdc").value + of(part, "noticed").value;
+        assert!((sum / of(part, "failure").value - 1.0).abs() < 1e-9, "{part:?}");
+        assert!((part.failures.value / of(part, "failure").value - 5.0).abs() < 1e-9);
+        assert!(part.upsets.value > of(part, "failure").value);
+    }
+    // 8 Mbit at 1,000 FIT each, and half to twice of that.
+    let upsets = outlook.parts[0].upsets;
+    assert!((upsets.value - 8e3 * YEAR_HOURS / 1e9).abs() < 1e-12, "{upsets:?}");
+    assert!((upsets.interval.upper / upsets.value - 2.0).abs() < 1e-9);
+    let wholes: Vec<&FieldPart> = outlook.parts.iter().filter(|part| part.whole).collect();
+    assert_eq!(wholes.iter().map(|part| part.space.as_str()).collect::<Vec<_>>(), ["core", "1M + 3M"]);
+    let together = outlook.together.as_ref().unwrap();
+    let sum: f64 = wholes.iter().map(|part| of(part, "failure").value).sum();
+    assert!((of(together, "failure").value - sum).abs() < 1e-12);
+    // Registers are exact, so that the sum is off by less than RAM.
+    assert!(together.upsets.interval.upper < 2.0 * together.upsets.value);
+    assert_eq!(outlook.left_out, [""; 0]);
+    let ram = Field { registers: None, ..mission.field() };
+    let outlook = found.outlook(&ram, Method::Wilson);
+    assert!(
+        outlook.together.is_none() && outlook.left_out[0].starts_with("registers: the mission has no rate,")
     );
 }
 

@@ -85,7 +85,7 @@ fn a_row_says_how_much_of_its_trial_was_run() {
 fn json_is_one_object_with_the_same_rows() {
     let sample = sample::campaign(60);
     let mut out = Vec::new();
-    json(&sample.store, &sample.summary, &mut out).unwrap();
+    json(&sample.store, &sample.summary, None, &mut out).unwrap();
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(value["format"], FORMAT);
     let trials = value["trials"].as_array().unwrap();

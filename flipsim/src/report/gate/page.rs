@@ -105,10 +105,11 @@ fn chart(gate: &Gate) -> Markup {
         })
         .collect();
     let words = words.join(" ");
+    let legend = [0, 1].map(|side| format!("{}: {}", SIDES[side], visible(&gate.names[side])));
     figure(
         "Rates",
         "Shares of the trials that count, with Wilson's 95 % intervals.",
-        &html! { (pairs("gate-rates", "Rates", &words, "rate (logarithmic)", &rows, &tick_percent)) },
+        &html! { (pairs("gate-rates", "Rates", &words, "rate (logarithmic)", &legend, &rows, &tick_percent)) },
         &html! {},
         "",
     )

@@ -54,7 +54,7 @@ fn runs_that_differ_have_an_interval_several_times_as_wide() {
     assert!((width(equal.mean.interval) / width(equal.ignoring_runs.interval) - 1.0).abs() < 1e-9);
     assert_eq!(equal.between_sd, 0.0);
     let outcomes: Vec<&str> = differ.strata[0].rows.iter().map(|row| row.outcome).collect();
-    assert_eq!(outcomes[..2], ["failure", "unmasked"]);
+    assert_eq!(outcomes[..3], ["failure", "noticed", "unmasked"]);
     assert!(outcomes.contains(&"sdc") && outcomes.ends_with(&["masked"]));
 }
 

@@ -39,6 +39,65 @@ fn pairs_are_those_of_the_papers_and_of_statsmodels() {
     assert_eq!(pairs(0, 0, 0).difference(Confidence::P95), None);
 }
 
+/// The interval: the score with the likeliest share found by `scipy.optimize.minimize_scalar` on the likelihood, and its ends
+/// by `brentq` (scipy 1.17.1).
+#[test]
+fn a_ratio_of_pairs_is_that_of_the_likelihood() {
+    for ((both, first, second, neither), value, lower, upper) in [
+        ((20, 12, 3, 965), 0.718_75, 0.523_015_123_9, 0.944_586_933_7),
+        ((5, 10, 20, 165), 1.666_666_666_6, 0.963_428_603_2, 2.917_477_523_1),
+        ((43, 0, 7, 150), 1.162_790_697_6, 1.067_430_464_0, 1.354_760_105_5),
+        ((0, 9, 2, 989), 0.222_222_222_2, 0.054_149_226_7, 0.911_974_812_6),
+        ((30, 1, 1, 68), 1.0, 0.864_563_283_9, 1.156_653_329_5),
+    ] {
+        let pairs = Pairs { both, first, second, neither };
+        let found = pairs.ratio(Confidence::P95);
+        assert!((found.value.unwrap() - value).abs() < 1e-9, "{found:?}");
+        assert!(
+            (found.lower - lower).abs() < 1e-5 && (found.upper.unwrap() - upper).abs() < 1e-5,
+            "{found:?}"
+        );
+        // It ends at 1 where the difference ends at 0.
+        let difference = pairs.difference(Confidence::P95).unwrap().interval;
+        assert_eq!(found.contains(1.0), difference.contains(0.0));
+        let turned = Pairs { first: second, second: first, ..pairs }.ratio(Confidence::P95);
+        assert!((turned.lower * found.upper.unwrap() - 1.0).abs() < 1e-6);
+    }
+    let never = Pairs { both: 0, first: 8, second: 0, neither: 92 }.ratio(Confidence::P95);
+    assert!(never.value == Some(0.0) && never.lower == 0.0 && never.upper.unwrap() < 0.6, "{never:?}");
+    let new = Pairs { both: 0, first: 0, second: 8, neither: 92 }.ratio(Confidence::P95);
+    assert!(new.value.is_none() && new.upper.is_none() && new.lower > 1.6, "{new:?}");
+    let nothing = Pairs { neither: 100, ..Pairs::default() }.ratio(Confidence::P95);
+    assert_eq!((nothing.value, nothing.lower, nothing.upper), (None, 0.0, None));
+}
+
+/// 3,000 samples each; a rate that is met twice in a sample has none that says much.
+#[test]
+fn a_ratio_of_pairs_is_in_its_interval_as_often_as_it_should() {
+    let mut rng = fault_rng(2002, 0);
+    for (both, first, second, all) in [
+        (0.03, 0.02, 0.005, 1_000),
+        (0.0, 0.02, 0.01, 1_000),
+        (0.2, 0.1, 0.1, 200),
+        (0.01, 0.001, 0.004, 2_000),
+    ] {
+        let ratio = (both + second) / (both + first);
+        let rounds = 3_000;
+        let held = (0..rounds).filter(|_| {
+            let mut pairs = Pairs::default();
+            for _ in 0..all {
+                let place: f64 = rng.random();
+                let in_first = place < both + first;
+                let in_second = place < both || (both + first..both + first + second).contains(&place);
+                pairs.add(in_first, in_second);
+            }
+            pairs.ratio(Confidence::P95).contains(ratio)
+        });
+        let held = held.count() as f64 / f64::from(rounds);
+        assert!((0.94..0.975).contains(&held), "{both} {first} {second} {all}: {held}");
+    }
+}
+
 #[test]
 fn a_plan_on_two_builds_shows_what_independent_tests_do_not() {
     // Of 1,000 trials 10 % fail, and a build mends a tenth of these.

@@ -80,6 +80,12 @@ impl Golden {
         same_output(&self.signals.output_of(said), &self.signals.output_of(&self.console), cut)
     }
 
+    /// The lines of its output, without the times of messages.
+    pub(crate) fn output_lines(&self) -> Vec<String> {
+        let output = without_stamps(&self.signals.output_of(&self.console));
+        String::from_utf8_lossy(&output).lines().map(str::to_owned).collect()
+    }
+
     /// The first line in which an output differs: its number, from 1, the line here, and the golden run's, each
     /// absent where the output ends before it. When a message of the kernel came is no difference.
     pub(crate) fn first_difference(&self, said: &[u8]) -> (u64, Option<Vec<u8>>, Option<Vec<u8>>) {

@@ -19,6 +19,8 @@ use crate::lab::campaigns::{activation, corrected, wrong};
   cargo xtask campaign stats first
   cargo xtask campaign stats first --by bit --by symbol
   cargo xtask campaign stats first --survival --simultaneous --confidence 99%
+  cargo xtask campaign stats first --rate 2e-7/bit/day --raw-factor 3 --gib 0.125
+  cargo xtask campaign stats first --rate 1e-14cm2/bit --flux sea-level --raw-factor 2
   cargo xtask campaign stats first --raw-fit 1700
   cargo xtask campaign stats first --cross-section 1e-14cm2/bit --flux sea-level --raw-factor 2
   cargo xtask campaign stats first --upsets-per-bit-day 2e-7 --raw-factor 3 --gib 0.125

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use flipsim::fault::schedule::Intervals;
+use flipsim::stats::flux::Flux;
 use flipsim::stats::mission::{Mission, UpsetRate, format_field_time, parse_field_time};
+use flipsim::stats::upsets::Written;
 use flipsim::units::{VirtualNs, format_size, parse_number, parse_size, parse_virtual};
 
 use crate::exit::{Code, ExitWith, exit_error};
@@ -32,9 +34,12 @@ pub struct AutoArgs {
     /// The mean time between two flips, of a Poisson process
     #[arg(long, value_parser = parse_virtual, value_name = "TIME", conflicts_with = "rate")]
     mtbf: Option<VirtualNs>,
-    /// The raw rate of upsets in the field, FLIPS/SIZE/TIME
+    /// The raw rate of upsets in the field: 10/GiB/month, 2e-7/bit/day, 1700FIT/Mbit, 1e-14cm2/bit with --flux
     #[arg(long, value_name = "RATE")]
-    rate: Option<UpsetRate>,
+    rate: Option<Written>,
+    /// The flux for the cross section of a bit: 13/cm2/h, or a name of docs/field.md
+    #[arg(long, value_name = "FLUX", requires = "rate")]
+    flux: Option<Flux>,
     /// How many times faster than in the field the upsets come
     #[arg(long, default_value_t = 1.0, value_name = "N", requires = "rate")]
     accelerate: f64,
@@ -113,14 +118,14 @@ pub fn run(args: &AutoArgs) -> Result<()> {
     }
     // All that can be wrong without a guest is said before one is booted.
     if args.rate.is_none() {
-        intervals(args, &words, 0)?;
+        intervals(args, &words, None, 0)?;
     }
+    let rate = args.rate.clone().map(|rate| rate.in_flux(args.flux));
+    let rate = rate.transpose().exit_with(Code::Usage)?.map(|rate| rate.upsets());
     let mut session = Session::attach(&args.flip.guest)?;
     let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
-    let (intervals, count) = match &args.rate {
-        Some(_) => intervals(args, &words, space.len() / 8)?,
-        None => intervals(args, &words, 0)?,
-    };
+    let bytes = if rate.is_some() { space.len() / 8 } else { 0 };
+    let (intervals, count) = intervals(args, &words, rate, bytes)?;
     if !args.flip.json {
         outln!("{count} flips, {intervals}");
     }
@@ -128,10 +133,15 @@ pub fn run(args: &AutoArgs) -> Result<()> {
 }
 
 /// The distribution of the intervals and the number of flips; `bytes` is what can be flipped here.
-fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u64)> {
+fn intervals(
+    args: &AutoArgs,
+    words: &Words,
+    rate: Option<UpsetRate>,
+    bytes: u64,
+) -> Result<(Intervals, u64)> {
     let usage = |text: &str| exit_error(Code::Usage, text);
     let geometric = args.distribution == Some(Distribution::Geometric);
-    if let Some(rate) = args.rate {
+    if let Some(rate) = rate {
         if args.distribution == Some(Distribution::Uniform) || words.bounds.is_some() {
             bail!(usage("--rate gives the intervals; leave out MIN, MAX and --distribution uniform"));
         }
@@ -157,7 +167,7 @@ fn intervals(args: &AutoArgs, words: &Words, bytes: u64) -> Result<(Intervals, u
             bail!(usage("--distribution geometric needs --mtbf, and no MIN and MAX"))
         }
         (None, Some((min, max))) => Intervals::uniform(min, max),
-        (None, None) => bail!(usage("say when: MIN MAX, or --mtbf TIME, or --rate FLIPS/SIZE/TIME")),
+        (None, None) => bail!(usage("say when: MIN MAX, or --mtbf TIME, or --rate 10/GiB/month")),
     };
     Ok((intervals.exit_with(Code::Usage)?, count))
 }

@@ -17,6 +17,7 @@ use super::{compare, gate, runs, trend};
 use crate::exit::{Code, exit_error};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::mission;
 use crate::lab::campaigns::tables::{self, IntervalMethods};
 
 /// Report what a campaign says: a table here, and a page that opens anywhere.
@@ -31,6 +32,7 @@ use crate::lab::campaigns::tables::{self, IntervalMethods};
   cargo xtask report first
   cargo xtask report first --html report.html --confidence 99%
   cargo xtask report first --public --html first.html
+  cargo xtask report first --mission mission.toml
   cargo xtask report first --csv first.csv --json first.json
   cargo xtask report first --csv - | head
   cargo xtask report compare first second
@@ -57,6 +59,9 @@ struct Out {
     /// A page for readers elsewhere: files by their names, without their folders
     #[arg(long)]
     public: bool,
+    /// The field that it is to be in: a file with raw rates and their sources (docs/field.md)
+    #[arg(long, value_name = "FILE")]
+    mission: Option<PathBuf>,
     /// Write the trials as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -103,8 +108,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(name) = &args.campaign else {
         bail!(exit_error(Code::Usage, "say which campaign: cargo xtask report NAME"));
     };
-    let Out { html, public, csv, json, intervals } = &args.out;
+    let Out { html, public, mission, csv, json, intervals } = &args.out;
     let piped = one_to_stdout(&[("--html", html), ("--csv", csv), ("--json", json)])?;
+    let mission = mission.as_deref().map(mission::read).transpose()?;
     let store = open(name)?;
     let page_to = match html {
         Some(path) => Some(path.clone()),
@@ -118,10 +124,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     if let Some(summary) = summary.as_ref().filter(|_| !piped) {
         at_the_terminal(name, summary, &store, *intervals);
+        if let Some(mission) = &mission {
+            for line in mission::lines(mission, &summary.outlook(&mission.field(), intervals.method())) {
+                outln!("{line}");
+            }
+        }
     }
     let mut written = Vec::new();
     if let (Some(path), Some(summary)) = (page_to, &summary) {
-        let options = PageOptions { campaign: quote(name), made: jiff::Timestamp::now(), public: *public };
+        let made = jiff::Timestamp::now();
+        let options = PageOptions { campaign: quote(name), made, public: *public, mission: mission.clone() };
         let text = page(&store, summary, &options).map_err(store_error)?;
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
@@ -131,7 +143,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         written.push(("csv", path.clone()));
     }
     if let (Some(path), Some(summary)) = (json, &summary) {
-        write(path, &mut |out| export::json(&store, summary, out))?;
+        let mission = mission.as_ref().map(|mission| {
+            let outlook = summary.outlook(&mission.field(), intervals.method());
+            serde_json::json!({ "mission": mission, "expected": outlook })
+        });
+        write(path, &mut |out| export::json(&store, summary, mission.as_ref(), out))?;
         written.push(("json", path.clone()));
     }
     tell(&written, piped);

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::report::compare::{
-    Comparison, ComparisonRow, Same, Side, StratumComparison, SumComparison, UNEQUAL, compare, estimate_text,
-    p_text, ratio_text, verdict_text,
+    Answer, CompareOptions, Comparison, ComparisonRow, NOT_OF_ONE, Per, Same, Side, StratumComparison,
+    SumComparison, UNEQUAL, compare, estimate_text, p_text, ratio_text, verdict_text,
 };
 use flipsim::report::svg::{count, large, percent};
 use flipsim::report::{BesideOptions, beside};
@@ -19,25 +19,28 @@ use flipsim::stats::{Confidence, StatsError};
 use flipsim::text::visible;
 
 use super::output::{default_page, one_to_stdout, open, tell, write};
-use crate::exit::Code;
+use crate::exit::{Code, exit_error};
 use crate::host::proc::quote;
 use crate::lab::campaigns::files::store_error;
+use crate::lab::campaigns::mission;
 
-/// Compare two campaigns: absolute failure counts first, then rates, each with a test.
+/// Compare two campaigns: what is shown, in a sentence each, then counts and rates, each with a test.
 ///
-/// Strata of the same name are compared. Where both campaigns have the same plan, or the same draws, their trials are
-/// compared as pairs.
+/// Strata of the same name are compared: A is the first campaign, B the second. Where both have the same plan, or the same
+/// draws, their trials are compared as pairs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask report compare first second
+  cargo xtask report compare first second --per upset
+  cargo xtask report compare first second --mission mission.toml
   cargo xtask report compare first second --html both.html
   cargo xtask report compare first second --json - | jq .unfair
   cargo xtask report compare first second --equivalent 1.25
   cargo xtask report compare first second --not-worse 1.1
 
 The page is .lab/reports/A+B.html unless --html says otherwise; with --json alone none is written.
-The extrapolated count of failures is what two versions of a program are compared by: the rate of a longer or
-larger one falls, although more faults make it fail (docs/statistics.md).
+Per run, extrapolated counts are compared: the rate of a longer or larger program falls, although more faults make
+it fail. Per upset, rates are; per year, rates times the bits that are exposed (docs/statistics.md).
 Exit code 11: there was nothing to compare. `report gate` decides whether the second is worse.")]
 pub struct Args {
     /// A campaign's name, or its file
@@ -52,6 +55,12 @@ pub struct Args {
     /// Write the comparison as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// What the sentences count by: upset, run or year [default: run; with --mission year]
+    #[arg(long, value_name = "WHAT")]
+    per: Option<Per>,
+    /// The field that both are to be in: a file with raw rates and their sources (docs/field.md)
+    #[arg(long, value_name = "FILE")]
+    mission: Option<PathBuf>,
     /// Whether the second's failures are the first's to within this factor, either way
     #[arg(long, value_name = "RATIO", conflicts_with = "not_worse", value_parser = equivalent)]
     equivalent: Option<Margin>,
@@ -61,6 +70,19 @@ pub struct Args {
     /// The confidence of all intervals
     #[arg(long, value_name = "SHARE", default_value = "95%")]
     confidence: Confidence,
+}
+
+impl Args {
+    /// The flags that a page depends on, as they are typed.
+    fn flags(&self) -> Vec<String> {
+        let per = self.per.map(|per| format!("--per {}", per.name()));
+        let mission = self.mission.as_ref().map(|file| format!("--mission {}", quote(file)));
+        let equivalent = self.equivalent.map(|margin| format!("--equivalent {}", margin.upper));
+        let not_worse = self.not_worse.map(|margin| format!("--not-worse {}", margin.upper));
+        let confidence =
+            (self.confidence != Confidence::P95).then(|| format!("--confidence {}", self.confidence));
+        [per, mission, equivalent, not_worse, confidence].into_iter().flatten().collect()
+    }
 }
 
 fn factor(text: &str, margin: fn(f64) -> Result<Margin, StatsError>) -> Result<Margin, String> {
@@ -79,13 +101,24 @@ fn not_worse(text: &str) -> Result<Margin, String> {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let piped = one_to_stdout(&[("--html", &args.html), ("--json", &args.json)])?;
+    let mission = args.mission.as_deref().map(mission::read).transpose()?;
+    if args.per == Some(Per::Year) && mission.is_none() {
+        bail!(exit_error(
+            Code::Usage,
+            "failures a year take the rates of the field: give --mission FILE (docs/field.md)"
+        ));
+    }
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let options = SummaryOptions { confidence: args.confidence, ..SummaryOptions::default() };
     let summary = |store| Summary::new(store, &options).map_err(store_error);
     let (first, second) = (summary(&a)?, summary(&b)?);
-    let margin = args.equivalent.or(args.not_worse);
-    let found = compare(&Side { store: &a, summary: &first }, &Side { store: &b, summary: &second }, margin);
-    let found = found.map_err(store_error)?;
+    let sides = [Side { store: &a, summary: &first }, Side { store: &b, summary: &second }];
+    let options = CompareOptions {
+        per: args.per,
+        margin: args.equivalent.or(args.not_worse),
+        mission: mission.as_ref(),
+    };
+    let found = compare(&sides[0], &sides[1], &options).map_err(store_error)?;
     if !piped {
         for line in lines(&found, args.confidence) {
             outln!("{line}");
@@ -99,8 +132,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut written = Vec::new();
     if let Some(path) = page_to {
         let campaigns = [quote(&args.a), quote(&args.b)];
-        let text =
-            beside(&found, [&first, &second], &BesideOptions { campaigns, made: jiff::Timestamp::now() });
+        let options = BesideOptions { campaigns, flags: args.flags(), made: jiff::Timestamp::now() };
+        let text = beside(&found, [&first, &second], &options);
         write(&path, &mut |out| Ok(out.write_all(text.as_bytes())?))?;
         written.push(("page", path));
     }
@@ -119,9 +152,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
     let [a, b] = [&found.names[0], &found.names[1]].map(|name| visible(name));
-    let mut lines = vec![format!("{b} beside {a}")];
+    let mut lines = vec![format!("A: {a}"), format!("B: {b}")];
     lines.extend(found.warnings().iter().map(|text| format!("warning: {}", visible(text))));
     lines.extend(found.differs.iter().map(|what| format!("  differs: {}", visible(what))));
+    lines.extend(answers(found, confidence));
+    if let Some(field) = &found.field {
+        lines.push(String::new());
+        lines.extend(mission::of_both(field));
+    }
+    lines.push(String::new());
     if let Some(trials) = &found.trials {
         let same = match trials.same {
             Same::Plan => "one plan",
@@ -137,8 +176,7 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
             lines.push(format!("  cargo xtask campaign replay {a} {}", first.join(" ")));
         }
         lines.push(
-            "  A is the first, B the second; differences and tests are of these pairs, ratios and sums are of campaigns as if drawn \
-             independently"
+            "  ratios, differences and tests are of these pairs; sums are of campaigns as if drawn independently"
                 .to_owned(),
         );
         lines.extend(trials.whole.iter().map(|total| {
@@ -153,6 +191,35 @@ fn lines(found: &Comparison, confidence: Confidence) -> Vec<String> {
     if !about.is_empty() {
         lines.push(String::new());
         lines.extend(about);
+    }
+    lines
+}
+
+/// What is shown, and the ratios that it rests on.
+fn answers(found: &Comparison, confidence: Confidence) -> Vec<String> {
+    if found.strata.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new()];
+    if !found.unfair.is_empty() {
+        lines.push(format!("({NOT_OF_ONE})"));
+    }
+    let sentence = found.field.as_ref().and_then(|field| field.sentence(found.sentence_names()));
+    lines.extend(sentence.map(|sentence| visible(&sentence)));
+    lines.extend(found.said().into_iter().map(|answer| visible(&answer.sentence)));
+    lines.push(format!("  numbers are {}", found.per.about()));
+    lines.extend(found.notes.iter().map(|note| format!("  note: {}", visible(note))));
+    if found.answers().any(Answer::has_ratio) {
+        lines.push(String::new());
+        lines.push(format!("B / A, counted each way, {} intervals:", said(confidence)));
+    }
+    for stratum in &found.strata {
+        for answer in stratum.answers.iter().filter(|answer| answer.has_ratio()) {
+            let ratios = answer.ratios.iter();
+            let ratios = ratios.map(|one| format!("per {} {}", one.per.name(), ratio_text(&one.ratio)));
+            let ratios = ratios.collect::<Vec<_>>().join("   ");
+            lines.push(format!("  {} {:9} {ratios}", visible(&stratum.name), answer.outcome));
+        }
     }
     lines
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use flipsim::campaign::Summary;
 use flipsim::campaign::summary::SummaryOptions;
-use flipsim::report::compare::{Side, compare};
+use flipsim::report::compare::{CompareOptions, Side, compare};
 use flipsim::report::gate::{
     Condition, Gate, GateOptions, GatePageOptions, gate, gate_page, junit, markdown, row_text, word,
 };
@@ -96,8 +96,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let options = SummaryOptions { short: true, ..SummaryOptions::default() };
     let summary = |store| Summary::new(store, &options).map_err(store_error);
     let (first, second) = (summary(&a)?, summary(&b)?);
-    let found = compare(&Side { store: &a, summary: &first }, &Side { store: &b, summary: &second }, None)
-        .map_err(store_error)?;
+    let sides = [Side { store: &a, summary: &first }, Side { store: &b, summary: &second }];
+    let found = compare(&sides[0], &sides[1], &CompareOptions::default()).map_err(store_error)?;
     let asked = GateOptions {
         conditions: distinct(&args.fail_if),
         rule: Rule { alpha: args.alpha, by_at_least: args.by_at_least, power: Share::P80 },

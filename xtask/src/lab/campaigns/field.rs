@@ -6,12 +6,15 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 
 use flipsim::campaign::Summary;
-use flipsim::campaign::summary::{Expected, Field, FitRow, FitTogether, MissionRow, SpaceKind, YEAR_HOURS};
+use flipsim::campaign::summary::{
+    Cells, Expected, Field, FitRow, FitTogether, MissionRow, SpaceKind, YEAR_HOURS,
+};
 use flipsim::stats::fit::{Bits, FitPerMbit, MissionOutlook, Mttf};
 use flipsim::stats::flux::{CrossSection, Flux, UpsetsPerBitDay};
 use flipsim::stats::mission::{MONTH, Mission, UpsetRate};
 use flipsim::stats::raw::{RawRange, Spread};
 use flipsim::stats::tally::Method;
+use flipsim::stats::upsets::{RawRate, Written};
 use flipsim::stats::{Confidence, Interval};
 
 use super::tables::{between, number, percent};
@@ -20,10 +23,15 @@ const GIB: f64 = (1u64 << 30) as f64;
 
 /// Flips in the field, and for how long.
 #[derive(clap::Args, Debug)]
-#[command(group = clap::ArgGroup::new("raw").args(["raw_fit", "upsets_per_bit_day", "cross_section"]))]
-#[command(group = clap::ArgGroup::new("flips").args(["raw_fit", "upsets_per_bit_day", "cross_section", "flips_per_gib_month"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("raw").args(["rate", "raw_fit", "upsets_per_bit_day", "cross_section"]))]
+#[command(group = clap::ArgGroup::new("areas").args(["rate", "cross_section"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("flips").args(["rate", "raw_fit", "upsets_per_bit_day", "cross_section", "flips_per_gib_month"]).multiple(true))]
 pub struct FieldArgs {
-    /// The raw rate of flips in FIT/Mbit (2^20 bits), for one kind as ram=FIT or registers=FIT: shows FIT and MTTF
+    /// The raw rate of upsets: 2e-7/bit/day, 10/GiB/month, 1700FIT/Mbit, 1e-14cm2/bit with --flux, or a name of docs/field.md;
+    /// for one kind as ram=RATE or registers=RATE: shows FIT and MTTF
+    #[arg(long, value_name = "RATE", help_heading = HEADING)]
+    rate: Vec<OfKind<Written>>,
+    /// The same in FIT/Mbit (2^20 bits), as a number
     #[arg(long, value_name = "FIT", help_heading = HEADING)]
     raw_fit: Vec<OfKind<FitPerMbit>>,
     /// The same as upsets of a bit in a day: a number, or a name of docs/field.md
@@ -33,7 +41,7 @@ pub struct FieldArgs {
     #[arg(long, value_name = "AREA", requires = "flux", help_heading = HEADING)]
     cross_section: Vec<OfKind<CrossSection>>,
     /// Particles per cm² and time, as in 13/cm2/h, or a name: sea-level, sea-level-thermal, aircraft
-    #[arg(long, value_name = "FLUX", requires = "cross_section", help_heading = HEADING)]
+    #[arg(long, value_name = "FLUX", requires = "areas", help_heading = HEADING)]
     flux: Option<Flux>,
     /// How far the raw rate may be off: by so large a factor, up and down
     #[arg(long, value_name = "FACTOR", requires = "flips", help_heading = HEADING)]
@@ -88,12 +96,10 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OfKind<T> {
     }
 }
 
-/// A raw rate as it was given, and in FIT/Mbit.
+/// A raw rate as it was given.
 struct Given {
     kind: Option<SpaceKind>,
-    number: f64,
-    fit: FitPerMbit,
-    said: String,
+    rate: RawRate,
 }
 
 /// What a summary says of the field that was asked for.
@@ -105,30 +111,19 @@ pub struct Answer {
 }
 
 impl FieldArgs {
-    fn given(&self) -> Vec<Given> {
-        let fit = self.raw_fit.iter().map(|one| Given {
-            kind: one.kind,
-            number: one.value.value(),
-            fit: one.value,
-            said: format!("{} FIT/Mbit", one.value.value()),
+    fn given(&self) -> Result<Vec<Given>, String> {
+        let fit = self.raw_fit.iter().map(|one| (one.kind, Written::fit(one.value)));
+        let upsets = self.upsets_per_bit_day.iter();
+        let upsets = upsets.map(|one| (one.kind, Written::upsets_per_bit_day(one.value)));
+        let areas = self.cross_section.iter().map(|one| (one.kind, Written::area(one.value)));
+        let rates = self.rate.iter().map(|one| (one.kind, one.value.clone()));
+        let given = rates.chain(fit).chain(upsets).chain(areas).map(|(kind, written)| {
+            // A flux is for those that take one; it is a mistake where none does.
+            let flux =
+                self.flux.filter(|_| written.is_area() || self.rate.iter().all(|one| !one.value.is_area()));
+            Ok(Given { kind, rate: written.in_flux(flux).map_err(|error| error.to_string())? })
         });
-        let upsets = self.upsets_per_bit_day.iter().map(|one| Given {
-            kind: one.kind,
-            number: one.value.upsets,
-            fit: one.value.into(),
-            said: format!("{:e} upsets a bit and day{}", one.value.upsets, name(one.value.named)),
-        });
-        let areas = self.cross_section.iter().filter_map(|one| {
-            let flux = self.flux?;
-            let (area, particles) = (one.value.cm2_per_bit(), flux.per_cm2_hour);
-            Some(Given {
-                kind: one.kind,
-                number: area,
-                fit: one.value.in_flux(flux)?,
-                said: format!("{area:e} cm²/bit × {} /cm²/h{}", number(particles), name(flux.named)),
-            })
-        });
-        fit.chain(upsets).chain(areas).collect()
+        given.collect()
     }
 
     /// The mission and its length in seconds.
@@ -141,8 +136,8 @@ impl FieldArgs {
 
     /// The numbers; the text is what is wrong with what was asked.
     pub fn answer(&self, summary: &Summary, method: Method) -> Result<Option<Answer>, String> {
-        let (given, mission) = (self.given(), self.mission());
-        let numbers = given.iter().map(|one| one.number);
+        let (given, mission) = (self.given()?, self.mission());
+        let numbers = given.iter().map(|one| one.rate.written().number());
         let numbers: Vec<f64> = numbers.chain(self.flips_per_gib_month.map(|flips| flips.0)).collect();
         let spread = match (self.raw_factor, self.raw_interval, numbers.as_slice()) {
             (Some(factor), ..) => factor,
@@ -154,7 +149,7 @@ impl FieldArgs {
         };
         let of = |kind: SpaceKind| -> Result<Option<FitPerMbit>, String> {
             let mut found = given.iter().filter(|one| one.kind.is_none_or(|own| own == kind));
-            let first = found.next().map(|one| one.fit);
+            let first = found.next().map(|one| one.rate.fit());
             match found.next() {
                 Some(_) => Err(format!("{kind} has two raw rates; write one each, as ram=… and registers=…")),
                 None => Ok(first),
@@ -162,11 +157,11 @@ impl FieldArgs {
         };
         // A mission has years and memory of its own.
         let alone = mission.is_none();
+        let bits = self.gib.filter(|_| alone).map(|gib| Bits::of_bytes(bytes(gib.0)));
+        let cells = |raw: Option<FitPerMbit>, bits| raw.map(|raw| Cells { raw, spread, bits });
         let field = Field {
-            ram: of(SpaceKind::Ram)?,
-            registers: of(SpaceKind::Registers)?,
-            spread,
-            ram_bits: self.gib.filter(|_| alone).map(|gib| Bits::of_bytes(bytes(gib.0))),
+            ram: cells(of(SpaceKind::Ram)?, bits),
+            registers: cells(of(SpaceKind::Registers)?, None),
             hours: self.years.filter(|_| alone).map_or(1.0, |years| years.0) * YEAR_HOURS,
         };
         let field = (!given.is_empty()).then(|| {
@@ -185,20 +180,17 @@ fn bytes(gib: f64) -> u64 {
     (gib * GIB) as u64
 }
 
-fn name(named: Option<&flipsim::stats::flux::NamedFlux>) -> String {
-    named.map_or(String::new(), |row| format!(" ({})", row.name))
-}
-
 impl Answer {
     /// Adds the keys `fit` and `mission`.
     pub fn json(&self, json: &mut serde_json::Value) {
         if let Some((field, rows, together)) = &self.field {
             // One number where there is one.
-            let one = [field.ram, field.registers].into_iter().flatten().collect::<Vec<_>>();
+            let [ram, registers] = [field.ram, field.registers].map(|cells| Some(cells?.raw));
+            let one = [ram, registers].into_iter().flatten().collect::<Vec<_>>();
             let same = one.iter().all(|raw| Some(raw) == one.first());
             json["fit"] = serde_json::json!({
                 "raw_fit_per_mbit": one.first().filter(|_| same),
-                "raw": { "ram": field.ram, "registers": field.registers, "spread": field.spread },
+                "raw": { "ram": ram, "registers": registers, "spread": self.spread },
                 "hours": field.hours,
                 "rows": rows,
                 "together": together,
@@ -212,7 +204,7 @@ impl Answer {
     /// As tables and sentences.
     pub fn text(&self, confidence: Confidence) -> String {
         let mut text = String::new();
-        if let Some((field, rows, together)) = &self.field {
+        if let Some((_, rows, together)) = &self.field {
             text += &fit(rows, &self.raw(None), confidence);
             for row in rows {
                 let kind = row.kind;
@@ -228,7 +220,7 @@ impl Answer {
                     text,
                     "  assumed: the workload repeats without a pause, flips come one by one, nothing corrects them{}; \
                      docs/field.md",
-                    if field.spread.is_exact() { ", the raw rate is exact (--raw-factor)" } else { "" }
+                    if self.spread.is_exact() { ", the raw rate is exact (--raw-factor)" } else { "" }
                 );
             }
         }
@@ -242,8 +234,8 @@ impl Answer {
     fn raw(&self, of: Option<SpaceKind>) -> String {
         let wanted = self.given.iter().filter(|one| of.is_none() || one.kind.is_none() || one.kind == of);
         let said = wanted.map(|one| match one.kind.filter(|_| of.is_none()) {
-            Some(kind) => format!("{kind} {}", one.said),
-            None => one.said.clone(),
+            Some(kind) => format!("{kind} {}", one.rate),
+            None => one.rate.to_string(),
         });
         let said = said.collect::<Vec<_>>().join(", ");
         let Interval { lower, upper } = self.spread.of(1.0);

@@ -6,5 +6,6 @@ pub mod activation;
 pub mod corrected;
 pub mod field;
 pub mod files;
+pub mod mission;
 pub mod tables;
 pub mod wrong;

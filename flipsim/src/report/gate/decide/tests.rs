@@ -7,7 +7,7 @@ use super::*;
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{CampaignSpec, PlannedTrial, Shard, Store};
 use crate::fault::Pattern;
-use crate::report::compare::{Side, compare};
+use crate::report::compare::{CompareOptions, Side, compare};
 use crate::stats::Share;
 use crate::testing::fake_campaign as fake;
 
@@ -48,7 +48,11 @@ fn spec(name: &str, seed: u64, targets: &[&str], trials: u64) -> CampaignSpec {
 fn gated(a: &Store, b: &Store, asked: &GateOptions) -> Gate {
     let summary = |store| Summary::new(store, &SummaryOptions::default()).unwrap();
     let (first, second) = (summary(a), summary(b));
-    let found = compare(&Side { store: a, summary: &first }, &Side { store: b, summary: &second }, None);
+    let found = compare(
+        &Side { store: a, summary: &first },
+        &Side { store: b, summary: &second },
+        &CompareOptions::default(),
+    );
     gate(&found.unwrap(), [&first, &second], asked)
 }
 
@@ -160,7 +164,7 @@ fn conditions_are_outcomes_of_which_more_is_worse() {
     assert_eq!("sdc  worse".parse(), Ok(Condition("sdc")));
     for bad in ["", "failure", "failure better", "masked worse", "no-effect worse", "sdc worse now"] {
         let said = bad.parse::<Condition>().unwrap_err();
-        assert!(said.contains("`OUTCOME worse`, where OUTCOME is failure, unmasked, "), "{said}");
+        assert!(said.contains("`OUTCOME worse`, where OUTCOME is failure, noticed, unmasked, "), "{said}");
     }
 }
 

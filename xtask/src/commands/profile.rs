@@ -12,9 +12,9 @@ use crate::exit::{Code, exit_error};
 use crate::guest::accesses::{accesses_of, profile_of};
 use crate::guest::golden::{TrialGuest, length_of, names_of, prepare};
 
-/// Show in which kernel functions a workload spends its instructions, and how often each is called.
+/// Show in which kernel functions a workload spends its instructions.
 ///
-/// Counted in the golden run, from READY to DONE or over --window. A campaign draws from these functions with the target
+/// And how often each is called: counted in the golden run, from READY to DONE or over --window. A campaign draws from these functions with the target
 /// profile:SHARE, as in --stratum code=profile:95%.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

@@ -69,13 +69,13 @@ mod tests {
             let ns = (used == Used::Read).then_some(record.flip_ns + 3);
             // Of every fifth it was not asked.
             record.first_use = Some(FirstUse { used, ns }).filter(|_| id.0 % 5 > 0);
-            if let (Some(outcome), Some(_), true) = (record.outcome, record.first_use, record.flipped) {
-                if outcome.is_counted() {
-                    trials[used as usize] += 1;
-                    failures[used as usize] += u64::from(Class::Failure.has(outcome));
-                    let shown = record.detected_ns.is_some() || outcome == Outcome::Crash;
-                    seen += u64::from(shown && used == Used::Read);
-                }
+            if let (Some(outcome), Some(_), true) = (record.outcome, record.first_use, record.flipped)
+                && outcome.is_counted()
+            {
+                trials[used as usize] += 1;
+                failures[used as usize] += u64::from(Class::Failure.has(outcome));
+                let shown = record.detected_ns.is_some() || outcome == Outcome::Crash;
+                seen += u64::from(shown && used == Used::Read);
             }
             store.record(id, &record).unwrap();
         }

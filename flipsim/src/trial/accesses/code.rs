@@ -18,8 +18,6 @@
 
 use super::blocks::RamBlocks;
 use super::error::AccessError;
-use super::index::Accesses;
-use crate::fault::Executed;
 
 /// The bytes of a record.
 const RECORD: usize = 24;
@@ -59,34 +57,20 @@ impl CodeBlock {
     }
 }
 
-impl Accesses {
-    /// With what QEMU wrote of the code that the run executed.
-    ///
-    /// # Errors
-    /// It is cut, or a record lies in no block of RAM.
-    pub fn with_code(mut self, stream: &[u8]) -> Result<Self, AccessError> {
-        let wrong = |record: usize, what: &str| AccessError::Code { record, what: what.to_owned() };
-        let (whole, rest) = stream.as_chunks::<RECORD>();
-        if !rest.is_empty() || whole.len() > MOST {
-            return Err(wrong(whole.len(), "it is cut, or there are too many"));
-        }
-        let mut code: Vec<CodeBlock> = whole.iter().map(CodeBlock::read).collect();
-        if let Some(record) = code.iter().position(|block| !block.is_possible(&self.blocks)) {
-            return Err(wrong(record, "it lies outside of RAM, or has no instruction"));
-        }
-        code.sort_unstable();
-        self.code = code;
-        Ok(self)
+/// The blocks of code in what QEMU wrote, in ascending order.
+///
+/// # Errors
+/// It is cut, or a record lies in no block of RAM.
+pub(super) fn read(stream: &[u8], blocks: &RamBlocks) -> Result<Vec<CodeBlock>, AccessError> {
+    let wrong = |record: usize, what: &str| AccessError::Code { record, what: what.to_owned() };
+    let (whole, rest) = stream.as_chunks::<RECORD>();
+    if !rest.is_empty() || whole.len() > MOST {
+        return Err(wrong(whole.len(), "it is cut, or there are too many"));
     }
-
-    /// The code that the run executed, where the guest sees it; nothing where QEMU does not count it.
-    pub fn executed(&self) -> impl Iterator<Item = Executed> + '_ {
-        self.code.iter().filter_map(|code| {
-            Some(Executed {
-                first: self.blocks.address(code.block, code.offset)?,
-                instructions: code.instructions.into(),
-                runs: code.runs,
-            })
-        })
+    let mut code: Vec<CodeBlock> = whole.iter().map(CodeBlock::read).collect();
+    if let Some(record) = code.iter().position(|block| !block.is_possible(blocks)) {
+        return Err(wrong(record, "it lies outside of RAM, or has no instruction"));
     }
+    code.sort_unstable();
+    Ok(code)
 }

@@ -5,10 +5,12 @@
 //! that may lie before it.
 
 use super::blocks::{PAGE, Page, PageKey, RamBlocks};
-use super::code::CodeBlock;
+use super::code::{self, CodeBlock};
 use super::deltas::Deltas;
+use super::error::AccessError;
 use super::events::Log;
 use super::vcpu::Vcpu;
+use crate::fault::Executed;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The next access of a byte from an instant on.
@@ -133,6 +135,25 @@ impl Accesses {
     #[must_use]
     pub fn with_vcpu(self, vcpu: Vcpu) -> Self {
         Accesses { vcpu, ..self }
+    }
+
+    /// With what QEMU wrote of the code that the run executed.
+    ///
+    /// # Errors
+    /// It is cut, or a record lies in no block of RAM.
+    pub fn with_code(self, stream: &[u8]) -> Result<Self, AccessError> {
+        Ok(Accesses { code: code::read(stream, &self.blocks)?, ..self })
+    }
+
+    /// The code that the run executed, where the guest sees it; nothing where QEMU does not count it.
+    pub fn executed(&self) -> impl Iterator<Item = Executed> + '_ {
+        self.code.iter().filter_map(|code| {
+            Some(Executed {
+                first: self.blocks.address(code.block, code.offset)?,
+                instructions: code.instructions.into(),
+                runs: code.runs,
+            })
+        })
     }
 
     /// The blocks of RAM, and where the guest sees them.

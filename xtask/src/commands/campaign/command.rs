@@ -33,7 +33,7 @@ enum Sub {
     Run(super::run::Args),
     Grow(grow::Args),
     Status(status::Args),
-    Stats(stats::Args),
+    Stats(Box<stats::Args>),
     Export(export::Args),
     Merge(merge::Args),
     Check(check::Args),

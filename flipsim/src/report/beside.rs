@@ -192,12 +192,14 @@ fn stratum(index: usize, of: &StratumComparison, legend: &[String; 2], level: Co
         &format!(
             "Shares of the trials that count, with {confidence} intervals. {}",
             said(of, |row| {
+                // Without one there is nothing to say of it.
+                let p = Some(row.p_text()).filter(|p| p.contains('p')).map(|p| format!(", {p}"));
                 format!(
-                    "A {}, B {}, difference {}, {}",
+                    "A {}, B {}, difference {}{}",
                     estimate_text(row.rate[0], &percent),
                     estimate_text(row.rate[1], &percent),
                     row.difference_text(),
-                    row.p_text()
+                    p.unwrap_or_default()
                 )
             })
         ),

@@ -193,7 +193,7 @@ fn stratum(index: usize, of: &StratumComparison, legend: &[String; 2], level: Co
             "Shares of the trials that count, with {confidence} intervals. {}",
             said(of, |row| {
                 // Without one there is nothing to say of it.
-                let p = Some(row.p_text()).filter(|p| p.contains('p')).map(|p| format!(", {p}"));
+                let p = Some(row.p_text()).filter(|p| *p != p_text(None)).map(|p| format!(", {p}"));
                 format!(
                     "A {}, B {}, difference {}{}",
                     estimate_text(row.rate[0], &percent),

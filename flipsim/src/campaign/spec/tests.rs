@@ -140,6 +140,17 @@ fn the_demonstration_s_file_is_a_specification() {
     let spec = CampaignSpec::from_toml(include_str!("../../../../docs/examples/demo.toml")).unwrap();
     let trials: Vec<_> = spec.strata.iter().map(|stratum| stratum.trials).collect();
     assert_eq!(trials, [Some(2000), Some(1000), Some(1000)]);
+    for (file, strata) in [
+        (
+            include_str!("../../../../docs/examples/demo-large.toml"),
+            ["ram", "data+bss", "registers"].as_slice(),
+        ),
+        (include_str!("../../../../docs/examples/functions.toml"), &["code", "busy"]),
+        (include_str!("../../../../docs/examples/tmr.toml"), &["ram", "registers"]),
+    ] {
+        let spec = CampaignSpec::from_toml(file).unwrap();
+        assert_eq!(spec.strata.iter().map(|stratum| stratum.name.as_str()).collect::<Vec<_>>(), strata);
+    }
 }
 
 #[test]

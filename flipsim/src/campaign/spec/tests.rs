@@ -148,7 +148,8 @@ fn the_demonstration_s_file_is_a_specification() {
         (include_str!("../../../../docs/examples/functions.toml"), &["code", "busy"]),
         (include_str!("../../../../docs/examples/tmr.toml"), &["ram", "registers"]),
     ] {
-        let spec = CampaignSpec::from_toml(file).unwrap();
+        let named = crate::campaign::SpecFlags { name: "x".into(), ..Default::default() };
+        let spec = crate::campaign::RawSpec::from_toml(file).unwrap().under(&named).resolved(file).unwrap();
         assert_eq!(spec.strata.iter().map(|stratum| stratum.name.as_str()).collect::<Vec<_>>(), strata);
     }
 }

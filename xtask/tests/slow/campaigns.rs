@@ -8,8 +8,17 @@ pub fn results(name: &str) -> Vec<Value> {
     let mut rows = json_lines(&output);
     for row in &mut rows {
         // How much of it was run is no result, either: settled or run whole, a trial has the same record.
-        const OF_THE_RUN: [&str; 8] =
-            ["attempts", "costs", "restore", "settled", "begun_ns", "cut_ns", "audited", "looked_up"];
+        const OF_THE_RUN: [&str; 8] = [
+            "attempts",
+            "costs",
+            "restore",
+            "settled",
+            "begun_ns",
+            "cut_ns",
+            "audited",
+            "looked_up",
+            "first_use",
+        ];
         for key in OF_THE_RUN {
             row["record"].as_object_mut().expect("a record is an object").remove(key);
             row.as_object_mut().expect("a row is an object").remove(key);

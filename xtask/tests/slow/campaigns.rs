@@ -8,7 +8,7 @@ pub fn results(name: &str) -> Vec<Value> {
     let mut rows = json_lines(&output);
     for row in &mut rows {
         // How much of it was run is no result, either: settled or run whole, a trial has the same record.
-        const OF_THE_RUN: [&str; 8] = [
+        const OF_THE_RUN: [&str; 9] = [
             "attempts",
             "costs",
             "restore",

@@ -59,6 +59,9 @@ pub enum FaultTargetTextError {
     /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
+    /// A share that holds nothing.
+    #[error("`{0}` has no function; write a share above 0, as in profile:95%")]
+    NoShare(String),
     /// An invalid share.
     #[error("`{text}` is no share of a profile: {cause}")]
     Share {
@@ -319,9 +322,12 @@ impl FromStr for FaultTarget {
             "symbol" => FaultTarget::Symbol(name),
             "section" => FaultTarget::Section(name),
             "profile" => {
-                let share = name
+                let share: Share = name
                     .parse()
                     .map_err(|cause| FaultTargetTextError::Share { text: text.to_owned(), cause })?;
+                if share.value() <= 0.0 {
+                    return Err(FaultTargetTextError::NoShare(text.to_owned()));
+                }
                 FaultTarget::Profile(share)
             }
             "range" => FaultTarget::Range(what.parse()?),
@@ -373,6 +379,22 @@ mod tests {
 
     fn targets(texts: &[&str]) -> Vec<FaultTarget> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_share_of_a_profile_is_one_above_0() {
+        let error = |text: &str| text.parse::<FaultTarget>().unwrap_err().to_string();
+        assert_eq!("profile:95 %".parse::<FaultTarget>().unwrap().to_string(), "profile:95%");
+        assert_eq!(
+            error("profile:0"),
+            "`profile:0` has no function; write a share above 0, as in profile:95%"
+        );
+        assert!(
+            error("profile:x").starts_with("`profile:x` is no share of a profile: "),
+            "{}",
+            error("profile:x")
+        );
+        assert!(error("profile:120%").contains("no share"));
     }
 
     #[test]

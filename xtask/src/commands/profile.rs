@@ -6,7 +6,7 @@ use anyhow::Result;
 use flipsim::fault::{Function, Profile};
 use flipsim::report::svg::{count, percent};
 use flipsim::stats::Share;
-use flipsim::text::{glob_matches, visible};
+use flipsim::text::{glob_matches, near_names, visible};
 
 use crate::exit::{Code, exit_error};
 use crate::guest::accesses::{accesses_of, profile_of};
@@ -57,6 +57,10 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen =
         |function: &&Function| args.functions.as_ref().is_none_or(|glob| glob_matches(glob, &function.name));
     let functions: Vec<&Function> = profile.functions().iter().filter(chosen).collect();
+    if let Some(glob) = args.functions.as_ref().filter(|_| functions.is_empty()) {
+        let near = near_names(glob, profile.functions().iter().map(|function| function.name.as_str()));
+        return Err(exit_error(Code::Usage, format!("no function that was executed is `{glob}`{near}")));
+    }
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&json(&profile, &functions))?);
         return Ok(());

@@ -4,8 +4,8 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use flipsim::campaign::{MissionFile, Shard};
 use flipsim::campaign::spec::StratumSpec;
+use flipsim::campaign::{MissionFile, Shard};
 use flipsim::fault::{FaultTarget, Operation, format_pattern, parse_pattern};
 use flipsim::memory::PhysRange;
 use flipsim::stats::fit::FitPerMbit;

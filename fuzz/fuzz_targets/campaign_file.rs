@@ -33,9 +33,13 @@ fn read(path: &Path) -> Result<(), StoreError> {
     }
     let _ = (store.consoles(), store.overlaps(), export::csv(&store, &mut std::io::sink()));
     let summary = Summary::new(&store, &SummaryOptions::default())?;
-    let _ = export::json(&store, &summary, &mut std::io::sink());
+    let _ = export::json(&store, &summary, None, &mut std::io::sink());
     let made = "2026-01-02T03:04:05Z".parse().expect("a time");
-    let html = page(&store, &summary, &PageOptions { campaign: "fuzzed".to_owned(), made, public: false })?;
+    let html = page(
+        &store,
+        &summary,
+        &PageOptions { campaign: "fuzzed".to_owned(), made, public: false, mission: None },
+    )?;
     assert!(!html.contains("<script>alert"), "what was stored is no part of the page");
     Ok(())
 }

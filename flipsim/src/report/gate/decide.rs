@@ -213,6 +213,10 @@ pub fn row_text(row: &GateRow, rule: &Rule) -> String {
     };
     let Judged { change, rise, visible, p_of_all, .. } = judged;
     let rates = match [0, 1].map(|side| row.rate(side).map(percent)) {
+        // A rise is counted in the baseline's fault space, of which the campaign's has so many.
+        [Some(a), Some(b)] if (row.sizes - 1.0).abs() > 0.005 => {
+            format!("{a} → {b} of a fault space {:.2} times as large", row.sizes)
+        }
         [Some(a), Some(b)] => format!("{a} → {b}"),
         _ => String::new(),
     };

@@ -217,3 +217,14 @@ fn every_form_says_the_same_and_no_name_breaks_out() {
     let xml = junit(&open);
     assert!(xml.contains("errors=\"1\"") && xml.contains("<error type=\"nothing-can-be-said\""), "{xml}");
 }
+
+#[test]
+fn a_rise_by_a_longer_run_says_of_which_space_its_rates_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = campaign(folder.path(), &spec("a", 1, &["range:0x40000000+1M"], 1000), [10, 10], 1000);
+    let b = campaign(folder.path(), &spec("b", 2, &["range:0x40000000+1M"], 1000), [10, 10], 1000);
+    let mut row = gated(&a, &b, &asked()).rows[0].clone();
+    assert!(!row_text(&row, &asked().rule).contains("fault space"), "{row:?}");
+    row.sizes = 2.81;
+    assert!(row_text(&row, &asked().rule).contains("% of a fault space 2.81 times as large"), "{row:?}");
+}

@@ -156,8 +156,7 @@ impl RamSpace {
             }
             _ => {}
         }
-        let space = |len| RamSpace { ranges: Vec::new(), pattern, align, len };
-        let mut all = space(0);
+        let mut all = RamSpace { ranges: Vec::new(), pattern, align, len: 0 };
         for range in bytes.ranges() {
             let Some(range) = all.words(*range) else { continue };
             let places = all.places(range).ok_or(SpaceError::TooLarge)?;
@@ -185,6 +184,11 @@ impl RamSpace {
         PhysRange::new(GuestPhys(first), GuestPhys(last))
     }
 
+    /// Whether no fault leaves its word, so that each word has as many.
+    fn is_by_word(&self) -> bool {
+        self.align != Align::BYTE || self.pattern.field().is_some()
+    }
+
     /// How many faults a word has; those of single bytes may cross them.
     fn in_word(&self) -> u64 {
         match self.pattern {
@@ -206,8 +210,7 @@ impl RamSpace {
     /// How many faults a range has; `None` when that is no 64-bit number.
     fn places(&self, range: PhysRange) -> Option<u64> {
         match self.pattern {
-            Pattern::Field { .. } => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
-            _ if self.align != Align::BYTE => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
+            _ if self.is_by_word() => (range.len() / self.align.bytes()).checked_mul(self.in_word()),
             Pattern::Adjacent(count) => {
                 Some(range.len().checked_mul(8)?.saturating_sub(u64::from(count) - 1))
             }
@@ -223,7 +226,7 @@ impl RamSpace {
         let (first, range) = self.ranges[at];
         let place = number - first;
         let (byte, bit, bits) = match self.pattern {
-            pattern if self.align != Align::BYTE || pattern.field().is_some() => {
+            pattern if self.is_by_word() => {
                 let (bit, bits) = match pattern {
                     Pattern::Field { low, .. } => (low.0 + (place % self.in_word()) as u32, 1),
                     Pattern::Adjacent(count) => ((place % self.in_word()) as u32, u64::MAX >> (64 - count)),

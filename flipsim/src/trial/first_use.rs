@@ -7,8 +7,6 @@ use std::fs;
 use std::io;
 
 use crate::fault::Fault;
-use crate::files::is_given_up;
-use crate::target::TargetError;
 use crate::trial::accesses::stream::{Kind, Record, records};
 use crate::trial::accesses::{AccessError, Next};
 use crate::trial::record::TrialPlan;
@@ -68,10 +66,7 @@ impl Settling<'_> {
         let got = runner.run_to(end, wall)?;
         let interval = runner.guest.target().next_accesses()?;
         runner.guest.target().stop_recording()?;
-        let failed = |cause: io::Error| match is_given_up(&cause) {
-            true => RunError::Target(TargetError::Interrupted),
-            false => RunError::Console { path: path.clone(), cause },
-        };
+        let failed = |cause: io::Error| RunError::unread(&path, cause);
         let stream = fs::read(&path).map_err(failed)?;
         fs::remove_file(&path).map_err(failed)?;
         if let Got::Ended(..) = got {

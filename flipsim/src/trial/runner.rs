@@ -224,6 +224,14 @@ pub fn persistently<T>(
 }
 
 impl RunError {
+    /// A file of a guest's that cannot be read; or its reader was interrupted.
+    pub(super) fn unread(path: &Path, cause: io::Error) -> RunError {
+        match files::is_given_up(&cause) {
+            true => RunError::Target(TargetError::Interrupted),
+            false => RunError::Console { path: path.to_owned(), cause },
+        }
+    }
+
     /// Whether nothing is wrong but that the caller wanted to stop.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::fault::{FlipError, GuestNames, flip};
-use crate::files::is_given_up;
 use crate::target::{TargetError, describe};
 use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
@@ -196,10 +195,8 @@ impl<'a> Worker<'a> {
         let here = process.runner.guest.target().state_digest(true)?;
         let there = fresh.guest.target().state_digest(true)?;
         let pages = |runner: &Runner| {
-            runner.guest.written_pages(self.template).map_err(|cause| match is_given_up(&cause) {
-                true => RunError::Target(TargetError::Interrupted),
-                false => RunError::Console { path: runner.guest.folder().to_owned(), cause },
-            })
+            let pages = runner.guest.written_pages(self.template);
+            pages.map_err(|cause| RunError::unread(runner.guest.folder(), cause))
         };
         let (mine, theirs) = (pages(&process.runner)?, pages(&fresh)?);
         if mine == theirs && here.is_same(&there) {

@@ -9,6 +9,13 @@ use crate::stats::quantile::Quantile;
 use crate::stats::turnbull::Lapse;
 use crate::units::VirtualNs;
 
+/// A time with its interval as people read it; an end that is not known is a `?`.
+#[must_use]
+pub fn with_ends(what: impl std::fmt::Display, lower: Option<VirtualNs>, upper: Option<VirtualNs>) -> String {
+    let end = |end: Option<VirtualNs>| end.map_or("?".to_owned(), |end| end.to_string());
+    format!("{what} ({} to {})", end(lower), end(upper))
+}
+
 /// Times since the flip, of those trials that have one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TimeSummary {
@@ -36,10 +43,9 @@ impl TimeSummary {
     /// All of it as people read it: quantiles with their intervals, or the ends where there are few.
     #[must_use]
     pub fn line(&self) -> String {
-        let end = |end: Option<VirtualNs>| end.map_or("?".to_owned(), |end| end.to_string());
         let quantiles = self.quantiles.iter().map(|quantile| {
             let time = quantile.time;
-            format!("{} {} ({} to {})", quantile.share, quantile.place(), end(time.lower), end(time.upper))
+            format!("{} {}", quantile.share, with_ends(quantile.place(), time.lower, time.upper))
         });
         let mut said =
             if self.are_few() { self.ends() } else { quantiles.collect::<Vec<String>>().join(", ") };

@@ -41,7 +41,7 @@ pub use coverage::Coverage;
 pub use discovery::Discovery;
 pub use field::{Cells, Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HOURS};
 pub use hang::{HangLimit, HangLimits};
-pub use latency::{TimeQuantile, TimeSummary};
+pub use latency::{TimeQuantile, TimeSummary, with_ends};
 pub use missing::{Bounds, Missing};
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,

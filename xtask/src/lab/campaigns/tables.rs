@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use flipsim::campaign::summary::{
     Bounds, By, Class, CostSummary, Coverage, HangLimits, Missing, Pooled, StratumSummary, SummaryOptions,
-    TimeSummary, Together,
+    TimeSummary, Together, with_ends,
 };
 use flipsim::campaign::{Store, Summary};
 use flipsim::stats::strata::Strata;
@@ -15,7 +15,7 @@ use flipsim::stats::tally::{Method, Rate};
 use flipsim::stats::{Confidence, Estimate, Interval};
 use flipsim::text::{end_text, shown, visible};
 use flipsim::trial::Outcome;
-use flipsim::units::{VirtualNs, format_duration};
+use flipsim::units::format_duration;
 
 use crate::lab::campaigns::files::store_error;
 
@@ -402,7 +402,7 @@ pub fn survival(stratum: &StratumSummary, confidence: Confidence) -> String {
         _ = writeln!(text, "  {time:>12}  {:>7}  {alive:>6} %  {interval}", step.at_risk);
     }
     if let Some(median) = curve.median {
-        _ = writeln!(text, "  half of them live {}", ends(median.value, median.lower, median.upper));
+        _ = writeln!(text, "  half of them live {}", with_ends(median.value, median.lower, median.upper));
     }
     if let Some(mean) = curve.restricted_mean {
         let Interval { lower, upper } = mean.interval;
@@ -514,11 +514,6 @@ pub fn times(stratum: &StratumSummary) -> String {
         format!("{}, from flip to {what}: {} of {}; {}\n", stratum.name, times.trials, times.of, times.line())
     };
     line("report", &stratum.detection) + &line("crash", &stratum.crash)
-}
-
-fn ends(what: impl std::fmt::Display, lower: Option<VirtualNs>, upper: Option<VirtualNs>) -> String {
-    let end = |end: Option<VirtualNs>| end.map_or("?".to_owned(), |end| end.to_string());
-    format!("{what} ({} to {})", end(lower), end(upper))
 }
 
 /// The state of a campaign, for people.

@@ -6,6 +6,10 @@
 //! others, and **no pair is drawn twice**, whether the space has 20 pairs or 2^100. Because the strata are
 //! mixed, the first half of a plan, or every third trial, is a fair sample of the whole.
 //!
+//! Where times are drawn as fractions of the run ([`Draw::Fractions`]) a pair is a fault and one of [`FRACTIONS`]. Two campaigns
+//! of one seed and of equal spaces then strike the same places at the same fractions, however long each of them runs. Two
+//! fractions may be one moment, so that a pair of fault and moment can come twice; a plan takes a small part of them only.
+//!
 //! A plan that grows has another *stage*: trials behind those that are there, in an order of their own, whose places go on
 //! where each stratum's ended. So what was drawn stays as it is, and still no pair is drawn twice.
 //!
@@ -19,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::moments::{Moments, MomentsError, Run};
 use super::size::Size;
-use super::spec::{CampaignSpec, Sharing, SpecError};
+use super::spec::{CampaignSpec, Draw, Sharing, SpecError};
 use super::when::When;
 use crate::campaign::permutation::Permutation;
 use crate::fault::{FaultSpace, Operation};
@@ -123,6 +127,20 @@ pub enum PlanError {
         /// What there is.
         population: u128,
     },
+    /// So many that some would be drawn twice.
+    #[error(
+        "stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for: with \
+         `draw = \"fractions\"`, where one can come twice, at most {}; ask for fewer, or leave `draw` out",
+        population / SPARSE
+    )]
+    TooDense {
+        /// The stratum.
+        name: String,
+        /// What is asked for.
+        trials: u64,
+        /// What there is.
+        population: u128,
+    },
     /// None at all.
     #[error(
         "stratum `{name}` would get no trial: its share of {total} is too small; give it `trials`, or the \
@@ -164,11 +182,19 @@ pub enum PlanError {
     TooLarge,
 }
 
+/// Into so many equal parts a run is divided where times are drawn as fractions of it: of a run of an hour each is 3 ns.
+pub const FRACTIONS: u64 = 1 << 40;
+
+/// Of the pairs of fault and moment one in so many at most is drawn where one can come twice: intervals, which are those
+/// of a draw without replacement, are then too narrow by a part of 2000 at most.
+const SPARSE: u128 = 1000;
+
 /// A drawn plan. It holds no trial; each is computed when asked for.
 #[derive(Debug)]
 pub struct Plan {
     strata: Vec<Stratum>,
     parts: Vec<Part>,
+    draw: Draw,
     stages: Vec<Drawn>,
     seed: u64,
     trials: u64,
@@ -241,12 +267,14 @@ impl Plan {
         let whens = spec.strata.iter().map(|stratum| spec.when_of(stratum));
         let drawn = spaces.into_iter().zip(moments).zip(whens);
         for ((stratum, ((space, moments), when)), number) in strata.iter().zip(drawn).zip(1..) {
-            let permutation = Permutation::new(spec.seed, number, stratum.population());
+            let times = if spec.draw == Draw::Fractions { FRACTIONS } else { stratum.times };
+            let pairs = u128::from(stratum.faults).checked_mul(times.into()).ok_or(PlanError::TooLarge)?;
+            let permutation = Permutation::new(spec.seed, number, pairs);
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
             parts.push(Part { space, when, moments, permutation });
         }
         let first: Vec<u64> = strata.iter_mut().map(|stratum| std::mem::take(&mut stratum.trials)).collect();
-        let empty = Plan { strata, parts, stages: Vec::new(), seed: spec.seed, trials: 0 };
+        let empty = Plan { strata, parts, draw: spec.draw, stages: Vec::new(), seed: spec.seed, trials: 0 };
         empty.with(first)
     }
 
@@ -269,9 +297,12 @@ impl Plan {
         let drawn = drawn.ok_or(PlanError::TooLarge)?;
         for (stratum, added) in self.strata.iter_mut().zip(&drawn.trials) {
             let trials = stratum.trials.checked_add(*added).ok_or(PlanError::TooLarge)?;
-            if u128::from(trials) > stratum.population() {
-                let (name, population) = (stratum.name.clone(), stratum.population());
-                return Err(PlanError::TooMany { name, trials, population });
+            let (name, population) = (&stratum.name, stratum.population());
+            if u128::from(trials) > population {
+                return Err(PlanError::TooMany { name: name.clone(), trials, population });
+            }
+            if self.draw == Draw::Fractions && u128::from(trials) > population / SPARSE {
+                return Err(PlanError::TooDense { name: name.clone(), trials, population });
             }
             stratum.trials = trials;
             self.trials = self.trials.checked_add(*added).ok_or(PlanError::TooLarge)?;
@@ -324,7 +355,11 @@ impl Plan {
         let pair = permutation.nth((before + place - first).into());
         let faults = u128::from(space.len());
         let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
-        let after = moments.nth(u64::try_from(pair / faults).ok()?)?;
+        let time = match self.draw {
+            Draw::Moments => pair / faults,
+            Draw::Fractions => (pair / faults) * u128::from(moments.len()) / u128::from(FRACTIONS),
+        };
+        let after = moments.nth(u64::try_from(time).ok()?)?;
         let plan = TrialPlan { after, fault, back_after: None };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
     }

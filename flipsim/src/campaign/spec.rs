@@ -41,6 +41,9 @@ pub struct CampaignSpec {
     /// before there was a choice.
     #[serde(default, skip_serializing_if = "When::is_time")]
     pub when: When,
+    /// How times are drawn.
+    #[serde(default, skip_serializing_if = "Draw::is_moments")]
+    pub draw: Draw,
     /// Which bits flip together, where a stratum says nothing else.
     #[serde(with = "pattern_text")]
     pub pattern: Pattern,
@@ -69,6 +72,7 @@ impl Default for CampaignSpec {
             window: Window::Done,
             times: Times::Within { from: VirtualNs(0), to: None },
             when: When::Time,
+            draw: Draw::Moments,
             pattern: Pattern::SINGLE,
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
@@ -96,6 +100,25 @@ pub enum Sharing {
     Equal,
     /// By their size and the spread that a pilot campaign saw in them; the numbers stand with the strata.
     Pilot,
+}
+
+/// How times are drawn, each moment as likely as the others in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    /// As moments, none of them twice for one fault.
+    #[default]
+    Moments,
+    /// As fractions of the run, which are the same in a run of another length.
+    Fractions,
+}
+
+impl Draw {
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_moments(&self) -> bool {
+        *self == Draw::Moments
+    }
 }
 
 /// When faults strike, counted from the quiescent point.
@@ -321,6 +344,11 @@ impl CampaignSpec {
             return whole(&format!(
                 "`at` lists the times, and `when = \"{when}\"` chooses among all of them; drop one"
             ));
+        }
+        if let (Times::At(_), Draw::Fractions) = (&self.times, self.draw) {
+            return whole(
+                "`at` lists the times, and `draw = \"fractions\"` draws them as fractions of the run; drop one",
+            );
         }
         if !(self.trial.hang_factor.is_finite() && self.trial.hang_factor >= 1.0) {
             return whole("hang-factor is below 1: a guest would hang before the golden run is done");

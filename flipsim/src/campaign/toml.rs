@@ -15,7 +15,7 @@ use toml::Spanned;
 
 use crate::campaign::grade::Grade;
 use crate::campaign::size::{ASSURANCE, POWER, Size};
-use crate::campaign::spec::{CampaignSpec, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
+use crate::campaign::spec::{CampaignSpec, Draw, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
 };
@@ -42,6 +42,7 @@ impl CampaignSpec {
     /// window = "done"            # or a time
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"]
     /// when = "busy"              # or "time", "instructions", "idle"
+    /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
@@ -136,6 +137,7 @@ pub struct RawSpec {
     to: Option<TimeText>,
     at: Option<Spanned<Vec<TimeText>>>,
     when: Option<When>,
+    draw: Option<Draw>,
     pattern: Option<PatternText>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
@@ -206,6 +208,7 @@ impl From<&CampaignSpec> for RawSpec {
             to,
             at,
             when: Some(spec.when).filter(|when| !when.is_time()),
+            draw: Some(spec.draw).filter(|draw| !draw.is_moments()),
             pattern: Some(PatternText(spec.pattern)),
             hang_factor: Some(hang_factor),
             wall: Some(DurationText(wall)),
@@ -375,6 +378,7 @@ impl RawSpec {
             window: self.window.map_or(Window::Done, |WindowText(window)| window),
             times,
             when: self.when.unwrap_or_default(),
+            draw: self.draw.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             strata: Some(strata.collect::<Vec<_>>()).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {

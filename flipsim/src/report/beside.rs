@@ -87,7 +87,7 @@ pub fn beside(found: &Comparison, summaries: [&Summary; 2], options: &BesideOpti
                 "The rate of a longer or larger program falls, although more faults make it fail." }
             dt { "ratio" } dd { "of the extrapolated counts, where nothing else is said; where its interval contains 1, the difference may be chance" }
             dt { "difference" } dd { "of the rates, with Newcombe's interval, of pairs with Tango's; where it contains 0, the difference may be chance" }
-            dt { "pairs" } dd { "trials of one number in two campaigns of one plan, or of the same draws: the same place in the stratum at the same moment" }
+            dt { "pairs" } dd { "trials of one number in two campaigns of one plan, or of the same draws: the same place in the stratum at the same moment, or the same fraction of both runs" }
             (outcome_words())
         }
     };

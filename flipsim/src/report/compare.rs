@@ -170,6 +170,9 @@ impl Comparison {
     pub fn about_tests(&self) -> Vec<String> {
         let Some(Tests { rows, able, bound }) = self.tests else { return Vec::new() };
         let mut said = vec![match &self.trials {
+            Some(_) if self.strata.iter().any(StratumComparison::is_unequal) => {
+                "p is McNemar's exact test of the pairs: whether an outcome is as frequent in both per upset".to_owned()
+            }
             Some(_) => "p is McNemar's exact test of the pairs: whether an outcome is as frequent in both".to_owned(),
             None => "p of an extrapolated count is a score test of equal counts; p of a rate, only where both fault spaces \
                      have one size, is Fisher's exact test: there both ask the same"
@@ -402,9 +405,9 @@ fn row<O>(
             splits.into_iter().filter_map(split).map(p_of).fold(1.0, f64::min)
         }),
     };
-    // Of pairs the two rates are of the same faults, in spaces of one size.
+    // Of pairs it is that of the rates.
     let ratio = match paired {
-        Some(PairedRow { ratio, .. }) => Some(ratio),
+        Some(PairedRow { ratio, .. }) => Some(ratio.scaled(1.0 / equal)),
         None => both(of_ratio).map(|(a, b)| ratio(b, a)),
     };
     ComparisonRow {

@@ -1,12 +1,14 @@
 //! The trials of two campaigns one by one, where these strike the same places at the same moments.
 //!
-//! Invariant: **a pair is two trials of one number, of equal plans or of equal draws**: of one seed in spaces of equal size,
-//! so that the number stands for the same place in the list of the stratum's faults and for the same moment. It counts where
-//! both have a result that does.
+//! Invariant: **a pair is two trials of one number, of equal plans or of equal draws**: of one seed and as many faults in each
+//! stratum, so that the number stands for the same place in the list of these and for the same moment, or the same fraction of
+//! both runs. It counts where both have a result that does.
 
 use serde::Serialize;
 
 use super::unfair::Side;
+use crate::campaign::plan::Stratum;
+use crate::campaign::spec::Draw;
 use crate::campaign::store::ResultRow;
 use crate::campaign::{CampaignSpec, StoreError, TrialId};
 use crate::stats::compare::Ratio;
@@ -26,7 +28,8 @@ pub(super) const CLASSES: [Class; 3] = [Class::Failure, Class::Noticed, Class::U
 pub enum Same {
     /// The plan: every fault, to the address.
     Plan,
-    /// The draws: the addresses may be others, as in another build, and the places in the strata are not.
+    /// The draws: the addresses may be others, as in another build, and the places in the strata are not; nor are the moments,
+    /// or as fractions of the run.
     Draws,
 }
 
@@ -103,10 +106,17 @@ fn same(a: &Side<'_>, b: &Side<'_>) -> Option<Same> {
     let (one, other) = (a.store.spec(), b.store.spec());
     let patterns =
         |spec: &CampaignSpec| spec.strata.iter().map(|stratum| spec.pattern_of(stratum)).collect::<Vec<_>>();
+    // A fraction is the same of a longer run, and so is a place among as many.
+    let comparable = |stratum: &Stratum| match one.draw {
+        Draw::Moments => stratum.clone(),
+        Draw::Fractions => Stratum { times: 0, ..stratum.clone() },
+    };
+    let strata = |side: &Side<'_>| side.store.strata().iter().map(comparable).collect::<Vec<_>>();
     let drawn = one.seed == other.seed
+        && one.draw == other.draw
         && one.times == other.times
         && patterns(one) == patterns(other)
-        && a.store.strata() == b.store.strata();
+        && strata(a) == strata(b);
     drawn.then_some(Same::Draws)
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::campaign::spec::{StratumSpec, Times};
+use crate::campaign::spec::{Draw, StratumSpec, Times};
 use crate::fault::{FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
@@ -301,6 +301,54 @@ fn moments_of_a_kind_are_drawn_uniformly_and_none_of_another() {
             _ => assert_eq!(idles, 0),
         }
     }
+}
+
+#[test]
+fn fractions_are_the_same_in_a_longer_run_and_each_moment_as_likely_as_the_others() {
+    let plan_spec = CampaignSpec { draw: Draw::Fractions, ..spec(trials(100_000), 1) };
+    let plan = |length| Plan::new(&plan_spec, VirtualNs(length), vec![ram("0x40000000+128M")]).unwrap();
+    let (short, long) = (plan(LENGTH.0), plan(LENGTH.0 * 26 / 10));
+    // What it is counted in is the run's own length all the same.
+    assert_eq!((short.strata()[0].times, long.strata()[0].times), (300_000_000, 780_000_000));
+    let mut cells = vec![0u64; 100];
+    for (one, other) in short.iter().zip(long.iter()) {
+        assert_eq!(one.plan.fault, other.plan.fault);
+        let apart = (one.plan.after.0 * 26 / 10).abs_diff(other.plan.after.0);
+        assert!(apart <= 3, "{one:?} {other:?}");
+        cells[usize::try_from(one.plan.after.0 / 3_000_000).unwrap()] += 1;
+    }
+    assert_uniform("fractions", &cells);
+    // Of the moments of a kind as well.
+    let busy = CampaignSpec { when: When::Busy, ..plan_spec.clone() };
+    let (run, space) = (idling(), || vec![ram("0+1M")]);
+    let idle = run.idle.clone().unwrap();
+    assert!(Plan::new(&busy, run, space()).unwrap().iter().all(|trial| !idle.is_idle(trial.plan.after)));
+    // One that grows goes on, and one of moments is another plan.
+    let added = plan(LENGTH.0).added_for(100_007).unwrap();
+    let grown = plan(LENGTH.0).grown(&added).unwrap();
+    assert!(grown.iter().take(100_000).eq(short.iter()) && grown.len() == 100_007);
+    let moments = CampaignSpec { draw: Draw::Moments, ..plan_spec };
+    let moments = Plan::new(&moments, LENGTH, vec![ram("0x40000000+128M")]).unwrap();
+    assert_ne!(moments.digest(), short.digest());
+}
+
+#[test]
+fn of_a_small_space_few_fractions_are_drawn() {
+    // 16 bytes at 1,000,000 moments.
+    let of = |count: u64| {
+        let plan_spec = CampaignSpec { draw: Draw::Fractions, ..spec(trials(count), 1) };
+        Plan::new(&plan_spec, VirtualNs(1_000_000), vec![ram("0+16")])
+    };
+    assert_eq!(of(128_000).unwrap().len(), 128_000);
+    let error = of(128_001).unwrap_err().to_string();
+    assert!(error.contains("at most 128000; ask for fewer, or leave `draw` out"), "{error}");
+    assert!(matches!(of(128_000).unwrap().grown(&[1]), Err(PlanError::TooDense { .. })));
+    // A run of an hour, and RAM of 64 GiB.
+    let long = CampaignSpec { draw: Draw::Fractions, ..spec(trials(10), 1) };
+    assert!(Plan::new(&long, VirtualNs(3_600_000_000_000), vec![ram("0+64G")]).is_ok());
+    let listed = CampaignSpec { times: Times::At(vec![VirtualNs(5)]), ..long };
+    let error = Plan::new(&listed, LENGTH, vec![ram("0+16")]).unwrap_err().to_string();
+    assert!(error.contains("`at` lists the times"), "{error}");
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn a_file_says_all_there_is_to_say() {
         window: Window::Time(VirtualNs(400_000_000)),
         times: Times::Within { from: VirtualNs(10_000_000), to: Some(VirtualNs(390_000_000)) },
         when: When::Time,
+        draw: Draw::Moments,
         pattern: Pattern::Adjacent(2),
         strata: vec![
             StratumSpec::new(

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::campaign::spec::Draw;
 use crate::campaign::summary::SummaryOptions;
 use crate::campaign::{CampaignSpec, Plan, PlannedTrial, Shard, Store, TrialId};
 use crate::fault::{FaultSpace, RamSpace};
@@ -11,6 +12,7 @@ use crate::stats::compare::Ratio;
 use crate::testing::fake_campaign as fake;
 use crate::trial::Outcome;
 use crate::trial::golden::{Idle, Span};
+use crate::units::VirtualNs;
 
 /// Every trial has the outcome that `of` says.
 fn filled(mut store: Store, of: impl Fn(&PlannedTrial) -> Outcome) -> Store {
@@ -138,33 +140,65 @@ fn one_plan_on_two_builds_is_compared_trial_by_trial() {
     assert!(found.about_tests()[0].contains("McNemar"));
 }
 
+/// A campaign over some bytes of RAM and a run of some length, of which the first trials crash.
+fn built(folder: &Path, spec: &CampaignSpec, bytes: &str, length: VirtualNs, crashes: u64) -> Store {
+    let bytes: RangeSet = bytes.parse::<PhysRange>().into_iter().collect();
+    let space = RamSpace::new(&bytes, spec.pattern).map(FaultSpace::Ram).unwrap();
+    let plan = Plan::new(spec, length, vec![space]).unwrap();
+    let path = folder.join(format!("{}.sqlite", spec.name));
+    let like = folder.join(format!("{}-like.sqlite", spec.name));
+    let manifest = fake::create(&like, &fake::spec(1, &["class:core"])).unwrap().manifest().clone();
+    let golden = serde_json::to_vec(&fake::golden()).unwrap();
+    let store = Store::create(&path, &manifest, spec, &plan, &[("golden", &golden)], &mut |_| ());
+    filled(store.unwrap(), crash_below(crashes))
+}
+
 #[test]
 fn the_same_draws_at_other_addresses_are_pairs_and_other_draws_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let built = |name: &str, seed: u64, base: u64, bytes: u64, crashes: u64| {
-        let mut spec = fake::spec(400, &["symbol:crc32_*"]);
-        (spec.name, spec.seed) = (name.to_owned(), seed);
-        let range: PhysRange = format!("{base:#x}+{bytes:#x}").parse().unwrap();
-        let bytes: RangeSet = [range].into_iter().collect();
-        let space = RamSpace::new(&bytes, spec.pattern).map(FaultSpace::Ram).unwrap();
-        let plan = Plan::new(&spec, fake::LENGTH, vec![space]).unwrap();
-        let path = folder.path().join(format!("{name}.sqlite"));
-        let like =
-            fake::create(&folder.path().join(format!("{name}-like.sqlite")), &fake::spec(1, &["class:core"]));
-        let manifest = like.unwrap().manifest().clone();
-        let golden = serde_json::to_vec(&fake::golden()).unwrap();
-        let store = Store::create(&path, &manifest, &spec, &plan, &[("golden", &golden)], &mut |_| ());
-        filled(store.unwrap(), crash_below(crashes))
+    let built = |name: &str, seed: u64, bytes: &str, crashes: u64| {
+        let spec = fake::spec(400, &["symbol:crc32_*"]);
+        let spec = CampaignSpec { name: name.to_owned(), seed, ..spec };
+        built(folder.path(), &spec, bytes, fake::LENGTH, crashes)
     };
-    let a = built("a", 1, 0x4000_0000, 0x1000, 40);
-    let moved = compared(&a, &built("b", 1, 0x5000_0000, 0x1000, 30), None);
+    let a = built("a", 1, "0x40000000+0x1000", 40);
+    let moved = compared(&a, &built("b", 1, "0x50000000+0x1000", 30), None);
     let trials = moved.trials.unwrap();
     assert_eq!((trials.same, trials.both, trials.different), (Same::Draws, 400, 10));
     assert_eq!(trials.first.first(), Some(&TrialId(30)));
     assert!(row(&moved.strata[0], "failure").paired.unwrap().p < 0.01);
     // Another seed, and a symbol that has grown, draw other faults.
-    assert!(compared(&a, &built("c", 2, 0x4000_0000, 0x1000, 30), None).trials.is_none());
-    assert!(compared(&a, &built("d", 1, 0x4000_0000, 0x1001, 30), None).trials.is_none());
+    assert!(compared(&a, &built("c", 2, "0x40000000+0x1000", 30), None).trials.is_none());
+    assert!(compared(&a, &built("d", 1, "0x40000000+0x1001", 30), None).trials.is_none());
+}
+
+#[test]
+fn a_build_that_runs_longer_has_pairs_where_times_are_fractions_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = VirtualNs(fake::LENGTH.0 * 2);
+    let of = |name: &str, draw, length, crashes| {
+        let spec = CampaignSpec { name: name.to_owned(), draw, ..fake::spec(400, &["range:0x40000000+1M"]) };
+        built(folder.path(), &spec, "0x40000000+1M", length, crashes)
+    };
+    let a = of("a", Draw::Fractions, fake::LENGTH, 100);
+    let found = compared(&a, &of("b", Draw::Fractions, twice, 25), None);
+    let trials = found.trials.as_ref().unwrap();
+    assert_eq!((trials.same, trials.both, trials.different), (Same::Draws, 400, 75));
+    let failure = row(&found.strata[0], "failure");
+    let paired = failure.paired.unwrap();
+    // A quarter of the failures per upset; twice as many upsets in a run.
+    let [rates, counts] = [failure.ratio_of_rates, failure.ratio].map(Option::unwrap);
+    assert_eq!((rates.value, counts.value), (Some(0.25), Some(0.5)));
+    assert!((rates.lower - paired.ratio.lower).abs() < 1e-12);
+    assert!((counts.lower - 2.0 * paired.ratio.lower).abs() < 1e-12, "{counts:?} {paired:?}");
+    assert!(found.about_tests()[0].ends_with("per upset"), "{:?}", found.about_tests());
+    let apart = ratio(failure.failures[1].unwrap(), failure.failures[0].unwrap());
+    assert!(counts.upper.unwrap() < apart.upper.unwrap(), "{counts:?} {apart:?}");
+    // Moments of a longer run are others.
+    let c = of("c", Draw::Moments, fake::LENGTH, 100);
+    for (name, draw) in [("d", Draw::Moments), ("e", Draw::Fractions)] {
+        assert!(compared(&c, &of(name, draw, twice, 25), None).trials.is_none());
+    }
 }
 
 #[test]

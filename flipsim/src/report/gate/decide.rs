@@ -350,8 +350,9 @@ fn test(
     let Condition(name) = condition;
     let row = stratum.rows.iter().find(|row| row.outcome == name)?;
     let sizes = stratum.population[1] / stratum.population[0];
-    // Of an unfinished campaign trials count that are none of the pairs' alone.
-    let pairs = row.paired.filter(|_| is_finished).map(|paired| paired.pairs);
+    // Of an unfinished campaign trials count that are none of the pairs' alone; McNemar's test is of rates, which are those
+    // of failures only in spaces of one size.
+    let pairs = row.paired.filter(|_| is_finished && !stratum.is_unequal()).map(|paired| paired.pairs);
     let each = [0, 1].map(|side| Observed::new(row.count[side], stratum.counted[side]).ok());
     let seen = match (pairs, each) {
         (Some(pairs), _) => Some(Seen::Pairs(pairs)),

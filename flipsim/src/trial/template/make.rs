@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ use crate::trial::template::saved::{
 };
 use crate::units::Timing;
 use crate::wire::net::{Endpoint, Timeouts};
+use crate::wire::qmp::QmpClient;
 
 /// Where QEMU hands its state over while a template is made.
 const STATE_SOCKET: &str = "state.sock";
@@ -128,18 +130,33 @@ pub fn boot(
 
 /// Has QEMU write everything but RAM, which lies in its file already. It hands its state over by a socket: a QEMU
 /// that could write it through a program could start any program.
+///
+/// QEMU answers nothing while it waits for room in that socket. So a thread takes its state in, whatever it is asked
+/// meanwhile.
 pub(super) fn save(guest: &mut Booted, folder: &Path, options: MakeOptions) -> Result<(), TemplateError> {
     let path = folder.join(DEVICE_STATE);
     let mut state = Incoming::open(folder, &path).map_err(io_error("write", &path))?;
     let qmp = guest.target.qmp().ok_or(StateError::NoMonitor)?;
+    let given_up = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| state.take_all(&given_up));
+        let written = written(qmp, options);
+        given_up.store(written.is_err(), Ordering::Relaxed);
+        let taken = taken.join().expect("what takes a state in does not panic");
+        written.and(taken.map_err(io_error("write", &path)))
+    })
+}
+
+/// Has QEMU write its state to the socket, and waits until it has.
+fn written(qmp: &mut QmpClient, options: MakeOptions) -> Result<(), TemplateError> {
     qmp.execute("migrate-set-capabilities", ignore_shared())?;
     qmp.execute("migrate", json!({ "uri": format!("unix:{STATE_SOCKET}") }))?;
     let end = Instant::now() + SAVE_LIMIT;
     loop {
-        let whole = state.take_in().map_err(io_error("write", &path))?;
-        let answer = qmp.execute("query-migrate", Value::Null)?;
+        // It writes its disks out first, and answers nothing then either.
+        let answer = qmp.execute_within("query-migrate", Value::Null, SAVE_LIMIT)?;
         match answer["status"].as_str() {
-            Some("completed") if whole => return Ok(()),
+            Some("completed") => return Ok(()),
             Some(status @ ("failed" | "cancelled")) => {
                 let cause = answer["error-desc"].as_str().unwrap_or(status);
                 return Err(TemplateError::Save(cause.to_owned()));
@@ -154,10 +171,9 @@ pub(super) fn save(guest: &mut Booted, folder: &Path, options: MakeOptions) -> R
     }
 }
 
-/// A state on its way from QEMU to a file. Nothing here waits.
+/// A state on its way from QEMU to a file.
 struct Incoming {
     listener: UnixListener,
-    stream: Option<UnixStream>,
     file: File,
     socket: PathBuf,
 }
@@ -170,27 +186,31 @@ impl Incoming {
         let short = Path::new("/proc/self/fd").join(held.as_raw_fd().to_string()).join(STATE_SOCKET);
         let listener = UnixListener::bind(short)?;
         listener.set_nonblocking(true)?;
-        Ok(Incoming { listener, stream: None, file: make_new(path)?, socket })
+        Ok(Incoming { listener, file: make_new(path)?, socket })
     }
 
-    /// Takes what has come; whether that was all.
-    fn take_in(&mut self) -> io::Result<bool> {
-        if self.stream.is_none() {
-            match self.listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(true)?;
-                    self.stream = Some(stream);
+    /// Takes what comes, to the end of it; or until it is given up.
+    fn take_all(&mut self, given_up: &AtomicBool) -> io::Result<()> {
+        let mut stream: Option<UnixStream> = None;
+        while !given_up.load(Ordering::Relaxed) {
+            let step = match &mut stream {
+                Some(stream) => io::copy(stream, &mut self.file).map(|_| true),
+                None => self.listener.accept().and_then(|(new, _)| {
+                    new.set_nonblocking(true)?;
+                    stream = Some(new);
+                    Ok(false)
+                }),
+            };
+            match step {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_micros(500));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        match io::copy(stream, &mut self.file) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 }
 
@@ -288,24 +308,27 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn a_state_is_taken_in_piece_by_piece_and_whole_from_a_folder_with_a_long_path() {
+    fn a_state_that_no_socket_holds_is_taken_in_whole_from_a_folder_with_a_long_path() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("x".repeat(120));
         fs::create_dir(&folder).unwrap();
         let path = folder.join(DEVICE_STATE);
         let mut state = Incoming::open(&folder, &path).unwrap();
-        assert!(!state.take_in().unwrap());
         let held = File::open(&folder).unwrap();
         let short = format!("/proc/self/fd/{}/{STATE_SOCKET}", held.as_raw_fd());
-        let mut qemu = UnixStream::connect(short).unwrap();
-        for piece in [&b"one "[..], b"two"] {
-            qemu.write_all(piece).unwrap();
-            assert!(!state.take_in().unwrap());
-        }
-        drop(qemu);
-        assert!(state.take_in().unwrap());
+        // More than a socket holds: written whole only if somebody takes it in meanwhile.
+        let whole = b"a state".repeat(1 << 18);
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| state.take_all(&AtomicBool::new(false)));
+            let mut qemu = UnixStream::connect(short).unwrap();
+            qemu.write_all(&whole).unwrap();
+            drop(qemu);
+            taken.join().unwrap().unwrap();
+        });
+        // One that never comes is waited for until it is given up.
+        state.take_all(&AtomicBool::new(true)).unwrap();
         drop(state);
-        assert_eq!(fs::read(&path).unwrap(), b"one two");
+        assert!(fs::read(&path).unwrap() == whole);
         assert!(!folder.join(STATE_SOCKET).exists());
     }
 }

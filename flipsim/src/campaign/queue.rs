@@ -60,6 +60,12 @@ impl Queue {
         self.now.pop_front()
     }
 
+    /// Puts a trial in front of the first one of the group that comes later than it by this order.
+    pub(super) fn insert(&mut self, id: TrialId, mut is_later: impl FnMut(&TrialId) -> bool) {
+        let at = self.now.partition_point(|other| !is_later(other));
+        self.now.insert(at, id);
+    }
+
     /// Puts a trial in front that is to be run again.
     pub(super) fn again(&mut self, id: TrialId) {
         self.now.push_front(id);
@@ -170,6 +176,18 @@ mod tests {
         // About 600,000 trials: three standard deviations are 0.0016.
         assert!((of[0] - 0.2).abs() < 0.0016, "{of:?}");
         assert!(of[1] < 0.19 && of[2] < 0.19, "{of:?}");
+    }
+
+    #[test]
+    fn a_trial_that_waits_comes_in_its_order() {
+        let mut queue = Queue::default();
+        queue.begin([1, 3, 5, 7].map(TrialId));
+        for (id, expected) in
+            [(4, [1, 3, 4, 5, 7].as_slice()), (9, &[1, 3, 4, 5, 7, 9]), (0, &[0, 1, 3, 4, 5, 7, 9])]
+        {
+            queue.insert(TrialId(id), |other| other.0 > id);
+            assert_eq!(queue.now, expected.iter().copied().map(TrialId).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! walks forward. **A worker ends with its way back checked**: what it did since the check before is taken
 //! back where that fails.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -145,8 +145,13 @@ enum Finished {
     LastCheck(Result<(), RunError>),
 }
 
-/// The result of a trial; of one that is audited, with the keys of its record that are not as was known before.
-type Ran = (TrialRecord, Vec<String>);
+/// The result of a trial.
+enum Ran {
+    /// All of it; of one that is audited, with the keys of its record that are not as was known before.
+    Done(TrialRecord, Vec<String>),
+    /// The whole run of one that is to be begun late as well.
+    Half(TrialRecord),
+}
 
 /// What a worker says when it is free.
 struct Report {
@@ -194,6 +199,7 @@ pub fn run(
             store,
             shortcuts,
             queue: &mut queue,
+            halves: HashMap::new(),
             stop: options.stop,
             unchecked: vec![Vec::new(); count],
             mismatches: 0,
@@ -260,7 +266,15 @@ fn trial<'a>(
     let (known, audit) = match way {
         Way::Whole => {
             let short = Short { begin: None, settling: None };
-            return Ok((worker.trial_in(&planned.plan, short, names, &mut |_, _| Ok(()))?, Vec::new()));
+            return Ok(Ran::Done(
+                worker.trial_in(&planned.plan, short, names, &mut |_, _| Ok(()))?,
+                Vec::new(),
+            ));
+        }
+        Way::Half { begin, whole } => {
+            let short = Short { begin: Some(begin), settling };
+            let short = worker.trial_in(&planned.plan, short, names, &mut |_, _| Ok(()))?;
+            return Ok(compared(*whole, &short));
         }
         Way::Known(known) => (known, false),
         Way::Audit(known) => (known, true),
@@ -275,30 +289,38 @@ fn trial<'a>(
     };
     let begin = if let Known::Late(begin) = known { Some(begin) } else { None };
     if !audit && matches!(known, Known::Nothing | Known::Late(_)) {
-        return Ok((TrialRecord { looked_up: true, ..run(begin, settling)? }, Vec::new()));
+        return Ok(Ran::Done(TrialRecord { looked_up: true, ..run(begin, settling)? }, Vec::new()));
     }
     let whole = run(None, None)?;
+    if !agrees {
+        return Ok(Ran::Done(whole, vec!["first_use".to_owned()]));
+    }
     let short = match known {
+        Known::Late(_) => return Ok(Ran::Half(whole)),
         Known::Settled(record) => *record,
-        Known::Nothing | Known::Late(_) => run(begin, settling)?,
+        Known::Nothing => run(None, settling)?,
         // What is known is the outcome alone.
         Known::Masked => {
             let (settled, outcome) = (Some(Settled::Overwritten), Some(Outcome::Masked));
             TrialRecord { settled, outcome, ..whole.clone() }
         }
     };
-    let mut apart = if whole.is_same(&short) { Vec::new() } else { whole.differing_keys(&short) };
-    if !agrees {
-        apart.push("first_use".to_owned());
-    }
+    Ok(compared(whole, &short))
+}
+
+/// The record of an audited trial.
+fn compared(whole: TrialRecord, short: &TrialRecord) -> Ran {
+    let apart = if whole.is_same(short) { Vec::new() } else { whole.differing_keys(short) };
     let audited = short.settled.is_some() || short.begun_ns.is_some() || short.cut_ns.is_some();
-    Ok((TrialRecord { audited, settled: short.settled, looked_up: true, ..whole }, apart))
+    Ran::Done(TrialRecord { audited, settled: short.settled, looked_up: true, ..whole }, apart)
 }
 
 struct Coordinator<'a, 'w> {
     store: &'a mut Store,
     shortcuts: Option<&'a Shortcuts<'a>>,
     queue: &'a mut Queue,
+    /// Of audited trials that wait to be begun late, the record of the whole run.
+    halves: HashMap<TrialId, TrialRecord>,
     stop: fn() -> bool,
     /// Of each worker, what it has done since its way back was last checked.
     unchecked: Vec<Vec<TrialId>>,
@@ -353,8 +375,7 @@ impl Coordinator<'_, '_> {
                 let next = match self.next()? {
                     Some(id) => {
                         let planned = self.store.planned(id)?;
-                        let way =
-                            self.shortcuts.map_or(Ok(Way::Whole), |shortcuts| shortcuts.way(&planned))?;
+                        let way = self.way(&planned)?;
                         Order::Trial(planned, way)
                     }
                     None if is_done => {
@@ -379,6 +400,27 @@ impl Coordinator<'_, '_> {
             Some(why) => Err(CampaignError::NoGuest(why)),
             None => Ok(()),
         }
+    }
+
+    /// Has a trial that was run whole for the audit wait for the turn of its other half.
+    fn wait(&mut self, id: TrialId, whole: TrialRecord) {
+        self.halves.insert(id, whole);
+        let (shortcuts, store, halves) = (self.shortcuts, &*self.store, &self.halves);
+        let begin = |id: TrialId| {
+            let (shortcuts, planned) = (shortcuts?, store.planned(id).ok()?);
+            if halves.contains_key(&id) { shortcuts.late(&planned) } else { shortcuts.begin(&planned) }
+        };
+        let own = begin(id);
+        self.queue.insert(id, |other| begin(*other) > own);
+    }
+
+    fn way(&self, planned: &PlannedTrial) -> Result<Way, CampaignError> {
+        let Some(shortcuts) = self.shortcuts else { return Ok(Way::Whole) };
+        let whole = self.halves.get(&planned.id);
+        Ok(match whole.and_then(|whole| Some((shortcuts.settling().begin_of(&planned.plan)??, whole))) {
+            Some((begin, whole)) => Way::Half { begin, whole: Box::new(whole.clone()) },
+            None => shortcuts.way(planned)?,
+        })
     }
 
     /// The next trial that is to be run. Where a group of trials is done, the next one is begun.
@@ -451,11 +493,16 @@ impl Coordinator<'_, '_> {
             Finished::Trial(finished) => *finished,
         };
         match result {
-            Ok((_, apart)) if !apart.is_empty() => {
+            Ok(Ran::Half(whole)) => {
+                self.unchecked[report.worker].push(planned.id);
+                self.wait(planned.id, whole);
+            }
+            Ok(Ran::Done(_, apart)) if !apart.is_empty() => {
                 let taken_back = self.store.take_back_shortcuts()?;
                 return Err(CampaignError::Audit { id: planned.id, what: apart.join(", "), taken_back });
             }
-            Ok((record, _)) => {
+            Ok(Ran::Done(record, _)) => {
+                self.halves.remove(&planned.id);
                 let recorded = self.store.record(planned.id, &record)?;
                 if recorded == Recorded::Done {
                     self.summary.done += 1;
@@ -499,7 +546,10 @@ impl Coordinator<'_, '_> {
 
     /// Takes back what a worker has done since its way back was last checked, and has it done again.
     fn not_restored(&mut self, worker: usize, why: &str) -> Result<(), CampaignError> {
-        let doubtful = std::mem::take(&mut self.unchecked[worker]);
+        let mut doubtful = std::mem::take(&mut self.unchecked[worker]);
+        // An audited trial is in it by both of its halves. One that still waits for the other starts over when its turn comes.
+        let mut seen = HashSet::new();
+        doubtful.retain(|id| self.halves.remove(id).is_none() && seen.insert(*id));
         self.store.take_back(&doubtful)?;
         self.summary.done = self.summary.done.saturating_sub(doubtful.len() as u64);
         (self.watch)(Progress::TakenBack(doubtful.len(), why));

@@ -11,7 +11,7 @@ use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::store::error::StoreError;
 use crate::campaign::store::open::Store;
 use crate::fault::fault_rng;
-use crate::trial::{Known, Settling};
+use crate::trial::{Known, Settling, TrialRecord};
 use crate::units::VirtualNs;
 
 /// The part that is run whole, as one in so many, and the least number: of the trials of which something is known
@@ -26,8 +26,16 @@ pub(super) enum Way {
     Whole,
     /// As is known of it.
     Known(Known),
-    /// It is run whole, and compared with what is known of it.
+    /// It is run whole, and compared with what is known of it. Where that is a later begin, the other half has its turn in the
+    /// order of begins: a worker walks forward only.
     Audit(Known),
+    /// It is begun late, and compared with its whole run, which is done.
+    Half {
+        /// Where it begins.
+        begin: VirtualNs,
+        /// The record of the whole run.
+        whole: Box<TrialRecord>,
+    },
 }
 
 /// What is known of the trials of a campaign before they are run.
@@ -69,6 +77,12 @@ impl<'a> Shortcuts<'a> {
     pub(super) fn way(&self, planned: &PlannedTrial) -> io::Result<Way> {
         let known = self.settling.known(&planned.plan)?;
         Ok(if self.audited.contains(&planned.id) { Way::Audit(known) } else { Way::Known(known) })
+    }
+
+    /// Where a trial is begun late, from the quiescent point on; `None` where it is not.
+    pub(super) fn late(&self, planned: &PlannedTrial) -> Option<VirtualNs> {
+        let begin = self.settling.begin_of(&planned.plan)??;
+        Some(VirtualNs(begin.0.saturating_sub(self.settling.origin().0)))
     }
 
     /// Where a trial begins, from the quiescent point on; `None` for one that need not be run.

@@ -29,7 +29,7 @@ fn worker(
             Order::Trial(planned, _) => {
                 died_already = 0;
                 let record = fake::record(&planned);
-                Finished::Trial(Box::new((planned, Ok((record, Vec::new())))))
+                Finished::Trial(Box::new((planned, Ok(Ran::Done(record, Vec::new())))))
             }
             Order::LastCheck => Finished::LastCheck(Ok(())),
         };
@@ -71,6 +71,7 @@ fn run_store(
             shortcuts: None,
             store,
             queue: &mut queue,
+            halves: HashMap::new(),
             stop: || false,
             unchecked: vec![Vec::new(); deaths.len()],
             mismatches: 0,

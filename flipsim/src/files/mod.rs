@@ -6,9 +6,11 @@
 //! It hands out the calls by which the lab writes ([`write_atomically`], [`LockFile`], [`Output`]) and reads
 //! ([`open_plain`], [`Stream`]).
 
+mod network;
 mod reading;
 mod writing;
 
+pub use network::{VARIABLE as FILE_SYSTEM_VARIABLE, shared_file_system};
 pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain};
 pub use writing::{
     LockFile, Output, Unnamed, append, append_private, beside, copy, file_digest, given_up, go_on,

@@ -121,6 +121,31 @@ fn no_bit_that_flips_changes_silently_what_is_said() {
     assert!(counts["seen"] > 200 && counts["worked on"] > 60, "{counts:?}");
 }
 
+#[test]
+fn where_machines_share_a_file_system_there_is_no_log_and_a_kill_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // One was killed on another file system, and left a log.
+    let path = killed(folder.path(), 24, 12, 5);
+    let open =
+        |path: &Path| Store::open_with(path, lock::Lock::take(path).unwrap(), open::Journal::Direct).unwrap();
+    let mut store = open(&path);
+    record_next(&mut store, 3);
+    let beside =
+        |path: &Path| ["-wal", "-shm", "-journal"].map(|ending| crate::files::beside(path, ending).exists());
+    assert_eq!(beside(&path), [false; 3]);
+    let done = |path: &Path| Store::open_readonly(path).unwrap().status().unwrap().done;
+    assert_eq!(done(&path), 20, "it is read while it is written");
+    // This one is killed as well.
+    let copy = folder.path().join("copy.db");
+    copy_all(&path, &copy);
+    assert_eq!(done(&copy), 20);
+    let mut again = open(&copy);
+    record_next(&mut again, 4);
+    drop((store, again));
+    assert_eq!((done(&path), done(&copy), beside(&copy)), (20, 24, [false; 3]));
+    assert!(!crate::files::beside(&copy, ".lock").exists());
+}
+
 /// `FLIPSIM_FLIP=FILE cargo test -p flipsim flips_of_a_real -- --ignored --nocapture`
 #[test]
 #[ignore = "wants a campaign's file"]

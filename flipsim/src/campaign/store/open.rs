@@ -30,6 +30,30 @@ use crate::units::format_size;
 /// How long to wait for another process that writes or tidies up.
 const BUSY: Duration = Duration::from_secs(20);
 
+/// How what is recorded gets into the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// By a write-ahead log beside it, which is the fastest, and takes memory that processes share.
+    Log,
+    /// Directly, with what was there before beside it until that is done. For file systems that machines share, where a log
+    /// does not work (SQLite, "Write-Ahead Logging": all processes must be on one machine).
+    Direct,
+}
+
+impl Journal {
+    fn of(path: &Path) -> Journal {
+        if files::shared_file_system(path).is_some() { Journal::Direct } else { Journal::Log }
+    }
+
+    /// The modes of SQLite.
+    fn modes(self) -> [(&'static str, &'static str); 2] {
+        match self {
+            Journal::Log => [("journal_mode", "WAL"), ("synchronous", "NORMAL")],
+            Journal::Direct => [("journal_mode", "DELETE"), ("synchronous", "FULL")],
+        }
+    }
+}
+
 /// A campaign's file.
 #[derive(Debug)]
 pub struct Store {
@@ -139,7 +163,11 @@ impl Store {
         Store::open_locked(path, Lock::take(&real(path))?)
     }
 
-    fn open_locked(path: &Path, mut lock: Lock) -> Result<Store, StoreError> {
+    fn open_locked(path: &Path, lock: Lock) -> Result<Store, StoreError> {
+        Store::open_with(path, lock, Journal::of(path))
+    }
+
+    pub(super) fn open_with(path: &Path, mut lock: Lock, journal: Journal) -> Result<Store, StoreError> {
         let error = sqlite("open", path);
         let real = real(path);
         head::check(&real, lock.left).map_err(|error| error.at(path))?;
@@ -150,6 +178,10 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).map_err(&error)?;
         conn.busy_timeout(BUSY).map_err(&error)?;
+        if journal == Journal::Direct {
+            // A log that was left is read without memory that processes share.
+            conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(&error)?;
+        }
         // Closed again because something is wrong with it, the file and its log are to be as they were.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&error)?;
         if check_version(&conn, path)? < schema::VERSION {
@@ -174,8 +206,11 @@ impl Store {
         let tally = store.tally()?.unwrap_or_default();
         lock.note(Note::of(&tally))?;
         lock.keep = true;
-        store.conn.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
-        store.conn.pragma_update(None, "synchronous", "NORMAL").map_err(&error)?;
+        for (name, value) in journal.modes() {
+            store.conn.pragma_update(None, name, value).map_err(&error)?;
+        }
+        // From the next read on others may read as well.
+        store.conn.pragma_update(None, "locking_mode", "NORMAL").map_err(&error)?;
         store.conn.pragma_update(None, "wal_autocheckpoint", JOINED_AT).map_err(&error)?;
         // The first read makes the log.
         store.tally()?;

@@ -10,7 +10,7 @@ mod network;
 mod reading;
 mod writing;
 
-pub use network::{VARIABLE as FILE_SYSTEM_VARIABLE, shared_file_system};
+pub use network::shared_file_system;
 pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain};
 pub use writing::{
     LockFile, Output, Unnamed, append, append_private, beside, copy, file_digest, given_up, go_on,

@@ -21,20 +21,19 @@ const SHARED: [(u32, &str); 14] = [
     (0x6573_5546, "FUSE"),
 ];
 
-/// The variable that names one of them, for one that is not known by its number: every file then counts as one of its.
-pub const VARIABLE: &str = "FLIPSIM_FILE_SYSTEM";
+/// The variable that names a file system which is not known by its number: every file then counts as one on it.
+const VARIABLE: &str = "FLIPSIM_FILE_SYSTEM";
 
-/// Which of them a file or a folder lies on, if any. There memory that processes map of a file is not the same on two machines,
-/// and locks may be the machine's own.
+/// The name of the shared file system that a file or a folder lies on; `None` on one of this machine alone. On a shared one
+/// memory that processes map of a file is not the same on two machines, and locks may be the machine's own.
 #[must_use]
-pub fn shared_file_system(path: &Path) -> Option<&'static str> {
-    let named = std::env::var(VARIABLE).ok();
+pub fn shared_file_system(path: &Path) -> Option<String> {
+    if let Some(named) = std::env::var(VARIABLE).ok().filter(|named| !named.is_empty()) {
+        return Some(named);
+    }
     // A file that cannot be looked at is reported by whoever opens it.
-    let number = rustix::fs::statfs(path).ok().map(|system| system.f_type);
+    let number = rustix::fs::statfs(path).ok()?.f_type;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers have 32 bits")]
-    let is = |(known, name): &(u32, &'static str)| {
-        number.is_some_and(|number| number as u32 == *known)
-            || named.as_ref().is_some_and(|named| named.eq_ignore_ascii_case(name))
-    };
-    SHARED.iter().find(|known| is(known)).map(|(_, name)| *name)
+    let number = number as u32;
+    SHARED.iter().find(|(known, _)| number == *known).map(|(_, name)| (*name).to_owned())
 }

@@ -11,8 +11,10 @@ use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_tri
 use flipsim::campaign::store::Recorded;
 use flipsim::campaign::summary::{Class, SummaryOptions};
 use flipsim::campaign::{Shard, Shortcuts, Store, Summary, TimeLimit};
+use flipsim::files::shared_file_system;
 use flipsim::stats::proportion::wilson;
 use flipsim::stats::{Confidence, Observed};
+use flipsim::text::shown;
 use flipsim::trial::{Outcome, Settling};
 use flipsim::units::{format_duration, parse_duration};
 
@@ -27,6 +29,7 @@ use crate::host::proc::quote;
 use crate::interrupt;
 use crate::lab::campaigns::files::{path_of, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
+use crate::paths;
 use crate::progress::LiveLine;
 
 /// Run the trials of a campaign that have no result yet.
@@ -117,6 +120,13 @@ pub fn run(args: &Args) -> Result<()> {
         limit: args.max_time.map(|longest| TimeLimit { from, longest }),
     };
     eprintln!("{pending} trials, {} workers; Ctrl-C ends after the trials under way", workers.min(pending));
+    if let Some(shared) = shared_file_system(store.path()) {
+        eprintln!(
+            "note: {} lies on {}, which machines share: each record is written at once; let one machine at a time work on it",
+            paths::show(store.path()),
+            shown(&shared, 40)
+        );
+    }
     let mut line = Line::new(pending);
     let summary = run_trials(
         &mut store,

@@ -146,6 +146,30 @@ fn where_machines_share_a_file_system_there_is_no_log_and_a_kill_loses_nothing()
     assert!(!crate::files::beside(&copy, ".lock").exists());
 }
 
+#[test]
+fn half_of_a_record_is_not_read_and_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("c.db"), folder.path().join("copy.db"));
+    let mut store = create(&path, 24);
+    record_next(&mut store, 12);
+    drop(store);
+    // A change that is in the file already, and not finished.
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN; DELETE FROM result")
+        .unwrap();
+    copy_all(&path, &copy);
+    assert!(crate::files::beside(&copy, "-journal").exists());
+    let error = Store::open_readonly(&copy).unwrap_err();
+    assert!(
+        error.to_string().contains("copy.db-journal, and is taken back when the campaign is resumed"),
+        "{error}"
+    );
+    let store = Store::open(&copy).unwrap();
+    assert_eq!(store.status().unwrap().done, 12);
+    drop(store);
+    whole(&Store::open_readonly(&copy).unwrap());
+}
+
 /// `FLIPSIM_FLIP=FILE cargo test -p flipsim flips_of_a_real -- --ignored --nocapture`
 #[test]
 #[ignore = "wants a campaign's file"]

@@ -51,6 +51,12 @@ pub enum StoreError {
         /// What it is.
         cause: io::Error,
     },
+    /// A process was killed while it wrote a record.
+    #[error(
+        "a process was killed while it wrote to {0}: what it had not finished stands in {0}-journal, and is taken back when \
+         the campaign is resumed"
+    )]
+    HalfWritten(PathBuf),
     /// Another kind of file.
     #[error("{0} is not a campaign of flipsim's")]
     NotACampaign(PathBuf),

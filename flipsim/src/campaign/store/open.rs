@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use flate2::read::ZlibDecoder;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, Stratum, TrialId};
@@ -260,7 +260,12 @@ impl Store {
             }
             as_it_is().map_err(|_| first)
         });
-        let conn = conn.map_err(sqlite("read", path))?;
+        let conn = conn.map_err(|cause| match cause.sqlite_error_code() {
+            Some(ErrorCode::ReadOnly) if files::beside(&real(path), "-journal").exists() => {
+                StoreError::HalfWritten(path.to_owned())
+            }
+            _ => sqlite("read", path)(cause),
+        })?;
         let found = check_version(&conn, path)?;
         schema::read_older(&conn, found).map_err(sqlite("read", path))?;
         Store::load(conn, path, found)

@@ -190,8 +190,8 @@ fn answer(
         if let Some(paired) = &row.paired {
             return Some((
                 ratio,
-                paired.p,
-                detectable_in_pairs(&paired.pairs, Share::P80, question.confidence),
+                paired.pairs.ratio_p(equal),
+                detectable_in_pairs(&paired.pairs, equal, Share::P80, question.confidence),
             ));
         }
         let visible = detectable(a, b, equal, Share::P80, question.confidence);

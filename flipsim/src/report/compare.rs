@@ -171,7 +171,9 @@ impl Comparison {
         let Some(Tests { rows, able, bound }) = self.tests else { return Vec::new() };
         let mut said = vec![match &self.trials {
             Some(_) if self.strata.iter().any(StratumComparison::is_unequal) => {
-                "p is McNemar's exact test of the pairs: whether an outcome is as frequent in both per upset".to_owned()
+                "p of an extrapolated count is the score test of the pairs (Nam and Blackwelder): whether it is the same in both; \
+                 p over all strata is McNemar's: whether an outcome is as frequent in both per upset"
+                    .to_owned()
             }
             Some(_) => "p is McNemar's exact test of the pairs: whether an outcome is as frequent in both".to_owned(),
             None => "p of an extrapolated count is a score test of equal counts; p of a rate, only where both fault spaces \
@@ -330,7 +332,7 @@ fn tests(
 ) -> Option<Tests> {
     let rows = strata.iter().flat_map(|stratum| &stratum.rows).filter_map(|row| row.smallest);
     let whole = trials.iter().flat_map(|trials| &trials.whole);
-    let whole = whole.map(|total| smallest_of_pairs(total.pairs.first + total.pairs.second));
+    let whole = whole.map(|total| smallest_of_pairs(total.pairs, 1.0));
     let smallest: Vec<f64> =
         rows.chain(whole).chain(sums.iter().flat_map(|sum| &sum.rows).map(|_| 0.0)).collect();
     let (able, bound) = bonferroni(&smallest, LEVEL);
@@ -394,7 +396,7 @@ fn row<O>(
     let independent = observed.filter(|_| paired.is_none());
     let p_of = |(a, b)| ratio_p(a, b, equal, Against::Both);
     let smallest = match paired {
-        Some(PairedRow { pairs, .. }) => Some(smallest_of_pairs(pairs.first + pairs.second)),
+        Some(PairedRow { pairs, .. }) => Some(smallest_of_pairs(pairs, equal)),
         None => observed.map(|(a, b)| {
             // As many hits, all of them in one as far as they fit.
             let hits = a.hits() + b.hits();
@@ -419,7 +421,10 @@ fn row<O>(
         rate: rates,
         difference: both(of_difference).map(|(a, b)| difference(b, a)),
         p: independent.filter(|_| size == other_size).map(|(a, b)| fisher(a, b)),
-        p_failures: independent.map(p_of),
+        p_failures: match paired {
+            Some(PairedRow { pairs, .. }) => (size != other_size).then(|| pairs.ratio_p(equal)),
+            None => independent.map(p_of),
+        },
         paired,
         verdict: observed
             .and_then(|(a, b)| Some(asked.margin?.verdict([(a, size), (b, other_size)], asked.confidence))),
@@ -427,9 +432,11 @@ fn row<O>(
     }
 }
 
-/// The smallest p of McNemar's test where so many pairs differ.
-fn smallest_of_pairs(differ: u64) -> f64 {
-    Pairs { first: differ, ..Pairs::default() }.mcnemar()
+/// The smallest p where as many pairs differ, in a test of the second rate being so many times the first.
+fn smallest_of_pairs(pairs: Pairs, equal: f64) -> f64 {
+    let differ = pairs.first + pairs.second;
+    let of = |first, second| Pairs { first, second, ..pairs }.ratio_p(equal);
+    of(differ, 0).min(of(0, differ))
 }
 
 fn both<T: Copy>(two: [Option<T>; 2]) -> Option<(T, T)> {

@@ -31,7 +31,9 @@ pub struct ComparisonRow {
     /// Fisher's exact test of whether the rates are the same, two-sided; only where both spaces have one size, as it is then
     /// the same as equal F, and where trials are no pairs.
     pub p: Option<f64>,
-    /// The test of whether F is the same, two-sided ([`ratio_p`](crate::stats::score::ratio_p)); only where trials are no pairs. New in format 2.
+    /// The test of whether F is the same, two-sided ([`ratio_p`](crate::stats::score::ratio_p)); of pairs only where the spaces
+    /// differ in size, so that it is not that of the rates ([`Pairs::ratio_p`](crate::stats::paired::Pairs::ratio_p)). New in
+    /// format 2.
     pub p_failures: Option<f64>,
     /// The pairs, where trials are some. New in format 2.
     pub paired: Option<PairedRow>,
@@ -59,13 +61,13 @@ impl ComparisonRow {
     /// The test of the counts as people read it.
     #[must_use]
     pub fn p_failures_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p_failures))
+        p_text(self.p_failures.or(self.paired.map(|paired| paired.p)))
     }
 
-    /// The test of the rates as people read it.
+    /// The test of the rates as people read it; none where the row's test is of the counts.
     #[must_use]
     pub fn p_text(&self) -> String {
-        p_text(self.paired.map(|paired| paired.p).or(self.p))
+        p_text(self.paired.filter(|_| self.p_failures.is_none()).map(|paired| paired.p).or(self.p))
     }
 
     /// The pairs that differ as people read them.

@@ -7,6 +7,7 @@
 //! Invariant: an interval lies in [−1, 1] and contains its estimate.
 
 use serde::Serialize;
+use statrs::function::erf::erfc;
 
 use super::compare::Ratio;
 use super::special::{binomial_at_most, float};
@@ -67,6 +68,16 @@ impl Pairs {
     #[must_use]
     pub fn more_in_second(&self) -> f64 {
         binomial_at_most(self.first, self.first + self.second, 0.5)
+    }
+
+    /// The test of whether the second rate is `phi` times the first, two-sided: the score of [`Pairs::ratio`]; at 1 McNemar's
+    /// exact test.
+    #[must_use]
+    pub fn ratio_p(&self, phi: f64) -> f64 {
+        if phi.total_cmp(&1.0).is_eq() {
+            return self.mcnemar();
+        }
+        erfc(self.score_of_ratio(phi).abs() / std::f64::consts::SQRT_2)
     }
 
     /// The second rate less the first, with Tango's score interval (Statistics in Medicine 17, 1998): the differences at

@@ -102,21 +102,27 @@ pub fn detectable(a: Observed, b: Observed, equal: f64, power: Share, confidence
     Detectable::search(1.0 / other, &beyond)
 }
 
-/// What pairs show with this power at 1 − `confidence`: ratios of the second rate over the first, with the share of pairs
-/// that differ as it is (Connor, Biometrics 43, 1987).
+/// What pairs show with this power at 1 − `confidence`: ratios of the second rate over `equal` times the first, with the share
+/// of pairs that are hits in both as it is (Connor, Biometrics 43, 1987, for rates that would be equal; with the variance of
+/// [`Pairs::ratio`]'s score for others).
 #[must_use]
-pub fn detectable_in_pairs(pairs: &Pairs, power: Share, confidence: Confidence) -> Detectable {
+pub fn detectable_in_pairs(pairs: &Pairs, equal: f64, power: Share, confidence: Confidence) -> Detectable {
     let n = float(pairs.all());
     let hits = float(2 * pairs.both + pairs.first + pairs.second);
     if hits < 1.0 {
         return Detectable::default();
     }
-    let (rate, differ) = (hits / (2.0 * n), float(pairs.first + pairs.second) / n);
+    // Without a difference the rates are these two, and the distance of the second from so many times the first varies so.
+    let first = hits / (n * (1.0 + equal));
+    let rate = equal * first;
+    let both = (float(pairs.both) / n).min(first).min(rate);
+    let differ = equal * (first + rate - 2.0 * both);
     let (surely, likely) = (confidence.z(), normal_upper(1.0 - power.value()));
     let beyond = |ratio: f64| {
-        let change = ((ratio - 1.0) * rate).abs();
-        let differ = differ.max(change);
-        change * n.sqrt() - surely * differ.sqrt() - likely * (differ - change * change).max(0.0).sqrt()
+        let other = ratio * rate;
+        let change = (other - rate).abs();
+        let spread = equal * equal * first + other - 2.0 * equal * both.min(other) - change * change;
+        change * n.sqrt() - surely * differ.sqrt() - likely * spread.max(0.0).sqrt()
     };
     Detectable::search(1.0 / rate, &beyond)
 }
@@ -197,16 +203,46 @@ mod tests {
     #[test]
     fn pairs_show_less_than_independent_samples_would() {
         let pairs = Pairs { both: 45, first: 5, second: 5, neither: 945 };
-        let found = detectable_in_pairs(&pairs, Share::P80, Confidence::P95);
-        // 1 % differ: 2.8016 · √0.01 / √1000 of 5 %, to first order.
-        assert!((found.more.unwrap() - 1.177).abs() < 0.004, "{found:?}");
+        let found = detectable_in_pairs(&pairs, 1.0, Share::P80, Confidence::P95);
+        // 1 % differ, and x of 5 % more: x √1000 = 1.9600 √0.01 + 0.8416 √(0.01 + x − x²).
+        assert!((found.more.unwrap() - 1.199).abs() < 0.002, "{found:?}");
         let of = |hits| Observed::new(hits, 1000).unwrap();
         let apart = detectable(of(50), of(50), 1.0, Share::P80, Confidence::P95);
         assert!(found.more.unwrap() < apart.more.unwrap() && found.less.unwrap() > apart.less.unwrap());
         assert_eq!(
-            detectable_in_pairs(&Pairs::default(), Share::P80, Confidence::P95),
+            detectable_in_pairs(&Pairs::default(), 1.0, Share::P80, Confidence::P95),
             Detectable::default()
         );
+    }
+
+    /// The power at the ratios that are said, by drawing pairs: 80 % by the normal formula, which is some points off.
+    #[test]
+    fn what_pairs_would_show_of_a_longer_run_is_shown_as_often() {
+        let mut rng = fault_rng(1987, 0);
+        let n = 1_000u64;
+        // In a run of twice the length nothing has changed per run where the rate has halved.
+        let halved = (0.5, Pairs { both: 20, first: 40, second: 10, neither: 930 });
+        let same = (1.0, Pairs { both: 20, first: 25, second: 25, neither: 930 });
+        let visible = |(equal, pairs): (f64, Pairs)| {
+            let found = detectable_in_pairs(&pairs, equal, Share::P80, Confidence::P95);
+            [found.more.unwrap(), found.less.unwrap()].map(|ratio| (equal, pairs.both + pairs.first, ratio))
+        };
+        for (equal, first, ratio) in [halved, same].into_iter().flat_map(visible) {
+            let one = float(first) / float(n);
+            let other = one * equal * ratio;
+            let both = 0.02f64.min(other);
+            let rounds = 2_000;
+            let shown = (0..rounds).filter(|_| {
+                let mut drawn = Pairs::default();
+                for _ in 0..n {
+                    let place: f64 = rng.random();
+                    drawn.add(place < one, place < both || (one..one + other - both).contains(&place));
+                }
+                drawn.ratio_p(equal) <= 0.05
+            });
+            let power = shown.count() as f64 / f64::from(rounds);
+            assert!((0.7..0.88).contains(&power), "{equal} × {ratio}: {power}");
+        }
     }
 
     #[test]

@@ -191,7 +191,15 @@ fn a_build_that_runs_longer_has_pairs_where_times_are_fractions_of_the_run() {
     assert_eq!((rates.value, counts.value), (Some(0.25), Some(0.5)));
     assert!((rates.lower - paired.ratio.lower).abs() < 1e-12);
     assert!((counts.lower - 2.0 * paired.ratio.lower).abs() < 1e-12, "{counts:?} {paired:?}");
-    assert!(found.about_tests()[0].ends_with("per upset"), "{:?}", found.about_tests());
+    // Each question has its own test: whether a run fails as often, and whether an upset does.
+    assert_eq!(failure.p_failures, Some(paired.pairs.ratio_p(0.5)));
+    assert!(paired.p < 1e-12 && (1e-9..1e-3).contains(&failure.p_failures.unwrap()), "{failure:?}");
+    assert_eq!((failure.p_text(), failure.p_failures_text()), ("–".to_owned(), p_text(failure.p_failures)));
+    assert!(found.about_tests()[0].contains("score test of the pairs"), "{:?}", found.about_tests());
+    let more = compared(&a, &of("f", Draw::Fractions, twice, 95), None);
+    let answer = more.answers().find(|answer| answer.outcome == "failure").unwrap();
+    assert!(row(&more.strata[0], "failure").paired.unwrap().p > 0.05, "per upset it is nearly the same");
+    assert_eq!((answer.shown, answer.p.unwrap() < 1e-9), (Shown::More, true), "{}", answer.sentence);
     let apart = ratio(failure.failures[1].unwrap(), failure.failures[0].unwrap());
     assert!(counts.upper.unwrap() < apart.upper.unwrap(), "{counts:?} {apart:?}");
     // Moments of a longer run are others.

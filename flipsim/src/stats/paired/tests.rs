@@ -99,6 +99,19 @@ fn a_ratio_of_pairs_is_in_its_interval_as_often_as_it_should() {
 }
 
 #[test]
+fn a_ratio_is_refuted_where_it_is_not_in_the_interval() {
+    let pairs = Pairs { both: 20, first: 12, second: 3, neither: 965 };
+    assert_eq!(pairs.ratio_p(1.0).total_cmp(&pairs.mcnemar()), std::cmp::Ordering::Equal);
+    let found = pairs.ratio(Confidence::P95);
+    for (ratio, is_in) in [(0.51, false), (0.53, true), (0.9, true), (0.95, false)] {
+        assert_eq!((pairs.ratio_p(ratio) > 0.05, found.contains(ratio)), (is_in, is_in), "{ratio}");
+    }
+    assert!((pairs.ratio_p(found.lower) - 0.05).abs() < 1e-6);
+    let never = Pairs { both: 0, first: 8, second: 0, neither: 92 };
+    assert!(never.ratio_p(0.9) < 0.01 && never.ratio_p(0.1) > 0.3, "{}", never.ratio_p(0.1));
+}
+
+#[test]
 fn a_plan_on_two_builds_shows_what_independent_tests_do_not() {
     // Of 1,000 trials 10 % fail, and a build mends a tenth of these.
     let mut rng = fault_rng(1947, 0);

@@ -131,16 +131,10 @@ impl Pairs {
     /// one alone where the ratio is φ. The share of pairs that are hits in neither is then the one that was seen.
     fn score_of_ratio(&self, phi: f64) -> f64 {
         let (both, first, second) = (float(self.both), float(self.first), float(self.second));
-        let (n, hits) = (float(self.all()), both + first + second);
-        let share = hits / n;
-        let a = (1.0 + phi) * hits;
-        let b = share * (phi * phi * (both + first) - both - 2.0 * first - second);
-        let c = first * (1.0 - phi) * share * share;
-        let one = ((b * b - 4.0 * a * c).max(0.0).sqrt() - b) / (2.0 * a);
-        let other = ((one + (phi - 1.0) * share) / phi).max(0.0);
-        let variance = n * phi * (one.max(0.0) + other);
+        let n = float(self.all());
+        let variance = n * spread_of_ratio([both, first, second].map(|pairs| pairs / n), phi);
         let distance = both + second - phi * (both + first);
-        if distance.abs() <= 1e-12 * hits.max(1.0) {
+        if distance.abs() <= 1e-12 * (both + first + second).max(1.0) {
             0.0
         } else if variance > 0.0 {
             distance / variance.sqrt()
@@ -167,6 +161,18 @@ impl Pairs {
             f64::INFINITY.copysign(distance)
         }
     }
+}
+
+/// The variance of a pair's hit in the second less `phi` times its hit in the first, where the ratio of the rates is `phi`, with
+/// the likeliest shares of pairs that are hits in one alone; `shares` are those that were seen, in both and in each alone.
+pub(super) fn spread_of_ratio([both, first, second]: [f64; 3], phi: f64) -> f64 {
+    let share = both + first + second;
+    let a = (1.0 + phi) * share;
+    let b = share * (phi * phi * (both + first) - both - 2.0 * first - second);
+    let c = first * (1.0 - phi) * share * share;
+    let one = ((b * b - 4.0 * a * c).max(0.0).sqrt() - b) / (2.0 * a);
+    let other = ((one + (phi - 1.0) * share) / phi).max(0.0);
+    phi * (one.max(0.0) + other)
 }
 
 #[cfg(test)]

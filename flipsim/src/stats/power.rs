@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::stats::paired::Pairs;
+use crate::stats::paired::{Pairs, spread_of_ratio};
 use crate::stats::quantity::{Confidence, Observed, Share, StatsError};
 use crate::stats::score::likeliest;
 use crate::stats::special::{float, normal_upper};
@@ -112,17 +112,17 @@ pub fn detectable_in_pairs(pairs: &Pairs, equal: f64, power: Share, confidence: 
     if hits < 1.0 {
         return Detectable::default();
     }
-    // Without a difference the rates are these two, and the distance of the second from so many times the first varies so.
+    // Without a difference the rates are these two.
     let first = hits / (n * (1.0 + equal));
     let rate = equal * first;
-    let both = (float(pairs.both) / n).min(first).min(rate);
-    let differ = equal * (first + rate - 2.0 * both);
+    let both = (float(pairs.both) / n).min(first);
     let (surely, likely) = (confidence.z(), normal_upper(1.0 - power.value()));
     let beyond = |ratio: f64| {
         let other = ratio * rate;
-        let change = (other - rate).abs();
-        let spread = equal * equal * first + other - 2.0 * equal * both.min(other) - change * change;
-        change * n.sqrt() - surely * differ.sqrt() - likely * spread.max(0.0).sqrt()
+        let (change, both) = ((other - rate).abs(), both.min(other));
+        let asked = spread_of_ratio([both, first - both, other - both], equal);
+        let spread = equal * equal * first + other - 2.0 * equal * both - change * change;
+        change * n.sqrt() - surely * asked.sqrt() - likely * spread.max(0.0).sqrt()
     };
     Detectable::search(1.0 / rate, &beyond)
 }

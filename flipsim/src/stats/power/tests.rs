@@ -74,8 +74,8 @@ fn the_ratios_that_two_samples_show_are_those_of_statsmodels() {
 fn pairs_show_less_than_independent_samples_would() {
     let pairs = Pairs { both: 45, first: 5, second: 5, neither: 945 };
     let found = detectable_in_pairs(&pairs, 1.0, Share::P80, Confidence::P95);
-    // 1 % differ, and x of 5 % more: x √1000 = 1.9600 √0.01 + 0.8416 √(0.01 + x − x²).
-    assert!((found.more.unwrap() - 1.199).abs() < 0.002, "{found:?}");
+    // 1 % differ, and x of 5 % more: x √1000 = 1.9600 √(0.01 + x) + 0.8416 √(0.01 + x − x²).
+    assert!((found.more.unwrap() - 1.270).abs() < 0.003, "{found:?}");
     let of = |hits| Observed::new(hits, 1000).unwrap();
     let apart = detectable(of(50), of(50), 1.0, Share::P80, Confidence::P95);
     assert!(found.more.unwrap() < apart.more.unwrap() && found.less.unwrap() > apart.less.unwrap());
@@ -85,7 +85,7 @@ fn pairs_show_less_than_independent_samples_would() {
     );
 }
 
-/// The power at the ratios that are said, by drawing pairs: 80 % by the normal formula, which is some points off.
+/// The power at the ratios that are said, by drawing pairs.
 #[test]
 fn what_pairs_would_show_of_a_longer_run_is_shown_as_often() {
     let mut rng = fault_rng(1987, 0);
@@ -111,7 +111,7 @@ fn what_pairs_would_show_of_a_longer_run_is_shown_as_often() {
             drawn.ratio_p(equal) <= 0.05
         });
         let power = shown.count() as f64 / f64::from(rounds);
-        assert!((0.7..0.88).contains(&power), "{equal} × {ratio}: {power}");
+        assert!((0.75..0.85).contains(&power), "{equal} × {ratio}: {power}");
     }
 }
 

@@ -206,6 +206,8 @@ struct Part {
     space: FaultSpace,
     when: When,
     moments: Moments,
+    /// Into how many times the run is divided that are drawn from: its moments, or fractions.
+    times: u64,
     /// Which of its pairs come.
     permutation: Permutation,
 }
@@ -271,7 +273,7 @@ impl Plan {
             let pairs = u128::from(stratum.faults).checked_mul(times.into()).ok_or(PlanError::TooLarge)?;
             let permutation = Permutation::new(spec.seed, number, pairs);
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
-            parts.push(Part { space, when, moments, permutation });
+            parts.push(Part { space, when, moments, times, permutation });
         }
         let first: Vec<u64> = strata.iter_mut().map(|stratum| std::mem::take(&mut stratum.trials)).collect();
         let empty = Plan { strata, parts, draw: spec.draw, stages: Vec::new(), seed: spec.seed, trials: 0 };
@@ -351,14 +353,11 @@ impl Plan {
         // A stratum without trials in this stage begins where the next one does.
         let index = stage.parts.partition_point(|(first, _)| *first <= place) - 1;
         let (first, before) = stage.parts[index];
-        let Part { space, moments, permutation, .. } = &self.parts[index];
+        let Part { space, moments, times, permutation, .. } = &self.parts[index];
         let pair = permutation.nth((before + place - first).into());
         let faults = u128::from(space.len());
         let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
-        let time = match self.draw {
-            Draw::Moments => pair / faults,
-            Draw::Fractions => (pair / faults) * u128::from(moments.len()) / u128::from(FRACTIONS),
-        };
+        let time = (pair / faults) * u128::from(moments.len()) / u128::from(*times);
         let after = moments.nth(u64::try_from(time).ok()?)?;
         let plan = TrialPlan { after, fault, back_after: None };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })

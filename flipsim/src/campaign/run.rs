@@ -375,7 +375,10 @@ impl Coordinator<'_, '_> {
                 let next = match self.next()? {
                     Some(id) => {
                         let planned = self.store.planned(id)?;
-                        let way = self.way(&planned)?;
+                        let whole = self.halves.get(&id);
+                        let way = self
+                            .shortcuts
+                            .map_or(Ok(Way::Whole), |shortcuts| shortcuts.way(&planned, whole))?;
                         Order::Trial(planned, way)
                     }
                     None if is_done => {
@@ -414,15 +417,6 @@ impl Coordinator<'_, '_> {
         self.queue.insert(id, |other| begin(*other) > own);
     }
 
-    fn way(&self, planned: &PlannedTrial) -> Result<Way, CampaignError> {
-        let Some(shortcuts) = self.shortcuts else { return Ok(Way::Whole) };
-        let whole = self.halves.get(&planned.id);
-        Ok(match whole.and_then(|whole| Some((shortcuts.settling().begin_of(&planned.plan)??, whole))) {
-            Some((begin, whole)) => Way::Half { begin, whole: Box::new(whole.clone()) },
-            None => shortcuts.way(planned)?,
-        })
-    }
-
     /// The next trial that is to be run. Where a group of trials is done, the next one is begun.
     fn next(&mut self) -> Result<Option<TrialId>, CampaignError> {
         while !self.summary.stopped {
@@ -456,7 +450,7 @@ impl Coordinator<'_, '_> {
         let (mut left, mut settled) = (VecDeque::with_capacity(group.len()), Vec::new());
         while let Some(id) = group.pop_front() {
             let planned = self.store.planned(id)?;
-            match shortcuts.way(&planned)? {
+            match shortcuts.way(&planned, None)? {
                 Way::Known(Known::Settled(record)) => settled.push((planned, *record)),
                 _ => left.push_back(id),
             }

@@ -73,16 +73,23 @@ impl<'a> Shortcuts<'a> {
         &self.settling
     }
 
-    /// How a trial gets its record.
-    pub(super) fn way(&self, planned: &PlannedTrial) -> io::Result<Way> {
+    /// How a trial gets its record; `whole` is that of its whole run, where it was audited so far.
+    pub(super) fn way(&self, planned: &PlannedTrial, whole: Option<&TrialRecord>) -> io::Result<Way> {
         let known = self.settling.known(&planned.plan)?;
+        if let (Some(whole), Known::Late(begin)) = (whole, &known) {
+            return Ok(Way::Half { begin: *begin, whole: Box::new(whole.clone()) });
+        }
         Ok(if self.audited.contains(&planned.id) { Way::Audit(known) } else { Way::Known(known) })
     }
 
     /// Where a trial is begun late, from the quiescent point on; `None` where it is not.
     pub(super) fn late(&self, planned: &PlannedTrial) -> Option<VirtualNs> {
-        let begin = self.settling.begin_of(&planned.plan)??;
-        Some(VirtualNs(begin.0.saturating_sub(self.settling.origin().0)))
+        Some(self.counted(self.settling.begin_of(&planned.plan)??))
+    }
+
+    /// A time of the virtual clock, counted from the quiescent point.
+    fn counted(&self, at: VirtualNs) -> VirtualNs {
+        VirtualNs(at.0.saturating_sub(self.settling.origin().0))
     }
 
     /// Where a trial begins, from the quiescent point on; `None` for one that need not be run.
@@ -93,7 +100,7 @@ impl<'a> Shortcuts<'a> {
         }
         match self.settling.begin_of(&planned.plan) {
             None => Some(drawn),
-            Some(begin) => begin.map(|at| VirtualNs(at.0.saturating_sub(self.settling.origin().0))),
+            Some(begin) => begin.map(|at| self.counted(at)),
         }
     }
 }

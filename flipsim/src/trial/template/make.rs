@@ -143,7 +143,8 @@ pub(super) fn save(guest: &mut Booted, folder: &Path, options: MakeOptions) -> R
         let written = written(qmp, options);
         given_up.store(written.is_err(), Ordering::Relaxed);
         let taken = taken.join().expect("what takes a state in does not panic");
-        written.and(taken.map_err(io_error("write", &path)))
+        // A state that cannot be written makes QEMU fail as well: the cause is that of the file.
+        taken.map_err(io_error("write", &path)).and(written)
     })
 }
 
@@ -189,10 +190,14 @@ impl Incoming {
         Ok(Incoming { listener, file: make_new(path)?, socket })
     }
 
-    /// Takes what comes, to the end of it; or until it is given up.
+    /// Takes what comes, to the end of it; or until it is given up. QEMU has the time for it that it has to begin and to end.
     fn take_all(&mut self, given_up: &AtomicBool) -> io::Result<()> {
         let mut stream: Option<UnixStream> = None;
+        let end = Instant::now() + 3 * SAVE_LIMIT;
         while !given_up.load(Ordering::Relaxed) {
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let step = match &mut stream {
                 Some(stream) => io::copy(stream, &mut self.file).map(|_| true),
                 None => self.listener.accept().and_then(|(new, _)| {

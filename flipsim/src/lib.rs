@@ -31,6 +31,7 @@
 //!
 //! - [`report`]: the page, CSV, JSON, two campaigns side by side; `testing` (behind the feature of that name): scripted
 //!   QEMUs and made-up campaigns
+//! - [`pack`]: a campaign in one file, to be run on machines that have nothing of the lab
 //! - [`campaign`]: specification, plan, store, workers, and what the results say in numbers
 //! - [`trial`]: one fault in one guest, from the template to the outcome
 //! - [`fault`]: what a fault is, where it is drawn from, how it is made; [`machine`]: a guest as a process of the host
@@ -49,6 +50,7 @@ pub mod fault;
 pub mod files;
 pub mod machine;
 pub mod memory;
+pub mod pack;
 pub mod report;
 pub mod stats;
 pub mod target;

@@ -19,5 +19,5 @@ fuzz_target!(|data: &[u8]| {
     for range in info.ram.ranges() {
         assert!(range.len() > 0 && info.ram.covers(*range));
     }
-    let _ = (info.ram.bytes(), info.plan.key(), info.plan.boot_spec().argv());
+    let _ = (info.ram.bytes(), info.identity(), info.plan.boot_spec().argv());
 });

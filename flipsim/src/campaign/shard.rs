@@ -5,10 +5,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::campaign::plan::TrialId;
 
 /// A fixed part of a plan: every trial whose number leaves the same remainder. Written `I/N`, with I from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Shard {
     pub(super) index: u64,
     pub(super) count: u64,
@@ -21,7 +24,29 @@ impl Shard {
     /// Whether a trial belongs to it.
     #[must_use]
     pub fn has(self, id: TrialId) -> bool {
-        id.0 % self.count == self.index
+        self.has_number(id.0)
+    }
+
+    pub(super) fn has_number(self, number: u64) -> bool {
+        number % self.count == self.index
+    }
+
+    /// The part of this number, from 0, of so many.
+    #[must_use]
+    pub fn of(index: u64, count: u64) -> Option<Shard> {
+        (index < count).then_some(Shard { index, count })
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
+    /// Of how many.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.count
     }
 }
 
@@ -46,5 +71,19 @@ impl FromStr for Shard {
             (1..=count).contains(&index).then(|| Shard { index: index - 1, count })
         });
         parts.ok_or_else(|| ShardError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = ShardError;
+
+    fn try_from(text: String) -> Result<Self, ShardError> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> String {
+        shard.to_string()
     }
 }

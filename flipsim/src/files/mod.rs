@@ -6,10 +6,12 @@
 //! It hands out the calls by which the lab writes ([`write_atomically`], [`LockFile`], [`Output`]) and reads
 //! ([`open_plain`], [`Stream`]).
 
+mod digests;
 mod network;
 mod reading;
 mod writing;
 
+pub use digests::Digests;
 pub use network::shared_file_system;
 pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain};
 pub use writing::{

@@ -15,6 +15,7 @@ pub(crate) mod end;
 mod error;
 pub mod folder;
 mod hold;
+pub mod host;
 mod pid;
 pub mod process;
 pub mod pvpanic;

@@ -134,9 +134,10 @@ pub fn spawn_with(spec: &MachineSpec, run: &RunDir, streams: Streams) -> Result<
     spec.check()?;
     let log_path = run.file("qemu.log");
     let log = files::append_private(&log_path).map_err(|cause| ProcessError::Io { path: log_path, cause })?;
-    let mut command = Command::new(&spec.qemu);
-    command.args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
-    let failed = |cause| ProcessError::Spawn { program: spec.qemu.clone(), cause };
+    let (program, before) = spec.program();
+    let mut command = Command::new(program);
+    command.args(before).args(spec.argv()).current_dir(run.path()).env("TMPDIR", run.path()).stderr(log);
+    let failed = |cause| ProcessError::Spawn { program: program.to_owned(), cause };
     bare_environment(&mut command);
     confine(&mut command, &spec.allowed()).map_err(failed)?;
     if spec.console != Console::Terminal {
@@ -209,7 +210,20 @@ pub fn overlay_command(qemu_img: &Path, base: &Path, format: &str, overlay: &Pat
 /// # Errors
 /// `qemu-img` cannot be executed or refuses.
 pub fn make_overlay(qemu_img: &Path, base: &Path, format: &str, overlay: &Path) -> io::Result<()> {
-    let mut command = overlay_command(qemu_img, base, format, overlay);
+    run_confined(overlay_command(qemu_img, base, format, overlay))
+}
+
+/// Has a copy-on-write disk name its image `base`, wherever that lies: who opens it says where.
+///
+/// # Errors
+/// `qemu-img` cannot be executed or refuses.
+pub fn forget_base(qemu_img: &Path, format: &str, overlay: &Path) -> io::Result<()> {
+    let mut command = Command::new(qemu_img);
+    command.args(["rebase", "-q", "-u", "-f", "qcow2", "-F", format, "-b", "base"]).arg(overlay);
+    run_confined(command)
+}
+
+fn run_confined(mut command: Command) -> io::Result<()> {
     bare_environment(&mut command);
     confine(&mut command, &Allowed::NOTHING)?;
     let output = command.stdin(Stdio::null()).output()?;

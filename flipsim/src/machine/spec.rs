@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,16 @@ pub enum GdbPort {
     Tcp(u16),
 }
 
+/// The image below a guest's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseImage {
+    /// The file, with its whole path.
+    pub path: PathBuf,
+    /// Its format, as QEMU names it.
+    pub format: String,
+}
+
 /// A disk of the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +100,9 @@ pub struct Disk {
     pub format: String,
     /// Where the guest's writes go.
     pub writes: DiskWrites,
+    /// The image that it is a layer on, where it does not say so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<BaseImage>,
 }
 
 /// Where a guest's writes to its disk go.
@@ -115,6 +128,16 @@ pub struct RamFile {
     pub shared: bool,
 }
 
+/// What starts QEMU on a host that may not have its libraries, or has others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loader {
+    /// The dynamic loader (`ld.so(8)`).
+    pub program: PathBuf,
+    /// The folder with all libraries.
+    pub libraries: PathBuf,
+}
+
 /// What a guest is made of. Kept as `spec.json` in the run folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +152,9 @@ pub struct MachineSpec {
     pub cpu: Option<String>,
     /// The QEMU program.
     pub qemu: PathBuf,
+    /// What starts it, where that is not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<Loader>,
     /// The kernel's boot image.
     pub kernel: PathBuf,
     /// The initial RAM disk.
@@ -218,6 +244,15 @@ impl MachineSpec {
         }
     }
 
+    /// The program that is started, and the arguments that come before QEMU's own.
+    #[must_use]
+    pub fn program(&self) -> (&Path, Vec<OsString>) {
+        let Some(Loader { program, libraries }) = &self.loader else { return (&self.qemu, Vec::new()) };
+        let words: [&OsStr; 4] =
+            ["--inhibit-cache".as_ref(), "--library-path".as_ref(), libraries.as_ref(), self.qemu.as_ref()];
+        (program, words.map(OsStr::to_owned).into())
+    }
+
     /// The arguments for QEMU, without the program's own name.
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
@@ -265,19 +300,35 @@ impl MachineSpec {
         }
         args.option("-append", &self.append);
         if let Some(disk) = &self.disk {
+            let below = |keys: &str| match &disk.backing {
+                Some(BaseImage { path, format }) => vec![
+                    OsString::from(format!(
+                        "{keys}backing.driver={format},{keys}backing.file.driver=file,{keys}backing.file.filename="
+                    )),
+                    value(path.as_os_str()),
+                    ",".into(),
+                ],
+                None => Vec::new(),
+            };
             if disk.writes == DiskWrites::Memory {
                 let options = format!(
                     "driver=flipsim-cow,node-name=disk0,file.driver={},file.read-only=on,file.file.driver=file,\
-                     file.file.read-only=on,file.file.filename=",
+                     file.file.read-only=on,",
                     disk.format
                 );
+                let mut options = OsString::from(options);
+                options.extend(below("file."));
+                options.push("file.file.filename=");
                 args.keyed("-blockdev", &options, disk.path.as_os_str());
             } else {
                 let discard = if disk.writes == DiskWrites::Discard { ",snapshot=on" } else { "" };
                 // Every stop flushes the disk. With the exact clock stops are many and the layer is the
                 // guest's alone: the host's page cache is safe enough for it.
                 let cache = if exact { ",cache=unsafe" } else { "" };
-                let options = format!("if=none,id=disk0,format={}{discard}{cache},file=", disk.format);
+                let mut options =
+                    OsString::from(format!("if=none,id=disk0,format={}{discard}{cache},", disk.format));
+                options.extend(below(""));
+                options.push("file=");
                 args.keyed("-drive", &options, disk.path.as_os_str());
             }
             // A request is served in the vCPU's thread, so that it can end within one instruction.
@@ -360,25 +411,32 @@ impl Args {
         self.flag(flag).flag(value)
     }
 
-    fn path(&mut self, flag: &str, value: &std::path::Path) -> &mut Self {
+    fn path(&mut self, flag: &str, value: &Path) -> &mut Self {
         self.flag(flag);
         self.0.push(value.into());
         self
     }
 
     /// An option whose last key takes free text: in it every comma is doubled (QEMU, `util/keyval.c`).
-    fn keyed(&mut self, flag: &str, options: &str, value: &OsStr) -> &mut Self {
-        let mut bytes = options.as_bytes().to_vec();
-        for byte in value.as_bytes() {
-            bytes.push(*byte);
-            if *byte == b',' {
-                bytes.push(b',');
-            }
-        }
+    fn keyed(&mut self, flag: &str, options: impl AsRef<OsStr>, text: &OsStr) -> &mut Self {
+        let mut option = options.as_ref().to_owned();
+        option.push(value(text));
         self.flag(flag);
-        self.0.push(OsString::from_vec(bytes));
+        self.0.push(option);
         self
     }
+}
+
+/// Free text as the value of a key.
+fn value(text: &OsStr) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    for byte in text.as_bytes() {
+        bytes.push(*byte);
+        if *byte == b',' {
+            bytes.push(b',');
+        }
+    }
+    OsString::from_vec(bytes)
 }
 
 #[cfg(test)]

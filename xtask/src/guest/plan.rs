@@ -13,9 +13,9 @@ use flipsim::machine::boot::{BOOT_REST, LONG_BOOT_REST};
 use flipsim::machine::folder::{FORMAT, RunDir, RunRecord, Starting};
 use flipsim::machine::process;
 use flipsim::machine::spec::{
-    Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, kernel_command_line,
+    BaseImage, Clock, Console, Disk, DiskWrites, GDB_SOCKET, GdbPort, MachineSpec, kernel_command_line,
 };
-use flipsim::trial::template::{BaseImage, TemplatePlan};
+use flipsim::trial::template::TemplatePlan;
 use flipsim::units::{format_size, parse_size};
 use flipsim::wire::net::Endpoint;
 
@@ -253,12 +253,14 @@ impl GuestArgs {
             machine: self.spec.machine.clone(),
             cpu: self.spec.cpu.clone(),
             qemu: lab.qemu.system.clone(),
+            loader: None,
             kernel: kernel.clone(),
             initrd,
             disk: Some(Disk {
                 path: "disk.qcow2".into(),
                 format: "qcow2".to_owned(),
                 writes: if self.snapshot { DiskWrites::Discard } else { DiskWrites::Keep },
+                backing: None,
             }),
             memory,
             cpus,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use flipsim::files::Digests;
 use flipsim::target::state::PIECE;
 use flipsim::trial::clone::CloneOptions;
 use flipsim::trial::template::{MakeOptions, Template, TemplateError};
@@ -37,26 +38,24 @@ pub fn ensure(args: &GuestArgs, timeout: Duration) -> Result<Template> {
     let options = MakeOptions { patience: args.spec.patience(timeout), interrupted: interrupt::raised };
     let plan = args.template_plan()?;
     let cache = Cache::open()?;
-    let key = plan.key()?;
+    let mut known = Digests::open(&cache.digests());
+    let digests = plan.digests(|path| known.of(path, interrupt::raised)).map_err(with_code)?;
+    // Without it the files are only read again.
+    let _ = known.keep();
+    let key = plan.key(&digests);
     let arch = plan.spec.arch.name;
     let folder = cache.template(arch, &key);
-    // A folder by this name in a cache that others write to could be the template of another guest.
-    let is_its = |template: &Template| template.info().plan.key().is_ok_and(|found| found == key);
-    if let Ok(template) = Template::open(&folder)
+    let open = || Template::open_as(&folder, &plan, &key, interrupt::raised);
+    if let Ok(template) = open()
         && template.is_verified()
-        && is_its(&template)
     {
         return Ok(template);
     }
+    interrupt::check()?;
     let human = format!("the template for {}", plan.workload.as_deref().unwrap_or("a shell"));
     // Another process may make it meanwhile; then it is there.
     let _lock = cache.lock(&format!("template-{arch}-{key}"), &human)?;
-    let found = match Template::open(&folder) {
-        Ok(template) if is_its(&template) => Ok(template),
-        Ok(_) => Err(format!("{} holds the template of another guest", folder.display())),
-        Err(error) => Err(error.to_string()),
-    };
-    let template = match found {
+    let template = match open() {
         Ok(template) => template,
         Err(error) => {
             if folder.exists() {

@@ -1,50 +1,15 @@
 //! How many guests this host runs side by side.
 //!
-//! Invariant: **no more than there is memory for**, should every guest write all of its RAM.
+//! Invariant: what is fewer than one a core is said.
 
-use flipsim::units::format_size;
-
-/// What a worker takes beside the RAM that its guest writes, in bytes: QEMU itself, and the code it translates.
-const WORKER: u64 = 160 << 20;
+use flipsim::machine::host::workers;
 
 /// One a core, and no more than the host has memory for should every guest write all of its RAM.
 pub fn default_workers(guest_ram: u64) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let Some(available) = available_memory() else { return cores };
-    let fit = fitting(available, guest_ram);
-    if fit < cores {
-        eprintln!(
-            "note: {fit} workers instead of {cores}: {} of memory are available, and a guest may take {}; \
-             --workers says otherwise",
-            format_size(available),
-            format_size(guest_ram + WORKER)
-        );
+    let (count, note) = workers(guest_ram, cores);
+    if let Some(note) = note {
+        eprintln!("{note}");
     }
-    fit.min(cores)
-}
-
-pub fn fitting(available: u64, guest_ram: u64) -> usize {
-    usize::try_from(available / (guest_ram + WORKER)).unwrap_or(usize::MAX).max(1)
-}
-
-/// Memory that can be had without swapping, in bytes.
-///
-/// Source: Linux, `Documentation/filesystems/proc.rst`, `MemAvailable`.
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_workers_as_the_host_has_memory_for_and_one_at_least() {
-        assert_eq!(fitting(4 << 30, 128 << 20), 14);
-        assert_eq!(fitting(4 << 30, 2 << 30), 1);
-        assert_eq!(fitting(0, 2 << 30), 1);
-        assert!(available_memory().is_some_and(|bytes| bytes > 16 << 20));
-    }
+    count
 }

@@ -8,6 +8,7 @@
 //! store/<step>-<arch>-<key>/      finished products, each with its manifest.json
 //! store/template-<arch>-<key>/    booted guests, each with its template.json
 //! refs/<step>-<arch>-<request>    which product answers which request
+//! digests.json                    digests of files that were read before
 //! locks/, logs/
 //! ```
 //!
@@ -163,6 +164,11 @@ impl Cache {
     /// The output of the host's programs.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
+    }
+
+    /// The digests of files that were read before.
+    pub fn digests(&self) -> PathBuf {
+        self.root.join("digests.json")
     }
 
     /// Apt's private state.

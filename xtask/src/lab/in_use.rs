@@ -1,7 +1,7 @@
 //! `.lab/lab.json`: which QEMU, kernel and image are in use, for each architecture.
 //!
-//! Invariant: `setup` writes it, everything else reads it; what it names existed when it was
-//! written, and [`Lab::ready`] checks that it still does.
+//! Invariants: `setup` writes it, everything else reads it; what it names existed when it was
+//! written, and [`Lab::ready`] checks that it still does. What lies in the cache is named from there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -147,10 +147,41 @@ pub struct ReadyLab {
     pub image: Image,
 }
 
+impl ArchLab {
+    /// The places of all its files.
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let ArchLab { qemu, kernel, image, services } = self;
+        let qemu = qemu.iter_mut().flat_map(|Qemu { system, img, plugin_include, .. }| {
+            [Some(system), Some(img), plugin_include.as_mut()]
+        });
+        let kernel = kernel.iter_mut().flat_map(|Kernel { image, vmlinux, config, .. }| {
+            [Some(image), vmlinux.as_mut(), config.as_mut()]
+        });
+        let image = image.iter_mut().map(|image| Some(&mut image.qcow2));
+        let services = services.values_mut().flat_map(|own| [Some(&mut own.qcow2), Some(&mut own.base)]);
+        qemu.chain(kernel).chain(image).chain(services).flatten()
+    }
+}
+
 impl Lab {
     /// Reads `.lab/lab.json`; a lab that was never set up is an empty one.
     pub fn load() -> Result<Lab> {
-        Lab::load_from(&path()?)
+        let mut lab = Lab::load_from(&path()?)?;
+        lab.in_cache(&paths::cache_dir()?);
+        Ok(lab)
+    }
+
+    /// What lies in the cache is named from there in the file, so that one that was moved is found.
+    fn in_cache(&mut self, cache: &Path) {
+        self.archs.values_mut().flat_map(ArchLab::paths).for_each(|path| *path = cache.join(&*path));
+    }
+
+    fn from_cache(&mut self, cache: &Path) {
+        for path in self.archs.values_mut().flat_map(ArchLab::paths) {
+            if let Ok(rest) = path.strip_prefix(cache) {
+                *path = rest.to_owned();
+            }
+        }
     }
 
     fn load_from(path: &Path) -> Result<Lab> {
@@ -174,11 +205,14 @@ impl Lab {
 
     /// Changes one architecture's part, on disk as well.
     pub fn update(arch: Arch, change: impl FnOnce(&mut ArchLab)) -> Result<()> {
-        let path = path()?;
-        let mut lab = Lab::load_from(&path)?;
+        let mut lab = Lab::load()?;
         let before = lab.clone();
         change(lab.archs.entry(arch.name.to_owned()).or_default());
-        if lab == before { Ok(()) } else { cache::write_json(&path, &lab) }
+        if lab == before {
+            return Ok(());
+        }
+        lab.from_cache(&paths::cache_dir()?);
+        cache::write_json(&path()?, &lab)
     }
 
     /// One architecture's part.
@@ -276,6 +310,26 @@ mod tests {
         let error = lab.ready(Arch::default()).unwrap_err().to_string();
         assert!(error.contains("the kernel for aarch64 is gone"), "{error}");
         assert!(error.ends_with("run `cargo xtask setup kernel`"), "{error}");
+    }
+
+    #[test]
+    fn a_cache_that_was_moved_is_found_and_what_lies_elsewhere_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lab = full(dir.path());
+        let own = |lab: &mut Lab| {
+            lab.archs.values_mut().for_each(|part| {
+                part.kernel.as_mut().unwrap().image = "/home/me/Image".into();
+            })
+        };
+        own(&mut lab);
+        lab.from_cache(dir.path());
+        let text = serde_json::to_string(&lab).unwrap();
+        assert!(!text.contains(dir.path().to_str().unwrap()), "{text}");
+        lab.in_cache(Path::new("/moved"));
+        let part = lab.arch(Arch::default());
+        assert_eq!(part.qemu.unwrap().system, Path::new("/moved/qemu"));
+        assert_eq!(part.kernel.unwrap().image, Path::new("/home/me/Image"));
+        assert_eq!(part.services["own"].qcow2, Path::new("/moved/own"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::campaign::plan::{PlanError, TrialId};
+use crate::campaign::shard::Shard;
 use crate::text::shell_quote;
 
 /// Something that is not what it was when the campaign was made.
@@ -50,6 +51,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What it is.
         cause: io::Error,
+    },
+    /// A part of a campaign, where the whole of it is needed.
+    #[error("{path} is part {shard} of a campaign; join its parts: `cargo xtask campaign merge NAME FOLDER`")]
+    IsPart {
+        /// The file.
+        path: PathBuf,
+        /// Which part.
+        shard: Shard,
     },
     /// A process was killed while it wrote a record.
     #[error(

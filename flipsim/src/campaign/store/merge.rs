@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::error::{Change, StoreError, sqlite, system};
@@ -85,6 +85,12 @@ impl Store {
             let (then, now) = (Some(self.digest.clone()), Some(part.digest.clone()));
             changes.insert(0, Change { what: "plan".to_owned(), then, now });
         }
+        if changes.is_empty()
+            && let Some(trial) = self.other_trial(part)?
+        {
+            let what = format!("trial {trial} of the plan");
+            changes.push(Change { what, then: None, now: None });
+        }
         if changes.is_empty() {
             return Ok(());
         }
@@ -109,12 +115,12 @@ impl Store {
             let is_infra = |outcome: &Option<String>| outcome.as_deref() == Some(Outcome::Infra.name());
             match own {
                 None => {
-                    self.copy_rows(part, id, row, tally)?;
+                    self.copy_rows(&self.conn, part, id, row, tally)?;
                     merged.added += 1;
                 }
                 Some(own) if is_infra(&own) && !is_infra(&theirs) => {
                     remove_result(&self.conn, tally, id).map_err(sqlite("merge into", &self.path))?;
-                    self.copy_rows(part, id, row, tally)?;
+                    self.copy_rows(&self.conn, part, id, row, tally)?;
                     merged.replaced += 1;
                 }
                 Some(_) if is_infra(&theirs) => merged.same += 1,
@@ -134,12 +140,13 @@ impl Store {
         })
     }
 
-    /// All that a part has of a trial, a result of the columns [`RESULT`]. A part of an older version is read as if it
+    /// Copies all that a part has of a trial, a result of the columns [`RESULT`]. A part of an older version is read as if it
     /// were of the newest; checksums are made here.
     ///
     /// [`RESULT`]: crate::campaign::store::row::RESULT
     pub(super) fn copy_rows(
         &self,
+        to: &Connection,
         part: &Store,
         id: i64,
         row: &Row<'_>,
@@ -154,11 +161,10 @@ impl Store {
         let console = part.console_of(id, sum)?.map(|text| (text.len() as i64, pack(text.as_bytes())));
         let of_console = console.as_ref().map(|(bytes, zlib)| self.sums.console(id, *bytes, zlib));
         values[CONSOLE] = of_console.map_or(Value::Null, |sum| Value::Blob(sum.to_vec()));
-        tally.add_result(insert_summed(&self.conn, &self.sums, &values).map_err(&writing)?);
+        tally.add_result(insert_summed(to, &self.sums, &values).map_err(&writing)?);
         if let Some((bytes, zlib)) = console {
             let insert = "INSERT INTO console VALUES (?1, ?2, ?3)";
-            let written =
-                self.conn.prepare_cached(insert).and_then(|mut it| it.execute(params![id, bytes, zlib]));
+            let written = to.prepare_cached(insert).and_then(|mut it| it.execute(params![id, bytes, zlib]));
             written.map_err(&writing)?;
         }
         let sql = "SELECT trial, recorded_ms, error, record FROM attempt WHERE trial = ?1 ORDER BY id";
@@ -166,7 +172,7 @@ impl Store {
         let rows = statement.query_map([id], |row| (0..4).map(|at| row.get(at)).collect());
         let rows: rusqlite::Result<Vec<Vec<Value>>> = rows.and_then(Iterator::collect);
         for values in rows.map_err(&reading)? {
-            tally.add_attempt(insert_attempt(&self.conn, &self.sums, &values).map_err(&writing)?);
+            tally.add_attempt(insert_attempt(to, &self.sums, &values).map_err(&writing)?);
         }
         Ok(())
     }

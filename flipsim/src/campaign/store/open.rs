@@ -18,6 +18,7 @@ use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::{Lock, Note, identity};
 use crate::campaign::store::make::{JOURNALS, make_instead, make_whole, remove, write_plan};
+use crate::campaign::store::part::{PART, Part};
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::stages::{Stage, stages_of};
 use crate::campaign::store::sums::Sums;
@@ -66,6 +67,7 @@ pub struct Store {
     pub(super) strata: Vec<Stratum>,
     pub(super) digest: String,
     pub(super) stages: Vec<Stage>,
+    pub(super) part: Option<Part>,
     overlaps: Option<Vec<(u32, u32)>>,
     pub(super) trials: u64,
     pub(super) seal: String,
@@ -197,6 +199,9 @@ impl Store {
             return Err(StoreError::Damaged { path: path.to_owned(), what: check });
         }
         let mut store = Store::load(conn, path, schema::VERSION)?;
+        if let Some(Part { shard, .. }) = store.part {
+            return Err(StoreError::IsPart { path: path.to_owned(), shard });
+        }
         store.not_before(lock.left)?;
         let mut lost = HashMap::new();
         store.scan_attempts(&mut |trial| *lost.entry(trial).or_default() += 1)?;
@@ -290,6 +295,7 @@ impl Store {
         let digest = value("plan")?.to_owned();
         let overlaps = made.value("overlaps").map(serde_json::from_str).transpose();
         let overlaps = overlaps.map_err(unreadable("overlaps"))?;
+        let part = made.value(PART).map(serde_json::from_str).transpose().map_err(unreadable("part"))?;
         let strata = {
             let sql = "SELECT id, name, targets, faults, times, trials FROM stratum ORDER BY id";
             let mut statement = conn.prepare(sql).map_err(&error)?;
@@ -319,6 +325,7 @@ impl Store {
             strata,
             digest,
             stages,
+            part,
             overlaps,
             trials,
             seal,

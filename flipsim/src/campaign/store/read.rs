@@ -33,7 +33,7 @@ use crate::units::{GuestPhys, Timing, VirtualNs};
 const PAGE: usize = 1000;
 
 /// The columns of a planned trial, for [`planned`].
-const PLANNED: &str =
+pub(super) const PLANNED: &str =
     "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation, t.kind";
 
 /// How many columns of a result come before those.
@@ -485,8 +485,12 @@ impl Store {
             line.clear();
             plan_line(row, &mut line).map_err(|why| self.damaged(format!("its plan: {why}")))?;
             digest.add_line(&line);
+            let id = row.get::<_, i64>(0).map_err(&error)?.cast_unsigned();
+            if self.part.as_ref().is_some_and(|part| !part.shard.has_number(id)) {
+                return Err(self.damaged(format!("trial {id} is not of its part of the plan")));
+            }
         }
-        if digest.finish() == self.digest {
+        if digest.finish() == *self.part.as_ref().map_or(&self.digest, |part| &part.plan) {
             return Ok(());
         }
         Err(self.damaged("its plan is not the one that was drawn"))
@@ -495,7 +499,7 @@ impl Store {
 
 /// The line of a trial of the columns [`PLANNED`] for the plan's digest, as [`PlannedTrial`] has it, without making
 /// one: a plan may have millions.
-fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> {
+pub(super) fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> {
     let number = |at| match row.get_ref(at) {
         Ok(ValueRef::Integer(number)) => Ok(Some(number.cast_unsigned())),
         Ok(ValueRef::Null) => Ok(None),

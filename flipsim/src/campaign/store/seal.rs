@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use crate::campaign::store::encode::json;
+use crate::campaign::store::part::PART;
 use crate::campaign::store::sums::digest_of;
 
 /// The key of the seal among the values of `meta`.
@@ -32,7 +33,8 @@ impl Made {
         let mut parts: BTreeMap<String, String> = values
             .iter()
             // The version is compared with the one in the file's head, and changes with an upgrade.
-            .filter(|(key, _)| !matches!(key.as_str(), "format" | SEAL))
+            // Which part of it a file is has a digest of its own.
+            .filter(|(key, _)| !matches!(key.as_str(), "format" | SEAL | PART))
             .map(|(key, value)| (key.clone(), digest_of(key, [value.as_bytes()])))
             .collect();
         let mut statement = conn.prepare("SELECT name, bytes, zlib FROM attachment ORDER BY name")?;

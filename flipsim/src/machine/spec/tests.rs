@@ -9,9 +9,15 @@ pub(crate) fn spec() -> MachineSpec {
         machine: None,
         cpu: None,
         qemu: "/lab/qemu-system-aarch64".into(),
+        loader: None,
         kernel: "/lab/Image".into(),
         initrd: None,
-        disk: Some(Disk { path: "disk.qcow2".into(), format: "qcow2".into(), writes: DiskWrites::Keep }),
+        disk: Some(Disk {
+            path: "disk.qcow2".into(),
+            format: "qcow2".into(),
+            writes: DiskWrites::Keep,
+            backing: None,
+        }),
         memory: 128 << 20,
         cpus: 1,
         append: kernel_command_line(arch, Some("sha256"), ""),
@@ -72,7 +78,12 @@ fn a_guest_for_a_person_and_a_debugger_has_this_command_line() {
         start_stopped: true,
         monitor: Some("/home/me/qemu,socket".into()),
         gdb: GdbPort::Tcp(1234),
-        disk: Some(Disk { path: "my disk.img".into(), format: "raw".into(), writes: DiskWrites::Discard }),
+        disk: Some(Disk {
+            path: "my disk.img".into(),
+            format: "raw".into(),
+            writes: DiskWrites::Discard,
+            backing: None,
+        }),
         share: None,
         cpus: 2,
         clock: Clock::Kvm,
@@ -176,7 +187,8 @@ fn an_exact_guest_of_x86_64_has_this_command_line() {
 #[test]
 fn a_clone_differs_from_its_template_in_the_mapping_of_ram_the_disk_and_the_incoming_state() {
     let ram = |shared| Some(RamFile { path: "/t/ram,1".into(), shared });
-    let disk = |writes| Some(Disk { path: "/t/disk.qcow2".into(), format: "qcow2".into(), writes });
+    let disk =
+        |writes| Some(Disk { path: "/t/disk.qcow2".into(), format: "qcow2".into(), writes, backing: None });
     let template = MachineSpec {
         clock: Clock::Exact,
         share: None,
@@ -212,11 +224,12 @@ fn a_clone_differs_from_its_template_in_the_mapping_of_ram_the_disk_and_the_inco
 
 #[test]
 fn a_disk_whose_writes_stay_in_memory_is_a_filter_over_files_that_are_only_read() {
-    let disk = Disk { path: "/t/d,1".into(), format: "qcow2".into(), writes: DiskWrites::Memory };
+    let backing = Some(BaseImage { path: "/lab,1/root.raw".into(), format: "raw".into() });
+    let disk = Disk { path: "/t/d,1".into(), format: "qcow2".into(), writes: DiskWrites::Memory, backing };
     let text = text(&MachineSpec { clock: Clock::Exact, disk: Some(disk), ..spec() });
     let lines: Vec<_> = text.lines().filter(|line| line.contains("disk0")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-        -blockdev driver=flipsim-cow,node-name=disk0,file.driver=qcow2,file.read-only=on,file.file.driver=file,file.file.read-only=on,file.file.filename=/t/d,,1
+        -blockdev driver=flipsim-cow,node-name=disk0,file.driver=qcow2,file.read-only=on,file.file.driver=file,file.file.read-only=on,file.backing.driver=raw,file.backing.file.driver=file,file.backing.file.filename=/lab,,1/root.raw,file.file.filename=/t/d,,1
         -device virtio-blk-pci,drive=disk0,ioeventfd=off
         ");
 }
@@ -237,4 +250,16 @@ fn commas_in_paths_are_doubled_where_qemu_wants_it() {
     let text = text(&spec);
     assert!(text.contains("security_model=none,path=/a,,b/c"), "{text}");
     assert!(text.contains("-kernel /k,1"), "{text}");
+}
+
+#[test]
+fn a_qemu_with_libraries_of_its_own_is_started_by_what_loads_them() {
+    let plain = spec();
+    let (program, before) = plain.program();
+    assert_eq!((program, before.len()), (Path::new("/lab/qemu-system-aarch64"), 0));
+    let loader = Loader { program: "/p/ld.so".into(), libraries: "/p/lib".into() };
+    let spec = MachineSpec { loader: Some(loader), ..spec() };
+    let (program, before) = spec.program();
+    assert_eq!(program, Path::new("/p/ld.so"));
+    assert_eq!(before, ["--inhibit-cache", "--library-path", "/p/lib", "/lab/qemu-system-aarch64"]);
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::machine::folder::RunDir;
 use crate::machine::process::{OwnedQemu, Streams};
-use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
+use crate::machine::spec::{CONSOLE_LOG, Console, DiskWrites, GDB_SOCKET, MachineSpec, RamFile};
 use crate::machine::{ProcessId, process};
 use crate::memory::RangeSet;
 use crate::target::LiveTarget;
@@ -179,7 +179,7 @@ fn spec(template: &Template, options: &CloneOptions) -> MachineSpec {
         CloneDisk::Memory | CloneDisk::Layer => DiskWrites::Discard,
     };
     MachineSpec {
-        disk: Some(Disk { path: template.disk(), format: "qcow2".to_owned(), writes }),
+        disk: Some(template.info().plan.disk(template.disk(), writes)),
         ram_file: Some(RamFile { path: template.ram_file(), shared: false }),
         incoming: true,
         stay_at_end: true,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::files::{beside, file_digest, make_new, remove_tree, write_readable};
+use crate::files::{beside, make_new, remove_tree};
 use crate::machine::boot::{self, BootError, Patience, Ready, wait_ready};
 use crate::machine::folder::RunDir;
 use crate::machine::process::{self, OwnedQemu};
@@ -24,8 +24,8 @@ use crate::target::LiveTarget;
 use crate::target::state::{State, StateError};
 use crate::trial::template::error::{TemplateError, io_error};
 use crate::trial::template::saved::{
-    DEVICE_STATE, DISK, FORMAT, FileStamp, INFO, Input, RAM, SAVE_LIMIT, Template, TemplateInfo,
-    TemplatePlan, ignore_shared,
+    DEVICE_STATE, DISK, FORMAT, Input, RAM, SAVE_LIMIT, Stored, Template, TemplateInfo, TemplatePlan,
+    ignore_shared,
 };
 use crate::units::Timing;
 use crate::wire::net::{Endpoint, Timeouts};
@@ -112,6 +112,7 @@ pub fn boot(
     let run = RunDir::at(folder);
     let disk = run.file(DISK);
     process::make_overlay(&plan.qemu_img, &plan.base.path, &plan.base.format, &disk)
+        .and_then(|()| process::forget_base(&plan.qemu_img, &plan.base.format, &disk))
         .map_err(io_error("create", &disk))?;
     let mut qemu = OwnedQemu(process::spawn(&spec, &run)?);
     drop(process::wait_for_monitor(&mut qemu.0, &run, options.interrupted)?);
@@ -252,15 +253,10 @@ fn fill(
     options: MakeOptions,
     mut on_line: impl FnMut(&str),
 ) -> Result<(), TemplateError> {
-    let key = plan.key()?;
     let mut inputs = BTreeMap::new();
     for (name, path) in plan.files() {
-        let input = Input {
-            path: path.to_owned(),
-            stamp: FileStamp::of(path)?,
-            sha256: file_digest(path, options.interrupted).map_err(io_error("read", path))?,
-        };
-        inputs.insert(name.to_owned(), input);
+        let Stored { stamp, sha256 } = Stored::of(path, options.interrupted)?;
+        inputs.insert(name.to_owned(), Input { path: path.to_owned(), stamp, sha256 });
     }
     let run = RunDir::at(folder);
     let mut guest = boot(plan, folder, options, &mut on_line)?;
@@ -282,14 +278,14 @@ fn fill(
         // A crash of the host must not leave a template that looks whole and is not.
         File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("write", &path))?;
         fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(io_error("protect", &path))?;
-        files.insert(name.to_owned(), FileStamp::of(&path)?);
+        files.insert(name.to_owned(), Stored::of(&path, options.interrupted)?);
     }
     let spec = plan.boot_spec();
     let command = std::iter::once(spec.qemu.as_os_str().to_owned()).chain(spec.argv());
     let command = command.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let info = TemplateInfo {
+    let mut info = TemplateInfo {
         format: FORMAT,
-        key,
+        key: String::new(),
         made: Timestamp::now(),
         plan: plan.clone(),
         command,
@@ -302,9 +298,8 @@ fn fill(
         boot_seconds,
         files,
     };
-    let path = folder.join(INFO);
-    let text = serde_json::to_string_pretty(&info).expect("a template's record has only text keys");
-    write_readable(&path, text.as_bytes()).map_err(io_error("write", &path))
+    info.key = info.identity();
+    info.write(folder)
 }
 
 #[cfg(test)]

@@ -12,4 +12,4 @@ pub(super) mod verify;
 
 pub use error::TemplateError;
 pub use make::{Booted, MakeOptions, boot};
-pub use saved::{BaseImage, FORMAT, FileStamp, Input, Template, TemplateInfo, TemplatePlan};
+pub use saved::{FORMAT, FileStamp, Input, Stored, Template, TemplateInfo, TemplatePlan};

@@ -11,10 +11,12 @@
 //! not be read to start a clone: a clone maps it copy-on-write (QEMU, `docs/devel/migration.rst`,
 //! and the capability `x-ignore-shared`).
 //!
-//! Invariant: **a template is never written** once it is there; [`Template::open`] refuses one that was.
+//! Invariant: **a template is never written** once it is there, and one that was is refused. **It is known by what its
+//! files hold**, not by where they lie: a lab that was moved or copied goes on with it.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,8 +27,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::console::signals::Signals;
+use crate::files::{file_digest, write_readable};
 use crate::machine::folder::RunDir;
-use crate::machine::spec::{CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile};
+use crate::machine::spec::{
+    BaseImage, CONSOLE_LOG, Console, Disk, DiskWrites, GdbPort, MachineSpec, RamFile,
+};
 use crate::memory::RangeSet;
 use crate::target::{Capabilities, VirtualClock};
 use crate::text::hex;
@@ -34,7 +39,7 @@ use crate::trial::template::error::{TemplateError, io_error};
 use crate::units::VirtualNs;
 
 /// The version of `template.json`, and of all that lies beside it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 pub(super) const RAM: &str = "ram";
 pub(super) const DEVICE_STATE: &str = "device-state";
@@ -63,6 +68,23 @@ impl FileStamp {
     }
 }
 
+/// A file of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// What it is like, here.
+    pub stamp: FileStamp,
+    /// The digest of its content, anywhere.
+    pub sha256: String,
+}
+
+impl Stored {
+    pub(super) fn of(path: &Path, interrupted: fn() -> bool) -> Result<Self, TemplateError> {
+        let sha256 = file_digest(path, interrupted).map_err(io_error("read", path))?;
+        Ok(Stored { stamp: FileStamp::of(path)?, sha256 })
+    }
+}
+
 /// A file that a template was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,16 +95,6 @@ pub struct Input {
     pub stamp: FileStamp,
     /// The digest of its content.
     pub sha256: String,
-}
-
-/// The image below a guest's disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BaseImage {
-    /// The file, with its whole path.
-    pub path: PathBuf,
-    /// Its format, as QEMU names it.
-    pub format: String,
 }
 
 /// All that a template depends on.
@@ -108,22 +120,44 @@ pub struct TemplatePlan {
 }
 
 impl TemplatePlan {
-    /// 16 hexadecimal digits that stand for all that the template depends on: the whole specification,
-    /// this version of the format, and each file with its path, size and time of change.
-    ///
-    /// # Errors
-    /// A file is missing.
-    pub fn key(&self) -> Result<String, TemplateError> {
-        let mut stamps = BTreeMap::new();
-        for (name, path) in self.files() {
-            stamps.insert(name, FileStamp::of(path)?);
-        }
-        let plan = TemplatePlan { spec: self.boot_spec(), ..self.clone() };
-        let text = json!({ "format": FORMAT, "plan": plan, "files": stamps }).to_string();
-        Ok(hex(&Sha256::digest(text.as_bytes())[..8]))
+    /// 16 hexadecimal digits that stand for all that the template depends on: the whole specification, this version
+    /// of the format, and the content of each file, by `digests`. Where the files lie is not in it.
+    #[must_use]
+    pub fn key(&self, digests: &BTreeMap<String, String>) -> String {
+        let mut plan = TemplatePlan { qemu_img: PathBuf::new(), ..self.clone() };
+        plan.spec.loader = None;
+        plan.place(|_, _| PathBuf::new());
+        plan.spec = plan.boot_spec();
+        let text = json!({ "format": FORMAT, "plan": plan, "files": digests }).to_string();
+        hex(&Sha256::digest(text.as_bytes())[..8])
     }
 
-    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    /// The digest of each of its files, by what they are for, as `of` gives it.
+    ///
+    /// # Errors
+    /// A file is missing, or cannot be read.
+    pub fn digests(
+        &self,
+        mut of: impl FnMut(&Path) -> io::Result<String>,
+    ) -> Result<BTreeMap<String, String>, TemplateError> {
+        let digest =
+            |(name, path): (&str, &Path)| Ok((name.to_owned(), of(path).map_err(io_error("read", path))?));
+        self.files().map(digest).collect()
+    }
+
+    /// Has its files lie where `at` says, by what each is for and where it lies now.
+    pub fn place(&mut self, at: impl Fn(&str, &Path) -> PathBuf) {
+        let Self { spec, base, vmlinux, .. } = self;
+        let fixed = [("qemu", &mut spec.qemu), ("kernel", &mut spec.kernel), ("image", &mut base.path)];
+        let others = [("initrd", &mut spec.initrd), ("vmlinux", vmlinux)];
+        let others = others.into_iter().filter_map(|(name, path)| Some((name, path.as_mut()?)));
+        for (name, path) in fixed.into_iter().chain(others) {
+            *path = at(name, path);
+        }
+    }
+
+    /// Its files, by what they are for: `qemu`, `kernel`, `image`, `initrd`, `vmlinux`.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let Self { spec, base, vmlinux, .. } = self;
         let fixed = [
             ("qemu", spec.qemu.as_path()),
@@ -139,7 +173,7 @@ impl TemplatePlan {
     #[must_use]
     pub fn boot_spec(&self) -> MachineSpec {
         MachineSpec {
-            disk: Some(Disk { path: DISK.into(), format: "qcow2".to_owned(), writes: DiskWrites::Keep }),
+            disk: Some(self.disk(DISK.into(), DiskWrites::Keep)),
             share: None,
             ram_file: Some(RamFile { path: RAM.into(), shared: true }),
             incoming: false,
@@ -151,6 +185,11 @@ impl TemplatePlan {
             gdb: GdbPort::Socket,
             ..self.spec.clone()
         }
+    }
+
+    /// A layer on its image, which does not say itself where that lies.
+    pub(crate) fn disk(&self, layer: PathBuf, writes: DiskWrites) -> Disk {
+        Disk { path: layer, format: "qcow2".to_owned(), writes, backing: Some(self.base.clone()) }
     }
 }
 
@@ -184,7 +223,23 @@ pub struct TemplateInfo {
     /// How long the boot took on the host's clock, in seconds.
     pub boot_seconds: f64,
     /// The files of the template, by name.
-    pub files: BTreeMap<String, FileStamp>,
+    pub files: BTreeMap<String, Stored>,
+}
+
+impl TemplateInfo {
+    /// The key of what it was made of.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let digest = |(name, input): (&String, &Input)| (name.clone(), input.sha256.clone());
+        self.plan.key(&self.inputs.iter().map(digest).collect())
+    }
+
+    /// Writes it into its template's folder.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), TemplateError> {
+        let path = folder.join(INFO);
+        let text = serde_json::to_string_pretty(self).expect("a template's record has only text keys");
+        write_readable(&path, text.as_bytes()).map_err(io_error("write", &path))
+    }
 }
 
 /// A template in its folder.
@@ -195,12 +250,62 @@ pub struct Template {
 }
 
 impl Template {
-    /// Opens a template; its files are looked at and not read, which takes well under a millisecond.
+    /// Opens a template with the files that it was made of, where these still are. They and its own are looked at and
+    /// not read, which takes well under a millisecond.
     ///
     /// # Errors
     /// There is no template, it is of another version, or a file of it, or one that it depends on, is missing or
     /// was written.
     pub fn open(folder: &Path) -> Result<Self, TemplateError> {
+        let template = Template::load(folder)?;
+        for (name, input) in &template.info.inputs {
+            if FileStamp::of(&input.path).ok() != Some(input.stamp) {
+                return Err(template.unusable(format!("the {name} {} has changed", input.path.display())));
+            }
+        }
+        template.with_its_files(|| false)
+    }
+
+    /// Opens the template of a plan, whose key this is. The files that it depends on are those of the plan, wherever it
+    /// was made.
+    ///
+    /// # Errors
+    /// There is no template, it is that of another plan or of another version, or a file of it is missing or was written.
+    pub fn open_as(
+        folder: &Path,
+        plan: &TemplatePlan,
+        key: &str,
+        interrupted: fn() -> bool,
+    ) -> Result<Self, TemplateError> {
+        let mut template = Template::load(folder)?;
+        if template.info.key != key || template.info.identity() != key {
+            return Err(template.unusable("it is the template of another guest".to_owned()));
+        }
+        template.info.plan = plan.clone();
+        template.with_its_files(interrupted)
+    }
+
+    /// Makes a template of files that lie in a folder already, and whose digests were compared with those in `info`.
+    ///
+    /// # Errors
+    /// One is missing, or `info` contradicts itself.
+    pub fn install(folder: &Path, mut info: TemplateInfo) -> Result<Self, TemplateError> {
+        for (name, stored) in &mut info.files {
+            stored.stamp = FileStamp::of(&folder.join(name))?;
+        }
+        for input in info.inputs.values_mut() {
+            input.stamp = FileStamp::of(&input.path)?;
+        }
+        let key = info.identity();
+        if key != info.key {
+            let cause = "what it was made of is not what its name stands for".to_owned();
+            return Err(TemplateError::Unusable { folder: folder.to_owned(), cause });
+        }
+        info.write(folder)?;
+        Template::open(folder)
+    }
+
+    fn load(folder: &Path) -> Result<Self, TemplateError> {
         // A clone has another working folder.
         let folder = &std::path::absolute(folder).map_err(io_error("find", folder))?;
         let unusable = |cause: String| TemplateError::Unusable { folder: folder.to_owned(), cause };
@@ -215,18 +320,41 @@ impl Template {
         if head.format != FORMAT {
             return Err(unusable(format!("it has format {}, this lab makes {FORMAT}", head.format)));
         }
-        let info: TemplateInfo = serde_json::from_str(&text).map_err(damaged)?;
-        for (name, stamp) in &info.files {
-            if FileStamp::of(&folder.join(name)).ok() != Some(*stamp) {
-                return Err(unusable(format!("its file `{name}` is missing or was written")));
-            }
-        }
-        for (name, input) in &info.inputs {
-            if FileStamp::of(&input.path).ok() != Some(input.stamp) {
-                return Err(unusable(format!("the {name} {} has changed", input.path.display())));
-            }
-        }
+        let info = serde_json::from_str(&text).map_err(damaged)?;
         Ok(Template { folder: folder.to_owned(), info })
+    }
+
+    /// Looks at its files. Those of a template that was copied have other times: they are read, once.
+    fn with_its_files(mut self, interrupted: fn() -> bool) -> Result<Self, TemplateError> {
+        let mut copied = Vec::new();
+        for (name, stored) in &self.info.files {
+            let path = self.folder.join(name);
+            let stamp = FileStamp::of(&path).ok();
+            if stamp == Some(stored.stamp) {
+                continue;
+            }
+            let is_it = stamp.is_some_and(|stamp| stamp.size == stored.stamp.size)
+                && Stored::of(&path, interrupted)?.sha256 == stored.sha256;
+            match stamp.filter(|_| is_it) {
+                Some(stamp) => copied.push((name.clone(), stamp)),
+                None => return Err(self.unusable(format!("its file `{name}` is missing or was written"))),
+            }
+        }
+        if !copied.is_empty() {
+            let mut kept = Template::load(&self.folder)?.info;
+            for (name, stamp) in copied {
+                for info in [&mut kept, &mut self.info] {
+                    info.files.entry(name.clone()).and_modify(|stored| stored.stamp = stamp);
+                }
+            }
+            // Without it they are read again.
+            let _ = kept.write(&self.folder);
+        }
+        Ok(self)
+    }
+
+    fn unusable(&self, cause: String) -> TemplateError {
+        TemplateError::Unusable { folder: self.folder.clone(), cause }
     }
 
     /// Its folder.

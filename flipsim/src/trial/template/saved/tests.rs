@@ -19,6 +19,7 @@ fn plan(folder: &Path) -> TemplatePlan {
             machine: None,
             cpu: None,
             initrd: None,
+            loader: None,
             qemu: file("qemu"),
             kernel: file("Image"),
             disk: None,
@@ -47,13 +48,17 @@ fn plan(folder: &Path) -> TemplatePlan {
     }
 }
 
+fn key(plan: &TemplatePlan) -> String {
+    plan.key(&plan.digests(|path| file_digest(path, || false)).unwrap())
+}
+
 /// A template as far as `open` looks at it.
 fn template(folder: &Path) -> PathBuf {
     let plan = plan(folder);
     let template = folder.join("t");
     fs::create_dir(&template).unwrap();
     fs::write(template.join(RAM), "ram").unwrap();
-    let stamp = FileStamp::of(&template.join(RAM)).unwrap();
+    let ram = Stored::of(&template.join(RAM), || false).unwrap();
     let inputs = plan.files().map(|(name, path)| {
         let stamp = FileStamp::of(path).unwrap();
         (
@@ -63,7 +68,7 @@ fn template(folder: &Path) -> PathBuf {
     });
     let info = TemplateInfo {
         format: FORMAT,
-        key: plan.key().unwrap(),
+        key: key(&plan),
         made: Timestamp::now(),
         command: Vec::new(),
         inputs: inputs.collect(),
@@ -73,7 +78,7 @@ fn template(folder: &Path) -> PathBuf {
         ram_digest: String::new(),
         registers: Vec::new(),
         boot_seconds: 0.5,
-        files: BTreeMap::from([(RAM.to_owned(), stamp)]),
+        files: BTreeMap::from([(RAM.to_owned(), ram)]),
         plan,
     };
     fs::write(template.join(INFO), serde_json::to_string(&info).unwrap()).unwrap();
@@ -84,13 +89,11 @@ fn template(folder: &Path) -> PathBuf {
 fn the_key_changes_with_everything_that_a_template_depends_on() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(folder.path());
-    let key = plan.key().unwrap();
-    assert_eq!(plan.key().unwrap(), key);
-    let mut keys = vec![key.clone()];
+    let mut keys = vec![key(&plan)];
     let mut with = |change: &dyn Fn(&mut TemplatePlan)| {
         let mut other = plan.clone();
         change(&mut other);
-        keys.push(other.key().unwrap());
+        keys.push(key(&other));
     };
     with(&|plan| plan.spec.memory *= 2);
     with(&|plan| plan.spec.cpus = 2);
@@ -102,7 +105,7 @@ fn the_key_changes_with_everything_that_a_template_depends_on() {
     with(&|plan| plan.spec.kernel = plan.base.path.clone());
     for name in ["qemu", "Image", "rootfs.qcow2"] {
         fs::write(folder.path().join(name), format!("{name} of another build")).unwrap();
-        keys.push(plan.key().unwrap());
+        keys.push(key(&plan));
     }
     let count = keys.len();
     keys.sort();
@@ -110,7 +113,7 @@ fn the_key_changes_with_everything_that_a_template_depends_on() {
     assert_eq!(keys.len(), count);
     // What a template never has does not count.
     let shared = MachineSpec { share: Some("/x".into()), console: Console::Socket, ..plan.spec.clone() };
-    assert_eq!(TemplatePlan { spec: shared, ..plan.clone() }.key().unwrap(), plan.key().unwrap());
+    assert_eq!(key(&TemplatePlan { spec: shared, ..plan.clone() }), key(&plan));
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn a_template_of_another_version_is_refused_with_its_version() {
     let path = template(folder.path());
     fs::write(path.join(INFO), "{\"format\": 9, \"more\": 1}").unwrap();
     let text = Template::open(&path).unwrap_err().to_string();
-    assert!(text.contains("it has format 9, this lab makes 2"), "{text}");
+    assert!(text.contains("it has format 9, this lab makes 3"), "{text}");
     fs::write(path.join(INFO), "{").unwrap();
     assert!(matches!(Template::open(&path), Err(TemplateError::Unusable { .. })));
 }
@@ -149,4 +152,35 @@ fn a_guest_that_the_host_s_processor_executes_is_no_template() {
     let made = Template::make(&plan, &folder.path().join("t"), MakeOptions::default(), |_| {});
     assert!(matches!(made, Err(TemplateError::NotExact)));
     assert!(!folder.path().join("t.tmp").exists());
+}
+
+#[test]
+fn the_same_template_in_two_folders_is_the_same_and_a_copy_of_one_goes_on() {
+    let [first, second] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = [plan(first.path()), plan(second.path())];
+    assert_eq!(key(&here), key(&there));
+    // It is made here, and copied there: other times, other paths.
+    let made = template(first.path());
+    let copied = second.path().join("t");
+    fs::create_dir(&copied).unwrap();
+    for name in [RAM, INFO] {
+        fs::copy(made.join(name), copied.join(name)).unwrap();
+    }
+    let file = fs::File::options().write(true).open(copied.join(RAM)).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(first);
+    assert!(Template::open(&copied).is_err(), "what it was made of is gone");
+    let open = |plan: &TemplatePlan| Template::open_as(&copied, plan, &key(plan), || false);
+    let opened = open(&there).unwrap();
+    assert_eq!(opened.info().plan, there);
+    // It was read once, and what it is like is known from then on.
+    assert_eq!(Template::load(&copied).unwrap().info.files, opened.info().files);
+    // Another kernel of the same size, at the same place.
+    fs::write(&there.spec.kernel, "egamI").unwrap();
+    let text = open(&there).unwrap_err().to_string();
+    assert!(text.contains("the template of another guest"), "{text}");
+    fs::write(&there.spec.kernel, "Image").unwrap();
+    open(&there).unwrap();
+    fs::write(copied.join(RAM), "RAM").unwrap();
+    assert!(open(&there).unwrap_err().to_string().contains("its file `ram`"));
 }

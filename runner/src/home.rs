@@ -1,0 +1,89 @@
+//! Bringing results home: a slice's results, from this machine's disk to the folder that all see.
+//!
+//! Invariant: a file at home is replaced as a whole, and only by the one who has the slice.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flipsim::campaign::{Shard, Store};
+use flipsim::files;
+use flipsim::pack::{Claim, Slices, State};
+
+use crate::errors::{Error, io_error};
+
+/// What brings the results of a slice home.
+pub struct Courier<'a> {
+    /// The campaign's file on this machine.
+    pub campaign: &'a Path,
+    /// A folder of this machine.
+    pub scratch: &'a Path,
+    /// Where home is.
+    pub slices: &'a Slices,
+    /// The slice.
+    pub claim: &'a Claim,
+    /// How many trials it has.
+    pub trials: u64,
+}
+
+impl Courier<'_> {
+    /// Brings home what there is; whether the slice still is ours.
+    pub fn bring(&self, state: State) -> Result<bool, Error> {
+        let shard = self.claim.shard;
+        if !self.slices.is_ours(self.claim) {
+            return Ok(false);
+        }
+        let home = self.slices.part(shard);
+        let done = match self.made(self.scratch, shard) {
+            Ok((local, done)) => {
+                put(&local, &home)?;
+                files::remove_file(&local).map_err(io_error("remove", &local))?;
+                done
+            }
+            // A full disk here need not keep results from a place that has room.
+            Err(_) => {
+                let folder = home.parent().unwrap_or(Path::new("."));
+                let beside = files::private_folder_in(folder).map_err(io_error("write to", folder))?;
+                let (local, done) = self.made(beside.path(), shard)?;
+                std::fs::rename(&local, &home).map_err(io_error("write", &home))?;
+                done
+            }
+        };
+        Ok(self.slices.say(self.claim, state, done, self.trials)?)
+    }
+
+    /// Says that the slice is being run.
+    pub fn beat(&self) -> Result<bool, Error> {
+        Ok(self.slices.beat(self.claim)?)
+    }
+
+    fn made(&self, folder: &Path, shard: Shard) -> Result<(PathBuf, u64), Error> {
+        let local = folder.join("part.sqlite");
+        for ending in ["", ".lock"] {
+            let path = files::beside(&local, ending);
+            files::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+        let done = Store::open_readonly(self.campaign)?.copy_part(&local, shard)?;
+        Ok((local, done))
+    }
+}
+
+/// Copies a file to another file system, under another name first.
+fn put(from: &Path, to: &Path) -> Result<(), Error> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let beside = files::private_folder_in(folder).map_err(io_error("write to", folder))?;
+    let copy = beside.path().join("part");
+    let copied = files::copy(from, &copy).and_then(|()| File::open(&copy)?.sync_all());
+    copied.and_then(|()| std::fs::rename(&copy, to)).map_err(io_error("write", to))
+}
+
+/// Takes into this machine's file what an earlier process brought home of a slice.
+pub fn take_up(store: &mut Store, slices: &Slices, shard: Shard) -> Result<u64, Error> {
+    let home = slices.part(shard);
+    match std::fs::metadata(&home) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other.map_err(io_error("look at", &home))?,
+    };
+    let merged = store.merge(&[home])?;
+    Ok(merged.added + merged.same)
+}

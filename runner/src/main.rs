@@ -1,0 +1,29 @@
+//! `flipsim-run`: runs a packed campaign, or its share of one, on a machine that has nothing of the lab.
+//!
+//! Invariant: **what is finished is brought home**: now and then, and at once when a signal says that time is short.
+
+mod args;
+mod consent;
+mod element;
+mod errors;
+mod home;
+mod progress;
+mod run;
+mod scratch;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let ended = signals::install().and_then(|()| run::run(&args));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}

@@ -15,6 +15,7 @@ use flipsim::campaign::{Shard, ShardError};
   flipsim-run first.pack --out parts
   flipsim-run first.pack --out parts --shard 2/4
   flipsim-run first.pack --check
+  flipsim-run first.pack --out parts --merge
   sbatch --array=1-8 --wrap 'exec flipsim-run first.pack --out parts --trust 0123456789abcdef'
 
 The campaign's slices are shared out through the folder --out, which all machines see: each process takes one after the
@@ -52,6 +53,9 @@ pub struct Args {
     /// Only unpack it, and compare a clone of its guest with what was saved
     #[arg(long)]
     pub check: bool,
+    /// Join what has come together in --out into one file, with a page; runs nothing
+    #[arg(long, conflicts_with = "check")]
+    pub merge: bool,
     /// Run the pack with this digest (its first 16 digits) without being asked
     #[arg(long, value_name = "DIGEST")]
     pub trust: Option<String>,

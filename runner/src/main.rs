@@ -7,6 +7,7 @@ mod consent;
 mod element;
 mod errors;
 mod home;
+mod join;
 mod progress;
 mod run;
 mod scratch;

@@ -22,6 +22,7 @@ use crate::args::{Args, Which};
 use crate::element::Element;
 use crate::errors::{Error, io_error};
 use crate::home::{Courier, take_up};
+use crate::join::join;
 use crate::progress::{Lines, say};
 use crate::{consent, scratch, signals};
 
@@ -34,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Error> {
     let pack = Pack::open(&args.pack)?;
+    if args.merge {
+        return join(&pack, &args.out);
+    }
     consent::require(&pack, args.trust.as_deref())?;
     let folder = scratch::make(args.scratch.as_deref(), pack.unpacked())?;
     let began = Instant::now();

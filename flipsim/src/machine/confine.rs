@@ -99,7 +99,8 @@ fn rules(programs: &[PathBuf], allowed: &Allowed) -> Result<RulesetCreated, Rule
 
 /// The program that loads a program's libraries: `Some(None)` where it needs none, `None` where it is no program of
 /// 64 bits, but a script.
-fn interpreter(program: &Path) -> Option<Option<PathBuf>> {
+#[must_use]
+pub fn interpreter(program: &Path) -> Option<Option<PathBuf>> {
     // Both tables stand at a program's beginning.
     const START: u64 = 64 << 10;
     let mut start = Vec::new();

@@ -107,6 +107,38 @@ impl Pack {
     /// # Errors
     /// It is damaged, the disk is full, or `interrupted` said yes. What was unpacked is the caller's to remove.
     pub fn unpack(&self, folder: &Path, interrupted: fn() -> bool) -> Result<Unpacked, PackError> {
+        self.take(folder, &|_| true, interrupted)?;
+        self.installed(folder)
+    }
+
+    /// Unpacks the campaign's file alone, which runs nothing.
+    ///
+    /// # Errors
+    /// As [`Pack::unpack`].
+    pub fn campaign(&self, folder: &Path, interrupted: fn() -> bool) -> Result<PathBuf, PackError> {
+        self.take(folder, &|at| at == CAMPAIGN, interrupted)?;
+        let campaign = folder.join(CAMPAIGN);
+        self.check_campaign(&campaign)?;
+        Ok(campaign)
+    }
+
+    fn check_campaign(&self, campaign: &Path) -> Result<(), PackError> {
+        let store = Store::open_readonly(campaign)?;
+        if store.seal() != self.info.seal || store.part().is_some() {
+            return Err(self.damaged("its campaign is another one than it says"));
+        }
+        if store.manifest().template != self.info.template.key {
+            return Err(self.damaged("its guest is not that of its campaign"));
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        folder: &Path,
+        wanted: &dyn Fn(&str) -> bool,
+        interrupted: fn() -> bool,
+    ) -> Result<(), PackError> {
         let reading = io_error("read", &self.path);
         let mut archive = Archive::new(open_plain(&self.path).map_err(&reading)?);
         // The same file, to read from where the archive says that a file of it begins.
@@ -126,6 +158,9 @@ impl Pack {
             if entry.header().entry_type() != EntryType::Regular || entry.size() != member.packed {
                 return Err(self.damaged(format!("{name:?} is not the file that is listed")));
             }
+            if !wanted(at) {
+                continue;
+            }
             let from = entry.raw_file_position();
             pack.seek(SeekFrom::Start(from)).map_err(&reading)?;
             let (digest, _) =
@@ -140,7 +175,7 @@ impl Pack {
         if let Some(at) = missing.first() {
             return Err(self.damaged(format!("it does not have {at:?}, which is listed")));
         }
-        self.installed(folder)
+        Ok(())
     }
 
     /// Unpacks a file, whose digest in the pack was compared.
@@ -225,13 +260,7 @@ impl Pack {
         }
         let template = Template::install(&folder.join(TEMPLATE), info)?;
         let campaign = folder.join(CAMPAIGN);
-        let store = Store::open_readonly(&campaign)?;
-        if store.seal() != self.info.seal || store.part().is_some() {
-            return Err(self.damaged("its campaign is another one than it says"));
-        }
-        if store.manifest().template != template.info().key {
-            return Err(self.damaged("its guest is not that of its campaign"));
-        }
+        self.check_campaign(&campaign)?;
         let accesses = Some(folder.join(ACCESSES)).filter(|path| path.is_file());
         Ok(Unpacked { template, campaign, accesses })
     }

@@ -4,6 +4,7 @@
 
 pub mod accesses;
 pub mod choice;
+pub mod closure;
 pub mod consent;
 mod console;
 pub mod errors;

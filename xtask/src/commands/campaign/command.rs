@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::{check, classify, export, grow, merge, new, replay, stats, status, trial};
+use super::{check, classify, export, grow, merge, new, pack, replay, slurm, stats, status, trial};
 
 /// Run trials and judge their outcomes.
 ///
@@ -36,6 +36,8 @@ enum Sub {
     Stats(Box<stats::Args>),
     Export(export::Args),
     Merge(merge::Args),
+    Pack(pack::Args),
+    Slurm(slurm::Args),
     Check(check::Args),
     Trial(Box<trial::Args>),
     Replay(replay::Args),
@@ -52,6 +54,8 @@ pub fn run(args: Args) -> Result<()> {
         Sub::Stats(args) => stats::run(&args),
         Sub::Export(args) => export::run(&args),
         Sub::Merge(args) => merge::run(&args),
+        Sub::Pack(args) => pack::run(&args),
+        Sub::Slurm(args) => slurm::run(&args),
         Sub::Check(args) => check::run(&args),
         Sub::Trial(args) => trial::run(&args),
         Sub::Replay(args) => replay::run(&args),

@@ -139,6 +139,7 @@ impl<'a> Machine<'a> {
         let from = if kept > 0 { format!(", {kept} of them are home already") } else { String::new() };
         say(&format!("slice {shard}: {} trials{from}; {} workers", pending + kept, self.workers));
         let courier = Courier { campaign, scratch: self.scratch, slices, claim, trials: pending + kept };
+        slices.say(claim, State::Running, kept, pending + kept)?;
         let ran = if pending == 0 { Ok(0) } else { self.trials(&mut store, shard, pending, &courier) };
         drop(store);
         // Whatever ended it, what was finished goes home.

@@ -83,6 +83,27 @@ fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Has a command hear of no signal that asks for an end: a batch system sends one to all processes of a job, and a guest
+/// that ended by it in the middle of a trial would be taken for lost. Its owner ends it, by SIGKILL.
+fn deaf(command: &mut Command) {
+    let block = || {
+        // SAFETY: a signal set is plain data, and each call gets one of ours.
+        let done = unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(done)) }
+    };
+    // SAFETY: between fork and exec only the calls above are made; none allocates or locks.
+    unsafe {
+        command.pre_exec(block);
+    }
+}
+
 /// A command, and where its process is to be sent.
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
@@ -117,13 +138,16 @@ pub fn spawn(spec: &MachineSpec, run: &RunDir) -> Result<Child, ProcessError> {
     spawn_with(spec, run, Streams::default())
 }
 
-/// What QEMU has as its standard input and output, as descriptors 0 and 1; nothing where nothing is given.
+/// What QEMU has as its standard input and output, as descriptors 0 and 1 (nothing where nothing is given), and what it
+/// hears.
 #[derive(Debug, Default)]
 pub struct Streams {
     /// Descriptor 0.
     pub input: Option<File>,
     /// Descriptor 1.
     pub output: Option<File>,
+    /// Whether signals that ask for an end are kept from it.
+    pub deaf: bool,
 }
 
 /// As [`spawn`], with files as QEMU's standard input and output.
@@ -140,6 +164,9 @@ pub fn spawn_with(spec: &MachineSpec, run: &RunDir, streams: Streams) -> Result<
     let failed = |cause| ProcessError::Spawn { program: program.to_owned(), cause };
     bare_environment(&mut command);
     confine(&mut command, &spec.allowed()).map_err(failed)?;
+    if streams.deaf {
+        deaf(&mut command);
+    }
     if spec.console != Console::Terminal {
         let stdio = |file: Option<File>| file.map_or_else(Stdio::null, Stdio::from);
         command.stdin(stdio(streams.input)).stdout(stdio(streams.output));
@@ -269,6 +296,32 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(ended, None);
+    }
+
+    #[test]
+    fn a_deaf_process_ends_by_its_owner_alone() {
+        let start = |is_deaf: bool| {
+            let mut command = Command::new("sleep");
+            command.arg("60");
+            if is_deaf {
+                deaf(&mut command);
+            }
+            let child = spawn_tied(command).unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let mask =
+                status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned();
+            (child, u64::from_str_radix(&mask, 16).unwrap())
+        };
+        for (is_deaf, blocked) in [(false, 0), (true, 1 << 14)] {
+            let (mut child, mask) = start(is_deaf);
+            assert_eq!(mask & 1 << 14, blocked, "SIGTERM");
+            let process = ProcessId::of(child.id()).unwrap();
+            process.signal(Signal::TERM);
+            std::thread::sleep(Duration::from_millis(100));
+            assert_eq!(child.try_wait().unwrap().is_none(), is_deaf);
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

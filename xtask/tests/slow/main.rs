@@ -14,6 +14,7 @@ use serde_json::Value;
 
 mod accidents;
 mod campaigns;
+mod cluster;
 mod confined;
 mod examples;
 mod kills;

@@ -100,7 +100,7 @@ impl CloneGuest {
         let input = template.device_state();
         let input = File::open(&input).map_err(io_error("open", &input))?;
         let output = console.try_clone().map_err(io_error("open", &run.0.file(CONSOLE_LOG)))?;
-        let streams = Streams { input: Some(input), output: Some(output) };
+        let streams = Streams { input: Some(input), output: Some(output), deaf: true };
         let mut qemu = OwnedQemu(process::spawn_with(&spec(template, options), &run.0, streams)?);
         let monitor = process::wait_for_monitor(&mut qemu.0, &run.0, options.interrupted)?;
         let restored = restore(monitor, &mut qemu, &run.0, options.interrupted);

@@ -174,8 +174,12 @@ fn guest(prepared: &Prepared) -> Result<(TemplateInfo, Vec<Source>)> {
 /// The runner, built if need be: a program that needs no library of the host it runs on.
 fn runner() -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target = paths::workspace_root()?.join("target");
+    // A tree of links is built where the tree is that they lead to.
+    let manifest =
+        paths::workspace_root()?.join("Cargo.toml").canonicalize().context("the tree has no Cargo.toml")?;
+    let target = manifest.with_file_name("target");
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
+    let manifest = manifest.to_string_lossy();
     let arguments =
         ["build", "--quiet", "--profile", "runner", "--package", "flipsim-run", "--target", &triple];
     let variables = [
@@ -183,6 +187,6 @@ fn runner() -> Result<PathBuf> {
         ("CARGO_TARGET_DIR".to_owned(), target.clone()),
     ];
     eprintln!("building the runner, which takes some minutes the first time");
-    cargo_with(&arguments, &variables)?;
+    cargo_with(&[&arguments[..], &["--manifest-path", &manifest]].concat(), &variables)?;
     Ok(target.join(triple).join("runner").join(pack::RUNNER))
 }

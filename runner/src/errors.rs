@@ -10,7 +10,7 @@ use flipsim::pack::PackError;
 use flipsim::trial::RunError;
 use flipsim::trial::template::TemplateError;
 
-use crate::signals;
+use crate::signals::Ended;
 
 /// It may work elsewhere, or later (`sysexits.h`, EX_TEMPFAIL).
 const TRY_AGAIN: u8 = 75;
@@ -50,8 +50,8 @@ pub enum Error {
         cause: std::io::Error,
     },
     /// A signal came.
-    #[error("ended by {}; what was finished is home, and the same command goes on", signals::name(*.0))]
-    Signal(i32),
+    #[error(transparent)]
+    Signal(#[from] Ended),
 }
 
 impl Error {
@@ -68,7 +68,7 @@ impl Error {
             Error::Campaign(CampaignError::Audit { .. } | CampaignError::NotRestored(_)) => 1,
             Error::Template(TemplateError::Differs { .. } | TemplateError::NotExact) => 1,
             Error::Store(StoreError::Stranger { .. } | StoreError::Disagree { .. }) => 1,
-            Error::Signal(number) => signals::code(*number),
+            Error::Signal(ended) => ended.code(),
             // A disk, a process, a file system: another machine may do better.
             _ => TRY_AGAIN,
         }

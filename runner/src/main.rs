@@ -19,8 +19,10 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    let ended = signals::install().and_then(|()| run::run(&args));
-    match ended {
+    if let Err(error) = signals::install() {
+        eprintln!("warning: signals are not taken in, so that one ends this at once: {error}");
+    }
+    match run::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

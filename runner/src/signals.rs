@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use crate::errors::Error;
-
 /// Each, with its name and the exit code of a run that it ended. USR1 is what a batch system is asked to send before the
 /// time is over (`--signal`): the run is to be begun again.
 const SIGNALS: [(i32, &str, u8); 4] =
@@ -17,13 +15,23 @@ const SIGNALS: [(i32, &str, u8); 4] =
 
 static RAISED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
+/// A run that a signal ended.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("ended by {}; what was finished is home, and the same command goes on", name(*.0))]
+pub struct Ended(i32);
+
+impl Ended {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        SIGNALS.iter().find(|(known, ..)| *known == self.0).map_or(1, |(.., code)| *code)
+    }
+}
+
 /// Has signals noted.
-pub fn install() -> Result<(), Error> {
+pub fn install() -> std::io::Result<()> {
     for (number, ..) in SIGNALS {
-        // A shell without a terminal has some of them ignored.
         let value = usize::try_from(number).unwrap_or_default();
-        signal_hook::flag::register_usize(number, Arc::clone(&RAISED), value)
-            .map_err(|error| Error::Here(format!("cannot take in signals: {error}")))?;
+        signal_hook::flag::register_usize(number, Arc::clone(&RAISED), value)?;
     }
     Ok(())
 }
@@ -34,22 +42,16 @@ pub fn raised() -> bool {
 }
 
 /// Which one has come last.
-pub fn which() -> Option<i32> {
+fn which() -> Option<i32> {
     let number = i32::try_from(RAISED.load(Ordering::SeqCst)).ok()?;
     (number != 0).then_some(number)
 }
 
 /// An error once one has come.
-pub fn check() -> Result<(), Error> {
-    which().map_or(Ok(()), |number| Err(Error::Signal(number)))
+pub fn check() -> Result<(), Ended> {
+    which().map_or(Ok(()), |number| Err(Ended(number)))
 }
 
-/// What it is called.
-pub fn name(number: i32) -> &'static str {
+fn name(number: i32) -> &'static str {
     SIGNALS.iter().find(|(known, ..)| *known == number).map_or("a signal", |(_, name, _)| name)
-}
-
-/// The exit code of a run that it ended.
-pub fn code(number: i32) -> u8 {
-    SIGNALS.iter().find(|(known, ..)| *known == number).map_or(1, |(.., code)| *code)
 }

@@ -27,3 +27,6 @@ pub use missing::missing;
 pub use open::{Pack, Unpacked};
 pub use slices::{ALONE, BEAT, Claim, Look, STALE, Seen, Slices, State, Taken, seen};
 pub use write::{Written, write};
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub const FLIPSIM: Table = Table {
                 "files", "wire", "units", "text",
             ],
         ),
+        // A campaign in one file, and the folder where its parts come together.
+        ("pack", &["campaign", "trial", "machine", "files", "text"]),
         (
             "campaign",
             &[
@@ -63,6 +65,26 @@ pub const FLIPSIM: Table = Table {
         ("wire", &["units", "text"]),
         ("units", &["text"]),
         ("text", &[]),
+    ],
+    apart: None,
+    exceptions: &[],
+};
+
+/// The runner of packs.
+pub const RUNNER: Table = Table {
+    name: "runner",
+    rows: &[
+        ("run", &["join", "home", "scratch", "consent", "element", "progress", "args", "errors", "signals"]),
+        ("join", &["progress", "errors", "signals"]),
+        ("home", &["errors"]),
+        ("scratch", &["errors"]),
+        ("consent", &["errors"]),
+        // One floor.
+        ("element", &[]),
+        ("progress", &[]),
+        ("args", &[]),
+        ("errors", &["signals"]),
+        ("signals", &[]),
     ],
     apart: None,
     exceptions: &[],
@@ -106,7 +128,7 @@ mod tests {
 
     #[test]
     fn each_row_names_rows_below_it_alone() {
-        for table in [FLIPSIM, XTASK] {
+        for table in [FLIPSIM, RUNNER, XTASK] {
             for (at, (folder, allowed)) in table.rows.iter().enumerate() {
                 for name in *allowed {
                     let below = table.rows[at + 1..].iter().any(|(row, _)| row == name);

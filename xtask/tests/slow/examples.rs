@@ -52,6 +52,8 @@ const ORDER: &[(&str, &str, &[i32])] = &[
     ("campaign grow", "", &[0]),
     ("campaign check", "", &[0]),
     ("campaign merge", "for n in 1 2 3; do cp .lab/campaigns/first.sqlite part$n.sqlite; done", &[0]),
+    ("campaign pack", "", &[0]),
+    ("campaign slurm", "", &[0]),
     ("campaign trial", "", &[0]),
     (
         "campaign replay",
@@ -77,6 +79,7 @@ const BUILDS: &str = "builds for minutes";
 const TERMINAL: &str = "is for a terminal";
 const NAMES: &str = "has names that another guest of this host may have";
 const FOREIGN: &str = "needs a distribution's kernel and image";
+const PARTS: &str = "mkdir -p parts/slices; cargo xtask campaign status parts";
 const CARGO: &str = "runs this very test";
 
 /// The examples that are not run as they are printed, what is run in their place, and why.
@@ -126,6 +129,23 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ),
     ("campaign replay - --diff", "cargo xtask campaign replay - --diff < trial.json", "reads standard input"),
     ("campaign classify -", "cargo xtask campaign classify - < a.log", "reads standard input"),
+    ("campaign status parts", PARTS, "has a folder that a runner makes"),
+    (
+        "campaign merge first parts",
+        "mkdir -p parts; cp .lab/campaigns/first.sqlite parts/first.part-0001-of-0001.sqlite; \
+         cargo xtask campaign merge first parts",
+        "has a folder that a runner makes",
+    ),
+    (
+        "campaign pack first -o /data/first.pack --slices 256",
+        "cargo xtask campaign pack first -o again.pack --slices 256",
+        "has a folder that this host may lack",
+    ),
+    (
+        "campaign slurm first --nodes 200 --cpus 4 --submit",
+        "cargo xtask campaign slurm first --nodes 200 --cpus 4 --dry-run",
+        "needs a cluster",
+    ),
     ("bench", FLIPS, LONG),
     ("bench --arch aarch64,x86_64 --out bench.json", FLIPS, LONG),
     ("bench flip --count 5000 --gdb-count 50 --json", FLIPS, LONG),

@@ -417,4 +417,4 @@ pub(crate) fn ignore_shared() -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

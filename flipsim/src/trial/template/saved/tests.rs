@@ -54,9 +54,16 @@ fn key(plan: &TemplatePlan) -> String {
 
 /// A template as far as `open` looks at it.
 fn template(folder: &Path) -> PathBuf {
-    let plan = plan(folder);
     let template = folder.join("t");
-    fs::create_dir(&template).unwrap();
+    let info = info(folder, &template);
+    fs::write(template.join(INFO), serde_json::to_string(&info).unwrap()).unwrap();
+    template
+}
+
+/// What such a template is.
+pub(crate) fn info(folder: &Path, template: &Path) -> TemplateInfo {
+    let plan = plan(folder);
+    fs::create_dir(template).unwrap();
     fs::write(template.join(RAM), "ram").unwrap();
     let ram = Stored::of(&template.join(RAM), || false).unwrap();
     let inputs = plan.files().map(|(name, path)| {
@@ -66,7 +73,7 @@ fn template(folder: &Path) -> PathBuf {
             Input { path: path.to_owned(), stamp, sha256: file_digest(path, || false).unwrap() },
         )
     });
-    let info = TemplateInfo {
+    TemplateInfo {
         format: FORMAT,
         key: key(&plan),
         made: Timestamp::now(),
@@ -80,9 +87,7 @@ fn template(folder: &Path) -> PathBuf {
         boot_seconds: 0.5,
         files: BTreeMap::from([(RAM.to_owned(), ram)]),
         plan,
-    };
-    fs::write(template.join(INFO), serde_json::to_string(&info).unwrap()).unwrap();
-    template
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::campaign::{Store, Summary};
 use flipsim::files;
-use flipsim::pack::{Pack, missing};
+use flipsim::pack::Pack;
 use flipsim::report::{PageOptions, page};
 use flipsim::text::shell_quote;
 
@@ -40,7 +40,7 @@ pub fn join(pack: &Pack, out: &Path) -> Result<(), Error> {
     let text = page(&store, &summary, &options)?;
     files::write_readable(&html, text.as_bytes()).map_err(io_error("write", &html))?;
     say(&format!("campaign: {}, page: {}", whole.display(), html.display()));
-    let missing = missing(&store, info.slices)?;
+    let missing = store.missing(info.slices)?;
     let trials: u64 = missing.iter().map(|(_, count)| count).sum();
     if trials == 0 {
         say(&format!("all {} trials have a result", store.len()));

@@ -16,14 +16,12 @@
 
 mod error;
 mod info;
-mod missing;
 mod open;
 mod slices;
 mod write;
 
 pub use error::PackError;
 pub use info::{FORMAT, Member, PackInfo, RUNNER, Source};
-pub use missing::missing;
 pub use open::{Pack, Unpacked};
 pub use slices::{ALONE, BEAT, Claim, Look, STALE, Seen, Slices, State, Taken, seen};
 pub use write::{Written, write};

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::Shard;
-use crate::files::{remove_file, write_atomically};
+use crate::files::{private_folder_in, remove_file, write_atomically};
 use crate::pack::error::{PackError, io_error};
 
 /// How often an owner is to be heard of.
@@ -305,8 +305,8 @@ pub fn seen(folder: &Path) -> Result<Vec<Seen>, PackError> {
 
 /// The time by the clock that files in a folder get theirs from, which may be another machine's.
 fn now_there(folder: &Path) -> SystemTime {
-    let probe = tempfile::Builder::new().prefix(".now").tempfile_in(folder);
-    let there = probe.ok().and_then(|file| file.as_file().metadata().ok()?.modified().ok());
+    let probe = private_folder_in(folder);
+    let there = probe.ok().and_then(|probe| probe.path().metadata().ok()?.modified().ok());
     there.unwrap_or_else(SystemTime::now)
 }
 

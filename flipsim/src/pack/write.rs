@@ -11,7 +11,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use crate::files::{Unnamed, file_digest, go_on, open_plain, private_folder_in};
+use crate::files::{Unnamed, file_digest, go_on, make_new, open_plain, private_folder_in};
 use crate::pack::error::{PackError, io_error};
 use crate::pack::info::{INFO, Member, PackInfo, RUNNER, Source};
 use crate::text::hex;
@@ -85,7 +85,7 @@ pub fn write(
 fn pack(from: &Path, to: &Path, program: bool, interrupted: fn() -> bool) -> Result<Member, PackError> {
     let (reading, writing) = (io_error("read", from), io_error("write", to));
     let mut input = open_plain(from).map_err(&reading)?;
-    let output = Counted::new(File::create_new(to).map_err(&writing)?);
+    let output = Counted::new(make_new(to).map_err(&writing)?);
     let mut packer = GzBuilder::new().mtime(0).write(output, Compression::default());
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = &[
     ("flipsim/src/files/reading.rs", "its other half, for what a user names"),
     ("flipsim/src/machine/boot.rs", "only reads, and not through a link"),
     ("flipsim/src/campaign/store/make.rs", "opens a file that was just made there"),
+    ("flipsim/src/campaign/store/part.rs", "opens a file that was just made there"),
     ("flipsim/src/campaign/store/check.rs", "opens a file that was just made there"),
     ("xtask/src/source/unpack.rs", "makes new files alone, in a folder of its own"),
     ("xtask/src/host/kvm.rs", "opens a device"),

@@ -167,16 +167,16 @@ impl Lab {
     /// Reads `.lab/lab.json`; a lab that was never set up is an empty one.
     pub fn load() -> Result<Lab> {
         let mut lab = Lab::load_from(&path()?)?;
-        lab.in_cache(&paths::cache_dir()?);
+        lab.found_in(&paths::cache_dir()?);
         Ok(lab)
     }
 
     /// What lies in the cache is named from there in the file, so that one that was moved is found.
-    fn in_cache(&mut self, cache: &Path) {
+    fn found_in(&mut self, cache: &Path) {
         self.archs.values_mut().flat_map(ArchLab::paths).for_each(|path| *path = cache.join(&*path));
     }
 
-    fn from_cache(&mut self, cache: &Path) {
+    fn named_from(&mut self, cache: &Path) {
         for path in self.archs.values_mut().flat_map(ArchLab::paths) {
             if let Ok(rest) = path.strip_prefix(cache) {
                 *path = rest.to_owned();
@@ -211,7 +211,7 @@ impl Lab {
         if lab == before {
             return Ok(());
         }
-        lab.from_cache(&paths::cache_dir()?);
+        lab.named_from(&paths::cache_dir()?);
         cache::write_json(&path()?, &lab)
     }
 
@@ -322,10 +322,10 @@ mod tests {
             })
         };
         own(&mut lab);
-        lab.from_cache(dir.path());
+        lab.named_from(dir.path());
         let text = serde_json::to_string(&lab).unwrap();
         assert!(!text.contains(dir.path().to_str().unwrap()), "{text}");
-        lab.in_cache(Path::new("/moved"));
+        lab.found_in(Path::new("/moved"));
         let part = lab.arch(Arch::default());
         assert_eq!(part.qemu.unwrap().system, Path::new("/moved/qemu"));
         assert_eq!(part.kernel.unwrap().image, Path::new("/home/me/Image"));

@@ -2,8 +2,6 @@
 //!
 //! Invariant: pending trials come in the order of their time, a batch after the other.
 
-use std::collections::HashSet;
-
 use serde::Deserialize;
 
 use crate::campaign::batches::{Batches, Whole};
@@ -45,12 +43,10 @@ impl Store {
     ) -> Result<Vec<Vec<TrialId>>, StoreError> {
         let error = sqlite("read", &self.path);
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
-        let mut done = HashSet::new();
-        self.scan(&mut |row| {
-            done.insert(row.get::<_, i64>(0).map_err(&error)?);
-            Ok(())
-        })?;
-        let sql = "SELECT at_ns, id FROM trial t WHERE id % ?1 = ?2";
+        // What is damaged is not done.
+        self.scan(&mut |_| Ok(()))?;
+        let sql = "SELECT at_ns, id FROM trial t LEFT JOIN result r ON r.trial = t.id \
+                   WHERE r.trial IS NULL AND id % ?1 = ?2";
         let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
         let rows = statement
             .query_map([shard.count.cast_signed(), shard.index.cast_signed()], |row| {
@@ -58,7 +54,6 @@ impl Store {
             })
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
-        pending.retain(|(_, id)| !done.contains(id));
         let mut run = pending.len() as u64;
         if let Some(begin) = begin {
             for (at, id) in &mut pending {

@@ -19,6 +19,7 @@ use crate::campaign::store::lock::Lock;
 use crate::campaign::store::make::make_whole;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{PLANNED, plan_line};
+use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::tally::Tally;
 use crate::files;
 
@@ -86,6 +87,26 @@ impl Store {
             conn.close().map_err(|(_, cause)| error(cause))
         })?;
         Ok(count)
+    }
+
+    /// The slices, of so many, of which a trial has no result, with the number of these.
+    ///
+    /// # Errors
+    /// The file cannot be read; a result is damaged.
+    pub fn missing(&self, slices: u64) -> Result<Vec<(Shard, u64)>, StoreError> {
+        let slices = slices.max(1);
+        let error = sqlite("read", &self.path);
+        let _view = Snapshot::new(&self.conn).map_err(&error)?;
+        // What is damaged is not there.
+        self.scan(&mut |_| Ok(()))?;
+        let sql = "SELECT t.id % ?1, count(*) FROM trial t LEFT JOIN result r ON r.trial = t.id \
+                   WHERE r.trial IS NULL GROUP BY 1 ORDER BY 1";
+        let mut statement = self.conn.prepare(sql).map_err(&error)?;
+        let rows = statement.query_map([slices.cast_signed()], |row| {
+            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+        });
+        let rows = rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(&error)?;
+        Ok(rows.into_iter().filter_map(|(at, count)| Some((Shard::of(at, slices)?, count))).collect())
     }
 
     /// Writes a new file with what was drawn of a part.
@@ -203,6 +224,12 @@ mod tests {
         assert_eq!((merged.added, merged.same), (25, 0));
         let rows = |store: &Store| store.results().map(Result::unwrap).collect::<Vec<_>>();
         assert_eq!(rows(&whole), rows(&store));
+        // What is left, by slice.
+        let missing = whole.missing(3).unwrap();
+        assert_eq!(missing.iter().map(|(_, count)| count).sum::<u64>(), 15);
+        for (shard, count) in missing {
+            assert_eq!(whole.pending(shard).unwrap().len() as u64, count);
+        }
         // A part again adds nothing.
         assert_eq!(whole.merge(&parts[..1]).unwrap().added, 0);
     }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flipsim::campaign::Store;
-use flipsim::pack::missing;
 
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::host::proc::quote;
@@ -110,7 +109,7 @@ fn is_part(file: &Path) -> bool {
 
 /// Says what is missing, and how just that is run.
 fn say_missing(store: &Store, slices: u64, args: &Args) -> Result<()> {
-    let missing = missing(store, slices).map_err(store_error)?;
+    let missing = store.missing(slices).map_err(store_error)?;
     let trials: u64 = missing.iter().map(|(_, count)| count).sum();
     if trials == 0 {
         outln!("all {} trials have a result", store.len());

@@ -172,8 +172,9 @@ while
     code=$?
     kill -0 $run 2>/dev/null
 do :; done
-# 75: it may work elsewhere or later. Nothing that is wrong with the campaign ends so.
-if [ $code -eq 75 ] && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt 100 ]; then
+# 75: it may work elsewhere or later; 137: it was killed, as where memory ran out. Nothing that is wrong with the campaign
+# ends so.
+if {{ [ $code -eq 75 ] || [ $code -eq 137 ]; }} && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt 20 ]; then
     scontrol requeue \"$SLURM_JOB_ID\"
 fi
 exit $code

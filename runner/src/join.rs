@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::campaign::{Store, Summary};
 use flipsim::files;
-use flipsim::pack::Pack;
+use flipsim::pack::{Pack, check};
 use flipsim::report::{PageOptions, page};
 use flipsim::text::shell_quote;
 
@@ -18,6 +18,7 @@ use crate::signals;
 /// Joins the parts in a folder.
 pub fn join(pack: &Pack, out: &Path) -> Result<(), Error> {
     let info = pack.info();
+    check(out)?;
     let whole = out.join(format!("{}.sqlite", info.name));
     if !whole.exists() {
         let folder = files::private_folder_in(out).map_err(io_error("write to", out))?;

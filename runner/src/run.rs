@@ -7,15 +7,15 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use flipsim::campaign::run::{Progress, RunOptions, run as run_trials};
-use flipsim::campaign::{Shard, Shortcuts, Store};
+use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_trials};
+use flipsim::campaign::{Shortcuts, Store};
 use flipsim::fault::GuestNames;
 use flipsim::machine::host;
 use flipsim::pack::{BEAT, Claim, Pack, Slices, State, Taken, Unpacked};
 use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::{CloneDisk, CloneOptions};
 use flipsim::trial::golden::Golden;
-use flipsim::trial::{Runner, Settling};
+use flipsim::trial::{Runner, Settling, TrialOptions};
 use flipsim::units::format_duration;
 
 use crate::args::{Args, Which};
@@ -58,6 +58,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let info = pack.info();
     let slices = Slices::join(&args.out, &info.name, &info.seal, &element.name, &host)?;
     let machine = Machine::new(args, &unpacked, folder.path())?;
+    let store = Store::open_readonly(&unpacked.campaign)?;
+    let trial = store.spec().trial.options(given_up);
+    let settling = machine.settling(&trial)?;
+    let shortcuts = settling.map(|settling| Shortcuts::new(&store, settling)).transpose()?;
+    drop(store);
     let (count, first) = match args.shard {
         Which::Auto => (info.slices, element.first_of(info.slices)),
         Which::Part(shard) => (shard.count(), shard.index()),
@@ -68,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Which::Part(shard) => slices.take_this(shard)?,
         };
         match taken {
-            Taken::Slice(claim) => machine.slice(&slices, &claim)?,
+            Taken::Slice(claim) => machine.slice(&slices, &claim, &trial, shortcuts.as_ref())?,
             Taken::Nothing(0) => {
                 say("all is done");
                 return Ok(());
@@ -122,8 +127,22 @@ impl<'a> Machine<'a> {
         Ok(Machine { unpacked, scratch, golden, accesses, names, workers })
     }
 
+    /// What is known of trials before they are run; nothing where all are to be run whole.
+    fn settling(&'a self, trial: &'a TrialOptions) -> Result<Option<Settling<'a>>, Error> {
+        let template = &self.unpacked.template;
+        let Some(accesses) = &self.accesses else { return Ok(None) };
+        let settling = Settling::new(template, &self.golden, accesses, trial, Some(&self.names));
+        settling.map_err(io_error("read the guest's RAM in", template.folder()))
+    }
+
     /// Runs a slice, from where it was left.
-    fn slice(&self, slices: &Slices, claim: &Claim) -> Result<(), Error> {
+    fn slice(
+        &self,
+        slices: &Slices,
+        claim: &Claim,
+        trial: &TrialOptions,
+        shortcuts: Option<&Shortcuts<'_>>,
+    ) -> Result<(), Error> {
         let campaign = &self.unpacked.campaign;
         let shard = claim.shard;
         let mut store = Store::open(campaign)?;
@@ -140,7 +159,21 @@ impl<'a> Machine<'a> {
         say(&format!("slice {shard}: {} trials{from}; {} workers", pending + kept, self.workers));
         let courier = Courier { campaign, scratch: self.scratch, slices, claim, trials: pending + kept };
         slices.say(claim, State::Running, kept, pending + kept)?;
-        let ran = if pending == 0 { Ok(0) } else { self.trials(&mut store, shard, pending, &courier) };
+        let options = RunOptions {
+            names: Some(&self.names),
+            workers: self.workers,
+            shard,
+            trial: trial.clone(),
+            stop: signals::raised,
+            limit: None,
+        };
+        let ran = match pending {
+            0 => Ok(0),
+            pending => self.trials(&mut store, shortcuts, &options, pending, &courier),
+        };
+        if let Err(error @ Error::Campaign(CampaignError::Audit { .. })) = &ran {
+            slices.condemn(&error.to_string())?;
+        }
         drop(store);
         // Whatever ended it, what was finished goes home.
         let state = if matches!(ran, Ok(0)) { State::Done } else { State::Left };
@@ -163,38 +196,23 @@ impl<'a> Machine<'a> {
     fn trials(
         &self,
         store: &mut Store,
-        shard: Shard,
+        shortcuts: Option<&Shortcuts<'_>>,
+        options: &RunOptions<'_>,
         pending: u64,
         courier: &Courier<'_>,
     ) -> Result<u64, Error> {
-        let (template, clones) = (&self.unpacked.template, self.scratch.join("clones"));
-        let trial = store.spec().trial.options(given_up);
-        let settling = self
-            .accesses
-            .as_ref()
-            .map(|accesses| Settling::new(template, &self.golden, accesses, &trial, Some(&self.names)));
-        let settling =
-            settling.transpose().map_err(io_error("read the guest's RAM in", template.folder()))?.flatten();
-        let shortcuts = settling.map(|settling| Shortcuts::new(store, settling)).transpose()?;
-        let options = RunOptions {
-            names: Some(&self.names),
-            workers: self.workers,
-            shard,
-            trial: trial.clone(),
-            stop: signals::raised,
-            limit: None,
-        };
-        let mut lines = Lines::new(shard, pending);
+        let clones = self.scratch.join("clones");
+        let mut lines = Lines::new(options.shard, pending);
         let (end, ended) = channel::<()>();
         std::thread::scope(|scope| {
             let home = scope.spawn(move || bring_now_and_then(courier, &ended));
             let summary = run_trials(
                 store,
-                template,
+                &self.unpacked.template,
                 &self.golden,
-                shortcuts.as_ref(),
+                shortcuts,
                 &clones,
-                &options,
+                options,
                 &mut |progress| {
                     match progress {
                         Progress::Done(..) => lines.add(1),

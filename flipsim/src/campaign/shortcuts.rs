@@ -2,7 +2,7 @@
 //!
 //! Invariant: **which trials are audited follows from the campaign's seed and its plan**, not from who runs them.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
 use std::io;
 
 use rand::Rng;
@@ -18,6 +18,39 @@ use crate::units::VirtualNs;
 /// beforehand, and of the others, which may be ended early.
 pub(super) const ONE_IN: usize = 100;
 const LEAST: usize = 20;
+
+/// Those of many trials that come first by a number that was drawn for each, in the room of those alone.
+struct Sample {
+    count: usize,
+    most: usize,
+    first: BinaryHeap<(u64, TrialId)>,
+}
+
+impl Sample {
+    /// Of at most so many.
+    fn new(all: u64) -> Self {
+        let all = usize::try_from(all).unwrap_or(usize::MAX);
+        Sample { count: 0, most: share(all), first: BinaryHeap::new() }
+    }
+
+    fn add(&mut self, place: u64, id: TrialId) {
+        self.count += 1;
+        self.first.push((place, id));
+        if self.first.len() > self.most {
+            self.first.pop();
+        }
+    }
+
+    fn taken(self) -> impl Iterator<Item = TrialId> {
+        let count = share(self.count);
+        self.first.into_sorted_vec().into_iter().take(count).map(|(_, id)| id)
+    }
+}
+
+/// How many of so many are run whole.
+fn share(all: usize) -> usize {
+    all.div_ceil(ONE_IN).max(LEAST)
+}
 
 /// How a trial gets its record.
 #[derive(Debug)]
@@ -52,19 +85,15 @@ impl<'a> Shortcuts<'a> {
     /// The campaign's file cannot be read.
     pub fn new(store: &Store, settling: Settling<'a>) -> Result<Self, StoreError> {
         let seed = store.spec().seed;
-        let (mut known, mut others) = (Vec::new(), Vec::new());
-        for id in (0..store.len()).map(TrialId) {
-            let some = settling.begin_of(&store.planned(id)?.plan).is_some();
+        let [mut known, mut others] = [Sample::new(store.len()), Sample::new(store.len())];
+        store.each_planned(&mut |planned| {
+            let some = settling.begin_of(&planned.plan).is_some();
             // Apart from the streams that faults and their order are drawn from.
-            let place = (fault_rng(seed, 1 << 62 | id.0).next_u64(), id);
-            if some { known.push(place) } else { others.push(place) }
-        }
-        let audited = [known, others].into_iter().flat_map(|mut trials| {
-            trials.sort_unstable();
-            let count = trials.len().div_ceil(ONE_IN).max(LEAST);
-            trials.into_iter().take(count)
-        });
-        Ok(Shortcuts { audited: audited.map(|(_, id)| id).collect(), settling })
+            let place = fault_rng(seed, 1 << 62 | planned.id.0).next_u64();
+            if some { known.add(place, planned.id) } else { others.add(place, planned.id) }
+        })?;
+        let audited = known.taken().chain(others.taken()).collect();
+        Ok(Shortcuts { audited, settling })
     }
 
     /// What is known.

@@ -50,6 +50,17 @@ pub enum PackError {
         /// Whose.
         found: String,
     },
+    /// A trial that was run whole had another record than was known of it before.
+    #[error(
+        "an audit failed, so nothing in {folder} is believed: {why}. Run all of it again with --whole and another --out, \
+         and report this"
+    )]
+    Condemned {
+        /// The folder.
+        folder: PathBuf,
+        /// Who found what.
+        why: String,
+    },
     /// The campaign in it.
     #[error(transparent)]
     Store(#[from] StoreError),

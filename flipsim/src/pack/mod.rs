@@ -23,7 +23,7 @@ mod write;
 pub use error::PackError;
 pub use info::{FORMAT, Member, PackInfo, RUNNER, Source};
 pub use open::{Pack, Unpacked};
-pub use slices::{ALONE, BEAT, Claim, Look, STALE, Seen, Slices, State, Taken, seen};
+pub use slices::{ALONE, BEAT, Claim, Look, STALE, Seen, Slices, State, Taken, check, seen};
 pub use write::{Written, write};
 
 #[cfg(test)]

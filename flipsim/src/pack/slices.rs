@@ -130,6 +130,7 @@ impl Slices {
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let token = format!("{host}-{}-{}", std::process::id(), now.as_nanos());
+        check(folder)?;
         let [name, seal, element, host] = [name, seal, element, host].map(str::to_owned);
         Ok(Slices { folder: folder.to_owned(), name, seal, element, host, token })
     }
@@ -148,6 +149,7 @@ impl Slices {
     pub fn take(&self, count: u64, first: u64) -> Result<Taken, PackError> {
         let all = (0..count).filter_map(|at| Shard::of((first % count.max(1) + at) % count, count));
         let all: Vec<Shard> = all.collect();
+        check(&self.folder)?;
         let seen = seen(&self.folder)?;
         let of = |shard: Shard| seen.iter().find(|seen| seen.look.shard == shard);
         let own =
@@ -202,6 +204,16 @@ impl Slices {
         }
         self.write(&self.file(claim.shard), claim.shard, state, done, trials)?;
         Ok(true)
+    }
+
+    /// Notes that an audit failed: what others have settled is not to be believed either.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn condemn(&self, why: &str) -> Result<(), PackError> {
+        let path = self.folder.join(CLAIMS).join(CONDEMNED);
+        let text = format!("{} on {}: {why}\n", self.element, self.host);
+        write_atomically(&path, text.as_bytes()).map_err(io_error("write", &path))
     }
 
     /// Says that a slice is being run, as it was said before; whether it still is ours.
@@ -267,6 +279,23 @@ pub const ALONE: &str = "alone";
 
 /// The folder in the folder.
 const CLAIMS: &str = "slices";
+
+/// In it, once an audit failed.
+const CONDEMNED: &str = "audit-failed.txt";
+
+/// Refuses a folder in which an audit failed.
+///
+/// # Errors
+/// [`PackError::Condemned`].
+pub fn check(folder: &Path) -> Result<(), PackError> {
+    match crate::files::read_plain(&folder.join(CLAIMS).join(CONDEMNED)) {
+        Ok(why) => {
+            let why = String::from_utf8_lossy(&why).trim().to_owned();
+            Err(PackError::Condemned { folder: folder.to_owned(), why })
+        }
+        Err(_) => Ok(()),
+    }
+}
 
 /// `0007-of-0064`.
 fn written(shard: Shard) -> String {
@@ -391,6 +420,19 @@ mod tests {
         let mut sorted = taken.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn once_an_audit_failed_nothing_more_is_taken_and_nothing_is_joined() {
+        let folder = tempfile::tempdir().unwrap();
+        let slices = join(folder.path(), "7_1");
+        check(folder.path()).unwrap();
+        slices.condemn("the audit of trial 5 failed").unwrap();
+        for said in [slices.take(3, 0).map(drop), check(folder.path())] {
+            let said = said.unwrap_err().to_string();
+            assert!(said.contains("7_1 on n1: the audit of trial 5") && said.contains("--whole"), "{said}");
+        }
+        assert_eq!(seen(folder.path()).unwrap().len(), 0);
     }
 
     #[test]

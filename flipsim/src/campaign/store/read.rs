@@ -288,6 +288,21 @@ impl Store {
         }
     }
 
+    /// Each trial of the plan, by number.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each_planned(&self, each: &mut dyn FnMut(PlannedTrial)) -> Result<(), StoreError> {
+        let error = sqlite("read", &self.path);
+        let sql = format!("SELECT {PLANNED} FROM trial t ORDER BY id");
+        let mut statement = self.conn.prepare(&sql).map_err(&error)?;
+        let mut rows = statement.query([]).map_err(&error)?;
+        while let Some(row) = rows.next().map_err(&error)? {
+            each(planned(row, 0).map_err(&error)?);
+        }
+        Ok(())
+    }
+
     /// Everything that is known of a trial that has a result, with its console; `None` for one that has
     /// none, or was given up.
     ///

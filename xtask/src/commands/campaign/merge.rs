@@ -78,6 +78,7 @@ fn parts(given: &[String], into: &Path) -> Result<Vec<PathBuf>> {
             parts.push(path_of(part)?);
             continue;
         }
+        flipsim::pack::check(folder).exit_with(Code::Usage)?;
         let mut found = files_in(folder);
         // What it is merged into may lie there as well.
         found.retain(|file| !same(file, into) && is_part(file));

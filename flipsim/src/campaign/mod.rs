@@ -51,7 +51,7 @@ pub use moments::{Moments, MomentsError, Run};
 pub use pilot::{PilotError, PilotRow, PilotShares};
 pub use plan::{Plan, PlannedTrial, TrialId};
 pub use queue::TimeLimit;
-pub use shard::{Shard, ShardError};
+pub use shard::{Part, Shard, ShardError};
 pub use shortcuts::Shortcuts;
 pub use spaces::{StratumError, leading_class, per_symbol, spaces};
 pub use spec::CampaignSpec;

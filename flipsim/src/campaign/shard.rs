@@ -50,6 +50,16 @@ impl Shard {
     }
 }
 
+/// Which part of a campaign a file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Of the plan.
+    pub shard: Shard,
+    /// The SHA-256 of its trials.
+    pub plan: String,
+}
+
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index + 1, self.count)

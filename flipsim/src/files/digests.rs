@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{file_digest, write_atomically};
+use super::writing::{file_digest, write_atomically};
 
 /// A clock of a file system may tick so rarely (FAT's, the slowest, every two seconds).
 const TICK: Duration = Duration::from_secs(2);

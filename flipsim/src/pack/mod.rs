@@ -12,7 +12,7 @@
 //! Invariants: **nothing is unpacked before its digest is checked, and nothing lands outside its folder**; the same campaign
 //! of the same lab gives the same pack, byte by byte; nothing of it names a path of the host that made it.
 //!
-//! It hands out [`write`] and [`Pack`], and what those who run a pack side by side share: [`Slices`].
+//! It hands out [`write()`] and [`Pack`], and what those who run a pack side by side share: [`Slices`].
 
 mod error;
 mod info;

@@ -74,6 +74,7 @@ pub const FLIPSIM: Table = Table {
 pub const RUNNER: Table = Table {
     name: "runner",
     rows: &[
+        ("main", &["run", "args", "signals"]),
         ("run", &["join", "home", "scratch", "consent", "element", "progress", "args", "errors", "signals"]),
         ("join", &["progress", "errors", "signals"]),
         ("home", &["errors"]),

@@ -44,7 +44,6 @@ pub use check::{Findings, check, repair};
 pub use error::{Change, StoreError};
 pub use merge::Merged;
 pub use open::Store;
-pub use part::Part;
 pub use read::{Counts, ResultRow, Results, Status, StratumStatus};
 pub use stages::{Stage, StageStatus, stages_text};
 pub use write::Recorded;

@@ -14,12 +14,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::campaign::manifest::Manifest;
 use crate::campaign::plan::{Plan, Stratum, TrialId};
+use crate::campaign::shard::Part;
 use crate::campaign::spec::CampaignSpec;
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::{Lock, Note, identity};
 use crate::campaign::store::make::{JOURNALS, make_instead, make_whole, remove, write_plan};
-use crate::campaign::store::part::{PART, Part};
-use crate::campaign::store::seal::Made;
+use crate::campaign::store::seal::{Made, PART};
 use crate::campaign::store::stages::{Stage, stages_of};
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::upgrade::upgrade;

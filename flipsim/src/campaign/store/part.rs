@@ -8,33 +8,20 @@ use std::path::Path;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
-use serde::{Deserialize, Serialize};
 
 use super::error::{StoreError, sqlite, system};
 use super::schema;
 use crate::campaign::plan::PlanDigest;
-use crate::campaign::shard::Shard;
+use crate::campaign::shard::{Part, Shard};
 use crate::campaign::store::encode::json;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::make::make_whole;
 use crate::campaign::store::open::Store;
 use crate::campaign::store::read::{PLANNED, plan_line};
 use crate::campaign::store::scan::Snapshot;
+use crate::campaign::store::seal::PART;
 use crate::campaign::store::tally::Tally;
 use crate::files;
-
-/// The key among the values of `meta` of which part this is; absent where it is the whole campaign.
-pub(super) const PART: &str = "part";
-
-/// Which part of a campaign a file is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    /// Of the plan.
-    pub shard: Shard,
-    /// The SHA-256 of its trials.
-    pub plan: String,
-}
 
 /// The columns of each table that a copy is made of.
 const TABLES: [(&str, &str); 4] = [

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use crate::campaign::store::encode::json;
-use crate::campaign::store::part::PART;
 use crate::campaign::store::sums::digest_of;
 
 /// The key of the seal among the values of `meta`.
 const SEAL: &str = "seal";
+
+/// The key of which part of its campaign a file is; absent where it is the whole of it.
+pub(super) const PART: &str = "part";
 
 /// What is written once, when a campaign is made.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::campaigns::{Campaign, results};
 use super::kills::{Disk, Disks, disks, say, send};
 use super::*;
 
-const TRIALS: usize = 240;
+const TRIALS: usize = 160;
 
 /// A campaign, its pack, and what it is when one machine runs it in peace.
 struct Packed {
@@ -44,7 +44,7 @@ impl Packed {
     fn pack(mut self) -> Packed {
         let pack = self.path("c.pack");
         let said =
-            ok(&["campaign", "pack", &self.campaign.0, "-o", pack.to_str().unwrap(), "--slices", "12"]);
+            ok(&["campaign", "pack", &self.campaign.0, "-o", pack.to_str().unwrap(), "--slices", "6"]);
         let said = text(&said);
         let digest = said.split("digest ").nth(1).unwrap().split_whitespace().next().unwrap();
         self.digest = digest.to_owned();
@@ -324,7 +324,7 @@ fn a_pack_is_run_by_anyone_anywhere_and_what_is_finished_is_home() {
     let packed = Packed::new("pack").pack();
     // The same campaign, the same pack.
     let again = packed.path("again.pack");
-    ok(&["campaign", "pack", &packed.campaign.0, "-o", again.to_str().unwrap(), "--slices", "12"]);
+    ok(&["campaign", "pack", &packed.campaign.0, "-o", again.to_str().unwrap(), "--slices", "6"]);
     assert!(fs::read(&again).unwrap() == fs::read(packed.path("c.pack")).unwrap());
     unasked_or_damaged_nothing_runs(&packed, &again);
     signals_and_kills(&packed);
@@ -412,7 +412,7 @@ fn by_another_user_without_the_lab(packed: &Packed) {
     }
     let script = format!(
         "mount --bind /dev/null dev/null && mount -t proc proc proc && exec chroot --userspec=65534:65534 . \
-         /flipsim-run /c.pack --out /home/parts --shard 2/12 --trust {}",
+         /flipsim-run /c.pack --out /home/parts --shard 2/6 --trust {}",
         packed.digest
     );
     let mut command = Command::new("unshare");

@@ -43,8 +43,7 @@ impl Packed {
 
     fn pack(mut self) -> Packed {
         let pack = self.path("c.pack");
-        let said =
-            ok(&["campaign", "pack", &self.campaign.0, "-o", pack.to_str().unwrap(), "--slices", "6"]);
+        let said = ok(&["campaign", "pack", &self.campaign.0, "-o", pack.to_str().unwrap(), "--slices", "6"]);
         let said = text(&said);
         let digest = said.split("digest ").nth(1).unwrap().split_whitespace().next().unwrap();
         self.digest = digest.to_owned();

@@ -218,10 +218,7 @@ impl Scratch {
         let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let lab: Value = serde_json::from_slice(&std::fs::read(root.join(".lab/lab.json")).unwrap()).unwrap();
         let path = std::env::var("PATH").unwrap();
-        let home = std::env::var("HOME").unwrap();
-        let cache = std::env::var("FLIPSIM_CACHE")
-            .or_else(|_| std::env::var("XDG_CACHE_HOME").map(|cache| cache + "/flipsim"))
-            .unwrap_or(home + "/.cache/flipsim");
+        let cache = cache();
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "300", "bash", "-o", "pipefail", "-c", &format!("{WORDS}{line}")]);
         command.current_dir(root).stdin(Stdio::null());

@@ -125,9 +125,32 @@ fn tree_of_links() -> tempfile::TempDir {
         std::os::unix::fs::symlink(tree.join(name), folder.path().join(name)).expect("a link can be made");
     }
     std::fs::create_dir(folder.path().join(".lab")).expect("a folder can be made");
-    std::fs::copy(tree.join(".lab/lab.json"), folder.path().join(".lab/lab.json"))
-        .expect("the lab is set up");
+    let lab = std::fs::read(tree.join(".lab/lab.json")).expect("the lab is set up");
+    let mut lab: Value = serde_json::from_slice(&lab).expect("it is JSON");
+    in_cache(&mut lab, Path::new(&cache()));
+    std::fs::write(folder.path().join(".lab/lab.json"), lab.to_string())
+        .expect("the folder can be written to");
     folder
+}
+
+/// The cache of the lab that is tested.
+fn cache() -> String {
+    let set = |name: &str| std::env::var(name);
+    let home = || set("HOME").map(|home| home + "/.cache/flipsim");
+    let cache = set("FLIPSIM_CACHE").or_else(|_| set("XDG_CACHE_HOME").map(|cache| cache + "/flipsim"));
+    cache.or_else(|_| home()).expect("there is a home")
+}
+
+/// Gives what is named from the cache its whole path: a tree of links may have another cache.
+fn in_cache(value: &mut Value, cache: &Path) {
+    match value {
+        Value::String(text) if text.starts_with("store/") => {
+            *text = cache.join(&*text).display().to_string();
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| in_cache(value, cache)),
+        Value::Object(values) => values.values_mut().for_each(|value| in_cache(value, cache)),
+        _ => {}
+    }
 }
 
 /// A headless guest that is stopped at the end of its test.

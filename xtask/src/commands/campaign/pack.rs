@@ -175,9 +175,8 @@ fn guest(prepared: &Prepared) -> Result<(TemplateInfo, Vec<Source>)> {
 fn runner() -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     // A tree of links is built where the tree is that they lead to.
-    let manifest =
-        paths::workspace_root()?.join("Cargo.toml").canonicalize().context("the tree has no Cargo.toml")?;
-    let target = manifest.with_file_name("target");
+    let lab = paths::workspace_root()?.join("lab.toml").canonicalize().context("the tree has no lab.toml")?;
+    let (manifest, target) = (lab.with_file_name("Cargo.toml"), lab.with_file_name("target"));
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     let manifest = manifest.to_string_lossy();
     let arguments =

@@ -128,7 +128,9 @@ impl Store {
                 if !is_ours {
                     continue;
                 }
-                if let (true, Some(Value::Integer(id))) = (table == "trial", values.first()) {
+                // A copy of the whole plan has the digest that the plan has.
+                let is_of_part = table == "trial" && shard != Shard::WHOLE;
+                if let (true, Some(Value::Integer(id))) = (is_of_part, values.first()) {
                     plan.add_line(&self.plan_line_of(*id)?.unwrap_or_default());
                 }
                 let insert = transaction.prepare_cached(&insert);

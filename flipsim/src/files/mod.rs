@@ -13,7 +13,7 @@ mod writing;
 
 pub use digests::Digests;
 pub use network::shared_file_system;
-pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain};
+pub use reading::{GoOn, Stream, check_plain, open_output, open_plain, read_plain, read_up_to};
 pub use writing::{
     LockFile, Output, Unnamed, append, append_private, beside, copy, file_digest, given_up, go_on,
     is_given_up, lock_soon, make_new, open_or_make, open_to_empty, private_folder_in, remove_file,

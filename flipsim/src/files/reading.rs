@@ -183,6 +183,21 @@ impl Read for Stream {
     }
 }
 
+/// Fills a buffer as far as there is anything to read; how many bytes that were.
+///
+/// # Errors
+/// The system said no.
+pub fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
 /// Whether a pipe has no name in any folder: then a process has opened its other end.
 fn is_nameless(path: &Path) -> io::Result<bool> {
     /// The file system of such pipes (`include/uapi/linux/magic.h`).

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
 use crate::campaign::Store;
-use crate::files::{go_on, make_new, open_plain, stream_digest};
+use crate::files::{go_on, make_new, open_plain, read_up_to, stream_digest};
 use crate::machine::spec::Loader;
 use crate::pack::error::{PackError, io_error};
 use crate::pack::info::{ACCESSES, CAMPAIGN, FORMAT, INFO, Member, PackInfo, RUNNER, TEMPLATE, is_below};
@@ -200,7 +200,7 @@ impl Pack {
         let mut size = 0;
         loop {
             go_on(interrupted).map_err(&writing)?;
-            let count = read_full(&mut content, &mut buffer)
+            let count = read_up_to(&mut content, &mut buffer)
                 .map_err(|cause| self.damaged(format!("{at:?}: {cause}")))?;
             if count == 0 {
                 break;
@@ -286,17 +286,6 @@ fn read_info(path: &Path, text: &[u8]) -> Result<PackInfo, PackError> {
         return Err(damaged(format!("{INFO}: {at:?} is no path in a pack")));
     }
     Ok(info)
-}
-
-fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match from.read(&mut buffer[count..])? {
-            0 => break,
-            more => count += more,
-        }
-    }
-    Ok(count)
 }
 
 /// Writes what is not zero; the caller gives the file its length in the end.

@@ -392,7 +392,7 @@ fn strip(path: &Path, parts: usize) -> Option<PathBuf> {
 /// The reader for what the first bytes say.
 fn decompress<'a>(mut from: BufReader<impl Read + 'a>) -> Result<Box<dyn Read + 'a>> {
     let mut start = [0; 262];
-    let n = read_up_to(&mut from, &mut start).context("cannot read its first bytes")?;
+    let n = files::read_up_to(&mut from, &mut start).context("cannot read its first bytes")?;
     let from = BufReader::new(io::Cursor::new(start[..n].to_vec()).chain(from));
     Ok(match &start[..n] {
         // A decoder for one stream would stop in silence at the end of the first of several.
@@ -432,17 +432,6 @@ fn unreadable(error: io::Error, archive: &Path) -> anyhow::Error {
         false => format!("{name} is truncated or damaged; remove it and run setup again"),
     };
     anyhow::Error::new(error).context(text)
-}
-
-fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
 }
 
 /// Counts what was read of the compressed file, for the bar.

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flipsim::campaign::{Shard, Store};
 use flipsim::files;
@@ -14,19 +15,22 @@ use crate::errors::{Error, io_error};
 
 /// What brings the results of a slice home.
 pub struct Courier<'a> {
-    /// The campaign's file on this machine.
-    pub campaign: &'a Path,
+    /// The campaign's file on this machine, to be read.
+    pub results: &'a Mutex<Store>,
     /// A folder of this machine.
     pub scratch: &'a Path,
     /// Where home is.
     pub slices: &'a Slices,
     /// The slice.
     pub claim: &'a Claim,
-    /// How many trials it has.
-    pub trials: u64,
 }
 
 impl Courier<'_> {
+    /// How many trials the slice has.
+    pub fn trials(&self) -> u64 {
+        self.claim.shard.trials_of(self.results().len())
+    }
+
     /// Brings home what there is; whether the slice still is ours.
     pub fn bring(&self, state: State) -> Result<bool, Error> {
         let shard = self.claim.shard;
@@ -49,12 +53,16 @@ impl Courier<'_> {
                 done
             }
         };
-        Ok(self.slices.say(self.claim, state, done, self.trials)?)
+        Ok(self.slices.say(self.claim, state, done, self.trials())?)
     }
 
     /// Says that the slice is being run.
     pub fn beat(&self) -> Result<bool, Error> {
         Ok(self.slices.beat(self.claim)?)
+    }
+
+    fn results(&self) -> MutexGuard<'_, Store> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn made(&self, folder: &Path, shard: Shard) -> Result<(PathBuf, u64), Error> {
@@ -63,7 +71,7 @@ impl Courier<'_> {
             let path = files::beside(&local, ending);
             files::remove_file(&path).map_err(io_error("remove", &path))?;
         }
-        let done = Store::open_readonly(self.campaign)?.copy_part(&local, shard)?;
+        let done = self.results().copy_part(&local, shard)?;
         Ok((local, done))
     }
 }
@@ -78,12 +86,12 @@ fn put(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Takes into this machine's file what an earlier process brought home of a slice.
-pub fn take_up(store: &mut Store, slices: &Slices, shard: Shard) -> Result<u64, Error> {
+pub fn take_up(store: &mut Store, slices: &Slices, shard: Shard) -> Result<(), Error> {
     let home = slices.part(shard);
     match std::fs::metadata(&home) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(io_error("look at", &home))?,
     };
-    let merged = store.merge(&[home])?;
-    Ok(merged.added + merged.same)
+    store.merge(&[home])?;
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use flipsim::campaign::run::{CampaignError, Progress, RunOptions, run as run_tri
 use flipsim::campaign::{Shortcuts, Store};
 use flipsim::fault::GuestNames;
 use flipsim::machine::host;
-use flipsim::pack::{BEAT, Claim, Pack, Slices, State, Taken, Unpacked};
+use flipsim::pack::{BEAT, Pack, Slices, State, Taken, Unpacked};
 use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::{CloneDisk, CloneOptions};
 use flipsim::trial::golden::Golden;
@@ -57,12 +58,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let info = pack.info();
     let slices = Slices::join(&args.out, &info.name, &info.seal, &element.name, &host)?;
-    let machine = Machine::new(args, &unpacked, folder.path())?;
-    let store = Store::open_readonly(&unpacked.campaign)?;
+    // Opened once: the plan is read whole each time.
+    let mut store = Store::open(&unpacked.campaign)?;
+    let results = Mutex::new(Store::open_readonly(&unpacked.campaign)?);
+    let machine = Machine::new(args, &unpacked, folder.path(), &store)?;
     let trial = store.spec().trial.options(given_up);
     let settling = machine.settling(&trial)?;
     let shortcuts = settling.map(|settling| Shortcuts::new(&store, settling)).transpose()?;
-    drop(store);
     let (count, first) = match args.shard {
         Which::Auto => (info.slices, element.first_of(info.slices)),
         Which::Part(shard) => (shard.count(), shard.index()),
@@ -73,7 +75,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Which::Part(shard) => slices.take_this(shard)?,
         };
         match taken {
-            Taken::Slice(claim) => machine.slice(&slices, &claim, &trial, shortcuts.as_ref())?,
+            Taken::Slice(claim) => {
+                let courier =
+                    Courier { results: &results, scratch: folder.path(), slices: &slices, claim: &claim };
+                machine.slice(&mut store, &courier, &trial, shortcuts.as_ref())?;
+            }
             Taken::Nothing(0) => {
                 say("all is done");
                 return Ok(());
@@ -100,8 +106,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn new(args: &Args, unpacked: &'a Unpacked, scratch: &'a Path) -> Result<Self, Error> {
-        let store = Store::open_readonly(&unpacked.campaign)?;
+    fn new(args: &Args, unpacked: &'a Unpacked, scratch: &'a Path, store: &Store) -> Result<Self, Error> {
         let golden = store.golden()?.ok_or_else(|| {
             Error::Usage("the campaign in the pack has no golden run that this runner knows".to_owned())
         })?;
@@ -138,27 +143,24 @@ impl<'a> Machine<'a> {
     /// Runs a slice, from where it was left.
     fn slice(
         &self,
-        slices: &Slices,
-        claim: &Claim,
+        store: &mut Store,
+        courier: &Courier<'_>,
         trial: &TrialOptions,
         shortcuts: Option<&Shortcuts<'_>>,
     ) -> Result<(), Error> {
-        let campaign = &self.unpacked.campaign;
+        let Courier { slices, claim, .. } = courier;
         let shard = claim.shard;
-        let mut store = Store::open(campaign)?;
-        let kept = match take_up(&mut store, slices, shard) {
-            Ok(kept) => kept,
+        match take_up(store, slices, shard) {
             Err(error @ Error::Store(_)) if error.code() != 1 => {
                 say(&format!("slice {shard}: what was home is not used, and is run again: {error}"));
-                0
             }
-            Err(error) => return Err(error),
-        };
-        let pending = store.pending(shard)?.len() as u64;
+            taken => taken?,
+        }
+        let (all, pending) = (courier.trials(), store.pending(shard)?.len() as u64);
+        let kept = all - pending;
         let from = if kept > 0 { format!(", {kept} of them are home already") } else { String::new() };
-        say(&format!("slice {shard}: {} trials{from}; {} workers", pending + kept, self.workers));
-        let courier = Courier { campaign, scratch: self.scratch, slices, claim, trials: pending + kept };
-        slices.say(claim, State::Running, kept, pending + kept)?;
+        say(&format!("slice {shard}: {all} trials{from}; {} workers", self.workers));
+        slices.say(claim, State::Running, kept, all)?;
         let options = RunOptions {
             names: Some(&self.names),
             workers: self.workers,
@@ -169,20 +171,17 @@ impl<'a> Machine<'a> {
         };
         let ran = match pending {
             0 => Ok(0),
-            pending => self.trials(&mut store, shortcuts, &options, pending, &courier),
+            pending => self.trials(store, shortcuts, &options, pending, courier),
         };
         if let Err(error @ Error::Campaign(CampaignError::Audit { .. })) = &ran {
             slices.condemn(&error.to_string())?;
         }
-        drop(store);
         // Whatever ended it, what was finished goes home.
         let state = if matches!(ran, Ok(0)) { State::Done } else { State::Left };
         let home = courier.bring(state);
         let left = ran?;
         match home? {
-            true => {
-                say(&format!("slice {shard}: {} trials are home, {left} are left", pending + kept - left))
-            }
+            true => say(&format!("slice {shard}: {} trials are home, {left} are left", all - left)),
             false => say(&format!("slice {shard} was taken over by another element")),
         }
         signals::check()?;

@@ -3,16 +3,18 @@
 //! Nothing is measured here unasked. `docs/cluster.md` has what came out of
 //!
 //! ```sh
-//! FLIPSIM_SCALE=1000000 cargo test --release --package xtask --test scale -- --ignored --nocapture
+//! FLIPSIM_SCALE=1000000 cargo test --release --package xtask --test scale -- --ignored --nocapture --test-threads=1
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "what a test stands on may fail as the test itself")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use flipsim::campaign::summary::SummaryOptions;
 use flipsim::campaign::{Shard, Store, Summary};
+use flipsim::pack::{Slices, State, Taken};
 use flipsim::report::{PageOptions, page};
 use flipsim::testing::fake_campaign as fake;
 
@@ -37,7 +39,7 @@ fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-#[ignore = "takes minutes; its head has the command"]
+#[ignore = "takes minutes; the file's head has the command"]
 fn merge_and_report_of_a_large_campaign_stay_within_a_gibibyte() {
     let trials: u64 = std::env::var("FLIPSIM_SCALE").ok().map_or(100_000, |text| text.parse().unwrap());
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -74,6 +76,41 @@ fn merge_and_report_of_a_large_campaign_stay_within_a_gibibyte() {
     let mib = peak_of("page", || text = page(&merged, summary.as_ref().unwrap(), &options).unwrap());
     assert!(mib < 1024);
     println!("the page {} MiB", text.len() >> 20);
+}
+
+#[test]
+#[ignore = "takes minutes; the file's head has the command"]
+fn slices_are_handed_out_to_a_thousand_machines() {
+    const ELEMENTS: u64 = 1_000;
+    const SLICES: u64 = 8_000;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let join = |number: u64| Slices::join(folder.path(), "c", "5ea1", &format!("7_{number}"), "n").unwrap();
+    let elements: Vec<Slices> = step("1,000 elements join", || (0..ELEMENTS).map(join).collect());
+    let taken = AtomicU64::new(0);
+    step("8,000 slices are taken", || {
+        std::thread::scope(|scope| {
+            for (number, some) in (0..).zip(elements.chunks(elements.len() / 8)) {
+                let taken = &taken;
+                scope.spawn(move || {
+                    // One slice each in turn, as if all were equally fast.
+                    for turn in 0..SLICES / ELEMENTS + 1 {
+                        for (at, element) in (0..).zip(some) {
+                            let first = (number * some.len() as u64 + at) * (SLICES / ELEMENTS);
+                            let Taken::Slice(claim) = element.take(SLICES, first + turn).unwrap() else {
+                                continue;
+                            };
+                            assert!(element.say(&claim, State::Done, 9, 9).unwrap());
+                            taken.fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+    });
+    assert_eq!(taken.into_inner(), SLICES);
+    step("one more looks in vain", || {
+        assert!(matches!(join(ELEMENTS).take(SLICES, 0).unwrap(), Taken::Nothing(0)));
+    });
 }
 
 fn peak_of(what: &str, work: impl FnOnce()) -> u64 {

@@ -16,11 +16,9 @@ use crate::units::VirtualNs;
 /// once for each batch, which is then a small part of its work.
 const TRIALS: (u64, u64) = (100, 1000);
 
-/// A part of a plan of fewer trials has no batches by itself: so few could be the earliest of all by chance.
-const LEAST: u64 = 20;
-
-/// The most parts that are looked for.
-const PARTS: u64 = 256;
+/// The most parts that are looked for, and how many trials each of them has at least: where parts are smaller, or more of
+/// them are looked for, the trials of one could all be done by chance.
+const PARTS: [(u64, u64); 2] = [(256, 20), (16_384, 50)];
 
 /// How a plan is cut into batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +65,42 @@ impl Batches {
     }
 }
 
+/// Which trials of a plan have a result: a bit each, as a plan may have many millions.
+#[derive(Clone, Debug)]
+pub struct Done {
+    planned: u64,
+    count: u64,
+    bits: Vec<u64>,
+}
+
+impl Done {
+    /// None of so many.
+    #[must_use]
+    pub fn none_of(planned: u64) -> Done {
+        let words = usize::try_from(planned.div_ceil(64)).unwrap_or(0);
+        Done { planned, count: 0, bits: vec![0; words] }
+    }
+
+    /// Notes that a trial has one.
+    pub fn add(&mut self, id: TrialId) {
+        let word = usize::try_from(id.0 / 64).ok().and_then(|at| self.bits.get_mut(at));
+        if let Some(word) = word.filter(|word| **word >> (id.0 % 64) & 1 == 0) {
+            *word |= 1 << (id.0 % 64);
+            self.count += 1;
+        }
+    }
+
+    fn has(&self, number: u64) -> bool {
+        let word = usize::try_from(number / 64).ok().and_then(|at| self.bits.get(at));
+        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// The numbers of those that have one, or of those that have none.
+    fn numbers(&self, done: bool) -> impl Iterator<Item = u64> {
+        (0..self.planned).filter(move |number| self.has(*number) == done)
+    }
+}
+
 /// The batches of a plan of which every trial has a result.
 #[derive(Clone, Debug)]
 pub struct Whole {
@@ -78,32 +112,31 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Of a plan of which these trials have no result.
+    /// Of a plan of which every trial has a result.
+    #[must_use]
+    pub fn all(batches: Batches) -> Whole {
+        Whole { batches, parts: 1, open: BTreeSet::new() }
+    }
+
+    /// Of a plan of which these trials have a result.
     ///
     /// A shard of a plan has its own batches. That a file holds shards shows by the trials that are in it: all of
     /// some parts of the plan and none of another.
     #[must_use]
-    pub fn new(batches: Batches, pending: &[TrialId]) -> Whole {
-        let mut is_done = vec![true; usize::try_from(batches.planned).unwrap_or(0)];
-        for id in pending {
-            if let Some(done) = usize::try_from(id.0).ok().and_then(|at| is_done.get_mut(at)) {
-                *done = false;
-            }
-        }
-        let done: Vec<u64> = (0..).zip(is_done).filter(|(_, done)| *done).map(|(id, _)| id).collect();
-        let most = PARTS.min(batches.planned / LEAST);
-        let among = |parts: u64| Whole::among(batches.clone(), parts, pending);
+    pub fn new(batches: Batches, done: &Done) -> Whole {
+        let among = |parts: u64| Whole::among(batches.clone(), parts, done);
         let one = among(1);
-        if done.is_empty() || done.iter().any(|id| one.has(TrialId(*id))) {
+        if done.count == 0 || done.numbers(true).any(|id| one.has(TrialId(id))) {
             return one;
         }
-        let shards = (2..=most).filter(|parts| leaves_one_out(&done, *parts)).map(among);
-        let mut shards = shards.filter(|whole| done.iter().any(|id| whole.has(TrialId(*id))));
+        let most = PARTS.map(|(parts, least)| parts.min(batches.planned / least)).into_iter().max();
+        let shards = (2..=most.unwrap_or(0)).filter(|parts| leaves_one_out(done, *parts)).map(among);
+        let mut shards = shards.filter(|whole| done.numbers(true).any(|id| whole.has(TrialId(id))));
         shards.next().unwrap_or(one)
     }
 
-    fn among(batches: Batches, parts: u64, pending: &[TrialId]) -> Whole {
-        let open = pending.iter().map(|id| (id.0 % parts, batches.of(*id, parts))).collect();
+    fn among(batches: Batches, parts: u64, done: &Done) -> Whole {
+        let open = done.numbers(false).map(|id| (id % parts, batches.of(TrialId(id), parts))).collect();
         Whole { batches, parts, open }
     }
 
@@ -115,10 +148,10 @@ impl Whole {
 }
 
 /// Whether none of these trials is of some part of the plan.
-fn leaves_one_out(done: &[u64], parts: u64) -> bool {
+fn leaves_one_out(done: &Done, parts: u64) -> bool {
     let mut seen = vec![false; usize::try_from(parts).unwrap_or(0)];
     let mut left = parts;
-    for id in done {
+    for id in done.numbers(true) {
         let Some(seen) = usize::try_from(id % parts).ok().and_then(|part| seen.get_mut(part)) else {
             continue;
         };
@@ -138,8 +171,10 @@ mod tests {
 
     const HUNDRED: Option<VirtualNs> = Some(VirtualNs(100_000_000));
 
-    fn pending(planned: u64, done: impl Fn(u64) -> bool) -> Vec<TrialId> {
-        (0..planned).filter(|id| !done(*id)).map(TrialId).collect()
+    fn done_of(planned: u64, is_done: impl Fn(u64) -> bool) -> Done {
+        let mut done = Done::none_of(planned);
+        (0..planned).filter(|id| is_done(*id)).for_each(|id| done.add(TrialId(id)));
+        done
     }
 
     fn counted(whole: &Whole, planned: u64, done: impl Fn(u64) -> bool) -> Vec<u64> {
@@ -160,10 +195,10 @@ mod tests {
         let batches = Batches::new([1_000], HUNDRED);
         let of = |last: u64| {
             let done = move |id: u64| id < last && id != 150;
-            counted(&Whole::new(batches.clone(), &pending(1_000, done)), 1_000, done).len()
+            counted(&Whole::new(batches.clone(), &done_of(1_000, done)), 1_000, done).len()
         };
         assert_eq!([of(99), of(100), of(199), of(200), of(300)], [0, 100, 100, 100, 200]);
-        let all = Whole::new(batches.clone(), &[]);
+        let all = Whole::all(batches.clone());
         assert_eq!(counted(&all, 1_000, |_| true).len(), 1_000);
         // A short rest is no batch by itself.
         let short = Batches::new([250], HUNDRED);
@@ -174,7 +209,7 @@ mod tests {
     fn a_finished_shard_is_whole_and_half_of_it_is_not() {
         let batches = Batches::new([3_000], HUNDRED);
         let whole = |done: &dyn Fn(u64) -> bool| {
-            counted(&Whole::new(batches.clone(), &pending(3_000, done)), 3_000, done).len()
+            counted(&Whole::new(batches.clone(), &done_of(3_000, done)), 3_000, done).len()
         };
         assert_eq!(whole(&|id| id % 4 == 1), 750);
         // Two of six.
@@ -186,16 +221,30 @@ mod tests {
     }
 
     #[test]
+    fn slices_of_many_machines_are_known_and_half_of_a_plan_is_not_taken_for_some() {
+        let planned = 100_000;
+        let batches = Batches::new([planned], HUNDRED);
+        let count = |is_done: &dyn Fn(u64) -> bool| {
+            counted(&Whole::new(batches.clone(), &done_of(planned, is_done)), planned, is_done).len()
+        };
+        assert_eq!(count(&|id| id % 2_000 < 700), 35_000);
+        let mixed = |id: u64| (id + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let by_chance =
+            |id: u64| (mixed(id) ^ mixed(id) >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 63 == 1;
+        assert_eq!(count(&by_chance), 0);
+    }
+
+    #[test]
     fn a_stage_that_is_done_stays_whole_when_another_begins() {
         let batches = Batches::new([1_000, 450], HUNDRED);
         let of = |last: u64| {
             let done = move |id: u64| id < last;
-            counted(&Whole::new(batches.clone(), &pending(1_450, done)), 1_450, done).len()
+            counted(&Whole::new(batches.clone(), &done_of(1_450, done)), 1_450, done).len()
         };
         assert_eq!([of(999), of(1_000), of(1_112), of(1_113), of(1_450)], [900, 1_000, 1_000, 1_113, 1_450]);
         // The same of a shard.
         let done = |id: u64| id % 2 == 1 && id < 1_000;
-        assert_eq!(counted(&Whole::new(batches.clone(), &pending(1_450, done)), 1_450, done).len(), 500);
+        assert_eq!(counted(&Whole::new(batches.clone(), &done_of(1_450, done)), 1_450, done).len(), 500);
     }
 
     proptest! {
@@ -205,8 +254,8 @@ mod tests {
         ) {
             let batches = Batches::new([planned], HUNDRED);
             let done = |id: u64| id.is_multiple_of(parts) && id < until;
-            let left = pending(planned, done);
-            let whole = Whole::new(batches.clone(), &left);
+            let left: Vec<TrialId> = (0..planned).filter(|id| !done(*id)).map(TrialId).collect();
+            let whole = Whole::new(batches.clone(), &done_of(planned, done));
             for id in counted(&whole, planned, done) {
                 let key = (id % whole.parts, batches.of(TrialId(id), whole.parts));
                 prop_assert!(left.iter().all(|other| (other.0 % whole.parts, batches.of(*other, whole.parts)) != key));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::plan::TrialId;
 
 /// A fixed part of a plan: every trial whose number leaves the same remainder. Written `I/N`, with I from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Shard {
     pub(super) index: u64,
@@ -35,6 +35,12 @@ impl Shard {
     #[must_use]
     pub fn of(index: u64, count: u64) -> Option<Shard> {
         (index < count).then_some(Shard { index, count })
+    }
+
+    /// How many trials it has of a plan of so many.
+    #[must_use]
+    pub fn trials_of(self, planned: u64) -> u64 {
+        planned.saturating_sub(self.index).div_ceil(self.count)
     }
 
     /// Its number, from 0.

@@ -13,6 +13,7 @@
 //! Invariant: **nothing depends on who runs a slice, or on its being run once**: its results are the same, and a file is
 //! replaced as a whole.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -91,6 +92,8 @@ pub struct Slices {
     element: String,
     host: String,
     token: String,
+    /// What an earlier process of this element had begun when this one came, and the token of that process.
+    begun: Vec<(Shard, String)>,
 }
 
 /// A slice that is this process's to run.
@@ -124,7 +127,8 @@ impl Slices {
         let claims = folder.join(CLAIMS);
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&claims);
         made.map_err(io_error("make", &claims))?;
-        if let Some(other) = seen(folder)?.into_iter().find(|seen| seen.look.seal != seal) {
+        let seen = seen(folder)?;
+        if let Some(other) = seen.iter().find(|seen| seen.look.seal != seal) {
             let found = format!("seal {}", &other.look.seal.get(..16).unwrap_or(&other.look.seal));
             return Err(PackError::OtherCampaign { folder: folder.to_owned(), found });
         }
@@ -132,7 +136,11 @@ impl Slices {
         let token = format!("{host}-{}-{}", std::process::id(), now.as_nanos());
         check(folder)?;
         let [name, seal, element, host] = [name, seal, element, host].map(str::to_owned);
-        Ok(Slices { folder: folder.to_owned(), name, seal, element, host, token })
+        let mut slices =
+            Slices { folder: folder.to_owned(), name, seal, element, host, token, begun: Vec::new() };
+        let begun = seen.into_iter().filter(|seen| slices.had(seen) && seen.look.state != State::Done);
+        slices.begun = begun.map(|seen| (seen.look.shard, seen.look.token)).collect();
+        Ok(slices)
     }
 
     /// Where the results of a slice come together.
@@ -150,23 +158,39 @@ impl Slices {
         let all = (0..count).filter_map(|at| Shard::of((first % count.max(1) + at) % count, count));
         let all: Vec<Shard> = all.collect();
         check(&self.folder)?;
-        let seen = seen(&self.folder)?;
-        let of = |shard: Shard| seen.iter().find(|seen| seen.look.shard == shard);
-        let own =
-            |shard: &Shard| of(*shard).is_some_and(|seen| self.had(seen) && seen.look.state != State::Done);
-        let left = |shard: &Shard| of(*shard).is_some_and(|seen| seen.look.state == State::Left);
-        let stale = |shard: &Shard| of(*shard).is_some_and(Seen::is_stale);
-        let free = |shard: &Shard| of(*shard).is_none();
-        let ways: [&dyn Fn(&Shard) -> bool; 4] = [&own, &free, &left, &stale];
+        for (shard, token) in self.begun.iter().filter(|(shard, _)| shard.count() == count) {
+            if self.claim(*shard, Some(token))? {
+                return Ok(Taken::Slice(Claim { shard: *shard }));
+            }
+        }
+        // As long as there are some that nobody has begun, no file of the thousands that a folder may have is read.
+        let names = self.names()?;
+        for shard in all.iter().copied().filter(|shard| !names.contains(self.file(*shard).as_path())) {
+            if self.claim(shard, None)? {
+                return Ok(Taken::Slice(Claim { shard }));
+            }
+        }
+        let seen: HashMap<Shard, Seen> =
+            seen(&self.folder)?.into_iter().map(|seen| (seen.look.shard, seen)).collect();
+        let left = |seen: &Seen| seen.look.state == State::Left || self.had(seen);
+        let ways: [&dyn Fn(&Seen) -> bool; 2] = [&left, &Seen::is_stale];
         for is_to_be_taken in ways {
-            for shard in all.iter().copied().filter(is_to_be_taken) {
-                if self.claim(shard, of(shard).map(|seen| &seen.look.token))? {
+            for (shard, seen) in all.iter().filter_map(|shard| Some((*shard, seen.get(shard)?))) {
+                let is_open = seen.look.state != State::Done && is_to_be_taken(seen);
+                if is_open && self.claim(shard, Some(&seen.look.token))? {
                     return Ok(Taken::Slice(Claim { shard }));
                 }
             }
         }
-        let busy = |shard: &&Shard| of(**shard).is_none_or(|seen| seen.look.state != State::Done);
+        let busy = |shard: &&Shard| seen.get(shard).is_none_or(|seen| seen.look.state != State::Done);
         Ok(Taken::Nothing(all.iter().filter(busy).count() as u64))
+    }
+
+    /// The files of all slices that were begun.
+    fn names(&self) -> Result<HashSet<PathBuf>, PackError> {
+        let claims = self.folder.join(CLAIMS);
+        let entries = fs::read_dir(&claims).map_err(io_error("read", &claims))?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(io_error("read", &claims))).collect()
     }
 
     /// Takes a slice from the process that had it, or one that was no one's; whether it is ours now.
@@ -263,7 +287,8 @@ impl Slices {
         done: u64,
         trials: u64,
     ) -> Result<(), PackError> {
-        let Slices { seal, element, host, token, .. } = self.clone();
+        let [seal, element, host, token] =
+            [&self.seal, &self.element, &self.host, &self.token].map(String::clone);
         let look = Look { shard, seal, element, token, host, state, done, trials };
         let text = serde_json::to_vec(&look).expect("a slice has only text keys");
         write_atomically(path, &text).map_err(io_error("write", path))

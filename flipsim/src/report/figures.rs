@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::charts::{Column, Dot, Group, Labels, Stack, columns, dots, stacks};
 use super::look::{legend, visible};
-use super::map::{Places, Spot, map};
+use super::map::{Places, Spot, faults, map};
 use super::rates::{below, rate_words};
 use super::svg::{count, percent};
 use super::trials::Trials;
@@ -160,14 +160,17 @@ pub(super) fn places(summary: &Summary, trials: &Trials) -> Markup {
 }
 
 fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
-    let of = |outcome: Outcome| spots.iter().filter(|spot| spot.outcome == outcome).count() as u64;
+    let of = |outcome: Outcome| faults(spots.iter().filter(|spot| spot.outcome == outcome)) as u64;
     let parts: Vec<String> = Outcome::WORST_FIRST
         .iter()
         .map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome))))
         .collect();
     let live = places.live_words(spots).map(|words| format!(" {words}")).unwrap_or_default();
-    let words =
-        format!("{} faults by place and time: {}.{live}", count(spots.len() as u64), parts.join(", "));
+    let words = format!(
+        "{} faults by place and time: {}.{live}",
+        count(faults(spots.iter()) as u64),
+        parts.join(", ")
+    );
     let chart = html! {
         (legend(&Outcome::WORST_FIRST, true))
         (map(id, title, &words, places, 0, spots))

@@ -34,6 +34,71 @@ pub struct Spot {
     pub place: u64,
     /// Its outcome.
     pub outcome: Outcome,
+    /// How many faults this stands for, which lie close together.
+    pub count: u32,
+}
+
+impl Spot {
+    /// Of one fault.
+    #[must_use]
+    pub fn new(at: u64, place: u64, outcome: Outcome) -> Spot {
+        Spot { at, place, outcome, count: 1 }
+    }
+}
+
+/// The faults of a map. Those of a large campaign are joined with their neighbours, to much less than a map's cell.
+#[derive(Debug, Default)]
+pub struct Spots {
+    spots: Vec<Spot>,
+    /// Time and place are known without so many of their low bits.
+    blurred: (u32, u32),
+}
+
+impl Spots {
+    /// So many are kept apart.
+    const APART: usize = 1 << 18;
+
+    /// Takes in a fault.
+    pub fn push(&mut self, spot: Spot) {
+        self.spots.push(spot);
+        if self.spots.len() >= 2 * Spots::APART {
+            self.join(Spots::APART);
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn finish(self) -> Vec<Spot> {
+        self.spots
+    }
+
+    /// Joins neighbours until at most so many are left.
+    fn join(&mut self, most: usize) {
+        loop {
+            let (at, place) = self.blurred;
+            let cell = |spot: &Spot| (spot.outcome, spot.at >> at, spot.place >> place);
+            self.spots.sort_unstable_by_key(|spot| (cell(spot), spot.at, spot.place));
+            self.spots.dedup_by(|next, kept| {
+                let is_near = cell(next) == cell(kept);
+                kept.count += if is_near { next.count } else { 0 };
+                is_near
+            });
+            if self.spots.len() <= most {
+                return;
+            }
+            let wide = |of: fn(&Spot) -> u64, by: u32| {
+                let all = || self.spots.iter().map(of);
+                (all().max().unwrap_or(0) - all().min().unwrap_or(0)) >> by
+            };
+            let wider = wide(|spot| spot.at, at) >= wide(|spot| spot.place, place);
+            self.blurred = if wider { (at + 1, place) } else { (at, place + 1) };
+        }
+    }
+}
+
+/// How many faults these are.
+pub(super) fn faults<'a>(spots: impl Iterator<Item = &'a Spot>) -> usize {
+    spots.map(|spot| spot.count as usize).sum()
 }
 
 /// What the vertical axis is.
@@ -68,10 +133,10 @@ pub fn map(id: &str, title: &str, description: &str, places: &Places, length: u6
         }
     };
     let quiet = |outcome: Outcome| !Class::Failure.has(outcome);
-    let quiet_count = spots.iter().filter(|spot| quiet(spot.outcome)).count();
+    let quiet_count = faults(spots.iter().filter(|spot| quiet(spot.outcome)));
     let shaded = quiet_count > SINGLE && matches!(places, Places::Addresses(_));
     let (unit, size) = time_unit(latest as f64);
-    if spots.len() - quiet_count > TOGETHER {
+    if faults(spots.iter()) - quiet_count > TOGETHER {
         return small_maps(id, title, description, places, (first, last), latest, spots);
     }
     let body = html! {
@@ -278,7 +343,7 @@ fn shades<'a>(
 ) -> (Markup, u32) {
     let mut counts: BTreeMap<(i32, i32), u32> = BTreeMap::new();
     for spot in spots {
-        *counts.entry(cell(spot, x, y, origin, (wide, high))).or_default() += 1;
+        *counts.entry(cell(spot, x, y, origin, (wide, high))).or_default() += spot.count;
     }
     let most = counts.values().copied().max().unwrap_or(1);
     let mut paths: [String; 4] = Default::default();
@@ -305,10 +370,9 @@ mod tests {
     fn spots(count: u64) -> Vec<Spot> {
         let outcome = |n: u64| if n.is_multiple_of(100) { Outcome::Crash } else { Outcome::Masked };
         (0..count)
-            .map(|n| Spot {
-                at: n * 7919 % 1_000_000,
-                place: 0x4000_0000 + n * 104_729 % 0x800_0000,
-                outcome: outcome(n),
+            .map(|n| {
+                let place = 0x4000_0000 + n * 104_729 % 0x800_0000;
+                Spot::new(n * 7919 % 1_000_000, place, outcome(n))
             })
             .collect()
     }
@@ -337,15 +401,37 @@ mod tests {
     fn no_fault_is_left_out() {
         let x = Scale::linear((0.0, 1e6), (LEFT, RIGHT));
         let y = Scale::linear((0.0, 1e9), (300.0, TOP));
-        let some: Vec<Spot> =
-            (0..9).map(|n| Spot { at: n * 100_000, place: n * 100_000_000, outcome: Outcome::Sdc }).collect();
+        let some: Vec<Spot> = (0..9).map(|n| Spot::new(n * 100_000, n * 100_000_000, Outcome::Sdc)).collect();
         let path = marks(some.iter(), Outcome::Sdc, &x, &y);
         assert_eq!(path.matches('M').count(), 9);
     }
 
     #[test]
+    fn neighbours_are_joined_and_each_fault_is_counted() {
+        let mut all = Spots::default();
+        spots(20_000).into_iter().for_each(|spot| all.push(spot));
+        all.join(3_000);
+        let joined = all.finish();
+        assert!((500..=3_000).contains(&joined.len()), "{}", joined.len());
+        let crashes = |spots: &[Spot]| faults(spots.iter().filter(|spot| spot.outcome == Outcome::Crash));
+        assert_eq!((faults(joined.iter()), crashes(&joined)), (20_000, 200));
+        // They stay where they are, to a hundredth of the picture.
+        let mean = |spots: &[Spot]| {
+            spots.iter().map(|spot| spot.at * u64::from(spot.count)).sum::<u64>()
+                / faults(spots.iter()) as u64
+        };
+        assert!(mean(&joined).abs_diff(mean(&spots(20_000))) < 20_000);
+        // Rows of registers stay apart.
+        let mut rows = Spots::default();
+        (0..20_000).for_each(|n| rows.push(Spot::new(n * 7919 % 1_000_000, n % 40, Outcome::Masked)));
+        rows.join(3_000);
+        let of_row = |row| faults(rows.spots.iter().filter(|spot| spot.place == row));
+        assert!((0..40).all(|row| of_row(row) == 500));
+    }
+
+    #[test]
     fn edges_and_single_faults_do_not_break_it() {
-        let one = Spot { at: 5, place: u64::MAX, outcome: Outcome::Hang };
+        let one = Spot::new(5, u64::MAX, Outcome::Hang);
         for spots in [vec![], vec![one], vec![one, Spot { place: 0, ..one }]] {
             let text = map("m", "t", "d", &Places::Addresses(Vec::new()), 0, &spots).into_string();
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

@@ -351,8 +351,13 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
     html! {
         h2 id="all-trials" { "The trials" }
         p.note {
-            "All " (count(trials.all as u64)) " trials that have a result are in this page, and the details of "
-            (count(trials.details.len() as u64)) " of them: of each outcome and title some, from the worst on. "
+            @if trials.listed == trials.all { "All " (count(trials.all)) " trials that have a result are in this page" }
+            @else {
+                "Of " (count(trials.all)) " trials that have a result " (count(trials.listed))
+                " are in this page, the worst outcomes whole, and the first of the outcome for which there was no more room"
+            }
+            ", and the details of "
+            (count(trials.details.len() as u64)) ": of each outcome and title some, from the worst on. "
             "Of " (count(consoles)) " consoles that are not the golden run's, " (count(shown)) " are here, long ones cut. "
             "Left out are the other details and consoles; " code { "cargo xtask campaign export" } " prints them all, and "
             "the command at each trial runs it again."

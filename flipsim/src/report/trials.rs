@@ -1,9 +1,10 @@
-//! The trials of a page: all of them as compact columns for the page's script, and the details of some.
+//! The trials of a page: as compact columns for the page's script, and the details of some.
 //!
 //! A page of 100,000 trials has to open at once, so that details and consoles are there for a choice of
-//! trials only: one of each outcome and title in turn, from the worst outcome on.
+//! trials only: one of each outcome and title in turn, from the worst outcome on. Of more trials the worst are in the
+//! columns, and of one outcome the first by their numbers, which are in random order.
 //!
-//! Invariant: every result is in the columns, and how many details are left out is said ([`Trials`]).
+//! Invariant: how many results and details are left out is said ([`Trials`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::look::{letter, visible};
-use super::map::Spot;
+use super::map::{Spot, Spots};
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
 use crate::campaign::{LiveCell, Store, StoreError, TrialId};
@@ -21,6 +22,8 @@ use crate::text::hex_value;
 use crate::trial::{Heard, Outcome, Settled, TrialRecord};
 use crate::units::Timing;
 
+/// So many trials are in the columns.
+const LISTED: u64 = 100_000;
 /// So many trials have details.
 const DETAILS: usize = 400;
 /// So many of them at most are latent: there are many, and they are alike.
@@ -54,12 +57,14 @@ pub struct Detail {
 /// The trials of a page.
 #[derive(Debug)]
 pub struct Trials {
-    /// All of them, as JSON for the page's script.
+    /// The columns, as JSON for the page's script.
     pub data: Value,
     /// The details, from the worst outcome on.
     pub details: Vec<Detail>,
     /// How many trials there are.
-    pub all: usize,
+    pub all: u64,
+    /// How many of them are in the columns.
+    pub listed: u64,
     /// How many of them have a console that is not the golden run's, and how many of these consoles are in
     /// the details.
     pub consoles: (u64, u64),
@@ -215,16 +220,41 @@ fn rank(outcome: Option<Outcome>) -> u8 {
     outcome.unwrap_or(Outcome::Infra).row().rank
 }
 
+/// How many trials of each outcome have room in the columns: of the worst all, as long as there is room.
+fn rooms(store: &Store, most: u64) -> Result<BTreeMap<Option<Outcome>, u64>, StoreError> {
+    let mut counts: BTreeMap<Option<Outcome>, u64> = BTreeMap::new();
+    for own in store.summary()? {
+        own.outcomes.iter().for_each(|(outcome, count)| *counts.entry(Some(*outcome)).or_default() += count);
+        *counts.entry(None).or_default() += own.not_flipped;
+    }
+    let mut left = most;
+    let mut by_rank: Vec<_> = counts.iter_mut().collect();
+    by_rank.sort_by_key(|(outcome, _)| rank(**outcome));
+    for (_, room) in by_rank {
+        *room = left.min(*room);
+        left -= *room;
+    }
+    Ok(counts)
+}
+
 impl Trials {
     /// Reads the trials of a campaign.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn read(store: &Store) -> Result<Trials, StoreError> {
+        Trials::read_some(store, LISTED)
+    }
+
+    /// As [`Trials::read`], with at most so many in the columns.
+    fn read_some(store: &Store, most: u64) -> Result<Trials, StoreError> {
         let strata: Vec<String> = store.strata().iter().map(|stratum| visible(&stratum.name)).collect();
         let mut columns = Columns::default();
         let mut begin = None;
-        let (mut ram, mut reg, mut registers) = (Vec::new(), Vec::new(), Words::default());
+        let (mut ram, mut reg, mut registers) = (Spots::default(), Spots::default(), Words::default());
+        // Most campaigns are not that large.
+        let mut rooms = if store.len() > most { Some(rooms(store, most)?) } else { None };
+        let mut all = 0;
         // By rank and title; those of a title in the order of the plan.
         let mut groups: BTreeMap<(u8, Option<String>), Vec<TrialId>> = BTreeMap::new();
         for row in store.results() {
@@ -234,10 +264,10 @@ impl Trials {
             if let Some(outcome) = row.outcome.filter(|outcome| outcome.is_counted()) {
                 let at = plan.after.0;
                 if let Some(address) = plan.fault.address() {
-                    ram.push(Spot { at, place: address.0, outcome });
+                    ram.push(Spot::new(at, address.0, outcome));
                 }
                 if let Some(register) = plan.fault.register() {
-                    reg.push(Spot { at, place: registers.number(register) as u64, outcome });
+                    reg.push(Spot::new(at, registers.number(register) as u64, outcome));
                 }
             }
             let rank = rank(row.outcome);
@@ -248,11 +278,23 @@ impl Trials {
                     group.push(row.trial.id);
                 }
             }
-            columns.add(&row);
+            all += 1;
+            let has_room = rooms.as_mut().is_none_or(|rooms| {
+                // What is recorded meanwhile has none.
+                let room = rooms.entry(row.outcome).or_default();
+                let left = *room;
+                *room = left.saturating_sub(1);
+                left > 0
+            });
+            if has_room {
+                columns.add(&row);
+            }
         }
+        let (ram, mut reg) = (ram.finish(), reg.finish());
         let registers = in_order(registers.texts, &mut reg);
         let mut trials = Trials {
-            all: columns.id.len(),
+            all,
+            listed: columns.id.len() as u64,
             consoles: (store.consoles()?, 0),
             details: Vec::new(),
             data: columns.json(&strata, begin),
@@ -443,7 +485,7 @@ mod tests {
         let trials = Trials::read(&sample.store).unwrap();
         let results = sample.store.results().count();
         assert_eq!(results, 999);
-        assert_eq!(trials.all, results);
+        assert_eq!((trials.all, trials.listed), (results as u64, results as u64));
         for column in ["stratum", "at", "place", "bit", "end", "region", "symbol", "offset", "id"] {
             assert_eq!(trials.data[column].as_array().unwrap().len(), results, "{column}");
         }
@@ -461,6 +503,33 @@ mod tests {
             let with = |detail: &&Detail| detail.facts.iter().any(|(_, text)| *text == visible(title));
             assert!(trials.details.iter().filter(with).any(|detail| detail.console.is_some()), "{title}");
         }
+    }
+
+    #[test]
+    fn of_too_many_the_worst_are_in_the_columns_and_of_one_outcome_the_first() {
+        let sample = sample::campaign(1000);
+        let all = Trials::read(&sample.store).unwrap();
+        let outcomes = |trials: &Trials| trials.data["outcome"].as_str().unwrap().to_owned();
+        let letters = outcomes(&all);
+        let of = |letter: char| letters.chars().filter(|one| *one == letter).count() as u64;
+        let worst = Outcome::WORST_FIRST
+            .map(|outcome| letter(Some(outcome)))
+            .into_iter()
+            .find(|one| of(*one) > 0)
+            .unwrap();
+        let first = of(worst);
+        let some = Trials::read_some(&sample.store, first + 3).unwrap();
+        assert_eq!((some.all, some.listed), (999, first + 3));
+        assert_eq!(outcomes(&some).matches(worst).count() as u64, first);
+        let next = outcomes(&some).replace(worst, "");
+        assert!(next.chars().all(|one| next.starts_with(one)), "{next}");
+        // They are the first by number.
+        let ids: Vec<u64> =
+            some.data["id"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        let places = letters.char_indices().filter(|(_, one)| next.starts_with(*one));
+        let number = |at: usize| all.data["id"][at].as_u64().unwrap();
+        assert!(places.take(3).all(|(at, _)| ids.contains(&number(at))));
+        assert_eq!(some.ram.len() + some.reg.len(), all.ram.len() + all.reg.len());
     }
 
     #[test]

@@ -89,6 +89,17 @@ impl Disk {
         Disk(folder.to_owned())
     }
 
+    /// A folder that is shown by a FUSE file system, as a cluster's may be; `None` where there is none to be had.
+    pub fn mount_by_fuse(behind: &Path, folder: &Path) -> Option<Disk> {
+        [behind, folder].map(|folder| fs::create_dir_all(folder).unwrap());
+        let mounted = Command::new("bindfs").args([behind, folder]).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            say("SKIPPED, a folder on a FUSE file system: bindfs is not installed, or may not mount");
+            return None;
+        }
+        Some(Disk(folder.to_owned()))
+    }
+
     pub fn remount(&self, options: &str) {
         let mut command = Command::new("mount");
         command.args(["-o", &format!("remount,{options}")]).arg(&self.0);

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use crate::campaign::batches::{Batches, Whole};
+use crate::campaign::batches::{Batches, Done, Whole};
 use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::shard::Shard;
 use crate::campaign::store::error::{StoreError, sqlite};
@@ -78,9 +78,19 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn whole_batches(&self) -> Result<Whole, StoreError> {
-        let is_finished = self.tally()?.is_some_and(|tally| tally.results == self.len());
-        let pending = if is_finished { Vec::new() } else { self.pending(Shard::WHOLE)? };
-        Ok(Whole::new(self.batches()?, &pending))
+        let batches = self.batches()?;
+        if self.tally()?.is_some_and(|tally| tally.results == self.len()) {
+            return Ok(Whole::all(batches));
+        }
+        let mut done = Done::none_of(self.len());
+        let error = sqlite("read", &self.path);
+        // Who counts these reads them, and sees what is damaged.
+        let mut statement = self.conn.prepare_cached("SELECT trial FROM result").map_err(&error)?;
+        let mut rows = statement.query([]).map_err(&error)?;
+        while let Some(row) = rows.next().map_err(&error)? {
+            done.add(TrialId(row.get::<_, i64>(0).map_err(&error)?.cast_unsigned()));
+        }
+        Ok(Whole::new(batches, &done))
     }
 
     fn batches(&self) -> Result<Batches, StoreError> {

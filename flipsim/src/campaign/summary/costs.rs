@@ -44,11 +44,32 @@ pub struct CostPart {
 
 const PARTS: [&str; 6] = ["restore", "walk", "mark", "run", "compare", "other"];
 
+/// Medians are of so many trials at most, the first by their numbers, which are in random order.
+const KEPT: usize = 1 << 19;
+
+/// A time of each trial, one after the other.
+#[derive(Debug, Default)]
+struct Times {
+    sum: f64,
+    first: Vec<u64>,
+}
+
+impl Times {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries")]
+    fn push(&mut self, us: u64) {
+        self.sum += us as f64;
+        if self.first.len() < KEPT {
+            self.first.push(us);
+        }
+    }
+}
+
 /// The costs of trials, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    parts: [Vec<u64>; 6],
-    totals: Vec<u64>,
+    trials: u64,
+    parts: [Times; 6],
+    totals: Times,
     /// Trials that were settled without a run: they are in the pace, and in no time of a trial.
     settled: u64,
     /// From when to when, in microseconds since 1970.
@@ -68,27 +89,29 @@ impl Gathered {
             all.push(part);
         }
         self.totals.push(total_us);
+        self.trials += 1;
         let end = recorded_ms.saturating_mul(1000);
         self.spans.push((end.saturating_sub_unsigned(total_us), end));
+        if self.spans.len() >= 2 * KEPT {
+            join(&mut self.spans);
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries")]
     pub(super) fn finish(self) -> Option<CostSummary> {
-        let trials = self.totals.len() as u64;
+        let trials = self.trials;
         if trials == 0 {
             return None;
         }
-        let sum = |values: &[u64]| values.iter().map(|value| *value as f64).sum::<f64>();
-        let whole = sum(&self.totals);
-        let part = |name: &'static str, values: Vec<u64>| {
-            let total = sum(&values);
-            let median = Sorted::new(values).quantile(Share::HALF, Confidence::P95);
+        let whole = self.totals.sum;
+        let part = |name: &'static str, times: Times| {
+            let median = Sorted::new(times.first).quantile(Share::HALF, Confidence::P95);
             CostPart {
                 name,
-                total_seconds: total / 1e6,
-                mean_us: total / trials as f64,
+                total_seconds: times.sum / 1e6,
+                mean_us: times.sum / trials as f64,
                 median_us: median.map_or(0, |median| median.value),
-                share: if whole > 0.0 { total / whole } else { 0.0 },
+                share: if whole > 0.0 { times.sum / whole } else { 0.0 },
             }
         };
         let working_seconds = covered(self.spans) as f64 / 1e6;
@@ -105,15 +128,22 @@ impl Gathered {
     }
 }
 
+/// Makes one of spans that overlap or meet; they are in their order then.
+fn join(spans: &mut Vec<(i64, i64)>) {
+    spans.sort_unstable();
+    spans.dedup_by(|next, kept| {
+        let meets = next.0 <= kept.1;
+        if meets {
+            kept.1 = kept.1.max(next.1);
+        }
+        meets
+    });
+}
+
 /// How much time lies in at least one of these spans.
 fn covered(mut spans: Vec<(i64, i64)>) -> i64 {
-    spans.sort_unstable();
-    let (mut covered, mut until) = (0i64, i64::MIN);
-    for (from, to) in spans {
-        covered = covered.saturating_add(to.saturating_sub(from.max(until)).max(0));
-        until = until.max(to);
-    }
-    covered
+    join(&mut spans);
+    spans.iter().fold(0i64, |sum, (from, to)| sum.saturating_add(to.saturating_sub(*from).max(0)))
 }
 
 #[cfg(test)]
@@ -152,6 +182,17 @@ mod tests {
             (summary.trials, summary.total.median_us, summary.trials_per_second),
             (1, 10_000_000, 1.0)
         );
+    }
+
+    #[test]
+    fn of_many_trials_the_sums_are_of_all_and_the_room_is_that_of_some() {
+        let mut gathered = Gathered::default();
+        let all = 2 * KEPT as i64 + 5;
+        (0..all).for_each(|at| gathered.add(&costs(3, 4_000), at * 3));
+        assert!(gathered.spans.len() < KEPT && gathered.totals.first.len() == KEPT);
+        let summary = gathered.finish().unwrap();
+        assert_eq!((summary.trials, summary.total.median_us), (all as u64, 4_000));
+        assert_eq!(summary.working_seconds, (all * 3 + 1) as f64 / 1e3);
     }
 
     #[test]

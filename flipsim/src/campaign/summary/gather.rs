@@ -1,6 +1,6 @@
 //! The one pass over the results.
 //!
-//! Invariant: what is held grows by some bytes a result, and by what is different of names.
+//! Invariant: what is held grows by a byte a result, some bytes a failure, and by what is different of names.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ use crate::stats::tally::{Method, OutcomeCount, Rate, Tally};
 use crate::stats::turnbull::Lapse;
 use crate::trial::{Class, Outcome};
 use crate::units::{Timing, VirtualNs};
+
+/// Survival is of so many trials of a stratum at most, the first by their numbers, which are in random order.
+const LIVES: usize = 2_000_000;
 
 /// Points of a convergence curve in a power of ten of trials.
 const PER_DECADE: u32 = 30;
@@ -103,12 +106,12 @@ impl Part {
         let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
         self.detection.extend(times.detected);
         self.crash.extend(times.crashed);
-        self.crashes_after_end += u64::from(times.after_end);
         if let Some(run) = golden.hang.as_ref().filter(|_| !short) {
             self.late.add(row, outcome, times.over, run);
         }
-        if !short {
+        if !short && self.lives.len() < LIVES {
             self.lives.push(times.life);
+            self.crashes_after_end += u64::from(times.after_end);
         }
     }
 

@@ -242,30 +242,38 @@ fn a_campaign_on_two_nodes_goes_through_what_clusters_do_and_is_that_of_one_mach
     let packed = Packed::new("cluster");
     let name = &packed.campaign.0;
     // The five commands of the docs, on a laptop that is the cluster as well.
-    let mut lines = in_the_docs(name).into_iter();
-    let mut type_in = |count: usize| {
-        let typed: Vec<String> = lines.by_ref().take(count).collect();
+    let lines = in_the_docs(name);
+    let type_in = |typed: &[String]| {
         slurm.run(
             Command::new("bash")
                 .args(["-euc", &format!("{HERE}{}", typed.join("\n"))])
                 .current_dir(packed.folder.path()),
         )
     };
-    let said = type_in(4);
-    let job = said.lines().find_map(|line| line.strip_prefix("Submitted batch job ")).unwrap();
-    let job: u32 = job.parse::<u32>().unwrap() - 1;
+    let array_of = |said: &str| {
+        let job = said.lines().find_map(|line| line.strip_prefix("Submitted batch job ")).unwrap();
+        job.parse::<u32>().unwrap() - 1
+    };
+    let cancelled = array_of(&type_in(&lines[..4]));
     let out = packed.path("work/parts");
     let logs = || {
         let files = fs::read_dir(out.join("logs")).into_iter().flatten().flatten();
         files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect::<String>()
             + &slurm.jobs()
     };
+    // It is cancelled, and submitted again by the same command.
+    wait_long("a slice to come home", &logs, &mut || home(&out) > 0);
+    slurm.run(Command::new("scancel").args([cancelled, cancelled + 1].map(|job| job.to_string())));
+    wait_long("the cancelled jobs to end", &logs, &mut || slurm.jobs().is_empty());
+    let before = home(&out);
+    let job = array_of(&type_in(&lines[3..4]));
     let both = |slices: Vec<Value>| {
         ["1", "2"]
             .iter()
             .all(|number| slices.iter().any(|slice| slice["element"] == format!("slurm {job}_{number}")))
     };
     wait_long("both elements run", &logs, &mut || both(slices(&out)));
+    assert!(home(&out) >= before, "what was home is there");
     // One is put into the queue again: it ends in order, and goes on with its own.
     slurm.run(Command::new("scontrol").args(["requeue", &format!("{job}_1")]));
     wait_long("the first to bring its results home", &logs, &mut || {
@@ -284,7 +292,7 @@ fn a_campaign_on_two_nodes_goes_through_what_clusters_do_and_is_that_of_one_mach
     let all = slices(&out);
     assert_eq!(all.len(), 16);
     assert!(all.iter().all(|slice| slice["state"] == "done"), "{all:?}");
-    let said = type_in(1);
+    let said = type_in(&lines[4..]);
     assert!(said.contains(&format!("all {TRIALS} trials have a result")), "{said}");
     assert!(
         results(packed.campaign.file().to_str().unwrap()) == packed.calm,

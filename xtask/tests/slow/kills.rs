@@ -91,7 +91,7 @@ impl Disk {
 
     /// A folder that is shown by a FUSE file system, as a cluster's may be; `None` where there is none to be had.
     pub fn mount_by_fuse(behind: &Path, folder: &Path) -> Option<Disk> {
-        [behind, folder].map(|folder| fs::create_dir_all(folder).unwrap());
+        [behind, folder].iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
         let mounted = Command::new("bindfs").args([behind, folder]).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             say("SKIPPED, a folder on a FUSE file system: bindfs is not installed, or may not mount");

@@ -137,11 +137,13 @@ fn head(args: &Args, name: &str) -> String {
     text
 }
 
-/// Takes the runner out of the pack, to a folder that is removed at the end.
+/// Takes the runner out of the pack, to a file that has no name any more: nothing is left of it, however this ends.
 const UNPACK: &str = "\
 own=$(mktemp -d \"${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/flipsim-run.XXXXXX\") || exit 75
-trap 'rm -rf \"$own\"' EXIT
-tar -xf \"$pack\" -C \"$own\" flipsim-run || exit 75
+tar -xf \"$pack\" -C \"$own\" flipsim-run || { rm -rf \"$own\"; exit 75; }
+exec 9< \"$own/flipsim-run\"
+rm -rf \"$own\"
+run=/proc/self/fd/9
 ";
 
 /// The script of the array.
@@ -162,15 +164,15 @@ fn array(args: &Args, name: &str, digest: &str) -> String {
 
 pack={name}.pack
 {UNPACK}
-\"$own/flipsim-run\" \"$pack\" --out {out} --trust {digest} &
-run=$!
+$run \"$pack\" --out {out} --trust {digest} &
+pid=$!
 # This shell gets the signals; the runner is to have them.
-trap 'kill -USR1 $run' USR1
-trap 'kill -TERM $run' TERM
+trap 'kill -USR1 $pid' USR1
+trap 'kill -TERM $pid' TERM
 while
-    wait $run
+    wait $pid
     code=$?
-    kill -0 $run 2>/dev/null
+    kill -0 $pid 2>/dev/null
 do :; done
 # 75: it may work elsewhere or later; 137: it was killed, as where memory ran out. Nothing that is wrong with the campaign
 # ends so.
@@ -193,7 +195,7 @@ fn merge(args: &Args, name: &str) -> String {
 
 pack={name}.pack
 {UNPACK}
-\"$own/flipsim-run\" \"$pack\" --out {out} --merge
+$run \"$pack\" --out {out} --merge
 "
         )
 }

@@ -8,16 +8,17 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use flipsim::campaign::run::{CampaignError, RunOptions, run};
+use flipsim::campaign::run::CampaignError;
 use flipsim::campaign::size::Size;
 use flipsim::campaign::spec::StratumSpec;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Shortcuts, Store};
+use flipsim::campaign::{CampaignSpec, Store};
 use flipsim::fault::{FaultSpace, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use flipsim::memory::{PhysRange, RangeSet};
+use flipsim::testing::guest_campaign::Guest;
 use flipsim::trial::accesses::{Accesses, Next, Recorder};
 use flipsim::trial::golden::{Golden, GoldenOptions, Window};
 use flipsim::trial::template::Template;
-use flipsim::trial::{FirstUse, Outcome, Settled, Settling, TrialOptions, TrialRecord, Used};
+use flipsim::trial::{FirstUse, Outcome, Settled, TrialOptions, TrialRecord, Used};
 use flipsim::units::VirtualNs;
 
 struct Setting {
@@ -68,33 +69,18 @@ impl Setting {
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             ..CampaignSpec::default()
         };
-        let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
-        let plan = Plan::new(&spec, length, vec![space]).unwrap();
-        let manifest = Manifest::of(&self.golden);
-        let path = self.folder.path().join(name);
-        Store::create(&path, &manifest, &spec, &plan, &[], &mut |_| {}).unwrap()
+        self.guest(|guest| guest.campaign(&self.folder.path().join(name), &spec, vec![space]))
     }
 
     fn run(&self, store: &mut Store, accesses: Option<&Accesses>) -> Result<Vec<TrialRecord>, CampaignError> {
         // So that the audit compares first uses that are known with measured ones.
         let trial = TrialOptions { first_use: true, ..TrialOptions::default() };
-        let settling = accesses.map(|accesses| {
-            Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap()
-        });
-        let shortcuts = settling.map(|settling| Shortcuts::new(store, settling).unwrap());
-        let options = RunOptions {
-            names: None,
-            workers: 2,
-            shard: Shard::WHOLE,
-            trial: trial.clone(),
-            stop: || false,
-            limit: None,
-        };
+        self.guest(|guest| guest.records(store, accesses, &trial))
+    }
+
+    fn guest<T>(&self, with: impl FnOnce(Guest<'_>) -> T) -> T {
         let clones = self.folder.path().join("clones");
-        let (template, golden) = (&self.template, &self.golden);
-        run(store, template, golden, shortcuts.as_ref(), &clones, &options, &mut |_| {})?;
-        let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
-        Ok(rows.into_iter().map(|id| store.record_of(id).unwrap().unwrap()).collect())
+        with(Guest { template: &self.template, golden: &self.golden, clones: &clones })
     }
 }
 

@@ -12,12 +12,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use flipsim::campaign::run::{CampaignError, RunOptions, run};
+use flipsim::campaign::run::CampaignError;
 use flipsim::campaign::spec::StratumSpec;
-use flipsim::campaign::{CampaignSpec, Manifest, Plan, Shard, Shortcuts, Store};
+use flipsim::campaign::{CampaignSpec, Store};
 use flipsim::fault::{FaultSpace, FaultTarget, Pattern, RamSpace};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::target::AccessHook;
+use flipsim::testing::guest_campaign::Guest;
 use flipsim::trial::accesses::{Accesses, Next, Page};
 use flipsim::trial::golden::{Golden, GoldenOptions};
 use flipsim::trial::template::Template;
@@ -203,31 +204,16 @@ impl Setting {
             let bytes: RangeSet = [*range].into_iter().collect();
             FaultSpace::Ram(RamSpace::new(&bytes, Pattern::SINGLE).unwrap())
         });
-        let length = VirtualNs(self.golden.end().0 - self.golden.begin().0);
-        let plan = Plan::new(&spec, length, spaces.collect()).unwrap();
-        let manifest = Manifest::of(&self.golden);
-        Store::create(&self.folder.path().join(name), &manifest, &spec, &plan, &[], &mut |_| {}).unwrap()
+        self.guest(|guest| guest.campaign(&self.folder.path().join(name), &spec, spaces.collect()))
     }
 
     fn run(&self, store: &mut Store, accesses: Option<&Accesses>) -> Result<Vec<TrialRecord>, CampaignError> {
-        let trial = TrialOptions::default();
-        let settling = accesses.map(|accesses| {
-            Settling::new(&self.template, &self.golden, accesses, &trial, None).unwrap().unwrap()
-        });
-        let shortcuts = settling.map(|settling| Shortcuts::new(store, settling).unwrap());
-        let options = RunOptions {
-            names: None,
-            workers: 2,
-            shard: Shard::WHOLE,
-            limit: None,
-            trial: trial.clone(),
-            stop: || false,
-        };
+        self.guest(|guest| guest.records(store, accesses, &TrialOptions::default()))
+    }
+
+    fn guest<T>(&self, with: impl FnOnce(Guest<'_>) -> T) -> T {
         let clones = self.folder.path().join("clones");
-        let (template, golden) = (&self.template, &self.golden);
-        run(store, template, golden, shortcuts.as_ref(), &clones, &options, &mut |_| {})?;
-        let rows = store.results().map(|row| row.unwrap().trial.id).collect::<Vec<_>>();
-        Ok(rows.into_iter().map(|id| store.record_of(id).unwrap().unwrap()).collect())
+        with(Guest { template: &self.template, golden: &self.golden, clones: &clones })
     }
 
     /// What faults are taken for by a recording, and how many, where their whole runs show that they are not that.

@@ -6,12 +6,13 @@
 //! against it by luck does not.
 //!
 //! It hands out [`FakeStub`] and [`FakeMonitor`], which can act on one [`FakeGuest`], and campaigns without a guest
-//! ([`fake_campaign`], [`hostile_campaign`]).
+//! ([`fake_campaign`], [`hostile_campaign`]). [`guest_campaign`] is for tests that do boot one.
 
 pub mod fake_campaign;
 mod fake_guest;
 mod fake_monitor;
 mod fake_stub;
+pub mod guest_campaign;
 pub mod hostile_campaign;
 mod server;
 mod stub_server;

@@ -425,8 +425,7 @@ mod tests {
         let mut rows = Spots::default();
         (0..20_000).for_each(|n| rows.push(Spot::new(n * 7919 % 1_000_000, n % 40, Outcome::Masked)));
         rows.join(3_000);
-        let of_row = |row| faults(rows.spots.iter().filter(|spot| spot.place == row));
-        assert!((0..40).all(|row| of_row(row) == 500));
+        assert!((0..40).all(|row| faults(rows.spots.iter().filter(|spot| spot.place == row)) == 500));
     }
 
     #[test]

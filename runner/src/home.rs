@@ -53,7 +53,15 @@ impl Courier<'_> {
                 done
             }
         };
-        Ok(self.slices.say(self.claim, state, done, self.trials())?)
+        let trials = self.trials();
+        let is_less = state == State::Done && done < trials;
+        let is_ours = self.slices.say(self.claim, if is_less { State::Left } else { state }, done, trials)?;
+        if is_less {
+            return Err(Error::Here(format!(
+                "{done} of the {trials} trials of slice {shard} were brought home"
+            )));
+        }
+        Ok(is_ours)
     }
 
     /// Says that the slice is being run.

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let info = pack.info();
     let slices = Slices::join(&args.out, &info.name, &info.seal, &element.name, &host)?;
-    // Opened once: the plan is read whole each time.
+    // Opened once: that reads the plan whole.
     let mut store = Store::open(&unpacked.campaign)?;
     let results = Mutex::new(Store::open_readonly(&unpacked.campaign)?);
     let machine = Machine::new(args, &unpacked, folder.path(), &store)?;

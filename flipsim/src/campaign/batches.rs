@@ -16,8 +16,8 @@ use crate::units::VirtualNs;
 /// once for each batch, which is then a small part of its work.
 const TRIALS: (u64, u64) = (100, 1000);
 
-/// The most parts that are looked for, and how many trials each of them has at least: where parts are smaller, or more of
-/// them are looked for, the trials of one could all be done by chance.
+/// The most parts that are looked for, and how many trials of each stage each of them has at least: where parts are smaller,
+/// or more of them are looked for, the trials of one could all be done by chance.
 const PARTS: [(u64, u64); 2] = [(256, 20), (16_384, 50)];
 
 /// How a plan is cut into batches.
@@ -41,6 +41,21 @@ impl Batches {
         }
         let trials = golden.map_or(most, |length| (length.0 / 1_000_000).clamp(least, most));
         Batches { begins, planned, trials }
+    }
+
+    /// The trials of a part's first batch.
+    fn first(&self, part: u64, parts: u64) -> impl Iterator<Item = u64> {
+        let end = self.begins.get(1).copied().unwrap_or(self.planned);
+        let own = end.saturating_sub(part).div_ceil(parts);
+        let batches = (own / self.trials).max(1);
+        of_part(part, parts, end).take(usize::try_from(own.div_ceil(batches)).unwrap_or(usize::MAX))
+    }
+
+    /// The most parts that are looked for in this plan.
+    fn most_parts(&self) -> u64 {
+        let ends = self.begins.iter().skip(1).chain([&self.planned]);
+        let shortest = self.begins.iter().zip(ends).map(|(begin, end)| end - begin).min().unwrap_or(0);
+        PARTS.map(|(parts, least)| parts.min(shortest / least)).into_iter().max().unwrap_or(0)
     }
 
     /// The batch that a trial is in, of one of `parts` parts of the plan. A stage has its own batches.
@@ -97,8 +112,30 @@ impl Done {
 
     /// The numbers of those that have one, or of those that have none.
     fn numbers(&self, done: bool) -> impl Iterator<Item = u64> {
-        (0..self.planned).filter(move |number| self.has(*number) == done)
+        let words = (0..)
+            .step_by(64)
+            .zip(&self.bits)
+            .map(move |(from, bits)| (from, if done { *bits } else { !bits }));
+        let ones = |(from, bits): (u64, u64)| {
+            let next = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
+            std::iter::successors(Some(bits).filter(|bits| *bits != 0), next)
+                .map(move |bits| from + u64::from(bits.trailing_zeros()))
+        };
+        words.flat_map(ones).take_while(|number| *number < self.planned)
     }
+
+    /// Whether the first batch of one of so many parts is whole, and nothing of another part is done.
+    fn may_be_of(&self, parts: u64, batches: &Batches) -> bool {
+        (0..parts).any(|part| batches.first(part, parts).all(|number| self.has(number)))
+            && (0..parts).any(|part| of_part(part, parts, self.planned).all(|number| !self.has(number)))
+    }
+}
+
+/// The numbers of a part's trials, below one.
+fn of_part(part: u64, parts: u64, end: u64) -> impl Iterator<Item = u64> {
+    (0..)
+        .map_while(move |place: u64| place.checked_mul(parts)?.checked_add(part))
+        .take_while(move |number| *number < end)
 }
 
 /// The batches of a plan of which every trial has a result.
@@ -124,19 +161,24 @@ impl Whole {
     /// some parts of the plan and none of another.
     #[must_use]
     pub fn new(batches: Batches, done: &Done) -> Whole {
-        let among = |parts: u64| Whole::among(batches.clone(), parts, done);
-        let one = among(1);
-        if done.count == 0 || done.numbers(true).any(|id| one.has(TrialId(id))) {
+        let one = Whole::among(batches, 1, done);
+        let counts = |whole: &Whole| done.numbers(true).any(|id| whole.has(TrialId(id)));
+        if done.count == 0 || counts(&one) {
             return one;
         }
-        let most = PARTS.map(|(parts, least)| parts.min(batches.planned / least)).into_iter().max();
-        let shards = (2..=most.unwrap_or(0)).filter(|parts| leaves_one_out(done, *parts)).map(among);
-        let mut shards = shards.filter(|whole| done.numbers(true).any(|id| whole.has(TrialId(id))));
-        shards.next().unwrap_or(one)
+        let batches = &one.batches;
+        let mut found = (2..=batches.most_parts()).filter(|parts| done.may_be_of(*parts, batches));
+        found.find_map(|parts| Some(Whole::among(batches.clone(), parts, done)).filter(counts)).unwrap_or(one)
     }
 
-    fn among(batches: Batches, parts: u64, done: &Done) -> Whole {
-        let open = done.numbers(false).map(|id| (id % parts, batches.of(TrialId(id), parts))).collect();
+    /// The same where it is known in how many parts the plan is run.
+    #[must_use]
+    pub fn among(batches: Batches, parts: u64, done: &Done) -> Whole {
+        let mut open = BTreeSet::new();
+        for id in done.numbers(false) {
+            // Millions of a few hundred batches: no list of all is made first.
+            open.insert((id % parts, batches.of(TrialId(id), parts)));
+        }
         Whole { batches, parts, open }
     }
 
@@ -145,23 +187,6 @@ impl Whole {
     pub fn has(&self, id: TrialId) -> bool {
         self.open.is_empty() || !self.open.contains(&(id.0 % self.parts, self.batches.of(id, self.parts)))
     }
-}
-
-/// Whether none of these trials is of some part of the plan.
-fn leaves_one_out(done: &Done, parts: u64) -> bool {
-    let mut seen = vec![false; usize::try_from(parts).unwrap_or(0)];
-    let mut left = parts;
-    for id in done.numbers(true) {
-        let Some(seen) = usize::try_from(id % parts).ok().and_then(|part| seen.get_mut(part)) else {
-            continue;
-        };
-        left -= u64::from(!*seen);
-        *seen = true;
-        if left == 0 {
-            return false;
-        }
-    }
-    true
 }
 
 #[cfg(test)]
@@ -229,9 +254,31 @@ mod tests {
         };
         assert_eq!(count(&|id| id % 2_000 < 700), 35_000);
         let mixed = |id: u64| (id + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let by_chance =
-            |id: u64| (mixed(id) ^ mixed(id) >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 63 == 1;
-        assert_eq!(count(&by_chance), 0);
+        let drawn = |id: u64| (mixed(id) ^ mixed(id) >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56;
+        for share in [1, 128, 200] {
+            assert_eq!(count(&|id| drawn(id) < share), 0, "{share} of 256");
+        }
+    }
+
+    #[test]
+    fn a_single_trial_of_a_short_stage_is_no_part() {
+        // 900 of the first stage's thousand, when a large second one was drawn.
+        let batches = Batches::new([4_000, 200_000], Some(VirtualNs(1_000_000_000)));
+        let is_done = |id: u64| id < 1_000 && id % 10 != 3;
+        assert_eq!(counted(&Whole::new(batches, &done_of(204_000, is_done)), 204_000, is_done).len(), 0);
+    }
+
+    #[test]
+    fn where_the_number_of_parts_is_known_none_is_looked_for() {
+        let batches = Batches::new([3_000], HUNDRED);
+        let is_done = |id: u64| id % 400 == 7;
+        let done = done_of(3_000, is_done);
+        assert_eq!(
+            counted(&Whole::new(batches.clone(), &done), 3_000, is_done).len(),
+            0,
+            "eight each are too few"
+        );
+        assert_eq!(counted(&Whole::among(batches, 400, &done), 3_000, is_done).len(), 8);
     }
 
     #[test]

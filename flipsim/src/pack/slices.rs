@@ -198,7 +198,8 @@ impl Slices {
         let path = self.file(shard);
         let before = self.folder.join(CLAIMS).join(format!(".{}-{}", written(shard), self.token));
         if let Some(from) = from {
-            if read(&path).is_some_and(|look| look.token != *from) {
+            // What cannot be read is being replaced by its owner.
+            if !read(&path).is_some_and(|look| look.token == *from && look.state != State::Done) {
                 return Ok(false);
             }
             // One of those that take it over gets the file away.
@@ -418,7 +419,10 @@ mod tests {
         file.set_modified(SystemTime::now() - STALE - Duration::from_secs(5)).unwrap();
         assert!(seen(folder.path()).unwrap()[2].is_stale());
         assert_eq!(take(&other, 0), Some(2));
-        // Requeued: it goes on with what it had, and with that alone.
+        // Requeued: it goes on with what it had, and with that alone. What was done meanwhile stays so.
+        let late = join(folder.path(), "7_2");
+        assert!(other.say(&claim(1), State::Done, 5, 5).unwrap());
+        assert_eq!((take(&late, 0), seen(folder.path()).unwrap()[1].look.state), (Some(2), State::Done));
         let again = join(folder.path(), "7_1");
         assert_eq!((take(&again, 2), take(&again, 2)), (Some(0), None));
         assert!(!first.say(&claim(0), State::Done, 5, 5).unwrap(), "what it was is given up");

@@ -415,7 +415,7 @@ mod tests {
         assert!((500..=3_000).contains(&joined.len()), "{}", joined.len());
         let crashes = |spots: &[Spot]| faults(spots.iter().filter(|spot| spot.outcome == Outcome::Crash));
         assert_eq!((faults(joined.iter()), crashes(&joined)), (20_000, 200));
-        // They stay where they are, to a hundredth of the picture.
+        // They stay where they are, to a fiftieth of the picture.
         let mean = |spots: &[Spot]| {
             spots.iter().map(|spot| spot.at * u64::from(spot.count)).sum::<u64>()
                 / faults(spots.iter()) as u64

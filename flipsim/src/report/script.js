@@ -124,7 +124,7 @@
     }
     body.replaceChildren(...list);
     const last = Math.max(0, Math.ceil(shown.length / size) - 1);
-    $("count").textContent = shown.length === 0 ? "no trial" : from + 1 + " to " + (from + some.length) + " of " + shown.length + (shown.length < rows ? " (" + rows + " in all)" : "");
+    $("count").textContent = shown.length === 0 ? "no trial" : from + 1 + " to " + (from + some.length) + " of " + shown.length + (shown.length < rows ? " (" + rows + " in this list)" : "");
     $("previous").disabled = page === 0;
     $("next").disabled = page >= last;
     for (const head of document.querySelectorAll("#trials th")) {

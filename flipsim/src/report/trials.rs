@@ -270,14 +270,6 @@ impl Trials {
                     reg.push(Spot::new(at, registers.number(register) as u64, outcome));
                 }
             }
-            let rank = rank(row.outcome);
-            if row.outcome != Some(Outcome::Masked) {
-                let group = groups.entry((rank, row.title.clone())).or_default();
-                let most = if row.outcome == Some(Outcome::Latent) { LATENT } else { DETAILS };
-                if group.len() < most {
-                    group.push(row.trial.id);
-                }
-            }
             all += 1;
             let has_room = rooms.as_mut().is_none_or(|rooms| {
                 // What is recorded meanwhile has none.
@@ -286,8 +278,17 @@ impl Trials {
                 *room = left.saturating_sub(1);
                 left > 0
             });
-            if has_room {
-                columns.add(&row);
+            if !has_room {
+                continue;
+            }
+            columns.add(&row);
+            let rank = rank(row.outcome);
+            if row.outcome != Some(Outcome::Masked) {
+                let group = groups.entry((rank, row.title.clone())).or_default();
+                let most = if row.outcome == Some(Outcome::Latent) { LATENT } else { DETAILS };
+                if group.len() < most {
+                    group.push(row.trial.id);
+                }
             }
         }
         let (ram, mut reg) = (ram.finish(), reg.finish());
@@ -529,6 +530,10 @@ mod tests {
         let places = letters.char_indices().filter(|(_, one)| next.starts_with(*one));
         let number = |at: usize| all.data["id"][at].as_u64().unwrap();
         assert!(places.take(3).all(|(at, _)| ids.contains(&number(at))));
+        assert!(
+            some.details.iter().all(|detail| ids.contains(&detail.id)),
+            "a detail of what is not in the list"
+        );
         assert_eq!(some.ram.len() + some.reg.len(), all.ram.len() + all.reg.len());
     }
 

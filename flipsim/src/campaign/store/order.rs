@@ -45,13 +45,13 @@ impl Store {
         let _view = Snapshot::new(&self.conn).map_err(&error)?;
         // What is damaged is not done.
         self.scan(&mut |_| Ok(()))?;
-        let sql = "SELECT at_ns, id FROM trial t LEFT JOIN result r ON r.trial = t.id \
-                   WHERE r.trial IS NULL AND id % ?1 = ?2";
-        let mut statement = self.conn.prepare_cached(sql).map_err(&error)?;
+        let (with, from) = self.trials_of(shard);
+        let sql = format!(
+            "{with} SELECT at_ns, t.id FROM {from} LEFT JOIN result r ON r.trial = t.id WHERE r.trial IS NULL"
+        );
+        let mut statement = self.conn.prepare_cached(&sql).map_err(&error)?;
         let rows = statement
-            .query_map([shard.count.cast_signed(), shard.index.cast_signed()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-            })
+            .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
             .map_err(&error)?;
         let mut pending = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(&error)?;
         let mut run = pending.len() as u64;
@@ -90,7 +90,25 @@ impl Store {
         while let Some(row) = rows.next().map_err(&error)? {
             done.add(TrialId(row.get::<_, i64>(0).map_err(&error)?.cast_unsigned()));
         }
-        Ok(Whole::new(batches, &done))
+        Ok(match &self.part {
+            Some(part) => Whole::among(batches, part.shard.count, &done),
+            None => Whole::new(batches, &done),
+        })
+    }
+
+    /// The trials of a part as `t`, for SQL: what a query begins with, and what it is from. Of one of many parts each is looked
+    /// up by its number, as the others are not to be read.
+    pub(super) fn trials_of(&self, shard: Shard) -> (String, &'static str) {
+        let Shard { index, count } = shard;
+        if shard == Shard::WHOLE {
+            return (String::new(), "trial t");
+        }
+        let numbers = format!(
+            "WITH RECURSIVE part(number) AS (SELECT {index} WHERE {index} < {all} \
+             UNION ALL SELECT number + {count} FROM part WHERE number + {count} < {all})",
+            all = self.trials
+        );
+        (numbers, "part CROSS JOIN trial t ON t.id = number")
     }
 
     fn batches(&self) -> Result<Batches, StoreError> {

@@ -111,7 +111,12 @@ impl Store {
         let mut plan = PlanDigest::new(&self.strata, &self.stages);
         for (table, columns) in TABLES {
             let key = columns.split(',').next().unwrap_or(columns);
-            let sql = format!("SELECT {columns} FROM {table} ORDER BY {key}");
+            let sql = if table == "trial" {
+                let (with, from) = self.trials_of(shard);
+                format!("{with} SELECT {columns} FROM {from} ORDER BY {key}")
+            } else {
+                format!("SELECT {columns} FROM {table} ORDER BY {key}")
+            };
             let mut statement = self.conn.prepare(&sql).map_err(&reading)?;
             let count = statement.column_count();
             let places = vec!["?"; count].join(", ");
@@ -120,12 +125,8 @@ impl Store {
             while let Some(row) = rows.next().map_err(&reading)? {
                 let values: Vec<Value> =
                     (0..count).map(|at| row.get(at)).collect::<rusqlite::Result<_>>().map_err(&reading)?;
-                let is_ours = match values.first() {
-                    Some(Value::Integer(id)) if table == "trial" => shard.has_number(id.cast_unsigned()),
-                    Some(Value::Text(key)) if table == "meta" => key != PART && key != "format",
-                    _ => true,
-                };
-                if !is_ours {
+                if matches!(values.first(), Some(Value::Text(key)) if table == "meta" && (key == PART || key == "format"))
+                {
                     continue;
                 }
                 // A copy of the whole plan has the digest that the plan has.

@@ -74,6 +74,8 @@ pub(super) struct Gathered {
     settled: u64,
     /// From when to when, in microseconds since 1970.
     spans: Vec<(i64, i64)>,
+    /// How many spans there were when they were joined last.
+    joined: usize,
 }
 
 impl Gathered {
@@ -92,8 +94,9 @@ impl Gathered {
         self.trials += 1;
         let end = recorded_ms.saturating_mul(1000);
         self.spans.push((end.saturating_sub_unsigned(total_us), end));
-        if self.spans.len() >= 2 * KEPT {
+        if self.spans.len() >= 2 * self.joined.max(KEPT) {
             join(&mut self.spans);
+            self.joined = self.spans.len();
         }
     }
 

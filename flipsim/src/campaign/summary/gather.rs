@@ -1,6 +1,7 @@
 //! The one pass over the results.
 //!
-//! Invariant: what is held grows by a byte a result, some bytes a failure, and by what is different of names.
+//! Invariant: what is held grows by a byte a result, some bytes a failure, and by what is different of names; lives are kept up
+//! to [`LIVES`], and costs as [`Gathered`] has it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -357,7 +357,7 @@ pub struct BreakdownRest {
 /// became the golden run's again cannot fail any more, and is at risk until that end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SurvivalCurve {
-    /// All guests: the stratum's `counted`.
+    /// All guests: the stratum's `counted`, or the first 2,000,000 of them by their numbers.
     pub guests: u64,
     /// How many crashed by the golden run's end.
     pub crashes: u64,

@@ -137,13 +137,14 @@ fn head(args: &Args, name: &str) -> String {
     text
 }
 
-/// Takes the runner out of the pack, to a file that has no name any more: nothing is left of it, however this ends.
+/// Takes the runner out of the pack, to a folder that is removed at the end; one that a killed job left, the next removes, as
+/// a runner that has begun does not need its file.
 const UNPACK: &str = "\
-own=$(mktemp -d \"${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/flipsim-run.XXXXXX\") || exit 75
-tar -xf \"$pack\" -C \"$own\" flipsim-run || { rm -rf \"$own\"; exit 75; }
-exec 9< \"$own/flipsim-run\"
-rm -rf \"$own\"
-run=/proc/self/fd/9
+scratch=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}
+find \"$scratch\" -maxdepth 1 -name 'flipsim-run.??????' -user \"$(id -u)\" -mmin +60 -exec rm -rf {} + 2>/dev/null
+own=$(mktemp -d \"$scratch/flipsim-run.XXXXXX\") || end 75
+trap 'rm -rf \"$own\"' EXIT
+tar -xf \"$pack\" -C \"$own\" flipsim-run || end 75
 ";
 
 /// The script of the array.
@@ -162,24 +163,28 @@ fn array(args: &Args, name: &str, digest: &str) -> String {
 # {WARNING} s before the time is over: bring the results home, and be queued again.
 #SBATCH --signal=B:USR1@{WARNING}
 
-pack={name}.pack
-{UNPACK}
-$run \"$pack\" --out {out} --trust {digest} &
-pid=$!
-# This shell gets the signals; the runner is to have them.
-trap 'kill -USR1 $pid' USR1
-trap 'kill -TERM $pid' TERM
-while
-    wait $pid
-    code=$?
-    kill -0 $pid 2>/dev/null
-do :; done
 # 75: it may work elsewhere or later; 137: it was killed, as where memory ran out. Nothing that is wrong with the campaign
 # ends so.
-if {{ [ $code -eq 75 ] || [ $code -eq 137 ]; }} && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt 20 ]; then
-    scontrol requeue \"$SLURM_JOB_ID\"
-fi
-exit $code
+end() {{
+    if {{ [ $1 -eq 75 ] || [ $1 -eq 137 ]; }} && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt 20 ]; then
+        scontrol requeue \"$SLURM_JOB_ID\"
+    fi
+    exit $1
+}}
+
+pack={name}.pack
+{UNPACK}
+\"$own/flipsim-run\" \"$pack\" --out {out} --trust {digest} &
+run=$!
+# This shell gets the signals; the runner is to have them.
+trap 'kill -USR1 $run' USR1
+trap 'kill -TERM $run' TERM
+while
+    wait $run
+    code=$?
+    kill -0 $run 2>/dev/null
+do :; done
+end $code
 "
     );
     text
@@ -193,9 +198,11 @@ fn merge(args: &Args, name: &str) -> String {
             "#SBATCH --open-mode=append
 #SBATCH --output={out}/logs/merge.log
 
+end() {{ exit $1; }}
+
 pack={name}.pack
 {UNPACK}
-$run \"$pack\" --out {out} --merge
+\"$own/flipsim-run\" \"$pack\" --out {out} --merge
 "
         )
 }

@@ -158,8 +158,10 @@ fn copy(template: &Template, to: &Path, change: impl FnOnce(&Path)) -> Template 
     fs::remove_file(to.join("verified")).unwrap();
     change(to);
     edit(to, |info| {
-        for (name, stamp) in info["files"].as_object_mut().unwrap() {
+        for (name, stored) in info["files"].as_object_mut().unwrap() {
             let meta = fs::metadata(to.join(name)).unwrap();
+            // A file with its stamp is not read.
+            let stamp = &mut stored["stamp"];
             stamp["size"] = meta.len().into();
             stamp["modified_ns"] = (meta.mtime() * 1_000_000_000 + meta.mtime_nsec()).into();
         }

@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "this file is a test as a whole, and a test fails by a panic")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flipsim::campaign::run::{Progress, RunOptions, RunSummary, run};

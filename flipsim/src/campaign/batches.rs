@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::campaign::plan::TrialId;
+use crate::campaign::shard::Shard;
 use crate::units::VirtualNs;
 
 /// A batch has as many trials as the golden run has milliseconds, within these bounds: a worker walks the golden run
@@ -43,18 +44,27 @@ impl Batches {
         Batches { begins, planned, trials }
     }
 
+    /// The numbers that each stage begins with and ends before.
+    fn stages(&self) -> impl Iterator<Item = (u64, u64)> {
+        let ends = self.begins.iter().skip(1).chain([&self.planned]);
+        self.begins.iter().copied().zip(ends.copied())
+    }
+
+    /// In how many batches so many trials are. All are of about one size; a small one at the end would soon be done by chance.
+    fn count(&self, trials: u64) -> u64 {
+        (trials / self.trials).max(1)
+    }
+
     /// The trials of a part's first batch.
     fn first(&self, part: u64, parts: u64) -> impl Iterator<Item = u64> {
-        let end = self.begins.get(1).copied().unwrap_or(self.planned);
-        let own = end.saturating_sub(part).div_ceil(parts);
-        let batches = (own / self.trials).max(1);
-        of_part(part, parts, end).take(usize::try_from(own.div_ceil(batches)).unwrap_or(usize::MAX))
+        let end = self.stages().next().map_or(0, |(_, end)| end);
+        let own = Shard { index: part, count: parts }.trials_of(end);
+        of_part(part, parts, end).take(usize::try_from(own.div_ceil(self.count(own))).unwrap_or(usize::MAX))
     }
 
     /// The most parts that are looked for in this plan.
     fn most_parts(&self) -> u64 {
-        let ends = self.begins.iter().skip(1).chain([&self.planned]);
-        let shortest = self.begins.iter().zip(ends).map(|(begin, end)| end - begin).min().unwrap_or(0);
+        let shortest = self.stages().map(|(begin, end)| end - begin).min().unwrap_or(0);
         PARTS.map(|(parts, least)| parts.min(shortest / least)).into_iter().max().unwrap_or(0)
     }
 
@@ -62,16 +72,14 @@ impl Batches {
     #[must_use]
     pub fn of(&self, id: TrialId, parts: u64) -> u64 {
         // How many trials of its part are numbered below.
-        let below = |number: u64| (number + parts - 1).saturating_sub(id.0 % parts) / parts;
-        let ends = self.begins.iter().skip(1).chain([&self.planned]);
+        let below = |number: u64| Shard { index: id.0 % parts, count: parts }.trials_of(number);
         let mut before = 0;
-        for (begin, end) in self.begins.iter().zip(ends) {
-            let own = below(*end) - below(*begin);
-            // All are of about one size; a small one at the end would soon be done by chance.
-            let batches = (own / self.trials).max(1);
-            if id.0 < *end {
+        for (begin, end) in self.stages() {
+            let own = below(end) - below(begin);
+            let batches = self.count(own);
+            if id.0 < end {
                 let place =
-                    u128::from(below(id.0) - below(*begin)) * u128::from(batches) / u128::from(own.max(1));
+                    u128::from(below(id.0) - below(begin)) * u128::from(batches) / u128::from(own.max(1));
                 return before + u64::try_from(place).unwrap_or(u64::MAX);
             }
             before += batches;

@@ -66,7 +66,9 @@ impl Error {
                 | PackError::OtherCampaign { .. },
             ) => 2,
             Error::Pack(PackError::Condemned { .. })
-            | Error::Campaign(CampaignError::Audit { .. } | CampaignError::NotRestored(_)) => 1,
+            | Error::Campaign(
+                CampaignError::Audit { .. } | CampaignError::Control { .. } | CampaignError::NotRestored(_),
+            ) => 1,
             Error::Template(TemplateError::Differs { .. } | TemplateError::NotExact) => 1,
             Error::Store(StoreError::Stranger { .. } | StoreError::Disagree { .. }) => 1,
             Error::Signal(ended) => ended.code(),

@@ -173,7 +173,9 @@ impl<'a> Machine<'a> {
             0 => Ok(0),
             pending => self.trials(store, shortcuts, &options, pending, courier),
         };
-        if let Err(error @ Error::Campaign(CampaignError::Audit { .. })) = &ran {
+        if let Err(error @ Error::Campaign(CampaignError::Audit { .. } | CampaignError::Control { .. })) =
+            &ran
+        {
             slices.condemn(&error.to_string())?;
         }
         // Whatever ended it, what was finished goes home.

@@ -14,6 +14,7 @@
 //! recorded again, and never lost by a killed process.**
 
 mod batches;
+mod controls;
 mod corrected;
 mod grade;
 mod idle;

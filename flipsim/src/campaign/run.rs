@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use crate::campaign::controls::{Controls, control};
 use crate::campaign::plan::{PlannedTrial, TrialId};
 use crate::campaign::queue::{Queue, TimeLimit};
 use crate::campaign::shard::Shard;
@@ -84,6 +85,18 @@ pub enum CampaignError {
         /// How many results are pending again.
         taken_back: usize,
     },
+    /// A trial without a fault did not go as the golden run.
+    #[error(
+        "the control trial beside trial {id} failed: without any fault, {what}; the {taken_back} results of that worker          since its way back was last checked are taken back. See `cargo xtask bench determinism`, and report this"
+    )]
+    Control {
+        /// The trial.
+        id: TrialId,
+        /// What was not as in the golden run.
+        what: String,
+        /// How many results are pending again.
+        taken_back: usize,
+    },
     /// What is known of trials cannot be read.
     #[error("cannot read the template's RAM: {0}")]
     Template(#[from] std::io::Error),
@@ -132,7 +145,8 @@ const SETTLED: usize = 1000;
 
 /// What a worker is to do.
 enum Order {
-    Trial(PlannedTrial, Way),
+    /// A trial, and whether a control trial is run beside it.
+    Trial(PlannedTrial, Way, bool),
     /// Nothing is left for it: it checks its way back once more.
     LastCheck,
 }
@@ -151,6 +165,20 @@ enum Ran {
     Done(TrialRecord, Vec<String>),
     /// The whole run of one that is to be begun late as well.
     Half(TrialRecord),
+    /// Nothing to be believed: the control trial beside it says this.
+    OutOfControl(String),
+}
+
+impl Ran {
+    /// With what the control trial beside it says.
+    fn beside(self, failed: Option<String>) -> Result<Ran, RunError> {
+        Ok(match (failed, self) {
+            (Some(what), _) => Ran::OutOfControl(what),
+            (None, Ran::Done(record, apart)) => Ran::Done(TrialRecord { control: true, ..record }, apart),
+            (None, Ran::Half(record)) => Ran::Half(TrialRecord { control: true, ..record }),
+            (None, out) => out,
+        })
+    }
 }
 
 /// What a worker says when it is free.
@@ -196,6 +224,7 @@ pub fn run(
         }
         drop(reports);
         let mut coordinator = Coordinator {
+            controls: golden.agrees().then(|| Controls::new(store)),
             store,
             shortcuts,
             queue: &mut queue,
@@ -243,8 +272,11 @@ fn work<'a>(
         }
         let Ok(order) = orders.recv() else { return };
         finished = match order {
-            Order::Trial(planned, way) => {
-                let result = trial(&mut worker, &planned, way, settling, names);
+            Order::Trial(planned, way, is_control) => {
+                let mut result = trial(&mut worker, &planned, way, settling, names);
+                if is_control {
+                    result = result.and_then(|ran| ran.beside(control(&mut worker, &planned.plan)?));
+                }
                 if result.is_err() {
                     worker.restart();
                 }
@@ -318,6 +350,8 @@ fn compared(whole: TrialRecord, short: &TrialRecord) -> Ran {
 struct Coordinator<'a, 'w> {
     store: &'a mut Store,
     shortcuts: Option<&'a Shortcuts<'a>>,
+    /// Where trials are compared by their state.
+    controls: Option<Controls>,
     queue: &'a mut Queue,
     /// Of audited trials that wait to be begun late, the record of the whole run.
     halves: HashMap<TrialId, TrialRecord>,
@@ -379,7 +413,12 @@ impl Coordinator<'_, '_> {
                         let way = self
                             .shortcuts
                             .map_or(Ok(Way::Whole), |shortcuts| shortcuts.way(&planned, whole))?;
-                        Order::Trial(planned, way)
+                        let is_control = self.controls.as_ref().is_some_and(|controls| match way {
+                            Way::Whole => controls.has(id),
+                            Way::Audit(_) => true,
+                            Way::Known(_) | Way::Half { .. } => false,
+                        });
+                        Order::Trial(planned, way, is_control)
                     }
                     None if is_done => {
                         resting.push((worker, true));
@@ -491,6 +530,11 @@ impl Coordinator<'_, '_> {
                 self.unchecked[report.worker].push(planned.id);
                 self.wait(planned.id, whole);
             }
+            Ok(Ran::OutOfControl(what)) => {
+                let doubtful = self.doubtful(report.worker);
+                self.store.take_back(&doubtful)?;
+                return Err(CampaignError::Control { id: planned.id, what, taken_back: doubtful.len() });
+            }
             Ok(Ran::Done(_, apart)) if !apart.is_empty() => {
                 let taken_back = self.store.take_back_shortcuts()?;
                 return Err(CampaignError::Audit { id: planned.id, what: apart.join(", "), taken_back });
@@ -538,12 +582,18 @@ impl Coordinator<'_, '_> {
         Ok(())
     }
 
-    /// Takes back what a worker has done since its way back was last checked, and has it done again.
-    fn not_restored(&mut self, worker: usize, why: &str) -> Result<(), CampaignError> {
+    /// What a worker has recorded since its way back was last checked.
+    fn doubtful(&mut self, worker: usize) -> Vec<TrialId> {
         let mut doubtful = std::mem::take(&mut self.unchecked[worker]);
         // An audited trial is in it by both of its halves. One that still waits for the other starts over when its turn comes.
         let mut seen = HashSet::new();
         doubtful.retain(|id| self.halves.remove(id).is_none() && seen.insert(*id));
+        doubtful
+    }
+
+    /// Takes back what a worker has done since its way back was last checked, and has it done again.
+    fn not_restored(&mut self, worker: usize, why: &str) -> Result<(), CampaignError> {
+        let doubtful = self.doubtful(worker);
         self.store.take_back(&doubtful)?;
         self.summary.done = self.summary.done.saturating_sub(doubtful.len() as u64);
         (self.watch)(Progress::TakenBack(doubtful.len(), why));

@@ -94,6 +94,7 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
     let space = |stratum: &StratumSpec| {
         let align = stratum.align.unwrap_or(Align::BYTE);
         let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), align, guest, Borders::Joined);
+        let space = space.and_then(|space| Ok(space.under(spec.operations_of(stratum))?));
         space.map_err(|cause| refused(stratum, cause))
     };
     spec.strata.iter().map(space).collect()
@@ -104,7 +105,7 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a share of some thousand bits")]
 pub fn leading_class<'a>(space: &FaultSpace, registers: &'a [FlippableRegister]) -> Option<(&'a str, f64)> {
-    let FaultSpace::Reg(space) = space else { return None };
+    let space = space.registers()?;
     let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, faults) in space.by_register().filter(|(_, faults)| *faults > 0) {
         let register = registers.iter().find(|register| register.name == name)?;

@@ -14,7 +14,7 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Pattern};
+use crate::fault::{Align, Operations, Pattern};
 use crate::stats::Share;
 use crate::text::shown;
 use crate::trial::golden::Window;
@@ -47,6 +47,9 @@ pub struct CampaignSpec {
     /// Which bits flip together, where a stratum says nothing else.
     #[serde(with = "pattern_text")]
     pub pattern: Pattern,
+    /// What is done to them, where a stratum says nothing else.
+    #[serde(default, skip_serializing_if = "Operations::is_flip")]
+    pub operation: Operations,
     /// The parts of the fault space.
     pub strata: Vec<StratumSpec>,
     /// How trials are run.
@@ -74,6 +77,7 @@ impl Default for CampaignSpec {
             when: When::Time,
             draw: Draw::Moments,
             pattern: Pattern::SINGLE,
+            operation: Operations::default(),
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
@@ -147,6 +151,9 @@ pub struct StratumSpec {
     /// Which bits flip together.
     #[serde(with = "pattern_text::option")]
     pub pattern: Option<Pattern>,
+    /// What is done to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operations>,
     /// How many trials it has, whatever the others have.
     pub trials: Option<u64>,
     /// Its part of the trials.
@@ -178,6 +185,7 @@ impl StratumSpec {
             name: name.to_owned(),
             targets,
             pattern: None,
+            operation: None,
             trials: None,
             share: None,
             when: None,
@@ -286,6 +294,12 @@ impl CampaignSpec {
     #[must_use]
     pub fn pattern_of(&self, stratum: &StratumSpec) -> Pattern {
         stratum.pattern.unwrap_or(self.pattern)
+    }
+
+    /// The operations of a stratum.
+    #[must_use]
+    pub fn operations_of(&self, stratum: &StratumSpec) -> Operations {
+        stratum.operation.unwrap_or(self.operation)
     }
 
     /// The moments of a stratum.

@@ -21,7 +21,7 @@ use crate::campaign::text::{
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{Align, FaultTarget, Pattern, random_seed};
+use crate::fault::{Align, FaultTarget, Operations, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::RestoreMethod;
@@ -44,6 +44,7 @@ impl CampaignSpec {
     /// when = "busy"              # or "time", "instructions", "idle"
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
+    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
     /// [guest]
@@ -139,6 +140,7 @@ pub struct RawSpec {
     when: Option<When>,
     draw: Option<Draw>,
     pattern: Option<PatternText>,
+    operation: Option<Operations>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
     spacing: Option<TimeText>,
@@ -159,6 +161,7 @@ struct RawStratum {
     name: Option<String>,
     targets: Vec<FaultTarget>,
     pattern: Option<PatternText>,
+    operation: Option<Operations>,
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
@@ -183,6 +186,8 @@ pub struct SpecFlags {
     pub sharing: Option<Sharing>,
     /// Which bits flip together.
     pub pattern: Option<Pattern>,
+    /// What is done to them.
+    pub operation: Option<Operations>,
     /// How long a run is.
     pub window: Option<Window>,
     /// At which moments faults strike.
@@ -210,6 +215,7 @@ impl From<&CampaignSpec> for RawSpec {
             when: Some(spec.when).filter(|when| !when.is_time()),
             draw: Some(spec.draw).filter(|draw| !draw.is_moments()),
             pattern: Some(PatternText(spec.pattern)),
+            operation: Some(spec.operation).filter(|operation| !operation.is_flip()),
             hang_factor: Some(hang_factor),
             wall: Some(DurationText(wall)),
             spacing: spacing.map(TimeText),
@@ -232,6 +238,7 @@ impl From<&StratumSpec> for RawStratum {
             name: Some(stratum.name.clone()),
             targets: stratum.targets.clone(),
             pattern: stratum.pattern.map(PatternText),
+            operation: stratum.operation,
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
             when: stratum.when,
@@ -292,6 +299,7 @@ impl RawSpec {
         self.templates = flags.templates.or(self.templates);
         self.sharing = flags.sharing.or(self.sharing);
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
+        self.operation = flags.operation.or(self.operation);
         self.window = flags.window.map(WindowText).or(self.window);
         self.when = flags.when.or(self.when);
         self
@@ -363,6 +371,7 @@ impl RawSpec {
                 name: raw.name.unwrap_or_else(|| targets.join(",")),
                 targets: raw.targets,
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
+                operation: raw.operation,
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
                 when: raw.when,
@@ -380,6 +389,7 @@ impl RawSpec {
             when: self.when.unwrap_or_default(),
             draw: self.draw.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
+            operation: self.operation.unwrap_or_default(),
             strata: Some(strata.collect::<Vec<_>>()).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),

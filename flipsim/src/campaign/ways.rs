@@ -23,14 +23,16 @@ pub struct Way {
     pub audited: bool,
     /// Whether it was asked what is known of it before.
     pub looked_up: bool,
+    /// Whether a control trial was run beside it.
+    pub control: bool,
 }
 
 impl Way {
     /// Of a record.
     #[must_use]
     pub fn of(record: &TrialRecord) -> Way {
-        let TrialRecord { settled, begun_ns, cut_ns, audited, looked_up, .. } = *record;
-        Way { settled, begun_ns, cut_ns, audited, looked_up }
+        let TrialRecord { settled, begun_ns, cut_ns, audited, looked_up, control, .. } = *record;
+        Way { settled, begun_ns, cut_ns, audited, looked_up, control }
     }
 
     /// Whether its fault lies in the part of the space that only trials say something of.
@@ -51,12 +53,16 @@ pub struct Ways {
     pub never_read: u64,
     /// Settled without a run: overwritten first.
     pub overwritten: u64,
+    /// Settled without a run: their bits were what the fault set them to.
+    pub unchanged: u64,
     /// Begun later than their fault.
     pub late: u64,
     /// Ended early, as nothing that differed was to be read any more; some of them were begun late as well.
     pub shortened: u64,
     /// Run whole to check the others, and equal.
     pub audited: u64,
+    /// Control trials, which had no fault; all were masked.
+    pub controls: u64,
 }
 
 impl Ways {
@@ -64,6 +70,7 @@ impl Ways {
     pub fn add(&mut self, way: &Way) {
         self.trials += 1;
         self.audited += u64::from(way.audited);
+        self.controls += u64::from(way.control);
         let Way { settled, begun_ns, cut_ns, audited, .. } = *way;
         let is_whole = audited || (settled.is_none() && begun_ns.is_none() && cut_ns.is_none());
         self.whole += u64::from(is_whole);
@@ -73,6 +80,7 @@ impl Ways {
         match way.settled {
             Some(Settled::NeverRead) => self.never_read += 1,
             Some(Settled::Overwritten) => self.overwritten += 1,
+            Some(Settled::Unchanged) => self.unchanged += 1,
             None => {
                 self.late += u64::from(way.begun_ns.is_some());
                 self.shortened += u64::from(way.cut_ns.is_some());
@@ -82,20 +90,23 @@ impl Ways {
 
     /// Counts the trials of another part.
     pub fn join(&mut self, other: &Ways) {
-        let Ways { trials, whole, never_read, overwritten, late, shortened, audited } = other;
+        let Ways { trials, whole, never_read, overwritten, unchanged, late, shortened, audited, controls } =
+            other;
         self.trials += trials;
         self.whole += whole;
         self.never_read += never_read;
         self.overwritten += overwritten;
+        self.unchanged += unchanged;
         self.late += late;
         self.shortened += shortened;
         self.audited += audited;
+        self.controls += controls;
     }
 
     /// How many were settled without a run.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        self.never_read + self.overwritten
+        self.never_read + self.overwritten + self.unchanged
     }
 
     /// How many were not run whole.
@@ -111,6 +122,17 @@ impl Ways {
         Some(Audit { audited: self.audited, of: self.shortcuts(), bound: upper_bound(none, confidence) })
     }
 
+    /// What the control trials say, in a line; nothing without one.
+    #[must_use]
+    pub fn control_line(&self, confidence: Confidence) -> Option<String> {
+        let none = Observed::new(0, self.controls).ok()?;
+        let bound = end_text(upper_bound(none, confidence), true, &percent);
+        Some(format!(
+            "{} control trials, without a fault, all masked: fewer than {bound} of trials can differ without one ({confidence})",
+            grouped(self.controls)
+        ))
+    }
+
     /// All of it in one line; nothing where every trial was run whole and none audited.
     #[must_use]
     pub fn line(&self, confidence: Confidence) -> Option<String> {
@@ -124,8 +146,12 @@ impl Ways {
             grouped(self.trials)
         )];
         if self.settled() > 0 {
+            let unchanged = match self.unchanged {
+                0 => String::new(),
+                count => format!(", {} set to what they were", share(count)),
+            };
             parts[0] += &format!(
-                " ({} never read again, {} overwritten)",
+                " ({} never read again, {} overwritten{unchanged})",
                 share(self.never_read),
                 share(self.overwritten)
             );
@@ -204,6 +230,7 @@ mod tests {
             late: 420,
             shortened: 200,
             audited: 215,
+            ..Ways::default()
         }
     }
 
@@ -217,19 +244,29 @@ mod tests {
             settled(Settled::NeverRead),
             settled(Settled::Overwritten),
             Way { audited: true, ..settled(Settled::Overwritten) },
-            Way { audited: true, ..whole },
+            Way { audited: true, control: true, ..whole },
+            settled(Settled::Unchanged),
             Way { looked_up: true, ..whole },
             Way { begun_ns: Some(7), ..whole },
             Way { begun_ns: Some(7), cut_ns: Some(9), ..whole },
         ] {
             found.add(&way);
         }
-        let expected =
-            Ways { trials: 8, whole: 4, never_read: 1, overwritten: 1, late: 2, shortened: 1, audited: 2 };
+        let expected = Ways {
+            trials: 9,
+            whole: 4,
+            never_read: 1,
+            overwritten: 1,
+            unchanged: 1,
+            late: 2,
+            shortened: 1,
+            audited: 2,
+            controls: 1,
+        };
         assert_eq!(found, expected);
-        assert_eq!((found.settled(), found.shortcuts()), (2, 4));
+        assert_eq!((found.settled(), found.shortcuts()), (3, 5));
         found.join(&expected);
-        assert_eq!((found.trials, found.whole, found.shortened), (16, 8, 2));
+        assert_eq!((found.trials, found.whole, found.shortened, found.controls), (18, 8, 2, 2));
     }
 
     #[test]
@@ -246,6 +283,16 @@ mod tests {
             ways.line("99%".parse().unwrap())
                 .unwrap()
                 .ends_with("fewer than 2.12 % of these can differ (99%)")
+        );
+        let set = Ways { unchanged: 30, ..ways }.line(Confidence::P95).unwrap();
+        assert!(
+            set.contains("(91.1 % never read again, 3.23 % overwritten, 0.15 % set to what they were)"),
+            "{set}"
+        );
+        assert_eq!(ways.control_line(Confidence::P95), None);
+        assert_eq!(
+            Ways { controls: 215, ..ways }.control_line(Confidence::P95).unwrap(),
+            "215 control trials, without a fault, all masked: fewer than 1.39 % of trials can differ without one (95%)"
         );
         let none = Ways { audited: 0, ..ways };
         assert!(none.line(Confidence::P95).unwrap().ends_with("; none was audited"));

@@ -25,7 +25,7 @@ pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip};
 pub use model::{Fault, Pattern, PatternError, format_pattern, parse_pattern};
 pub use names::{GuestNames, NameError};
-pub use operation::{Operation, OperationError};
+pub use operation::{NUMBERS, Operation, OperationError, Operations};
 pub use profile::{Executed, Function, Profile};
 pub use registers::{FlippableRegister, probe_registers};
 pub use space::{Align, FaultSpace, RamSpace, RegSpace};

@@ -131,6 +131,18 @@ impl Fault {
         Fault { operation, ..self }
     }
 
+    /// A flip of these bits in the same place; the mask is as wide as its own.
+    #[must_use]
+    pub fn flipping(self, mask: Vec<u8>) -> Fault {
+        Fault { mask, operation: Operation::Flip, ..self }
+    }
+
+    /// Whether it is of no bit at all.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.mask.iter().all(|bits| *bits == 0)
+    }
+
     /// `ram` or `reg`, as every stored form says it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

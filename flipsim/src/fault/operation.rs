@@ -8,43 +8,74 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::units::parse_number;
+
 /// What is done to the bits of a mask. Stored forms that name none are flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Each bit becomes its opposite.
     #[default]
     Flip,
+    /// Each bit becomes 0. One that is 0 stays as it is.
+    Set0,
+    /// Each bit becomes 1. One that is 1 stays as it is.
+    Set1,
+    /// The bits become those of a number, whose bit 0 goes to the lowest bit of the mask. Bits outside of the mask stay.
+    Overwrite(u64),
+    /// The bits are written as they are: no fault at all, by the way of one.
+    Nothing,
 }
 
 /// All that there is to know of an operation.
 struct Row {
-    operation: Operation,
     name: &'static str,
-    /// The byte after, of the byte before and the bits of its mask.
-    apply: fn(u8, u8) -> u8,
+    /// One of its kind.
+    operation: Operation,
+    /// The byte after, of the byte before, the bits of its mask, and those of the number.
+    apply: fn(u8, u8, u8) -> u8,
     /// Whether it stays in force after its instant.
     holds_on: bool,
 }
 
 /// In the order of the variants.
-static ROWS: &[Row] =
-    &[Row { operation: Operation::Flip, name: "flip", apply: |old, mask| old ^ mask, holds_on: false }];
+static ROWS: &[Row] = &[
+    Row { name: "flip", operation: Operation::Flip, apply: |old, mask, _| old ^ mask, holds_on: false },
+    Row { name: "set0", operation: Operation::Set0, apply: |old, mask, _| old & !mask, holds_on: false },
+    Row { name: "set1", operation: Operation::Set1, apply: |old, mask, _| old | mask, holds_on: false },
+    Row {
+        name: "overwrite",
+        operation: Operation::Overwrite(0),
+        apply: |old, mask, number| (old & !mask) | (number & mask),
+        holds_on: false,
+    },
+    Row { name: "nothing", operation: Operation::Nothing, apply: |old, _, _| old, holds_on: false },
+];
 
 impl Operation {
-    /// Every operation.
-    pub fn all() -> impl Iterator<Item = Operation> {
-        ROWS.iter().map(|row| row.operation)
+    fn row(self) -> &'static Row {
+        let place = match self {
+            Operation::Flip => 0,
+            Operation::Set0 => 1,
+            Operation::Set1 => 2,
+            Operation::Overwrite(_) => 3,
+            Operation::Nothing => 4,
+        };
+        &ROWS[place]
     }
 
-    fn row(self) -> &'static Row {
-        &ROWS[self as usize]
+    fn number(self) -> Option<u64> {
+        if let Operation::Overwrite(number) = self { Some(number) } else { None }
     }
 
     /// The bytes after, of the bytes before and the mask; both least significant (lowest address) first.
     #[must_use]
     pub fn apply(self, old: &[u8], mask: &[u8]) -> Vec<u8> {
         let apply = self.row().apply;
-        old.iter().zip(mask).map(|(byte, bits)| apply(*byte, *bits)).collect()
+        let lowest = mask.iter().position(|bits| *bits != 0).unwrap_or(0);
+        let bit = mask.get(lowest).map_or(0, |bits| bits.trailing_zeros() % 8);
+        let number = u128::from(self.number().unwrap_or(0)) << bit;
+        let number = std::iter::repeat_n(0, lowest).chain(number.to_le_bytes()).chain(std::iter::repeat(0));
+        old.iter().zip(mask).zip(number).map(|((byte, bits), number)| apply(*byte, *bits, number)).collect()
     }
 
     /// Whether it stays in force after its instant: what the guest writes there later does not take.
@@ -52,86 +83,145 @@ impl Operation {
     pub fn holds_on(self) -> bool {
         self.row().holds_on
     }
-
-    /// Its name, as it is stored.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.row().name
-    }
 }
 
 /// Text that names no operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no operation `{0}`; write {names}", names = names())]
+#[error("there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing")]
 pub struct OperationError(String);
-
-fn names() -> String {
-    ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
-}
 
 impl FromStr for Operation {
     type Err = OperationError;
 
     fn from_str(text: &str) -> Result<Self, OperationError> {
-        let row = ROWS.iter().find(|row| row.name == text);
-        row.map(|row| row.operation).ok_or_else(|| OperationError(text.to_owned()))
+        let unknown = || OperationError(text.to_owned());
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(parse_number(number).map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let row = ROWS.iter().find(|row| row.name == name).ok_or_else(unknown)?;
+        match (row.operation, number) {
+            (Operation::Overwrite(_), Some(number)) => Ok(Operation::Overwrite(number)),
+            (Operation::Overwrite(_), None) | (_, Some(_)) => Err(unknown()),
+            (operation, None) => Ok(operation),
+        }
     }
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        let name = self.row().name;
+        match self.number() {
+            Some(number) => write!(f, "{name}:{number:#x}"),
+            None => f.write_str(name),
+        }
     }
 }
 
-impl Serialize for Operation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+/// Both ways of its text.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+as_text!(Operation);
+as_text!(Operations);
+
+/// Which operations faults are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operations {
+    /// This one alone.
+    One(Operation),
+    /// Overwritten with a number that is drawn: one of all that the bits can hold, or of [`NUMBERS`] that lie evenly
+    /// among these.
+    Random,
+}
+
+/// How many numbers an overwriting is drawn from at most: of more than 24 bits, not all of them.
+pub const NUMBERS: u64 = 1 << 24;
+
+impl Default for Operations {
+    fn default() -> Self {
+        Operations::One(Operation::Flip)
     }
 }
 
-impl<'de> Deserialize<'de> for Operation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+impl Operations {
+    /// Whether it is a flip, as ever.
+    #[must_use]
+    pub fn is_flip(&self) -> bool {
+        *self == Operations::default()
+    }
+
+    /// How many there are, of a mask of so many bits.
+    #[must_use]
+    pub fn len(self, bits: u32) -> u64 {
+        match self {
+            Operations::One(_) => 1,
+            Operations::Random => 1u64.checked_shl(bits).map_or(NUMBERS, |all| all.min(NUMBERS)),
+        }
+    }
+
+    /// The one with this number, which is below [`len`](Self::len), for a mask.
+    #[must_use]
+    pub fn nth(self, number: u64, mask: &[u8]) -> Operation {
+        let Operations::One(operation) = self else {
+            return Operation::Overwrite(spread(number, mask));
+        };
+        operation
+    }
+}
+
+/// The number of an overwriting that gives the ones of a mask the bits of `number`, or those and others.
+fn spread(number: u64, mask: &[u8]) -> u64 {
+    let ones: u32 = mask.iter().map(|bits| bits.count_ones()).sum();
+    // Of more bits, the highest are those of the number.
+    let number = match ones.saturating_sub(NUMBERS.ilog2()) {
+        0 => number,
+        more => number << more | mixed(number) >> (64 - more),
+    };
+    let mut bits = (0..mask.len() * 8).filter(|bit| mask[bit / 8] >> (bit % 8) & 1 == 1);
+    let Some(lowest) = bits.next() else { return 0 };
+    let places = std::iter::once(0).chain(bits.map(|bit| bit - lowest));
+    places.take_while(|place| *place < 64).zip(0..64).map(|(place, bit)| (number >> bit & 1) << place).sum()
+}
+
+/// The finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014): a
+/// permutation of all 64-bit numbers.
+fn mixed(number: u64) -> u64 {
+    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+impl FromStr for Operations {
+    type Err = OperationError;
+
+    fn from_str(text: &str) -> Result<Self, OperationError> {
+        if text == "overwrite:random" { Ok(Operations::Random) } else { text.parse().map(Operations::One) }
+    }
+}
+
+impl fmt::Display for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operations::One(operation) => operation.fmt(f),
+            Operations::Random => f.write_str("overwrite:random"),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_operation_is_found_by_its_variant_and_by_its_name() {
-        for (place, row) in ROWS.iter().enumerate() {
-            assert_eq!(row.operation as usize, place);
-            assert_eq!(row.name.parse::<Operation>().unwrap(), row.operation);
-            let json = serde_json::to_string(&row.operation).unwrap();
-            assert_eq!(json, format!("\"{}\"", row.name));
-            assert_eq!(serde_json::from_str::<Operation>(&json).unwrap(), row.operation);
-        }
-        assert_eq!(Operation::all().count(), ROWS.len());
-        let error = "flop".parse::<Operation>().unwrap_err().to_string();
-        assert_eq!(error, "there is no operation `flop`; write flip");
-        assert!(serde_json::from_str::<Operation>("\"flop\"").is_err());
-    }
-
-    #[test]
-    fn what_each_operation_does_to_the_bits() {
-        // A bit that is 0 and one that is 1, outside of the mask and inside.
-        for operation in Operation::all() {
-            let (expected, holds_on) = match operation {
-                Operation::Flip => (0b0110, false),
-            };
-            assert_eq!(operation.apply(&[0b0101], &[0b0011]), [expected], "{operation}");
-            assert_eq!(operation.holds_on(), holds_on, "{operation}");
-        }
-        assert_eq!(Operation::Flip.apply(&[0x0f, 0xf0], &[0xff, 0x01]), [0xf0, 0xf1]);
-    }
-
-    #[test]
-    fn a_flip_done_twice_is_undone() {
-        let old = [0x12, 0x34, 0x56];
-        let mask = [0x81, 0x00, 0xff];
-        assert_eq!(Operation::Flip.apply(&Operation::Flip.apply(&old, &mask), &mask), old);
-    }
-}
+mod tests;

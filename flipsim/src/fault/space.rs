@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
+use crate::fault::operation::Operations;
 use crate::fault::registers::FlippableRegister;
 use crate::memory::{PhysRange, RangeSet};
 use crate::units::GuestPhys;
@@ -24,6 +25,8 @@ pub enum FaultSpace {
     Ram(RamSpace),
     /// Faults in registers.
     Reg(RegSpace),
+    /// The same faults under other operations than a flip; see [`FaultSpace::under`].
+    Under(Box<FaultSpace>, Operations),
 }
 
 impl FaultSpace {
@@ -34,6 +37,35 @@ impl FaultSpace {
         match self {
             FaultSpace::Ram(space) => space.len,
             FaultSpace::Reg(space) => space.faults.len() as u64,
+            FaultSpace::Under(space, operations) => space.len() * space.operations(*operations),
+        }
+    }
+
+    /// The same faults under these operations; of several, each fault is in it under each.
+    ///
+    /// # Errors
+    /// They cannot be numbered.
+    pub fn under(self, operations: Operations) -> Result<FaultSpace, SpaceError> {
+        if operations.is_flip() {
+            return Ok(self);
+        }
+        self.len().checked_mul(self.operations(operations)).ok_or(SpaceError::TooLarge)?;
+        Ok(FaultSpace::Under(Box::new(self), operations))
+    }
+
+    /// How many operations there are for each of its faults: all of one space have as many bits.
+    fn operations(&self, operations: Operations) -> u64 {
+        let bits = |fault: Fault| fault.mask().iter().map(|byte| byte.count_ones()).sum();
+        operations.len(self.nth(0).map_or(0, bits))
+    }
+
+    /// Its registers, if it is one of registers.
+    #[must_use]
+    pub fn registers(&self) -> Option<&RegSpace> {
+        match self {
+            FaultSpace::Ram(_) => None,
+            FaultSpace::Reg(space) => Some(space),
+            FaultSpace::Under(space, _) => space.registers(),
         }
     }
 
@@ -45,6 +77,12 @@ impl FaultSpace {
             FaultSpace::Reg(space) => {
                 let (register, mask) = space.faults.get(usize::try_from(number).ok()?)?;
                 Some(Fault::in_register(space.names[*register].clone(), mask.clone()))
+            }
+            FaultSpace::Under(space, operations) => {
+                let each = space.operations(*operations);
+                let fault = space.nth(number / each)?;
+                let operation = operations.nth(number % each, fault.mask());
+                Some(fault.with(operation))
             }
         }
     }
@@ -67,7 +105,10 @@ impl FaultSpace {
                 let known: BTreeSet<_> = faults(one).into_iter().collect();
                 faults(other).iter().any(|fault| known.contains(fault))
             }
-            _ => false,
+            (FaultSpace::Under(space, _), other) | (other, FaultSpace::Under(space, _)) => {
+                space.overlaps(other)
+            }
+            (FaultSpace::Ram(_), FaultSpace::Reg(_)) | (FaultSpace::Reg(_), FaultSpace::Ram(_)) => false,
         }
     }
 

@@ -155,6 +155,28 @@ fn only_writable_bits_of_registers_are_drawn() {
 }
 
 #[test]
+fn a_space_under_other_operations_has_each_fault_under_each() {
+    let flips = ram(&["0x10+2"], Pattern::SINGLE);
+    assert!(matches!(flips.clone().under(Operations::default()).unwrap(), FaultSpace::Ram(_)));
+    let set = flips.clone().under("set1".parse().unwrap()).unwrap();
+    assert_eq!(set.len(), 16);
+    assert_eq!(set.nth(9), Some(Fault::in_ram(GuestPhys(0x11), vec![2]).with(Operation::Set1)));
+    // Two values of each bit; 2^16 of two bytes; and of registers.
+    let random = |space: FaultSpace| space.under(Operations::Random).unwrap();
+    let all = random(flips.clone());
+    assert_eq!((all.len(), all.nth(32)), (32, None));
+    let drawn: HashSet<Fault> = (0..32).map(|number| all.nth(number).unwrap()).collect();
+    assert_eq!(drawn.len(), 32);
+    assert_eq!(random(ram(&["0x10+2"], Pattern::Adjacent(16))).len(), 1 << 16);
+    let regs = [register("x0", 64, &[0xff; 8])];
+    let wide = random(FaultSpace::Reg(RegSpace::new(&regs, Pattern::Adjacent(64)).unwrap()));
+    assert_eq!((wide.len(), wide.registers().is_some()), (1 << 24, true));
+    assert!(flips.overlaps(&set) && set.overlaps(&flips) && !wide.overlaps(&set));
+    let huge = ram(&["0-0xffffffffff"], Pattern::Adjacent(32)).under(Operations::Random);
+    assert!(matches!(huge, Err(SpaceError::TooLarge)));
+}
+
+#[test]
 fn a_bit_that_no_register_has_is_named() {
     let regs = [register("w0", 32, &[0xff; 4])];
     let bit = |bit| {

@@ -93,6 +93,7 @@ struct Row<'a> {
     corrected: Option<bool>,
     first_use: Option<Used>,
     first_read_ns: Option<u64>,
+    control: Option<bool>,
 }
 
 /// The golden run, and what its workload counts.
@@ -177,6 +178,7 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         begun_ns: result.way.and_then(|way| way.begun_ns),
         cut_ns: result.way.and_then(|way| way.cut_ns),
         audited: result.way.map(|way| way.audited),
+        control: result.way.map(|way| way.control),
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
         first_use: result.first_use.map(|first| first.used),

@@ -286,6 +286,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
                 " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."
             }
             @if let Some(known) = &stratum.known { p.note { "Live: " (known.line()) "." } }
+            @if let Some(unchanged) = &stratum.unchanged { p.note { (unchanged.line()) "." } }
             (rates_table(stratum))
         }
     }

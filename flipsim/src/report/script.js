@@ -15,7 +15,8 @@
   const hex = (n) => "0x" + n.toString(16);
   const where = (i) => {
     const place = t.place[i] < 0 ? words[-1 - t.place[i]] : hex(t.place[i]);
-    return place + (t.bit[i] < 0 ? " mask " + t.mask[i] : ":" + t.bit[i]);
+    const bits = t.bit[i] < 0 ? " mask " + t.mask[i] : ":" + t.bit[i];
+    return place + bits + (i in t.operation ? " " + words[t.operation[i]] : "");
   };
   const symbol = (i) => (t.symbol[i] < 0 ? "" : words[t.symbol[i]] + (t.offset[i] ? "+" + hex(t.offset[i]) : ""));
   const region = (i) => (t.region[i] < 0 ? "" : words[t.region[i]]);

@@ -17,7 +17,7 @@ use super::map::{Spot, Spots};
 use super::svg::{count, time};
 use crate::campaign::store::ResultRow;
 use crate::campaign::{LiveCell, Store, StoreError, TrialId};
-use crate::fault::Fault;
+use crate::fault::{Fault, Operation};
 use crate::text::hex_value;
 use crate::trial::{Heard, Outcome, Settled, TrialRecord};
 use crate::units::Timing;
@@ -115,6 +115,8 @@ struct Columns {
     symbol: Vec<Option<usize>>,
     offset: Vec<u64>,
     mask: BTreeMap<usize, String>,
+    /// Of those that are no flips, the word.
+    operation: BTreeMap<usize, usize>,
     title: BTreeMap<usize, usize>,
     detected: BTreeMap<usize, u64>,
     /// Of these, the ones that were seen at a checkpoint.
@@ -143,6 +145,9 @@ impl Columns {
                 self.bit.push(-1);
                 self.mask.insert(index, hex_value(plan.fault.mask()));
             }
+        }
+        if plan.fault.operation() != Operation::Flip {
+            self.operation.insert(index, self.words.number(&plan.fault.operation().to_string()));
         }
         let since = |ns: u64| row.flip_ns.map(|flip| ns.saturating_sub(flip));
         self.end.push(row.end_ns.map(|end| self.ends.number(&end.to_string())));
@@ -181,7 +186,7 @@ impl Columns {
             "strata": strata, "begin": begin, "words": self.words.texts, "ends": ends, "id": id,
             "outcome": self.outcome, "stratum": self.stratum, "at": self.at, "place": self.place,
             "bit": self.bit, "end": or_none(self.end), "region": or_none(self.region),
-            "symbol": or_none(self.symbol), "offset": self.offset, "mask": self.mask, "title": self.title,
+            "symbol": or_none(self.symbol), "offset": self.offset, "mask": self.mask, "operation": self.operation, "title": self.title,
             "detected": self.detected, "seen": self.seen, "error": self.error,
         })
     }
@@ -209,9 +214,13 @@ fn in_order(names: Vec<String>, spots: &mut [Spot]) -> Vec<String> {
 #[must_use]
 pub fn place_of(fault: &Fault) -> String {
     let place = fault.place();
-    match fault.single_bit() {
+    let place = match fault.single_bit() {
         Some(bit) => format!("{place}:{bit}"),
         None => format!("{place} mask {}", hex_value(fault.mask())),
+    };
+    match fault.operation() {
+        Operation::Flip => place,
+        other => format!("{place} {other}"),
     }
 }
 
@@ -428,6 +437,7 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
     let settled = record.settled.map(|settled| match settled {
         Settled::NeverRead => "the golden run never reads it again",
         Settled::Overwritten => "the golden run overwrites it before it is read",
+        Settled::Unchanged => "it was what the fault sets it to",
     });
     match (record.audited, settled) {
         (false, Some(why)) => add("settled without a run", why.to_owned()),

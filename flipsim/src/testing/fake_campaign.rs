@@ -16,7 +16,7 @@ use crate::campaign::{
 };
 use crate::console::classify::Kind;
 use crate::console::signals::Signals;
-use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, RamSpace, RegSpace, fault_rng};
+use crate::fault::{FaultSpace, FaultTarget, FlippableRegister, Operation, RamSpace, RegSpace, fault_rng};
 use crate::machine::End;
 use crate::memory::RangeSet;
 use crate::target::{Capabilities, Digest128, StateDigest};
@@ -147,14 +147,14 @@ fn space(spec: &CampaignSpec, stratum: &StratumSpec) -> Result<FaultSpace, crate
             writable: vec![0xff; 8],
         };
         let registers: Vec<FlippableRegister> = (0..16).map(register).collect();
-        return RegSpace::new(&registers, pattern).map(FaultSpace::Reg);
+        return RegSpace::new(&registers, pattern).map(FaultSpace::Reg)?.under(spec.operations_of(stratum));
     }
     let ranges = stratum.targets.iter().filter_map(|place| match place {
         FaultTarget::Range(range) => Some(*range),
         _ => None,
     });
     let bytes: RangeSet = ranges.collect();
-    RamSpace::new(&bytes, pattern).map(FaultSpace::Ram)
+    RamSpace::new(&bytes, pattern).map(FaultSpace::Ram)?.under(spec.operations_of(stratum))
 }
 
 /// A golden run of [`LENGTH`].
@@ -235,7 +235,7 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
     let in_ram = trial.plan.fault.address().is_some();
     let symbol: u32 = rng.random_range(0..3000);
     let run_us = rng.random_range(500..2000);
-    TrialRecord {
+    let record = TrialRecord {
         flipped: outcome.is_some(),
         error: outcome.is_none().then(|| "the flip did not take".to_owned()),
         old: "0x00".to_owned(),
@@ -261,6 +261,29 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
             total_us: run_us + 500,
         },
         ..TrialRecord::begun(TEMPLATE, &trial.plan, VirtualNs(flip_ns), RestoreMethod::Rewind)
+    };
+    set(trial, record)
+}
+
+/// Half of the faults that set bits find them as they set them: nothing changes then.
+fn set(trial: &PlannedTrial, record: TrialRecord) -> TrialRecord {
+    if trial.plan.fault.operation() == Operation::Flip || trial.id.0 % 2 == 0 || record.outcome.is_none() {
+        return record;
+    }
+    TrialRecord {
+        old: record.new.clone(),
+        outcome: Some(Outcome::Masked),
+        because: Some(because(Outcome::Masked, record.flip_ns + 1, "")),
+        converged_ns: Some(record.flip_ns + 1),
+        end_ns: record.flip_ns + 1,
+        ..TrialRecord {
+            end: None,
+            kind: None,
+            title: None,
+            detected_ns: None,
+            console_differs_ns: None,
+            ..record
+        }
     }
 }
 
@@ -317,7 +340,7 @@ pub fn settled_record(trial: &PlannedTrial) -> TrialRecord {
     };
     let outcome = match settled {
         Some(Settled::NeverRead) => Outcome::Latent,
-        Some(Settled::Overwritten) => Outcome::Masked,
+        Some(Settled::Overwritten | Settled::Unchanged) => Outcome::Masked,
         None if rng.random_range(0..10) == 0 => Outcome::Masked,
         None => [Outcome::Sdc, Outcome::Crash][rng.random_range(0..2)],
     };

@@ -11,7 +11,7 @@ use crate::trial::accesses::stream::{Kind, Record, records};
 use crate::trial::accesses::{AccessError, Next};
 use crate::trial::record::TrialPlan;
 use crate::trial::runner::{Got, RunError, Runner};
-use crate::trial::settle::{Settling, changed};
+use crate::trial::settle::{Settling, bytes_of};
 use crate::trial::used::{FirstUse, Used};
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -24,7 +24,7 @@ impl Settling<'_> {
     #[must_use]
     pub fn first_use(&self, plan: &TrialPlan) -> Option<FirstUse> {
         let at = self.at(plan);
-        Some(of_all(bytes_of(plan)?.into_iter().map(|byte| self.accesses().next(byte, at))))
+        Some(of_all(place_of(plan)?.into_iter().map(|byte| self.accesses().next(byte, at))))
     }
 
     /// The same with what was recorded from the fault on, up to the end of its interval.
@@ -57,7 +57,7 @@ impl Settling<'_> {
         runner: &mut Runner,
         wall: std::time::Duration,
     ) -> Result<FirstUse, RunError> {
-        let (Some(bytes), at) = (bytes_of(plan), self.at(plan)) else { return Ok(FirstUse::UNKNOWN) };
+        let (Some(bytes), at) = (place_of(plan), self.at(plan)) else { return Ok(FirstUse::UNKNOWN) };
         let accesses = self.accesses();
         let end = accesses.interval(at).and_then(|interval| accesses.instants().get(interval + 1).copied());
         let Some(end) = end else { return Ok(FirstUse::UNKNOWN) };
@@ -82,9 +82,9 @@ impl Settling<'_> {
 }
 
 /// The bytes of a fault that changes what is in RAM at its time, and nothing later.
-fn bytes_of(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
+fn place_of(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
     let holds = |fault: &Fault| fault.operation().holds_on();
-    if plan.back_after.is_some() || holds(&plan.fault) { None } else { changed(plan) }
+    if plan.back_after.is_some() || holds(&plan.fault) { None } else { bytes_of(&plan.fault) }
 }
 
 /// Of several bytes: the first read of one, if it is certain that none was before.

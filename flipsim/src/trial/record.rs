@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::console::classify::Kind;
-use crate::fault::{Fault, GuestNames};
+use crate::fault::{Fault, GuestNames, Operation};
 use crate::machine::End;
 use crate::target::{Digest128, StateDigest};
 use crate::trial::because::Because;
@@ -18,9 +18,9 @@ use crate::trial::used::FirstUse;
 use crate::units::{Timing, VirtualNs};
 
 /// The version of a trial's record. Version 1 has no `because` and no `operation`, up to version 2 the times of
-/// what the console said are those of checkpoints, up to version 3 every trial was run whole, and up to version 4 it is not
-/// known when a fault was first used; all are still read.
-pub const FORMAT: u32 = 5;
+/// what the console said are those of checkpoints, up to version 3 every trial was run whole, up to version 4 it is not
+/// known when a fault was first used, and up to version 5 there are flips alone and no control trials; all are still read.
+pub const FORMAT: u32 = 6;
 
 /// How many differing pages, registers and devices a record lists.
 pub(super) const LISTED: usize = 32;
@@ -33,6 +33,8 @@ pub enum Settled {
     NeverRead,
     /// All are overwritten before they are read.
     Overwritten,
+    /// It is of no matter: they hold what the fault sets them to.
+    Unchanged,
 }
 
 /// How closely it is known when the console said something.
@@ -195,6 +197,9 @@ pub struct TrialRecord {
     /// Whether it was asked what is known of it before it was run: not where all trials are run whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub looked_up: bool,
+    /// Whether a control trial, without a fault, was run beside it at the same instant, and was masked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
     /// What is first done with what the fault changed, of one in RAM, where it was asked what is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_use: Option<FirstUse>,
@@ -219,6 +224,9 @@ impl TrialPlan {
             ));
         }
         match self.back_after {
+            Some(_) if self.fault.operation() != Operation::Flip => {
+                Err(format!("only a flip can be flipped back, and this is {}", self.fault.operation()))
+            }
             Some(back) if back <= self.after || back.0 > length => Err(format!(
                 "the time at which it flips back, {back}, is not between the fault and the end of the run"
             )),
@@ -280,6 +288,7 @@ impl TrialRecord {
             cut_ns: None,
             audited: false,
             looked_up: false,
+            control: false,
             first_use: None,
             attempts: 1,
             costs: Costs::default(),
@@ -317,6 +326,7 @@ impl TrialRecord {
             cut_ns,
             audited,
             looked_up,
+            control,
             first_use,
             attempts,
             costs,
@@ -330,6 +340,7 @@ impl TrialRecord {
             cut_ns,
             audited,
             looked_up,
+            control,
             first_use,
             attempts,
             costs,

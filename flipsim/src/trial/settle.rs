@@ -6,6 +6,9 @@
 //! - **Read**: up to right before that read the guest is the golden one with those bits changed, so that is where the
 //!   trial is begun. So is one in a register that is used later, be it read or written.
 //! - **A register that is never used again**: it is the only difference at the end: latent.
+//! - **Set to what it is**: nothing changes; masked, at the first look.
+//!
+//! An operation that is no flip is looked up as the flip that does the same to what the golden run has there.
 //!
 //! Invariant: **a settled trial has the record that the whole run would have had**; where that is not certain, the trial is run.
 
@@ -14,7 +17,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::fault::{Fault, GuestNames};
+use crate::fault::{Fault, GuestNames, Operation};
 use crate::target::{ChangedPage, Digest128, StateDigest, page_hash};
 use crate::text::{hex_value, unhex_value};
 use crate::trial::accesses::{
@@ -47,14 +50,16 @@ pub enum Known {
 /// What follows a fault.
 #[derive(Debug)]
 enum After {
+    /// The state is the golden run's at once, which is seen at this look.
+    Unchanged(VirtualNs),
     /// None of what it changed is read, and these bytes are not overwritten either.
     NeverRead(Vec<GuestPhys>),
     /// All of it is overwritten, so that the state is the golden run's at this look, where that is certain.
     Overwritten(Option<VirtualNs>),
     /// It is not accessed before this.
     Read(VirtualNs),
-    /// The register that it changed is never used.
-    Unused,
+    /// The register that it changed, as this flip does, is never used.
+    Unused(Fault),
 }
 
 /// A golden run with its recorded accesses.
@@ -156,18 +161,26 @@ impl<'a> Settling<'a> {
 
     /// What follows a fault, where that is certain and saves anything.
     fn after(&self, plan: &TrialPlan) -> Option<After> {
-        if plan.back_after.is_some() || plan.fault.operation().holds_on() {
+        let operation = plan.fault.operation();
+        if plan.back_after.is_some() || operation.holds_on() || operation == Operation::Nothing {
             return None;
         }
         let at = self.at(plan);
         if let Some(register) = plan.fault.register() {
             return match self.next_use(register, at) {
                 Next::Read { from } => (from > at).then_some(After::Read(from)),
-                Next::Never => self.with_register(&plan.fault).map(|_| After::Unused),
+                Next::Never => match self.as_flip(plan, at)? {
+                    flip if flip.is_nothing() => self.unchanged(at),
+                    flip => self.with_register(&flip).map(|_| After::Unused(flip)),
+                },
                 Next::Overwritten { .. } | Next::Unknown => None,
             };
         }
-        let bytes = changed(plan)?;
+        let flip = self.as_flip(plan, at)?;
+        if flip.is_nothing() {
+            return self.unchanged(at);
+        }
+        let bytes = bytes_of(&flip)?;
         if bytes.iter().any(|byte| self.place(*byte).is_none()) {
             return None;
         }
@@ -187,6 +200,22 @@ impl<'a> Settling<'a> {
         }
     }
 
+    /// The flip that does to the golden run what a fault does: of one in a register, where that is not used any more. Where
+    /// it changes nothing, its mask is 0. `None` where what is there is not known.
+    fn as_flip(&self, plan: &TrialPlan, at: VirtualNs) -> Option<Fault> {
+        if plan.fault.operation() == Operation::Flip {
+            return Some(plan.fault.clone());
+        }
+        // An error of reading is found again where the trial's record is asked for.
+        let old = self.content(plan, at).ok()??;
+        let new = plan.fault.operation().apply(&old, plan.fault.mask());
+        Some(plan.fault.clone().flipping(Operation::Flip.apply(&old, &new)))
+    }
+
+    fn unchanged(&self, at: VirtualNs) -> Option<After> {
+        self.golden.looks(at, None).first().map(|look| After::Unchanged(look.recorded.at))
+    }
+
     pub(super) fn at(&self, plan: &TrialPlan) -> VirtualNs {
         VirtualNs(self.golden.begin().0.saturating_add(plan.after.0))
     }
@@ -196,7 +225,7 @@ impl<'a> Settling<'a> {
     pub fn begin_of(&self, plan: &TrialPlan) -> Option<Option<VirtualNs>> {
         self.after(plan).map(|after| match after {
             After::Read(from) => Some(from),
-            After::Unused | After::NeverRead(_) | After::Overwritten(_) => None,
+            After::Unchanged(_) | After::Unused(_) | After::NeverRead(_) | After::Overwritten(_) => None,
         })
     }
 
@@ -210,19 +239,11 @@ impl<'a> Settling<'a> {
             None => Ok(Known::Nothing),
             Some(After::Read(from)) => Ok(Known::Late(from)),
             Some(After::Overwritten(None)) => Ok(Known::Masked),
-            Some(After::Overwritten(Some(look))) => self.record(plan, at, |record, _| {
-                record.settled = Some(Settled::Overwritten);
-                record.end_ns = look.0;
-                record.converged_ns = (look != self.golden.end()).then_some(look.0);
-                record.decide(match record.converged_ns {
-                    Some(checkpoint_ns) => Because::Converged { checkpoint_ns },
-                    None => Because::EqualAtEnd,
-                });
-                Ok(())
-            }),
-            Some(After::Unused) => self.record(plan, at, |record, _| {
+            Some(After::Overwritten(Some(look))) => self.equal_at(plan, at, Settled::Overwritten, look),
+            Some(After::Unchanged(look)) => self.equal_at(plan, at, Settled::Unchanged, look),
+            Some(After::Unused(flip)) => self.record(plan, at, |record, _| {
                 record.settled = Some(Settled::NeverRead);
-                record.state = Some(self.end_state(&[], Some(&plan.fault))?);
+                record.state = Some(self.end_state(&[], Some(&flip))?);
                 record.decide(Because::StateDiffers);
                 Ok(())
             }),
@@ -245,6 +266,26 @@ impl<'a> Settling<'a> {
         let looks = self.golden.looks(at, None);
         let mut looks = looks.iter().map(|look| look.recorded.at);
         looks.find(|look| *look > from).filter(|look| look.0 > from.0 + SLACK)
+    }
+
+    /// The record of a trial whose state is the golden run's at a look.
+    fn equal_at(
+        &self,
+        plan: &TrialPlan,
+        at: VirtualNs,
+        settled: Settled,
+        look: VirtualNs,
+    ) -> io::Result<Known> {
+        self.record(plan, at, |record, _| {
+            record.settled = Some(settled);
+            record.end_ns = look.0;
+            record.converged_ns = (look != self.golden.end()).then_some(look.0);
+            record.decide(match record.converged_ns {
+                Some(checkpoint_ns) => Because::Converged { checkpoint_ns },
+                None => Because::EqualAtEnd,
+            });
+            Ok(())
+        })
     }
 
     /// The record of a trial whose output is the golden run's.
@@ -280,7 +321,7 @@ impl<'a> Settling<'a> {
         place.map_or(Next::Unknown, |(block, offset)| self.accesses.next_of(block, offset, at))
     }
 
-    /// How the state at the end differs where a fault in a register is the only difference; `None` where that is not known.
+    /// How the state at the end differs where a flip in a register is the only difference; `None` where that is not known.
     pub(super) fn with_register(&self, fault: &Fault) -> Option<(Digest128, RegisterDifference)> {
         let name = fault.register()?;
         let (_, number) = self.accesses.blocks().register(name)?;
@@ -311,7 +352,7 @@ impl<'a> Settling<'a> {
     }
 
     /// The state at the golden run's end, but for bytes that have other values: their offsets in RAM, in ascending order;
-    /// and for a fault in a register.
+    /// and for a flip in a register.
     pub(super) fn end_state(&self, left: &[(u64, u8)], register: Option<&Fault>) -> io::Result<EndState> {
         let register = register.and_then(|fault| self.with_register(fault));
         let end = self.accesses.instants().len().saturating_sub(1);
@@ -365,8 +406,8 @@ pub(super) fn file_block(blocks: &RamBlocks, length: u64) -> Option<(u8, String)
     Some((block.number, block.name.clone()))
 }
 
-/// The bytes that a fault in RAM changes.
-pub(super) fn changed(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
-    let bits = plan.fault.mask().iter().zip(plan.fault.address()?.0..);
+/// The bytes of a fault in RAM.
+pub(super) fn bytes_of(fault: &Fault) -> Option<Vec<GuestPhys>> {
+    let bits = fault.mask().iter().zip(fault.address()?.0..);
     Some(bits.filter(|(bits, _)| **bits != 0).map(|(_, address)| GuestPhys(address)).collect())
 }

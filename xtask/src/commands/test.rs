@@ -44,17 +44,18 @@ pub fn run(args: &Args) -> Result<()> {
     for arch in Arch::all() {
         super::setup::ensure(arch, args.yes)?;
     }
-    // One guest at a time: a test that waits for a guest must not wait for the others' guests too.
+    // One guest at a time: a test that waits for a guest must not wait for the others' guests too. Of the whole workspace,
+    // as above: of a package alone cargo builds the library once more, with what that package asks for of others.
     let slow = |targets: &[&'static str]| {
-        let mut arguments = vec!["test"];
+        let mut arguments = vec!["test", "--workspace"];
         arguments.extend(targets);
         arguments.extend(["--", "--ignored", "--test-threads=1"]);
         arguments.extend(&filter);
         arguments
     };
-    cargo(&slow(&["--package", "xtask", "--test", "slow"]))?;
+    cargo(&slow(&["--test", "slow"]))?;
     // The report in a browser; where none is installed this says so and passes.
-    let mut browser = slow(&["--package", "xtask", "--test", "browser"]);
+    let mut browser = slow(&["--test", "browser"]);
     browser.push("--nocapture");
     cargo(&browser)?;
     let traps = Arch::all()
@@ -69,5 +70,5 @@ pub fn run(args: &Args) -> Result<()> {
         variables.push((variable, template.folder().to_owned()));
     }
     let of_guests = ["template", "take_back", "settled", "traps"].map(|name| ["--test", name]);
-    cargo_with(&slow(&[&["--package", "flipsim"][..], of_guests.as_flattened()].concat()), &variables)
+    cargo_with(&slow(of_guests.as_flattened()), &variables)
 }

@@ -5,11 +5,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flipsim::fault::Pattern;
+use anyhow::Result;
+use flipsim::fault::{FaultSpace, Operations, Pattern};
 use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, GuestPhys, parse_duration, parse_number};
 
 use super::choice::GuestChoice;
+use crate::exit::{Code, ExitWith};
 
 /// Where in RAM; anywhere, when nothing is said.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -62,6 +64,9 @@ pub struct BitsArgs {
     /// Exactly these bits
     #[arg(long, value_parser = parse_number, value_name = "MASK")]
     pub mask: Option<u64>,
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, nothing [default: flip]
+    #[arg(long, value_name = "OPERATION")]
+    pub operation: Option<Operations>,
 }
 
 impl BitsArgs {
@@ -74,6 +79,14 @@ impl BitsArgs {
             (None, Some(bit)) => Pattern::AdjacentAt { count, bit: BitIndex(bit) },
             (None, None) => Pattern::Adjacent(count),
         }
+    }
+
+    /// The same faults under the operation.
+    ///
+    /// # Errors
+    /// They cannot be numbered.
+    pub fn under(&self, space: FaultSpace) -> Result<FaultSpace> {
+        space.under(self.operation.unwrap_or_default()).exit_with(Code::Usage)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use flipsim::fault::record::{FlipRecord, Moment, RecordContext, RecordLog};
 use flipsim::fault::schedule::Intervals;
-use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, fault_rng, flip, random_seed};
+use flipsim::fault::{Fault, FaultSpace, Flip, FlipError, Operation, fault_rng, flip, random_seed};
 use flipsim::files;
 use flipsim::machine::spec::CONSOLE_LOG;
 use flipsim::target::{Target, TargetError};
@@ -485,6 +485,10 @@ pub fn describe(record: &FlipRecord, count: u64) -> String {
     let bits = match record.bit {
         Some(bit) => format!("bit {bit:<3}"),
         None => format!("mask {}", record.mask),
+    };
+    let bits = match record.operation {
+        Operation::Flip => bits,
+        other => format!("{bits} {other}"),
     };
     let width = count.to_string().len();
     let mut line =

@@ -21,7 +21,7 @@ use flipsim::wire::net::Timeouts;
 
 use super::choice::GuestChoice;
 use super::errors::lookup_error;
-use super::flags::{KindArg, RamPlace};
+use super::flags::{BitsArgs, KindArg, RamPlace};
 use super::headless::HeadlessGuest;
 use super::plan::runs_dir;
 use super::snapshot;
@@ -194,12 +194,13 @@ impl Session {
         kind: KindArg,
         place: &RamPlace,
         globs: &[String],
-        pattern: Pattern,
+        bits: &BitsArgs,
     ) -> Result<FaultSpace> {
-        match kind {
-            KindArg::Ram => self.ram_space(place, pattern),
-            KindArg::Reg => self.reg_space(globs, pattern),
-        }
+        let space = match kind {
+            KindArg::Ram => self.ram_space(place, bits.pattern()),
+            KindArg::Reg => self.reg_space(globs, bits.pattern()),
+        };
+        bits.under(space?)
     }
 
     /// The bytes of a kernel symbol, `NAME` or `NAME+OFFSET`.

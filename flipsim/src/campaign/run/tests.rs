@@ -15,6 +15,7 @@ fn worker(
     number: usize,
     deaths: usize,
     is_bad: fn(u64) -> bool,
+    control: Control,
     reports: &Sender<Report>,
     orders: &Receiver<Order>,
 ) {
@@ -22,19 +23,23 @@ fn worker(
     while reports.send(Report { worker: number, finished, checked: false }).is_ok() {
         let Ok(order) = orders.recv() else { return };
         finished = match order {
-            Order::Trial(planned, _) if is_bad(planned.id.0) && died_already < deaths => {
+            Order::Trial(planned, ..) if is_bad(planned.id.0) && died_already < deaths => {
                 died_already += 1;
                 Finished::Trial(Box::new((planned, Err(died()))))
             }
-            Order::Trial(planned, _) => {
+            Order::Trial(planned, _, is_control) => {
                 died_already = 0;
-                let record = fake::record(&planned);
-                Finished::Trial(Box::new((planned, Ok(Ran::Done(record, Vec::new())))))
+                let ran = Ran::Done(fake::record(&planned), Vec::new());
+                let ran = if is_control { ran.beside(control(planned.id.0)) } else { Ok(ran) };
+                Finished::Trial(Box::new((planned, ran)))
             }
             Order::LastCheck => Finished::LastCheck(Ok(())),
         };
     }
 }
+
+/// What the control trial beside a trial says.
+type Control = fn(u64) -> Option<String>;
 
 /// Runs 40 trials with workers whose guests do not start so many times in a row; how that went, what was given up,
 /// and how many attempts were counted that were none.
@@ -42,7 +47,7 @@ fn run_with(deaths: &[usize], is_bad: fn(u64) -> bool) -> (Result<(), CampaignEr
     let folder = tempfile::tempdir().unwrap();
     let mut store =
         fake::create(&folder.path().join("c.sqlite"), &fake::spec(40, &["range:0x1000+4K"])).unwrap();
-    let (result, given_up, summary) = run_store(&mut store, None, deaths, is_bad);
+    let (result, given_up, summary) = run_store(&mut store, None, deaths, is_bad, |_| None);
     let status = store.status().unwrap();
     assert_eq!(status.done + summary.left, 40, "no trial is lost");
     (result, given_up, status.done)
@@ -54,6 +59,7 @@ fn run_store(
     limit: Option<TimeLimit>,
     deaths: &[usize],
     is_bad: fn(u64) -> bool,
+    control: Control,
 ) -> (Result<(), CampaignError>, Vec<usize>, RunSummary) {
     let mut queue = Queue::new(store.pending_groups(Shard::WHOLE, None).unwrap(), limit);
     let (mut given_up, mut summary) = (Vec::new(), RunSummary::default());
@@ -64,11 +70,12 @@ fn run_store(
             let (order, theirs) = channel();
             orders.push(Some(order));
             let reports = reports.clone();
-            scope.spawn(move || worker(number, *deaths, is_bad, &reports, &theirs));
+            scope.spawn(move || worker(number, *deaths, is_bad, control, &reports, &theirs));
         }
         drop(reports);
         let mut coordinator = Coordinator {
             shortcuts: None,
+            controls: Some(Controls::new(store)),
             store,
             queue: &mut queue,
             halves: HashMap::new(),
@@ -101,19 +108,22 @@ fn a_run_whose_time_is_over_ends_in_order_and_the_next_one_goes_on() {
         fake::create(&folder.path().join("c.sqlite"), &fake::spec(2_000, &["range:0x1000+1M"])).unwrap();
     // Groups are of 400 trials.
     let limit = |longest| Some(TimeLimit { from: Instant::now(), longest });
-    let (result, _, summary) = run_store(&mut store, limit(Duration::from_nanos(1)), &[0, 0], |_| false);
+    let (result, _, summary) =
+        run_store(&mut store, limit(Duration::from_nanos(1)), &[0, 0], |_| false, |_| None);
     result.unwrap();
     assert!(summary.out_of_time && !summary.stopped && summary.left > 1_990, "{summary:?}");
     // A time that suffices for the first group and not for another: as if it had begun long ago.
     let longest = Duration::from_secs(40);
     let from = Instant::now().checked_sub(longest / 2).unwrap();
-    let (result, _, summary) = run_store(&mut store, Some(TimeLimit { from, longest }), &[0, 0], |_| false);
+    let (result, _, summary) =
+        run_store(&mut store, Some(TimeLimit { from, longest }), &[0, 0], |_| false, |_| None);
     result.unwrap();
     assert!(summary.out_of_time && summary.left == 1_600, "{summary:?}");
     // What is run is whole groups, all of which count.
     let found = crate::campaign::Summary::new(&store, &crate::campaign::summary::SummaryOptions::default());
     assert_eq!((found.as_ref().unwrap().totals.done, found.unwrap().totals.waiting), (400, 0));
-    let (result, _, summary) = run_store(&mut store, limit(Duration::from_secs(3_600)), &[0, 0], |_| false);
+    let (result, _, summary) =
+        run_store(&mut store, limit(Duration::from_secs(3_600)), &[0, 0], |_| false, |_| None);
     result.unwrap();
     assert!(!summary.out_of_time && summary.left == 0, "{summary:?}");
 }
@@ -161,4 +171,26 @@ fn a_campaign_ends_when_no_worker_is_left_and_says_why() {
         assert!(text.contains("the wrapper ends at once") && given_up.len() == deaths.len(), "{text}");
         assert!(done < 40);
     }
+}
+
+#[test]
+fn some_trials_have_a_control_beside_them_and_one_that_fails_stops_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let create =
+        |name: &str| fake::create(&folder.path().join(name), &fake::spec(40, &["range:0x1000+4K"])).unwrap();
+    let mut store = create("c.sqlite");
+    run_store(&mut store, None, &[0, 0], |_| false, |_| None).0.unwrap();
+    let status = store.status().unwrap();
+    assert_eq!((status.done, status.counts.ways.controls), (40, 5));
+    // The same five, whoever runs them; here the last one that comes fails.
+    let mut other = create("o.sqlite");
+    let (result, ..) =
+        run_store(&mut other, None, &[0], |_| false, |_| Some("its outcome is latent".to_owned()));
+    let error = result.unwrap_err().to_string();
+    let done = other.status().unwrap().done;
+    assert!(error.contains("failed: without any fault, its outcome is latent; the "), "{error}");
+    // The worker's way back was never checked, so that nothing of it stays.
+    assert_eq!(done, 0, "{error}");
+    let has: Vec<u64> = (0..40).filter(|id| Controls::new(&other).has(TrialId(*id))).collect();
+    assert!(has.iter().any(|id| error.contains(&format!("beside trial {id} failed"))), "{has:?} {error}");
 }

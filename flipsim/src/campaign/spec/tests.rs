@@ -1,7 +1,7 @@
 //! Tests of `spec`.
 
 use super::*;
-use crate::fault::{format_pattern, parse_pattern};
+use crate::fault::{Operation, format_pattern, parse_pattern};
 use crate::stats::Confidence;
 
 fn share(value: f64) -> Share {
@@ -18,6 +18,7 @@ window = "400ms"
 from = "10ms"
 to = "390ms"
 pattern = "adjacent:2"
+operation = "set1"
 hang-factor = 2.5
 wall = "30s"
 spacing = "5ms"
@@ -35,6 +36,7 @@ targets = ["region:Kernel code", "symbol:tcp_*"]
 [[stratum]]
 targets = ["class:core", "reg:v*"]
 pattern = "mask:0x81"
+operation = "overwrite:random"
 trials = 100
 
 [[grade]]
@@ -56,6 +58,7 @@ fn a_file_says_all_there_is_to_say() {
         when: When::Time,
         draw: Draw::Moments,
         pattern: Pattern::Adjacent(2),
+        operation: Operations::One(Operation::Set1),
         strata: vec![
             StratumSpec::new(
                 "text",
@@ -63,6 +66,7 @@ fn a_file_says_all_there_is_to_say() {
             ),
             StratumSpec {
                 pattern: Some(Pattern::Mask(0x81)),
+                operation: Some(Operations::Random),
                 trials: Some(100),
                 ..StratumSpec::new(
                     "class:core,reg:v*",
@@ -108,7 +112,7 @@ fn the_stored_form_is_read_back_and_is_the_same_for_the_same_choices() {
         FULL.replace("workload = \"sort\"\nmemory = 134217728", "memory = 134217728\nworkload = \"sort\"");
     assert_ne!(turned, FULL);
     assert_eq!(CampaignSpec::from_toml(&turned).unwrap().json(), text);
-    insta::assert_snapshot!(text, @r#"{"grades":[{"lines":"^x=","name":"negligible","relative":1e-6}],"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
+    insta::assert_snapshot!(text, @r#"{"grades":[{"lines":"^x=","name":"negligible","relative":1e-6}],"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","operation":"set1","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","operation":"overwrite:random","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
 }
 
 #[test]
@@ -163,15 +167,16 @@ fn what_is_wrong_is_shown_with_its_line() {
         ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
         ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
         ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
-        ("\"clone\"", "\"magic\"", "line 14", "unknown variant `magic`"),
-        ("symbol:", "symbl:", "line 23", "is no target (did you mean `symbol`?); write ram, region:NAME"),
-        ("mask:0x81", "mask", "line 27", "is no pattern"),
-        ("name = \"text\"", "nam = \"text\"", "line 22", "unknown field `nam`"),
-        ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 21", "mixes RAM and registers"),
-        ("trials = 100", "trials = 100\nshare = \"5%\"", "line 25", "gives both `trials` and `share`"),
-        ("trials = 100", "share = \"5%\"", "line 25", "a share of a number that is not known"),
-        ("trials = 100", "trials = 0", "line 25", "has 0 trials"),
-        ("[[stratum]]\ntargets", "[[stratum]]\nname = \"text\"\ntargets", "line 25", "are called `text`"),
+        ("set1", "set2", "line 11", "there is no operation `set2`; write flip"),
+        ("\"clone\"", "\"magic\"", "line 15", "unknown variant `magic`"),
+        ("symbol:", "symbl:", "line 24", "is no target (did you mean `symbol`?); write ram, region:NAME"),
+        ("mask:0x81", "mask", "line 28", "is no pattern"),
+        ("name = \"text\"", "nam = \"text\"", "line 23", "unknown field `nam`"),
+        ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 22", "mixes RAM and registers"),
+        ("trials = 100", "trials = 100\nshare = \"5%\"", "line 26", "gives both `trials` and `share`"),
+        ("trials = 100", "share = \"5%\"", "line 26", "a share of a number that is not known"),
+        ("trials = 100", "trials = 0", "line 26", "has 0 trials"),
+        ("[[stratum]]\ntargets", "[[stratum]]\nname = \"text\"\ntargets", "line 26", "are called `text`"),
         ("seed = 42", "trials = 9", "line 4", "keep one"),
         ("margin = \"1%\"", "trials = 9", "line 5", "`confidence` belongs to"),
         ("confidence = \"99%\"", "rate = \"1%\"", "line 5", "`rate` belongs to"),

@@ -14,6 +14,8 @@ use crate::trial::{Costs, FirstUse, Heard, Settled};
 #[derive(Deserialize)]
 pub(super) struct Brief {
     pub(super) costs: Costs,
+    old: String,
+    new: String,
     #[serde(default)]
     pub(super) heard: Heard,
     pub(super) done_ns: Option<u64>,
@@ -24,6 +26,8 @@ pub(super) struct Brief {
     audited: bool,
     #[serde(default)]
     looked_up: bool,
+    #[serde(default)]
+    control: bool,
     pub(super) first_use: Option<FirstUse>,
     #[serde(default)]
     pub(super) counts: BTreeMap<String, u64>,
@@ -37,10 +41,15 @@ impl Brief {
         brief.map(Some).map_err(|cause| unreadable(RECORD, format!("the record is not understood: {cause}")))
     }
 
+    /// Whether the fault changed anything.
+    pub(super) fn changed(&self) -> bool {
+        self.old != self.new
+    }
+
     /// How much of the trial was run.
     pub(super) fn way(&self) -> Way {
-        let Brief { settled, begun_ns, cut_ns, audited, looked_up, .. } = *self;
-        Way { settled, begun_ns, cut_ns, audited, looked_up }
+        let Brief { settled, begun_ns, cut_ns, audited, looked_up, control, .. } = *self;
+        Way { settled, begun_ns, cut_ns, audited, looked_up, control }
     }
 }
 

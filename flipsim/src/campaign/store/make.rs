@@ -99,7 +99,7 @@ pub(super) fn insert_trial(
         fault.single_bit().map(|bit| bit.0),
         hex_value(fault.mask()),
         back_after.map(|back| signed("the time", back.0)).transpose()?,
-        fault.operation().name(),
+        fault.operation().to_string(),
     ];
     let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";

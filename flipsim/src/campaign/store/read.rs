@@ -80,6 +80,8 @@ pub struct ResultRow {
     pub recorded_ms: i64,
     /// How much of it was run; absent where the trial was given up.
     pub way: Option<Way>,
+    /// Whether the fault changed anything; absent where the trial was given up.
+    pub changed: Option<bool>,
     /// What was first done with what the fault changed.
     pub first_use: Option<FirstUse>,
     /// What the workload counted, by name.
@@ -573,6 +575,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
     let mut brief = Brief::of(row)?;
     Ok(ResultRow {
+        changed: brief.as_ref().map(Brief::changed),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial: planned(row, OF_RESULT)?,

@@ -27,10 +27,11 @@ use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
-    SummaryOptions, Totals, is_single_bit, kind_of, of_class, pattern_text, space_of,
+    SummaryOptions, Totals, bits_of, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
 use crate::campaign::summary::times::{Times, survival, times};
+use crate::campaign::summary::unchanged::Unchanging;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::Wrongs;
 use crate::stats::Observed;
@@ -63,6 +64,7 @@ struct Part {
     wrong: Wrongs,
     activations: Activations,
     corrections: Corrections,
+    unchanging: Unchanging,
     /// The outcomes of trials in the live part of the space.
     live: BTreeMap<Outcome, u64>,
     /// How many of them were run without asking what is known of them, so that they may be others.
@@ -84,6 +86,7 @@ impl Part {
             wrong: Wrongs::default(),
             activations: Activations::default(),
             corrections: Corrections::default(),
+            unchanging: Unchanging::default(),
             live: BTreeMap::new(),
             not_asked: 0,
         }
@@ -102,7 +105,10 @@ impl Part {
             self.failed.push(Class::Failure.has(outcome));
         }
         self.reported.add(row, outcome);
-        self.activations.add(row, outcome, golden.looks.as_ref());
+        self.unchanging.add(row.changed, outcome);
+        if row.changed != Some(false) {
+            self.activations.add(row, outcome, golden.looks.as_ref());
+        }
         self.corrections.add(row, outcome, &golden.counts);
         let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
         self.detection.extend(times.detected);
@@ -182,7 +188,7 @@ impl Part {
             times: stratum.times,
             when: store.spec().when_of(spec),
             population: space.float(),
-            bits: is_single_bit(store.spec().pattern_of(spec)).then_some(stratum.faults),
+            bits: bits_of(store.spec(), spec, stratum.faults),
             planned: stratum.trials,
             done: counts.done() + self.waiting,
             waiting: self.waiting,
@@ -205,6 +211,7 @@ impl Part {
             sdc: self.wrong.finish(&store.spec().grades, &basis),
             activation: self.activations.finish(confidence),
             corrected: self.corrections.finish(&golden.counts, &basis),
+            unchanged: self.unchanging.finish(confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
             known,
         }

@@ -30,6 +30,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 mod times;
+mod unchanged;
 mod warning;
 mod wrong;
 
@@ -48,6 +49,7 @@ pub use model::{
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,
 };
 pub use outlook::{FieldPart, Outlook, PerYear};
+pub use unchanged::Unchanged;
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};
 

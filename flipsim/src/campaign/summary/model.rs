@@ -21,11 +21,12 @@ use crate::campaign::summary::discovery::Discovery;
 use crate::campaign::summary::hang::HangLimits;
 use crate::campaign::summary::latency::TimeSummary;
 use crate::campaign::summary::missing::Missing;
+use crate::campaign::summary::unchanged::Unchanged;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
 use crate::campaign::ways::{Audit, Ways};
 use crate::campaign::when::When;
-use crate::fault::{Pattern, format_pattern};
+use crate::fault::{Operations, Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
@@ -213,6 +214,9 @@ pub struct StratumSummary {
     /// What the workload counted and corrected; `None` where nothing is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corrected: Option<CorrectedSummary>,
+    /// Faults that changed nothing; `None` where each changed something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<Unchanged>,
     /// The rate of [`Class::Failure`] after so many trials, in the order of the plan.
     pub convergence: Vec<ConvergenceRow>,
 }
@@ -450,7 +454,7 @@ pub(super) fn kind_of(stratum: &StratumSpec) -> SpaceKind {
     if is_register { SpaceKind::Registers } else { SpaceKind::Ram }
 }
 
-pub(super) fn is_single_bit(pattern: Pattern) -> bool {
+fn is_single_bit(pattern: Pattern) -> bool {
     match pattern {
         Pattern::Adjacent(count) | Pattern::AdjacentAt { count, .. } => count == 1,
         Pattern::Mask(mask) => mask.count_ones() == 1,
@@ -458,12 +462,22 @@ pub(super) fn is_single_bit(pattern: Pattern) -> bool {
     }
 }
 
+/// How many bits a stratum exposes; `None` where a fault is of several, or a bit has several faults.
+pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -> Option<u64> {
+    let several = spec.operations_of(stratum) == Operations::Random;
+    (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
+}
+
 pub(super) fn space_of(stratum: &crate::campaign::plan::Stratum) -> SpaceSize {
     SpaceSize(stratum.population())
 }
 
 pub(super) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
-    format_pattern(spec.pattern_of(stratum))
+    let pattern = format_pattern(spec.pattern_of(stratum));
+    match spec.operations_of(stratum) {
+        flip if flip.is_flip() => pattern,
+        other => format!("{pattern}, {other}"),
+    }
 }
 
 /// The strata of one kind together.

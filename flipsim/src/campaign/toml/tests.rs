@@ -1,6 +1,7 @@
 //! Tests of a campaign's file: what it says is read, written and refused.
 
 use super::*;
+use crate::fault::Operation;
 
 #[test]
 fn what_is_written_is_read_back_as_the_same() {
@@ -90,6 +91,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         templates: Some(3),
         sharing: Some(Sharing::Equal),
         pattern: Some(Pattern::Adjacent(2)),
+        operation: Some(Operations::One(Operation::Set0)),
         window: Some(Window::Time(VirtualNs(5_000_000))),
         when: Some(When::Busy),
     };
@@ -100,6 +102,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         strata: flags.strata.clone(),
         sharing: Sharing::Equal,
         pattern: Pattern::Adjacent(2),
+        operation: Operations::One(Operation::Set0),
         window: Window::Time(VirtualNs(5_000_000)),
         when: When::Busy,
         ..kept

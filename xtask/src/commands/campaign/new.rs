@@ -11,7 +11,7 @@ use flipsim::campaign::{
     CampaignSpec, IdleTime, KNOWN, KnownParts, LIVE_MAP, Plan, RawSpec, SpecFlags, Store, StoreError, When,
     remedy,
 };
-use flipsim::fault::{Pattern, parse_pattern};
+use flipsim::fault::{Operations, Pattern, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
@@ -105,6 +105,9 @@ pub struct Args {
     /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, nothing [default: flip]
+    #[arg(long, value_name = "OPERATION")]
+    operation: Option<Operations>,
     /// At which moments faults strike: time (any), instructions or busy (executed ones), idle [default: time]
     #[arg(long, value_name = "MOMENTS")]
     when: Option<When>,
@@ -355,6 +358,7 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
             .or(args.sharing.map(Sharing::from))
             .or(args.detect.map(|_| Sharing::Equal)),
         pattern: args.pattern,
+        operation: args.operation,
         window: args.guest.window.map(Window::Time),
         when: args.when,
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use flipsim::fault::{Fault, GuestNames};
+use flipsim::fault::{Fault, GuestNames, Operation};
 use flipsim::memory::PhysRange;
 use flipsim::target::{TargetError, describe};
 use flipsim::text::hex_value;
@@ -54,6 +54,9 @@ pub struct Args {
     /// Exactly these bits, in place of one
     #[arg(long, value_parser = parse_number, value_name = "MASK")]
     mask: Option<u64>,
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, nothing
+    #[arg(long, value_name = "OPERATION", default_value = "flip", hide_default_value = true)]
+    operation: Operation,
     /// Flip it back at this time
     #[arg(long, value_parser = parse_virtual, value_name = "TIME")]
     back_at: Option<VirtualNs>,
@@ -138,6 +141,7 @@ pub fn run(args: &Args) -> Result<()> {
         (None, Some(place)) => reg_fault(place, args.mask, &mut worker)?,
         (None, None) => bail!(exit_error(Code::Usage, "say what flips: --ram ADDRESS:BIT or --reg NAME:BIT")),
     };
+    let fault = fault.with(args.operation);
     let plan = TrialPlan { after: args.at, fault, back_after: args.back_at };
     plan.check(&golden).map_err(|why| exit_error(Code::Usage, why))?;
     if !args.json {
@@ -348,9 +352,15 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
                 }
                 None => format!("register {place} mask {mask}"),
             };
+            let operation = plan.fault.operation();
             match result {
-                Ok(flip) => outln!("flip {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new)),
-                Err(error) => outln!("flip {place}: NOT FLIPPED: {}", visible(&error.to_string())),
+                Ok(flip) if flip.old == flip.new => {
+                    outln!("{operation} {place}: {}, which changes nothing", hex_value(&flip.old));
+                }
+                Ok(flip) => {
+                    outln!("{operation} {place}: {} -> {}", hex_value(&flip.old), hex_value(&flip.new))
+                }
+                Err(error) => outln!("{operation} {place}: NOT FLIPPED: {}", visible(&error.to_string())),
             }
         }
         Step::Checkpoint { golden, state, console } => {

@@ -12,7 +12,7 @@ use flipsim::units::parse_duration;
 use super::args::{ListWhat, WholeArgs};
 use super::{range, shell, snap, timed};
 use crate::guest::choice::GuestChoice;
-use crate::guest::flags::{Flipping, RamPlace};
+use crate::guest::flags::{Flipping, KindArg, RamPlace};
 use crate::guest::flips::Pace;
 use crate::guest::session::Session;
 
@@ -122,12 +122,13 @@ pub fn run(args: Args, whole: impl FnOnce(&WholeArgs) -> Result<()>) -> Result<(
         None => whole(&args.whole),
         Some(Sub::Ram(ram)) => {
             let mut session = Session::attach(&ram.common.flip.guest)?;
-            let space = session.ram_space(&ram.place, ram.common.flip.bits.pattern())?;
+            let space = session.space(KindArg::Ram, &ram.place, &[], &ram.common.flip.bits)?;
             session.inject(&space, ram.common.count, Pace::Every(ram.common.interval), &ram.common.flip)
         }
         Some(Sub::Reg(reg)) => {
             let mut session = Session::attach(&reg.common.flip.guest)?;
-            let space = session.reg_space(&reg.glob, reg.common.flip.bits.pattern())?;
+            let place = RamPlace::default();
+            let space = session.space(KindArg::Reg, &place, &reg.glob, &reg.common.flip.bits)?;
             session.inject(&space, reg.common.count, Pace::Every(reg.common.interval), &reg.common.flip)
         }
         Some(Sub::Auto(auto)) => timed::run(&auto),

@@ -73,6 +73,12 @@ pub fn run(args: &Args) -> Result<()> {
     if args.flip.bits.mask.is_some() || args.flip.bits.bits.is_some_and(|bits| bits != 1) {
         bail!(exit_error(Code::Usage, "range flips single bits: leave out --mask and --bits"));
     }
+    if args.flip.bits.operation.is_some_and(|operation| !operation.is_flip()) {
+        bail!(exit_error(
+            Code::Usage,
+            "range only flips: leave out --operation, or use `inject ram --range`"
+        ));
+    }
     // All that can be wrong without a guest is said before one is booted.
     Units::new(&ranges, args.width).exit_with(Code::Usage)?;
     let mut session = Session::attach(&args.flip.guest)?;

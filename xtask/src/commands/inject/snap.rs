@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
         bail!(exit_error(Code::Usage, "--register goes with `reg`, not with `ram`"));
     }
     let mut session = Session::attach(&args.flip.guest)?;
-    let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
+    let space = session.space(words.kind, &args.place, &args.register, &args.flip.bits)?;
     let mut plan = SnapPlan {
         count,
         intervals,

@@ -123,7 +123,7 @@ pub fn run(args: &AutoArgs) -> Result<()> {
     let rate = args.rate.clone().map(|rate| rate.in_flux(args.flux));
     let rate = rate.transpose().exit_with(Code::Usage)?.map(|rate| rate.upsets());
     let mut session = Session::attach(&args.flip.guest)?;
-    let space = session.space(words.kind, &args.place, &args.register, args.flip.bits.pattern())?;
+    let space = session.space(words.kind, &args.place, &args.register, &args.flip.bits)?;
     let bytes = if rate.is_some() { space.len() / 8 } else { 0 };
     let (intervals, count) = intervals(args, &words, rate, bytes)?;
     if !args.flip.json {

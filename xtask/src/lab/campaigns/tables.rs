@@ -80,7 +80,8 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
     for pooled in summary.pooled.iter().filter(|pooled| pooled.why_not.is_none()) {
         text += &pooled_table(pooled, summary.confidence);
     }
-    if let Some(line) = totals.ways.line(summary.confidence) {
+    let ways = &totals.ways;
+    for line in [ways.line(summary.confidence), ways.control_line(summary.confidence)].into_iter().flatten() {
         _ = writeln!(text, "{line}");
     }
     if let Some(idle) = &summary.idle {
@@ -131,6 +132,9 @@ fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Metho
     }
     if let Some(known) = &stratum.known {
         _ = writeln!(text, "  live: {}", known.line());
+    }
+    if let Some(unchanged) = &stratum.unchanged {
+        _ = writeln!(text, "  {}", unchanged.line());
     }
     for (what, count) in [(Outcome::Infra.name(), stratum.infra), ("not flipped", stratum.not_flipped)] {
         if count > 0 {

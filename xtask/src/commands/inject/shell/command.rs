@@ -26,7 +26,7 @@ use crate::commands::inject::timed::Words;
 use crate::commands::inject::{range, snap};
 use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::choice::GuestChoice;
-use crate::guest::flags::{KindArg, RamPlace};
+use crate::guest::flags::{BitsArgs, KindArg, RamPlace};
 use crate::guest::flips::{Advance, Draws, FAULTS, FlipsDone, Logs, Pace, open_csv, show};
 use crate::guest::session::Session;
 use crate::guest::snapshot::{self, hmp};
@@ -331,7 +331,7 @@ impl Shell {
     fn autoinject(&mut self, what: &[String], place: &RamPlace, registers: &[String]) -> Result<()> {
         let (kind, count, intervals) = timed_words(what)?;
         self.halt()?;
-        let space = self.session.space(kind, place, registers, Pattern::SINGLE)?;
+        let space = self.session.space(kind, place, registers, &BitsArgs::default())?;
         let draws = Draws {
             space: &space,
             count,
@@ -364,7 +364,7 @@ impl Shell {
         let tag = rest.get(1).cloned();
         tag.as_deref().map(snapshot::check_tag).transpose()?;
         self.halt()?;
-        let space = self.session.space(kind, place, registers, Pattern::SINGLE)?;
+        let space = self.session.space(kind, place, registers, &BitsArgs::default())?;
         let seed = self.draw_seeds(loops);
         let mut plan = snap::SnapPlan {
             count,

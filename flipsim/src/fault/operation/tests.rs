@@ -1,0 +1,108 @@
+//! Operations, and the numbers that an overwriting is drawn from.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn each_operation_is_found_by_its_variant_and_by_its_name() {
+    for row in ROWS {
+        assert!(std::ptr::eq(row.operation.row(), row));
+        let text = row.operation.to_string();
+        assert_eq!(text.split(':').next(), Some(row.name));
+        assert_eq!(text.parse::<Operation>().unwrap(), row.operation);
+        let json = serde_json::to_string(&row.operation).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<Operation>(&json).unwrap(), row.operation);
+        assert_eq!(text.parse::<Operations>().unwrap(), Operations::One(row.operation));
+    }
+    assert_eq!(ROWS[0].operation, Operation::default());
+    for text in ["overwrite:65", "overwrite:0x41"] {
+        assert_eq!(text.parse::<Operation>().unwrap(), Operation::Overwrite(0x41));
+    }
+    for text in
+        ["flop", "", "overwrite", "overwrite:", "overwrite:x", "flip:1", "set0:", "Set0", "overwrite:-1"]
+    {
+        let error = text.parse::<Operations>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing"
+            )
+        );
+    }
+    assert!("overwrite:random".parse::<Operation>().is_err(), "a fault has one number");
+    assert!(serde_json::from_str::<Operation>("\"flop\"").is_err());
+}
+
+#[test]
+fn what_each_operation_does_to_the_bits() {
+    // A bit that is 0 and one that is 1, outside of the mask and inside.
+    let (old, mask) = ([0b0101, 0xf0], [0b0110, 0xff]);
+    for (operation, expected) in [
+        ("flip", [0b0011, 0x0f]),
+        ("set0", [0b0001, 0x00]),
+        ("set1", [0b0111, 0xff]),
+        // Its bit 0 goes to bit 1 of the first byte, and so on.
+        ("overwrite:0x55", [0b0011, 0x00]),
+        ("overwrite:0x282", [0b0101, 0x05]),
+        ("nothing", old),
+    ] {
+        let operation: Operation = operation.parse().unwrap();
+        assert_eq!(operation.apply(&old, &mask), expected, "{operation}");
+        assert!(!operation.holds_on());
+    }
+    // Behind the 64 bits of the number there are zeros.
+    let wide = Operation::Overwrite(u64::MAX)
+        .apply(&[0xaa; 10], &[0, 0xff, 0xff, 255, 255, 255, 255, 255, 255, 255]);
+    assert_eq!(wide, [0xaa, 255, 255, 255, 255, 255, 255, 255, 255, 0]);
+    assert_eq!(Operation::Overwrite(7).apply(&[1, 2], &[0, 0]), [1, 2]);
+}
+
+#[test]
+fn a_flip_done_twice_is_undone() {
+    let old = [0x12, 0x34, 0x56];
+    let mask = [0x81, 0x00, 0xff];
+    assert_eq!(Operation::Flip.apply(&Operation::Flip.apply(&old, &mask), &mask), old);
+}
+
+#[test]
+fn a_drawn_number_is_each_that_the_bits_can_hold_once() {
+    let random: Operations = "overwrite:random".parse().unwrap();
+    assert_eq!((random.to_string(), random.is_flip()), ("overwrite:random".to_owned(), false));
+    // Three bits that are no neighbours.
+    let mask = [0b1000_0100, 0b0000_0001];
+    let values: BTreeSet<Vec<u8>> =
+        (0..random.len(3)).map(|number| random.nth(number, &mask).apply(&[0, 0], &mask)).collect();
+    assert_eq!(values.len(), 8);
+    assert!(values.contains(&vec![0b1000_0100, 1]) && values.contains(&vec![0, 0]));
+    for bits in [1, 2, 24] {
+        assert_eq!(random.len(bits), 1 << bits);
+    }
+    for bits in [25, 63, 64, 128] {
+        assert_eq!(random.len(bits), NUMBERS);
+    }
+    assert_eq!(Operations::default().len(64), 1);
+    assert_eq!(Operations::default().nth(0, &mask), Operation::Flip);
+}
+
+#[test]
+fn the_numbers_of_many_bits_lie_evenly() {
+    let mask = [0xff; 8];
+    let values: BTreeSet<u64> = (0..4096u64)
+        .map(|number| match Operations::Random.nth(number << 12 | (number * 2_654_435_761) & 0xfff, &mask) {
+            Operation::Overwrite(value) => value,
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(values.len(), 4096);
+    // Each bit is 1 in half of them, within 8 standard deviations; each sixteenth has its part.
+    for bit in 0..64 {
+        let ones = values.iter().filter(|value| **value >> bit & 1 == 1).count();
+        assert!((1800..=2300).contains(&ones), "bit {bit}: {ones}");
+    }
+    for part in 0..16 {
+        let count = values.iter().filter(|value| **value >> 60 == part).count();
+        assert_eq!(count, 256, "{part}");
+    }
+}

@@ -84,6 +84,10 @@ pub struct ArchRow {
     pub code_start_symbol: &'static str,
     /// The symbol at which the range "Kernel data" of `/proc/iomem` starts.
     pub data_start_symbol: &'static str,
+    /// The program counter as the gdb stub calls it.
+    pub program_counter: &'static str,
+    /// What the names of the kernel's functions for system calls begin with.
+    pub syscall_symbols: &'static [&'static str],
     /// System registers that the gdb stub lists among those of programs, as globs.
     pub system_registers: &'static [&'static str],
     /// Bits of registers that the gdb stub takes and that no fault may flip: the processor has no such bit,
@@ -145,6 +149,8 @@ pub static ARCHS: &[ArchRow] = &[
         fragments: &["base", "9p", "pci", "pci-host-generic", "block", "pvpanic", "aarch64"],
         code_start_symbol: "_stext",
         data_start_symbol: "_sdata",
+        program_counter: "pc",
+        syscall_symbols: &["__arm64_sys_"],
         system_registers: &[],
         // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
         held_bits: &[("cpsr", 0x1f)],
@@ -173,6 +179,8 @@ pub static ARCHS: &[ArchRow] = &[
         fragments: &["base", "9p", "pci", "block", "pvpanic", "x86_64"],
         code_start_symbol: "_text",
         data_start_symbol: "_sdata",
+        program_counter: "rip",
+        syscall_symbols: &["__x64_sys_"],
         system_registers: &["cr?", "efer", "*_base"],
         held_bits: &[
             // Reserved, each a constant: 1, 3, 5, 15 and all above ID.

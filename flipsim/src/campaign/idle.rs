@@ -143,7 +143,7 @@ mod tests {
     fn run(spans: &[(u64, u64)]) -> Run {
         let length = VirtualNs(346_000_000);
         let spans = spans.iter().map(|(from, length)| Span { from: VirtualNs(*from), length: *length });
-        Run { length, idle: Some(Idle::new(VirtualNs(0), length, spans)) }
+        Run { idle: Some(Idle::new(VirtualNs(0), length, spans)), ..length.into() }
     }
 
     fn within(from: u64, to: Option<u64>) -> Times {

@@ -85,7 +85,7 @@ impl KnownParts {
         let on_the_clock =
             |(from, to): (VirtualNs, VirtualNs)| (VirtualNs(begin + from.0), VirtualNs(begin + to.0));
         let known = |stratum: &StratumSpec, space: &FaultSpace| {
-            let moments = Moments::new(&spec.times, stratum.when.unwrap_or(spec.when), &run).ok()?;
+            let moments = Moments::new(&spec.times, &spec.when_of(stratum), &run).ok()?;
             let times: Vec<_> = moments.stretches().into_iter().map(on_the_clock).collect();
             let shares = match space {
                 FaultSpace::Ram(space) => vec![(accesses.shares_within(&space.single_bytes()?, &times), 1)],

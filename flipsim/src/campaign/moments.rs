@@ -3,10 +3,12 @@
 //! Invariant: **each moment of a kind has one number, and each number below the length one moment**, so that a uniform
 //! number is a uniform moment, and none comes twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::campaign::spec::{CampaignSpec, Times};
 use crate::campaign::when::When;
+use crate::trial::Trigger;
 use crate::trial::golden::{Golden, Idle, Span};
 use crate::units::VirtualNs;
 
@@ -17,12 +19,14 @@ pub struct Run {
     pub length: VirtualNs,
     /// When the guest idles, where that is known.
     pub idle: Option<Idle>,
+    /// The instants of triggers, by their texts.
+    pub events: BTreeMap<String, Vec<VirtualNs>>,
 }
 
 impl From<VirtualNs> for Run {
     /// A run of which only the length is known.
     fn from(length: VirtualNs) -> Self {
-        Run { length, idle: None }
+        Run { length, idle: None, events: BTreeMap::new() }
     }
 }
 
@@ -30,7 +34,10 @@ impl From<&Golden> for Run {
     fn from(golden: &Golden) -> Self {
         let (begin, end) = (golden.begin(), golden.end());
         let idle = golden.idle.as_ref().map(|idle| idle.within(begin, end).counted_from(begin));
-        Run { length: VirtualNs(end.0.saturating_sub(begin.0)), idle }
+        let counted =
+            |all: &Vec<VirtualNs>| all.iter().map(|at| VirtualNs(at.0.saturating_sub(begin.0))).collect();
+        let events = golden.events.iter().map(|(trigger, all)| (trigger.clone(), counted(all))).collect();
+        Run { length: VirtualNs(end.0.saturating_sub(begin.0)), idle, events }
     }
 }
 
@@ -61,6 +68,21 @@ pub enum MomentsError {
          QEMU with the lab's patches (`setup qemu`); leave `when` out to draw from all times"
     )]
     NotKnown(When),
+    /// It was not looked for.
+    #[error("it is not known when `{0}` comes; make the campaign again")]
+    NotResolved(Trigger),
+    /// The event comes at other times.
+    #[error(
+        "`{trigger}` does not come between {from} and {to} after the quiescent point; choose other times"
+    )]
+    NotThen {
+        /// The event.
+        trigger: Trigger,
+        /// The first time.
+        from: VirtualNs,
+        /// The first that is too late.
+        to: VirtualNs,
+    },
     /// There is no such moment.
     #[error("the guest {} between {from} and {to} after the quiescent point; {}",
         if *when == When::Idle { "never idles" } else { "only idles" },
@@ -91,7 +113,7 @@ impl Moments {
     ///
     /// # Errors
     /// There is none, the times lie past the run, or it is not known which are of the kind.
-    pub fn new(times: &Times, when: When, run: &Run) -> Result<Self, MomentsError> {
+    pub fn new(times: &Times, when: &When, run: &Run) -> Result<Self, MomentsError> {
         let length = run.length;
         let (from, to) = match times {
             Times::At(at) => {
@@ -110,10 +132,20 @@ impl Moments {
         if when.is_time() {
             return Ok(Moments::From(from.0, count));
         }
-        let drawn = run.idle.as_ref().ok_or(MomentsError::NotKnown(when))?.within(from, to);
-        let found = Moments::of(&if when == When::Idle { drawn.spans().to_vec() } else { drawn.busy() });
+        if let When::At(trigger) = when {
+            let all = run.events.get(&trigger.to_string());
+            let all = all.ok_or_else(|| MomentsError::NotResolved(trigger.clone()))?;
+            let at: Vec<VirtualNs> = all.iter().copied().filter(|at| (from..to).contains(at)).collect();
+            return match at.is_empty() {
+                true => Err(MomentsError::NotThen { trigger: trigger.clone(), from, to }),
+                false => Ok(Moments::At(at)),
+            };
+        }
+        let idle = run.idle.as_ref().ok_or_else(|| MomentsError::NotKnown(when.clone()))?;
+        let drawn = idle.within(from, to);
+        let found = Moments::of(&if *when == When::Idle { drawn.spans().to_vec() } else { drawn.busy() });
         if found.len() == 0 {
-            return Err(MomentsError::None { when, from, to });
+            return Err(MomentsError::None { when: when.clone(), from, to });
         }
         Ok(found)
     }
@@ -185,7 +217,7 @@ impl CampaignSpec {
             let moments = match known.iter().find(|(of, _)| *of == when) {
                 Some((_, moments)) => moments.clone(),
                 None => {
-                    let moments = Moments::new(&self.times, when, run);
+                    let moments = Moments::new(&self.times, &when, run);
                     let moments = moments.map_err(|error| (stratum.name.clone(), error))?;
                     known.push((when, moments.clone()));
                     moments

@@ -374,8 +374,8 @@ impl Plan {
         let mut found = Vec::new();
         for (number, one) in (0..).zip(&self.parts) {
             let before = (0..number).zip(&self.parts);
-            let common =
-                before.filter(|(_, other)| one.when.overlaps(other.when) && one.space.overlaps(&other.space));
+            let common = before
+                .filter(|(_, other)| one.when.overlaps(&other.when) && one.space.overlaps(&other.space));
             found.extend(common.map(|(other, _)| (other, number)));
         }
         found

@@ -305,7 +305,7 @@ impl CampaignSpec {
     /// The moments of a stratum.
     #[must_use]
     pub fn when_of(&self, stratum: &StratumSpec) -> When {
-        stratum.when.unwrap_or(self.when)
+        stratum.when.as_ref().unwrap_or(&self.when).clone()
     }
 
     /// The same choices give the same text.

@@ -19,14 +19,17 @@ use crate::campaign::spec::{CampaignSpec, Draw, Per, Sharing, SpecError, Stratum
 use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
 };
+use crate::campaign::toml::at::{At, in_keys, of_keys};
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
 use crate::fault::{Align, FaultTarget, Operations, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
-use crate::trial::RestoreMethod;
 use crate::trial::golden::Window;
+use crate::trial::{RestoreMethod, Trigger};
 use crate::units::VirtualNs;
+
+mod at;
 
 impl CampaignSpec {
     /// Reads TOML. Only `name` and a number of trials must be there; a seed that is not given is drawn, and without a
@@ -40,7 +43,7 @@ impl CampaignSpec {
     /// trials = 2000              # or margin = "1%", or relative = "20%" or to-detect = 0.5 with rate = "1%"
     /// sharing = "proportional"   # to the number of faults, or "equal"
     /// window = "done"            # or a time
-    /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"]
+    /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"], or at = "symbol:vfs_read"
     /// when = "busy"              # or "time", "instructions", "idle"
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
@@ -136,7 +139,7 @@ pub struct RawSpec {
     window: Option<WindowText>,
     from: Option<Spanned<TimeText>>,
     to: Option<TimeText>,
-    at: Option<Spanned<Vec<TimeText>>>,
+    at: Option<Spanned<At>>,
     when: Option<When>,
     draw: Option<Draw>,
     pattern: Option<PatternText>,
@@ -165,6 +168,7 @@ struct RawStratum {
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
+    at: Option<Trigger>,
     align: Option<Align>,
     per: Option<Per>,
 }
@@ -197,9 +201,13 @@ pub struct SpecFlags {
 impl From<&CampaignSpec> for RawSpec {
     fn from(spec: &CampaignSpec) -> RawSpec {
         let (from, to, at) = match &spec.times {
-            Times::At(at) => (None, None, Some(placed(at.iter().copied().map(TimeText).collect()))),
+            Times::At(at) => {
+                (None, None, Some(placed(At::Times(at.iter().copied().map(TimeText).collect()))))
+            }
             Times::Within { from, to } => (Some(placed(TimeText(*from))), to.map(TimeText), None),
         };
+        let (when, event) = in_keys(Some(spec.when.clone()).filter(|when| !when.is_time()));
+        let at = at.or(event.map(|event| placed(At::Event(event))));
         let TrialSpec { hang_factor, wall, spacing, restore, attempts, first_use } = spec.trial;
         let mut raw = RawSpec {
             name: spec.name.clone(),
@@ -212,7 +220,7 @@ impl From<&CampaignSpec> for RawSpec {
             from,
             to,
             at,
-            when: Some(spec.when).filter(|when| !when.is_time()),
+            when,
             draw: Some(spec.draw).filter(|draw| !draw.is_moments()),
             pattern: Some(PatternText(spec.pattern)),
             operation: Some(spec.operation).filter(|operation| !operation.is_flip()),
@@ -234,6 +242,7 @@ impl From<&CampaignSpec> for RawSpec {
 
 impl From<&StratumSpec> for RawStratum {
     fn from(stratum: &StratumSpec) -> RawStratum {
+        let (when, at) = in_keys(stratum.when.clone());
         RawStratum {
             name: Some(stratum.name.clone()),
             targets: stratum.targets.clone(),
@@ -241,7 +250,8 @@ impl From<&StratumSpec> for RawStratum {
             operation: stratum.operation,
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
-            when: stratum.when,
+            when,
+            at,
             align: stratum.align,
             per: stratum.per,
         }
@@ -301,7 +311,7 @@ impl RawSpec {
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
         self.operation = flags.operation.or(self.operation);
         self.window = flags.window.map(WindowText).or(self.window);
-        self.when = flags.when.or(self.when);
+        self.when = flags.when.clone().or(self.when);
         self
     }
 
@@ -349,13 +359,22 @@ impl RawSpec {
 
     fn resolve(self, line: &dyn Fn(usize) -> Option<usize>) -> Result<CampaignSpec, SpecError> {
         let size = self.size(line)?;
-        let times = match (self.at, self.from, self.to) {
-            (Some(at), None, None) => {
-                Times::At(at.into_inner().into_iter().map(|TimeText(time)| time).collect())
+        let (mut listed, mut when) = (None, self.when);
+        if let Some(at) = self.at {
+            let line = line(at.span().start);
+            match at.into_inner() {
+                At::Times(times) => listed = Some((line, times)),
+                At::Event(event) => {
+                    let both = of_keys(when, Some(event));
+                    when = both.map_err(|what| SpecError::Invalid { line, what })?;
+                }
             }
-            (Some(at), ..) => {
+        }
+        let times = match (listed, self.from, self.to) {
+            (Some((_, at)), None, None) => Times::At(at.into_iter().map(|TimeText(time)| time).collect()),
+            (Some((line, _)), ..) => {
                 let what = "`at` lists the times, `from` and `to` bound them; drop one".to_owned();
-                return Err(SpecError::Invalid { line: line(at.span().start), what });
+                return Err(SpecError::Invalid { line, what });
             }
             (None, from, to) => Times::Within {
                 from: from.map_or(VirtualNs(0), |from| from.into_inner().0),
@@ -365,20 +384,23 @@ impl RawSpec {
         let default = TrialSpec::default();
         let whole = CampaignSpec::default().strata;
         let strata = self.stratum.into_iter().map(|stratum| {
+            let line = line(stratum.span().start);
             let raw = stratum.into_inner();
             let targets: Vec<String> = raw.targets.iter().map(ToString::to_string).collect();
-            StratumSpec {
+            let when = of_keys(raw.when, raw.at).map_err(|what| SpecError::Invalid { line, what })?;
+            Ok(StratumSpec {
                 name: raw.name.unwrap_or_else(|| targets.join(",")),
                 targets: raw.targets,
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
                 operation: raw.operation,
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
-                when: raw.when,
+                when,
                 align: raw.align,
                 per: raw.per,
-            }
+            })
         });
+        let strata: Vec<StratumSpec> = strata.collect::<Result<_, SpecError>>()?;
         Ok(CampaignSpec {
             name: self.name,
             seed: self.seed.unwrap_or_else(random_seed),
@@ -386,11 +408,11 @@ impl RawSpec {
             sharing: self.sharing.unwrap_or_default(),
             window: self.window.map_or(Window::Done, |WindowText(window)| window),
             times,
-            when: self.when.unwrap_or_default(),
+            when: when.unwrap_or_default(),
             draw: self.draw.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             operation: self.operation.unwrap_or_default(),
-            strata: Some(strata.collect::<Vec<_>>()).filter(|strata| !strata.is_empty()).unwrap_or(whole),
+            strata: Some(strata).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),
                 wall: self.wall.map_or(default.wall, |DurationText(wall)| wall),

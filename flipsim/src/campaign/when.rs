@@ -5,11 +5,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::trial::{Trigger, TriggerError};
 
 /// Which moments faults strike at, of all that the times allow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum When {
     /// Any nanosecond, whether the guest executes or idles.
     #[default]
@@ -20,31 +21,35 @@ pub enum When {
     Busy,
     /// Any nanosecond at which it idles.
     Idle,
+    /// The instants at which an event comes.
+    At(Trigger),
 }
 
 impl When {
-    /// All of them.
+    /// All that have a word of their own.
     pub const ALL: [When; 4] = [When::Time, When::Instructions, When::Busy, When::Idle];
 
-    /// The word in files and outputs.
+    /// The word in files and outputs; of a trigger, its kind alone.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             When::Time => "time",
             When::Instructions => "instructions",
             When::Busy => "busy",
             When::Idle => "idle",
+            When::At(_) => "at",
         }
     }
 
     /// What so many of them are, behind a number.
     #[must_use]
-    pub fn unit(self) -> &'static str {
+    pub fn unit(&self) -> &'static str {
         match self {
             When::Time => "ns",
             When::Instructions => "instructions",
             When::Busy => "busy ns",
             When::Idle => "idle ns",
+            When::At(_) => "instants",
         }
     }
 
@@ -54,29 +59,60 @@ impl When {
         *self == When::Time
     }
 
-    /// Whether some moment may be of both.
+    /// The trigger, if it is one.
     #[must_use]
-    pub fn overlaps(self, other: When) -> bool {
-        self.is_time() || other.is_time() || (self == When::Idle) == (other == When::Idle)
+    pub fn trigger(&self) -> Option<&Trigger> {
+        if let When::At(trigger) = self { Some(trigger) } else { None }
+    }
+
+    /// Whether some moment may be of both. Instants of triggers may be any.
+    #[must_use]
+    pub fn overlaps(&self, other: &When) -> bool {
+        let any = |when: &When| when.is_time() || when.trigger().is_some();
+        any(self) || any(other) || (*self == When::Idle) == (*other == When::Idle)
     }
 }
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            When::At(trigger) => trigger.fmt(f),
+            other => f.write_str(other.name()),
+        }
     }
 }
 
 /// A word that is no kind of moments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not known; write time, instructions, busy or idle")]
-pub struct WhenError(String);
+pub enum WhenError {
+    /// No such word.
+    #[error("`{0}` is not known; write time, instructions, busy, idle, or an event such as symbol:NAME")]
+    Unknown(String),
+    /// No such event.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+}
 
 impl FromStr for When {
     type Err = WhenError;
 
     fn from_str(text: &str) -> Result<Self, WhenError> {
+        if Trigger::is_meant(text) {
+            return Ok(When::At(text.parse()?));
+        }
         let found = When::ALL.into_iter().find(|when| when.name() == text.trim());
-        found.ok_or_else(|| WhenError(text.to_owned()))
+        found.ok_or_else(|| WhenError::Unknown(text.to_owned()))
+    }
+}
+
+impl Serialize for When {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for When {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

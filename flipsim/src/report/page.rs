@@ -280,7 +280,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
             p.note {
                 (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
-                (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(stratum.when)) ", "
+                (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(&stratum.when)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
                 " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."
@@ -292,10 +292,11 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
     }
 }
 
-fn moments(when: When) -> &'static str {
+fn moments(when: &When) -> String {
     match when {
-        When::Time => "moments",
-        other => other.unit(),
+        When::Time => "moments".to_owned(),
+        When::At(trigger) => format!("instants of {}", visible(&trigger.to_string())),
+        other => other.unit().to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Invariant: a guest is left as it was found. Connecting to the stub stops it; [`LiveTarget::release`],
 //! and dropping the target as well, lets it run on exactly when it ran before.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct LiveTarget {
     stands_at: Option<VirtualNs>,
     /// A stop is asked for and was not reached.
     armed: bool,
+    /// Where breakpoints are set.
+    pub(super) breakpoints: BTreeSet<u64>,
     interrupted: fn() -> bool,
     /// How long the timed run under way may take on the host's clock; it has then ended early with
     /// [`WALL_TIME`]. A guest for which no time passes would run for ever.
@@ -152,6 +155,7 @@ impl LiveTarget {
             standing: None,
             stands_at: None,
             armed: false,
+            breakpoints: BTreeSet::new(),
             interrupted: || false,
             wall: None,
             was_running,
@@ -473,7 +477,7 @@ impl LiveTarget {
         }
     }
 
-    fn stub(&mut self) -> &mut GdbClient {
+    pub(super) fn stub(&mut self) -> &mut GdbClient {
         self.gdb.as_mut().expect("the stub is only taken by release, after which nothing is called")
     }
 
@@ -507,7 +511,7 @@ fn lost(doing: &str, error: impl std::fmt::Display) -> TargetError {
 }
 
 /// What a protocol error means for the caller.
-fn gdb_error(doing: impl Fn() -> String) -> impl Fn(GdbError) -> TargetError {
+pub(super) fn gdb_error(doing: impl Fn() -> String) -> impl Fn(GdbError) -> TargetError {
     move |error| match error {
         GdbError::Running => TargetError::Running { doing: doing() },
         GdbError::Refused { .. } | GdbError::Unsupported { .. } => {

@@ -6,6 +6,7 @@
 //! guest as digests: by a patched QEMU ([`StateDigest`], and how it hashes: [`page_hash`]), or by any ([`state`]).
 
 mod accesses;
+mod breakpoints;
 mod capabilities;
 pub(crate) mod digest;
 mod error;

@@ -192,6 +192,7 @@ pub fn golden() -> Golden {
         signals: Signals::default(),
         idle: None,
         done: None,
+        events: std::collections::BTreeMap::new(),
         run_seconds: 0.4,
         compare_seconds: 0.01,
     }
@@ -267,7 +268,10 @@ pub fn record(trial: &PlannedTrial) -> TrialRecord {
 
 /// Half of the faults that set bits find them as they set them: nothing changes then.
 fn set(trial: &PlannedTrial, record: TrialRecord) -> TrialRecord {
-    if trial.plan.fault.operation() == Operation::Flip || trial.id.0 % 2 == 0 || record.outcome.is_none() {
+    if trial.plan.fault.operation() == Operation::Flip
+        || trial.id.0.is_multiple_of(2)
+        || record.outcome.is_none()
+    {
         return record;
     }
     TrialRecord {

@@ -29,6 +29,7 @@ mod restore;
 mod runner;
 mod settle;
 pub mod template;
+mod trigger;
 mod used;
 mod worker;
 
@@ -42,5 +43,6 @@ pub use recording::RecordingError;
 pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};
 pub use settle::{Known, Settling};
+pub use trigger::{Event, Trigger, TriggerError};
 pub use used::{FirstUse, Used};
 pub use worker::{Short, Worker};

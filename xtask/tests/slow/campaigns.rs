@@ -8,7 +8,7 @@ pub fn results(name: &str) -> Vec<Value> {
     let mut rows = json_lines(&output);
     for row in &mut rows {
         // How much of it was run is no result, either: settled or run whole, a trial has the same record.
-        const OF_THE_RUN: [&str; 9] = [
+        const OF_THE_RUN: [&str; 10] = [
             "attempts",
             "costs",
             "restore",
@@ -17,6 +17,7 @@ pub fn results(name: &str) -> Vec<Value> {
             "cut_ns",
             "audited",
             "looked_up",
+            "control",
             "first_use",
         ];
         for key in OF_THE_RUN {

@@ -17,6 +17,7 @@ mod campaigns;
 mod cluster;
 mod confined;
 mod examples;
+mod faults;
 mod kills;
 mod own;
 mod plain;

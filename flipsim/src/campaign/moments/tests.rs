@@ -7,7 +7,7 @@ use super::*;
 /// A run of 1,000 ns with these idle spans.
 fn run(spans: &[(u64, u64)]) -> Run {
     let spans = spans.iter().map(|(from, length)| Span { from: VirtualNs(*from), length: *length });
-    Run { length: VirtualNs(1000), idle: Some(Idle::new(VirtualNs(0), VirtualNs(1000), spans)) }
+    Run { idle: Some(Idle::new(VirtualNs(0), VirtualNs(1000), spans)), ..VirtualNs(1000).into() }
 }
 
 fn within(from: u64, to: Option<u64>) -> Times {
@@ -21,7 +21,7 @@ fn all(moments: &Moments) -> Vec<u64> {
 #[test]
 fn idle_and_busy_moments_are_those_of_the_golden_run_within_the_times() {
     let run = run(&[(0, 3), (10, 5), (998, 9)]);
-    let of = |when, from, to| Moments::new(&within(from, to), when, &run).map(|moments| all(&moments));
+    let of = |when, from, to| Moments::new(&within(from, to), &when, &run).map(|moments| all(&moments));
     assert_eq!(of(When::Idle, 0, None).unwrap(), [0, 1, 2, 10, 11, 12, 13, 14, 998, 999]);
     assert_eq!(of(When::Idle, 2, Some(12)).unwrap(), [2, 10, 11]);
     assert_eq!(of(When::Busy, 2, Some(17)).unwrap(), [3, 4, 5, 6, 7, 8, 9, 15, 16]);
@@ -52,12 +52,34 @@ fn what_is_known_of_a_golden_run_is_counted_from_its_quiescent_point() {
 #[test]
 fn where_idle_times_are_not_known_only_all_of_them_can_be_drawn_from() {
     let run = Run::from(VirtualNs(1000));
-    assert_eq!(Moments::new(&within(0, None), When::Time, &run).unwrap().len(), 1000);
+    assert_eq!(Moments::new(&within(0, None), &When::Time, &run).unwrap().len(), 1000);
     for when in [When::Instructions, When::Busy, When::Idle] {
-        let error = Moments::new(&within(0, None), when, &run).unwrap_err();
+        let error = Moments::new(&within(0, None), &when, &run).unwrap_err();
         assert_eq!(error, MomentsError::NotKnown(when));
         assert!(error.to_string().contains("`setup qemu`"), "{error}");
     }
+}
+
+#[test]
+fn the_instants_of_an_event_are_those_that_were_found_within_the_times() {
+    let event: When = "symbol:vfs_read".parse().unwrap();
+    assert_eq!((event.to_string().as_str(), event.unit()), ("symbol:vfs_read", "instants"));
+    assert!(event.overlaps(&When::Idle) && event.overlaps(&event));
+    let mut golden = crate::testing::fake_campaign::golden();
+    let begin = golden.begin().0;
+    let at = [3u64, 70, 500].map(|at| VirtualNs(begin + at)).to_vec();
+    golden.events.insert(event.to_string(), at);
+    let run = Run::from(&golden);
+    let of = |from, to| Moments::new(&within(from, to), &event, &run).map(|moments| all(&moments));
+    assert_eq!(of(0, None).unwrap(), [3, 70, 500]);
+    assert_eq!(of(4, Some(500)).unwrap(), [70]);
+    assert_eq!(
+        of(71, Some(500)).unwrap_err().to_string(),
+        "`symbol:vfs_read` does not come between 71 ns and 500 ns after the quiescent point; choose other times"
+    );
+    let other: When = "syscall:read".parse().unwrap();
+    let error = Moments::new(&within(0, None), &other, &run).unwrap_err().to_string();
+    assert_eq!(error, "it is not known when `syscall:read` comes; make the campaign again");
 }
 
 #[test]
@@ -71,10 +93,10 @@ fn only_busy_and_idle_have_nothing_in_common() {
         (Busy, Time, true),
         (Idle, Idle, true),
     ] {
-        assert_eq!((one.overlaps(other), other.overlaps(one)), (overlaps, overlaps), "{one} {other}");
+        assert_eq!((one.overlaps(&other), other.overlaps(&one)), (overlaps, overlaps), "{one} {other}");
     }
     assert!("sometimes".parse::<When>().is_err());
-    assert!(When::ALL.iter().all(|when| when.name().parse() == Ok(*when)));
+    assert!(When::ALL.iter().all(|when| when.name().parse().as_ref() == Ok(when)));
 }
 
 proptest! {
@@ -91,7 +113,7 @@ proptest! {
             let expected: Vec<u64> = (from..to)
                 .filter(|at| when.is_time() || is_idle(at) == (when == When::Idle))
                 .collect();
-            match Moments::new(&within(from, Some(to)), when, &run) {
+            match Moments::new(&within(from, Some(to)), &when, &run) {
                 Ok(moments) => {
                     prop_assert_eq!(all(&moments), expected);
                     prop_assert_eq!(moments.nth(moments.len()), None);

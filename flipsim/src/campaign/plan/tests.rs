@@ -266,7 +266,7 @@ fn idling() -> Run {
     let span = |from, length| Span { from: VirtualNs(from), length };
     let short = (20..300).map(|ms| span(ms * 1_000_000 + 500_000, 1000));
     let spans = short.chain([span(0, 18_000_000)]);
-    Run { length: LENGTH, idle: Some(Idle::new(VirtualNs(0), LENGTH, spans)) }
+    Run { idle: Some(Idle::new(VirtualNs(0), LENGTH, spans)), ..LENGTH.into() }
 }
 
 #[test]
@@ -274,10 +274,10 @@ fn moments_of_a_kind_are_drawn_uniformly_and_none_of_another() {
     let run = idling();
     let idle = run.idle.clone().unwrap();
     for (seed, when) in [(1, When::Idle), (2, When::Busy), (3, When::Instructions), (4, When::Time)] {
-        let plan_spec = CampaignSpec { seed, when, ..spec(trials(100_000), 1) };
+        let plan_spec = CampaignSpec { seed, when: when.clone(), ..spec(trials(100_000), 1) };
         let plan = Plan::new(&plan_spec, run.clone(), vec![ram("0x40000000+128M")]).unwrap();
         // By the rank among the moments of the kind, which are all equally likely.
-        let moments = Moments::new(&plan_spec.times, when, &run).unwrap();
+        let moments = Moments::new(&plan_spec.times, &when, &run).unwrap();
         let of_kind: u64 = if when.is_time() { LENGTH.0 } else { plan.strata()[0].times };
         assert_eq!(moments.len(), of_kind);
         let (mut cells, mut idles) = (vec![0u64; 100], 0);
@@ -355,7 +355,7 @@ fn of_a_small_space_few_fractions_are_drawn() {
 fn each_moment_of_a_kind_comes_once_when_a_space_is_drawn_out() {
     let span = |from, length| Span { from: VirtualNs(from), length };
     let idle = Idle::new(VirtualNs(0), LENGTH, [span(3, 2), span(9, 40)]);
-    let run = Run { length: LENGTH, idle: Some(idle) };
+    let run = Run { idle: Some(idle), ..LENGTH.into() };
     let times = Times::Within { from: VirtualNs(2), to: Some(VirtualNs(12)) };
     for (when, expected) in [(When::Idle, vec![3, 4, 9, 10, 11]), (When::Busy, vec![2, 5, 6, 7, 8])] {
         let plan_spec = CampaignSpec { when, times: times.clone(), ..spec(trials(16 * 8 * 5), 1) };

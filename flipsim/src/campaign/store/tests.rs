@@ -153,6 +153,7 @@ fn a_golden_run_is_known_by_what_the_guest_did_not_by_where_it_was_looked_at() {
         signals: crate::console::signals::Signals::default(),
         idle: None,
         done: None,
+        events: BTreeMap::new(),
         run_seconds: 1.0,
         compare_seconds: 0.1,
     };

@@ -118,7 +118,7 @@ mod tests {
             Summary::new(&store, &SummaryOptions { short: true, ..SummaryOptions::default() }).unwrap();
         assert!(short.warnings.iter().any(|other| other.to_string() == warning));
         let status = store.status().unwrap();
-        assert_eq!((status.idle, status.strata[0].when), (found.idle, When::Time));
+        assert_eq!((status.idle, &status.strata[0].when), (found.idle, &When::Time));
         assert_eq!(found.idle.unwrap().share, 0.05);
     }
 

@@ -462,9 +462,11 @@ fn is_single_bit(pattern: Pattern) -> bool {
     }
 }
 
-/// How many bits a stratum exposes; `None` where a fault is of several, or a bit has several faults.
+/// How many bits a stratum exposes; `None` where a fault is of several, or a bit has several faults, or they strike at the
+/// instants of an event, which no particle waits for.
 pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -> Option<u64> {
-    let several = spec.operations_of(stratum) == Operations::Random;
+    let several =
+        spec.operations_of(stratum) == Operations::Random || spec.when_of(stratum).trigger().is_some();
     (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
 }
 

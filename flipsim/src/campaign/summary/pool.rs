@@ -73,11 +73,11 @@ pub(super) fn pooled(store: &Store, strata: &[StratumSummary], confidence: Confi
 /// in another are exposed once, for as long as both take.
 fn bits(members: &[&StratumSummary]) -> Option<u64> {
     let all: u64 = members.iter().map(|stratum| stratum.bits).sum::<Option<u64>>()?;
-    let longest = |of: fn(When) -> bool| {
-        members.iter().filter(|stratum| of(stratum.when)).map(|stratum| stratum.times).max()
+    let longest = |of: fn(&When) -> bool| {
+        members.iter().filter(|stratum| of(&stratum.when)).map(|stratum| stratum.times).max()
     };
     let (busy, idle) =
-        (longest(|when| !when.is_time() && when != When::Idle), longest(|when| when == When::Idle));
+        (longest(|when| !when.is_time() && *when != When::Idle), longest(|when| *when == When::Idle));
     let moments = match (longest(|when| when.is_time()), busy, idle) {
         (Some(all), Some(_), _) | (Some(all), _, Some(_)) => all,
         (None, Some(busy), Some(idle)) => busy.saturating_add(idle),

@@ -118,3 +118,27 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
     let error = with(&mixed).unwrap_err().to_string();
     assert_eq!(error, "stratum `m` mixes RAM and registers; make two strata of it");
 }
+
+#[test]
+fn an_event_is_said_by_at_and_read_back() {
+    let file = "name = 'a'\ntrials = 9\nfrom = '1ms'\nat = 'symbol:vfs_read#2'\n[[stratum]]\ntargets = ['ram']\n\
+                [[stratum]]\nname = 'b'\ntargets = ['ram']\nat = 'console:round 1'\n[[stratum]]\nname = 'c'\n\
+                targets = ['ram']\nwhen = 'time'\n";
+    let spec = CampaignSpec::from_toml(file).unwrap();
+    let whens: Vec<String> = spec.strata.iter().map(|stratum| spec.when_of(stratum).to_string()).collect();
+    assert_eq!(whens, ["symbol:vfs_read#2", "console:round 1", "time"]);
+    assert_eq!(CampaignSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+    assert_eq!(serde_json::from_str::<CampaignSpec>(&spec.json()).unwrap(), spec);
+    let refused =
+        |from: &str, to: &str| CampaignSpec::from_toml(&file.replacen(from, to, 1)).unwrap_err().to_string();
+    for (from, to, line, says) in [
+        ("at = 'symbol:vfs_read#2'", "at = 'symbol'", "line 4", "`symbol` is no trigger; write symbol:NAME"),
+        ("at = 'symbol:vfs_read#2'", "at = 7", "line 4", "a list of times, as in [\"1ms\"], or an event"),
+        ("from = '1ms'", "when = 'busy'", "line 4", "both say at which moments; drop one"),
+        ("when = 'time'", "when = 'idle'\nat = 'pc:1'", "line 11", "both say at which moments; drop one"),
+        ("at = 'symbol:vfs_read#2'", "at = ['1ms']", "line 4", "drop one"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(line) && error.contains(says), "{to}: {error}");
+    }
+}

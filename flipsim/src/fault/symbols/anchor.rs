@@ -127,12 +127,8 @@ impl SymbolMap {
         &self.symbols
     }
 
-    /// The physical bytes of `NAME` or `NAME+OFFSET`: the whole symbol (at least one byte), or the
-    /// one byte at the offset.
-    ///
-    /// # Errors
-    /// No such symbol, a bad offset, or a symbol that names no memory.
-    pub fn resolve(&self, text: &str) -> Result<PhysRange, SymbolError> {
+    /// The symbol of `NAME` or `NAME+OFFSET`, and the offset.
+    fn place(&self, text: &str) -> Result<(&Symbol, Option<u64>), SymbolError> {
         let (name, offset) = match text.split_once('+') {
             None => (text, None),
             Some((name, offset)) => {
@@ -141,12 +137,32 @@ impl SymbolMap {
                 (name, Some(offset))
             }
         };
-        let symbol = self.symbols.get(name.trim())?;
+        Ok((self.symbols.get(name.trim())?, offset))
+    }
+
+    /// The virtual address of `NAME` or `NAME+OFFSET`, as the file has it: where the kernel runs that has not moved itself.
+    ///
+    /// # Errors
+    /// No such symbol, a bad offset, or a place that the kernel has given back.
+    pub fn virt(&self, text: &str) -> Result<GuestVirt, SymbolError> {
+        let (symbol, offset) = self.place(text)?;
         let outside = || SymbolError::NotInImage { name: text.to_owned(), address: symbol.address };
         let start = symbol.address.0.checked_add(offset.unwrap_or(0)).ok_or_else(outside)?;
         if self.is_given_back(start) {
             return Err(SymbolError::GivenBack { name: text.to_owned() });
         }
+        Ok(GuestVirt(start))
+    }
+
+    /// The physical bytes of `NAME` or `NAME+OFFSET`: the whole symbol (at least one byte), or the
+    /// one byte at the offset.
+    ///
+    /// # Errors
+    /// No such symbol, a bad offset, or a symbol that names no memory.
+    pub fn resolve(&self, text: &str) -> Result<PhysRange, SymbolError> {
+        let (symbol, offset) = self.place(text)?;
+        let outside = || SymbolError::NotInImage { name: text.to_owned(), address: symbol.address };
+        let GuestVirt(start) = self.virt(text)?;
         // Another name for the same place, such as `jiffies`, may have no size.
         let all = &self.symbols.by_address;
         let first = all.partition_point(|other| other.address < symbol.address);

@@ -295,6 +295,7 @@ impl Golden {
             signals: template.info().plan.signals.clone(),
             idle: first.idle,
             done: first.done,
+            events: BTreeMap::new(),
             run_seconds: warm.run.as_secs_f64(),
             compare_seconds: (first.compare / count).as_secs_f64(),
         })

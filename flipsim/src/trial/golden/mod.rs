@@ -5,6 +5,7 @@
 //!
 //! It hands out [`Golden`] with its [`Checkpoint`]s, measured as [`GoldenOptions`] ask for.
 
+mod events;
 pub(super) mod idle;
 pub(super) mod looks;
 pub(crate) mod measure;
@@ -13,6 +14,7 @@ pub(super) mod output;
 #[cfg(test)]
 mod tests;
 
+pub use events::{EventError, EventGuest, MOST_EVENTS};
 pub use idle::{Idle, Span};
 pub use looks::Looks;
 pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Look, Window};

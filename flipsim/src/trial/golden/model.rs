@@ -2,6 +2,7 @@
 //!
 //! Invariant: the keys stay within a [`FORMAT`]; a campaign keeps its golden run for as long as it lives.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,9 @@ pub struct Golden {
     /// When the line was complete that says that the workload is done, where that is known to the byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<VirtualNs>,
+    /// The instants of the triggers that a campaign asks for, by their texts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, Vec<VirtualNs>>,
     /// How long the emulation took, from the quiescent point to the end, in seconds.
     pub run_seconds: f64,
     /// How long one comparison took, in seconds.

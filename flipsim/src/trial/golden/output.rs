@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is claimed of such a run is what its console said; why no more is known is kept with it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::console::Differences;
@@ -68,6 +69,7 @@ impl Golden {
             signals: signals.clone(),
             idle: None,
             done: first.done,
+            events: BTreeMap::new(),
             run_seconds: first.run.as_secs_f64(),
             compare_seconds: 0.0,
         })

@@ -155,6 +155,7 @@ fn golden_at(times: &[u64], looks: Option<Looks>) -> Golden {
         signals: Signals::default(),
         idle: None,
         done: None,
+        events: BTreeMap::new(),
         run_seconds: 0.5,
         compare_seconds: 0.5,
     }

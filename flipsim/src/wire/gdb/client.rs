@@ -356,6 +356,17 @@ impl GdbClient {
         })
     }
 
+    /// Sets a breakpoint at a virtual address, or removes it: the guest stops right before that instruction.
+    ///
+    /// # Errors
+    /// [`GdbError::Running`]; [`GdbError::Refused`] where there is none to be removed.
+    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), GdbError> {
+        self.link.ask_ok(|packet| {
+            // A hardware breakpoint of one byte: QEMU asks neither for the sort nor for the size.
+            packet.text(if on { "Z1," } else { "z1," }).number(address).text(",1");
+        })
+    }
+
     /// Lets the guest run. A guest that runs already is left alone.
     ///
     /// # Errors

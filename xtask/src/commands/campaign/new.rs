@@ -16,6 +16,7 @@ use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
 use flipsim::trial::golden::{Golden, Window};
+use flipsim::units::VirtualNs;
 use flipsim::units::{format_duration, parse_number};
 
 use super::space::{self, GuestSpaces, by_profile};
@@ -108,8 +109,9 @@ pub struct Args {
     /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, nothing [default: flip]
     #[arg(long, value_name = "OPERATION")]
     operation: Option<Operations>,
-    /// At which moments faults strike: time (any), instructions or busy (executed ones), idle [default: time]
-    #[arg(long, value_name = "MOMENTS")]
+    /// At which moments faults strike: time (any), instructions or busy (executed ones), idle; or those of an event, as in
+    /// symbol:vfs_read, syscall:read, pc:ADDRESS, console:TEXT, with #N the N-th alone [default: time]
+    #[arg(long, value_name = "MOMENTS", visible_alias = "at")]
     when: Option<When>,
     /// What everything is drawn from [default: a new one, which is printed]
     #[arg(long, value_parser = parse_number)]
@@ -200,11 +202,12 @@ fn may_replace(args: &Args, path: &Path, exists: impl FnOnce() -> anyhow::Error)
 fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     let path = path_of(&spec.name)?;
     let guest = guest_of(&spec)?;
-    let prepared = prepare(&guest, spec.trial.spacing)?;
+    let mut prepared = prepare(&guest, spec.trial.spacing)?;
     let recorded = if by_profile(&spec) || !args.check { accesses_of(&prepared)? } else { None };
     let accesses = recorded.as_ref().map(|recorded| &recorded.accesses);
-    let GuestSpaces { spec: of_symbols, spaces, led, lacks } = space::of_guest(&spec, &prepared, accesses)?;
-    spec = of_symbols;
+    let GuestSpaces { spec: of_symbols, spaces, events, led, lacks } =
+        space::of_guest(&spec, &prepared, accesses)?;
+    (spec, prepared.golden.events) = (of_symbols, events);
     if args.check {
         return rehearsal::show(&spec, &prepared, &spaces, &lacks);
     }
@@ -265,6 +268,12 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     outln!("golden run: {}, {} checkpoints", length_of(golden), golden.checkpoints.len());
     for line in idle_lines(&spec, golden) {
         outln!("{line}");
+    }
+    for (trigger, at) in &golden.events {
+        let (first, last) = (at[0].0 - golden.begin().0, at[at.len() - 1].0 - golden.begin().0);
+        let span = format!("from {} to {}", VirtualNs(first), VirtualNs(last));
+        let span = if at.len() == 1 { VirtualNs(first).exact() } else { span };
+        outln!("{}: {} instants, {span} after READY", shown(trigger, 200), at.len());
     }
     for (stratum, led) in plan.strata().iter().zip(led) {
         let Some((class, share)) = led else { continue };
@@ -360,7 +369,7 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
         pattern: args.pattern,
         operation: args.operation,
         window: args.guest.window.map(Window::Time),
-        when: args.when,
+        when: args.when.clone(),
     };
     let mut templates = args.templates;
     let mut spec = match &args.spec {

@@ -2,21 +2,26 @@
 //!
 //! Invariant: the guest stands at its quiescent point, and is over when this returns.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::Result;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, leading_class, per_symbol, spaces};
-use flipsim::fault::{FaultSpace, FaultTarget, TargetGuest};
-use flipsim::trial::Runner;
+use flipsim::fault::{FaultSpace, FaultTarget, GuestNames, Profile, TargetGuest};
 use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::CloneDisk;
+use flipsim::trial::golden::{EventError, EventGuest};
+use flipsim::trial::{Runner, Trigger};
+use flipsim::units::VirtualNs;
 
-use crate::exit::{Code, ExitWith};
+use crate::exit::{Code, ExitWith, exit_error};
 use crate::guest::accesses::profile_of;
-use crate::guest::errors::not_started;
+use crate::guest::errors::{not_started, run_error};
 use crate::guest::golden::{Prepared, registers};
 use crate::guest::headless;
 use crate::guest::template::clones_dir;
 use crate::interrupt;
+use crate::progress::ProgressStep;
 
 /// What a guest says of a campaign's strata.
 pub struct GuestSpaces {
@@ -24,6 +29,8 @@ pub struct GuestSpaces {
     pub spec: CampaignSpec,
     /// The fault space of each.
     pub spaces: Vec<FaultSpace>,
+    /// The instants of the triggers of its strata.
+    pub events: BTreeMap<String, Vec<VirtualNs>>,
     /// Of each, the class of registers that most of its bits are of, and their share.
     pub led: Vec<Option<(String, f64)>>,
     /// What the guest lacks, a line each.
@@ -54,6 +61,7 @@ pub fn of_guest(
     let guest = TargetGuest { names: &names, registers: &registers, profile: profile.as_ref() };
     let spec = per_symbol(spec, &guest).exit_with(Code::Usage)?;
     let spaces = spaces(&spec, &guest).exit_with(Code::Usage)?;
+    let events = events(&spec, prepared, &names, profile.as_ref())?;
     let led = |space| leading_class(space, &registers).map(|(class, share)| (class.to_owned(), share));
     let led = spaces.iter().map(led).collect();
     let template = &prepared.template;
@@ -61,5 +69,31 @@ pub fn of_guest(
         Some(qmp) => headless::lacks(template.iomem().is_some(), qmp, &template.info().plan.spec.arch)?,
         None => Vec::new(),
     };
-    Ok(GuestSpaces { spec, spaces, led, lacks })
+    Ok(GuestSpaces { spec, spaces, events, led, lacks })
+}
+
+/// When the events come that strata wait for.
+fn events(
+    spec: &CampaignSpec,
+    prepared: &Prepared,
+    names: &GuestNames,
+    profile: Option<&Profile>,
+) -> Result<BTreeMap<String, Vec<VirtualNs>>> {
+    let asked = spec.strata.iter().filter_map(|stratum| spec.when_of(stratum).trigger().cloned());
+    let triggers: Vec<Trigger> = asked.collect::<BTreeSet<_>>().into_iter().collect();
+    if triggers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let step = ProgressStep::spinner("when the events come in the golden run".to_owned());
+    let parent = clones_dir()?;
+    let (template, wall) = (&prepared.template, spec.trial.wall);
+    let guest =
+        EventGuest { template, names, profile, parent: &parent, wall, interrupted: interrupt::raised };
+    let found = prepared.golden.resolve(&triggers, guest).map_err(|error| match error {
+        EventError::Run(error) => run_error(error),
+        EventError::Disturbed(_) => anyhow::Error::from(error),
+        wrong => exit_error(Code::Usage, wrong.to_string()),
+    })?;
+    step.done();
+    Ok(found)
 }

@@ -49,6 +49,7 @@ pub(in crate::trial) fn golden() -> Golden {
         signals: crate::console::signals::Signals::default(),
         idle: None,
         done: None,
+        events: std::collections::BTreeMap::new(),
         run_seconds: 1.0,
         compare_seconds: 0.0,
     }

@@ -1,0 +1,66 @@
+//! What `at` says: times, or an event.
+
+use std::fmt;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::campaign::text::TimeText;
+use crate::campaign::when::When;
+use crate::trial::Trigger;
+
+/// `at` of a campaign.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum At {
+    /// A list.
+    Times(Vec<TimeText>),
+    /// A word.
+    Event(Trigger),
+}
+
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = At;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of times, as in [\"1ms\"], or an event, as in \"symbol:vfs_read\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<At, E> {
+                text.parse().map(At::Event).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<At, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(At::Times)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// `when` and `at` as a file has them: an event is `at`.
+pub(super) fn in_keys(when: Option<When>) -> (Option<When>, Option<Trigger>) {
+    match when {
+        Some(When::At(trigger)) => (None, Some(trigger)),
+        other => (other, None),
+    }
+}
+
+/// The moments that both keys mean.
+///
+/// # Errors
+/// Both say some.
+pub(super) fn of_keys(when: Option<When>, at: Option<Trigger>) -> Result<Option<When>, String> {
+    match (when, at) {
+        (Some(when), Some(at)) => {
+            Err(format!("`at = \"{at}\"` and `when = \"{when}\"` both say at which moments; drop one"))
+        }
+        (when, at) => Ok(at.map(When::At).or(when)),
+    }
+}

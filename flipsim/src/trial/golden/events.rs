@@ -1,0 +1,331 @@
+//! When the events come that triggers ask for: a pass of the golden run with breakpoints.
+//!
+//! An instant is that right before the instruction: the guest stands there in a trial with the same clock. A breakpoint makes
+//! QEMU execute the code around it instruction by instruction, and the guest is none the wiser.
+//!
+//! Invariant: **what is found is the golden run's**: the pass ends in a checkpoint whose state must be that of the golden run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::arch::ArchRow;
+use crate::fault::symbols::SymbolError;
+use crate::fault::{GuestNames, Profile};
+use crate::target::{Target, TargetError, describe};
+use crate::text::{near_names, near_words, shown};
+use crate::trial::clone::guest::CloneDisk;
+use crate::trial::golden::model::Golden;
+use crate::trial::runner::{RunError, Runner};
+use crate::trial::template::saved::Template;
+use crate::trial::trigger::{Event, Trigger};
+use crate::units::{GuestVirt, VirtualNs};
+
+/// So many instants of an event are kept at most.
+pub const MOST_EVENTS: usize = 20_000;
+
+/// How far the guest is let run at a time.
+const STRIDE: u64 = 100_000_000;
+
+/// Triggers that stand for no instants.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The clock is not exact.
+    #[error(
+        "`{0}` asks for instants of the golden run, which takes the exact clock and a QEMU with the lab's patches (`setup qemu`)"
+    )]
+    NotExact(Trigger),
+    /// There are no symbols.
+    #[error("`{trigger}` needs the kernel's symbols, and {why}")]
+    NoSymbols {
+        /// Which.
+        trigger: Trigger,
+        /// Why there are none.
+        why: String,
+    },
+    /// No such symbol.
+    #[error("`{trigger}`: {cause}")]
+    Symbol {
+        /// Which.
+        trigger: Trigger,
+        /// What is wrong.
+        cause: SymbolError,
+    },
+    /// No such system call.
+    #[error(
+        "`{trigger}`: the kernel has no `{name}`{hint}; `inject list symbols '*_sys_*'` shows those that it has"
+    )]
+    Syscall {
+        /// Which.
+        trigger: Trigger,
+        /// The kernel's name of its function.
+        name: String,
+        /// Near names.
+        hint: String,
+    },
+    /// It does not come.
+    #[error("`{trigger}` {}{near}", if *comes == 0 {
+        "never comes in the golden run, from READY to its end".to_owned()
+    } else {
+        format!("asks for more than the golden run has: it comes {comes} times")
+    })]
+    Never {
+        /// Which.
+        trigger: Trigger,
+        /// How often it comes.
+        comes: usize,
+        /// What came near.
+        near: String,
+    },
+    /// It comes too often.
+    #[error(
+        "`{0}` comes more than {MOST_EVENTS} times in the golden run; choose one of them (`#N`), something rarer, or a \
+         shorter run (`--window TIME`)"
+    )]
+    TooMany(Event),
+    /// The pass was not the golden run.
+    #[error(
+        "with breakpoints the guest does not run as the golden run does, so that no instant is believed: {0}; please report \
+         this"
+    )]
+    Disturbed(String),
+    /// The guest.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// What the guest is.
+#[derive(Clone, Copy, Debug)]
+pub struct EventGuest<'a> {
+    /// What it starts from.
+    pub template: &'a Template,
+    /// What it calls its places.
+    pub names: &'a GuestNames,
+    /// What its golden run executes, where that is known.
+    pub profile: Option<&'a Profile>,
+    /// Where its folder is made.
+    pub parent: &'a Path,
+    /// How long one stretch may take on the host's clock.
+    pub wall: Duration,
+    /// Asked often; when it says yes, everything is given up.
+    pub interrupted: fn() -> bool,
+}
+
+/// An event with an address, and what is found of it.
+struct Watched {
+    event: Event,
+    address: u64,
+    /// So many are wanted; all without.
+    wanted: Option<u64>,
+    found: Vec<VirtualNs>,
+}
+
+impl Watched {
+    fn is_done(&self) -> bool {
+        self.wanted.is_some_and(|wanted| self.found.len() as u64 >= wanted)
+    }
+}
+
+impl Golden {
+    /// The instants of each trigger, by its text, on the virtual clock; each has one at least.
+    ///
+    /// # Errors
+    /// One never comes, or so often that they cannot be kept; or the guest is lost.
+    pub fn resolve(
+        &self,
+        triggers: &[Trigger],
+        guest: EventGuest<'_>,
+    ) -> Result<BTreeMap<String, Vec<VirtualNs>>, EventError> {
+        let Some(first) = triggers.first() else { return Ok(BTreeMap::new()) };
+        if !(self.agrees() && self.capabilities.stop_at) {
+            return Err(EventError::NotExact(first.clone()));
+        }
+        let watched = watched(triggers, &guest)?;
+        let on_console: Vec<&Trigger> =
+            triggers.iter().filter(|trigger| matches!(trigger.event, Event::Console(_))).collect();
+        let mut runner =
+            Runner::start_persistently(guest.template, guest.parent, CloneDisk::Memory, guest.interrupted)?;
+        let mut found = self.watch(&mut runner, watched, &guest, on_console.is_empty())?;
+        for trigger in on_console {
+            if let Event::Console(text) = &trigger.event {
+                let times = self.said(&mut runner, text)?;
+                found.insert(trigger.event.clone(), times);
+            }
+        }
+        let of = |trigger: &Trigger| {
+            let all = found.get(&trigger.event).map_or(&[][..], Vec::as_slice);
+            let never = |comes| EventError::Never {
+                trigger: trigger.clone(),
+                comes,
+                near: if comes == 0 { self.near(&trigger.event, &guest) } else { String::new() },
+            };
+            Ok((trigger.to_string(), trigger.among(all).map_err(never)?))
+        };
+        triggers.iter().map(of).collect()
+    }
+
+    /// Runs the golden run with a breakpoint at each address; up to its end, or where all are found up to the next
+    /// checkpoint.
+    fn watch(
+        &self,
+        runner: &mut Runner,
+        mut watched: Vec<Watched>,
+        guest: &EventGuest<'_>,
+        may_end: bool,
+    ) -> Result<BTreeMap<Event, Vec<VirtualNs>>, EventError> {
+        let counter = program_counter(runner, guest)?;
+        let wall = guest.wall;
+        let mut at = self.begin();
+        let last = loop {
+            let next = self.checkpoints.iter().find(|checkpoint| checkpoint.at >= at);
+            if may_end && watched.iter().all(Watched::is_done) {
+                break next;
+            }
+            let until = VirtualNs(at.0.saturating_add(STRIDE).min(self.end().0));
+            let target = runner.guest.target();
+            watched
+                .iter()
+                .try_for_each(|one| target.set_breakpoint(one.address, !one.is_done()))
+                .map_err(RunError::from)?;
+            let arrival = target.run_until_within(until, wall).map_err(RunError::from)?;
+            at = arrival.at.unwrap_or(until);
+            if let Some(why) = arrival.early {
+                if why != "debug" {
+                    return Err(runner.ended(format!("{why} at {at}")).into());
+                }
+                let pc = target.read_register(counter).map_err(RunError::from)?;
+                let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+                for one in watched.iter_mut().filter(|one| one.address == pc) {
+                    one.found.push(at);
+                    if one.found.len() > MOST_EVENTS {
+                        return Err(EventError::TooMany(one.event.clone()));
+                    }
+                }
+                // Past it, with nothing in the way.
+                target.set_breakpoint(pc, false).map_err(RunError::from)?;
+                let past = VirtualNs(at.0 + 1);
+                if past <= self.end() {
+                    at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
+                }
+            }
+            if at >= self.end() {
+                break self.checkpoints.last();
+            }
+        };
+        let target = runner.guest.target();
+        watched
+            .iter()
+            .try_for_each(|one| target.set_breakpoint(one.address, false))
+            .map_err(RunError::from)?;
+        if let Some(checkpoint) = last {
+            if checkpoint.at > at {
+                target.run_until_within(checkpoint.at, wall).map_err(RunError::from)?;
+            }
+            let here = runner.state(false)?;
+            if let (Some(golden), Some(here)) = (&checkpoint.state, &here)
+                && !golden.is_same(here)
+            {
+                return Err(EventError::Disturbed(describe(golden, here)));
+            }
+        }
+        runner.console.poll()?;
+        Ok(watched.into_iter().map(|one| (one.event, one.found)).collect())
+    }
+
+    /// When lines that have a text were complete.
+    fn said(&self, runner: &mut Runner, text: &str) -> Result<Vec<VirtualNs>, EventError> {
+        let mut ends = Vec::new();
+        let mut end = 0;
+        for line in self.console.split_inclusive(|byte| *byte == b'\n') {
+            end += line.len();
+            if line.ends_with(b"\n") && String::from_utf8_lossy(line).contains(text) {
+                ends.push(end - 1);
+            }
+        }
+        let times = runner.times_of(&ends)?;
+        Ok(times.into_iter().flatten().filter(|at| *at < self.end()).collect())
+    }
+
+    /// What comes near an event that does not come.
+    fn near(&self, event: &Event, guest: &EventGuest<'_>) -> String {
+        let hint = match event {
+            Event::Symbol(name) => {
+                let name = name.split('+').next().unwrap_or(name);
+                let Some(profile) = guest.profile else { return String::new() };
+                near_words(name, profile.functions().iter().map(|function| function.name.as_str()))
+            }
+            Event::Syscall(name) => {
+                let Some(profile) = guest.profile else { return String::new() };
+                let functions = profile.functions().iter();
+                let prefixes = guest.template.info().plan.spec.arch.syscall_symbols;
+                let called = functions
+                    .filter_map(|one| prefixes.iter().find_map(|prefix| one.name.strip_prefix(prefix)));
+                let called: Vec<&str> = called.collect();
+                let list = shown(&called.join(", "), 200);
+                format!("{}; it makes the calls {list}", near_names(name, called.iter().copied()))
+            }
+            Event::Console(text) => {
+                let console = String::from_utf8_lossy(&self.console);
+                near_words(text, console.lines().map(str::trim))
+            }
+            Event::Pc(_) => String::new(),
+        };
+        shown(&hint, 400)
+    }
+}
+
+/// The events that have an address, each once.
+fn watched(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<Watched>, EventError> {
+    let mut found: Vec<Watched> = Vec::new();
+    for trigger in triggers {
+        let Some(address) = address_of(trigger, guest)? else { continue };
+        match found.iter_mut().find(|one| one.event == trigger.event) {
+            Some(one) => one.wanted = one.wanted.zip(trigger.nth).map(|(one, other)| one.max(other)),
+            None => {
+                let (event, wanted) = (trigger.event.clone(), trigger.nth);
+                found.push(Watched { event, address, wanted, found: Vec::new() });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Where its instruction is; `None` of one that has none.
+fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, EventError> {
+    let arch: &ArchRow = &guest.template.info().plan.spec.arch;
+    let symbols = || {
+        let none = |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
+        guest.names.symbols().map_err(none)
+    };
+    let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
+    match &trigger.event {
+        Event::Pc(address) => Ok(Some(*address)),
+        Event::Console(_) => Ok(None),
+        Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| Some(at)).map_err(failed),
+        Event::Syscall(name) => {
+            let symbols = symbols()?;
+            let named = |prefix: &&str| symbols.virt(&format!("{prefix}{name}")).ok();
+            if let Some(GuestVirt(at)) = arch.syscall_symbols.iter().find_map(named) {
+                return Ok(Some(at));
+            }
+            let all = symbols.symbols().all().iter();
+            let calls = all.filter_map(|symbol| {
+                arch.syscall_symbols.iter().find_map(|prefix| symbol.name.strip_prefix(prefix))
+            });
+            let first = arch.syscall_symbols.first().unwrap_or(&"");
+            let hint = near_names(name, calls);
+            Err(EventError::Syscall { trigger: trigger.clone(), name: format!("{first}{name}"), hint })
+        }
+    }
+}
+
+/// The place of the program counter among the registers.
+fn program_counter(runner: &mut Runner, guest: &EventGuest<'_>) -> Result<usize, RunError> {
+    let name = guest.template.info().plan.spec.arch.program_counter;
+    let registers = runner.guest.target().registers();
+    let place = registers.iter().position(|register| register.name == name);
+    place.ok_or_else(|| {
+        let cause = format!("the gdb stub has no register `{name}`");
+        TargetError::Refused { doing: "read its program counter".to_owned(), cause }.into()
+    })
+}

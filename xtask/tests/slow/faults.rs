@@ -1,0 +1,124 @@
+//! What is done to bits, and when, on the real guest: operations, control trials, and faults that wait for an event.
+
+use std::collections::BTreeSet;
+
+use super::campaigns::Campaign;
+use super::*;
+
+fn value(record: &Value, key: &str) -> u128 {
+    let text = record[key].as_str().unwrap_or_else(|| panic!("{key}: {record}"));
+    u128::from_str_radix(text.trim_start_matches("0x"), 16).expect("a hex number")
+}
+
+/// Makes a campaign and runs it; its rows, and what `run` says.
+fn run(what: &str, args: &[&str]) -> (Vec<Value>, String) {
+    let campaign = Campaign::new(what, args);
+    let said = text(&ok(&["campaign", "run", &campaign.0]));
+    (json_lines(&ok(&["campaign", "export", &campaign.0])), said)
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn bits_become_what_the_operation_says_and_what_changes_nothing_is_counted() {
+    let of = |operation: &str, apply: fn(u128, u128) -> u128| {
+        let args = ["--trials", "120", "--seed", "5", "--workload", "sha256", "--operation", operation];
+        let strata =
+            ["--stratum", "ram=region:Kernel data", "--stratum", "core=class:core", "--sharing", "equal"];
+        let (rows, said) = run(operation, &[&args[..], &strata].concat());
+        let mut unchanged = 0;
+        for row in &rows {
+            let record = &row["record"];
+            let (old, new, mask) = (value(record, "old"), value(record, "new"), value(row, "mask"));
+            assert_eq!((&row["operation"], new), (&operation.into(), apply(old, mask)), "{row}");
+            if old == new {
+                unchanged += 1;
+                assert_eq!(record["outcome"], "masked", "{row}");
+            }
+        }
+        assert_eq!(rows.len(), 120);
+        assert!((20..120).contains(&unchanged), "{operation}: {unchanged}");
+        assert!(said.contains(" faults found their bits as they set them and changed nothing"), "{said}");
+        // All that is audited has a control trial beside it.
+        let controls = rows.iter().filter(|row| row["record"]["control"] == true).count();
+        assert!(controls >= 20, "{controls}");
+        assert!(said.contains(&format!("{controls} control trials, without a fault, all masked")), "{said}");
+    };
+    of("set0", |old, mask| old & !mask);
+    of("set1", |old, mask| old | mask);
+
+    let guest = Guest::boot("operations", &[]);
+    let inject = |args: &[&str]| json_lines(&guest.inject(&[args, &["--json"]].concat())).remove(0);
+    let place = ["ram", "--symbol", "init_uts_ns+0", "--mask", "0xff"];
+    let over = inject(&[&place[..], &["--operation", "overwrite:0x4e"]].concat());
+    assert_eq!((value(&over, "new"), &over["operation"]), (0x4e, &"overwrite:0x4e".into()));
+    let after = guest.type_line("uname -s; echo end-$((2+2))", "end-4");
+    assert!(after.contains("Ninux"), "{after}");
+    let set = inject(&[&place[..], &["--operation", "set1"]].concat());
+    assert_eq!((value(&set, "old"), value(&set, "new"), &set["flipped"]), (0x4e, 0xff, &true.into()));
+    let again = inject(&[&place[..], &["--operation", "set1"]].concat());
+    assert_eq!((value(&again, "old"), value(&again, "new"), &again["flipped"]), (0xff, 0xff, &true.into()));
+}
+
+/// Where a symbol is, by the list that the kernel's own build made.
+fn address_of(arch: &str, symbol: &str) -> u128 {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/lab.json");
+    let mut lab: Value =
+        serde_json::from_slice(&std::fs::read(tree).expect("the lab is set up")).expect("JSON");
+    in_cache(&mut lab, Path::new(&cache()));
+    let vmlinux = lab["archs"][arch]["kernel"]["vmlinux"].as_str().expect("it has a kernel");
+    let map =
+        std::fs::read_to_string(Path::new(vmlinux).with_file_name("System.map")).expect("it has a list");
+    let line = map.lines().find(|line| line.ends_with(&format!(" {symbol}"))).expect("it has the symbol");
+    u128::from_str_radix(line.split(' ').next().expect("a line has a word"), 16).expect("an address")
+}
+
+/// Whether every fault struck right before the first instruction of a function.
+fn strikes_at(arch: &str, counter: &str, event: &str, symbol: &str) {
+    let target = format!("pc=reg:{counter}");
+    let guest = ["--arch", arch, "--workload", "fs", "--window", "60ms"];
+    let args =
+        ["--trials", "150", "--seed", "8", "--operation", "nothing", "--at", event, "--stratum", &target];
+    let (rows, said) = run(&format!("event-{arch}"), &[&guest[..], &args].concat());
+    let places: BTreeSet<u128> = rows.iter().map(|row| value(&row["record"], "old")).collect();
+    assert_eq!((rows.len(), places), (150, BTreeSet::from([address_of(arch, symbol)])), "{said}");
+    let times: BTreeSet<u64> = rows.iter().filter_map(|row| row["flip_ns"].as_u64()).collect();
+    assert!(times.len() > 5, "{times:?}");
+    for row in &rows {
+        assert_eq!(
+            (&row["record"]["outcome"], &row["stratum_when"]),
+            (&"masked".into(), &event.into()),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_fault_that_waits_for_a_function_strikes_at_its_first_instruction() {
+    strikes_at("aarch64", "pc", "symbol:vfs_write", "vfs_write");
+    strikes_at("x86_64", "rip", "syscall:write", "__x64_sys_write");
+    for (event, says) in [
+        ("symbol:vfs_reed", "has no symbol `vfs_reed` (did you mean `vfs_read`"),
+        ("syscall:reboot", "never comes in the golden run"),
+        ("syscall:openat#90000", "it comes "),
+        ("console:nobody says this", "never comes in the golden run"),
+        ("pc:zero", "is no trigger"),
+    ] {
+        let name = format!("test-no-event-{}", std::process::id());
+        let args = [
+            "campaign",
+            "new",
+            &name,
+            "--trials",
+            "5",
+            "--workload",
+            "fs",
+            "--window",
+            "60ms",
+            "--at",
+            event,
+        ];
+        let (code, error) = fails(&args);
+        assert_eq!((code, error.contains(says)), (2, true), "{event}: {error}");
+    }
+}

@@ -9,6 +9,7 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::shortcuts::ONE_IN;
 use crate::campaign::store::Store;
 use crate::fault::Operation;
+use crate::target::TargetError;
 use crate::trial::{Outcome, RunError, Short, TrialPlan, TrialRecord, Worker};
 
 /// How many there are at least.
@@ -49,6 +50,11 @@ pub(super) fn control(worker: &mut Worker<'_>, plan: &TrialPlan) -> Result<Optio
     let fault = plan.fault.clone().with(Operation::Nothing);
     let plan = TrialPlan { fault, after: plan.after, back_after: None };
     let record = worker.trial_in(&plan, Short::default(), None, &mut |_, _| Ok(()))?;
+    if record.outcome == Some(Outcome::Infra) {
+        // That says nothing of the guest: the trial is run again, and its control with it.
+        let (doing, cause) = ("run a control trial".to_owned(), record.lost_because());
+        return Err(TargetError::Lost { doing, cause }.into());
+    }
     Ok(fault_of(&record))
 }
 

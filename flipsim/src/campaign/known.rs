@@ -85,6 +85,10 @@ impl KnownParts {
         let on_the_clock =
             |(from, to): (VirtualNs, VirtualNs)| (VirtualNs(begin + from.0), VirtualNs(begin + to.0));
         let known = |stratum: &StratumSpec, space: &FaultSpace| {
+            // A block of code begins there, and what it accesses has the time of its begin: the fault's own.
+            if spec.when_of(stratum).trigger().is_some() {
+                return None;
+            }
             let moments = Moments::new(&spec.times, &spec.when_of(stratum), &run).ok()?;
             let times: Vec<_> = moments.stretches().into_iter().map(on_the_clock).collect();
             let shares = match space {

@@ -13,9 +13,11 @@
 //! specification, the fault spaces, and the length and the idle times of the golden run. **What was recorded is never
 //! recorded again, and never lost by a killed process.**
 
+mod at;
 mod batches;
 mod controls;
 mod corrected;
+mod failure;
 mod grade;
 mod idle;
 mod known;

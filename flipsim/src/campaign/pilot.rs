@@ -6,7 +6,7 @@
 use super::plan::{Stratum, shares};
 use super::spec::{CampaignSpec, Sharing};
 use crate::campaign::size::Size;
-use crate::campaign::summary::{Class, Summary};
+use crate::campaign::summary::{Class, Summary, pattern_text};
 use crate::stats::allocation::{Piloted, expected_margin, neyman};
 use crate::stats::{Confidence, Observed, SpaceSize};
 
@@ -105,7 +105,7 @@ impl PilotShares {
         let mut piloted = Vec::with_capacity(strata.len());
         for (stratum, of_spec) in strata.iter().zip(&spec.strata) {
             let Stratum { name, targets, faults, times, .. } = stratum;
-            let pattern = crate::fault::format_pattern(spec.pattern_of(of_spec));
+            let pattern = pattern_text(spec, of_spec);
             let seen = pilot.stratum(name).filter(|seen| {
                 (&seen.targets, seen.faults, seen.times, &seen.pattern)
                     == (targets, *faults, *times, &pattern)
@@ -208,6 +208,17 @@ mod tests {
         assert!(error(&other, 400).contains("drop its `trials`"));
         let other = CampaignSpec { pattern: crate::fault::Pattern::Adjacent(2), ..spec.clone() };
         assert!(error(&other, 400).contains("strata are others"));
+        // Of another fault model, however many faults it has.
+        let mut other = CampaignSpec { operation: "set1".parse().unwrap(), ..spec.clone() };
+        assert!(error(&other, 400).contains("is not in it"));
+        other.name = "set".to_owned();
+        let set = tempfile::tempdir().unwrap();
+        let mut of_sets = fake::create(&set.path().join("s.sqlite"), &other).unwrap();
+        for id in of_sets.pending(crate::campaign::Shard::WHOLE).unwrap() {
+            let planned = of_sets.planned(id).unwrap();
+            of_sets.record(id, &fake::record(&planned)).unwrap();
+        }
+        shared(&of_sets, &other, 400).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mixed = pilot(folder.path(), &[STRATA[0], "class:core"]);
         let error = shared(&mixed, mixed.spec(), 400).unwrap_err().to_string();

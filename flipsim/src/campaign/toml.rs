@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
+use crate::campaign::at::{At, in_keys, of_keys};
 use crate::campaign::grade::Grade;
 use crate::campaign::size::{ASSURANCE, POWER, Size};
 use crate::campaign::spec::{CampaignSpec, Draw, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{
     AssuranceText, ConfidenceText, DurationText, PatternText, ShareText, TimeText, WindowText,
 };
-use crate::campaign::toml::at::{At, in_keys, of_keys};
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
 use crate::fault::{Align, FaultTarget, Operations, Pattern, random_seed};
@@ -28,8 +28,6 @@ use crate::text::near_names;
 use crate::trial::golden::Window;
 use crate::trial::{RestoreMethod, Trigger};
 use crate::units::VirtualNs;
-
-mod at;
 
 impl CampaignSpec {
     /// Reads TOML. Only `name` and a number of trials must be there; a seed that is not given is drawn, and without a
@@ -311,7 +309,10 @@ impl RawSpec {
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
         self.operation = flags.operation.or(self.operation);
         self.window = flags.window.map(WindowText).or(self.window);
-        self.when = flags.when.clone().or(self.when);
+        if flags.when.is_some() {
+            self.when.clone_from(&flags.when);
+            self.at = self.at.filter(|at| matches!(at.get_ref(), At::Times(_)));
+        }
         self
     }
 

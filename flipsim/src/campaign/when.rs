@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::text::near_names;
 use crate::trial::{Trigger, TriggerError};
 
 /// Which moments faults strike at, of all that the times allow.
@@ -86,11 +87,15 @@ impl fmt::Display for When {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhenError {
     /// No such word.
-    #[error("`{0}` is not known; write time, instructions, busy, idle, or an event such as symbol:NAME")]
+    #[error("`{0}` is not known{hint}; write time, instructions, busy, idle, or an event such as symbol:NAME", hint = near(.0))]
     Unknown(String),
     /// No such event.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+}
+
+fn near(text: &str) -> String {
+    near_names(text, When::ALL.iter().map(When::name))
 }
 
 impl FromStr for When {

@@ -87,14 +87,25 @@ impl Operation {
 
 /// Text that names no operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing")]
-pub struct OperationError(String);
+pub enum OperationError {
+    /// No name of one.
+    #[error(
+        "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing"
+    )]
+    Unknown(String),
+    /// Several where one is asked for.
+    #[error("a single fault has one number; write overwrite:NUMBER")]
+    Several,
+}
 
 impl FromStr for Operation {
     type Err = OperationError;
 
     fn from_str(text: &str) -> Result<Self, OperationError> {
-        let unknown = || OperationError(text.to_owned());
+        let unknown = || OperationError::Unknown(text.to_owned());
+        if text == "overwrite:random" {
+            return Err(OperationError::Several);
+        }
         let (name, number) = match text.split_once(':') {
             Some((name, number)) => (name, Some(parse_number(number).map_err(|_| unknown())?)),
             None => (text, None),

@@ -41,6 +41,15 @@ impl FaultSpace {
         }
     }
 
+    /// The number of faults by place and bits alone, whatever is done to them.
+    #[must_use]
+    pub fn places(&self) -> u64 {
+        match self {
+            FaultSpace::Under(space, _) => space.places(),
+            _ => self.len(),
+        }
+    }
+
     /// The same faults under these operations; of several, each fault is in it under each.
     ///
     /// # Errors

@@ -50,10 +50,10 @@ pub enum PackError {
         /// Whose.
         found: String,
     },
-    /// A trial that was run whole had another record than was known of it before.
+    /// A trial that was run whole had another record than was known of it before, or one without a fault was not masked.
     #[error(
-        "an audit failed, so nothing in {folder} is believed: {why}. Run all of it again with --whole and another --out, \
-         and report this"
+        "a check failed, so nothing in {folder} is believed: {why}. Where that was an audit, run all of it again with \
+         --whole and another --out; report this in any case"
     )]
     Condemned {
         /// The folder.

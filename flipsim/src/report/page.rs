@@ -279,7 +279,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
         details {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
             p.note {
-                (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (stratum.pattern) ": "
+                (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (visible(&stratum.pattern)) ": "
                 (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(&stratum.when)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
@@ -292,11 +292,10 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
     }
 }
 
-fn moments(when: &When) -> String {
+fn moments(when: &When) -> &'static str {
     match when {
-        When::Time => "moments".to_owned(),
-        When::At(trigger) => format!("instants of {}", visible(&trigger.to_string())),
-        other => other.unit().to_owned(),
+        When::Time => "moments",
+        other => other.unit(),
     }
 }
 
@@ -319,7 +318,7 @@ fn together(pooled: &Pooled) -> Markup {
             @if let Some(why) = &pooled.why_not {
                 p { "There is none: " (visible(why)) }
             } @else {
-                p.note { "Each stratum with the weight of its faults and moments; " (pooled.kind) ", pattern " (pooled.pattern) ", "
+                p.note { "Each stratum with the weight of its faults and moments; " (pooled.kind) ", pattern " (visible(&pooled.pattern)) ", "
                     (count(pooled.counted)) " trials. The interval is a beta distribution's."
                     @if !pooled.known.is_empty() { " Of " (visible(&pooled.known.join(", "))) " the live part alone is uncertain." }
                     @if !pooled.few.is_empty() { " Strata of fewer than six trials (" (visible(&pooled.few.join(", "))) ") count as one." } }

@@ -35,7 +35,8 @@ impl Dead {
 }
 
 impl Settling<'_> {
-    /// What is left of what differs at a checkpoint at which the guest stands, if all of it is dead.
+    /// What is left of what differs at a checkpoint at which the guest stands, if all of it is dead. The fault is the flip
+    /// that did what was done.
     ///
     /// # Errors
     /// The guest is lost.

@@ -6,12 +6,11 @@
 use std::fs;
 use std::io;
 
-use crate::fault::Fault;
 use crate::trial::accesses::stream::{Kind, Record, records};
 use crate::trial::accesses::{AccessError, Next};
 use crate::trial::record::TrialPlan;
 use crate::trial::runner::{Got, RunError, Runner};
-use crate::trial::settle::{Settling, bytes_of};
+use crate::trial::settle::Settling;
 use crate::trial::used::{FirstUse, Used};
 use crate::units::{GuestPhys, VirtualNs};
 
@@ -24,7 +23,7 @@ impl Settling<'_> {
     #[must_use]
     pub fn first_use(&self, plan: &TrialPlan) -> Option<FirstUse> {
         let at = self.at(plan);
-        Some(of_all(place_of(plan)?.into_iter().map(|byte| self.accesses().next(byte, at))))
+        Some(of_all(self.place_of(plan)?.into_iter().map(|byte| self.accesses().next(byte, at))))
     }
 
     /// The same with what was recorded from the fault on, up to the end of its interval.
@@ -49,6 +48,12 @@ impl Settling<'_> {
         }))
     }
 
+    /// The bytes that a fault changes in RAM at its time, if it changes any, and nothing later.
+    fn place_of(&self, plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
+        let later = plan.back_after.is_some() || plan.fault.operation().holds_on();
+        self.changed(plan).filter(|bytes| !later && !bytes.is_empty())
+    }
+
     /// Measures it, where recorded accesses leave it open. The guest stands at the fault's instant, marked, and is somewhere
     /// else afterwards.
     pub(super) fn measure_first_use(
@@ -57,7 +62,7 @@ impl Settling<'_> {
         runner: &mut Runner,
         wall: std::time::Duration,
     ) -> Result<FirstUse, RunError> {
-        let (Some(bytes), at) = (place_of(plan), self.at(plan)) else { return Ok(FirstUse::UNKNOWN) };
+        let (Some(bytes), at) = (self.place_of(plan), self.at(plan)) else { return Ok(FirstUse::UNKNOWN) };
         let accesses = self.accesses();
         let end = accesses.interval(at).and_then(|interval| accesses.instants().get(interval + 1).copied());
         let Some(end) = end else { return Ok(FirstUse::UNKNOWN) };
@@ -79,12 +84,6 @@ impl Settling<'_> {
         let seen = seen.map_err(|error| failed(io::Error::other(error)))?;
         Ok(self.first_use_in(&bytes, interval.from_ns, end, &seen))
     }
-}
-
-/// The bytes of a fault that changes what is in RAM at its time, and nothing later.
-fn place_of(plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
-    let holds = |fault: &Fault| fault.operation().holds_on();
-    if plan.back_after.is_some() || holds(&plan.fault) { None } else { bytes_of(&plan.fault) }
 }
 
 /// Of several bytes: the first read of one, if it is certain that none was before.

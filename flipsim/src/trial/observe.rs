@@ -6,9 +6,10 @@
 use std::time::{Duration, Instant};
 
 use crate::console::classify;
-use crate::fault::{Fault, Flip, FlipError, flip};
+use crate::fault::{Fault, Flip, FlipError, Operation, flip};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
+use crate::text::unhex_value;
 use crate::trial::golden::model::{Checkpoint, Golden, Look, Window};
 use crate::trial::heard::Console;
 use crate::trial::judge;
@@ -225,8 +226,11 @@ impl<'a> Observation<'a> {
         let usable = self.golden.capabilities.times && self.back_at.is_none();
         let Some(settling) = self.settling.filter(|_| usable) else { return Ok(false) };
         let began = Instant::now();
-        let fault = &self.record.plan.fault;
-        let dead = settling.dead(runner, checkpoint, fault)?;
+        // The flip that did the same undoes it, and does it again.
+        let bits = unhex_value(&self.record.old).zip(unhex_value(&self.record.new));
+        let Some((old, new)) = bits else { return Ok(false) };
+        let flip = self.record.plan.fault.clone().flipping(Operation::Flip.apply(&old, &new));
+        let dead = settling.dead(runner, checkpoint, &flip)?;
         self.costs.compare_us += micros(began.elapsed());
         let Some(dead) = dead else { return Ok(false) };
         self.converged = Some(checkpoint.console.min(self.golden.console.len()));
@@ -246,7 +250,7 @@ impl<'a> Observation<'a> {
             self.record.converged_ns = (end != self.golden.end()).then_some(end.0);
         } else {
             let failed = |cause| RunError::Console { path: runner.guest.folder().to_owned(), cause };
-            let register = dead.register.then_some(&self.record.plan.fault);
+            let register = dead.register.then_some(&flip);
             self.ahead = Some(settling.end_state(&dead.left, register).map_err(failed)?);
         }
         self.record.end_ns = end.0;

@@ -187,7 +187,13 @@ impl<'a> Settling<'a> {
         match self.accesses.of(&bytes, at) {
             NextOfAll::Unknown => None,
             NextOfAll::Never { bytes } => Some(After::NeverRead(bytes)),
-            NextOfAll::Read { from } => (from > at).then_some(After::Read(from)),
+            // An operation that is no flip is done there to all of its bytes: they must be as they were, those that it
+            // leaves as they are too.
+            NextOfAll::Read { from } => {
+                let from =
+                    if operation == Operation::Flip { from } else { from.min(self.first_access(plan, at)?) };
+                (from > at).then_some(After::Read(from))
+            }
             NextOfAll::Overwritten { .. } => {
                 let overwritten = bytes.iter().map(|byte| match self.accesses.next(*byte, at) {
                     // A device's timer that is due at the fault's own instant may come before it.
@@ -206,10 +212,31 @@ impl<'a> Settling<'a> {
         if plan.fault.operation() == Operation::Flip {
             return Some(plan.fault.clone());
         }
+        // A device's timer that is due at the fault's own instant may come before it.
+        if plan.fault.address().is_some() && self.first_access(plan, at)? <= at {
+            return None;
+        }
         // An error of reading is found again where the trial's record is asked for.
         let old = self.content(plan, at).ok()??;
         let new = plan.fault.operation().apply(&old, plan.fault.mask());
         Some(plan.fault.clone().flipping(Operation::Flip.apply(&old, &new)))
+    }
+
+    /// The first access of any byte of a fault in RAM, the run's end where there is none; `None` where that is not known.
+    fn first_access(&self, plan: &TrialPlan, at: VirtualNs) -> Option<VirtualNs> {
+        let first = |byte: GuestPhys| match self.accesses.next(byte, at) {
+            Next::Unknown => None,
+            Next::Never => Some(self.golden.end()),
+            Next::Read { from } | Next::Overwritten { from, .. } => Some(from),
+        };
+        let bytes = bytes_of(&plan.fault)?;
+        bytes.into_iter().try_fold(VirtualNs(u64::MAX), |earliest, byte| Some(earliest.min(first(byte)?)))
+    }
+
+    /// The bytes of RAM that a fault changes, which may be none; `None` where that is not known.
+    pub(super) fn changed(&self, plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
+        plan.fault.address()?;
+        bytes_of(&self.as_flip(plan, self.at(plan))?)
     }
 
     fn unchanged(&self, at: VirtualNs) -> Option<After> {
@@ -407,7 +434,7 @@ pub(super) fn file_block(blocks: &RamBlocks, length: u64) -> Option<(u8, String)
 }
 
 /// The bytes of a fault in RAM.
-pub(super) fn bytes_of(fault: &Fault) -> Option<Vec<GuestPhys>> {
+fn bytes_of(fault: &Fault) -> Option<Vec<GuestPhys>> {
     let bits = fault.mask().iter().zip(fault.address()?.0..);
     Some(bits.filter(|(bits, _)| **bits != 0).map(|(_, address)| GuestPhys(address)).collect())
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::campaign::store::row::RECORD;
 use crate::campaign::ways::Way;
-use crate::trial::{Costs, FirstUse, Heard, Settled};
+use crate::trial::{Costs, FirstUse, Heard, Outcome, Settled};
 
 /// A part of a record.
 #[derive(Deserialize)]
@@ -55,4 +55,11 @@ impl Brief {
 
 pub(super) fn unreadable(index: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, what.into())
+}
+
+/// The outcome in a column.
+pub(super) fn outcome(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Outcome>> {
+    let Some(name) = row.get::<_, Option<String>>(index)? else { return Ok(None) };
+    let known = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
+    known.map(Some).ok_or_else(|| unreadable(index, format!("there is no outcome `{name}`")))
 }

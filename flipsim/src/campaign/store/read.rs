@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::idle::IdleTime;
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
-use crate::campaign::store::brief::{Brief, unreadable};
+use crate::campaign::store::brief::{Brief, outcome, unreadable};
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
@@ -545,12 +545,6 @@ pub(super) fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> 
     }
     line.push('\n');
     Ok(())
-}
-
-fn outcome(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Outcome>> {
-    let Some(name) = row.get::<_, Option<String>>(index)? else { return Ok(None) };
-    let known = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
-    known.map(Some).ok_or_else(|| unreadable(index, format!("there is no outcome `{name}`")))
 }
 
 /// A trial of the columns [`PLANNED`], which begin there.

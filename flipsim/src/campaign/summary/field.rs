@@ -208,7 +208,11 @@ impl Summary {
 
     pub(super) fn exposed(&self, method: Method) -> Vec<Exposed> {
         let is_failure = |outcome: Outcome| Class::Failure.has(outcome);
-        let alone = |kind: SpaceKind| self.strata.iter().filter(|stratum| stratum.kind == kind).count() == 1;
+        // No particle waits for an event.
+        let at_any_time = |kind: SpaceKind| {
+            let of = self.strata.iter().filter(|stratum| stratum.kind == kind);
+            of.filter(|stratum| stratum.when.trigger().is_none()).count()
+        };
         let strata = self.strata.iter().filter_map(|stratum| {
             let of = stratum.outcomes.iter().filter(|entry| is_failure(entry.outcome));
             let mut rates: Vec<_> =
@@ -223,7 +227,7 @@ impl Summary {
                 rates,
                 noticed: stratum.class(Class::Noticed).and_then(|entry| Some(entry.rate?.estimate(method))),
                 failures: Some(class.scaled(stratum.population)),
-                whole: alone(stratum.kind),
+                whole: at_any_time(stratum.kind) == 1,
             })
         });
         let pooled = self.pooled.iter().filter_map(|pooled| {
@@ -238,8 +242,7 @@ impl Summary {
                 rates,
                 noticed: pooled.class(Class::Noticed).map(|entry| entry.rate),
                 failures: Some(class.failures),
-                whole: pooled.strata.len()
-                    == self.strata.iter().filter(|stratum| stratum.kind == pooled.kind).count(),
+                whole: pooled.strata.len() == at_any_time(pooled.kind),
             })
         });
         strata.chain(pooled).collect()

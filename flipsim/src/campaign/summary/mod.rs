@@ -44,6 +44,7 @@ pub use field::{Cells, Expected, Field, FitRow, FitTogether, MissionRow, YEAR_HO
 pub use hang::{HangLimit, HangLimits};
 pub use latency::{TimeQuantile, TimeSummary, with_ends};
 pub use missing::{Bounds, Missing};
+pub(crate) use model::pattern_text;
 pub use model::{
     Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,

@@ -151,7 +151,7 @@ pub struct StratumSummary {
     pub targets: String,
     /// What they strike.
     pub kind: SpaceKind,
-    /// Which bits flip together, as in the specification.
+    /// Which bits flip together, as in the specification; what else is done to them than a flip, and at which event.
     pub pattern: String,
     /// How many different faults it has.
     pub faults: u64,
@@ -474,11 +474,15 @@ pub(super) fn space_of(stratum: &crate::campaign::plan::Stratum) -> SpaceSize {
     SpaceSize(stratum.population())
 }
 
-pub(super) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
+pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
     let pattern = format_pattern(spec.pattern_of(stratum));
-    match spec.operations_of(stratum) {
+    let pattern = match spec.operations_of(stratum) {
         flip if flip.is_flip() => pattern,
         other => format!("{pattern}, {other}"),
+    };
+    match spec.when_of(stratum) {
+        When::At(trigger) => format!("{pattern}, at {trigger}"),
+        _ => pattern,
     }
 }
 

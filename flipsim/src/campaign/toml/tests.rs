@@ -129,11 +129,19 @@ fn an_event_is_said_by_at_and_read_back() {
     assert_eq!(whens, ["symbol:vfs_read#2", "console:round 1", "time"]);
     assert_eq!(CampaignSpec::from_toml(&spec.to_toml()).unwrap(), spec);
     assert_eq!(serde_json::from_str::<CampaignSpec>(&spec.json()).unwrap(), spec);
+    // What the command line says wins.
+    for when in ["syscall:read", "busy"] {
+        let when: When = when.parse().unwrap();
+        let flags = SpecFlags { name: "a".into(), when: Some(when.clone()), ..SpecFlags::default() };
+        let spec = RawSpec::from_toml(file).unwrap().under(&flags).resolved(file).unwrap();
+        assert_eq!((spec.when, spec.strata[2].when.as_ref()), (when, Some(&When::Time)));
+    }
     let refused =
         |from: &str, to: &str| CampaignSpec::from_toml(&file.replacen(from, to, 1)).unwrap_err().to_string();
     for (from, to, line, says) in [
-        ("at = 'symbol:vfs_read#2'", "at = 'symbol'", "line 4", "`symbol` is no trigger; write symbol:NAME"),
-        ("at = 'symbol:vfs_read#2'", "at = 7", "line 4", "a list of times, as in [\"1ms\"], or an event"),
+        ("at = 'symbol:vfs_read#2'", "at = 'symbol'", "line 4", "an event, as in \"symbol:vfs_read\""),
+        ("at = 'symbol:vfs_read#2'", "at = 'symbl:x'", "line 4", "(did you mean `symbol`?)"),
+        ("at = 'symbol:vfs_read#2'", "at = 7", "line 4", "expected a sequence of times, or an event"),
         ("from = '1ms'", "when = 'busy'", "line 4", "both say at which moments; drop one"),
         ("when = 'time'", "when = 'idle'\nat = 'pc:1'", "line 11", "both say at which moments; drop one"),
         ("at = 'symbol:vfs_read#2'", "at = ['1ms']", "line 4", "drop one"),

@@ -31,7 +31,8 @@ fn each_operation_is_found_by_its_variant_and_by_its_name() {
             )
         );
     }
-    assert!("overwrite:random".parse::<Operation>().is_err(), "a fault has one number");
+    let several = "overwrite:random".parse::<Operation>().unwrap_err().to_string();
+    assert_eq!(several, "a single fault has one number; write overwrite:NUMBER");
     assert!(serde_json::from_str::<Operation>("\"flop\"").is_err());
 }
 

@@ -338,8 +338,7 @@ fn another_model(name: &str, [a, b]: [&Summary; 2]) -> Option<String> {
     if one.pattern != other.pattern {
         return Some(format!("the fault models are {} and {}", one.pattern, other.pattern));
     }
-    (one.when != other.when)
-        .then(|| format!("the moments of faults are {} and {}", one.when.name(), other.when.name()))
+    (one.when != other.when).then(|| format!("the moments of faults are {} and {}", one.when, other.when))
 }
 
 fn test(

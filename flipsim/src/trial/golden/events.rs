@@ -79,10 +79,13 @@ pub enum EventError {
     },
     /// It comes too often.
     #[error(
-        "`{0}` comes more than {MOST_EVENTS} times in the golden run; choose one of them (`#N`), something rarer, or a \
-         shorter run (`--window TIME`)"
+        "`{0}` comes more than {MOST_EVENTS} times in the golden run; choose one of the first (`#N`), something rarer, or \
+         a shorter run (`--window TIME`)"
     )]
     TooMany(Event),
+    /// A line whose time is not kept.
+    #[error("`{0}`: QEMU does not say when each of these lines was written; choose another event")]
+    NoTimes(Event),
     /// The pass was not the golden run.
     #[error(
         "with breakpoints the guest does not run as the golden run does, so that no instant is believed: {0}; please report \
@@ -148,7 +151,7 @@ impl Golden {
         let mut found = self.watch(&mut runner, watched, &guest, on_console.is_empty())?;
         for trigger in on_console {
             if let Event::Console(text) = &trigger.event {
-                let times = self.said(&mut runner, text)?;
+                let times = self.said(&mut runner, &trigger.event, text)?;
                 found.insert(trigger.event.clone(), times);
             }
         }
@@ -183,10 +186,10 @@ impl Golden {
             }
             let until = VirtualNs(at.0.saturating_add(STRIDE).min(self.end().0));
             let target = runner.guest.target();
-            watched
-                .iter()
-                .try_for_each(|one| target.set_breakpoint(one.address, !one.is_done()))
-                .map_err(RunError::from)?;
+            // Two events may have one address.
+            let wanted = |address| watched.iter().any(|one| one.address == address && !one.is_done());
+            let mut set = watched.iter().map(|one| target.set_breakpoint(one.address, wanted(one.address)));
+            set.try_for_each(|set| set).map_err(RunError::from)?;
             let arrival = target.run_until_within(until, wall).map_err(RunError::from)?;
             at = arrival.at.unwrap_or(until);
             if let Some(why) = arrival.early {
@@ -195,11 +198,9 @@ impl Golden {
                 }
                 let pc = target.read_register(counter).map_err(RunError::from)?;
                 let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
-                for one in watched.iter_mut().filter(|one| one.address == pc) {
+                for one in watched.iter_mut().filter(|one| one.address == pc && !one.is_done()) {
                     one.found.push(at);
-                    if one.found.len() > MOST_EVENTS {
-                        return Err(EventError::TooMany(one.event.clone()));
-                    }
+                    few(&one.event, one.found.len())?;
                 }
                 // Past it, with nothing in the way.
                 target.set_breakpoint(pc, false).map_err(RunError::from)?;
@@ -233,7 +234,7 @@ impl Golden {
     }
 
     /// When lines that have a text were complete.
-    fn said(&self, runner: &mut Runner, text: &str) -> Result<Vec<VirtualNs>, EventError> {
+    fn said(&self, runner: &mut Runner, event: &Event, text: &str) -> Result<Vec<VirtualNs>, EventError> {
         let mut ends = Vec::new();
         let mut end = 0;
         for line in self.console.split_inclusive(|byte| *byte == b'\n') {
@@ -242,8 +243,13 @@ impl Golden {
                 ends.push(end - 1);
             }
         }
-        let times = runner.times_of(&ends)?;
-        Ok(times.into_iter().flatten().filter(|at| *at < self.end()).collect())
+        few(event, ends.len())?;
+        let times: Option<Vec<VirtualNs>> = runner.times_of(&ends)?.into_iter().collect();
+        let mut times = times.ok_or_else(|| EventError::NoTimes(event.clone()))?;
+        times.retain(|at| *at < self.end());
+        // Of lines that one instruction completed there is one instant.
+        times.dedup();
+        Ok(times)
     }
 
     /// What comes near an event that does not come.
@@ -272,6 +278,11 @@ impl Golden {
         };
         shown(&hint, 400)
     }
+}
+
+/// Refuses more instants than are kept.
+fn few(event: &Event, count: usize) -> Result<(), EventError> {
+    if count > MOST_EVENTS { Err(EventError::TooMany(event.clone())) } else { Ok(()) }
 }
 
 /// The events that have an address, each once.

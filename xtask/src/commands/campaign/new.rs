@@ -16,7 +16,6 @@ use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
 use flipsim::trial::golden::{Golden, Window};
-use flipsim::units::VirtualNs;
 use flipsim::units::{format_duration, parse_number};
 
 use super::space::{self, GuestSpaces, by_profile};
@@ -271,11 +270,8 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     for line in idle_lines(&spec, golden) {
         outln!("{line}");
     }
-    for (trigger, at) in &golden.events {
-        let (first, last) = (at[0].0 - golden.begin().0, at[at.len() - 1].0 - golden.begin().0);
-        let span = format!("from {} to {}", VirtualNs(first), VirtualNs(last));
-        let span = if at.len() == 1 { VirtualNs(first).exact() } else { span };
-        outln!("{}: {} instants, {span} after READY", shown(trigger, 200), at.len());
+    for line in space::event_lines(golden) {
+        outln!("{line}");
     }
     for (stratum, led) in plan.strata().iter().zip(led) {
         let Some((class, share)) = led else { continue };

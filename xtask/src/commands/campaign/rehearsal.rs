@@ -8,6 +8,7 @@ use flipsim::console::LineSplitter;
 use flipsim::fault::FaultSpace;
 use flipsim::text::visible;
 
+use super::space::event_lines;
 use crate::guest::golden::{Prepared, length_of};
 use crate::paths;
 
@@ -37,6 +38,9 @@ pub fn show(spec: &CampaignSpec, prepared: &Prepared, spaces: &[FaultSpace], lac
     }
     for (stratum, space) in spec.strata.iter().zip(spaces) {
         outln!("stratum {}: {} faults", stratum.name, space.len());
+    }
+    for line in event_lines(golden) {
+        outln!("{line}");
     }
     for line in lacks {
         outln!("note: {line}");

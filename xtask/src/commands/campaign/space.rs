@@ -8,9 +8,10 @@ use anyhow::Result;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, leading_class, per_symbol, spaces};
 use flipsim::fault::{FaultSpace, FaultTarget, GuestNames, Profile, TargetGuest};
+use flipsim::text::shown;
 use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::CloneDisk;
-use flipsim::trial::golden::{EventError, EventGuest};
+use flipsim::trial::golden::{EventError, EventGuest, Golden};
 use flipsim::trial::{Runner, Trigger};
 use flipsim::units::VirtualNs;
 
@@ -81,8 +82,10 @@ fn events(
 ) -> Result<BTreeMap<String, Vec<VirtualNs>>> {
     let asked = spec.strata.iter().filter_map(|stratum| spec.when_of(stratum).trigger().cloned());
     let triggers: Vec<Trigger> = asked.collect::<BTreeSet<_>>().into_iter().collect();
-    if triggers.is_empty() {
-        return Ok(BTreeMap::new());
+    // A campaign that grows has them.
+    let kept = &prepared.golden.events;
+    if triggers.iter().all(|trigger| kept.contains_key(&trigger.to_string())) {
+        return Ok(kept.clone());
     }
     let step = ProgressStep::spinner("when the events come in the golden run".to_owned());
     let parent = clones_dir()?;
@@ -96,4 +99,18 @@ fn events(
     })?;
     step.done();
     Ok(found)
+}
+
+/// The instants of each event, a line each.
+pub fn event_lines(golden: &Golden) -> Vec<String> {
+    let after = |at: &VirtualNs| VirtualNs(at.0.saturating_sub(golden.begin().0));
+    let line = |(trigger, all): (&String, &Vec<VirtualNs>)| {
+        let (first, last) = (after(all.first()?), after(all.last()?));
+        let trigger = shown(trigger, 200);
+        Some(match all.len() {
+            1 => format!("{trigger}: {} after READY", first.exact()),
+            count => format!("{trigger}: {count} instants, from {first} to {last} after READY"),
+        })
+    };
+    golden.events.iter().filter_map(line).collect()
 }

@@ -121,7 +121,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if let Some(field) = &field {
         text += &field.text(confidence);
-        for stratum in summary.strata.iter().filter(|stratum| !stratum.when.is_time()) {
+        for stratum in
+            summary.strata.iter().filter(|stratum| !stratum.when.is_time() && stratum.bits.is_some())
+        {
             text += &format!(
                 "  {}: of {} moments alone, as if there were no others; several strata together have each its weight\n",
                 stratum.name,

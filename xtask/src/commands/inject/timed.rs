@@ -124,7 +124,7 @@ pub fn run(args: &AutoArgs) -> Result<()> {
     let rate = rate.transpose().exit_with(Code::Usage)?.map(|rate| rate.upsets());
     let mut session = Session::attach(&args.flip.guest)?;
     let space = session.space(words.kind, &args.place, &args.register, &args.flip.bits)?;
-    let bytes = if rate.is_some() { space.len() / 8 } else { 0 };
+    let bytes = if rate.is_some() { space.places() / 8 } else { 0 };
     let (intervals, count) = intervals(args, &words, rate, bytes)?;
     if !args.flip.json {
         outln!("{count} flips, {intervals}");

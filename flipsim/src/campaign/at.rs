@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::campaign::text::TimeText;
@@ -28,11 +28,14 @@ impl<'de> Deserialize<'de> for At {
             type Value = At;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of times, as in [\"1ms\"], or an event, as in \"symbol:vfs_read\"")
+                f.write_str("a sequence of times, or an event, as in \"symbol:vfs_read\"")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<At, E> {
-                text.parse().map(At::Event).map_err(E::custom)
+                match Trigger::is_meant(text) {
+                    true => text.parse().map(At::Event).map_err(E::custom),
+                    false => Err(E::invalid_type(Unexpected::Str(text), &self)),
+                }
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<At, A::Error> {

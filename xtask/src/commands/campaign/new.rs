@@ -45,7 +45,7 @@ const LISTED: usize = 50;
   cargo xtask campaign new second --trials 200
   cargo xtask campaign new several --trials 20 --templates 2 --workload sha256
   cargo xtask campaign new kernel --stratum 'data=region:Kernel data' --trials 500 --workload fs
-  cargo xtask campaign new calls --trials 200 --workload fs --at syscall:openat --stratum core=class:core
+  cargo xtask campaign new calls --trials 200 --at syscall:write --stratum class:core
   cargo xtask campaign new decay --trials 200 --operation set0
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new before --to-detect 0.5 --rate 3% --power 80% --workload fs

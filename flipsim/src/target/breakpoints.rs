@@ -1,27 +1,32 @@
-//! Breakpoints, by the gdb stub.
+//! Breakpoints and watchpoints, by the gdb stub.
 //!
-//! Invariant: a breakpoint changes when the guest stops, and nothing of its state.
+//! Invariant: they change when the guest stops, and nothing of its state.
 
 use crate::target::error::TargetError;
 use crate::target::live::{LiveTarget, gdb_error};
+use crate::wire::gdb::{RunState, StopPoint, StopReason};
 
 impl LiveTarget {
-    /// Has the stopped guest stop right before the instruction at a virtual address, whichever address space is in force; or
-    /// no longer. It stops with the word `debug`.
+    /// Has the stopped guest stop at something, or no longer. It stops with the word `debug`.
     ///
     /// # Errors
     /// The guest is lost, or the stub refuses.
-    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), TargetError> {
-        if self.breakpoints.contains(&address) == on {
+    pub fn set_stop_point(&mut self, point: StopPoint, on: bool) -> Result<(), TargetError> {
+        if self.stop_points.contains(&point) == on {
             return Ok(());
         }
-        let set = self.stub().set_breakpoint(address, on);
-        set.map_err(gdb_error(|| format!("set a breakpoint at {address:#x}")))?;
+        let set = self.stub().set_stop_point(point, on);
+        set.map_err(gdb_error(|| format!("stop at {point:x?}")))?;
         if on {
-            self.breakpoints.insert(address);
+            self.stop_points.insert(point);
         } else {
-            self.breakpoints.remove(&address);
+            self.stop_points.remove(&point);
         }
         Ok(())
+    }
+
+    /// Whether it was a watchpoint that stopped the guest.
+    pub fn is_at_watchpoint(&mut self) -> bool {
+        matches!(self.stub().run_state(), Ok(RunState::Stopped(StopReason::Watchpoint(_))))
     }
 }

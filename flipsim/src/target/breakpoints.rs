@@ -1,32 +1,27 @@
-//! Breakpoints and watchpoints, by the gdb stub.
+//! Breakpoints, by the gdb stub.
 //!
-//! Invariant: they change when the guest stops, and nothing of its state.
+//! Invariant: a breakpoint changes when the guest stops, and nothing of its state.
 
 use crate::target::error::TargetError;
 use crate::target::live::{LiveTarget, gdb_error};
-use crate::wire::gdb::{RunState, StopPoint, StopReason};
 
 impl LiveTarget {
-    /// Has the stopped guest stop at something, or no longer. It stops with the word `debug`.
+    /// Has the stopped guest stop right before the instruction at a virtual address, whichever address space is in force; or
+    /// no longer. It stops with the word `debug`.
     ///
     /// # Errors
     /// The guest is lost, or the stub refuses.
-    pub fn set_stop_point(&mut self, point: StopPoint, on: bool) -> Result<(), TargetError> {
-        if self.stop_points.contains(&point) == on {
+    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), TargetError> {
+        if self.breakpoints.contains(&address) == on {
             return Ok(());
         }
-        let set = self.stub().set_stop_point(point, on);
-        set.map_err(gdb_error(|| format!("stop at {point:x?}")))?;
+        let set = self.stub().set_breakpoint(address, on);
+        set.map_err(gdb_error(|| format!("set a breakpoint at {address:#x}")))?;
         if on {
-            self.stop_points.insert(point);
+            self.breakpoints.insert(address);
         } else {
-            self.stop_points.remove(&point);
+            self.breakpoints.remove(&address);
         }
         Ok(())
-    }
-
-    /// Whether it was a watchpoint that stopped the guest.
-    pub fn is_at_watchpoint(&mut self) -> bool {
-        matches!(self.stub().run_state(), Ok(RunState::Stopped(StopReason::Watchpoint(_))))
     }
 }

@@ -14,7 +14,7 @@ use crate::target::capabilities::Capabilities;
 use crate::target::error::{AttachError, MarkError, TargetError};
 use crate::target::interface::{Arrival, Register, Target};
 use crate::units::{GuestPhys, Timing, VirtualNs};
-use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopPoint, StopReason};
+use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::{Event, QmpClient, QmpError};
 
@@ -64,8 +64,8 @@ pub struct LiveTarget {
     stands_at: Option<VirtualNs>,
     /// A stop is asked for and was not reached.
     armed: bool,
-    /// Where it is to stop.
-    pub(super) stop_points: BTreeSet<StopPoint>,
+    /// Where breakpoints are set.
+    pub(super) breakpoints: BTreeSet<u64>,
     interrupted: fn() -> bool,
     /// How long the timed run under way may take on the host's clock; it has then ended early with
     /// [`WALL_TIME`]. A guest for which no time passes would run for ever.
@@ -155,7 +155,7 @@ impl LiveTarget {
             standing: None,
             stands_at: None,
             armed: false,
-            stop_points: BTreeSet::new(),
+            breakpoints: BTreeSet::new(),
             interrupted: || false,
             wall: None,
             was_running,

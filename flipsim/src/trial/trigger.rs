@@ -1,8 +1,7 @@
 //! Triggers: an event of the golden run that stands for instants.
 //!
 //! ```text
-//! symbol:vfs_read+0x10   syscall:read   pc:0xffff800008012340   read:jiffies   write:jiffies   console:result
-//! each with #N: the N-th alone
+//! symbol:vfs_read+0x10   syscall:read   pc:0xffff800008012340   console:result      each with #N: the N-th alone
 //! ```
 //!
 //! Invariant: a trigger is resolved once, in the golden run ([`Golden::events`](crate::trial::golden::Golden::events)); a
@@ -34,17 +33,12 @@ pub enum Event {
     Syscall(String),
     /// The instruction at this virtual address is about to be executed, in whatever program has one there.
     Pc(u64),
-    /// An instruction is about to be executed that reads of a kernel variable, `NAME`, one byte of it, `NAME+OFFSET`, or the
-    /// byte at a virtual address.
-    Read(String),
-    /// An instruction has written there.
-    Write(String),
     /// A line that has this text was printed.
     Console(String),
 }
 
 /// The kinds of events by their words.
-const KINDS: [&str; 6] = ["symbol", "syscall", "pc", "read", "write", "console"];
+const KINDS: [&str; 4] = ["symbol", "syscall", "pc", "console"];
 
 impl Trigger {
     /// Whether a text is meant to be one.
@@ -73,8 +67,8 @@ impl Trigger {
 /// Text that is no trigger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, pc:ADDRESS, read:PLACE, write:PLACE or \
-     console:TEXT, and #N behind it for the N-th time alone"
+    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, pc:ADDRESS or console:TEXT, and \
+     #N behind it for the N-th time alone"
 )]
 pub struct TriggerError {
     text: String,
@@ -99,8 +93,6 @@ impl FromStr for Trigger {
             "symbol" => Event::Symbol(named.to_owned()),
             "syscall" => Event::Syscall(named.to_owned()),
             "pc" => Event::Pc(parse_number(named).map_err(|_| bad())?),
-            "read" => Event::Read(named.to_owned()),
-            "write" => Event::Write(named.to_owned()),
             "console" => Event::Console(what.to_owned()),
             other => return Err(wrong(near_names(other, KINDS))),
         };
@@ -114,8 +106,6 @@ impl fmt::Display for Event {
             Event::Symbol(name) => write!(f, "symbol:{name}"),
             Event::Syscall(name) => write!(f, "syscall:{name}"),
             Event::Pc(address) => write!(f, "pc:{address:#x}"),
-            Event::Read(place) => write!(f, "read:{place}"),
-            Event::Write(place) => write!(f, "write:{place}"),
             Event::Console(text) => write!(f, "console:{text}"),
         }
     }
@@ -150,8 +140,6 @@ mod tests {
             ("symbol:vfs_read+0x10", Event::Symbol("vfs_read+0x10".into()), None),
             ("syscall:openat#3", Event::Syscall("openat".into()), Some(3)),
             ("pc:0xffff800008010000#12", Event::Pc(0xffff_8000_0801_0000), Some(12)),
-            ("read:jiffies", Event::Read("jiffies".into()), None),
-            ("write:0xffff800008010000#2", Event::Write("0xffff800008010000".into()), Some(2)),
             ("console:round #7", Event::Console("round ".into()), Some(7)),
             ("console:say: #x", Event::Console("say: #x".into()), None),
         ] {

@@ -1,6 +1,6 @@
 //! When the events come that triggers ask for: a pass of the golden run with breakpoints.
 //!
-//! An instant is that right before an instruction: the guest stands there in a trial with the same clock. A breakpoint makes
+//! An instant is that right before the instruction: the guest stands there in a trial with the same clock. A breakpoint makes
 //! QEMU execute the code around it instruction by instruction, and the guest is none the wiser.
 //!
 //! Invariant: **what is found is the golden run's**: the pass ends in a checkpoint whose state must be that of the golden run.
@@ -19,8 +19,7 @@ use crate::trial::golden::model::Golden;
 use crate::trial::runner::{RunError, Runner};
 use crate::trial::template::saved::Template;
 use crate::trial::trigger::{Event, Trigger};
-use crate::units::{GuestVirt, VirtualNs, parse_number};
-use crate::wire::gdb::StopPoint;
+use crate::units::{GuestVirt, VirtualNs};
 
 /// So many instants of an event are kept at most.
 pub const MOST_EVENTS: usize = 20_000;
@@ -115,10 +114,10 @@ pub struct EventGuest<'a> {
     pub interrupted: fn() -> bool,
 }
 
-/// An event with a place, and what is found of it.
+/// An event with an address, and what is found of it.
 struct Watched {
     event: Event,
-    point: StopPoint,
+    address: u64,
     /// So many are wanted; all without.
     wanted: Option<u64>,
     found: Vec<VirtualNs>,
@@ -149,19 +148,7 @@ impl Golden {
             triggers.iter().filter(|trigger| matches!(trigger.event, Event::Console(_))).collect();
         let mut runner =
             Runner::start_persistently(guest.template, guest.parent, CloneDisk::Memory, guest.interrupted)?;
-        // What is read or written each has a pass of its own: the guest does not say which of them it was.
-        let (code, data): (Vec<Watched>, Vec<Watched>) =
-            watched.into_iter().partition(|one| matches!(one.point, StopPoint::Execute(_)));
-        let mut found = self.watch(&mut runner, code, &guest, on_console.is_empty())?;
-        for one in data {
-            let mut fresh = Runner::start_persistently(
-                guest.template,
-                guest.parent,
-                CloneDisk::Memory,
-                guest.interrupted,
-            )?;
-            found.append(&mut self.watch(&mut fresh, vec![one], &guest, true)?);
-        }
+        let mut found = self.watch(&mut runner, watched, &guest, on_console.is_empty())?;
         for trigger in on_console {
             if let Event::Console(text) = &trigger.event {
                 let times = self.said(&mut runner, &trigger.event, text)?;
@@ -199,9 +186,9 @@ impl Golden {
             }
             let until = VirtualNs(at.0.saturating_add(STRIDE).min(self.end().0));
             let target = runner.guest.target();
-            // Two events may have one place.
-            let wanted = |point| watched.iter().any(|one| one.point == point && !one.is_done());
-            let mut set = watched.iter().map(|one| target.set_stop_point(one.point, wanted(one.point)));
+            // Two events may have one address.
+            let wanted = |address| watched.iter().any(|one| one.address == address && !one.is_done());
+            let mut set = watched.iter().map(|one| target.set_breakpoint(one.address, wanted(one.address)));
             set.try_for_each(|set| set).map_err(RunError::from)?;
             let arrival = target.run_until_within(until, wall).map_err(RunError::from)?;
             at = arrival.at.unwrap_or(until);
@@ -210,28 +197,16 @@ impl Golden {
                     return Err(runner.ended(format!("{why} at {at}")).into());
                 }
                 let pc = target.read_register(counter).map_err(RunError::from)?;
-                let pc = StopPoint::Execute(pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte)));
-                let is_data = target.is_at_watchpoint();
-                for one in watched.iter_mut().filter(|one| !one.is_done()) {
-                    let instant = match one.point {
-                        StopPoint::Execute(_) if one.point == pc => at,
-                        // The instruction is over, and took a nanosecond.
-                        StopPoint::Read(..) if is_data => VirtualNs(at.0.saturating_sub(1)),
-                        StopPoint::Write(..) if is_data => at,
-                        _ => continue,
-                    };
-                    if instant < self.end() && one.found.last() != Some(&instant) {
-                        one.found.push(instant);
-                    }
+                let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+                for one in watched.iter_mut().filter(|one| one.address == pc && !one.is_done()) {
+                    one.found.push(at);
                     few(&one.event, one.found.len())?;
                 }
                 // Past it, with nothing in the way.
-                if !is_data {
-                    target.set_stop_point(pc, false).map_err(RunError::from)?;
-                    let past = VirtualNs(at.0 + 1);
-                    if past <= self.end() {
-                        at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
-                    }
+                target.set_breakpoint(pc, false).map_err(RunError::from)?;
+                let past = VirtualNs(at.0 + 1);
+                if past <= self.end() {
+                    at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
                 }
             }
             if at >= self.end() {
@@ -239,7 +214,10 @@ impl Golden {
             }
         };
         let target = runner.guest.target();
-        watched.iter().try_for_each(|one| target.set_stop_point(one.point, false)).map_err(RunError::from)?;
+        watched
+            .iter()
+            .try_for_each(|one| target.set_breakpoint(one.address, false))
+            .map_err(RunError::from)?;
         if let Some(checkpoint) = last {
             if checkpoint.at > at {
                 target.run_until_within(checkpoint.at, wall).map_err(RunError::from)?;
@@ -296,7 +274,7 @@ impl Golden {
                 let console = String::from_utf8_lossy(&self.console);
                 near_words(text, console.lines().map(str::trim))
             }
-            Event::Pc(_) | Event::Read(_) | Event::Write(_) => String::new(),
+            Event::Pc(_) => String::new(),
         };
         shown(&hint, 400)
     }
@@ -307,24 +285,24 @@ fn few(event: &Event, count: usize) -> Result<(), EventError> {
     if count > MOST_EVENTS { Err(EventError::TooMany(event.clone())) } else { Ok(()) }
 }
 
-/// The events that have a place, each once.
+/// The events that have an address, each once.
 fn watched(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<Watched>, EventError> {
     let mut found: Vec<Watched> = Vec::new();
     for trigger in triggers {
-        let Some(point) = point_of(trigger, guest)? else { continue };
+        let Some(address) = address_of(trigger, guest)? else { continue };
         match found.iter_mut().find(|one| one.event == trigger.event) {
             Some(one) => one.wanted = one.wanted.zip(trigger.nth).map(|(one, other)| one.max(other)),
             None => {
                 let (event, wanted) = (trigger.event.clone(), trigger.nth);
-                found.push(Watched { event, point, wanted, found: Vec::new() });
+                found.push(Watched { event, address, wanted, found: Vec::new() });
             }
         }
     }
     Ok(found)
 }
 
-/// Where the guest stops for it; `None` of one that has no place.
-fn point_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<StopPoint>, EventError> {
+/// Where its instruction is; `None` of one that has none.
+fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, EventError> {
     let arch: &ArchRow = &guest.template.info().plan.spec.arch;
     let symbols = || {
         let none = |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
@@ -332,28 +310,14 @@ fn point_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<StopPoin
     };
     let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
     match &trigger.event {
-        Event::Pc(address) => Ok(Some(StopPoint::Execute(*address))),
+        Event::Pc(address) => Ok(Some(*address)),
         Event::Console(_) => Ok(None),
-        Event::Symbol(name) => {
-            symbols()?.virt(name).map(|GuestVirt(at)| Some(StopPoint::Execute(at))).map_err(failed)
-        }
-        Event::Read(place) | Event::Write(place) => {
-            let (at, length) = match parse_number(place) {
-                Ok(address) => (address, 1),
-                Err(_) => {
-                    let symbols = symbols()?;
-                    let GuestVirt(at) = symbols.virt(place).map_err(failed)?;
-                    (at, symbols.resolve(place).map_err(failed)?.len())
-                }
-            };
-            let is_read = matches!(trigger.event, Event::Read(_));
-            Ok(Some(if is_read { StopPoint::Read(at, length) } else { StopPoint::Write(at, length) }))
-        }
+        Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| Some(at)).map_err(failed),
         Event::Syscall(name) => {
             let symbols = symbols()?;
             let named = |prefix: &&str| symbols.virt(&format!("{prefix}{name}")).ok();
             if let Some(GuestVirt(at)) = arch.syscall_symbols.iter().find_map(named) {
-                return Ok(Some(StopPoint::Execute(at)));
+                return Ok(Some(at));
             }
             let all = symbols.symbols().all().iter();
             let calls = all.filter_map(|symbol| {

@@ -356,20 +356,14 @@ impl GdbClient {
         })
     }
 
-    /// Has the guest stop at something, or no longer.
+    /// Sets a breakpoint at a virtual address, or removes it: the guest stops right before that instruction.
     ///
     /// # Errors
     /// [`GdbError::Running`]; [`GdbError::Refused`] where there is none to be removed.
-    pub fn set_stop_point(&mut self, point: StopPoint, on: bool) -> Result<(), GdbError> {
-        let (kind, address, length) = match point {
-            // QEMU asks for no size.
-            StopPoint::Execute(address) => (1, address, 1),
-            StopPoint::Write(address, length) => (2, address, length),
-            StopPoint::Read(address, length) => (3, address, length),
-        };
+    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), GdbError> {
         self.link.ask_ok(|packet| {
-            let packet = packet.text(if on { "Z" } else { "z" }).number(kind).text(",").number(address);
-            packet.text(",").number(length);
+            // A hardware breakpoint of one byte: QEMU asks neither for the sort nor for the size.
+            packet.text(if on { "Z1," } else { "z1," }).number(address).text(",1");
         })
     }
 
@@ -514,17 +508,6 @@ impl GdbClient {
             }
         }
     }
-}
-
-/// Where a guest is to stop, by virtual addresses, whichever address space is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopPoint {
-    /// Right before the instruction there.
-    Execute(u64),
-    /// Right after an instruction that writes one of so many bytes from there on.
-    Write(u64, u64),
-    /// Right after one that reads one of them.
-    Read(u64, u64),
 }
 
 impl fmt::Debug for GdbClient {

@@ -17,7 +17,7 @@ mod link;
 mod stop;
 
 pub use crate::wire::net::Timeouts;
-pub use client::{GdbClient, StopPoint};
+pub use client::GdbClient;
 pub use description::{DescriptionError, RegisterInfo, read_description};
 pub use error::GdbError;
 pub use stop::{RunState, StopReason};

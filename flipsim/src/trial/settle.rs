@@ -266,15 +266,19 @@ impl<'a> Settling<'a> {
             None => Ok(Known::Nothing),
             Some(After::Read(from)) => Ok(Known::Late(from)),
             Some(After::Overwritten(None)) => Ok(Known::Masked),
-            Some(After::Overwritten(Some(look))) => self.equal_at(plan, at, Settled::Overwritten, look),
-            Some(After::Unchanged(look)) => self.equal_at(plan, at, Settled::Unchanged, look),
-            Some(After::Unused(flip)) => self.record(plan, at, |record, _| {
+            Some(After::Overwritten(Some(look))) => {
+                self.equal_at(plan, self.content(plan, at)?, Settled::Overwritten, look)
+            }
+            Some(After::Unchanged(look)) => {
+                self.equal_at(plan, self.content(plan, at)?, Settled::Unchanged, look)
+            }
+            Some(After::Unused(flip)) => self.record(plan, self.content(plan, at)?, |record, _| {
                 record.settled = Some(Settled::NeverRead);
                 record.state = Some(self.end_state(&[], Some(&flip))?);
                 record.decide(Because::StateDiffers);
                 Ok(())
             }),
-            Some(After::NeverRead(bytes)) => self.record(plan, at, |record, new| {
+            Some(After::NeverRead(bytes)) => self.record(plan, self.content(plan, at)?, |record, new| {
                 record.settled = Some(Settled::NeverRead);
                 let values = bytes.into_iter().filter_map(|address| {
                     let at = address.0.checked_sub(plan.fault.address()?.0)?;
@@ -295,15 +299,26 @@ impl<'a> Settling<'a> {
         looks.find(|look| *look > from).filter(|look| look.0 > from.0 + SLACK)
     }
 
+    /// The record of a trial that was begun late and found bits there that its fault leaves as they are: they were so at its
+    /// own time.
+    ///
+    /// # Errors
+    /// The template's RAM cannot be read.
+    pub(super) fn found_unchanged(&self, plan: &TrialPlan, old: &[u8]) -> io::Result<Option<TrialRecord>> {
+        let Some(After::Unchanged(look)) = self.unchanged(self.at(plan)) else { return Ok(None) };
+        let known = self.equal_at(plan, Some(old.to_vec()), Settled::Unchanged, look)?;
+        Ok(if let Known::Settled(record) = known { Some(*record) } else { None })
+    }
+
     /// The record of a trial whose state is the golden run's at a look.
     fn equal_at(
         &self,
         plan: &TrialPlan,
-        at: VirtualNs,
+        old: Option<Vec<u8>>,
         settled: Settled,
         look: VirtualNs,
     ) -> io::Result<Known> {
-        self.record(plan, at, |record, _| {
+        self.record(plan, old, |record, _| {
             record.settled = Some(settled);
             record.end_ns = look.0;
             record.converged_ns = (look != self.golden.end()).then_some(look.0);
@@ -319,10 +334,10 @@ impl<'a> Settling<'a> {
     fn record(
         &self,
         plan: &TrialPlan,
-        at: VirtualNs,
+        old: Option<Vec<u8>>,
         end: impl FnOnce(&mut TrialRecord, &[u8]) -> io::Result<()>,
     ) -> io::Result<Known> {
-        let Some(old) = self.content(plan, at)? else { return Ok(Known::Nothing) };
+        let Some(old) = old else { return Ok(Known::Nothing) };
         let new = plan.fault.operation().apply(&old, plan.fault.mask());
         let mut record = TrialRecord {
             flipped: true,

@@ -311,6 +311,17 @@ impl<'a> Worker<'a> {
             Ok(flip) => {
                 record.flipped = true;
                 (record.old, record.new) = (hex_value(&flip.old), hex_value(&flip.new));
+                // What a register holds at a fault's own time is only seen here.
+                if let (Some(settling), true) =
+                    (short.settling, flip.old == flip.new && record.begun_ns.is_some())
+                {
+                    let failed = |cause| RunError::Console { path: runner.guest.folder().to_owned(), cause };
+                    if let Some(known) = settling.found_unchanged(plan, &flip.old).map_err(failed)? {
+                        costs.total_us = micros(began.elapsed());
+                        let TrialRecord { begun_ns, restore, .. } = record;
+                        return Ok(TrialRecord { begun_ns, restore, costs, ..known });
+                    }
+                }
             }
             Err(FlipError::Target(error @ TargetError::Lost { .. })) => return Err(error.into()),
             Err(error) => {

@@ -4,6 +4,25 @@
 
 use std::fmt::Write as _;
 
+/// A type that is stored as its text, by its `Display` and its `FromStr`.
+macro_rules! stored_as_text {
+    ($name:ty) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use stored_as_text;
+
 /// A value, given least significant byte first, as one hex number.
 #[must_use]
 pub fn hex_value(bytes: &[u8]) -> String {

@@ -86,10 +86,11 @@ impl KnownParts {
             |(from, to): (VirtualNs, VirtualNs)| (VirtualNs(begin + from.0), VirtualNs(begin + to.0));
         let known = |stratum: &StratumSpec, space: &FaultSpace| {
             // A block of code begins there, and what it accesses has the time of its begin: the fault's own.
-            if spec.when_of(stratum).trigger().is_some() {
+            let when = spec.when_of(stratum);
+            if when.trigger().is_some() {
                 return None;
             }
-            let moments = Moments::new(&spec.times, &spec.when_of(stratum), &run).ok()?;
+            let moments = Moments::new(&spec.times, &when, &run).ok()?;
             let times: Vec<_> = moments.stretches().into_iter().map(on_the_clock).collect();
             let shares = match space {
                 FaultSpace::Ram(space) => vec![(accesses.shares_within(&space.single_bytes()?, &times), 1)],
@@ -98,7 +99,7 @@ impl KnownParts {
                     .map(|(name, faults)| (accesses.register_shares(name, &times), u128::from(faults)))
                     .collect(),
                 // What another operation leaves as it is follows from values, too, and these are not in it.
-                FaultSpace::Under(..) => return None,
+                FaultSpace::Under { .. } => return None,
             };
             let sum =
                 |of: fn(&Shares) -> u128| shares.iter().map(|(shares, faults)| of(shares) * faults).sum();

@@ -118,13 +118,13 @@ enum Ran {
 
 impl Ran {
     /// With what the control trial beside it says.
-    fn beside(self, failed: Option<String>) -> Result<Ran, RunError> {
-        Ok(match (failed, self) {
+    fn beside(self, failed: Option<String>) -> Ran {
+        match (failed, self) {
             (Some(what), _) => Ran::OutOfControl(what),
             (None, Ran::Done(record, apart)) => Ran::Done(TrialRecord { control: true, ..record }, apart),
             (None, Ran::Half(record)) => Ran::Half(TrialRecord { control: true, ..record }),
             (None, out) => out,
-        })
+        }
     }
 }
 
@@ -222,7 +222,7 @@ fn work<'a>(
             Order::Trial(planned, way, is_control) => {
                 let mut result = trial(&mut worker, &planned, way, settling, names);
                 if is_control {
-                    result = result.and_then(|ran| ran.beside(control(&mut worker, &planned.plan)?));
+                    result = result.and_then(|ran| Ok(ran.beside(control(&mut worker, &planned.plan)?)));
                 }
                 if result.is_err() {
                     worker.restart();

@@ -5,9 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text::near_names;
+use crate::text::{near_names, stored_as_text};
 use crate::trial::{Trigger, TriggerError};
 
 /// Which moments faults strike at, of all that the times allow.
@@ -110,14 +108,4 @@ impl FromStr for When {
     }
 }
 
-impl Serialize for When {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for When {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+stored_as_text!(When);

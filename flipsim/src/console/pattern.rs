@@ -6,7 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use regex::Regex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::text::stored_as_text;
 
 /// A regular expression for a line of the console, as the crate `regex` reads it. It may match anywhere in the
 /// line; `^` and `$` are its ends.
@@ -97,14 +98,4 @@ impl FromStr for LinePattern {
     }
 }
 
-impl Serialize for LinePattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for LinePattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+stored_as_text!(LinePattern);

@@ -6,8 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::text::stored_as_text;
 use crate::units::parse_number;
 
 /// What is done to the bits of a mask. Stored forms that name none are flips.
@@ -129,25 +128,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Both ways of its text.
-macro_rules! as_text {
-    ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-as_text!(Operation);
-as_text!(Operations);
+stored_as_text!(Operation);
+stored_as_text!(Operations);
 
 /// Which operations faults are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

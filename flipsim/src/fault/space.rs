@@ -26,7 +26,14 @@ pub enum FaultSpace {
     /// Faults in registers.
     Reg(RegSpace),
     /// The same faults under other operations than a flip; see [`FaultSpace::under`].
-    Under(Box<FaultSpace>, Operations),
+    Under {
+        /// The faults.
+        space: Box<FaultSpace>,
+        /// The operations.
+        operations: Operations,
+        /// How many of these each fault has.
+        each: u64,
+    },
 }
 
 impl FaultSpace {
@@ -37,7 +44,7 @@ impl FaultSpace {
         match self {
             FaultSpace::Ram(space) => space.len,
             FaultSpace::Reg(space) => space.faults.len() as u64,
-            FaultSpace::Under(space, operations) => space.len() * space.operations(*operations),
+            FaultSpace::Under { space, each, .. } => space.len() * each,
         }
     }
 
@@ -45,7 +52,7 @@ impl FaultSpace {
     #[must_use]
     pub fn places(&self) -> u64 {
         match self {
-            FaultSpace::Under(space, _) => space.places(),
+            FaultSpace::Under { space, .. } => space.places(),
             _ => self.len(),
         }
     }
@@ -58,14 +65,11 @@ impl FaultSpace {
         if operations.is_flip() {
             return Ok(self);
         }
-        self.len().checked_mul(self.operations(operations)).ok_or(SpaceError::TooLarge)?;
-        Ok(FaultSpace::Under(Box::new(self), operations))
-    }
-
-    /// How many operations there are for each of its faults: all of one space have as many bits.
-    fn operations(&self, operations: Operations) -> u64 {
+        // All faults of one space have as many bits.
         let bits = |fault: Fault| fault.mask().iter().map(|byte| byte.count_ones()).sum();
-        operations.len(self.nth(0).map_or(0, bits))
+        let each = operations.len(self.nth(0).map_or(0, bits));
+        self.len().checked_mul(each).ok_or(SpaceError::TooLarge)?;
+        Ok(FaultSpace::Under { space: Box::new(self), operations, each })
     }
 
     /// Its registers, if it is one of registers.
@@ -74,7 +78,7 @@ impl FaultSpace {
         match self {
             FaultSpace::Ram(_) => None,
             FaultSpace::Reg(space) => Some(space),
-            FaultSpace::Under(space, _) => space.registers(),
+            FaultSpace::Under { space, .. } => space.registers(),
         }
     }
 
@@ -87,8 +91,7 @@ impl FaultSpace {
                 let (register, mask) = space.faults.get(usize::try_from(number).ok()?)?;
                 Some(Fault::in_register(space.names[*register].clone(), mask.clone()))
             }
-            FaultSpace::Under(space, operations) => {
-                let each = space.operations(*operations);
+            FaultSpace::Under { space, operations, each } => {
                 let fault = space.nth(number / each)?;
                 let operation = operations.nth(number % each, fault.mask());
                 Some(fault.with(operation))
@@ -114,7 +117,7 @@ impl FaultSpace {
                 let known: BTreeSet<_> = faults(one).into_iter().collect();
                 faults(other).iter().any(|fault| known.contains(fault))
             }
-            (FaultSpace::Under(space, _), other) | (other, FaultSpace::Under(space, _)) => {
+            (FaultSpace::Under { space, .. }, other) | (other, FaultSpace::Under { space, .. }) => {
                 space.overlaps(other)
             }
             (FaultSpace::Ram(_), FaultSpace::Reg(_)) | (FaultSpace::Reg(_), FaultSpace::Ram(_)) => false,

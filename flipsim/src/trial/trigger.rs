@@ -10,9 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text::near_names;
+use crate::text::{near_names, stored_as_text};
 use crate::units::parse_number;
 
 /// An event, and which time that it comes.
@@ -118,17 +116,7 @@ impl fmt::Display for Trigger {
     }
 }
 
-impl Serialize for Trigger {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Trigger {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+stored_as_text!(Trigger);
 
 #[cfg(test)]
 mod tests {

@@ -30,8 +30,8 @@ fn worker(
             Order::Trial(planned, _, is_control) => {
                 died_already = 0;
                 let ran = Ran::Done(fake::record(&planned), Vec::new());
-                let ran = if is_control { ran.beside(control(planned.id.0)) } else { Ok(ran) };
-                Finished::Trial(Box::new((planned, ran)))
+                let ran = if is_control { ran.beside(control(planned.id.0)) } else { ran };
+                Finished::Trial(Box::new((planned, Ok(ran))))
             }
             Order::LastCheck => Finished::LastCheck(Ok(())),
         };

@@ -5,13 +5,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flipsim::files::shared_file_system;
 use flipsim::trial::clone::{CloneOptions, Folder};
 use flipsim::units::format_size;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 use crate::errors::{Error, io_error};
 
@@ -47,7 +47,8 @@ impl Drop for Scratch {
 
 /// The lock of a folder; `None` where another has taken its place meanwhile.
 fn hold(own: &Path) -> io::Result<Option<File>> {
-    let held = File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(own)?;
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = File::from(rustix::fs::open(own, folder, Mode::empty())?);
     held.lock()?;
     let (mine, there) = (held.metadata()?, std::fs::symlink_metadata(own)?);
     Ok((mine.ino() == there.ino() && mine.dev() == there.dev()).then_some(held))

@@ -90,6 +90,9 @@ pub struct ArchRow {
     pub syscall_symbols: &'static [&'static str],
     /// System registers that the gdb stub lists among those of programs, as globs.
     pub system_registers: &'static [&'static str],
+    /// Registers that are used by instructions which name them and by nothing else, as globs: QEMU can keep a value in
+    /// them. Those of `tcg/flipsim-registers.c`.
+    pub named_registers: &'static [&'static str],
     /// Bits of registers that the gdb stub takes and that no fault may flip: the processor has no such bit,
     /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
     /// fault there would say something of QEMU and nothing of the guest.
@@ -117,6 +120,16 @@ impl ArchRow {
     pub fn is_system(&self, register: &str) -> bool {
         self.system_registers.iter().any(|glob| glob_matches(glob, register))
     }
+}
+
+/// Why other registers cannot be stuck.
+pub const NOT_STUCK: &str = "exceptions and the processor itself use it without an instruction that names it; choose general or vector registers";
+
+/// Whether QEMU can keep a value in a register; each name is one architecture's.
+#[must_use]
+pub fn may_be_stuck(register: &str) -> bool {
+    let named = |arch: &ArchRow| arch.named_registers.iter().any(|glob| glob_matches(glob, register));
+    ARCHS.iter().any(named)
 }
 
 /// The table. Its first row is the default.
@@ -152,6 +165,7 @@ pub static ARCHS: &[ArchRow] = &[
         program_counter: "pc",
         syscall_symbols: &["__arm64_sys_"],
         system_registers: &[],
+        named_registers: &["x?", "x??", "v?", "v??"],
         // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
         held_bits: &[("cpsr", 0x1f)],
     },
@@ -182,6 +196,7 @@ pub static ARCHS: &[ArchRow] = &[
         program_counter: "rip",
         syscall_symbols: &["__x64_sys_"],
         system_registers: &["cr?", "efer", "*_base"],
+        named_registers: &["r?x", "r?i", "rbp", "r8", "r9", "r1?", "xmm?", "xmm1?"],
         held_bits: &[
             // Reserved, each a constant: 1, 3, 5, 15 and all above ID.
             ("eflags", 0xffc0_802a),

@@ -196,6 +196,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_nanos(total))
 }
 
+/// A time in nanoseconds as [`parse_duration`] reads it, in the largest unit that has no fraction: `1500us`.
+#[must_use]
+pub fn in_one_unit(ns: u128) -> String {
+    let units = [("s", 1_000_000_000u128), ("ms", 1_000_000), ("us", 1000)];
+    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns.is_multiple_of(*size));
+    let (unit, size) = unit.unwrap_or(("ns", 1));
+    format!("{}{unit}", ns / size)
+}
+
 /// A virtual time: a [duration](parse_duration), or a bare number of nanoseconds.
 ///
 /// # Errors

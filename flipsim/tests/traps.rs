@@ -15,14 +15,16 @@ use std::path::PathBuf;
 use flipsim::campaign::run::CampaignError;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, Store};
-use flipsim::fault::{FaultSpace, FaultTarget, Pattern, RamSpace};
+use flipsim::fault::{Fault, FaultSpace, FaultTarget, Operation, Pattern, RamSpace};
 use flipsim::memory::{PhysRange, RangeSet};
 use flipsim::target::AccessHook;
 use flipsim::testing::guest_campaign::Guest;
 use flipsim::trial::accesses::{Accesses, Next, Page};
 use flipsim::trial::golden::{Golden, GoldenOptions};
 use flipsim::trial::template::Template;
-use flipsim::trial::{Known, Outcome, Settled, Settling, TrialOptions, TrialRecord};
+use flipsim::trial::{
+    Known, Outcome, RestoreMethod, Settled, Settling, TrialOptions, TrialPlan, TrialRecord, Worker,
+};
 use flipsim::units::{GuestPhys, VirtualNs};
 
 /// Where a page of the workload has what counts.
@@ -123,7 +125,7 @@ impl Setting {
     }
 
     /// All contents that pages of RAM have when the guest stops, with their addresses.
-    fn each(&self, see: &mut dyn FnMut(u64, &Page)) {
+    fn each(&self, see: &mut dyn FnMut(u64, usize, &Page)) {
         let file = File::open(self.template.ram_file()).unwrap();
         let blocks = self.accesses.blocks();
         let length = file.metadata().unwrap().len();
@@ -133,9 +135,9 @@ impl Setting {
             parts.find(|part| (part.offset..part.offset + part.range.len()).contains(offset)).copied()
         };
         let base = |_, offset, page: &mut [u8]| file.read_exact_at(page, offset);
-        let mut each = |offset: u64, _, page: &Page| {
+        let mut each = |offset: u64, instant, page: &Page| {
             if let Some(part) = part(&offset) {
-                see(part.range.first.0 + (offset - part.offset), page);
+                see(part.range.first.0 + (offset - part.offset), instant, page);
             }
         };
         self.accesses.contents(&base).each(block, &mut each).unwrap();
@@ -144,7 +146,7 @@ impl Setting {
     /// Where the pages of the workload are, by name.
     fn pages(&self) -> BTreeMap<String, u64> {
         let mut pages = BTreeMap::new();
-        self.each(&mut |address, page| {
+        self.each(&mut |address, _, page| {
             if let Some(rest) = page.strip_prefix(b"FLIPSIM TRAP ") {
                 let name = rest.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
                 assert_eq!(*pages.entry(name).or_insert(address), address);
@@ -160,7 +162,7 @@ impl Setting {
             Place::Page(name, from, length) => range(pages[name] + DATA + from, length),
             Place::Entry(name) => {
                 let mut found = Vec::new();
-                self.each(&mut |address, page| {
+                self.each(&mut |address, _, page| {
                     for (word, at) in page.chunks_exact(8).zip((address..).step_by(8)) {
                         let word = u64::from_le_bytes(word.try_into().unwrap());
                         if word & 0x0000_ffff_ffff_f000 == pages[name] && word & 1 != 0 {
@@ -176,7 +178,7 @@ impl Setting {
             }
             Place::Vectors => {
                 let mut found = Vec::new();
-                self.each(&mut |address, page| {
+                self.each(&mut |address, _, page| {
                     let registers = page.windows(VECTORS).step_by(16).zip((address..).step_by(16));
                     let here = registers.filter(|(bytes, _)| bytes.chunks(2).all(|word| word == PATTERN));
                     found.extend(here.map(|(_, at)| at));
@@ -255,6 +257,107 @@ impl Setting {
         }
         assert!(found > 0);
     }
+}
+
+/// The ways in which the workload uses a byte of one page, as it reports them.
+const WAYS: [&str; 11] = [
+    "store and load",
+    "loop",
+    "word",
+    "vector",
+    "exchange",
+    "zeroed",
+    "copied",
+    "system call",
+    "device reads",
+    "device writes",
+    "code",
+];
+
+impl Setting {
+    /// The byte that is used in all these ways, and an instant right before.
+    fn cell(&self) -> (GuestPhys, VirtualNs) {
+        let mut found = None;
+        self.each(&mut |address, instant, page| {
+            if page.starts_with(b"FLIPSIM TRAP cell\0") && found.is_none() {
+                found = Some((GuestPhys(address + DATA + 1), instant));
+            }
+        });
+        let (address, instant) = found.unwrap();
+        // It rests for a while, once it has the page.
+        let at = self.accesses.instants()[instant].0 + 500_000;
+        (address, VirtualNs(at - self.golden.begin().0))
+    }
+
+    /// A trial with this fault, and what the workload reports in it.
+    fn reported(
+        &self,
+        worker: &mut Worker<'_>,
+        fault: &Fault,
+        after: VirtualNs,
+    ) -> (TrialRecord, Vec<String>) {
+        let plan = TrialPlan { after, fault: fault.clone(), back_after: None, more: Vec::new() };
+        plan.check(&self.golden).unwrap();
+        let record = worker.trial(&plan, None, &mut |_, _| Ok(())).unwrap();
+        let said = record.console.clone().unwrap_or_default();
+        let lines =
+            said.lines().filter_map(|line| line.trim_end().strip_prefix("FLIPSIM CHECK workload=traps "));
+        (record.clone(), lines.map(str::to_owned).collect())
+    }
+}
+
+/// Each reader finds a stuck bit as it is, right after it was written otherwise, and none does once the guest is back at the
+/// mark.
+fn check_stuck(variable: &str, register: &str) {
+    let setting = Setting::new(variable);
+    let (address, after) = setting.cell();
+    let clones = setting.folder.path().join("clones");
+    let by = |restore| TrialOptions { restore, ..TrialOptions::default() };
+    let mut worker = Worker::new(&setting.template, &setting.golden, &clones, by(RestoreMethod::Rewind));
+    let mut clone = Worker::new(&setting.template, &setting.golden, &clones, by(RestoreMethod::Clone));
+    let in_ram = Fault::in_ram(address, vec![0x04]);
+    let in_register = Fault::in_register(register.to_owned(), [vec![0x04], vec![0; 15]].concat());
+    for (operation, wrote, read) in [
+        ("stuck0", "ff", "fb"),
+        ("stuck1", "00", "04"),
+        ("stuck", "00", "04"),
+        ("stuck1 for 100ms", "00", "04"),
+    ] {
+        let line = |way: &&str| format!("{way}: wrote {wrote}, read {read}");
+        let ways = WAYS.iter().filter(|way| !(wrote == "ff" && **way == "zeroed"));
+        for (fault, expected) in
+            [(&in_ram, ways.map(line).collect::<Vec<_>>()), (&in_register, vec![line(&"register")])]
+        {
+            let fault = fault.clone().with(operation.parse().unwrap());
+            let (record, reported) = setting.reported(&mut worker, &fault, after);
+            assert_eq!(reported, expected, "{operation} {record:?}");
+            let (other, _) = setting.reported(&mut clone, &fault, after);
+            assert!(record.is_same(&other), "{:?}\n{record:?}\n{other:?}", record.differing_keys(&other));
+            // Over before it is used, it is a byte or a register that is written later.
+            let brief = fault.with("stuck1 for 1us".parse().unwrap());
+            let (record, reported) = setting.reported(&mut worker, &brief, after);
+            assert_eq!((record.outcome, reported), (Some(Outcome::Masked), Vec::new()), "{record:?}");
+        }
+    }
+    // Again and again: in the loop, and each time long after.
+    let again = in_ram.with("stuck1 for 10us every 20us".parse().unwrap());
+    let (_, reported) = setting.reported(&mut worker, &again, after);
+    assert!(reported.contains(&"loop: wrote 00, read 04".to_owned()), "{reported:?}");
+    let nothing = Fault::in_ram(address, vec![0x04]).with(Operation::Nothing);
+    let (record, reported) = setting.reported(&mut worker, &nothing, after);
+    assert_eq!((record.outcome, reported), (Some(Outcome::Masked), Vec::new()));
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn each_reader_finds_a_stuck_bit_on_aarch64() {
+    check_stuck("FLIPSIM_TEMPLATE_TRAPS_AARCH64", "v31");
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn each_reader_finds_a_stuck_bit_on_x86_64() {
+    check_stuck("FLIPSIM_TEMPLATE_TRAPS_X86_64", "xmm15");
 }
 
 fn strikes(record: &TrialRecord, range: &PhysRange) -> bool {

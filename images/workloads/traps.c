@@ -233,6 +233,7 @@ void workload_traps(struct sha256 *hash)
 	uint8_t *far = new_page("far", readable, (void *)0x3456789000);
 	uint8_t *code = new_page("code", readable, NULL);
 	uint8_t *changed = new_page("changed", readable | PROT_EXEC, NULL);
+	uint8_t *cell;
 	char path[512];
 	int file;
 
@@ -280,6 +281,10 @@ void workload_traps(struct sha256 *hash)
 		sha256_update(hash, far, SIZE);
 		rest();
 	}
+	/* A fault strikes while it rests. */
+	cell = new_page("cell", readable | PROT_EXEC, NULL);
+	rest();
+	use_cell(cell, inbox, file);
 	close(file);
 	if (unlink(path) != 0)
 		failed("unlink %s: %s", path, strerror(errno));

@@ -8,7 +8,6 @@ use crate::campaign::permutation::Permutation;
 use crate::campaign::plan::TrialId;
 use crate::campaign::shortcuts::ONE_IN;
 use crate::campaign::store::Store;
-use crate::fault::Operation;
 use crate::target::TargetError;
 use crate::trial::{Outcome, RunError, Short, TrialPlan, TrialRecord, Worker};
 
@@ -47,9 +46,7 @@ impl Controls {
 /// Runs a control trial at the instant of a trial: what is there is read, written as it is, and read back. What was not as
 /// it must be, where something was not.
 pub(super) fn control(worker: &mut Worker<'_>, plan: &TrialPlan) -> Result<Option<String>, RunError> {
-    let fault = plan.fault.clone().with(Operation::Nothing);
-    let plan = TrialPlan { fault, after: plan.after, back_after: None };
-    let record = worker.trial_in(&plan, Short::default(), None, &mut |_, _| Ok(()))?;
+    let record = worker.trial_in(&plan.without_fault(), Short::default(), None, &mut |_, _| Ok(()))?;
     if record.outcome == Some(Outcome::Infra) {
         // That says nothing of the guest: the trial is run again, and its control with it.
         let (doing, cause) = ("run a control trial".to_owned(), record.lost_because());

@@ -359,7 +359,7 @@ impl Plan {
         let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
         let time = (pair / faults) * u128::from(moments.len()) / u128::from(*times);
         let after = moments.nth(u64::try_from(time).ok()?)?;
-        let plan = TrialPlan { after, fault, back_after: None };
+        let plan = TrialPlan { after, fault, back_after: None, more: Vec::new() };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::fault::{Pattern, format_pattern, parse_pattern};
 use crate::stats::{Confidence, Share};
 use crate::trial::golden::Window;
-use crate::units::{VirtualNs, parse_duration, parse_virtual};
+use crate::units::{VirtualNs, in_one_unit, parse_duration, parse_virtual};
 
 /// Reads a text, and says of anything else how the value is written.
 struct Quoted {
@@ -89,10 +89,10 @@ text! {
     PatternText of Pattern, parse_pattern, |pattern: &Pattern| format_pattern(*pattern),
         "", "a pattern in quotes, as in \"single\", \"bit:3\", \"adjacent:2\" or \"mask:0x81\"";
     /// A virtual time, such as `10ms`.
-    TimeText of VirtualNs, parse_virtual, |time: &VirtualNs| exact_time(time.0.into()),
+    TimeText of VirtualNs, parse_virtual, |time: &VirtualNs| in_one_unit(time.0.into()),
         "ms", "a time in quotes with its unit (ns, us, ms, s, m)";
     /// A time of the host's, such as `60s`.
-    DurationText of Duration, parse_duration, |time: &Duration| exact_time(time.as_nanos()),
+    DurationText of Duration, parse_duration, |time: &Duration| in_one_unit(time.as_nanos()),
         "s", "a time in quotes with its unit (ns, us, ms, s, m)";
     /// A window: `done`, or a virtual time.
     WindowText of Window, parse_window, format_window,
@@ -115,14 +115,6 @@ fn parse_window(text: &str) -> Result<Window, crate::units::UnitError> {
 fn format_window(window: &Window) -> String {
     match window {
         Window::Done => "done".to_owned(),
-        Window::Time(length) => exact_time(length.0.into()),
+        Window::Time(length) => in_one_unit(length.0.into()),
     }
-}
-
-/// A time in the largest unit that has no fraction.
-fn exact_time(ns: u128) -> String {
-    let units = [("s", 1_000_000_000u128), ("ms", 1_000_000), ("us", 1000)];
-    let unit = units.into_iter().find(|(_, size)| ns > 0 && ns.is_multiple_of(*size));
-    let (unit, size) = unit.unwrap_or(("ns", 1));
-    format!("{}{unit}", ns / size)
 }

@@ -45,7 +45,7 @@ impl CampaignSpec {
     /// when = "busy"              # or "time", "instructions", "idle"
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
-    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, nothing
+    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, stuck0, stuck1, stuck, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
     /// [guest]
@@ -142,6 +142,8 @@ pub struct RawSpec {
     draw: Option<Draw>,
     pattern: Option<PatternText>,
     operation: Option<Operations>,
+    r#for: Option<TimeText>,
+    every: Option<TimeText>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
     spacing: Option<TimeText>,
@@ -163,6 +165,8 @@ struct RawStratum {
     targets: Vec<FaultTarget>,
     pattern: Option<PatternText>,
     operation: Option<Operations>,
+    r#for: Option<TimeText>,
+    every: Option<TimeText>,
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
@@ -246,6 +250,8 @@ impl From<&StratumSpec> for RawStratum {
             targets: stratum.targets.clone(),
             pattern: stratum.pattern.map(PatternText),
             operation: stratum.operation,
+            r#for: None,
+            every: None,
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
             when,
@@ -254,6 +260,24 @@ impl From<&StratumSpec> for RawStratum {
             per: stratum.per,
         }
     }
+}
+
+/// An operation at the times that are in keys beside it.
+fn held(
+    operation: Option<Operations>,
+    long: Option<TimeText>,
+    every: Option<TimeText>,
+) -> Result<Option<Operations>, String> {
+    let [long, every] = [long, every].map(|time| time.map(|TimeText(time)| time));
+    let Some(operation) = operation else {
+        let alone = long.is_some() || every.is_some();
+        return if alone {
+            Err("`for` and `every` are of an `operation` that holds on; name it".to_owned())
+        } else {
+            Ok(None)
+        };
+    };
+    operation.during(long, every).map(Some).map_err(|error| error.to_string())
 }
 
 /// JSON without its nulls, as TOML has none.
@@ -384,16 +408,22 @@ impl RawSpec {
         };
         let default = TrialSpec::default();
         let whole = CampaignSpec::default().strata;
+        let whole_operation = held(self.operation, self.r#for, self.every)
+            .map_err(|what| SpecError::Invalid { line: None, what })?;
         let strata = self.stratum.into_iter().map(|stratum| {
             let line = line(stratum.span().start);
             let raw = stratum.into_inner();
             let targets: Vec<String> = raw.targets.iter().map(ToString::to_string).collect();
             let when = of_keys(raw.when, raw.at).map_err(|what| SpecError::Invalid { line, what })?;
+            // One that says how long alone says it of the operation of all.
+            let timed = raw.r#for.is_some() || raw.every.is_some();
+            let operation = raw.operation.or(self.operation.filter(|_| timed));
+            let operation = held(operation, raw.r#for, raw.every);
             Ok(StratumSpec {
                 name: raw.name.unwrap_or_else(|| targets.join(",")),
                 targets: raw.targets,
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
-                operation: raw.operation,
+                operation: operation.map_err(|what| SpecError::Invalid { line, what })?,
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
                 when,
@@ -412,7 +442,7 @@ impl RawSpec {
             when: when.unwrap_or_default(),
             draw: self.draw.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
-            operation: self.operation.unwrap_or_default(),
+            operation: whole_operation.unwrap_or_default(),
             strata: Some(strata).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),

@@ -4,7 +4,7 @@
 //! never a flip.
 
 use crate::fault::model::{Fault, Place};
-use crate::target::{Target, TargetError};
+use crate::target::{StuckByte, StuckPlace, Target, TargetError};
 use crate::text::hex_value;
 
 /// A flip that was applied and read back.
@@ -64,6 +64,19 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
             check(fault, old, &wanted, new)
         }
     }
+}
+
+/// The bits that a fault which holds on keeps as they are right after it.
+#[must_use]
+pub fn stuck(flip: &Flip) -> Vec<StuckByte> {
+    let place = |byte: u64| match &flip.fault.place {
+        Place::Ram { address } => StuckPlace::Ram { address: address.0.saturating_add(byte) },
+        Place::Reg { register } => StuckPlace::Reg { register: register.clone(), byte },
+    };
+    let bits = flip.fault.mask().iter().zip(&flip.new).zip(0..);
+    bits.filter(|((mask, _), _)| **mask != 0)
+        .map(|((mask, value), byte)| StuckByte { place: place(byte), mask: *mask, value: value & mask })
+        .collect()
 }
 
 fn check(fault: &Fault, old: Vec<u8>, wanted: &[u8], new: Vec<u8>) -> Result<Flip, FlipError> {

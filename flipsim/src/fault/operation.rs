@@ -6,8 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::fault::hold::{Hold, HoldError};
 use crate::text::stored_as_text;
-use crate::units::parse_number;
+use crate::units::{VirtualNs, parse_number};
 
 /// What is done to the bits of a mask. Stored forms that name none are flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,6 +24,12 @@ pub enum Operation {
     Overwrite(u64),
     /// The bits are written as they are: no fault at all, by the way of one.
     Nothing,
+    /// Each bit becomes 0, and stays it whatever is written there.
+    Stuck0(Hold),
+    /// Each bit becomes 1, and stays it whatever is written there.
+    Stuck1(Hold),
+    /// Each bit becomes its opposite, and stays that whatever is written there.
+    Stuck(Hold),
 }
 
 /// All that there is to know of an operation.
@@ -48,6 +55,24 @@ static ROWS: &[Row] = &[
         holds_on: false,
     },
     Row { name: "nothing", operation: Operation::Nothing, apply: |old, _, _| old, holds_on: false },
+    Row {
+        name: "stuck0",
+        operation: Operation::Stuck0(Hold::TO_THE_END),
+        apply: |old, mask, _| old & !mask,
+        holds_on: true,
+    },
+    Row {
+        name: "stuck1",
+        operation: Operation::Stuck1(Hold::TO_THE_END),
+        apply: |old, mask, _| old | mask,
+        holds_on: true,
+    },
+    Row {
+        name: "stuck",
+        operation: Operation::Stuck(Hold::TO_THE_END),
+        apply: |old, mask, _| old ^ mask,
+        holds_on: true,
+    },
 ];
 
 impl Operation {
@@ -58,6 +83,9 @@ impl Operation {
             Operation::Set1 => 2,
             Operation::Overwrite(_) => 3,
             Operation::Nothing => 4,
+            Operation::Stuck0(_) => 5,
+            Operation::Stuck1(_) => 6,
+            Operation::Stuck(_) => 7,
         };
         &ROWS[place]
     }
@@ -82,6 +110,25 @@ impl Operation {
     pub fn holds_on(self) -> bool {
         self.row().holds_on
     }
+
+    /// When it is in force, of one that holds on.
+    #[must_use]
+    pub fn hold(self) -> Option<Hold> {
+        match self {
+            Operation::Stuck0(hold) | Operation::Stuck1(hold) | Operation::Stuck(hold) => Some(hold),
+            _ => None,
+        }
+    }
+
+    /// The same for as long as this; `None` of one that does not hold on.
+    fn held(self, hold: Hold) -> Option<Operation> {
+        match self {
+            Operation::Stuck0(_) => Some(Operation::Stuck0(hold)),
+            Operation::Stuck1(_) => Some(Operation::Stuck1(hold)),
+            Operation::Stuck(_) => Some(Operation::Stuck(hold)),
+            _ => None,
+        }
+    }
 }
 
 /// Text that names no operation.
@@ -89,9 +136,13 @@ impl Operation {
 pub enum OperationError {
     /// No name of one.
     #[error(
-        "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing"
+        "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, stuck0, stuck1, \
+         stuck or nothing"
     )]
     Unknown(String),
+    /// Times at which it cannot be in force.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// Several where one is asked for.
     #[error("a single fault has one number; write overwrite:NUMBER")]
     Several,
@@ -101,29 +152,38 @@ impl FromStr for Operation {
     type Err = OperationError;
 
     fn from_str(text: &str) -> Result<Self, OperationError> {
-        let unknown = || OperationError::Unknown(text.to_owned());
+        let whole = text;
+        let unknown = || OperationError::Unknown(whole.to_owned());
         if text == "overwrite:random" {
             return Err(OperationError::Several);
         }
+        let (text, hold) = match text.split_once(char::is_whitespace) {
+            Some((name, hold)) => (name, Some(Hold::parse(text, hold)?)),
+            None => (text, None),
+        };
         let (name, number) = match text.split_once(':') {
             Some((name, number)) => (name, Some(parse_number(number).map_err(|_| unknown())?)),
             None => (text, None),
         };
         let row = ROWS.iter().find(|row| row.name == name).ok_or_else(unknown)?;
-        match (row.operation, number) {
-            (Operation::Overwrite(_), Some(number)) => Ok(Operation::Overwrite(number)),
-            (Operation::Overwrite(_), None) | (_, Some(_)) => Err(unknown()),
-            (operation, None) => Ok(operation),
-        }
+        let operation = match (row.operation, number) {
+            (Operation::Overwrite(_), Some(number)) => Operation::Overwrite(number),
+            (Operation::Overwrite(_), None) | (_, Some(_)) => return Err(unknown()),
+            (operation, None) => operation,
+        };
+        let Some(hold) = hold else { return Ok(operation) };
+        let why = || format!("{operation} is over at once, and has no length");
+        operation.held(hold).ok_or_else(|| HoldError { text: whole.to_owned(), why: why() }.into())
     }
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.row().name;
-        match self.number() {
-            Some(number) => write!(f, "{name}:{number:#x}"),
-            None => f.write_str(name),
+        match (self.number(), self.hold()) {
+            (Some(number), _) => write!(f, "{name}:{number:#x}"),
+            (None, Some(hold)) => write!(f, "{name}{hold}"),
+            (None, None) => f.write_str(name),
         }
     }
 }
@@ -155,6 +215,39 @@ impl Operations {
     #[must_use]
     pub fn is_flip(&self) -> bool {
         *self == Operations::default()
+    }
+
+    /// Whether they stay in force after their instant.
+    #[must_use]
+    pub fn hold_on(self) -> bool {
+        matches!(self, Operations::One(operation) if operation.holds_on())
+    }
+
+    /// The same at these times, which a file has in keys beside it.
+    ///
+    /// # Errors
+    /// They do not hold on, or have times already; or they cannot be in force at these.
+    pub fn during(
+        self,
+        long: Option<VirtualNs>,
+        every: Option<VirtualNs>,
+    ) -> Result<Operations, OperationError> {
+        if long.is_none() && every.is_none() {
+            return Ok(self);
+        }
+        let wrong =
+            |why: &str| OperationError::from(HoldError { text: self.to_string(), why: why.to_owned() });
+        let Operations::One(operation) = self else {
+            return Err(wrong("it is over at once, and has no length"));
+        };
+        match operation.hold() {
+            None => Err(wrong("it is over at once, and has no length")),
+            Some(Hold::TO_THE_END) => {
+                let hold = Hold::new(long, every).map_err(wrong)?;
+                operation.held(hold).map(Operations::One).ok_or_else(|| wrong("it has no length"))
+            }
+            Some(_) => Err(wrong("it has a length in itself, and `for` or `every` beside it; drop one")),
+        }
     }
 
     /// How many there are, of a mask of so many bits.

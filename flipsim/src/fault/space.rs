@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::arch::{NOT_STUCK, may_be_stuck};
 use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
 use crate::fault::operation::Operations;
@@ -65,11 +66,15 @@ impl FaultSpace {
         if operations.is_flip() {
             return Ok(self);
         }
+        let space = match self {
+            FaultSpace::Reg(space) if operations.hold_on() => FaultSpace::Reg(space.that_may_be_stuck()?),
+            other => other,
+        };
         // All faults of one space have as many bits.
         let bits = |fault: Fault| fault.mask().iter().map(|byte| byte.count_ones()).sum();
-        let each = operations.len(self.nth(0).map_or(0, bits));
-        self.len().checked_mul(each).ok_or(SpaceError::TooLarge)?;
-        Ok(FaultSpace::Under { space: Box::new(self), operations, each })
+        let each = operations.len(space.nth(0).map_or(0, bits));
+        space.len().checked_mul(each).ok_or(SpaceError::TooLarge)?;
+        Ok(FaultSpace::Under { space: Box::new(space), operations, each })
     }
 
     /// Its registers, if it is one of registers.
@@ -307,6 +312,16 @@ pub struct RegSpace {
 }
 
 impl RegSpace {
+    /// The faults in registers that can be stuck.
+    fn that_may_be_stuck(mut self) -> Result<RegSpace, SpaceError> {
+        let names = &self.names;
+        self.faults.retain(|(register, _)| may_be_stuck(&names[*register]));
+        match self.faults.is_empty() {
+            true => Err(SpaceError::Empty(format!("none of these registers can be stuck: {NOT_STUCK}"))),
+            false => Ok(self),
+        }
+    }
+
     /// How many faults each register has.
     pub fn by_register(&self) -> impl Iterator<Item = (&str, u64)> {
         let mut counts = vec![0u64; self.names.len()];

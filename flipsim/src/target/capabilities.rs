@@ -23,12 +23,15 @@ pub struct Capabilities {
     /// It records which bytes of RAM a guest reads and overwrites.
     #[serde(default)]
     pub accesses: bool,
+    /// It has bits of RAM and registers hold a value whatever is written to them.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 /// What a file that says nothing of them means: the first patches, which kept no times and recorded no accesses.
 impl Default for Capabilities {
     fn default() -> Self {
-        Capabilities { stop_at: true, mark: true, times: false, accesses: false }
+        Capabilities { stop_at: true, mark: true, times: false, accesses: false, stuck: false }
     }
 }
 
@@ -44,13 +47,17 @@ const TIMES: [&str; 2] = ["keep-write-times", "keep-idle-spans"];
 /// The commands that it must have besides for recorded accesses.
 const ACCESSES: [&str; 3] = ["record-accesses", "next-accesses", "query-section"];
 
+/// The command that it must have besides for stuck bits.
+const STUCK: [&str; 1] = ["set-stuck-bits"];
+
 impl Capabilities {
     /// What a QEMU with all of the patches can do.
-    pub const ALL: Capabilities = Capabilities { stop_at: true, mark: true, times: true, accesses: true };
+    pub const ALL: Capabilities =
+        Capabilities { stop_at: true, mark: true, times: true, accesses: true, stuck: true };
 
     /// What one with none of them can do.
     pub const NONE: Capabilities =
-        Capabilities { stop_at: false, mark: false, times: false, accesses: false };
+        Capabilities { stop_at: false, mark: false, times: false, accesses: false, stuck: false };
 
     /// Asks a QEMU, whatever guest is in it.
     ///
@@ -66,8 +73,9 @@ impl Capabilities {
         let has = |wanted: &[&str]| wanted.iter().all(|name| commands.iter().any(|command| command == name));
         let stop_at = has(&STOP_AT);
         let mark = stop_at && has(&MARK);
-        let (times, accesses) = (stop_at && has(&TIMES), mark && has(&ACCESSES));
-        Capabilities { stop_at, mark, times, accesses }
+        let (times, accesses, stuck) =
+            (stop_at && has(&TIMES), mark && has(&ACCESSES), stop_at && has(&STUCK));
+        Capabilities { stop_at, mark, times, accesses, stuck }
     }
 
     /// Whether they are those that a file need not name.
@@ -102,8 +110,11 @@ mod tests {
 
     #[test]
     fn a_capability_takes_all_of_its_commands() {
-        let all: Vec<String> =
-            [&STOP_AT[..], &MARK, &TIMES, &ACCESSES].concat().into_iter().map(str::to_owned).collect();
+        let all: Vec<String> = [&STOP_AT[..], &MARK, &TIMES, &ACCESSES, &STUCK]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         assert_eq!(Capabilities::of_commands(&all), Capabilities::ALL);
         for missing in &all {
             let rest: Vec<String> = all.iter().filter(|name| *name != missing).cloned().collect();
@@ -111,7 +122,8 @@ mod tests {
             let stop_at = !lacks(&STOP_AT);
             let mark = stop_at && !lacks(&MARK);
             let (times, accesses) = (stop_at && !lacks(&TIMES), mark && !lacks(&ACCESSES));
-            let expected = Capabilities { stop_at, mark, times, accesses };
+            let stuck = stop_at && !lacks(&STUCK);
+            let expected = Capabilities { stop_at, mark, times, accesses, stuck };
             assert_eq!(Capabilities::of_commands(&rest), expected, "without {missing}");
         }
         assert_eq!(Capabilities::of_commands(&[]), Capabilities::NONE);

@@ -17,6 +17,7 @@ mod marks;
 pub mod page_hash;
 mod silence;
 pub mod state;
+mod stuck;
 mod times;
 
 pub use accesses::{AccessHook, RecordedBlock, RecordedInterval, RecordedRam, RecordedRange};
@@ -30,3 +31,4 @@ pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
 pub use marks::EXCEPTION_STORM;
 pub use silence::{SILENCE, Silence};
+pub use stuck::{StuckByte, StuckPlace};

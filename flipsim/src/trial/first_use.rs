@@ -50,7 +50,7 @@ impl Settling<'_> {
 
     /// The bytes that a fault changes in RAM at its time, if it changes any, and nothing later.
     fn place_of(&self, plan: &TrialPlan) -> Option<Vec<GuestPhys>> {
-        let later = plan.back_after.is_some() || plan.fault.operation().holds_on();
+        let later = !plan.is_one_change();
         self.changed(plan).filter(|bytes| !later && !bytes.is_empty())
     }
 

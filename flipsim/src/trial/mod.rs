@@ -20,6 +20,7 @@ pub mod golden;
 mod golden_pages;
 mod heard;
 pub mod judge;
+mod later;
 mod observe;
 mod options;
 mod outcome;
@@ -38,7 +39,9 @@ pub use causes::{Cause, usual_causes};
 pub use observe::Step;
 pub use options::TrialOptions;
 pub use outcome::{Class, Mark, OUTCOMES, Outcome, OutcomeRow};
-pub use record::{Costs, EndState, FORMAT, Heard, RegisterDifference, Settled, TrialPlan, TrialRecord};
+pub use record::{
+    Costs, EndState, FORMAT, Heard, LaterFault, RegisterDifference, Settled, Struck, TrialPlan, TrialRecord,
+};
 pub use recording::RecordingError;
 pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::console::classify;
-use crate::fault::{Fault, Flip, FlipError, Operation, flip};
+use crate::fault::{Flip, FlipError, Operation};
 use crate::machine::End;
 use crate::target::{StateDigest, devices_between, pages_between};
 use crate::text::unhex_value;
@@ -14,8 +14,9 @@ use crate::trial::golden::model::{Checkpoint, Golden, Look, Window};
 use crate::trial::heard::Console;
 use crate::trial::judge;
 use crate::trial::judge::{news, notices};
+use crate::trial::later::Later;
 use crate::trial::options::TrialOptions;
-use crate::trial::record::{Costs, EndState, LISTED, RegisterDifference, TrialPlan, TrialRecord};
+use crate::trial::record::{Costs, EndState, LISTED, RegisterDifference, TrialRecord};
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::settle::Settling;
 use crate::units::VirtualNs;
@@ -51,7 +52,7 @@ pub enum Step<'a> {
 pub(super) struct Observation<'a> {
     golden: &'a Golden,
     options: &'a TrialOptions,
-    back_at: Option<(VirtualNs, Fault)>,
+    later: Later,
     record: TrialRecord,
     costs: Costs,
     /// The state is the golden run's from here on, which has said so much by then.
@@ -68,26 +69,31 @@ impl<'a> Observation<'a> {
     pub(super) fn new(
         golden: &'a Golden,
         options: &'a TrialOptions,
-        plan: &TrialPlan,
+        later: Later,
         record: TrialRecord,
         settling: Option<&'a Settling<'a>>,
     ) -> Self {
-        let back = plan.back_after.map(|after| VirtualNs(golden.begin().0.saturating_add(after.0)));
-        let back_at = back.map(|at| (at, plan.fault.clone()));
         let costs = record.costs;
         let (converged, at_end, ahead) = (None, None, None);
-        Observation { golden, options, back_at, record, costs, converged, at_end, settling, ahead }
+        // What is known of accesses holds for bits that are changed once.
+        let settling = settling.filter(|_| later.is_over());
+        Observation { golden, options, later, record, costs, converged, at_end, settling, ahead }
     }
 
     /// Runs on; whether the guest is still there.
     fn run_to(&mut self, runner: &mut Runner, at: VirtualNs) -> Result<bool, RunError> {
         let began = Instant::now();
         let mut got = Got::There;
-        if let Some((back, fault)) = self.back_at.take_if(|(back, _)| *back <= at) {
-            got = runner.run_to(back, self.options.wall)?;
-            if got == Got::There {
-                flip(runner.guest.target(), &fault)
-                    .map_err(|error| RunError::NotRestored(error.to_string()))?;
+        while got == Got::There
+            && let Some(next) = self.later.next_by(at)
+        {
+            got = runner.run_to(next, self.options.wall)?;
+            if got == Got::There
+                && let Some(refused) = self.later.act(runner)?
+            {
+                self.record.end_ns = next.0;
+                self.record.error.get_or_insert(refused.to_string());
+                return Ok(false);
             }
         }
         if got == Got::There {
@@ -156,7 +162,7 @@ impl<'a> Observation<'a> {
     fn is_same(&self, state: Option<&StateDigest>, checkpoint: &Checkpoint) -> bool {
         let states = state.zip(checkpoint.state.as_ref());
         self.golden.agrees()
-            && self.back_at.is_none()
+            && (self.later.is_over() || checkpoint.at == self.golden.end())
             && states.is_some_and(|(here, golden)| self.options.restore.is_same(here, golden))
     }
 
@@ -223,7 +229,7 @@ impl<'a> Observation<'a> {
     /// Whether what differs at a checkpoint is never read again; the rest of the trial is known then.
     fn is_dead(&mut self, runner: &mut Runner, checkpoint: &Checkpoint) -> Result<bool, RunError> {
         // Without the times of bytes, those of what was said are known by looks that would be left out.
-        let usable = self.golden.capabilities.times && self.back_at.is_none();
+        let usable = self.golden.capabilities.times;
         let Some(settling) = self.settling.filter(|_| usable) else { return Ok(false) };
         let began = Instant::now();
         // The flip that did the same undoes it, and does it again.
@@ -261,6 +267,13 @@ impl<'a> Observation<'a> {
     /// The outcome, and what speaks for it.
     pub(super) fn judge(mut self, runner: &mut Runner) -> Result<TrialRecord, RunError> {
         let golden = self.golden;
+        self.record.more = std::mem::take(&mut self.later.struck);
+        if self.record.error.is_some() {
+            // A fault of several did not take: the trial says nothing of the others either.
+            self.record.flipped = false;
+            self.record.costs = self.costs;
+            return Ok(self.record);
+        }
         let began = Instant::now();
         let said = self.whole(runner, golden.console.len());
         if self.converged.is_none() {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch;
 use crate::console::classify::Kind;
 use crate::fault::{Fault, GuestNames, Operation};
 use crate::machine::End;
@@ -59,6 +60,32 @@ pub struct TrialPlan {
     /// When it flips back, from the quiescent point on; a check of the lab itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_after: Option<VirtualNs>,
+    /// What happens after that, or at the same instant; in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<LaterFault>,
+}
+
+/// A further fault of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaterFault {
+    /// When, from the quiescent point on.
+    pub after: VirtualNs,
+    /// What happens, and where.
+    pub fault: Fault,
+}
+
+/// What came of a further fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Struck {
+    /// The virtual time of it.
+    pub flip_ns: u64,
+    /// Whether it took. It does not where the guest had ended before.
+    pub flipped: bool,
+    /// The value before, in hex.
+    pub old: String,
+    /// The value after, as read back.
+    pub new: String,
 }
 
 /// Where the time of a trial went, in microseconds of the host's clock.
@@ -134,6 +161,9 @@ pub struct TrialRecord {
     pub old: String,
     /// The value after, as read back.
     pub new: String,
+    /// What came of each further fault of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Struck>,
     /// The innermost region of the guest's memory map.
     pub region: Option<String>,
     /// The kernel symbol, with the offset in it.
@@ -210,6 +240,20 @@ pub struct TrialRecord {
 }
 
 impl TrialPlan {
+    /// Whether some bits are changed at one instant, and nothing is done later.
+    #[must_use]
+    pub fn is_one_change(&self) -> bool {
+        self.back_after.is_none() && self.more.is_empty() && !self.fault.operation().holds_on()
+    }
+
+    /// The same trial without a fault: what is there is written as it is, at the same instants.
+    #[must_use]
+    pub fn without_fault(&self) -> TrialPlan {
+        let nothing = |fault: &Fault| fault.clone().with(Operation::Nothing);
+        let more = self.more.iter().map(|more| LaterFault { fault: nothing(&more.fault), after: more.after });
+        TrialPlan { after: self.after, fault: nothing(&self.fault), back_after: None, more: more.collect() }
+    }
+
     /// Refuses a plan that does not fit a golden run; the text says why.
     ///
     /// # Errors
@@ -223,7 +267,25 @@ impl TrialPlan {
                 VirtualNs(length)
             ));
         }
+        let faults = || std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault));
+        if let Some(held) = faults().find(|fault| fault.operation().holds_on()) {
+            if !golden.capabilities.stuck {
+                return Err(format!(
+                    "the QEMU of this template cannot do {}; build this lab's with `cargo xtask setup`",
+                    held.operation()
+                ));
+            }
+            if let Some(register) = held.register().filter(|register| !arch::may_be_stuck(register)) {
+                return Err(format!("{register} cannot be stuck: {}", arch::NOT_STUCK));
+            }
+        }
+        let times: Vec<VirtualNs> =
+            std::iter::once(self.after).chain(self.more.iter().map(|more| more.after)).collect();
+        if !times.is_sorted() || times.last().is_some_and(|last| last.0 >= length) {
+            return Err("its further faults are not in the order of time, or not within the run".to_owned());
+        }
         match self.back_after {
+            Some(_) if !self.more.is_empty() => Err("only one fault can be flipped back".to_owned()),
             Some(_) if self.fault.operation() != Operation::Flip => {
                 Err(format!("only a flip can be flipped back, and this is {}", self.fault.operation()))
             }
@@ -263,6 +325,7 @@ impl TrialRecord {
             error: None,
             old: String::new(),
             new: String::new(),
+            more: Vec::new(),
             region: None,
             symbol: None,
             outcome: None,

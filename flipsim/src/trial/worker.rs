@@ -17,6 +17,7 @@ use crate::target::{TargetError, describe};
 use crate::text::hex_value;
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::model::Golden;
+use crate::trial::later::Later;
 use crate::trial::observe::{Observation, Step, micros};
 use crate::trial::options::TrialOptions;
 use crate::trial::record::{Costs, LISTED, TrialPlan, TrialRecord};
@@ -307,7 +308,7 @@ impl<'a> Worker<'a> {
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);
         watch(Step::Flipped(&flipped), runner)?;
-        match flipped {
+        let later = match flipped {
             Ok(flip) => {
                 record.flipped = true;
                 (record.old, record.new) = (hex_value(&flip.old), hex_value(&flip.new));
@@ -322,6 +323,7 @@ impl<'a> Worker<'a> {
                         return Ok(TrialRecord { begun_ns, restore, costs, ..known });
                     }
                 }
+                Later::new(plan, golden.begin(), &flip, runner)?
             }
             Err(FlipError::Target(error @ TargetError::Lost { .. })) => return Err(error.into()),
             Err(error) => {
@@ -333,9 +335,9 @@ impl<'a> Worker<'a> {
                 record.costs = costs;
                 return Ok(record);
             }
-        }
+        };
         record.costs = costs;
-        let mut run = Observation::new(golden, &options, plan, record, short.settling);
+        let mut run = Observation::new(golden, &options, later, record, short.settling);
         run.observe(runner, watch)?;
         let mut record = run.judge(runner)?;
         record.costs.total_us = micros(began.elapsed());

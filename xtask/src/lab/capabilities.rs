@@ -15,6 +15,7 @@ pub const SANDBOX: &str = "sandbox";
 const STOP_AT: &str = "qmp:stop-at";
 const MARK: &str = "qmp:mark-state";
 const TIMES: &str = "qmp:keep-write-times";
+const STUCK: &str = "qmp:set-stuck-bits";
 const ACCESSES: &str = "qmp:record-accesses";
 
 /// What a probe of a QEMU has found.
@@ -78,8 +79,9 @@ impl From<Vec<String>> for QemuOffer {
             mark: has(MARK),
             times: has(TIMES),
             accesses: has(ACCESSES),
+            stuck: has(STUCK),
         };
-        let added = [STOP_AT, MARK, TIMES, ACCESSES];
+        let added = [STOP_AT, MARK, TIMES, ACCESSES, STUCK];
         let options = words.into_iter().filter(|word| !added.contains(&word.as_str())).collect();
         QemuOffer { options, capabilities }
     }
@@ -87,8 +89,8 @@ impl From<Vec<String>> for QemuOffer {
 
 impl From<QemuOffer> for Vec<String> {
     fn from(offer: QemuOffer) -> Vec<String> {
-        let Capabilities { stop_at, mark, times, accesses } = offer.capabilities;
-        let added = [(stop_at, STOP_AT), (mark, MARK), (times, TIMES), (accesses, ACCESSES)];
+        let Capabilities { stop_at, mark, times, accesses, stuck } = offer.capabilities;
+        let added = [(stop_at, STOP_AT), (mark, MARK), (times, TIMES), (accesses, ACCESSES), (stuck, STUCK)];
         let added = added.into_iter().filter(|(has, _)| *has);
         offer.options.into_iter().chain(added.map(|(_, word)| word.to_owned())).collect()
     }

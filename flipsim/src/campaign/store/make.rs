@@ -88,7 +88,7 @@ pub(super) fn insert_trial(
     trial: &PlannedTrial,
     error: &dyn Fn(rusqlite::Error) -> StoreError,
 ) -> Result<(), StoreError> {
-    let TrialPlan { after, fault, back_after } = &trial.plan;
+    let TrialPlan { after, fault, back_after, .. } = &trial.plan;
     let row = params![
         trial.id.0.cast_signed(),
         trial.stratum,

@@ -560,7 +560,7 @@ fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
     let operation = text.parse().map_err(|error: OperationError| unreadable(from + 7, error.to_string()))?;
     let fault = fault.with(operation);
     let back_after = row.get::<_, Option<i64>>(from + 6)?.map(|back| VirtualNs(back.cast_unsigned()));
-    let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after };
+    let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after, more: Vec::new() };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(from + 1)?, plan })
 }
 
@@ -568,11 +568,14 @@ fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
     let mut brief = Brief::of(row)?;
+    let trial = planned(row, OF_RESULT)?;
+    // What holds on changes what is written there later.
+    let later = !trial.plan.is_one_change();
     Ok(ResultRow {
-        changed: brief.as_ref().map(Brief::changed),
+        changed: brief.as_ref().map(|brief| brief.changed() || later),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
-        trial: planned(row, OF_RESULT)?,
+        trial,
         outcome: outcome(row, 2)?,
         recorded_ms: row.get(3)?,
         flip_ns: number(4)?,

@@ -142,7 +142,7 @@ pub fn run(args: &Args) -> Result<()> {
         (None, None) => bail!(exit_error(Code::Usage, "say what flips: --ram ADDRESS:BIT or --reg NAME:BIT")),
     };
     let fault = fault.with(args.operation);
-    let plan = TrialPlan { after: args.at, fault, back_after: args.back_at };
+    let plan = TrialPlan { after: args.at, fault, back_after: args.back_at, more: Vec::new() };
     plan.check(&golden).map_err(|why| exit_error(Code::Usage, why))?;
     if !args.json {
         let flip = VirtualNs(golden.begin().0.saturating_add(args.at.0));

@@ -18,6 +18,7 @@
 
 use std::fmt;
 
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -26,10 +27,11 @@ use super::size::Size;
 use super::spec::{CampaignSpec, Draw, Sharing, SpecError};
 use super::when::When;
 use crate::campaign::permutation::Permutation;
-use crate::fault::{FaultSpace, Operation};
+use crate::fault::{Count, Fault, FaultSpace, Operation, fault_rng};
 use crate::stats::StatsError;
 use crate::text::{hex, hex_value};
-use crate::trial::TrialPlan;
+use crate::trial::{LaterFault, TrialPlan};
+use crate::units::VirtualNs;
 
 /// The number of a trial in its campaign, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,15 +58,23 @@ pub struct PlannedTrial {
 impl PlannedTrial {
     /// One line for the plan's digest.
     fn line(&self) -> String {
-        let (id, stratum, after) = (self.id, self.stratum, self.plan.after.0);
-        let mask = hex_value(self.plan.fault.mask());
-        let (kind, place) = (self.plan.fault.kind(), self.plan.fault.place());
-        // Plans that were drawn when there was nothing but flips keep their digests.
-        let operation = self.plan.fault.operation();
-        let operation = if operation == Operation::Flip { String::new() } else { format!(" {operation}") };
         let back = self.plan.back_after.map(|back| format!(" back {}", back.0)).unwrap_or_default();
-        format!("{id} {stratum} {after} {kind} {place} {mask}{operation}{back}\n")
+        let first = fault_line(self.plan.after, &self.plan.fault);
+        format!("{} {} {first}{back}{}\n", self.id, self.stratum, further_line(&self.plan.more))
     }
+}
+
+fn fault_line(after: VirtualNs, fault: &Fault) -> String {
+    let (kind, place, mask) = (fault.kind(), fault.place(), hex_value(fault.mask()));
+    // Plans that were drawn when there was nothing but flips keep their digests.
+    let operation = fault.operation();
+    let operation = if operation == Operation::Flip { String::new() } else { format!(" {operation}") };
+    format!("{} {kind} {place} {mask}{operation}", after.0)
+}
+
+/// What further faults add to the line of a trial.
+pub(super) fn further_line(more: &[LaterFault]) -> String {
+    more.iter().map(|more| format!(" and {}", fault_line(more.after, &more.fault))).collect()
 }
 
 /// A stratum of which is known how many faults it has and how many are drawn.
@@ -130,7 +140,7 @@ pub enum PlanError {
     /// So many that some would be drawn twice.
     #[error(
         "stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for: with \
-         `draw = \"fractions\"`, where one can come twice, at most {}; ask for fewer, or leave `draw` out",
+         `draw = \"fractions\"` or several `faults`, where one can come twice, at most {}; ask for fewer, or leave that out",
         population / SPARSE
     )]
     TooDense {
@@ -210,6 +220,40 @@ struct Part {
     times: u64,
     /// Which of its pairs come.
     permutation: Permutation,
+    /// How many faults a trial has.
+    count: Count,
+}
+
+/// Apart from the other draws of a seed.
+const FURTHER: u64 = 1 << 61;
+
+impl Part {
+    /// The pairs of fault and time of a trial, of which the first is drawn without replacement over all trials; the others
+    /// are drawn for each trial, and none is in one twice.
+    fn pairs(&self, first: u128, seed: u64, id: TrialId) -> Vec<u128> {
+        let mut pairs = vec![first];
+        if self.count.is_one() {
+            return pairs;
+        }
+        let mut rng = fault_rng(seed, FURTHER | id.0);
+        let all = u128::from(self.space.len()) * u128::from(self.times);
+        let count = u128::from(self.count.draw(&mut rng)).min(all);
+        while (pairs.len() as u128) < count {
+            let pair = rng.random_range(0..all);
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+        pairs
+    }
+
+    /// The fault and the time of a pair.
+    fn at(&self, pair: u128) -> Option<LaterFault> {
+        let faults = u128::from(self.space.len());
+        let fault = self.space.nth(u64::try_from(pair % faults).ok()?)?;
+        let time = (pair / faults) * u128::from(self.moments.len()) / u128::from(self.times);
+        Some(LaterFault { after: self.moments.nth(u64::try_from(time).ok()?)?, fault })
+    }
 }
 
 /// Trials that were drawn together.
@@ -266,14 +310,14 @@ impl Plan {
             .collect();
         allocate(spec, &mut strata)?;
         let mut parts = Vec::with_capacity(strata.len());
-        let whens = spec.strata.iter().map(|stratum| spec.when_of(stratum));
+        let whens = spec.strata.iter().map(|stratum| (spec.when_of(stratum), spec.count_of(stratum)));
         let drawn = spaces.into_iter().zip(moments).zip(whens);
-        for ((stratum, ((space, moments), when)), number) in strata.iter().zip(drawn).zip(1..) {
+        for ((stratum, ((space, moments), (when, count))), number) in strata.iter().zip(drawn).zip(1..) {
             let times = if spec.draw == Draw::Fractions { FRACTIONS } else { stratum.times };
             let pairs = u128::from(stratum.faults).checked_mul(times.into()).ok_or(PlanError::TooLarge)?;
             let permutation = Permutation::new(spec.seed, number, pairs);
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
-            parts.push(Part { space, when, moments, times, permutation });
+            parts.push(Part { space, when, moments, times, permutation, count });
         }
         let first: Vec<u64> = strata.iter_mut().map(|stratum| std::mem::take(&mut stratum.trials)).collect();
         let empty = Plan { strata, parts, draw: spec.draw, stages: Vec::new(), seed: spec.seed, trials: 0 };
@@ -297,13 +341,14 @@ impl Plan {
     fn with(mut self, added: Vec<u64>) -> Result<Self, PlanError> {
         let drawn = Drawn::new(self.seed, self.stages.len(), self.trials, &self.strata, added);
         let drawn = drawn.ok_or(PlanError::TooLarge)?;
-        for (stratum, added) in self.strata.iter_mut().zip(&drawn.trials) {
+        for ((stratum, added), part) in self.strata.iter_mut().zip(&drawn.trials).zip(&self.parts) {
             let trials = stratum.trials.checked_add(*added).ok_or(PlanError::TooLarge)?;
             let (name, population) = (&stratum.name, stratum.population());
             if u128::from(trials) > population {
                 return Err(PlanError::TooMany { name: name.clone(), trials, population });
             }
-            if self.draw == Draw::Fractions && u128::from(trials) > population / SPARSE {
+            let twice = self.draw == Draw::Fractions || !part.count.is_one();
+            if twice && u128::from(trials) > population / SPARSE {
                 return Err(PlanError::TooDense { name: name.clone(), trials, population });
             }
             stratum.trials = trials;
@@ -353,13 +398,13 @@ impl Plan {
         // A stratum without trials in this stage begins where the next one does.
         let index = stage.parts.partition_point(|(first, _)| *first <= place) - 1;
         let (first, before) = stage.parts[index];
-        let Part { space, moments, times, permutation, .. } = &self.parts[index];
-        let pair = permutation.nth((before + place - first).into());
-        let faults = u128::from(space.len());
-        let fault = space.nth(u64::try_from(pair % faults).ok()?)?;
-        let time = (pair / faults) * u128::from(moments.len()) / u128::from(*times);
-        let after = moments.nth(u64::try_from(time).ok()?)?;
-        let plan = TrialPlan { after, fault, back_after: None, more: Vec::new() };
+        let part = &self.parts[index];
+        let pairs = part.pairs(part.permutation.nth((before + place - first).into()), self.seed, id);
+        let mut faults: Vec<LaterFault> =
+            pairs.into_iter().map(|pair| part.at(pair)).collect::<Option<_>>()?;
+        faults.sort_by_key(|fault| fault.after);
+        let LaterFault { after, fault } = faults.remove(0);
+        let plan = TrialPlan { after, fault, back_after: None, more: faults };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
     }
 

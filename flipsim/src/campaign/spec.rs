@@ -14,7 +14,7 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Operations, Pattern};
+use crate::fault::{Align, Count, Operations, Pattern};
 use crate::stats::Share;
 use crate::text::shown;
 use crate::trial::golden::Window;
@@ -50,6 +50,9 @@ pub struct CampaignSpec {
     /// What is done to them, where a stratum says nothing else.
     #[serde(default, skip_serializing_if = "Operations::is_flip")]
     pub operation: Operations,
+    /// How many faults a trial has, where a stratum says nothing else.
+    #[serde(default, skip_serializing_if = "Count::is_one")]
+    pub faults: Count,
     /// The parts of the fault space.
     pub strata: Vec<StratumSpec>,
     /// How trials are run.
@@ -78,6 +81,7 @@ impl Default for CampaignSpec {
             draw: Draw::Moments,
             pattern: Pattern::SINGLE,
             operation: Operations::default(),
+            faults: Count::ONE,
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
@@ -154,6 +158,9 @@ pub struct StratumSpec {
     /// What is done to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operations>,
+    /// How many of them a trial has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Count>,
     /// How many trials it has, whatever the others have.
     pub trials: Option<u64>,
     /// Its part of the trials.
@@ -186,6 +193,7 @@ impl StratumSpec {
             targets,
             pattern: None,
             operation: None,
+            faults: None,
             trials: None,
             share: None,
             when: None,
@@ -300,6 +308,12 @@ impl CampaignSpec {
     #[must_use]
     pub fn operations_of(&self, stratum: &StratumSpec) -> Operations {
         stratum.operation.unwrap_or(self.operation)
+    }
+
+    /// How many faults a trial of a stratum has.
+    #[must_use]
+    pub fn count_of(&self, stratum: &StratumSpec) -> Count {
+        stratum.faults.unwrap_or(self.faults)
     }
 
     /// The moments of a stratum.

@@ -22,7 +22,7 @@ use crate::campaign::text::{
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{Align, FaultTarget, Operations, Pattern, random_seed};
+use crate::fault::{Align, Count, FaultTarget, Operations, Pattern, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::golden::Window;
@@ -45,6 +45,7 @@ impl CampaignSpec {
     /// when = "busy"              # or "time", "instructions", "idle"
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
+    /// faults = 1                 # in a trial; or more, or "poisson:2.5"
     /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, stuck0, stuck1, stuck, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
@@ -144,6 +145,7 @@ pub struct RawSpec {
     operation: Option<Operations>,
     r#for: Option<TimeText>,
     every: Option<TimeText>,
+    faults: Option<Count>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
     spacing: Option<TimeText>,
@@ -167,6 +169,7 @@ struct RawStratum {
     operation: Option<Operations>,
     r#for: Option<TimeText>,
     every: Option<TimeText>,
+    faults: Option<Count>,
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
@@ -194,6 +197,8 @@ pub struct SpecFlags {
     pub pattern: Option<Pattern>,
     /// What is done to them.
     pub operation: Option<Operations>,
+    /// How many faults a trial has.
+    pub faults: Option<Count>,
     /// How long a run is.
     pub window: Option<Window>,
     /// At which moments faults strike.
@@ -226,6 +231,7 @@ impl From<&CampaignSpec> for RawSpec {
             draw: Some(spec.draw).filter(|draw| !draw.is_moments()),
             pattern: Some(PatternText(spec.pattern)),
             operation: Some(spec.operation).filter(|operation| !operation.is_flip()),
+            faults: Some(spec.faults).filter(|faults| !faults.is_one()),
             hang_factor: Some(hang_factor),
             wall: Some(DurationText(wall)),
             spacing: spacing.map(TimeText),
@@ -252,6 +258,7 @@ impl From<&StratumSpec> for RawStratum {
             operation: stratum.operation,
             r#for: None,
             every: None,
+            faults: stratum.faults,
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
             when,
@@ -332,6 +339,7 @@ impl RawSpec {
         self.sharing = flags.sharing.or(self.sharing);
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
         self.operation = flags.operation.or(self.operation);
+        self.faults = flags.faults.or(self.faults);
         self.window = flags.window.map(WindowText).or(self.window);
         if flags.when.is_some() {
             self.when.clone_from(&flags.when);
@@ -424,6 +432,7 @@ impl RawSpec {
                 targets: raw.targets,
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
                 operation: operation.map_err(|what| SpecError::Invalid { line, what })?,
+                faults: raw.faults,
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
                 when,
@@ -443,6 +452,7 @@ impl RawSpec {
             draw: self.draw.unwrap_or_default(),
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             operation: whole_operation.unwrap_or_default(),
+            faults: self.faults.unwrap_or_default(),
             strata: Some(strata).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),

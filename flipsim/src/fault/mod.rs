@@ -3,6 +3,7 @@
 //! Invariants: **every possible fault is equally likely; every flip is read back**.
 
 mod cells;
+mod count;
 mod draw;
 mod error;
 mod flip;
@@ -21,6 +22,7 @@ pub(crate) mod target;
 mod tests;
 
 pub use cells::{Units, UnitsError};
+pub use count::{Count, CountError};
 pub use draw::{FaultRng, fault_rng, random_seed};
 pub use error::SpaceError;
 pub use flip::{Flip, FlipError, flip, stuck};

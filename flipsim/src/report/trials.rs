@@ -146,8 +146,9 @@ impl Columns {
                 self.mask.insert(index, hex_value(plan.fault.mask()));
             }
         }
-        if plan.fault.operation() != Operation::Flip {
-            self.operation.insert(index, self.words.number(&plan.fault.operation().to_string()));
+        let more = further(plan.more.len());
+        if plan.fault.operation() != Operation::Flip || !more.is_empty() {
+            self.operation.insert(index, self.words.number(&format!("{}{more}", plan.fault.operation())));
         }
         let since = |ns: u64| row.flip_ns.map(|flip| ns.saturating_sub(flip));
         self.end.push(row.end_ns.map(|end| self.ends.number(&end.to_string())));
@@ -222,6 +223,11 @@ pub fn place_of(fault: &Fault) -> String {
         Operation::Flip => place,
         other => format!("{place} {other}"),
     }
+}
+
+/// What is said of a trial's further faults.
+fn further(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
 /// How bad an outcome is, 0 the worst; what has none comes before latent ones, as it says why.

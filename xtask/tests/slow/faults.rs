@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::campaigns::Campaign;
+use super::campaigns::{Campaign, results};
 use super::*;
 
 fn value(record: &Value, key: &str) -> u128 {
@@ -60,6 +60,53 @@ fn bits_become_what_the_operation_says_and_what_changes_nothing_is_counted() {
     assert_eq!((value(&set, "old"), value(&set, "new"), &set["flipped"]), (0x4e, 0xff, &true.into()));
     let again = inject(&[&place[..], &["--operation", "set1"]].concat());
     assert_eq!((value(&again, "old"), value(&again, "new"), &again["flipped"]), (0xff, 0xff, &true.into()));
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_back() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for arch in ["aarch64", "x86_64"] {
+        let of = |restore: &str| {
+            let spec = format!(
+                "name = 'x'\nseed = 12\nrestore = '{restore}'\nwindow = '60ms'\n[guest]\narch = '{arch}'\nworkload = 'fs'\n\
+                 [[stratum]]\nname = 'stuck'\ntargets = ['region:Kernel data']\noperation = 'stuck'\ntrials = 20\n\
+                 [[stratum]]\nname = 'again'\ntargets = ['ram']\noperation = 'stuck1'\nfor = '1ms'\nevery = '3ms'\ntrials = 10\n\
+                 [[stratum]]\nname = 'registers'\ntargets = ['reg:*']\n\
+                 operation = 'stuck0'\nfor = '20us'\ntrials = 20\n\
+                 [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 20\n"
+            );
+            let path = folder.path().join(format!("{restore}.toml"));
+            std::fs::write(&path, spec).expect("it can be written");
+            let path = path.to_str().expect("it is text");
+            let campaign = Campaign::new(&format!("held-{arch}-{restore}"), &["--spec", path]);
+            ok(&["campaign", "run", &campaign.0, "--workers", "2"]);
+            results(&campaign.0)
+        };
+        let rewound = of("rewind");
+        assert_eq!(rewound, of("clone"), "{arch}");
+        assert_eq!(rewound.len(), 70);
+        let outcomes: BTreeSet<&str> =
+            rewound.iter().filter_map(|row| row["record"]["outcome"].as_str()).collect();
+        assert!(outcomes.len() > 2, "{outcomes:?}");
+        for row in rewound.iter().filter(|row| row["stratum"] == "shower") {
+            let record = &row["record"];
+            let more = record["more"].as_array().expect("it has further faults");
+            let planned = record["plan"]["more"].as_array().expect("they were planned");
+            assert_eq!((more.len(), planned.len()), (2, 2), "{row}");
+            let begin = record["flip_ns"].as_u64().zip(record["plan"]["after"].as_u64());
+            let begin = begin.map(|(at, after)| at - after);
+            for (struck, planned) in more.iter().zip(planned) {
+                let at = begin.zip(planned["after"].as_u64()).map(|(begin, after)| begin + after);
+                assert_eq!(struck["flip_ns"].as_u64(), at, "{row}");
+                if struck["flipped"] == true {
+                    assert_eq!((value(struck, "old") ^ value(struck, "new")).count_ones(), 1, "{row}");
+                } else {
+                    assert!(record["end_ns"].as_u64() < at, "{row}");
+                }
+            }
+        }
+    }
 }
 
 /// Where a symbol is, by the list that the kernel's own build made.

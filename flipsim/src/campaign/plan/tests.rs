@@ -511,3 +511,40 @@ fn shares_by_a_pilot_are_numbers_that_stand_with_the_strata() {
     let plan = Plan::new(&plan_spec, LENGTH, spaces()).unwrap();
     assert_eq!(plan.strata().iter().map(|stratum| stratum.trials).collect::<Vec<_>>(), [20, 280]);
 }
+
+#[test]
+fn several_faults_of_a_trial_are_drawn_independently_and_stand_in_the_order_of_time() {
+    let of = |faults: &str, trials: u64| {
+        let spec = CampaignSpec { faults: faults.parse().unwrap(), ..spec(Some(Size::Trials(trials)), 1) };
+        Plan::new(&spec, LENGTH, vec![ram("0x40000000+128M")]).unwrap()
+    };
+    let one: Vec<PlannedTrial> = of("1", 200).iter().collect();
+    let three: Vec<PlannedTrial> = of("3", 200).iter().collect();
+    let all = |trial: &PlannedTrial| -> Vec<(VirtualNs, Fault)> {
+        let first = (trial.plan.after, trial.plan.fault.clone());
+        std::iter::once(first)
+            .chain(trial.plan.more.iter().map(|more| (more.after, more.fault.clone())))
+            .collect()
+    };
+    for (one, three) in one.iter().zip(&three) {
+        let faults = all(three);
+        assert_eq!((faults.len(), one.plan.more.len()), (3, 0));
+        assert!(faults.is_sorted_by_key(|(after, _)| *after));
+        // The one that is drawn without replacement is among them.
+        assert!(faults.contains(&(one.plan.after, one.plan.fault.clone())));
+        assert!((0..3).all(|at| !faults[..at].contains(&faults[at])));
+    }
+    // Each third of the run has a third of all, within 5 standard deviations.
+    let times: Vec<u64> = three.iter().flat_map(all).map(|(after, _)| after.0).collect();
+    let early = times.iter().filter(|after| **after < LENGTH.0 / 3).count();
+    assert!((142..=258).contains(&early), "{early}");
+    assert_eq!(of("3", 200).digest(), of("3", 200).digest());
+    assert_ne!(of("3", 200).digest(), of("1", 200).digest());
+    let counts: Vec<usize> = of("poisson:2", 200).iter().map(|trial| all(&trial).len()).collect();
+    assert!(counts.contains(&1) && counts.contains(&3) && counts.iter().all(|count| *count > 0));
+    // Where a pair of fault and moment could come often, intervals would be wrong.
+    let few = CampaignSpec { faults: Count::Fixed(2), ..spec(Some(Size::Trials(301)), 1) };
+    let short = VirtualNs(300_000 / 8);
+    assert!(matches!(Plan::new(&few, short, vec![ram("0+1")]), Err(PlanError::TooDense { .. })));
+    assert!(Plan::new(&CampaignSpec { faults: Count::ONE, ..few }, short, vec![ram("0+1")]).is_ok());
+}

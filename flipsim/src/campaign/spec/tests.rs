@@ -1,7 +1,7 @@
 //! Tests of `spec`.
 
 use super::*;
-use crate::fault::{Operation, format_pattern, parse_pattern};
+use crate::fault::{format_pattern, parse_pattern};
 use crate::stats::Confidence;
 
 fn share(value: f64) -> Share {
@@ -18,7 +18,9 @@ window = "400ms"
 from = "10ms"
 to = "390ms"
 pattern = "adjacent:2"
-operation = "set1"
+operation = "stuck1"
+for = "5ms"
+faults = 2
 hang-factor = 2.5
 wall = "30s"
 spacing = "5ms"
@@ -37,6 +39,7 @@ targets = ["region:Kernel code", "symbol:tcp_*"]
 targets = ["class:core", "reg:v*"]
 pattern = "mask:0x81"
 operation = "overwrite:random"
+faults = "poisson:2.5"
 trials = 100
 
 [[grade]]
@@ -58,7 +61,8 @@ fn a_file_says_all_there_is_to_say() {
         when: When::Time,
         draw: Draw::Moments,
         pattern: Pattern::Adjacent(2),
-        operation: Operations::One(Operation::Set1),
+        operation: "stuck1 for 5ms".parse().unwrap(),
+        faults: Count::Fixed(2),
         strata: vec![
             StratumSpec::new(
                 "text",
@@ -67,6 +71,7 @@ fn a_file_says_all_there_is_to_say() {
             StratumSpec {
                 pattern: Some(Pattern::Mask(0x81)),
                 operation: Some(Operations::Random),
+                faults: Some(Count::Poisson(2.5)),
                 trials: Some(100),
                 ..StratumSpec::new(
                     "class:core,reg:v*",
@@ -89,6 +94,37 @@ fn a_file_says_all_there_is_to_say() {
     assert_eq!(spec, expected);
     assert_eq!(spec.pattern_of(&spec.strata[0]), Pattern::Adjacent(2));
     assert_eq!(spec.pattern_of(&spec.strata[1]), Pattern::Mask(0x81));
+}
+
+#[test]
+fn how_long_a_fault_holds_on_is_said_in_one_place() {
+    let operation = |keys: &str, of_stratum: &str| {
+        let text = format!("name = 'a'\ntrials = 10\n{keys}\n[[stratum]]\ntargets = ['ram']\n{of_stratum}\n");
+        let spec = CampaignSpec::from_toml(&text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(spec.operations_of(&spec.strata[0]).to_string())
+    };
+    for (keys, of_stratum, expected) in [
+        ("operation = 'stuck0'\nfor = '5ms'", "", "stuck0 for 5ms"),
+        ("operation = 'stuck0'", "for = '100us'\nevery = '1ms'", "stuck0 for 100us every 1ms"),
+        ("", "operation = 'stuck'\nfor = '7ns'", "stuck for 7ns"),
+        ("operation = 'stuck1 for 1500us'", "", "stuck1 for 1500us"),
+    ] {
+        assert_eq!(operation(keys, of_stratum).unwrap(), expected);
+    }
+    for (keys, of_stratum, expected) in [
+        ("for = '5ms'", "", "`for` and `every` are of an `operation` that holds on; name it"),
+        ("", "every = '5ms'", "line 4: `for` and `every` are of an `operation` that holds on; name it"),
+        ("operation = 'set0'\nfor = '5ms'", "", "`set0`: it is over at once, and has no length"),
+        ("operation = 'stuck0 for 1ms'\nfor = '5ms'", "", "`stuck0 for 1ms`: it has a length in itself"),
+        (
+            "operation = 'stuck0'",
+            "for = '5ms'\nevery = '5ms'",
+            "`stuck0`: it comes again before it has ended",
+        ),
+    ] {
+        let said = operation(keys, of_stratum).unwrap_err();
+        assert!(said.starts_with(expected) || said.contains(&format!(": {expected}")), "{said}");
+    }
 }
 
 #[test]

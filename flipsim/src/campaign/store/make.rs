@@ -88,7 +88,7 @@ pub(super) fn insert_trial(
     trial: &PlannedTrial,
     error: &dyn Fn(rusqlite::Error) -> StoreError,
 ) -> Result<(), StoreError> {
-    let TrialPlan { after, fault, back_after, .. } = &trial.plan;
+    let TrialPlan { after, fault, back_after, more } = &trial.plan;
     let row = params![
         trial.id.0.cast_signed(),
         trial.stratum,
@@ -100,9 +100,10 @@ pub(super) fn insert_trial(
         hex_value(fault.mask()),
         back_after.map(|back| signed("the time", back.0)).transpose()?,
         fault.operation().to_string(),
+        if more.is_empty() { String::new() } else { json(more) },
     ];
-    let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     conn.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map(drop).map_err(error)
 }
 

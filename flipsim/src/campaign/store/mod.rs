@@ -27,6 +27,7 @@ mod mishaps;
 pub(crate) mod open;
 mod order;
 mod part;
+mod planned;
 pub(super) mod read;
 mod row;
 mod scan;

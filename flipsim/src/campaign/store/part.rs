@@ -17,7 +17,7 @@ use crate::campaign::store::encode::json;
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::make::make_whole;
 use crate::campaign::store::open::Store;
-use crate::campaign::store::read::{PLANNED, plan_line};
+use crate::campaign::store::planned::{PLANNED, plan_line};
 use crate::campaign::store::scan::Snapshot;
 use crate::campaign::store::seal::PART;
 use crate::campaign::store::tally::Tally;
@@ -28,7 +28,7 @@ const TABLES: [(&str, &str); 4] = [
     ("meta", "key, value"),
     ("attachment", "name, bytes, zlib"),
     ("stratum", "id, name, targets, faults, times, trials"),
-    ("trial", "id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation"),
+    ("trial", "id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more"),
 ];
 
 impl Store {

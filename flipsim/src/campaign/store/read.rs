@@ -3,19 +3,18 @@
 //! Invariant: results come in the order of the plan.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::idle::IdleTime;
 use crate::campaign::plan::{PlanDigest, PlannedTrial, TrialId};
-use crate::campaign::store::brief::{Brief, outcome, unreadable};
+use crate::campaign::store::brief::{Brief, outcome};
 use crate::campaign::store::error::{StoreError, sqlite};
 use crate::campaign::store::lock::Lock;
 use crate::campaign::store::open::Store;
+use crate::campaign::store::planned::{PLANNED, plan_line, planned};
 use crate::campaign::store::row::{CONSOLE, RECORD, RESULT};
 use crate::campaign::store::scan::{Passed, Snapshot};
 use crate::campaign::store::stages::StageStatus;
@@ -23,18 +22,12 @@ use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
 use crate::campaign::ways::{Way, Ways};
 use crate::campaign::when::When;
-use crate::fault::{Fault, OperationError};
 use crate::target::Capabilities;
-use crate::text::unhex_value;
-use crate::trial::{Costs, FirstUse, Heard, Outcome, TrialPlan, TrialRecord};
-use crate::units::{GuestPhys, Timing, VirtualNs};
+use crate::trial::{Costs, FirstUse, Heard, Outcome, TrialRecord};
+use crate::units::Timing;
 
 /// How many results are read at once.
 const PAGE: usize = 1000;
-
-/// The columns of a planned trial, for [`planned`].
-pub(super) const PLANNED: &str =
-    "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation, t.kind";
 
 /// How many columns of a result come before those.
 const OF_RESULT: usize = 22;
@@ -512,56 +505,6 @@ impl Store {
         }
         Err(self.damaged("its plan is not the one that was drawn"))
     }
-}
-
-/// The line of a trial of the columns [`PLANNED`] for the plan's digest, as [`PlannedTrial`] has it, without making
-/// one: a plan may have millions.
-pub(super) fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> {
-    let number = |at| match row.get_ref(at) {
-        Ok(ValueRef::Integer(number)) => Ok(Some(number.cast_unsigned())),
-        Ok(ValueRef::Null) => Ok(None),
-        _ => Err("a number is none".to_owned()),
-    };
-    let text = |at| match row.get_ref(at) {
-        Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|error| error.to_string()),
-        Ok(ValueRef::Null) => Ok(None),
-        _ => Err("a text is none".to_owned()),
-    };
-    let needed = |value: Option<u64>| value.ok_or("a number is missing");
-    let (id, stratum, at) = (needed(number(0)?)?, needed(number(1)?)?, needed(number(2)?)?);
-    let (mask, operation) = (text(5)?.unwrap_or_default(), text(7)?.unwrap_or_default());
-    let _ = write!(line, "{id} {stratum} {at} {} ", text(8)?.unwrap_or_default());
-    match (number(3)?, text(4)?) {
-        (Some(address), None) => _ = write!(line, "{}", GuestPhys(address)),
-        (None, Some(register)) => line.push_str(register),
-        _ => return Err(format!("trial {id} is neither in RAM nor in a register")),
-    }
-    let _ = write!(line, " {mask}");
-    if operation != "flip" {
-        let _ = write!(line, " {operation}");
-    }
-    if let Some(back) = number(6)? {
-        let _ = write!(line, " back {back}");
-    }
-    line.push('\n');
-    Ok(())
-}
-
-/// A trial of the columns [`PLANNED`], which begin there.
-fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
-    let number = |index: usize| row.get::<_, i64>(from + index).map(i64::cast_unsigned);
-    let text: String = row.get(from + 5)?;
-    let mask = unhex_value(&text).ok_or_else(|| unreadable(from + 5, format!("`{text}` is no mask")))?;
-    let fault = match row.get::<_, Option<String>>(from + 4)? {
-        Some(register) => Fault::in_register(register, mask),
-        None => Fault::in_ram(GuestPhys(number(3)?), mask),
-    };
-    let text: String = row.get(from + 7)?;
-    let operation = text.parse().map_err(|error: OperationError| unreadable(from + 7, error.to_string()))?;
-    let fault = fault.with(operation);
-    let back_after = row.get::<_, Option<i64>>(from + 6)?.map(|back| VirtualNs(back.cast_unsigned()));
-    let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after, more: Vec::new() };
-    Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(from + 1)?, plan })
 }
 
 /// A result of the columns [`RESULT`], with those of its trial behind them.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub const APPLICATION_ID: i64 = 0x464C_4950;
 
 /// From nothing to version 1, from there to version 2, and so on.
-const STEPS: &[&str] = &[V1, V2, V3, V4];
+const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
 
 /// The version that this program writes, and reads.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -136,12 +136,17 @@ CREATE TABLE tally (
 /// digest of the plan that it began with. A program that does not know this must not take such a file for a damaged one.
 const V4: &str = "SELECT 1;";
 
+/// Further faults of a trial, in JSON; empty where it has one alone.
+const V5: &str = "
+ALTER TABLE trial ADD COLUMN more TEXT NOT NULL DEFAULT '';
+";
+
 /// The first version whose rows have checksums.
 pub const CHECKED: i64 = 3;
 
 /// What people ask: a row for each trial of the plan, with its result if it has one.
 const VIEW: &str = "trials AS
-SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation,
+SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation, t.more,
        r.trial IS NOT NULL AS done, r.outcome, r.record ->> '$.because.rule' AS because, r.flip_ns, r.end_ns,
        r.end, r.converged_ns, r.detected_ns,
        r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
@@ -157,7 +162,12 @@ SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t
 /// For a reader of a file of version 1: its table `trial` as version 2 has it.
 const V1_READ: &str = "
 CREATE TEMP VIEW trial AS
-SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation FROM main.trial;
+SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation, '' AS more FROM main.trial;
+";
+
+/// For a reader of a file of version 2 to 4: its table `trial` as version 5 has it.
+const V2_TO_4_READ: &str = "
+CREATE TEMP VIEW trial AS SELECT *, '' AS more FROM main.trial;
 ";
 
 /// For a reader of a file before checksums: tables as version 3 has them.
@@ -177,6 +187,8 @@ pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     if version < 2 {
         conn.execute_batch(V1_READ)?;
+    } else {
+        conn.execute_batch(V2_TO_4_READ)?;
     }
     if version < CHECKED {
         conn.execute_batch(V2_READ)?;

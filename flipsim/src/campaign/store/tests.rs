@@ -418,7 +418,7 @@ fn a_newer_version_is_refused_and_one_before_the_first_is_no_campaign() {
     set(schema::VERSION + 1);
     let error = Store::open(&path).unwrap_err().to_string();
     assert!(
-        error.ends_with("has format 5, and this flipsim knows formats up to 4; use the newer one"),
+        error.ends_with("has format 6, and this flipsim knows formats up to 5; use the newer one"),
         "{error}"
     );
     assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 5, .. })));

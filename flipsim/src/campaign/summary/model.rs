@@ -26,7 +26,7 @@ use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
 use crate::campaign::ways::{Audit, Ways};
 use crate::campaign::when::When;
-use crate::fault::{Operations, Pattern, format_pattern};
+use crate::fault::{Count, Operations, Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
@@ -465,8 +465,9 @@ fn is_single_bit(pattern: Pattern) -> bool {
 /// How many bits a stratum exposes; `None` where a fault is of several, or a bit has several faults, or they strike at the
 /// instants of an event, which no particle waits for.
 pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -> Option<u64> {
-    let several =
-        spec.operations_of(stratum) == Operations::Random || spec.when_of(stratum).trigger().is_some();
+    let several = spec.operations_of(stratum) == Operations::Random
+        || spec.when_of(stratum).trigger().is_some()
+        || !spec.count_of(stratum).is_one();
     (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
 }
 
@@ -479,6 +480,10 @@ pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String
     let pattern = match spec.operations_of(stratum) {
         flip if flip.is_flip() => pattern,
         other => format!("{pattern}, {other}"),
+    };
+    let pattern = match spec.count_of(stratum) {
+        Count::ONE => pattern,
+        count => format!("{pattern}, {count} faults a trial"),
     };
     match spec.when_of(stratum) {
         When::At(trigger) => format!("{pattern}, at {trigger}"),

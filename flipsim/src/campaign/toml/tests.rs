@@ -1,7 +1,7 @@
 //! Tests of a campaign's file: what it says is read, written and refused.
 
 use super::*;
-use crate::fault::Operation;
+use crate::fault::{Count, Operation};
 
 #[test]
 fn what_is_written_is_read_back_as_the_same() {
@@ -92,6 +92,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         sharing: Some(Sharing::Equal),
         pattern: Some(Pattern::Adjacent(2)),
         operation: Some(Operations::One(Operation::Set0)),
+        faults: Some(Count::Fixed(3)),
         window: Some(Window::Time(VirtualNs(5_000_000))),
         when: Some(When::Busy),
     };
@@ -103,6 +104,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         sharing: Sharing::Equal,
         pattern: Pattern::Adjacent(2),
         operation: Operations::One(Operation::Set0),
+        faults: Count::Fixed(3),
         window: Window::Time(VirtualNs(5_000_000)),
         when: When::Busy,
         ..kept

@@ -10,6 +10,7 @@ fn each_operation_is_found_by_its_variant_and_by_its_name() {
         assert!(std::ptr::eq(row.operation.row(), row));
         let text = row.operation.to_string();
         assert_eq!(text.split(':').next(), Some(row.name));
+        assert_eq!(row.operation.hold().is_some(), row.holds_on);
         assert_eq!(text.parse::<Operation>().unwrap(), row.operation);
         let json = serde_json::to_string(&row.operation).unwrap();
         assert_eq!(json, format!("\"{text}\""));
@@ -27,7 +28,7 @@ fn each_operation_is_found_by_its_variant_and_by_its_name() {
         assert_eq!(
             error,
             format!(
-                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random or nothing"
+                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, stuck0, stuck1, stuck or nothing"
             )
         );
     }
@@ -48,16 +49,46 @@ fn what_each_operation_does_to_the_bits() {
         ("overwrite:0x55", [0b0011, 0x00]),
         ("overwrite:0x282", [0b0101, 0x05]),
         ("nothing", old),
+        ("stuck0", [0b0001, 0x00]),
+        ("stuck1 for 5ms", [0b0111, 0xff]),
+        ("stuck for 1us every 2us", [0b0011, 0x0f]),
     ] {
         let operation: Operation = operation.parse().unwrap();
         assert_eq!(operation.apply(&old, &mask), expected, "{operation}");
-        assert!(!operation.holds_on());
+        assert_eq!(operation.holds_on(), operation.to_string().starts_with("stuck"));
     }
     // Behind the 64 bits of the number there are zeros.
     let wide = Operation::Overwrite(u64::MAX)
         .apply(&[0xaa; 10], &[0, 0xff, 0xff, 255, 255, 255, 255, 255, 255, 255]);
     assert_eq!(wide, [0xaa, 255, 255, 255, 255, 255, 255, 255, 255, 0]);
     assert_eq!(Operation::Overwrite(7).apply(&[1, 2], &[0, 0]), [1, 2]);
+}
+
+#[test]
+fn how_long_one_holds_on_is_read_and_written_exactly() {
+    for text in
+        ["stuck0", "stuck1 for 1ns", "stuck for 1500us", "stuck0 for 100us every 1ms", "stuck for 61s"]
+    {
+        let operation: Operation = text.parse().unwrap();
+        assert_eq!(operation.to_string(), text);
+        assert!(Operations::One(operation).hold_on() && !Operations::One(operation).is_flip());
+    }
+    let hold = "stuck0   for 0.1ms  every 1ms".parse::<Operation>().unwrap().hold().unwrap();
+    assert_eq!((hold.long(), hold.every()), (Some(VirtualNs(100_000)), Some(VirtualNs(1_000_000))));
+    for (text, why) in [
+        ("stuck0 for", "its times cannot be read"),
+        ("stuck0 every 1ms", "its times cannot be read"),
+        ("stuck0 for 0ns", "it has no length"),
+        ("stuck0 for 5", "`5` is not a duration"),
+        ("stuck0 for 1ms every 1ms", "it comes again before it has ended"),
+        ("stuck0 for 1ns every 999ns", "it comes again within a microsecond"),
+        ("flip for 5ms", "flip is over at once, and has no length"),
+        ("overwrite:1 for 5ms", "overwrite:0x1 is over at once, and has no length"),
+    ] {
+        let said = text.parse::<Operation>().unwrap_err().to_string();
+        assert!(said.starts_with(&format!("`{text}`: {why}")), "{said}");
+    }
+    assert!("stuck2 for 5ms".parse::<Operation>().unwrap_err().to_string().contains("there is no operation"));
 }
 
 #[test]

@@ -2,11 +2,12 @@
  * One byte of memory, and one of a register, written and read back by every way that there is: a bit that is stuck shows
  * in each.
  *
- * What is read and was not written is reported, a line each; in a guest without a fault nothing is.
+ * What is read and was not written is reported, a line for each value; in a guest without a fault nothing is.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,10 +15,18 @@
 
 enum { SIZE = 512, OFFSET = 1, TIMES = 1000 };
 
+/* The ways by which something else was read, and what by the last. */
+static char ways[256];
+static uint8_t last;
+
 static void expect(const char *way, uint8_t wrote, uint8_t read)
 {
-	if (wrote != read)
-		damaged("%s: wrote %02x, read %02x", way, wrote, read);
+	size_t used = strlen(ways);
+
+	if (wrote == read)
+		return;
+	snprintf(ways + used, sizeof(ways) - used, "%s%s", used ? ", " : "", way);
+	last = read;
 }
 
 /* The compiler knows nothing of what is in memory from here on. */
@@ -177,6 +186,9 @@ void use_cell(uint8_t *data, uint8_t *other, int file)
 
 		expect("code", value, by_code(data, value));
 		expect("register", value, by_register(value));
+		if (ways[0])
+			damaged("wrote %02x, read %02x by %s", value, last, ways);
+		ways[0] = 0;
 	}
 	close(pipe_ends[0]);
 	close(pipe_ends[1]);

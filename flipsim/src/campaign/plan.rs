@@ -140,7 +140,7 @@ pub enum PlanError {
     /// So many that some would be drawn twice.
     #[error(
         "stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for: with \
-         `draw = \"fractions\"` or several `faults`, where one can come twice, at most {}; ask for fewer, or leave that out",
+         `draw = \"fractions\"` several `faults` or clusters, where one can come twice, at most {}; ask for fewer, or leave that out",
         population / SPARSE
     )]
     TooDense {
@@ -226,6 +226,7 @@ struct Part {
 
 /// Apart from the other draws of a seed.
 const FURTHER: u64 = 1 << 61;
+const SHAPES: u64 = 1 << 60;
 
 impl Part {
     /// The pairs of fault and time of a trial, of which the first is drawn without replacement over all trials; the others
@@ -245,6 +246,27 @@ impl Part {
             }
         }
         pairs
+    }
+
+    /// Whether a trial may have several faults.
+    fn is_several(&self) -> bool {
+        !self.count.is_one() || self.space.is_clustered()
+    }
+
+    /// Adds to the faults of a trial what comes with each in a cluster; no fault is in it twice at one time.
+    fn add_others(&self, faults: &mut Vec<LaterFault>, seed: u64, id: TrialId) {
+        if !self.space.is_clustered() {
+            return;
+        }
+        let mut rng = fault_rng(seed, SHAPES | id.0);
+        for LaterFault { after, fault } in faults.clone() {
+            for fault in self.space.others(&fault, rng.random()) {
+                let other = LaterFault { after, fault };
+                if !faults.contains(&other) {
+                    faults.push(other);
+                }
+            }
+        }
     }
 
     /// The fault and the time of a pair.
@@ -347,7 +369,7 @@ impl Plan {
             if u128::from(trials) > population {
                 return Err(PlanError::TooMany { name: name.clone(), trials, population });
             }
-            let twice = self.draw == Draw::Fractions || !part.count.is_one();
+            let twice = self.draw == Draw::Fractions || part.is_several();
             if twice && u128::from(trials) > population / SPARSE {
                 return Err(PlanError::TooDense { name: name.clone(), trials, population });
             }
@@ -402,6 +424,7 @@ impl Plan {
         let pairs = part.pairs(part.permutation.nth((before + place - first).into()), self.seed, id);
         let mut faults: Vec<LaterFault> =
             pairs.into_iter().map(|pair| part.at(pair)).collect::<Option<_>>()?;
+        part.add_others(&mut faults, self.seed, id);
         faults.sort_by_key(|fault| fault.after);
         let LaterFault { after, fault } = faults.remove(0);
         let plan = TrialPlan { after, fault, back_after: None, more: faults };

@@ -94,6 +94,10 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
     let space = |stratum: &StratumSpec| {
         let align = stratum.align.unwrap_or(Align::BYTE);
         let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), align, guest, Borders::Joined);
+        let space = space.map(|space| match spec.clusters_in(stratum, &guest.names.map.system_ram()) {
+            Some(clusters) => FaultSpace::Clustered { space: Box::new(space), clusters },
+            None => space,
+        });
         let space = space.and_then(|space| Ok(space.under(spec.operations_of(stratum))?));
         space.map_err(|cause| refused(stratum, cause))
     };

@@ -14,7 +14,8 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Count, Operations, Pattern};
+use crate::fault::{Align, Clusters, Count, Mapping, Operations, Pattern, Shape};
+use crate::memory::RangeSet;
 use crate::stats::Share;
 use crate::text::shown;
 use crate::trial::golden::Window;
@@ -53,6 +54,12 @@ pub struct CampaignSpec {
     /// How many faults a trial has, where a stratum says nothing else.
     #[serde(default, skip_serializing_if = "Count::is_one")]
     pub faults: Count,
+    /// How addresses lie in the memory's arrays, for clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Mapping>,
+    /// The shapes of clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Shape>,
     /// The parts of the fault space.
     pub strata: Vec<StratumSpec>,
     /// How trials are run.
@@ -82,6 +89,8 @@ impl Default for CampaignSpec {
             pattern: Pattern::SINGLE,
             operation: Operations::default(),
             faults: Count::ONE,
+            mapping: None,
+            clusters: Vec::new(),
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
             trial: TrialSpec::default(),
             guest: Value::Null,
@@ -316,6 +325,13 @@ impl CampaignSpec {
         stratum.faults.unwrap_or(self.faults)
     }
 
+    /// What comes with the faults of a stratum in this RAM, of one whose pattern is a cluster.
+    #[must_use]
+    pub fn clusters_in(&self, stratum: &StratumSpec, ram: &RangeSet) -> Option<Clusters> {
+        let mapping = self.mapping.as_ref().filter(|_| self.pattern_of(stratum) == Pattern::Cluster)?;
+        Clusters::new(mapping.clone(), self.clusters.clone(), ram.clone())
+    }
+
     /// The moments of a stratum.
     #[must_use]
     pub fn when_of(&self, stratum: &StratumSpec) -> When {
@@ -389,6 +405,16 @@ impl CampaignSpec {
         }
         if self.size == Some(Size::Trials(0)) {
             return whole("a campaign of 0 trials finds nothing; give a number above 0");
+        }
+        if let Some(error) = self.clusters.iter().find_map(|shape| shape.check().err()) {
+            return whole(&format!("[[cluster]]: {error}"));
+        }
+        let clustered = self.strata.iter().any(|stratum| self.pattern_of(stratum) == Pattern::Cluster);
+        if clustered != (self.mapping.is_some() && !self.clusters.is_empty()) {
+            return whole(
+                "clusters take three things: `mapping`, [[cluster]] with `cells` and `weight`, and a stratum with \
+                 pattern = \"cluster\"",
+            );
         }
         if let Some(what) = Grade::problem(&self.grades).or_else(|| self.words.problem()) {
             return whole(&what);

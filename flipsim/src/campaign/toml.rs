@@ -22,7 +22,7 @@ use crate::campaign::text::{
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{Align, Count, FaultTarget, Operations, Pattern, random_seed};
+use crate::fault::{Align, Count, FaultTarget, Mapping, Operations, Pattern, Shape, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::golden::Window;
@@ -44,7 +44,7 @@ impl CampaignSpec {
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"], or at = "symbol:vfs_read"
     /// when = "busy"              # or "time", "instructions", "idle"
     /// draw = "moments"           # or "fractions" of the run
-    /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81
+    /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81, cluster
     /// faults = 1                 # in a trial; or more, or "poisson:2.5"
     /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, stuck0, stuck1, stuck, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
@@ -146,6 +146,7 @@ pub struct RawSpec {
     r#for: Option<TimeText>,
     every: Option<TimeText>,
     faults: Option<Count>,
+    mapping: Option<MappingText>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
     spacing: Option<TimeText>,
@@ -157,7 +158,36 @@ pub struct RawSpec {
     #[serde(default)]
     stratum: Vec<Spanned<RawStratum>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cluster: Vec<Shape>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     grade: Vec<Grade>,
+}
+
+/// A ready mapping by its name, or a table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum MappingText {
+    Ready(String),
+    Own(toml::Table),
+}
+
+impl MappingText {
+    fn of(mapping: &Mapping) -> Option<MappingText> {
+        if Mapping::ready(mapping.name()).is_ok_and(|ready| ready == *mapping) {
+            return Some(MappingText::Ready(mapping.name().to_owned()));
+        }
+        toml::Table::try_from(mapping).ok().map(MappingText::Own)
+    }
+
+    fn mapping(self) -> Result<Mapping, SpecError> {
+        let invalid = |what: String| SpecError::Invalid { line: None, what };
+        match self {
+            MappingText::Ready(name) => Mapping::ready(&name).map_err(|error| invalid(error.to_string())),
+            MappingText::Own(table) => table
+                .try_into()
+                .map_err(|error: toml::de::Error| invalid(format!("[mapping]: {}", error.message()))),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -232,6 +262,8 @@ impl From<&CampaignSpec> for RawSpec {
             pattern: Some(PatternText(spec.pattern)),
             operation: Some(spec.operation).filter(|operation| !operation.is_flip()),
             faults: Some(spec.faults).filter(|faults| !faults.is_one()),
+            mapping: spec.mapping.as_ref().and_then(MappingText::of),
+            cluster: spec.clusters.clone(),
             hang_factor: Some(hang_factor),
             wall: Some(DurationText(wall)),
             spacing: spacing.map(TimeText),
@@ -453,6 +485,8 @@ impl RawSpec {
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             operation: whole_operation.unwrap_or_default(),
             faults: self.faults.unwrap_or_default(),
+            mapping: self.mapping.map(MappingText::mapping).transpose()?,
+            clusters: self.cluster,
             strata: Some(strata).filter(|strata| !strata.is_empty()).unwrap_or(whole),
             trial: TrialSpec {
                 hang_factor: self.hang_factor.unwrap_or(default.hang_factor),

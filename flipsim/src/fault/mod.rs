@@ -2,6 +2,7 @@
 //!
 //! Invariants: **every possible fault is equally likely; every flip is read back**.
 
+mod array;
 mod cells;
 mod count;
 mod draw;
@@ -21,6 +22,7 @@ pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 
+pub use array::{Clusters, Mapping, MappingError, Shape, ShapeError};
 pub use cells::{Units, UnitsError};
 pub use count::{Count, CountError};
 pub use draw::{FaultRng, fault_rng, random_seed};

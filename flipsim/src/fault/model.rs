@@ -31,6 +31,8 @@ pub enum Pattern {
         /// The highest, 63 at most.
         high: BitIndex,
     },
+    /// One bit, anywhere in RAM, and those that a cluster has beside it in the memory's array.
+    Cluster,
 }
 
 impl Pattern {
@@ -55,6 +57,7 @@ impl Pattern {
     #[must_use]
     pub fn bytes(self) -> u64 {
         match self {
+            Pattern::Cluster => 1,
             Pattern::Adjacent(bits) => u64::from(bits.clamp(1, 64)).div_ceil(8),
             Pattern::AdjacentAt { count, bit } => {
                 (u64::from(bit.0) + u64::from(count.clamp(1, 64))).div_ceil(8).min(16)
@@ -67,6 +70,7 @@ impl Pattern {
     /// The bits that it takes from the lowest of its first byte on.
     pub(super) fn end(self) -> u64 {
         match self {
+            Pattern::Cluster => 1,
             Pattern::Adjacent(count) => count.into(),
             Pattern::AdjacentAt { count, bit } => u64::from(bit.0) + u64::from(count),
             Pattern::Mask(mask) => u64::from(64 - mask.leading_zeros()),
@@ -85,7 +89,7 @@ impl Pattern {
     /// The lowest bit that is asked for, and the bits from there on.
     pub(super) fn fixed(self) -> Option<(u32, u64)> {
         match self {
-            Pattern::Adjacent(_) | Pattern::Field { .. } => None,
+            Pattern::Adjacent(_) | Pattern::Field { .. } | Pattern::Cluster => None,
             Pattern::AdjacentAt { count, bit } => Some((bit.0, u64::MAX >> (64 - count))),
             Pattern::Mask(mask) => Some((mask.trailing_zeros(), mask >> mask.trailing_zeros())),
         }
@@ -210,8 +214,10 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
     let bad = || PatternError(text.to_owned());
     let small = |text: &str| parse_number(text).ok().and_then(|number| u32::try_from(number).ok());
     let text = text.trim();
-    if text == "single" {
-        return Ok(Pattern::SINGLE);
+    match text {
+        "single" => return Ok(Pattern::SINGLE),
+        "cluster" => return Ok(Pattern::Cluster),
+        _ => {}
     }
     let (kind, what) = text.split_once(':').ok_or_else(bad)?;
     match kind {
@@ -236,6 +242,7 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, PatternError> {
 pub fn format_pattern(pattern: Pattern) -> String {
     match pattern {
         Pattern::SINGLE => "single".to_owned(),
+        Pattern::Cluster => "cluster".to_owned(),
         Pattern::Adjacent(count) => format!("adjacent:{count}"),
         Pattern::AdjacentAt { count: 1, bit } => format!("bit:{bit}"),
         Pattern::AdjacentAt { count, bit } => format!("adjacent:{count}@{bit}"),
@@ -247,6 +254,6 @@ pub fn format_pattern(pattern: Pattern) -> String {
 /// Text that is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no pattern; write single, bit:N, adjacent:COUNT, adjacent:COUNT@BIT, mask:0xHEX or field:LOW-HIGH"
+    "`{0}` is no pattern; write single, bit:N, adjacent:COUNT, adjacent:COUNT@BIT, mask:0xHEX, field:LOW-HIGH or cluster"
 )]
 pub struct PatternError(String);

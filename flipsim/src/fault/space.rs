@@ -12,6 +12,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::arch::{NOT_STUCK, may_be_stuck};
+use crate::fault::array::Clusters;
 use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
 use crate::fault::operation::Operations;
@@ -35,6 +36,13 @@ pub enum FaultSpace {
         /// How many of these each fault has.
         each: u64,
     },
+    /// The same faults, each with others beside it; see [`FaultSpace::others`].
+    Clustered {
+        /// The faults.
+        space: Box<FaultSpace>,
+        /// What comes with each.
+        clusters: Clusters,
+    },
 }
 
 impl FaultSpace {
@@ -46,6 +54,7 @@ impl FaultSpace {
             FaultSpace::Ram(space) => space.len,
             FaultSpace::Reg(space) => space.faults.len() as u64,
             FaultSpace::Under { space, each, .. } => space.len() * each,
+            FaultSpace::Clustered { space, .. } => space.len(),
         }
     }
 
@@ -53,7 +62,7 @@ impl FaultSpace {
     #[must_use]
     pub fn places(&self) -> u64 {
         match self {
-            FaultSpace::Under { space, .. } => space.places(),
+            FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. } => space.places(),
             _ => self.len(),
         }
     }
@@ -77,13 +86,37 @@ impl FaultSpace {
         Ok(FaultSpace::Under { space: Box::new(space), operations, each })
     }
 
+    /// Whether others come with its faults.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        match self {
+            FaultSpace::Ram(_) | FaultSpace::Reg(_) => false,
+            FaultSpace::Under { space, .. } => space.is_clustered(),
+            FaultSpace::Clustered { .. } => true,
+        }
+    }
+
+    /// What comes with a fault of it at the same instant, for a number that is drawn from 0 to 1: the same bits of other
+    /// bytes, and the same is done to them.
+    #[must_use]
+    pub fn others(&self, fault: &Fault, drawn: f64) -> Vec<Fault> {
+        match (self, fault.address()) {
+            (FaultSpace::Under { space, .. }, _) => space.others(fault, drawn),
+            (FaultSpace::Clustered { clusters, .. }, Some(address)) => {
+                let like = |address| Fault::in_ram(address, fault.mask().to_vec()).with(fault.operation());
+                clusters.others(address, drawn).into_iter().map(like).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Its registers, if it is one of registers.
     #[must_use]
     pub fn registers(&self) -> Option<&RegSpace> {
         match self {
             FaultSpace::Ram(_) => None,
             FaultSpace::Reg(space) => Some(space),
-            FaultSpace::Under { space, .. } => space.registers(),
+            FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. } => space.registers(),
         }
     }
 
@@ -101,6 +134,7 @@ impl FaultSpace {
                 let operation = operations.nth(number % each, fault.mask());
                 Some(fault.with(operation))
             }
+            FaultSpace::Clustered { space, .. } => space.nth(number),
         }
     }
 
@@ -122,7 +156,8 @@ impl FaultSpace {
                 let known: BTreeSet<_> = faults(one).into_iter().collect();
                 faults(other).iter().any(|fault| known.contains(fault))
             }
-            (FaultSpace::Under { space, .. }, other) | (other, FaultSpace::Under { space, .. }) => {
+            (FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. }, other)
+            | (other, FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. }) => {
                 space.overlaps(other)
             }
             (FaultSpace::Ram(_), FaultSpace::Reg(_)) | (FaultSpace::Reg(_), FaultSpace::Ram(_)) => false,
@@ -194,6 +229,8 @@ impl RamSpace {
     /// The pattern asks for a bit that a word does not have, or fits nowhere.
     pub fn aligned(bytes: &RangeSet, pattern: Pattern, align: Align) -> Result<Self, SpaceError> {
         pattern.check()?;
+        // Its other bits are no matter of this space.
+        let pattern = if pattern == Pattern::Cluster { Pattern::SINGLE } else { pattern };
         let bits = align.bytes() * 8;
         match (pattern, align) {
             (Pattern::AdjacentAt { bit, .. }, Align::BYTE) if bit.0 > 7 => {
@@ -335,6 +372,9 @@ impl RegSpace {
     /// The pattern asks for bits that none of the registers has or that none takes.
     pub fn new(registers: &[FlippableRegister], pattern: Pattern) -> Result<Self, SpaceError> {
         pattern.check()?;
+        if pattern == Pattern::Cluster {
+            return Err(SpaceError::Empty("clusters are of RAM; registers have no array".to_owned()));
+        }
         let mut faults = Vec::new();
         for (index, register) in registers.iter().enumerate() {
             let starts = match (pattern.fixed(), pattern.field()) {

@@ -94,6 +94,7 @@ struct Row<'a> {
     first_use: Option<Used>,
     first_read_ns: Option<u64>,
     control: Option<bool>,
+    faults: usize,
 }
 
 /// The golden run, and what its workload counts.
@@ -121,7 +122,7 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
     let grades = &store.spec().grades;
     let grade = differences.as_ref().and_then(|differences| grade_of(grades, differences));
     let plan = result.trial.plan;
-    let fault = plan.fault;
+    let fault = &plan.fault;
     let stratum = usize::try_from(result.trial.stratum).ok().and_then(|at| store.strata().get(at));
     let stratum_of = usize::try_from(result.trial.stratum).ok().and_then(|at| store.spec().strata.get(at));
     let when = stratum_of.map_or(When::Time, |stratum| store.spec().when_of(stratum));
@@ -179,6 +180,7 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         cut_ns: result.way.and_then(|way| way.cut_ns),
         audited: result.way.map(|way| way.audited),
         control: result.way.map(|way| way.control),
+        faults: 1 + plan.more.len(),
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
         first_use: result.first_use.map(|first| first.used),

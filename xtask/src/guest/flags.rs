@@ -5,13 +5,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use flipsim::fault::{FaultSpace, Operations, Pattern};
 use flipsim::memory::PhysRange;
 use flipsim::units::{BitIndex, GuestPhys, parse_duration, parse_number};
 
 use super::choice::GuestChoice;
-use crate::exit::{Code, ExitWith};
+use crate::exit::{Code, ExitWith, exit_error};
 
 /// Where in RAM; anywhere, when nothing is said.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -86,7 +86,12 @@ impl BitsArgs {
     /// # Errors
     /// They cannot be numbered.
     pub fn under(&self, space: FaultSpace) -> Result<FaultSpace> {
-        space.under(self.operation.unwrap_or_default()).exit_with(Code::Usage)
+        let operation = self.operation.unwrap_or_default();
+        if operation.hold_on() {
+            let why = "holds on, which `inject` does not look after; use `campaign trial` or `campaign new`";
+            bail!(exit_error(Code::Usage, format!("--operation {operation}: it {why}")));
+        }
+        space.under(operation).exit_with(Code::Usage)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of `spec`.
 
 use super::*;
-use crate::fault::{format_pattern, parse_pattern};
+use crate::fault::{Mapping, Shape, format_pattern, parse_pattern};
 use crate::stats::Confidence;
 
 fn share(value: f64) -> Share {
@@ -18,6 +18,7 @@ window = "400ms"
 from = "10ms"
 to = "390ms"
 pattern = "adjacent:2"
+mapping = "permuted"
 operation = "stuck1"
 for = "5ms"
 faults = 2
@@ -42,6 +43,15 @@ operation = "overwrite:random"
 faults = "poisson:2.5"
 trials = 100
 
+[[stratum]]
+name = "cells"
+targets = ["ram"]
+pattern = "cluster"
+
+[[cluster]]
+cells = [[0, 0], [1, 0]]
+weight = 0.5
+
 [[grade]]
 name = "negligible"
 lines = "^x="
@@ -63,6 +73,8 @@ fn a_file_says_all_there_is_to_say() {
         pattern: Pattern::Adjacent(2),
         operation: "stuck1 for 5ms".parse().unwrap(),
         faults: Count::Fixed(2),
+        mapping: Some(Mapping::ready("permuted").unwrap()),
+        clusters: vec![Shape { cells: vec![[0, 0], [1, 0]], weight: 0.5 }],
         strata: vec![
             StratumSpec::new(
                 "text",
@@ -77,6 +89,10 @@ fn a_file_says_all_there_is_to_say() {
                     "class:core,reg:v*",
                     vec![FaultTarget::Class("core".into()), FaultTarget::Register("v*".into())],
                 )
+            },
+            StratumSpec {
+                pattern: Some(Pattern::Cluster),
+                ..StratumSpec::new("cells", vec![FaultTarget::Ram])
             },
         ],
         trial: TrialSpec {
@@ -124,6 +140,45 @@ fn how_long_a_fault_holds_on_is_said_in_one_place() {
     ] {
         let said = operation(keys, of_stratum).unwrap_err();
         assert!(said.starts_with(expected) || said.contains(&format!(": {expected}")), "{said}");
+    }
+}
+
+#[test]
+fn a_cluster_takes_a_mapping_a_shape_and_a_stratum() {
+    let read = |keys: &str, rest: &str| {
+        let text = format!("name = 'a'\ntrials = 9\n{keys}\n[[stratum]]\ntargets = ['ram']\n{rest}");
+        CampaignSpec::from_toml(&text).map_err(|error| error.to_string())
+    };
+    let shape = "[[cluster]]\ncells = [[0,0],[0,1]]\nweight = 1\n";
+    let own = format!("{shape}[mapping]\nname = 'own'\ncolumn = [8, 16]\nrow = [32]\n");
+    for (keys, rest) in [("pattern = 'cluster'\nmapping = 'linear'", shape), ("pattern = 'cluster'", &own)] {
+        let spec = read(keys, rest).unwrap();
+        assert_eq!(CampaignSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+        assert_eq!(serde_json::from_str::<CampaignSpec>(&spec.json()).unwrap(), spec);
+    }
+    for (keys, rest, expected) in [
+        ("pattern = 'cluster'", shape, "clusters take three things"),
+        ("pattern = 'cluster'\nmapping = 'linear'", "", "clusters take three things"),
+        ("mapping = 'linear'", shape, "clusters take three things"),
+        (
+            "pattern = 'cluster'\nmapping = 'liner'",
+            shape,
+            "there is no mapping `liner` (did you mean linear?)",
+        ),
+        (
+            "pattern = 'cluster'\nmapping = 'linear'",
+            "[[cluster]]\ncells = [[0,1]]\nweight = 1\n",
+            "[[cluster]]: a cluster has",
+        ),
+        (
+            "pattern = 'cluster'",
+            &own.replace("32", "16"),
+            "[mapping]: mapping `own`: two addresses have the same",
+        ),
+        ("pattern = 'cluster'", &own.replace("32", "'x'"), "[mapping]: invalid type"),
+    ] {
+        let said = read(keys, rest).unwrap_err();
+        assert!(said.starts_with(expected), "{said}");
     }
 }
 

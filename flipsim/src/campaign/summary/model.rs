@@ -459,6 +459,7 @@ fn is_single_bit(pattern: Pattern) -> bool {
         Pattern::Adjacent(count) | Pattern::AdjacentAt { count, .. } => count == 1,
         Pattern::Mask(mask) => mask.count_ones() == 1,
         Pattern::Field { .. } => true,
+        Pattern::Cluster => false,
     }
 }
 
@@ -477,6 +478,13 @@ pub(super) fn space_of(stratum: &crate::campaign::plan::Stratum) -> SpaceSize {
 
 pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
     let pattern = format_pattern(spec.pattern_of(stratum));
+    let pattern = match &spec.mapping {
+        Some(mapping) if spec.pattern_of(stratum) == Pattern::Cluster => {
+            let shapes: Vec<String> = spec.clusters.iter().map(ToString::to_string).collect();
+            format!("{pattern} in {} of {}", mapping.name(), shapes.join("; "))
+        }
+        _ => pattern,
+    };
     let pattern = match spec.operations_of(stratum) {
         flip if flip.is_flip() => pattern,
         other => format!("{pattern}, {other}"),

@@ -54,7 +54,8 @@ pub struct Args {
     /// Exactly these bits, in place of one
     #[arg(long, value_parser = parse_number, value_name = "MASK")]
     mask: Option<u64>,
-    /// What is done to them: flip, set0, set1, overwrite:NUMBER, nothing
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, stuck0, stuck1, stuck (each with "for 5ms", or
+    /// "for 100us every 1ms" behind it), nothing
     #[arg(long, value_name = "OPERATION", default_value = "flip", hide_default_value = true)]
     operation: Operation,
     /// Flip it back at this time
@@ -354,7 +355,7 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
             };
             let operation = plan.fault.operation();
             match result {
-                Ok(flip) if flip.old == flip.new => {
+                Ok(flip) if flip.old == flip.new && !operation.holds_on() => {
                     outln!("{operation} {place}: {}, which changes nothing", hex_value(&flip.old));
                 }
                 Ok(flip) => {

@@ -69,12 +69,14 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
     for arch in ["aarch64", "x86_64"] {
         let of = |restore: &str| {
             let spec = format!(
-                "name = 'x'\nseed = 12\nrestore = '{restore}'\nwindow = '60ms'\n[guest]\narch = '{arch}'\nworkload = 'fs'\n\
+                "name = 'x'\nseed = 12\nrestore = '{restore}'\nwindow = '60ms'\nmapping = 'bank-groups'\n[guest]\narch = '{arch}'\nworkload = 'fs'\n\
                  [[stratum]]\nname = 'stuck'\ntargets = ['region:Kernel data']\noperation = 'stuck'\ntrials = 20\n\
                  [[stratum]]\nname = 'again'\ntargets = ['ram']\noperation = 'stuck1'\nfor = '1ms'\nevery = '3ms'\ntrials = 10\n\
                  [[stratum]]\nname = 'registers'\ntargets = ['reg:*']\n\
                  operation = 'stuck0'\nfor = '20us'\ntrials = 20\n\
-                 [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 20\n"
+                 [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 20\n\
+                 [[stratum]]\nname = 'cells'\ntargets = ['ram']\npattern = 'cluster'\ntrials = 10\n\
+                 [[cluster]]\ncells = [[0, 0], [0, 1]]\nweight = 1\n"
             );
             let path = folder.path().join(format!("{restore}.toml"));
             std::fs::write(&path, spec).expect("it can be written");
@@ -85,10 +87,11 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
         };
         let rewound = of("rewind");
         assert_eq!(rewound, of("clone"), "{arch}");
-        assert_eq!(rewound.len(), 70);
+        assert_eq!(rewound.len(), 80);
         let outcomes: BTreeSet<&str> =
             rewound.iter().filter_map(|row| row["record"]["outcome"].as_str()).collect();
         assert!(outcomes.len() > 2, "{outcomes:?}");
+        are_neighbours(&rewound);
         for row in rewound.iter().filter(|row| row["stratum"] == "shower") {
             let record = &row["record"];
             let more = record["more"].as_array().expect("it has further faults");
@@ -107,6 +110,26 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
             }
         }
     }
+}
+
+/// Whether the second cell of each cluster is the next column: the next word, or behind the other bank group's.
+fn are_neighbours(rows: &[Value]) {
+    let mut pairs = 0;
+    for row in rows.iter().filter(|row| row["stratum"] == "cells") {
+        let plan = &row["record"]["plan"];
+        let first = plan["fault"]["address"].as_u64().expect("it is in RAM");
+        for more in plan["more"].as_array().into_iter().flatten() {
+            let beside = first + if first / 8 % 8 == 7 { 0x48 } else { 8 };
+            assert_eq!(more["fault"]["address"].as_u64(), Some(beside), "{row}");
+            assert_eq!(
+                (&more["after"], &more["fault"]["mask"]),
+                (&plan["after"], &plan["fault"]["mask"]),
+                "{row}"
+            );
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 5, "{pairs}");
 }
 
 /// Where a symbol is, by the list that the kernel's own build made.

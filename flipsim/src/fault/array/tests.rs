@@ -67,6 +67,13 @@ fn what_cannot_be_inverted_is_refused() {
     assert!(
         read("name = 'm'\ncolumn = [0x8, 0x10]\nrow = [0x20]\nbank = [0x48, 0x80]\nchannel = [0x40]").is_ok()
     );
+    // The one in docs/faults.md.
+    let columns = "0x8, 0x10, 0x20, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000";
+    let rows = "0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000, 0x800000";
+    let mine = format!(
+        "name = 'mine'\ncolumn = [{columns}]\nbank = [0x20040, 0x44000, 0x88000, 0x10000]\nrow = [{rows}]"
+    );
+    assert_eq!(read(&mine).unwrap().neighbour(0, 1, 0), Some(0x2_0040));
     for (text, expected) in [
         ("name = 'm'\ncolumn = []\nrow = [8]", "mapping `m` needs bits of `column` and of `row`"),
         ("name = 'm'\ncolumn = [8]\nrow = [8]", "mapping `m`: two addresses have the same place"),

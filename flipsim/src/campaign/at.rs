@@ -1,4 +1,4 @@
-//! What `at` says: times, or an event.
+//! What `at` says: times, or an event; and what `during` says.
 
 use std::fmt;
 
@@ -47,6 +47,18 @@ impl<'de> Deserialize<'de> for At {
     }
 }
 
+/// `during`: where the instruction lies, as in `user`; the trigger of that.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct During(Trigger);
+
+impl<'de> Deserialize<'de> for During {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bad = || D::Error::custom(format!("`{text}` is no place; write user, kernel or symbol:NAME"));
+        format!("during:{text}").parse().map(During).map_err(|_| bad())
+    }
+}
+
 /// `when` and `at` as a file has them: an event is `at`.
 pub(super) fn in_keys(when: Option<When>) -> (Option<When>, Option<Trigger>) {
     match when {
@@ -55,11 +67,21 @@ pub(super) fn in_keys(when: Option<When>) -> (Option<When>, Option<Trigger>) {
     }
 }
 
-/// The moments that both keys mean.
+/// The moments that these keys mean.
 ///
 /// # Errors
-/// Both say some.
-pub(super) fn of_keys(when: Option<When>, at: Option<Trigger>) -> Result<Option<When>, String> {
+/// Two say some.
+pub(super) fn of_keys(
+    when: Option<When>,
+    at: Option<Trigger>,
+    during: Option<During>,
+) -> Result<Option<When>, String> {
+    let at = match (at, during) {
+        (Some(at), Some(During(during))) => {
+            return Err(format!("`at = \"{at}\"` and `{during}` both say at which moments; drop one"));
+        }
+        (at, during) => at.or(during.map(|During(during)| during)),
+    };
     match (when, at) {
         (Some(when), Some(at)) => {
             Err(format!("`at = \"{at}\"` and `when = \"{when}\"` both say at which moments; drop one"))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Spanned;
 
-use crate::campaign::at::{At, in_keys, of_keys};
+use crate::campaign::at::{At, During, in_keys, of_keys};
 use crate::campaign::grade::Grade;
 use crate::campaign::size::{ASSURANCE, POWER, Size};
 use crate::campaign::spec::{CampaignSpec, Draw, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
@@ -42,7 +42,7 @@ impl CampaignSpec {
     /// sharing = "proportional"   # to the number of faults, or "equal"
     /// window = "done"            # or a time
     /// from = "10ms"              # to = "…", or at = ["1ms", "2ms"], or at = "symbol:vfs_read"
-    /// when = "busy"              # or "time", "instructions", "idle"
+    /// when = "busy"              # or "time", "instructions", "idle"; or during = "user", "kernel", "symbol:schedule"
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81, cluster
     /// faults = 1                 # in a trial; or more, or "poisson:2.5"
@@ -139,6 +139,7 @@ pub struct RawSpec {
     from: Option<Spanned<TimeText>>,
     to: Option<TimeText>,
     at: Option<Spanned<At>>,
+    during: Option<During>,
     when: Option<When>,
     draw: Option<Draw>,
     pattern: Option<PatternText>,
@@ -204,6 +205,7 @@ struct RawStratum {
     share: Option<ShareText>,
     when: Option<When>,
     at: Option<Trigger>,
+    during: Option<During>,
     align: Option<Align>,
     per: Option<Per>,
 }
@@ -295,6 +297,7 @@ impl From<&StratumSpec> for RawStratum {
             share: stratum.share.map(ShareText),
             when,
             at,
+            during: None,
             align: stratum.align,
             per: stratum.per,
         }
@@ -376,6 +379,7 @@ impl RawSpec {
         if flags.when.is_some() {
             self.when.clone_from(&flags.when);
             self.at = self.at.filter(|at| matches!(at.get_ref(), At::Times(_)));
+            self.during = None;
         }
         self
     }
@@ -424,17 +428,19 @@ impl RawSpec {
 
     fn resolve(self, line: &dyn Fn(usize) -> Option<usize>) -> Result<CampaignSpec, SpecError> {
         let size = self.size(line)?;
-        let (mut listed, mut when) = (None, self.when);
+        let (mut listed, mut when) = (None, self.when.clone());
         if let Some(at) = self.at {
             let line = line(at.span().start);
             match at.into_inner() {
                 At::Times(times) => listed = Some((line, times)),
                 At::Event(event) => {
-                    let both = of_keys(when, Some(event));
+                    let both = of_keys(when, Some(event), None);
                     when = both.map_err(|what| SpecError::Invalid { line, what })?;
                 }
             }
         }
+        let both = of_keys(when, None, self.during);
+        let when = both.map_err(|what| SpecError::Invalid { line: None, what })?;
         let times = match (listed, self.from, self.to) {
             (Some((_, at)), None, None) => Times::At(at.into_iter().map(|TimeText(time)| time).collect()),
             (Some((line, _)), ..) => {
@@ -454,7 +460,8 @@ impl RawSpec {
             let line = line(stratum.span().start);
             let raw = stratum.into_inner();
             let targets: Vec<String> = raw.targets.iter().map(ToString::to_string).collect();
-            let when = of_keys(raw.when, raw.at).map_err(|what| SpecError::Invalid { line, what })?;
+            let when =
+                of_keys(raw.when, raw.at, raw.during).map_err(|what| SpecError::Invalid { line, what })?;
             // One that says how long alone says it of the operation of all.
             let timed = raw.r#for.is_some() || raw.every.is_some();
             let operation = raw.operation.or(self.operation.filter(|_| timed));

@@ -46,6 +46,6 @@ pub use recording::RecordingError;
 pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};
 pub use settle::{Known, Settling};
-pub use trigger::{Event, Trigger, TriggerError};
+pub use trigger::{Event, Trigger, TriggerError, Within};
 pub use used::{FirstUse, Used};
 pub use worker::{Short, Worker};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! symbol:vfs_read+0x10   syscall:read   pc:0xffff800008012340   console:result      each with #N: the N-th alone
+//! during:user   during:kernel   during:symbol:schedule                              moments that are drawn there
 //! ```
 //!
 //! Invariant: a trigger is resolved once, in the golden run ([`Golden::events`](crate::trial::golden::Golden::events)); a
@@ -33,10 +34,23 @@ pub enum Event {
     Pc(u64),
     /// A line that has this text was printed.
     Console(String),
+    /// The instruction that is about to be executed lies there: each is as likely as every other.
+    During(Within),
+}
+
+/// Where an instruction lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Within {
+    /// In a program: in the lower half of the addresses.
+    User,
+    /// In the kernel: in the upper half.
+    Kernel,
+    /// In this function of the kernel.
+    Symbol(String),
 }
 
 /// The kinds of events by their words.
-const KINDS: [&str; 4] = ["symbol", "syscall", "pc", "console"];
+const KINDS: [&str; 5] = ["symbol", "syscall", "pc", "console", "during"];
 
 impl Trigger {
     /// Whether a text is meant to be one.
@@ -66,7 +80,7 @@ impl Trigger {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, pc:ADDRESS or console:TEXT, and \
-     #N behind it for the N-th time alone"
+     #N behind it for the N-th time alone; or during:user, during:kernel, during:symbol:NAME"
 )]
 pub struct TriggerError {
     text: String,
@@ -92,6 +106,13 @@ impl FromStr for Trigger {
             "syscall" => Event::Syscall(named.to_owned()),
             "pc" => Event::Pc(parse_number(named).map_err(|_| bad())?),
             "console" => Event::Console(what.to_owned()),
+            "during" if nth.is_some() => return Err(bad()),
+            "during" => Event::During(match named.split_once(':') {
+                None if named == "user" => Within::User,
+                None if named == "kernel" => Within::Kernel,
+                Some(("symbol", name)) if !name.trim().is_empty() => Within::Symbol(name.trim().to_owned()),
+                _ => return Err(wrong(near_names(named, ["user", "kernel"]))),
+            }),
             other => return Err(wrong(near_names(other, KINDS))),
         };
         Ok(Trigger { event, nth })
@@ -105,6 +126,9 @@ impl fmt::Display for Event {
             Event::Syscall(name) => write!(f, "syscall:{name}"),
             Event::Pc(address) => write!(f, "pc:{address:#x}"),
             Event::Console(text) => write!(f, "console:{text}"),
+            Event::During(Within::User) => f.write_str("during:user"),
+            Event::During(Within::Kernel) => f.write_str("during:kernel"),
+            Event::During(Within::Symbol(name)) => write!(f, "during:symbol:{name}"),
         }
     }
 }
@@ -126,6 +150,8 @@ mod tests {
     fn a_trigger_is_read_as_it_is_written() {
         for (text, event, nth) in [
             ("symbol:vfs_read+0x10", Event::Symbol("vfs_read+0x10".into()), None),
+            ("during:user", Event::During(Within::User), None),
+            ("during:symbol:schedule", Event::During(Within::Symbol("schedule".into())), None),
             ("syscall:openat#3", Event::Syscall("openat".into()), Some(3)),
             ("pc:0xffff800008010000#12", Event::Pc(0xffff_8000_0801_0000), Some(12)),
             ("console:round #7", Event::Console("round ".into()), Some(7)),

@@ -145,6 +145,67 @@ fn address_of(arch: &str, symbol: &str) -> u128 {
     u128::from_str_radix(line.split(' ').next().expect("a line has a word"), 16).expect("an address")
 }
 
+/// Whether faults strike uniformly over the instructions of a part of the run, beside the count of these that its recorded
+/// blocks of code give.
+fn strikes_during(arch: &str, counter: &str) {
+    let guest = ["--arch", arch, "--workload", "fs", "--window", "60ms"];
+    let output = ok(&[&["profile", "--json"], &guest[..]].concat());
+    let profile: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let (kernel, other) = (number(&profile["kernel_instructions"]), number(&profile["other_instructions"]));
+    let target = format!("pc=reg:{counter}");
+    let during = |place: &str| {
+        let name = format!("during-{arch}");
+        let at = format!("during:{place}");
+        let args =
+            ["--trials", "300", "--seed", "8", "--operation", "nothing", "--at", &at, "--stratum", &target];
+        let (rows, _) = run(&name, &[&guest[..], &args].concat());
+        let places: Vec<u128> = rows.iter().map(|row| value(&row["record"], "old")).collect();
+        assert_eq!(places.len(), 300);
+        places
+    };
+    let upper = |address: &u128| address >> 63 == 1;
+    assert!(!during("user").iter().any(upper));
+    let places = during("kernel");
+    assert!(places.iter().all(upper));
+    // The functions that have a twentieth of the kernel's instructions, and the others together: Pearson's statistic.
+    let top: Vec<&Value> = profile["functions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|one| number(&one["share"]) > 0.05)
+        .collect();
+    assert!(top.len() >= 2, "{top:?}");
+    let mut counts = vec![0.0; top.len()];
+    for place in &places {
+        let within = |one: &&Value| {
+            let first = address_of(arch, one["name"].as_str().expect("a name"));
+            (first..first + number(&one["bytes"]) as u128).contains(place)
+        };
+        if let Some(at) = top.iter().position(|one| within(&one)) {
+            counts[at] += 1.0;
+        }
+    }
+    let shares: Vec<f64> = top.iter().map(|one| number(&one["share"])).collect();
+    let rest = (300.0 - counts.iter().sum::<f64>(), 300.0 * (1.0 - shares.iter().sum::<f64>()));
+    let cells = counts.iter().copied().zip(shares.iter().map(|share| share * 300.0)).chain([rest]);
+    let found: f64 = cells.map(|(found, expected)| (found - expected).powi(2) / expected).sum();
+    // What the statistic stays below with probability 0.9999: the mean and six deviations are more.
+    let freedom = top.len() as f64;
+    assert!(found < freedom + 6.0 * (2.0 * freedom).sqrt(), "{found} at {freedom}: {counts:?} {shares:?}");
+    assert!(kernel > 0.0 && other > 0.0);
+    let most = top[0]["name"].as_str().expect("a name");
+    let (first, bytes) = (address_of(arch, most), number(&top[0]["bytes"]) as u128);
+    assert!(during(&format!("symbol:{most}")).iter().all(|place| (first..first + bytes).contains(place)));
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn faults_strike_uniformly_while_a_part_of_the_run_is_executed() {
+    strikes_during("aarch64", "pc");
+    strikes_during("x86_64", "rip");
+}
+
 /// Whether every fault struck right before the first instruction of a function.
 fn strikes_at(arch: &str, counter: &str, event: &str, symbol: &str) {
     let target = format!("pc=reg:{counter}");

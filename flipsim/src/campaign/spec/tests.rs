@@ -144,6 +144,34 @@ fn how_long_a_fault_holds_on_is_said_in_one_place() {
 }
 
 #[test]
+fn during_says_where_the_instruction_lies() {
+    let read = |keys: &str, of_stratum: &str| {
+        let text = format!("name = 'a'\ntrials = 9\n{keys}\n[[stratum]]\ntargets = ['ram']\n{of_stratum}\n");
+        let spec = CampaignSpec::from_toml(&text).map_err(|error| error.to_string())?;
+        assert_eq!(CampaignSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+        Ok::<_, String>(spec.when_of(&spec.strata[0]).to_string())
+    };
+    for (keys, of_stratum, expected) in [
+        ("during = 'user'", "", "during:user"),
+        ("during = 'user'", "during = 'kernel'", "during:kernel"),
+        ("", "during = 'symbol:schedule'", "during:symbol:schedule"),
+        ("at = 'during:kernel'", "", "during:kernel"),
+    ] {
+        assert_eq!(read(keys, of_stratum).unwrap(), expected);
+    }
+    for (keys, of_stratum, expected) in [
+        ("during = 'usr'", "", "`usr` is no place; write user, kernel or symbol:NAME"),
+        ("during = 'symbol:'", "", "`symbol:` is no place"),
+        ("during = 'user'\nwhen = 'busy'", "", "both say at which moments; drop one"),
+        ("", "during = 'user'\nat = 'symbol:x'", "both say at which moments; drop one"),
+        ("at = 'during:user#3'", "", "`during:user#3` is no trigger"),
+    ] {
+        let said = read(keys, of_stratum).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn a_cluster_takes_a_mapping_a_shape_and_a_stratum() {
     let read = |keys: &str, rest: &str| {
         let text = format!("name = 'a'\ntrials = 9\n{keys}\n[[stratum]]\ntargets = ['ram']\n{rest}");

@@ -5,20 +5,24 @@
 //!
 //! Invariant: **what is found is the golden run's**: the pass ends in a checkpoint whose state must be that of the golden run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use rand::RngExt;
+
 use crate::arch::ArchRow;
 use crate::fault::symbols::SymbolError;
-use crate::fault::{GuestNames, Profile};
+use crate::fault::{GuestNames, Profile, fault_rng};
 use crate::target::{Target, TargetError, describe};
 use crate::text::{near_names, near_words, shown};
 use crate::trial::clone::guest::CloneDisk;
-use crate::trial::golden::model::Golden;
+use crate::trial::golden::idle::Idle;
+use crate::trial::golden::model::{Checkpoint, Golden};
 use crate::trial::runner::{RunError, Runner};
 use crate::trial::template::saved::Template;
-use crate::trial::trigger::{Event, Trigger};
+use crate::trial::trigger::{Event, Trigger, Within};
 use crate::units::{GuestVirt, VirtualNs};
 
 /// So many instants of an event are kept at most.
@@ -110,6 +114,8 @@ pub struct EventGuest<'a> {
     pub parent: &'a Path,
     /// How long one stretch may take on the host's clock.
     pub wall: Duration,
+    /// What moments are drawn from.
+    pub seed: u64,
     /// Asked often; when it says yes, everything is given up.
     pub interrupted: fn() -> bool,
 }
@@ -144,23 +150,40 @@ impl Golden {
             return Err(EventError::NotExact(first.clone()));
         }
         let watched = watched(triggers, &guest)?;
+        let places = places(triggers, &guest)?;
         let on_console: Vec<&Trigger> =
             triggers.iter().filter(|trigger| matches!(trigger.event, Event::Console(_))).collect();
-        let mut runner =
-            Runner::start_persistently(guest.template, guest.parent, CloneDisk::Memory, guest.interrupted)?;
-        let mut found = self.watch(&mut runner, watched, &guest, on_console.is_empty())?;
+        let start =
+            || Runner::start_persistently(guest.template, guest.parent, CloneDisk::Memory, guest.interrupted);
+        let mut found =
+            if places.is_empty() { BTreeMap::new() } else { self.within(&mut start()?, places, &guest)? };
+        if watched.is_empty() && on_console.is_empty() {
+            return self.chosen(triggers, &found, &guest);
+        }
+        let mut runner = start()?;
+        found.extend(self.watch(&mut runner, watched, &guest, on_console.is_empty())?);
         for trigger in on_console {
             if let Event::Console(text) = &trigger.event {
                 let times = self.said(&mut runner, &trigger.event, text)?;
                 found.insert(trigger.event.clone(), times);
             }
         }
+        self.chosen(triggers, &found, &guest)
+    }
+
+    /// The instants of each trigger, of those of its event.
+    fn chosen(
+        &self,
+        triggers: &[Trigger],
+        found: &BTreeMap<Event, Vec<VirtualNs>>,
+        guest: &EventGuest<'_>,
+    ) -> Result<BTreeMap<String, Vec<VirtualNs>>, EventError> {
         let of = |trigger: &Trigger| {
             let all = found.get(&trigger.event).map_or(&[][..], Vec::as_slice);
             let never = |comes| EventError::Never {
                 trigger: trigger.clone(),
                 comes,
-                near: if comes == 0 { self.near(&trigger.event, &guest) } else { String::new() },
+                near: if comes == 0 { self.near(&trigger.event, guest) } else { String::new() },
             };
             Ok((trigger.to_string(), trigger.among(all).map_err(never)?))
         };
@@ -222,15 +245,58 @@ impl Golden {
             if checkpoint.at > at {
                 target.run_until_within(checkpoint.at, wall).map_err(RunError::from)?;
             }
-            let here = runner.state(false)?;
-            if let (Some(golden), Some(here)) = (&checkpoint.state, &here)
-                && !golden.is_same(here)
-            {
-                return Err(EventError::Disturbed(describe(golden, here)));
-            }
+            is_golden(checkpoint, runner)?;
         }
         runner.console.poll()?;
         Ok(watched.into_iter().map(|one| (one.event, one.found)).collect())
+    }
+
+    /// Draws moments at which the golden run executes, and goes from one to the next: those whose instruction lies in each
+    /// of these places.
+    fn within(
+        &self,
+        runner: &mut Runner,
+        places: Vec<(Event, Range<u64>)>,
+        guest: &EventGuest<'_>,
+    ) -> Result<BTreeMap<Event, Vec<VirtualNs>>, EventError> {
+        let counter = program_counter(runner, guest)?;
+        let mut found: Vec<(Event, Range<u64>, Vec<VirtualNs>)> =
+            places.into_iter().map(|(event, place)| (event, place, Vec::new())).collect();
+        for moment in self.drawn(guest.seed) {
+            let target = runner.guest.target();
+            let arrival = target.run_until_within(moment, guest.wall).map_err(RunError::from)?;
+            if let Some(why) = arrival.early {
+                return Err(runner.ended(format!("{why} before {moment}")).into());
+            }
+            let pc = target.read_register(counter).map_err(RunError::from)?;
+            let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+            let here = found.iter_mut().filter(|(_, place, _)| place.contains(&pc));
+            here.for_each(|(.., moments)| moments.push(moment));
+        }
+        if let Some(last) = self.checkpoints.last() {
+            runner.guest.target().run_until_within(last.at, guest.wall).map_err(RunError::from)?;
+            is_golden(last, runner)?;
+        }
+        Ok(found.into_iter().map(|(event, _, moments)| (event, moments)).collect())
+    }
+
+    /// Different moments at which the guest executes, in order: each as likely as every other.
+    fn drawn(&self, seed: u64) -> Vec<VirtualNs> {
+        let all = || Idle::new(self.begin(), self.end(), []);
+        // Busy stretches, and how many moments lie before each.
+        let (mut stretches, mut before) = (Vec::new(), 0);
+        for span in self.idle.clone().unwrap_or_else(all).busy() {
+            stretches.push((before, span.from.0));
+            before += span.length;
+        }
+        let mut rng = fault_rng(seed, MOMENTS);
+        let mut moments = BTreeSet::new();
+        while (moments.len() as u64) < before.min(LOOKED_AT) {
+            let number = rng.random_range(0..before);
+            let (before, from) = stretches[stretches.partition_point(|(before, _)| *before <= number) - 1];
+            moments.insert(VirtualNs(from + (number - before)));
+        }
+        moments.into_iter().collect()
     }
 
     /// When lines that have a text were complete.
@@ -255,6 +321,7 @@ impl Golden {
     /// What comes near an event that does not come.
     fn near(&self, event: &Event, guest: &EventGuest<'_>) -> String {
         let hint = match event {
+            Event::During(_) => format!("; {LOOKED_AT} moments at which it executes were looked at"),
             Event::Symbol(name) => {
                 let name = name.split('+').next().unwrap_or(name);
                 let Some(profile) = guest.profile else { return String::new() };
@@ -277,6 +344,17 @@ impl Golden {
             Event::Pc(_) => String::new(),
         };
         shown(&hint, 400)
+    }
+}
+
+/// Refuses a pass that is not in the golden run's state at a checkpoint.
+fn is_golden(checkpoint: &Checkpoint, runner: &mut Runner) -> Result<(), EventError> {
+    let here = runner.state(false)?;
+    match (&checkpoint.state, &here) {
+        (Some(golden), Some(here)) if !golden.is_same(here) => {
+            Err(EventError::Disturbed(describe(golden, here)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -311,7 +389,7 @@ fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, 
     let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
     match &trigger.event {
         Event::Pc(address) => Ok(Some(*address)),
-        Event::Console(_) => Ok(None),
+        Event::Console(_) | Event::During(_) => Ok(None),
         Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| Some(at)).map_err(failed),
         Event::Syscall(name) => {
             let symbols = symbols()?;
@@ -329,6 +407,39 @@ fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, 
         }
     }
 }
+
+/// The places that triggers name, each once: virtual addresses.
+fn places(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<(Event, Range<u64>)>, EventError> {
+    let mut found: Vec<(Event, Range<u64>)> = Vec::new();
+    for trigger in triggers {
+        let place = match &trigger.event {
+            Event::During(Within::User) => 0..UPPER,
+            Event::During(Within::Kernel) => UPPER..u64::MAX,
+            Event::During(Within::Symbol(name)) => {
+                let none =
+                    |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
+                let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
+                let symbols = guest.names.symbols().map_err(none)?;
+                let GuestVirt(first) = symbols.virt(name).map_err(failed)?;
+                first..first.saturating_add(symbols.resolve(name).map_err(failed)?.len())
+            }
+            _ => continue,
+        };
+        if !found.iter().any(|(event, _)| *event == trigger.event) {
+            found.push((trigger.event.clone(), place));
+        }
+    }
+    Ok(found)
+}
+
+/// Where the upper half of the addresses begins, which is the kernel's.
+const UPPER: u64 = 1 << 63;
+
+/// How many moments are looked at for what happens during something.
+const LOOKED_AT: u64 = 10_000;
+
+/// Apart from the other draws of a seed.
+const MOMENTS: u64 = 1 << 59;
 
 /// The place of the program counter among the registers.
 fn program_counter(runner: &mut Runner, guest: &EventGuest<'_>) -> Result<usize, RunError> {

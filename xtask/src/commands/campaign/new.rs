@@ -117,7 +117,8 @@ pub struct Args {
     #[arg(long, value_name = "COUNT")]
     faults: Option<Count>,
     /// At which moments faults strike: time (any), instructions or busy (executed ones), idle; or those of an event, as in
-    /// symbol:vfs_read, syscall:read, pc:ADDRESS, console:TEXT, with #N the N-th alone [default: time]
+    /// symbol:vfs_read, syscall:read, pc:ADDRESS, console:TEXT, with #N the N-th alone; or while something runs, as in
+    /// during:user, during:kernel, during:symbol:schedule [default: time]
     #[arg(long, value_name = "MOMENTS", visible_alias = "at")]
     when: Option<When>,
     /// What everything is drawn from [default: a new one, which is printed]

@@ -90,8 +90,15 @@ fn events(
     let step = ProgressStep::spinner("when the events come in the golden run".to_owned());
     let parent = clones_dir()?;
     let (template, wall) = (&prepared.template, spec.trial.wall);
-    let guest =
-        EventGuest { template, names, profile, parent: &parent, wall, interrupted: interrupt::raised };
+    let guest = EventGuest {
+        template,
+        names,
+        profile,
+        parent: &parent,
+        wall,
+        seed: spec.seed,
+        interrupted: interrupt::raised,
+    };
     let found = prepared.golden.resolve(&triggers, guest).map_err(|error| match error {
         EventError::Run(error) => run_error(error),
         EventError::Disturbed(_) => anyhow::Error::from(error),

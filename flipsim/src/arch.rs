@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
 
 use crate::text::glob_matches;
 
@@ -42,7 +43,7 @@ pub enum KernelForm {
 }
 
 /// One row of the table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ArchRow {
     /// The name on the command line and in records, as in `uname -m`.
     pub name: &'static str,
@@ -86,6 +87,9 @@ pub struct ArchRow {
     pub data_start_symbol: &'static str,
     /// The program counter as the gdb stub calls it.
     pub program_counter: &'static str,
+    /// The first instruction of some bytes of code in 64-bit mode: how many bytes it has, and its text; `None` of no
+    /// instruction.
+    pub decode: fn(&[u8]) -> Option<(usize, String)>,
     /// What the names of the kernel's functions for system calls begin with.
     pub syscall_symbols: &'static [&'static str],
     /// System registers that the gdb stub lists among those of programs, as globs.
@@ -120,6 +124,24 @@ impl ArchRow {
     pub fn is_system(&self, register: &str) -> bool {
         self.system_registers.iter().any(|glob| glob_matches(glob, register))
     }
+}
+
+fn decode_aarch64(code: &[u8]) -> Option<(usize, String)> {
+    let decoder = yaxpeax_arm::armv8::a64::InstDecoder::default();
+    let decoded = decoder.decode(&mut U8Reader::new(code.get(..4)?)).ok()?;
+    Some((4, decoded.to_string()))
+}
+
+fn decode_x86_64(code: &[u8]) -> Option<(usize, String)> {
+    let decoded = yaxpeax_x86::long_mode::InstDecoder::default().decode_slice(code).ok()?;
+    let length = usize::try_from(decoded.len().to_const()).ok()?;
+    Some((length, decoded.to_string()))
+}
+
+/// The architecture that calls its program counter so.
+#[must_use]
+pub fn of_program_counter(register: &str) -> Option<Arch> {
+    Arch::all().find(|arch| arch.program_counter == register)
 }
 
 /// Why other registers cannot be stuck.
@@ -163,6 +185,7 @@ pub static ARCHS: &[ArchRow] = &[
         code_start_symbol: "_stext",
         data_start_symbol: "_sdata",
         program_counter: "pc",
+        decode: decode_aarch64,
         syscall_symbols: &["__arm64_sys_"],
         system_registers: &[],
         named_registers: &["x?", "x??", "v?", "v??"],
@@ -194,6 +217,7 @@ pub static ARCHS: &[ArchRow] = &[
         code_start_symbol: "_text",
         data_start_symbol: "_sdata",
         program_counter: "rip",
+        decode: decode_x86_64,
         syscall_symbols: &["__x64_sys_"],
         system_registers: &["cr?", "efer", "*_base"],
         named_registers: &["r?x", "r?i", "rbp", "r8", "r9", "r1?", "xmm?", "xmm1?"],
@@ -216,9 +240,17 @@ pub static ARCHS: &[ArchRow] = &[
 ];
 
 /// A guest architecture: a reference to its row in [`ARCHS`].
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub struct Arch(&'static ArchRow);
+
+impl PartialEq for Arch {
+    fn eq(&self, other: &Arch) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Arch {}
 
 impl Arch {
     /// Every architecture of the table, in its order.
@@ -302,6 +334,29 @@ mod tests {
             assert_eq!(json, format!("\"{}\"", arch.name));
             assert_eq!(serde_json::from_str::<Arch>(&json).unwrap(), arch);
         }
+    }
+
+    #[test]
+    fn instructions_have_their_lengths_and_texts() {
+        let decode = |arch: &str, code: &[u8]| (arch.parse::<Arch>().unwrap().decode)(code);
+        // From the manuals: ret; add x0, x0, #1.
+        assert_eq!(decode("aarch64", &[0xc0, 0x03, 0x5f, 0xd6]), Some((4, "ret".to_owned())));
+        let (length, text) = decode("aarch64", &[0x00, 0x04, 0x00, 0x91, 0, 0, 0, 0]).unwrap();
+        assert!(length == 4 && text.starts_with("add x0, x0, #"), "{text}");
+        assert_eq!(decode("aarch64", &[0xc0, 0x03]), None);
+        // ret; mov eax, 5; lock cmpxchg; a jump of six bytes; what is cut off, and what is none.
+        for (code, length, begin) in [
+            (&[0xc3, 0x90][..], 1, "ret"),
+            (&[0xb8, 5, 0, 0, 0, 0xc3], 5, "mov eax, "),
+            (&[0xf0, 0x48, 0x0f, 0xb1, 0x0e], 5, "lock cmpxchg"),
+            (&[0x0f, 0x84, 0, 1, 0, 0], 6, "jz "),
+        ] {
+            let (found, text) = decode("x86_64", code).unwrap();
+            assert!(found == length && text.starts_with(begin), "{text}");
+        }
+        assert_eq!((decode("x86_64", &[0xb8, 5]), decode("x86_64", &[0x06])), (None, None));
+        assert_eq!(of_program_counter("rip").map(|arch| arch.name), Some("x86_64"));
+        assert_eq!(of_program_counter("x0"), None);
     }
 
     #[test]

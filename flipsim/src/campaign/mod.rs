@@ -24,6 +24,7 @@ mod known;
 pub mod manifest;
 mod mission;
 mod moments;
+mod part;
 mod permutation;
 mod pilot;
 pub mod plan;

@@ -18,16 +18,15 @@
 
 use std::fmt;
 
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::moments::{Moments, MomentsError, Run};
+use super::moments::{MomentsError, Run};
 use super::size::Size;
 use super::spec::{CampaignSpec, Draw, Sharing, SpecError};
-use super::when::When;
+use crate::campaign::part::Part;
 use crate::campaign::permutation::Permutation;
-use crate::fault::{Count, Fault, FaultSpace, Operation, fault_rng};
+use crate::fault::{Fault, FaultSpace, Operation};
 use crate::stats::StatsError;
 use crate::text::{hex, hex_value};
 use crate::trial::{LaterFault, TrialPlan};
@@ -210,74 +209,6 @@ pub struct Plan {
     trials: u64,
 }
 
-/// What is drawn of a stratum.
-#[derive(Debug)]
-struct Part {
-    space: FaultSpace,
-    when: When,
-    moments: Moments,
-    /// Into how many times the run is divided that are drawn from: its moments, or fractions.
-    times: u64,
-    /// Which of its pairs come.
-    permutation: Permutation,
-    /// How many faults a trial has.
-    count: Count,
-}
-
-/// Apart from the other draws of a seed.
-const FURTHER: u64 = 1 << 61;
-const SHAPES: u64 = 1 << 60;
-
-impl Part {
-    /// The pairs of fault and time of a trial, of which the first is drawn without replacement over all trials; the others
-    /// are drawn for each trial, and none is in one twice.
-    fn pairs(&self, first: u128, seed: u64, id: TrialId) -> Vec<u128> {
-        let mut pairs = vec![first];
-        if self.count.is_one() {
-            return pairs;
-        }
-        let mut rng = fault_rng(seed, FURTHER | id.0);
-        let all = u128::from(self.space.len()) * u128::from(self.times);
-        let count = u128::from(self.count.draw(&mut rng)).min(all);
-        while (pairs.len() as u128) < count {
-            let pair = rng.random_range(0..all);
-            if !pairs.contains(&pair) {
-                pairs.push(pair);
-            }
-        }
-        pairs
-    }
-
-    /// Whether a trial may have several faults.
-    fn is_several(&self) -> bool {
-        !self.count.is_one() || self.space.is_clustered()
-    }
-
-    /// Adds to the faults of a trial what comes with each in a cluster; no fault is in it twice at one time.
-    fn add_others(&self, faults: &mut Vec<LaterFault>, seed: u64, id: TrialId) {
-        if !self.space.is_clustered() {
-            return;
-        }
-        let mut rng = fault_rng(seed, SHAPES | id.0);
-        for LaterFault { after, fault } in faults.clone() {
-            for fault in self.space.others(&fault, rng.random()) {
-                let other = LaterFault { after, fault };
-                if !faults.contains(&other) {
-                    faults.push(other);
-                }
-            }
-        }
-    }
-
-    /// The fault and the time of a pair.
-    fn at(&self, pair: u128) -> Option<LaterFault> {
-        let faults = u128::from(self.space.len());
-        let fault = self.space.nth(u64::try_from(pair % faults).ok()?)?;
-        let time = (pair / faults) * u128::from(self.moments.len()) / u128::from(self.times);
-        Some(LaterFault { after: self.moments.nth(u64::try_from(time).ok()?)?, fault })
-    }
-}
-
 /// Trials that were drawn together.
 #[derive(Debug)]
 struct Drawn {
@@ -421,10 +352,8 @@ impl Plan {
         let index = stage.parts.partition_point(|(first, _)| *first <= place) - 1;
         let (first, before) = stage.parts[index];
         let part = &self.parts[index];
-        let pairs = part.pairs(part.permutation.nth((before + place - first).into()), self.seed, id);
-        let mut faults: Vec<LaterFault> =
-            pairs.into_iter().map(|pair| part.at(pair)).collect::<Option<_>>()?;
-        part.add_others(&mut faults, self.seed, id);
+        let pair = part.permutation.nth((before + place - first).into());
+        let mut faults = part.faults(pair, self.seed, id.0)?;
         faults.sort_by_key(|fault| fault.after);
         let LaterFault { after, fault } = faults.remove(0);
         let plan = TrialPlan { after, fault, back_after: None, more: faults };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::campaign::spec::{CampaignSpec, Per, StratumSpec};
 use crate::fault::{
-    Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, TargetGuest,
+    Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, SpaceError, TargetGuest,
 };
 use crate::memory::PhysRange;
 
@@ -94,9 +94,14 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
     let space = |stratum: &StratumSpec| {
         let align = stratum.align.unwrap_or(Align::BYTE);
         let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), align, guest, Borders::Joined);
-        let space = space.map(|space| match spec.clusters_in(stratum, &guest.names.map.system_ram()) {
-            Some(clusters) => FaultSpace::Clustered { space: Box::new(space), clusters },
-            None => space,
+        let space = space.and_then(|space| {
+            let clusters = spec.clusters_in(stratum, &guest.names.map.system_ram());
+            Ok(match clusters.map_err(SpaceError::from)? {
+                Some(clusters) => {
+                    FaultSpace::Clustered { space: Box::new(space), clusters: Box::new(clusters) }
+                }
+                None => space,
+            })
         });
         let space = space.and_then(|space| Ok(space.under(spec.operations_of(stratum))?));
         space.map_err(|cause| refused(stratum, cause))

@@ -14,9 +14,10 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Clusters, Count, Mapping, Operations, Pattern, Shape};
+use crate::fault::{Align, Clusters, Count, Mapping, MappingError, Operations, Pattern, Shape};
 use crate::memory::RangeSet;
 use crate::stats::Share;
+use crate::target::Capabilities;
 use crate::text::shown;
 use crate::trial::golden::Window;
 use crate::trial::{RestoreMethod, TrialOptions};
@@ -325,11 +326,30 @@ impl CampaignSpec {
         stratum.faults.unwrap_or(self.faults)
     }
 
-    /// What comes with the faults of a stratum in this RAM, of one whose pattern is a cluster.
+    /// What a guest's QEMU lacks for it, in words.
     #[must_use]
-    pub fn clusters_in(&self, stratum: &StratumSpec, ram: &RangeSet) -> Option<Clusters> {
-        let mapping = self.mapping.as_ref().filter(|_| self.pattern_of(stratum) == Pattern::Cluster)?;
-        Clusters::new(mapping.clone(), self.clusters.clone(), ram.clone())
+    pub fn lacking(&self, capabilities: Capabilities) -> Option<String> {
+        let holds = |stratum: &&StratumSpec| self.operations_of(stratum).hold_on();
+        let stratum = self.strata.iter().find(holds).filter(|_| !capabilities.stuck)?;
+        Some(format!(
+            "stratum `{}`: the QEMU of this guest cannot do {}; build this lab's with `cargo xtask setup qemu`",
+            shown(&stratum.name, 60),
+            self.operations_of(stratum)
+        ))
+    }
+
+    /// What comes with the faults of a stratum in this RAM, of one whose pattern is a cluster.
+    ///
+    /// # Errors
+    /// The mapping does not have all of it.
+    pub fn clusters_in(
+        &self,
+        stratum: &StratumSpec,
+        ram: &RangeSet,
+    ) -> Result<Option<Clusters>, MappingError> {
+        let mapping = self.mapping.as_ref().filter(|_| self.pattern_of(stratum) == Pattern::Cluster);
+        let clusters = |mapping: &Mapping| Clusters::new(mapping.clone(), self.clusters.clone(), ram.clone());
+        mapping.map(clusters).transpose()
     }
 
     /// The moments of a stratum.
@@ -410,7 +430,8 @@ impl CampaignSpec {
             return whole(&format!("[[cluster]]: {error}"));
         }
         let clustered = self.strata.iter().any(|stratum| self.pattern_of(stratum) == Pattern::Cluster);
-        if clustered != (self.mapping.is_some() && !self.clusters.is_empty()) {
+        let all = [clustered, self.mapping.is_some(), !self.clusters.is_empty()];
+        if all.contains(&true) && all.contains(&false) {
             return whole(
                 "clusters take three things: `mapping`, [[cluster]] with `cells` and `weight`, and a stratum with \
                  pattern = \"cluster\"",

@@ -46,7 +46,7 @@ impl CampaignSpec {
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81, cluster
     /// faults = 1                 # in a trial; or more, or "poisson:2.5"
-    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, stuck0, stuck1, stuck, nothing
+    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, skip, stuck0, stuck1, stuck, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
     /// [guest]
@@ -166,7 +166,7 @@ pub struct RawSpec {
 
 /// A ready mapping by its name, or a table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the name of a mapping, or a table")]
 enum MappingText {
     Ready(String),
     Own(toml::Table),
@@ -373,7 +373,10 @@ impl RawSpec {
         self.templates = flags.templates.or(self.templates);
         self.sharing = flags.sharing.or(self.sharing);
         self.pattern = flags.pattern.map(PatternText).or(self.pattern);
-        self.operation = flags.operation.or(self.operation);
+        if flags.operation.is_some() {
+            self.operation = flags.operation;
+            (self.r#for, self.every) = (None, None);
+        }
         self.faults = flags.faults.or(self.faults);
         self.window = flags.window.map(WindowText).or(self.window);
         if flags.when.is_some() {

@@ -8,16 +8,17 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::memory::RangeSet;
-use crate::text::near_names;
-use crate::units::GuestPhys;
+use crate::text::{hex, near_names};
+use crate::units::{GuestPhys, format_size};
 
 /// The bytes of a word: what a column of a 64-bit bus holds.
 const WORD: u64 = 8;
 
 /// How physical addresses lie in memory chips. Each entry of a list is a bit, the lowest first: the mask of the bits of an
-/// address, counted from the first of RAM, whose exclusive or it is.
+/// address, counted from where the machine's RAM begins, whose exclusive or it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawMapping", into = "RawMapping")]
 pub struct Mapping {
@@ -68,6 +69,19 @@ pub enum MappingError {
         bits: usize,
         /// The last bit of an address.
         last: usize,
+    },
+    /// It is of less RAM than there is.
+    #[error(
+        "mapping `{name}` has {covers}, and the guest's RAM reaches to byte {last:#x} of the machine's; give it more bits of \
+         `row`"
+    )]
+    Small {
+        /// Of which mapping.
+        name: String,
+        /// How much it has.
+        covers: String,
+        /// The last byte.
+        last: u64,
     },
     /// Two words have one place.
     #[error("mapping `{0}`: two addresses have the same place, as one of its bits follows from the others")]
@@ -140,6 +154,19 @@ impl Mapping {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.raw.name
+    }
+
+    /// Its name; with a digest of its bits, where it is no ready one.
+    #[must_use]
+    pub fn distinct_name(&self) -> String {
+        if Mapping::ready(self.name()).is_ok_and(|ready| ready == *self) {
+            return self.name().to_owned();
+        }
+        let mut hash = Sha256::new();
+        self.forward.iter().for_each(|mask| hash.update(mask.to_le_bytes()));
+        hash.update((self.raw.column.len() as u64).to_le_bytes());
+        hash.update((self.raw.row.len() as u64).to_le_bytes());
+        format!("{} {}", self.name(), &hex(&hash.finalize())[..8])
     }
 
     /// Where a byte is, counted from the first of RAM: the bits of column, row, and all others.
@@ -234,7 +261,7 @@ pub enum ShapeError {
     #[error("a cluster has 1 to 64 different cells, and [0, 0], which is drawn, is one of them")]
     Cells,
     /// A weight that cannot be.
-    #[error("the weight of a cluster is a number above 0")]
+    #[error("the weight of a cluster is a number above 0, up to 1e9")]
     Weight,
 }
 
@@ -248,7 +275,7 @@ impl Shape {
         if twice || !self.cells.contains(&[0, 0]) || self.cells.len() > 64 {
             return Err(ShapeError::Cells);
         }
-        if !(self.weight.is_finite() && self.weight > 0.0) {
+        if !(self.weight > 0.0 && self.weight <= 1e9) {
             return Err(ShapeError::Weight);
         }
         Ok(())
@@ -262,6 +289,11 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Where the machine's RAM begins, of which a guest may not use the first bytes: at a multiple of 1 GiB.
+fn origin(ram: &RangeSet) -> u64 {
+    ram.ranges().first().map_or(0, |range| range.first.0 >> 30 << 30)
+}
+
 /// Clusters of upsets in the RAM of a guest.
 #[derive(Clone, Debug)]
 pub struct Clusters {
@@ -271,10 +303,17 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    /// Of these shapes, which were checked, in this RAM; `None` without a shape.
-    #[must_use]
-    pub fn new(mapping: Mapping, shapes: Vec<Shape>, ram: RangeSet) -> Option<Clusters> {
-        (!shapes.is_empty()).then_some(Clusters { mapping, shapes, ram })
+    /// Of these shapes, which were checked, in this RAM.
+    ///
+    /// # Errors
+    /// The mapping does not have all of it.
+    pub fn new(mapping: Mapping, shapes: Vec<Shape>, ram: RangeSet) -> Result<Clusters, MappingError> {
+        let last = ram.ranges().last().map_or(0, |range| range.last.0 - origin(&ram));
+        if mapping.place(last).is_none() {
+            let covers = format_size(WORD << mapping.forward.len());
+            return Err(MappingError::Small { name: mapping.raw.name, covers, last });
+        }
+        Ok(Clusters { mapping, shapes, ram })
     }
 
     /// The other bytes of the cluster at a byte, for a number that is drawn from 0 to 1: those that the array and the guest
@@ -288,7 +327,7 @@ impl Clusters {
             left < 0.0
         });
         let Some(shape) = shape.or(self.shapes.last()) else { return Vec::new() };
-        let Some(first) = self.ram.ranges().first().map(|range| range.first.0) else { return Vec::new() };
+        let first = origin(&self.ram);
         let others = shape.cells.iter().filter(|cell| **cell != [0, 0]);
         let others = others.filter_map(|[row, column]| {
             let offset = self.mapping.neighbour(address.0.checked_sub(first)?, *row, *column)?;

@@ -28,7 +28,7 @@ impl Default for Count {
 
 /// Text or a number that is no such number of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no number of faults; write 1 to {MOST}, or poisson:MEAN with a mean above 0, up to 16")]
+#[error("`{0}` is no number of faults; write 1 to {MOST}, or poisson:MEAN with a mean from 0.01 to 16")]
 pub struct CountError(String);
 
 impl Count {
@@ -69,7 +69,7 @@ impl FromStr for Count {
         match text.strip_prefix("poisson:") {
             None => text.parse().ok().filter(|count| (1..=MOST).contains(count)).map(Count::Fixed),
             Some(mean) => {
-                mean.parse().ok().filter(|mean: &f64| *mean > 0.0 && *mean <= 16.0).map(Count::Poisson)
+                mean.parse().ok().filter(|mean: &f64| (0.01..=16.0).contains(mean)).map(Count::Poisson)
             }
         }
         .ok_or_else(bad)
@@ -97,7 +97,7 @@ impl Serialize for Count {
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "a whole number of faults, or \"poisson:MEAN\"")]
         enum Raw {
             Number(i64),
             Text(String),
@@ -126,8 +126,19 @@ mod tests {
             assert_eq!(serde_json::from_str::<Count>(&json).unwrap(), count, "{json}");
         }
         assert_eq!(serde_json::from_str::<Count>("3").unwrap(), Count::Fixed(3));
-        for bad in ["0", "65", "-1", "", "poisson:", "poisson:0", "poisson:17", "poisson:nan", "2.5", "three"]
-        {
+        for bad in [
+            "0",
+            "65",
+            "-1",
+            "",
+            "poisson:",
+            "poisson:0",
+            "poisson:1e-20",
+            "poisson:17",
+            "poisson:nan",
+            "2.5",
+            "three",
+        ] {
             assert_eq!(bad.parse::<Count>(), Err(CountError(bad.to_owned())));
         }
         assert!(serde_json::from_str::<Count>("0").is_err());

@@ -1,5 +1,7 @@
 //! Why there is no such fault space, and what can be chosen instead.
 
+use crate::fault::array::MappingError;
+
 /// A fault space that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpaceError {
@@ -44,6 +46,12 @@ pub enum SpaceError {
         /// The widest register, or what cannot be written.
         why: String,
     },
+    /// An instruction is skipped elsewhere than at the program counter.
+    #[error("`skip` is of the program counter alone: targets = [\"reg:pc\"], and on x86_64 [\"reg:rip\"]")]
+    Skip,
+    /// Clusters that cannot be.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// No place is left.
     #[error("there is nothing to flip: {0}")]
     Empty(String),

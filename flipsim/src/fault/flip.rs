@@ -3,7 +3,9 @@
 //! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
 //! never a flip.
 
+use crate::arch::of_program_counter;
 use crate::fault::model::{Fault, Place};
+use crate::fault::operation::Operation;
 use crate::target::{StuckByte, StuckPlace, Target, TargetError};
 use crate::text::hex_value;
 
@@ -16,6 +18,8 @@ pub struct Flip {
     pub old: Vec<u8>,
     /// The bytes after, as read back.
     pub new: Vec<u8>,
+    /// The instruction that it is about, of one that is.
+    pub instruction: Option<String>,
 }
 
 /// A fault that was not applied.
@@ -27,6 +31,14 @@ pub enum FlipError {
     /// The machine has no such register.
     #[error("the guest has no register `{0}`; `cargo xtask inject list reg` shows them all")]
     UnknownRegister(String),
+    /// The next instruction cannot be known.
+    #[error("the instruction at {pc:#x} cannot be skipped: {why}")]
+    NoInstruction {
+        /// Where it is.
+        pc: u64,
+        /// Why.
+        why: String,
+    },
     /// The write did not take.
     #[error("the flip did not take: wrote {wrote}, read back {read}")]
     NotFlipped {
@@ -58,13 +70,45 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
             let index = target.registers().iter().position(|r| r.name == *register);
             let index = index.ok_or_else(|| FlipError::UnknownRegister(register.clone()))?;
             let old = target.read_register(index)?;
-            let wanted = after(&old);
+            let (wanted, instruction) = match fault.operation() {
+                Operation::Skip => {
+                    let (behind, instruction) = behind_next(target, register, &old)?;
+                    (behind, Some(instruction))
+                }
+                _ => (after(&old), None),
+            };
             target.write_register(index, &wanted)?;
             let new = target.read_register(index)?;
-            check(fault, old, &wanted, new)
+            Ok(Flip { instruction, ..check(fault, old, &wanted, new)? })
         }
     }
 }
+
+/// The value of a program counter behind the instruction at which it stands, and the text of that one.
+fn behind_next(target: &mut dyn Target, register: &str, old: &[u8]) -> Result<(Vec<u8>, String), FlipError> {
+    let pc = old.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+    let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
+    let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
+    let mut code = [0; LONGEST];
+    // What lies on the next page may not be there, and need not be.
+    let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);
+    match target.read_virtual(pc, &mut code[..here]) {
+        Err(TargetError::Refused { .. }) => return Err(no("its code is not mapped yet")),
+        other => other?,
+    }
+    let decoded = match (arch.decode)(&code[..here]) {
+        None if here < LONGEST && target.read_virtual(pc, &mut code).is_ok() => (arch.decode)(&code),
+        other => other,
+    };
+    let (length, text) = decoded.ok_or_else(|| no("it is not known how long it is"))?;
+    let behind = pc.wrapping_add(length as u64).to_le_bytes();
+    Ok((behind.into_iter().chain(std::iter::repeat(0)).take(old.len()).collect(), text))
+}
+
+/// The most bytes that an instruction has, on any architecture.
+const LONGEST: usize = 15;
+
+const PAGE: u64 = 4096;
 
 /// The bits that a fault which holds on keeps as they are right after it.
 #[must_use]
@@ -81,7 +125,7 @@ pub fn stuck(flip: &Flip) -> Vec<StuckByte> {
 
 fn check(fault: &Fault, old: Vec<u8>, wanted: &[u8], new: Vec<u8>) -> Result<Flip, FlipError> {
     if new == wanted {
-        return Ok(Flip { fault: fault.clone(), old, new });
+        return Ok(Flip { fault: fault.clone(), old, new, instruction: None });
     }
     Err(FlipError::NotFlipped { old: hex_value(&old), wrote: hex_value(wanted), read: hex_value(&new) })
 }

@@ -195,6 +195,25 @@ impl Fault {
         self.operation
     }
 
+    /// Whether a bit is of both.
+    #[must_use]
+    pub fn shares_bits(&self, other: &Fault) -> bool {
+        let apart = match (&self.place, &other.place) {
+            (Place::Ram { address: one }, Place::Ram { address: other }) => {
+                other.0.checked_signed_diff(one.0)
+            }
+            (Place::Reg { register: one }, Place::Reg { register: other }) => (one == other).then_some(0),
+            _ => None,
+        };
+        let Some(apart) = apart.and_then(|apart| isize::try_from(apart).ok()) else { return false };
+        let (mine, theirs) = match apart >= 0 {
+            true => (self.mask.get(apart.unsigned_abs()..), Some(&other.mask[..])),
+            false => (Some(&self.mask[..]), other.mask.get(apart.unsigned_abs()..)),
+        };
+        mine.zip(theirs)
+            .is_some_and(|(mine, theirs)| mine.iter().zip(theirs).any(|(one, other)| one & other != 0))
+    }
+
     /// The bit, when the fault is a single one.
     #[must_use]
     pub fn single_bit(&self) -> Option<BitIndex> {

@@ -24,6 +24,8 @@ pub enum Operation {
     Overwrite(u64),
     /// The bits are written as they are: no fault at all, by the way of one.
     Nothing,
+    /// Of a program counter: the instruction that is about to be executed is not, and the next one is.
+    Skip,
     /// Each bit becomes 0, and stays it whatever is written there.
     Stuck0(Hold),
     /// Each bit becomes 1, and stays it whatever is written there.
@@ -55,6 +57,8 @@ static ROWS: &[Row] = &[
         holds_on: false,
     },
     Row { name: "nothing", operation: Operation::Nothing, apply: |old, _, _| old, holds_on: false },
+    // What it becomes depends on the instruction: the flip asks the machine.
+    Row { name: "skip", operation: Operation::Skip, apply: |old, _, _| old, holds_on: false },
     Row {
         name: "stuck0",
         operation: Operation::Stuck0(Hold::TO_THE_END),
@@ -83,9 +87,10 @@ impl Operation {
             Operation::Set1 => 2,
             Operation::Overwrite(_) => 3,
             Operation::Nothing => 4,
-            Operation::Stuck0(_) => 5,
-            Operation::Stuck1(_) => 6,
-            Operation::Stuck(_) => 7,
+            Operation::Skip => 5,
+            Operation::Stuck0(_) => 6,
+            Operation::Stuck1(_) => 7,
+            Operation::Stuck(_) => 8,
         };
         &ROWS[place]
     }
@@ -136,8 +141,8 @@ impl Operation {
 pub enum OperationError {
     /// No name of one.
     #[error(
-        "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, stuck0, stuck1, \
-         stuck or nothing"
+        "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, skip, \
+         stuck0, stuck1, stuck or nothing"
     )]
     Unknown(String),
     /// Times at which it cannot be in force.
@@ -215,6 +220,12 @@ impl Operations {
     #[must_use]
     pub fn is_flip(&self) -> bool {
         *self == Operations::default()
+    }
+
+    /// Whether an instruction is skipped.
+    #[must_use]
+    pub fn is_skip(self) -> bool {
+        self == Operations::One(Operation::Skip)
     }
 
     /// Whether they stay in force after their instant.

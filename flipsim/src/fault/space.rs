@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{NOT_STUCK, may_be_stuck};
+use crate::arch::{NOT_STUCK, may_be_stuck, of_program_counter};
 use crate::fault::array::Clusters;
 use crate::fault::error::SpaceError;
 use crate::fault::model::{Fault, Pattern};
@@ -41,7 +41,7 @@ pub enum FaultSpace {
         /// The faults.
         space: Box<FaultSpace>,
         /// What comes with each.
-        clusters: Clusters,
+        clusters: Box<Clusters>,
     },
 }
 
@@ -76,6 +76,8 @@ impl FaultSpace {
             return Ok(self);
         }
         let space = match self {
+            FaultSpace::Reg(space) if operations.is_skip() => FaultSpace::Reg(space.of_program_counter()?),
+            _ if operations.is_skip() => return Err(SpaceError::Skip),
             FaultSpace::Reg(space) if operations.hold_on() => FaultSpace::Reg(space.that_may_be_stuck()?),
             other => other,
         };
@@ -349,6 +351,16 @@ pub struct RegSpace {
 }
 
 impl RegSpace {
+    /// The one fault of all bits of a program counter.
+    fn of_program_counter(self) -> Result<RegSpace, SpaceError> {
+        let (Some((_, mask)), [name]) = (self.faults.first(), &self.names[..]) else {
+            return Err(SpaceError::Skip);
+        };
+        let all = vec![0xff; mask.len()];
+        of_program_counter(name).ok_or(SpaceError::Skip)?;
+        Ok(RegSpace { faults: vec![(0, all)], names: self.names })
+    }
+
     /// The faults in registers that can be stuck.
     fn that_may_be_stuck(mut self) -> Result<RegSpace, SpaceError> {
         let names = &self.names;

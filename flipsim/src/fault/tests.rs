@@ -222,6 +222,64 @@ fn a_fault_that_was_stored_before_operations_is_a_flip() {
 }
 
 #[test]
+fn faults_share_bits_where_a_bit_is_of_both() {
+    let ram = |address: u64, mask: &[u8]| Fault::in_ram(GuestPhys(address), mask.to_vec());
+    let reg = |name: &str, mask: &[u8]| Fault::in_register(name.to_owned(), mask.to_vec());
+    for (one, other, shared) in [
+        (ram(0x10, &[0, 4]), ram(0x11, &[4]), true),
+        (ram(0x10, &[0, 4]), ram(0x11, &[8]), false),
+        (ram(0x10, &[0xff]), ram(0x11, &[0xff]), false),
+        (ram(0, &[1]), ram(u64::MAX, &[1]), false),
+        (reg("x0", &[3]), reg("x0", &[2]), true),
+        (reg("x0", &[3]), reg("x1", &[3]), false),
+        (reg("x0", &[3]), ram(0, &[3]), false),
+    ] {
+        assert_eq!((one.shares_bits(&other), other.shares_bits(&one)), (shared, shared), "{one:?} {other:?}");
+    }
+}
+
+#[test]
+fn skipping_moves_the_program_counter_behind_the_instruction() {
+    let mut target = crate::target::FakeTarget::new("0x1000+16".parse().unwrap())
+        .with_register("rip", 64, "core", &[0xff; 8])
+        .with_register("rax", 64, "core", &[0xff; 8]);
+    // mov eax, 5; ret; an instruction that is cut off by the end of what is mapped.
+    target.write_memory(GuestPhys(0x1000), &[0xb8, 5, 0, 0, 0, 0xc3, 0xb8]).unwrap();
+    let fault = Fault::in_register("rip".into(), vec![0xff; 8]).with(Operation::Skip);
+    let mut skip = |at: u64| {
+        target.write_register(0, &at.to_le_bytes()).unwrap();
+        flip(&mut target, &fault)
+    };
+    let first = skip(0x1000).unwrap();
+    assert_eq!(first.new, 0x1005u64.to_le_bytes());
+    assert!(first.instruction.unwrap().starts_with("mov eax, "));
+    assert_eq!(skip(0x1005).unwrap().new, 0x1006u64.to_le_bytes());
+    let unmapped = skip(0x9000).unwrap_err().to_string();
+    assert_eq!(unmapped, "the instruction at 0x9000 cannot be skipped: its code is not mapped yet");
+    let other = Fault::in_register("rax".into(), vec![0xff; 8]).with(Operation::Skip);
+    assert!(matches!(flip(&mut target, &other), Err(FlipError::NoInstruction { .. })));
+
+    let register = |name: &str| FlippableRegister {
+        name: name.into(),
+        bits: 64,
+        class: "core".into(),
+        writable: vec![0xff; 8],
+    };
+    let skips: Operations = "skip".parse().unwrap();
+    let of = |names: &[&str]| {
+        let registers: Vec<_> = names.iter().map(|name| register(name)).collect();
+        RegSpace::new(&registers, Pattern::SINGLE).map(FaultSpace::Reg)?.under(skips)
+    };
+    let space = of(&["rip"]).unwrap();
+    assert_eq!((space.len(), space.nth(0)), (1, Some(fault)));
+    for wrong in [&["rax"][..], &["rip", "rax"]] {
+        assert_eq!(of(wrong).unwrap_err(), SpaceError::Skip);
+    }
+    let ram = RamSpace::new(&["0x10+16".parse().unwrap()].into_iter().collect(), Pattern::SINGLE).unwrap();
+    assert_eq!(FaultSpace::Ram(ram).under(skips).unwrap_err(), SpaceError::Skip);
+}
+
+#[test]
 fn a_flip_that_does_not_take_is_an_error() {
     let mut target = crate::target::FakeTarget::new("0x10+16".parse().unwrap())
         .with_stuck_bits(GuestPhys(0x14), 4)

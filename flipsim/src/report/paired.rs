@@ -10,6 +10,7 @@ use super::unfair::Side;
 use crate::campaign::plan::Stratum;
 use crate::campaign::spec::Draw;
 use crate::campaign::store::ResultRow;
+use crate::campaign::summary::pattern_text;
 use crate::campaign::{CampaignSpec, StoreError, TrialId};
 use crate::stats::compare::Ratio;
 use crate::stats::paired::Pairs;
@@ -105,7 +106,7 @@ fn same(a: &Side<'_>, b: &Side<'_>) -> Option<Same> {
     }
     let (one, other) = (a.store.spec(), b.store.spec());
     let patterns =
-        |spec: &CampaignSpec| spec.strata.iter().map(|stratum| spec.pattern_of(stratum)).collect::<Vec<_>>();
+        |spec: &CampaignSpec| spec.strata.iter().map(|of| pattern_text(spec, of)).collect::<Vec<_>>();
     // A fraction is the same of a longer run, and so is a place among as many.
     let comparable = |stratum: &Stratum| match one.draw {
         Draw::Moments => stratum.clone(),

@@ -90,6 +90,10 @@ impl Target for FakeTarget {
         Ok(())
     }
 
+    fn read_virtual(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), TargetError> {
+        self.read_memory(GuestPhys(address), buffer)
+    }
+
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError> {
         self.stopped("write memory")?;
         let offset = self.offset(address, bytes.len(), "write memory")?;

@@ -67,6 +67,12 @@ pub trait Target {
         self.read_memory(address, back)
     }
 
+    /// Reads guest-virtual memory as the current vCPU sees it.
+    ///
+    /// # Errors
+    /// As [`Target::read_memory`]; [`TargetError::Refused`] where nothing is mapped.
+    fn read_virtual(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), TargetError>;
+
     /// The registers of the current vCPU, in the machine's order.
     fn registers(&self) -> &[Register];
 

@@ -527,6 +527,13 @@ impl Target for LiveTarget {
         self.stub().read_memory_into(address.0, buffer).map_err(gdb_error(doing))
     }
 
+    fn read_virtual(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), TargetError> {
+        let stub = self.stub();
+        let read = stub.set_physical_memory(false).and_then(|()| stub.read_memory_into(address, buffer));
+        let back = stub.set_physical_memory(true);
+        read.and(back).map_err(gdb_error(|| format!("read memory at the virtual address {address:#x}")))
+    }
+
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError> {
         let doing = || format!("write memory at {address}");
         self.stub().write_memory(address.0, bytes).map_err(gdb_error(doing))

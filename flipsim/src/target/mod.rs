@@ -31,4 +31,4 @@ pub use interface::{Arrival, Register, Target};
 pub use live::{LiveTarget, VirtualClock, WALL_TIME};
 pub use marks::EXCEPTION_STORM;
 pub use silence::{SILENCE, Silence};
-pub use stuck::{StuckByte, StuckPlace};
+pub use stuck::{MOST_STUCK, StuckByte, StuckPlace};

@@ -3,7 +3,7 @@
 //! Invariant: **what is stuck is what was last asked for**, until the guest goes back to a mark or a snapshot.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::target::error::MarkError;
 use crate::target::live::LiveTarget;
@@ -38,13 +38,24 @@ pub enum StuckPlace {
     },
 }
 
+/// So many fit into a packet of QEMU's stub.
+const FEW: usize = 20;
+
+/// So many bytes may have stuck bits at once, in RAM and in registers each.
+pub const MOST_STUCK: usize = 256;
+
 impl LiveTarget {
     /// From now on these bits are stuck and no others; with none, nothing is. The guest must be stopped.
     ///
     /// # Errors
     /// There is no such RAM, or such a register cannot be stuck; or QEMU is lost.
     pub fn set_stuck(&mut self, bits: &[StuckByte]) -> Result<(), MarkError> {
-        self.execute("set-stuck-bits", json!({ "bits": bits }))?;
+        let arguments = json!({ "bits": bits });
+        // The stub takes no long packet.
+        match bits.len() > FEW {
+            true => self.ask_at_length::<Value>("set-stuck-bits", arguments)?,
+            false => self.execute("set-stuck-bits", arguments)?,
+        };
         Ok(())
     }
 }

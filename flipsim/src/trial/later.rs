@@ -31,13 +31,17 @@ struct Held {
 }
 
 /// All that is still to be done.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Later {
     /// The last is the next.
     pending: Vec<(VirtualNs, What)>,
     held: Vec<Held>,
     /// What came of each further fault of the plan.
     pub(super) struck: Vec<Struck>,
+    /// Why one did not take that was due with the first.
+    pub(super) refused: Option<FlipError>,
+    /// Whether this QEMU has stuck bits, and drops what its TLBs hold with them.
+    can_flush: bool,
 }
 
 impl Later {
@@ -52,7 +56,8 @@ impl Later {
         runner: &mut Runner,
     ) -> Result<Later, RunError> {
         let at = |after: VirtualNs| VirtualNs(origin.0.saturating_add(after.0));
-        let mut later = Later::default();
+        let can_flush = runner.guest.target().capabilities().stuck;
+        let mut later = Later { can_flush, ..Later::default() };
         if let Some(back) = plan.back_after {
             later.put(at(back), What::FlipBack(plan.fault.clone()));
         }
@@ -61,6 +66,9 @@ impl Later {
             later.struck.push(Struck { flip_ns: at(more.after).0, ..Struck::default() });
         }
         later.hold(0, first, at(plan.after), runner)?;
+        while later.refused.is_none() && later.next_by(at(plan.after)).is_some() {
+            later.refused = later.act(runner)?;
+        }
         Ok(later)
     }
 
@@ -90,14 +98,17 @@ impl Later {
             What::FlipBack(fault) => {
                 flip(runner.guest.target(), &fault)
                     .map_err(|error| RunError::NotRestored(error.to_string()))?;
+                self.flush(&fault, runner)?;
             }
             What::Strike(number, fault) => match flip(runner.guest.target(), &fault) {
                 Ok(flip) => {
                     if let Some(struck) = self.struck.get_mut(number - 1) {
                         struck.flipped = true;
                         (struck.old, struck.new) = (hex_value(&flip.old), hex_value(&flip.new));
+                        struck.instruction.clone_from(&flip.instruction);
                     }
                     self.hold(number, &flip, at, runner)?;
+                    self.flush(&fault, runner)?;
                 }
                 Err(FlipError::Target(error @ TargetError::Lost { .. })) => return Err(error.into()),
                 Err(error) => return Ok(Some(error)),
@@ -137,8 +148,19 @@ impl Later {
         if let Some((at, what)) = next {
             self.put(at, what);
         }
+        self.tell(runner)
+    }
+
+    /// Says which bits are stuck now. QEMU drops what its TLBs hold.
+    fn tell(&self, runner: &mut Runner) -> Result<(), RunError> {
         let bits = self.held.iter().filter(|held| held.now).flat_map(|held| held.bits.iter().cloned());
         let bits: Vec<StuckByte> = bits.collect();
         Ok(runner.guest.target().set_stuck(&bits)?)
+    }
+
+    /// Right after a flip in RAM the TLBs are empty, as they are after the first one: when a flipped page-table entry acts
+    /// must not depend on how long QEMU keeps another.
+    fn flush(&self, fault: &Fault, runner: &mut Runner) -> Result<(), RunError> {
+        if self.can_flush && fault.address().is_some() { self.tell(runner) } else { Ok(()) }
     }
 }

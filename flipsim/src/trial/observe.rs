@@ -171,6 +171,10 @@ impl<'a> Observation<'a> {
         runner: &mut Runner,
         watch: &mut dyn FnMut(Step<'_>, &mut Runner) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
+        if let Some(refused) = self.later.refused.take() {
+            self.record.error = Some(refused.to_string());
+            return Ok(());
+        }
         let golden = self.golden;
         let flip_ns = self.record.flip_ns;
         for Look { checkpoint, recorded } in

@@ -10,7 +10,7 @@ use crate::arch;
 use crate::console::classify::Kind;
 use crate::fault::{Fault, GuestNames, Operation};
 use crate::machine::End;
-use crate::target::{Digest128, StateDigest};
+use crate::target::{Digest128, MOST_STUCK, StateDigest};
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
@@ -86,6 +86,9 @@ pub struct Struck {
     pub old: String,
     /// The value after, as read back.
     pub new: String,
+    /// The instruction that was skipped, of a fault that skips one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
 }
 
 /// Where the time of a trial went, in microseconds of the host's clock.
@@ -161,6 +164,9 @@ pub struct TrialRecord {
     pub old: String,
     /// The value after, as read back.
     pub new: String,
+    /// The instruction that was skipped, of a fault that skips one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
     /// What came of each further fault of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<Struck>,
@@ -243,7 +249,14 @@ impl TrialPlan {
     /// Whether some bits are changed at one instant, and nothing is done later.
     #[must_use]
     pub fn is_one_change(&self) -> bool {
-        self.back_after.is_none() && self.more.is_empty() && !self.fault.operation().holds_on()
+        self.back_after.is_none() && self.more.is_empty() && !self.holds_on()
+    }
+
+    /// Whether a fault of it stays in force after its instant.
+    #[must_use]
+    pub fn holds_on(&self) -> bool {
+        let mut faults = std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault));
+        faults.any(|fault| fault.operation().holds_on())
     }
 
     /// The same trial without a fault: what is there is written as it is, at the same instants.
@@ -268,6 +281,11 @@ impl TrialPlan {
             ));
         }
         let faults = || std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault));
+        let skips = |fault: &Fault| fault.operation() == Operation::Skip;
+        let counter = |fault: &Fault| fault.register().and_then(arch::of_program_counter).is_some();
+        if faults().any(|fault| skips(fault) && !counter(fault)) {
+            return Err("skip is of the program counter: pc, on x86_64 rip".to_owned());
+        }
         if let Some(held) = faults().find(|fault| fault.operation().holds_on()) {
             if !golden.capabilities.stuck {
                 return Err(format!(
@@ -278,6 +296,13 @@ impl TrialPlan {
             if let Some(register) = held.register().filter(|register| !arch::may_be_stuck(register)) {
                 return Err(format!("{register} cannot be stuck: {}", arch::NOT_STUCK));
             }
+        }
+        let held = |fault: &&Fault| fault.operation().holds_on();
+        let bytes = |fault: &Fault| fault.mask().iter().filter(|bits| **bits != 0).count();
+        if faults().filter(held).map(bytes).sum::<usize>() > MOST_STUCK {
+            return Err(format!(
+                "more than {MOST_STUCK} bytes would be stuck at once; choose fewer faults, or smaller ones"
+            ));
         }
         let times: Vec<VirtualNs> =
             std::iter::once(self.after).chain(self.more.iter().map(|more| more.after)).collect();
@@ -325,6 +350,7 @@ impl TrialRecord {
             error: None,
             old: String::new(),
             new: String::new(),
+            instruction: None,
             more: Vec::new(),
             region: None,
             symbol: None,

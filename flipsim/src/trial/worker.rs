@@ -301,17 +301,27 @@ impl<'a> Worker<'a> {
         let flip_at = short.begin.unwrap_or(VirtualNs(record.flip_ns));
         record.begun_ns = (flip_at.0 > record.flip_ns).then_some(flip_at.0);
         let mut costs = Costs::default();
+        if let Err(why) = plan.check(golden) {
+            // A campaign's file may come from anywhere.
+            return Ok(TrialRecord { error: Some(why), ..record });
+        }
         let process = self.go_to(flip_at, &mut costs)?;
         let process = self.process.insert(process);
         process.away = true;
         let runner = &mut process.runner;
         watch(Step::Arrived(flip_at), runner)?;
         let flipped = flip(runner.guest.target(), &plan.fault);
+        // Whoever looks at the guest now finds all that is due at this instant.
+        let later = match &flipped {
+            Ok(flip) => Later::new(plan, golden.begin(), flip, runner)?,
+            Err(_) => Later::default(),
+        };
         watch(Step::Flipped(&flipped), runner)?;
-        let later = match flipped {
+        match flipped {
             Ok(flip) => {
                 record.flipped = true;
                 (record.old, record.new) = (hex_value(&flip.old), hex_value(&flip.new));
+                record.instruction.clone_from(&flip.instruction);
                 // What a register holds at a fault's own time is only seen here.
                 if let (Some(settling), true) =
                     (short.settling, flip.old == flip.new && record.begun_ns.is_some())
@@ -323,7 +333,6 @@ impl<'a> Worker<'a> {
                         return Ok(TrialRecord { begun_ns, restore, costs, ..known });
                     }
                 }
-                Later::new(plan, golden.begin(), &flip, runner)?
             }
             Err(FlipError::Target(error @ TargetError::Lost { .. })) => return Err(error.into()),
             Err(error) => {
@@ -335,7 +344,7 @@ impl<'a> Worker<'a> {
                 record.costs = costs;
                 return Ok(record);
             }
-        };
+        }
         record.costs = costs;
         let mut run = Observation::new(golden, &options, later, record, short.settling);
         run.observe(runner, watch)?;

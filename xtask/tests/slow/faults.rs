@@ -39,7 +39,7 @@ fn bits_become_what_the_operation_says_and_what_changes_nothing_is_counted() {
             }
         }
         assert_eq!(rows.len(), 120);
-        assert!((20..120).contains(&unchanged), "{operation}: {unchanged}");
+        assert!((5..115).contains(&unchanged), "{operation}: {unchanged}");
         assert!(said.contains(" faults found their bits as they set them and changed nothing"), "{said}");
         // All that is audited has a control trial beside it.
         let controls = rows.iter().filter(|row| row["record"]["control"] == true).count();
@@ -66,7 +66,7 @@ fn bits_become_what_the_operation_says_and_what_changes_nothing_is_counted() {
 #[ignore = "boots a guest; `cargo xtask test` runs it"]
 fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_back() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    for arch in ["aarch64", "x86_64"] {
+    for (arch, counter) in [("aarch64", "pc"), ("x86_64", "rip")] {
         let of = |restore: &str| {
             let spec = format!(
                 "name = 'x'\nseed = 12\nrestore = '{restore}'\nwindow = '60ms'\nmapping = 'bank-groups'\n[guest]\narch = '{arch}'\nworkload = 'fs'\n\
@@ -74,6 +74,7 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
                  [[stratum]]\nname = 'again'\ntargets = ['ram']\noperation = 'stuck1'\nfor = '1ms'\nevery = '3ms'\ntrials = 10\n\
                  [[stratum]]\nname = 'registers'\ntargets = ['reg:*']\n\
                  operation = 'stuck0'\nfor = '20us'\ntrials = 20\n\
+                 [[stratum]]\nname = 'skip'\ntargets = ['reg:{counter}']\noperation = 'skip'\ntrials = 40\n\
                  [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 20\n\
                  [[stratum]]\nname = 'cells'\ntargets = ['ram']\npattern = 'cluster'\ntrials = 10\n\
                  [[cluster]]\ncells = [[0, 0], [0, 1]]\nweight = 1\n"
@@ -87,11 +88,24 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
         };
         let rewound = of("rewind");
         assert_eq!(rewound, of("clone"), "{arch}");
-        assert_eq!(rewound.len(), 80);
+        assert_eq!(rewound.len(), 120);
         let outcomes: BTreeSet<&str> =
             rewound.iter().filter_map(|row| row["record"]["outcome"].as_str()).collect();
         assert!(outcomes.len() > 2, "{outcomes:?}");
         are_neighbours(&rewound);
+        for row in rewound.iter().filter(|row| row["stratum"] == "skip") {
+            let record = &row["record"];
+            // What is idle stands behind an instruction, and what was never executed may not be mapped.
+            let Some(instruction) = record["instruction"].as_str() else {
+                assert_eq!(record["outcome"], Value::Null, "{row}");
+                continue;
+            };
+            let length = value(record, "new") - value(record, "old");
+            assert!(
+                if arch == "aarch64" { length == 4 } else { (1..16).contains(&length) },
+                "{instruction}: {row}"
+            );
+        }
         for row in rewound.iter().filter(|row| row["stratum"] == "shower") {
             let record = &row["record"];
             let more = record["more"].as_array().expect("it has further faults");
@@ -168,12 +182,12 @@ fn strikes_during(arch: &str, counter: &str) {
     assert!(!during("user").iter().any(upper));
     let places = during("kernel");
     assert!(places.iter().all(upper));
-    // The functions that have a twentieth of the kernel's instructions, and the others together: Pearson's statistic.
+    // The functions that have a fiftieth of the kernel's instructions, and the others together: Pearson's statistic.
     let top: Vec<&Value> = profile["functions"]
         .as_array()
         .expect("a list")
         .iter()
-        .filter(|one| number(&one["share"]) > 0.05)
+        .filter(|one| number(&one["share"]) > 0.02)
         .collect();
     assert!(top.len() >= 2, "{top:?}");
     let mut counts = vec![0.0; top.len()];
@@ -182,7 +196,7 @@ fn strikes_during(arch: &str, counter: &str) {
             let first = address_of(arch, one["name"].as_str().expect("a name"));
             (first..first + number(&one["bytes"]) as u128).contains(place)
         };
-        if let Some(at) = top.iter().position(|one| within(&one)) {
+        if let Some(at) = top.iter().position(|one| within(one)) {
             counts[at] += 1.0;
         }
     }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::campaign::moments::Moments;
 use crate::campaign::spec::{Draw, StratumSpec, Times};
-use crate::fault::{FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
+use crate::campaign::when::When;
+use crate::fault::{Count, FaultTarget, FlippableRegister, Pattern, RamSpace, RegSpace};
 use crate::memory::{PhysRange, RangeSet};
 use crate::stats::{Confidence, Share};
 use crate::trial::golden::{Idle, Span};

@@ -144,6 +144,25 @@ fn how_long_a_fault_holds_on_is_said_in_one_place() {
 }
 
 #[test]
+fn what_a_qemu_lacks_is_said_and_flags_win_over_how_long() {
+    let text = "name = 'a'\ntrials = 9\noperation = 'stuck0'\nfor = '5ms'\n[[stratum]]\ntargets = ['ram']\n";
+    let spec = CampaignSpec::from_toml(text).unwrap();
+    assert_eq!(spec.lacking(Capabilities::ALL), None);
+    let said = spec.lacking(Capabilities { stuck: false, ..Capabilities::ALL }).unwrap();
+    assert!(said.contains("stratum `ram`: the QEMU of this guest cannot do stuck0 for 5ms"), "{said}");
+    assert_eq!(CampaignSpec { operation: Operations::default(), ..spec }.lacking(Capabilities::NONE), None);
+    for operation in ["flip", "stuck1", "stuck for 1ms"] {
+        let flags = crate::campaign::SpecFlags {
+            name: "a".to_owned(),
+            operation: Some(operation.parse().unwrap()),
+            ..Default::default()
+        };
+        let spec = crate::campaign::RawSpec::from_toml(text).unwrap().under(&flags).resolved(text).unwrap();
+        assert_eq!(spec.operation.to_string(), operation);
+    }
+}
+
+#[test]
 fn during_says_where_the_instruction_lies() {
     let read = |keys: &str, of_stratum: &str| {
         let text = format!("name = 'a'\ntrials = 9\n{keys}\n[[stratum]]\ntargets = ['ram']\n{of_stratum}\n");

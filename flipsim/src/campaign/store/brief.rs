@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::campaign::store::row::RECORD;
 use crate::campaign::ways::Way;
-use crate::trial::{Costs, FirstUse, Heard, Outcome, Settled};
+use crate::trial::{Costs, FirstUse, Heard, Outcome, Settled, Struck};
 
 /// A part of a record.
 #[derive(Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct Brief {
     pub(super) costs: Costs,
     old: String,
     new: String,
+    #[serde(default)]
+    more: Vec<Struck>,
     #[serde(default)]
     pub(super) heard: Heard,
     pub(super) done_ns: Option<u64>,
@@ -41,9 +43,9 @@ impl Brief {
         brief.map(Some).map_err(|cause| unreadable(RECORD, format!("the record is not understood: {cause}")))
     }
 
-    /// Whether the fault changed anything.
+    /// Whether one of its faults changed anything.
     pub(super) fn changed(&self) -> bool {
-        self.old != self.new
+        self.old != self.new || self.more.iter().any(|struck| struck.old != struck.new)
     }
 
     /// How much of the trial was run.

@@ -55,8 +55,20 @@ pub(super) fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> 
 
 /// The further faults of a trial in its column.
 fn further(text: &str) -> serde_json::Result<Vec<LaterFault>> {
-    if text.is_empty() { Ok(Vec::new()) } else { serde_json::from_str(text) }
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let more: Vec<LaterFault> = serde_json::from_str(text)?;
+    match more.len() > MOST {
+        true => {
+            Err(serde::de::Error::custom(format!("{} further faults, and {MOST} are the most", more.len())))
+        }
+        false => Ok(more),
+    }
 }
+
+/// How many further faults a trial has at most: 64 clusters of 64 cells.
+const MOST: usize = 64 * 64;
 
 /// A trial of the columns [`PLANNED`], which begin there.
 pub(super) fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTrial> {
@@ -81,7 +93,7 @@ pub(super) fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTri
 mod tests {
     use crate::campaign::plan::TrialId;
     use crate::campaign::store::Store;
-    use crate::campaign::store::check::check;
+    use crate::campaign::store::check::{check, repair};
     use crate::testing::fake_campaign as fake;
 
     #[test]
@@ -100,6 +112,9 @@ mod tests {
         assert!((0..50).all(|id| store.planned(TrialId(id)).unwrap() == planned[id as usize]));
         drop(store);
         assert!(check(&path).unwrap().is_whole());
+        let repaired = folder.path().join("r.sqlite");
+        repair(&path, &repaired).unwrap();
+        assert_eq!(Store::open_readonly(&repaired).unwrap().planned(TrialId(7)).unwrap(), planned[7]);
         let conn = rusqlite::Connection::open(&path).unwrap();
         conn.execute("UPDATE trial SET more = replace(more, '\"after\":', '\"after\":1') WHERE id = 7", [])
             .unwrap();

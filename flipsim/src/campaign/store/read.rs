@@ -513,7 +513,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let mut brief = Brief::of(row)?;
     let trial = planned(row, OF_RESULT)?;
     // What holds on changes what is written there later.
-    let later = !trial.plan.is_one_change();
+    let later = trial.plan.holds_on();
     Ok(ResultRow {
         changed: brief.as_ref().map(|brief| brief.changed() || later),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),

@@ -439,7 +439,7 @@ pub fn as_version_2(from: &Path, to: &Path) {
         "INSERT INTO meta SELECT * FROM new.meta WHERE key != 'seal';
          UPDATE meta SET value = '2' WHERE key = 'format';
          INSERT INTO stratum SELECT * FROM new.stratum;
-         INSERT INTO trial SELECT * FROM new.trial;
+         INSERT INTO trial SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation FROM new.trial;
          INSERT INTO result SELECT {OLD} FROM new.result;
          INSERT INTO console SELECT * FROM new.console;
          INSERT INTO attempt SELECT id, trial, recorded_ms, error, record FROM new.attempt;

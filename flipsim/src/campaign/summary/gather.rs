@@ -124,6 +124,10 @@ impl Part {
 
     /// Takes in what a trial that counts has struck.
     fn add_names(&mut self, row: &ResultRow, outcome: Outcome) {
+        // It is not known which of several did it; the title is the trial's.
+        if !row.trial.plan.more.is_empty() {
+            return self.by[By::Title as usize].add(&row.title.clone(), outcome);
+        }
         let bit = row.trial.plan.fault.single_bit().map(|bit| bit.0.to_string());
         let symbol =
             row.symbol.as_deref().map(|symbol| symbol.split_once('+').map_or(symbol, |(name, _)| name));

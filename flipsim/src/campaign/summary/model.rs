@@ -468,6 +468,7 @@ fn is_single_bit(pattern: Pattern) -> bool {
 pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -> Option<u64> {
     let several = spec.operations_of(stratum) == Operations::Random
         || spec.when_of(stratum).trigger().is_some()
+        || spec.operations_of(stratum).is_skip()
         || !spec.count_of(stratum).is_one();
     (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
 }
@@ -481,7 +482,7 @@ pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String
     let pattern = match &spec.mapping {
         Some(mapping) if spec.pattern_of(stratum) == Pattern::Cluster => {
             let shapes: Vec<String> = spec.clusters.iter().map(ToString::to_string).collect();
-            format!("{pattern} in {} of {}", mapping.name(), shapes.join("; "))
+            format!("{pattern} in {} of {}", mapping.distinct_name(), shapes.join("; "))
         }
         _ => pattern,
     };

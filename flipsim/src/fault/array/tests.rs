@@ -69,7 +69,8 @@ fn what_cannot_be_inverted_is_refused() {
     );
     // The one in docs/faults.md.
     let columns = "0x8, 0x10, 0x20, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000";
-    let rows = "0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000, 0x800000";
+    let rows =
+        "0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000, 0x800000, 0x1000000, 0x2000000, 0x4000000";
     let mine = format!(
         "name = 'mine'\ncolumn = [{columns}]\nbank = [0x20040, 0x44000, 0x88000, 0x10000]\nrow = [{rows}]"
     );
@@ -100,7 +101,7 @@ fn shapes_come_as_often_as_they_weigh_and_stay_in_ram() {
     let shapes = vec![shape(&[[0, 0]], 3.0), shape(&[[0, 1], [0, 0], [1, 0]], 1.0)];
     assert!(shapes.iter().all(|shape| shape.check().is_ok()));
     let ram: RangeSet = ["0x40000000+1M".parse().unwrap()].into_iter().collect();
-    let clusters = Clusters::new(Mapping::ready("linear").unwrap(), shapes, ram).unwrap();
+    let clusters = Clusters::new(Mapping::ready("linear").unwrap(), shapes.clone(), ram.clone()).unwrap();
     let at = |address, drawn| -> BTreeSet<u64> {
         clusters.others(GuestPhys(address), drawn).into_iter().map(|address| address.0).collect()
     };
@@ -108,4 +109,17 @@ fn shapes_come_as_often_as_they_weigh_and_stay_in_ram() {
     assert_eq!(at(0x4000_0003, 0.76), BTreeSet::from([0x4000_000b, 0x4002_0003]));
     // The last row of this RAM has no next one, and the last column of a row neither.
     assert_eq!(at(0x400f_fff8, 0.99), BTreeSet::new());
+    // Of a machine whose first page no guest uses.
+    let low: RangeSet = ["0x1000-0x9fbff".parse().unwrap()].into_iter().collect();
+    let low = Clusters::new(Mapping::ready("linear").unwrap(), shapes.clone(), low).unwrap();
+    assert_eq!(low.others(GuestPhys(0x1ff8), 0.99), [GuestPhys(0x2_1ff8)]);
+    let small: Mapping = toml::from_str("name = 'small'\ncolumn = [8]\nrow = [16]").unwrap();
+    let said = Clusters::new(small.clone(), shapes, ram).unwrap_err().to_string();
+    assert!(
+        said.starts_with("mapping `small` has 32 B, and the guest's RAM reaches to byte 0xfffff"),
+        "{said}"
+    );
+    let other: Mapping = toml::from_str("name = 'small'\ncolumn = [16]\nrow = [8]").unwrap();
+    assert_ne!(small.distinct_name(), other.distinct_name());
+    assert_eq!(Mapping::ready("linear").unwrap().distinct_name(), "linear");
 }

@@ -28,7 +28,7 @@ fn each_operation_is_found_by_its_variant_and_by_its_name() {
         assert_eq!(
             error,
             format!(
-                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, stuck0, stuck1, stuck or nothing"
+                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, skip, stuck0, stuck1, stuck or nothing"
             )
         );
     }

@@ -106,10 +106,10 @@ pub struct Args {
     /// Share the trials by what this campaign of the same strata has shown: more where outcomes spread more
     #[arg(long, value_name = "CAMPAIGN", conflicts_with = "sharing")]
     pilot: Option<String>,
-    /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81
+    /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81; clusters take a file
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
-    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, stuck0, stuck1, stuck
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, skip (of reg:pc), stuck0, stuck1, stuck
     /// (each with "for 5ms", or "for 100us every 1ms" behind it), nothing [default: flip]
     #[arg(long, value_name = "OPERATION")]
     operation: Option<Operations>,

@@ -18,6 +18,7 @@ use flipsim::text::shown;
 use flipsim::trial::{Outcome, Settling};
 use flipsim::units::{format_duration, parse_duration};
 
+use super::space;
 use crate::exit::{Code, exit_error};
 use crate::guest::accesses::accesses_of;
 use crate::guest::consent::Trust;
@@ -88,6 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     let pending = store.pending(shard).map_err(store_error)?.len();
     let spec = store.spec().clone();
     let prepared = prepared_of(&store, args.trust)?;
+    space::lacking(&spec, &prepared)?;
     let parent = clones_dir()?;
     let names = names_of(&prepared.template)?;
     if pending == 0 {

@@ -49,6 +49,7 @@ pub fn of_guest(
     prepared: &Prepared,
     accesses: Option<&Accesses>,
 ) -> Result<GuestSpaces> {
+    lacking(spec, prepared)?;
     let parent = clones_dir()?;
     let mut runner =
         Runner::start_persistently(&prepared.template, &parent, CloneDisk::Memory, interrupt::raised)
@@ -71,6 +72,11 @@ pub fn of_guest(
         None => Vec::new(),
     };
     Ok(GuestSpaces { spec, spaces, events, led, lacks })
+}
+
+/// Refuses a campaign that the guest's QEMU cannot do.
+pub fn lacking(spec: &CampaignSpec, prepared: &Prepared) -> Result<()> {
+    spec.lacking(prepared.golden.capabilities).map_or(Ok(()), |why| Err(exit_error(Code::Usage, why)))
 }
 
 /// When the events come that strata wait for.

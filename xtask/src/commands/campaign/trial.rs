@@ -54,7 +54,7 @@ pub struct Args {
     /// Exactly these bits, in place of one
     #[arg(long, value_parser = parse_number, value_name = "MASK")]
     mask: Option<u64>,
-    /// What is done to them: flip, set0, set1, overwrite:NUMBER, stuck0, stuck1, stuck (each with "for 5ms", or
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, skip (of pc), stuck0, stuck1, stuck (each with "for 5ms", or
     /// "for 100us every 1ms" behind it), nothing
     #[arg(long, value_name = "OPERATION", default_value = "flip", hide_default_value = true)]
     operation: Operation,

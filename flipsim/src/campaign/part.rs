@@ -1,0 +1,85 @@
+//! What a plan draws of a stratum: the faults of each of its trials.
+//!
+//! Invariant: **the faults of a trial follow from the seed and its number.** Its first is drawn without replacement over all
+//! trials; of those that are drawn with it none is there already, nor of bits that another one holds.
+
+use rand::RngExt;
+
+use crate::campaign::moments::Moments;
+use crate::campaign::permutation::Permutation;
+use crate::campaign::when::When;
+use crate::fault::{Count, FaultSpace, fault_rng};
+use crate::trial::LaterFault;
+
+/// What is drawn of a stratum.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) space: FaultSpace,
+    pub(super) when: When,
+    pub(super) moments: Moments,
+    /// Into how many times the run is divided that are drawn from: its moments, or fractions.
+    pub(super) times: u64,
+    /// Which of its pairs come.
+    pub(super) permutation: Permutation,
+    /// How many faults a trial has.
+    pub(super) count: Count,
+}
+
+/// Apart from the other draws of a seed.
+const FURTHER: u64 = 1 << 61;
+const SHAPES: u64 = 1 << 60;
+
+/// How often a further fault is drawn until one fits.
+const TRIES: u32 = 1000;
+
+impl Part {
+    /// Whether a trial may have several faults.
+    pub(super) fn is_several(&self) -> bool {
+        !self.count.is_one() || self.space.is_clustered()
+    }
+
+    /// The faults of a trial whose first pair of fault and time this is, in no order.
+    pub(super) fn faults(&self, first: u128, seed: u64, id: u64) -> Option<Vec<LaterFault>> {
+        let mut faults = vec![self.at(first)?];
+        if !self.count.is_one() {
+            let mut rng = fault_rng(seed, FURTHER | id);
+            let all = u128::from(self.space.len()) * u128::from(self.times);
+            for _ in 1..self.count.draw(&mut rng) {
+                let mut tries = (0..TRIES).map(|_| self.at(rng.random_range(0..all)));
+                let fits =
+                    |fault: &Option<LaterFault>| fault.as_ref().is_some_and(|fault| fits(fault, &faults));
+                if let Some(fault) = tries.find(fits).flatten() {
+                    faults.push(fault);
+                }
+            }
+        }
+        if self.space.is_clustered() {
+            let mut rng = fault_rng(seed, SHAPES | id);
+            for LaterFault { after, fault } in faults.clone() {
+                for fault in self.space.others(&fault, rng.random()) {
+                    let other = LaterFault { after, fault };
+                    if fits(&other, &faults) {
+                        faults.push(other);
+                    }
+                }
+            }
+        }
+        Some(faults)
+    }
+
+    /// The fault and the time of a pair.
+    fn at(&self, pair: u128) -> Option<LaterFault> {
+        let faults = u128::from(self.space.len());
+        let fault = self.space.nth(u64::try_from(pair % faults).ok()?)?;
+        let time = (pair / faults) * u128::from(self.moments.len()) / u128::from(self.times);
+        Some(LaterFault { after: self.moments.nth(u64::try_from(time).ok()?)?, fault })
+    }
+}
+
+/// Whether a fault can be in a trial with others: it is not there, and none of its bits is held by two.
+fn fits(fault: &LaterFault, others: &[LaterFault]) -> bool {
+    let holds = fault.fault.operation().holds_on();
+    let clash =
+        |other: &LaterFault| other.fault.shares_bits(&fault.fault) && (holds || other.after == fault.after);
+    !others.iter().any(clash)
+}

@@ -196,7 +196,7 @@ fn strikes_during(arch: &str, counter: &str) {
             let first = address_of(arch, one["name"].as_str().expect("a name"));
             (first..first + number(&one["bytes"]) as u128).contains(place)
         };
-        if let Some(at) = top.iter().position(|one| within(one)) {
+        if let Some(at) = top.iter().position(within) {
             counts[at] += 1.0;
         }
     }

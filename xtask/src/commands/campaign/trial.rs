@@ -385,9 +385,26 @@ fn tell(step: &Step<'_>, golden: &Golden, plan: &TrialPlan, names: &GuestNames) 
 /// Its result, for people.
 pub fn show(record: &TrialRecord, begin: VirtualNs) {
     let Some(outcome) = record.outcome else {
-        outln!("no outcome: the flip did not take");
+        let why = record.error.as_ref().map(|why| format!(" ({})", visible(why))).unwrap_or_default();
+        outln!("no outcome: the flip did not take{why}");
         return;
     };
+    if let Some(instruction) = &record.instruction {
+        outln!("skipped: {}", visible(instruction));
+    }
+    for (planned, struck) in record.plan.more.iter().zip(&record.more) {
+        let (fault, when) = (&planned.fault, since(VirtualNs(struck.flip_ns), begin));
+        let what = match struck.flipped {
+            true => format!("{} -> {}", visible(&struck.old), visible(&struck.new)),
+            false => "not any more, as the guest had ended".to_owned(),
+        };
+        outln!(
+            "{} {} mask {} at {when}: {what}",
+            fault.operation(),
+            visible(&fault.place()),
+            hex_value(fault.mask())
+        );
+    }
     let at = |ns: Option<u64>| ns.map(|ns| since(VirtualNs(ns), begin));
     let mut parts = Vec::new();
     if let Some(why) = &record.output_only_because {

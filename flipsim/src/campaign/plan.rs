@@ -139,7 +139,7 @@ pub enum PlanError {
     /// So many that some would be drawn twice.
     #[error(
         "stratum `{name}` has {population} different trials (faults times moments), and {trials} are asked for: with \
-         `draw = \"fractions\"` several `faults` or clusters, where one can come twice, at most {}; ask for fewer, or leave that out",
+         `draw = \"fractions\"`, several `faults` or clusters, where one can come twice, at most {}; ask for fewer, or leave that out",
         population / SPARSE
     )]
     TooDense {

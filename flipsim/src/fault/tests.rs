@@ -240,7 +240,7 @@ fn faults_share_bits_where_a_bit_is_of_both() {
 
 #[test]
 fn skipping_moves_the_program_counter_behind_the_instruction() {
-    let mut target = crate::target::FakeTarget::new("0x1000+16".parse().unwrap())
+    let mut target = crate::target::FakeTarget::new("0x1000+4K".parse().unwrap())
         .with_register("rip", 64, "core", &[0xff; 8])
         .with_register("rax", 64, "core", &[0xff; 8]);
     // mov eax, 5; ret; an instruction that is cut off by the end of what is mapped.

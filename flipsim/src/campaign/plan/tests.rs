@@ -343,7 +343,7 @@ fn of_a_small_space_few_fractions_are_drawn() {
     };
     assert_eq!(of(128_000).unwrap().len(), 128_000);
     let error = of(128_001).unwrap_err().to_string();
-    assert!(error.contains("at most 128000; ask for fewer, or leave `draw` out"), "{error}");
+    assert!(error.contains("at most 128000; ask for fewer, or leave that out"), "{error}");
     assert!(matches!(of(128_000).unwrap().grown(&[1]), Err(PlanError::TooDense { .. })));
     // A run of an hour, and RAM of 64 GiB.
     let long = CampaignSpec { draw: Draw::Fractions, ..spec(trials(10), 1) };

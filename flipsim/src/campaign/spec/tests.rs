@@ -210,7 +210,7 @@ fn a_cluster_takes_a_mapping_a_shape_and_a_stratum() {
         (
             "pattern = 'cluster'\nmapping = 'liner'",
             shape,
-            "there is no mapping `liner` (did you mean linear?)",
+            "there is no mapping `liner` (did you mean `linear`?)",
         ),
         (
             "pattern = 'cluster'\nmapping = 'linear'",
@@ -250,7 +250,7 @@ fn the_stored_form_is_read_back_and_is_the_same_for_the_same_choices() {
         FULL.replace("workload = \"sort\"\nmemory = 134217728", "memory = 134217728\nworkload = \"sort\"");
     assert_ne!(turned, FULL);
     assert_eq!(CampaignSpec::from_toml(&turned).unwrap().json(), text);
-    insta::assert_snapshot!(text, @r#"{"grades":[{"lines":"^x=","name":"negligible","relative":1e-6}],"guest":{"memory":134217728,"workload":"sort"},"name":"kernel","operation":"set1","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"name":"class:core,reg:v*","operation":"overwrite:random","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
+    insta::assert_snapshot!(text, @r#"{"clusters":[{"cells":[[0,0],[1,0]],"weight":0.5}],"faults":2,"grades":[{"lines":"^x=","name":"negligible","relative":1e-6}],"guest":{"memory":134217728,"workload":"sort"},"mapping":{"bank":[139264,278528,557056,1114112],"column":[8,16,32,64,128,256,512,1024,2048,4096],"name":"permuted","row":[131072,262144,524288,1048576,2097152,4194304,8388608,16777216,33554432,67108864,134217728,268435456,536870912,1073741824,2147483648,4294967296],"source":"linear, with the bank exclusive-ored with the lowest bits of the row (Zhang, Zhu, Zhang: A permutation-based page interleaving scheme, MICRO 2000)"},"name":"kernel","operation":"stuck1 for 5ms","pattern":"adjacent:2","seed":42,"sharing":"equal","size":{"margin":{"confidence":0.99,"margin":0.01}},"strata":[{"name":"text","pattern":null,"share":null,"targets":["region:Kernel code","symbol:tcp_*"],"trials":null},{"faults":"poisson:2.5","name":"class:core,reg:v*","operation":"overwrite:random","pattern":"mask:0x81","share":null,"targets":["class:core","reg:v*"],"trials":100},{"name":"cells","pattern":"cluster","share":null,"targets":["ram"],"trials":null}],"times":{"within":{"from":10000000,"to":390000000}},"trial":{"attempts":5,"hang-factor":2.5,"restore":"clone","spacing":5000000,"wall":{"nanos":0,"secs":30}},"window":{"time":400000000}}"#);
 }
 
 #[test]
@@ -305,16 +305,16 @@ fn what_is_wrong_is_shown_with_its_line() {
         ("\"99%\"", "\"100%\"", "line 5", "is not a confidence"),
         ("\"10ms\"", "\"ten\"", "line 8", "is not a duration"),
         ("adjacent:2", "adjacent:two", "line 10", "is no pattern"),
-        ("set1", "set2", "line 11", "there is no operation `set2`; write flip"),
-        ("\"clone\"", "\"magic\"", "line 15", "unknown variant `magic`"),
-        ("symbol:", "symbl:", "line 24", "is no target (did you mean `symbol`?); write ram, region:NAME"),
-        ("mask:0x81", "mask", "line 28", "is no pattern"),
-        ("name = \"text\"", "nam = \"text\"", "line 23", "unknown field `nam`"),
-        ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 22", "mixes RAM and registers"),
-        ("trials = 100", "trials = 100\nshare = \"5%\"", "line 26", "gives both `trials` and `share`"),
-        ("trials = 100", "share = \"5%\"", "line 26", "a share of a number that is not known"),
-        ("trials = 100", "trials = 0", "line 26", "has 0 trials"),
-        ("[[stratum]]\ntargets", "[[stratum]]\nname = \"text\"\ntargets", "line 26", "are called `text`"),
+        ("stuck1", "stuck2", "line 12", "there is no operation `stuck2`; write flip"),
+        ("\"clone\"", "\"magic\"", "line 18", "unknown variant `magic`"),
+        ("symbol:", "symbl:", "line 27", "is no target (did you mean `symbol`?); write ram, region:NAME"),
+        ("mask:0x81", "mask", "line 31", "is no pattern"),
+        ("name = \"text\"", "nam = \"text\"", "line 26", "unknown field `nam`"),
+        ("\"symbol:tcp_*\"", "\"reg:pc\"", "line 25", "mixes RAM and registers"),
+        ("trials = 100", "trials = 100\nshare = \"5%\"", "line 29", "gives both `trials` and `share`"),
+        ("trials = 100", "share = \"5%\"", "line 29", "a share of a number that is not known"),
+        ("trials = 100", "trials = 0", "line 29", "has 0 trials"),
+        ("[[stratum]]\ntargets", "[[stratum]]\nname = \"text\"\ntargets", "line 29", "are called `text`"),
         ("seed = 42", "trials = 9", "line 4", "keep one"),
         ("margin = \"1%\"", "trials = 9", "line 5", "`confidence` belongs to"),
         ("confidence = \"99%\"", "rate = \"1%\"", "line 5", "`rate` belongs to"),

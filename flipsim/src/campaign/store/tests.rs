@@ -421,7 +421,7 @@ fn a_newer_version_is_refused_and_one_before_the_first_is_no_campaign() {
         error.ends_with("has format 6, and this flipsim knows formats up to 5; use the newer one"),
         "{error}"
     );
-    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 5, .. })));
+    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 6, .. })));
     set(0);
     assert!(matches!(Store::open_readonly(&path), Err(StoreError::NotACampaign(_))));
 }

@@ -58,14 +58,15 @@ fn ready_mappings_are_what_their_sources_say() {
         assert!(text.contains("source"));
     }
     let unknown = Mapping::ready("linaer").unwrap_err().to_string();
-    assert!(unknown.contains("did you mean linear?"), "{unknown}");
+    assert!(unknown.contains("did you mean `linear`?"), "{unknown}");
 }
 
 #[test]
 fn what_cannot_be_inverted_is_refused() {
     let read = |text: &str| toml::from_str::<Mapping>(text).map_err(|error| error.message().to_owned());
     assert!(
-        read("name = 'm'\ncolumn = [0x8, 0x10]\nrow = [0x20]\nbank = [0x48, 0x80]\nchannel = [0x40]").is_ok()
+        read("name = 'm'\ncolumn = [0x8, 0x10]\nrow = [0x20]\nbank = [0x48, 0x80]\nchannel = [0x140]")
+            .is_ok()
     );
     // The one in docs/faults.md.
     let columns = "0x8, 0x10, 0x20, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000";

@@ -233,11 +233,13 @@ fn a_stored_golden_run_is_read_back() {
     assert!(!text.contains("abilities"), "{text}");
     let plain = Golden { capabilities: Capabilities::NONE, ..golden };
     let text = serde_json::to_string(&plain).unwrap();
-    let abilities = r#""abilities":{"stop-at":false,"mark":false,"times":false,"accesses":false}"#;
+    let abilities =
+        r#""abilities":{"stop-at":false,"mark":false,"times":false,"accesses":false,"stuck":false}"#;
     assert!(text.contains(abilities), "{text}");
     let back: Golden = serde_json::from_str(&text).unwrap();
     assert_eq!(back.capabilities, Capabilities::NONE);
     // A file of before times names two of them.
-    let back: Golden = serde_json::from_str(&text.replace(r#","times":false,"accesses":false"#, "")).unwrap();
+    let back: Golden =
+        serde_json::from_str(&text.replace(r#","times":false,"accesses":false,"stuck":false"#, "")).unwrap();
     assert_eq!(back.capabilities, Capabilities::NONE);
 }

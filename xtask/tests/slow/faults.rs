@@ -171,8 +171,9 @@ fn strikes_during(arch: &str, counter: &str) {
     let during = |place: &str, trials: usize| {
         let name = format!("during-{arch}");
         let at = format!("during:{place}");
+        let count = trials.to_string();
         let args =
-            ["--trials", "300", "--seed", "8", "--operation", "nothing", "--at", &at, "--stratum", &target];
+            ["--trials", &count, "--seed", "8", "--operation", "nothing", "--at", &at, "--stratum", &target];
         let (rows, _) = run(&name, &[&guest[..], &args].concat());
         let places: Vec<u128> = rows.iter().map(|row| value(&row["record"], "old")).collect();
         assert_eq!(places.len(), trials);

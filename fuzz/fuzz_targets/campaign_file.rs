@@ -63,7 +63,19 @@ const CELLS: &[(&str, &[&str])] = &[
     ("stratum", &["name", "targets", "faults", "times", "trials", "id"]),
     (
         "trial",
-        &["stratum", "at_ns", "kind", "address", "register", "bit", "mask", "back_ns", "operation", "more", "id"],
+        &[
+            "stratum",
+            "at_ns",
+            "kind",
+            "address",
+            "register",
+            "bit",
+            "mask",
+            "back_ns",
+            "operation",
+            "more",
+            "id",
+        ],
     ),
     (
         "result",

@@ -16,7 +16,7 @@ const MOST: u32 = 64;
 pub enum Count {
     /// So many.
     Fixed(u32),
-    /// A Poisson number with this mean, of those that are not 0, and [`MOST`] at most.
+    /// A Poisson number with this mean, of those that are not 0, and 64 at most.
     Poisson(f64),
 }
 

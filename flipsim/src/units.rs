@@ -196,6 +196,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_nanos(total))
 }
 
+/// The number that bytes are, least significant first; of more than eight, the lowest eight.
+#[must_use]
+pub fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 /// A time in nanoseconds as [`parse_duration`] reads it, in the largest unit that has no fraction: `1500us`.
 #[must_use]
 pub fn in_one_unit(ns: u128) -> String {

@@ -8,6 +8,7 @@ use crate::fault::model::{Fault, Place};
 use crate::fault::operation::Operation;
 use crate::target::{StuckByte, StuckPlace, Target, TargetError};
 use crate::text::hex_value;
+use crate::units::little_endian;
 
 /// A flip that was applied and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
 
 /// The value of a program counter behind the instruction at which it stands, and the text of that one.
 fn behind_next(target: &mut dyn Target, register: &str, old: &[u8]) -> Result<(Vec<u8>, String), FlipError> {
-    let pc = old.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+    let pc = little_endian(old);
     let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
     let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
     let mut code = [0; LONGEST];

@@ -161,6 +161,8 @@ impl Later {
     /// Right after a flip in RAM the TLBs are empty, as they are after the first one: when a flipped page-table entry acts
     /// must not depend on how long QEMU keeps another.
     fn flush(&self, fault: &Fault, runner: &mut Runner) -> Result<(), RunError> {
-        if self.can_flush && fault.address().is_some() { self.tell(runner) } else { Ok(()) }
+        // Of one that holds on that was said, and they are empty.
+        let due = fault.address().is_some() && !fault.operation().holds_on();
+        if self.can_flush && due { self.tell(runner) } else { Ok(()) }
     }
 }

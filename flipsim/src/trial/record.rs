@@ -255,8 +255,12 @@ impl TrialPlan {
     /// Whether a fault of it stays in force after its instant.
     #[must_use]
     pub fn holds_on(&self) -> bool {
-        let mut faults = std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault));
-        faults.any(|fault| fault.operation().holds_on())
+        self.faults().any(|fault| fault.operation().holds_on())
+    }
+
+    /// Its faults, in the order of time.
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault))
     }
 
     /// The same trial without a fault: what is there is written as it is, at the same instants.
@@ -280,13 +284,12 @@ impl TrialPlan {
                 VirtualNs(length)
             ));
         }
-        let faults = || std::iter::once(&self.fault).chain(self.more.iter().map(|more| &more.fault));
         let skips = |fault: &Fault| fault.operation() == Operation::Skip;
         let counter = |fault: &Fault| fault.register().and_then(arch::of_program_counter).is_some();
-        if faults().any(|fault| skips(fault) && !counter(fault)) {
+        if self.faults().any(|fault| skips(fault) && !counter(fault)) {
             return Err("skip is of the program counter: pc, on x86_64 rip".to_owned());
         }
-        if let Some(held) = faults().find(|fault| fault.operation().holds_on()) {
+        if let Some(held) = self.faults().find(|fault| fault.operation().holds_on()) {
             if !golden.capabilities.stuck {
                 return Err(format!(
                     "the QEMU of this template cannot do {}; build this lab's with `cargo xtask setup`",
@@ -299,7 +302,7 @@ impl TrialPlan {
         }
         let held = |fault: &&Fault| fault.operation().holds_on();
         let bytes = |fault: &Fault| fault.mask().iter().filter(|bits| **bits != 0).count();
-        if faults().filter(held).map(bytes).sum::<usize>() > MOST_STUCK {
+        if self.faults().filter(held).map(bytes).sum::<usize>() > MOST_STUCK {
             return Err(format!(
                 "more than {MOST_STUCK} bytes would be stuck at once; choose fewer faults, or smaller ones"
             ));

@@ -23,7 +23,7 @@ use crate::trial::golden::model::{Checkpoint, Golden};
 use crate::trial::runner::{RunError, Runner};
 use crate::trial::template::saved::Template;
 use crate::trial::trigger::{Event, Trigger, Within};
-use crate::units::{GuestVirt, VirtualNs};
+use crate::units::{GuestVirt, VirtualNs, little_endian};
 
 /// So many instants of an event are kept at most.
 pub const MOST_EVENTS: usize = 20_000;
@@ -220,7 +220,7 @@ impl Golden {
                     return Err(runner.ended(format!("{why} at {at}")).into());
                 }
                 let pc = target.read_register(counter).map_err(RunError::from)?;
-                let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+                let pc = little_endian(&pc);
                 for one in watched.iter_mut().filter(|one| one.address == pc && !one.is_done()) {
                     one.found.push(at);
                     few(&one.event, one.found.len())?;
@@ -269,7 +269,7 @@ impl Golden {
                 return Err(runner.ended(format!("{why} before {moment}")).into());
             }
             let pc = target.read_register(counter).map_err(RunError::from)?;
-            let pc = pc.iter().rev().fold(0, |pc, byte| pc << 8 | u64::from(*byte));
+            let pc = little_endian(&pc);
             let here = found.iter_mut().filter(|(_, place, _)| place.contains(&pc));
             here.for_each(|(.., moments)| moments.push(moment));
         }

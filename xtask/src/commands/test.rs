@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the fast tests, then the slow suite that boots the real guest.
 //!
-//! Invariant: **one guest at a time**: a test that waits for a guest must not wait for the others' guests too.
+//! Invariant: **no more guests at a time than CPUs, and two at most**: a test that waits for a guest must not wait for the
+//! others' guests too.
 
 use std::time::Duration;
 
@@ -44,12 +45,14 @@ pub fn run(args: &Args) -> Result<()> {
     for arch in Arch::all() {
         super::setup::ensure(arch, args.yes)?;
     }
-    // One guest at a time: a test that waits for a guest must not wait for the others' guests too. Of the whole workspace,
-    // as above: of a package alone cargo builds the library once more, with what that package asks for of others.
+    let threads = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2));
+    let threads = format!("--test-threads={threads}");
+    // Of the whole workspace, as above: of a package alone cargo builds the library once more, with what that package asks
+    // for of others.
     let slow = |targets: &[&'static str]| {
         let mut arguments = vec!["test", "--workspace"];
         arguments.extend(targets);
-        arguments.extend(["--", "--ignored", "--test-threads=1"]);
+        arguments.extend(["--", "--ignored", &threads]);
         arguments.extend(&filter);
         arguments
     };

@@ -4,11 +4,13 @@
 //! data relative to its binary.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use flipsim::arch::Arch;
 use flipsim::files;
 use xshell::{Shell, cmd};
 
@@ -60,7 +62,7 @@ pub fn set_up(lane: &Lane<'_>, chosen: &Chosen) -> Result<()> {
     let _lock = lane.cache.lock("qemu", "QEMU")?;
     // Only now: before the lock another setup may be building there.
     if lane.args.reset {
-        cache::remove_tree(&lane.cache.work("qemu", &request.key()?))?;
+        cache::remove_tree(&work_of(lane, &request)?)?;
         lane.cache.forget(&request)?;
     }
     // The one before may have made it.
@@ -88,7 +90,7 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
         arch: lane.arch.name,
         recipe: RECIPE,
         source: serde_json::json!({ "pinned": pinned, "options": chosen }),
-        flags: flags(lane.arch.qemu_target),
+        flags: flags(),
         compiler: compiler_id_or_missing("cc"),
         inputs,
     })
@@ -96,8 +98,9 @@ fn request(lane: &Lane<'_>, chosen: &Chosen) -> Result<Request> {
 
 /// The options of `configure`. All that a fault injection needs and nothing that talks to the world:
 /// what is not built cannot disturb a trial.
-fn flags(target: &str) -> Vec<String> {
-    let mut flags = vec!["--prefix=/opt/flipsim".to_owned(), format!("--target-list={target}")];
+fn flags() -> Vec<String> {
+    let targets: Vec<&str> = Arch::all().map(|arch| arch.qemu_target).collect();
+    let mut flags = vec!["--prefix=/opt/flipsim".to_owned(), format!("--target-list={}", targets.join(","))];
     flags.extend(
         [
             "--without-default-features",
@@ -129,7 +132,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         ways_out: WAYS_OUT,
     };
     let tree = tree::obtain(&lane.cache, &lane.runner, &want)?;
-    let work = lane.cache.work("qemu", &request.key()?);
+    let work = work_of(lane, request)?;
     configure(lane, &tree, &work, &request.flags)?;
     compile(lane, &work)?;
     boot_code(lane, &tree, &work)?;
@@ -147,9 +150,24 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     let step = progress::ProgressStep::spinner("checking what was built");
     let product = lane.cache.publish(request, made_from, |dir| fill(lane, &tree, &work, dir))?;
     step.done();
-    // Only now: until the product is there, the build can be continued.
+    // Only now: until there is a product for each architecture, the build can be continued.
+    let missing = |arch| -> Result<bool> {
+        let other = Request { arch, ..request.clone() };
+        Ok(lane.cache.find(&other)?.is_none())
+    };
+    for arch in Arch::all() {
+        if missing(arch.name)? {
+            return Ok(Some(product));
+        }
+    }
     cache::remove_tree(&work)?;
     Ok(Some(product))
+}
+
+/// The folder of a build. All architectures have one: most of QEMU is compiled once for all of them.
+fn work_of(lane: &Lane<'_>, request: &Request) -> Result<PathBuf> {
+    let all = Request { arch: "all", ..request.clone() };
+    Ok(lane.cache.work("qemu", &all.key()?))
 }
 
 /// Configures, unless that was done for this very tree and these flags.
@@ -158,7 +176,7 @@ fn configure(lane: &Lane<'_>, tree: &Tree, work: &Path, flags: &[String]) -> Res
     let wanted = format!("{}\n{}\n", tree.dir.display(), flags.join(" "));
     if !lane.runner.is_dry() {
         if fs::read_to_string(&marker).is_ok_and(|found| found == wanted) {
-            eprintln!("  going on with the build that was interrupted");
+            eprintln!("  going on with the build that is there");
             return Ok(());
         }
         cache::remove_tree(work)?;
@@ -259,6 +277,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
     }
     copy(&tree.dir.join("include/qemu/qemu-plugin.h"), &dir.join("include/qemu-plugin.h"))?;
     let mut notes = BTreeMap::new();
+    let of_guest = |name: &OsStr| lane.arch.firmware.iter().any(|own| name == *own);
     // Firmware that came with the source, and boot code that was built with it. A distribution's
     // source has little of it.
     for (folder, only) in [(tree.dir.join("pc-bios"), None), (work.join("pc-bios/optionrom"), Some("bin"))] {
@@ -267,7 +286,8 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
             let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
             let ext = path.extension().unwrap_or_default().to_string_lossy().into_owned();
             let wanted = match only {
-                Some(only) => ext == only,
+                // Another architecture's may be there.
+                Some(only) => ext == only && path.file_name().is_some_and(|name| of_guest(name)),
                 None => ["bin", "rom", "dtb", "img", "fd"].contains(&ext.as_str()),
             };
             if wanted && path.is_file() {
@@ -386,9 +406,9 @@ mod tests {
 
     #[test]
     fn the_flags_of_configure_are_these() {
-        insta::assert_snapshot!(flags("aarch64-softmmu").join("\n"), @r"
+        insta::assert_snapshot!(flags().join("\n"), @r"
         --prefix=/opt/flipsim
-        --target-list=aarch64-softmmu
+        --target-list=aarch64-softmmu,x86_64-softmmu
         --without-default-features
         --enable-tcg
         --enable-kvm

@@ -90,8 +90,14 @@ pub struct ArchRow {
     /// The first instruction of some bytes of code in 64-bit mode: how many bytes it has, and its text; `None` of no
     /// instruction.
     pub decode: fn(&[u8]) -> Option<(usize, String)>,
+    /// By how many numbers a bit of an instruction is drawn, as the remainder by the number of its bits: a multiple of that for
+    /// each instruction.
+    pub instruction_bits: u64,
     /// What the names of the kernel's functions for system calls begin with.
     pub syscall_symbols: &'static [&'static str],
+    /// What exceptions are called, and the kernel's symbols, as globs, whose first instruction each of that name comes to: those that
+    /// a kernel does not have are of another version's.
+    pub exception_symbols: &'static [(&'static str, &'static [&'static str])],
     /// System registers that the gdb stub lists among those of programs, as globs.
     pub system_registers: &'static [&'static str],
     /// Registers that are used by instructions which name them and by nothing else, as globs: QEMU can keep a value in
@@ -101,13 +107,20 @@ pub struct ArchRow {
     /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
     /// fault there would say something of QEMU and nothing of the guest.
     pub held_bits: &'static [(&'static str, u64)],
+    /// Of the registers that the gdb stub calls system registers those that a fault may flip, and which bits: those that
+    /// exist, that mean something under QEMU, and that are state and no command. Empty where `held_bits` says it of each.
+    pub system_bits: &'static [(&'static str, u64)],
 }
 
 impl ArchRow {
     /// The bits of a register that no fault may flip.
     #[must_use]
-    pub fn held_bits(&self, register: &str) -> u64 {
-        self.held_bits.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
+    pub fn held_bits(&self, register: &str, class: &str) -> u64 {
+        let of = |table: &[(&str, u64)]| {
+            table.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
+        };
+        let listed = class == SYSTEM && !self.system_bits.is_empty();
+        if listed { !of(self.system_bits) } else { of(self.held_bits) }
     }
 
     /// The number of the machine in the heads of its ELF files.
@@ -143,6 +156,9 @@ fn decode_x86_64(code: &[u8]) -> Option<(usize, String)> {
 pub fn of_program_counter(register: &str) -> Option<Arch> {
     Arch::all().find(|arch| arch.program_counter == register)
 }
+
+/// What registers are called that control the processor.
+pub const SYSTEM: &str = "system";
 
 /// Why other registers cannot be stuck.
 pub const NOT_STUCK: &str = "exceptions and the processor itself use it without an instruction that names it; choose general or vector registers";
@@ -186,11 +202,47 @@ pub static ARCHS: &[ArchRow] = &[
         data_start_symbol: "_sdata",
         program_counter: "pc",
         decode: decode_aarch64,
+        instruction_bits: 32,
         syscall_symbols: &["__arm64_sys_"],
+        exception_symbols: &[
+            ("irq", &["el1h_64_irq", "el0t_64_irq", "el0t_32_irq", "el1_irq", "el0_irq"]),
+            ("sync", &["el1h_64_sync", "el0t_64_sync", "el0t_32_sync", "el1_sync", "el0_sync"]),
+            ("serror", &["el1h_64_error", "el0t_64_error", "el0t_32_error", "el1_error", "el0_error"]),
+            ("page-fault", &["do_mem_abort"]),
+        ],
         system_registers: &[],
         named_registers: &["x?", "x??", "v?", "v??"],
         // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
         held_bits: &[("cpsr", 0x1f)],
+        // As the Arm Architecture Reference Manual has them for Armv8.0-A. Left out is what changes nothing under QEMU, which has no
+        // caches and no AArch32 below this kernel: cacheability and shareability (`mair`, parts of `tcr` and `sctlr`), stack alignment
+        // checks, `contextidr`, the event stream; what is for a debugger; and `sp_el0` and `sp_el1`, of which one is `sp`.
+        system_bits: &[
+            // M, A, UMA, DZE, UCT, nTWI, nTWE, WXN, E0E, EE, UCI.
+            ("SCTLR", 0x070d_c203),
+            // FPEN.
+            ("CPACR", 0x0030_0000),
+            ("TTBR0_EL1", !1),
+            ("TTBR1_EL1", !1),
+            // T0SZ, EPD0, TG0, T1SZ, A1, EPD1, TG1, IPS, AS, TBI0, TBI1.
+            ("TCR_EL1", 0x0000_0077_c0ff_c0bf),
+            ("VBAR", !0x7ff),
+            ("ESR_EL1", 0xffff_ffff),
+            ("FAR_EL1", !0),
+            ("ELR_EL1", !0),
+            // N, Z, C, V, SS, IL, D, A, I, F, M.
+            ("SPSR_EL1", 0xf030_03df),
+            ("TPIDR_EL0", !0),
+            ("TPIDRRO_EL0", !0),
+            ("TPIDR_EL1", !0),
+            // EL0PCTEN, EL0VCTEN, EL0VTEN, EL0PTEN.
+            ("CNTKCTL", 0x303),
+            // ENABLE, IMASK.
+            ("CNTV_CTL_EL0", 3),
+            ("CNTV_CVAL_EL0", !0),
+            ("CNTP_CTL_EL0", 3),
+            ("CNTP_CVAL_EL0", !0),
+        ],
     },
     ArchRow {
         name: "x86_64",
@@ -218,7 +270,17 @@ pub static ARCHS: &[ArchRow] = &[
         data_start_symbol: "_sdata",
         program_counter: "rip",
         decode: decode_x86_64,
+        // Of 1 to 15 bytes.
+        instruction_bits: 360_360 * 8,
         syscall_symbols: &["__x64_sys_"],
+        exception_symbols: &[
+            ("irq", &["asm_common_interrupt", "asm_sysvec_*"]),
+            ("page-fault", &["asm_exc_page_fault"]),
+            ("general-protection", &["asm_exc_general_protection"]),
+            ("invalid-op", &["asm_exc_invalid_op"]),
+            ("divide-error", &["asm_exc_divide_error"]),
+            ("nmi", &["asm_exc_nmi"]),
+        ],
         system_registers: &["cr?", "efer", "*_base"],
         named_registers: &["r?x", "r?i", "rbp", "r8", "r9", "r1?", "xmm?", "xmm1?"],
         held_bits: &[
@@ -236,6 +298,7 @@ pub static ARCHS: &[ArchRow] = &[
             // Reserved: 13, 14 and the upper half.
             ("mxcsr", 0xffff_6000),
         ],
+        system_bits: &[],
     },
 ];
 

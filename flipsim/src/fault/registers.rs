@@ -3,7 +3,7 @@
 //! Invariant: **the machine is left as it was found**; the values are handed out before the first write, so that the
 //! caller can keep them for the case of a kill.
 
-use crate::arch::ArchRow;
+use crate::arch::{ArchRow, SYSTEM};
 use crate::fault::flip::FlipError;
 use crate::fault::operation::Operation;
 use crate::target::{Register, Target, TargetError};
@@ -81,14 +81,24 @@ fn probe_register(
     register: &Register,
     old: &[u8],
 ) -> Result<FlippableRegister, FlipError> {
-    let held = arch.held_bits(&register.name);
+    let found = |writable| FlippableRegister {
+        name: register.name.clone(),
+        bits: register.bits,
+        class: if arch.is_system(&register.name) { SYSTEM.to_owned() } else { register.class.clone() },
+        writable,
+    };
+    let held = arch.held_bits(&register.name, &register.class);
     let held = held.to_le_bytes().into_iter().chain(std::iter::repeat(0));
-    let inverted: Vec<u8> = old.iter().zip(held).map(|(byte, held)| byte ^ !held).collect();
+    let inverted: Vec<u8> = old.iter().zip(held.clone()).map(|(byte, held)| byte ^ !held).collect();
+    if inverted == old {
+        return Ok(found(vec![0; old.len()]));
+    }
     let mut writable = match target.write_register(index, &inverted) {
         Ok(()) => Operation::Flip.apply(&target.read_register(index)?, old),
         Err(TargetError::Refused { .. }) => vec![0; old.len()],
         Err(lost) => return Err(lost.into()),
     };
+    writable.iter_mut().zip(held).for_each(|(writable, held)| *writable &= !held);
     // Bits past the register's width belong to no register.
     for bit in register.bits..u32::try_from(writable.len() * 8).unwrap_or(u32::MAX) {
         writable[(bit / 8) as usize] &= !(1 << (bit % 8));
@@ -101,10 +111,5 @@ fn probe_register(
             return Err(FlipError::NotFlipped { wrote: old.clone(), old, read });
         }
     }
-    Ok(FlippableRegister {
-        name: register.name.clone(),
-        bits: register.bits,
-        class: if arch.is_system(&register.name) { "system".to_owned() } else { register.class.clone() },
-        writable,
-    })
+    Ok(found(writable))
 }

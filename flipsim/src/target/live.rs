@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::SYSTEM;
 use crate::memory::MemoryMap;
 use crate::target::capabilities::Capabilities;
 use crate::target::error::{AttachError, MarkError, TargetError};
@@ -501,7 +502,8 @@ fn class_of(register: &RegisterInfo) -> String {
         || matches!(register.kind.as_deref(), Some("i387_ext" | "vec128"));
     match register.feature.rsplit('.').next().unwrap_or_default() {
         _ if is_fpu => "fpu".to_owned(),
-        "sysregs" | "system-registers" => "system".to_owned(),
+        // `org.qemu.gdb.arm.sys.regs`.
+        "sysregs" | "system-registers" | "regs" => SYSTEM.to_owned(),
         other => other.to_owned(),
     }
 }
@@ -528,10 +530,11 @@ impl Target for LiveTarget {
     }
 
     fn read_virtual(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), TargetError> {
-        let stub = self.stub();
-        let read = stub.set_physical_memory(false).and_then(|()| stub.read_memory_into(address, buffer));
-        let back = stub.set_physical_memory(true);
-        read.and(back).map_err(gdb_error(|| format!("read memory at the virtual address {address:#x}")))
+        self.virtually(address, |stub| stub.read_memory_into(address, buffer))
+    }
+
+    fn write_virtual(&mut self, address: u64, bytes: &[u8]) -> Result<(), TargetError> {
+        self.virtually(address, |stub| stub.write_memory(address, bytes))
     }
 
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError> {

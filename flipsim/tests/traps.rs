@@ -296,7 +296,7 @@ impl Setting {
         fault: &Fault,
         after: VirtualNs,
     ) -> (TrialRecord, Vec<String>) {
-        let plan = TrialPlan { after, fault: fault.clone(), back_after: None, more: Vec::new() };
+        let plan = TrialPlan::one(after, fault.clone());
         plan.check(&self.golden).unwrap();
         let record = worker.trial(&plan, None, &mut |_, _| Ok(())).unwrap();
         let said = record.console.clone().unwrap_or_default();

@@ -74,6 +74,7 @@ const CELLS: &[(&str, &[&str])] = &[
             "back_ns",
             "operation",
             "more",
+            "ecc",
             "id",
         ],
     ),

@@ -87,7 +87,8 @@ impl KnownParts {
         let known = |stratum: &StratumSpec, space: &FaultSpace| {
             // A block of code begins there, and what it accesses has the time of its begin: the fault's own.
             let when = spec.when_of(stratum);
-            if when.trigger().is_some() || !spec.count_of(stratum).is_one() {
+            if when.trigger().is_some() || !spec.count_of(stratum).is_one() || !spec.ecc_of(stratum).is_none()
+            {
                 return None;
             }
             let moments = Moments::new(&spec.times, &when, &run).ok()?;

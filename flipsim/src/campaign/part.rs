@@ -8,7 +8,7 @@ use rand::RngExt;
 use crate::campaign::moments::Moments;
 use crate::campaign::permutation::Permutation;
 use crate::campaign::when::When;
-use crate::fault::{Count, FaultSpace, fault_rng};
+use crate::fault::{Count, Ecc, Fault, FaultSpace, Verdict, fault_rng, filter};
 use crate::trial::LaterFault;
 
 /// What is drawn of a stratum.
@@ -23,6 +23,8 @@ pub(super) struct Part {
     pub(super) permutation: Permutation,
     /// How many faults a trial has.
     pub(super) count: Count,
+    /// What is between its memory and whoever reads it.
+    pub(super) ecc: Ecc,
 }
 
 /// Apart from the other draws of a seed.
@@ -38,8 +40,25 @@ impl Part {
         !self.count.is_one() || self.space.is_clustered()
     }
 
-    /// The faults of a trial whose first pair of fault and time this is, in no order.
-    pub(super) fn faults(&self, first: u128, seed: u64, id: u64) -> Option<Vec<LaterFault>> {
+    /// What is left of the faults of a trial whose first pair of fault and time this is, in no order.
+    pub(super) fn faults(
+        &self,
+        first: u128,
+        seed: u64,
+        id: u64,
+    ) -> Option<(Vec<LaterFault>, Option<Verdict>)> {
+        let faults = self.upsets(first, seed, id)?;
+        let Some(LaterFault { after, .. }) = faults.first().filter(|_| self.ecc == Ecc::Secded) else {
+            return Some((faults, None));
+        };
+        // All are of one upset, at one time: a specification that says otherwise is refused.
+        let upset: Vec<Fault> = faults.iter().map(|fault| fault.fault.clone()).collect();
+        let (verdict, left) = filter(&upset);
+        let left = left.into_iter().map(|fault| LaterFault { after: *after, fault });
+        Some((left.collect(), Some(verdict)))
+    }
+
+    fn upsets(&self, first: u128, seed: u64, id: u64) -> Option<Vec<LaterFault>> {
         let mut faults = vec![self.at(first)?];
         if !self.count.is_one() {
             let mut rng = fault_rng(seed, FURTHER | id);

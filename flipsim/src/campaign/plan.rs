@@ -26,7 +26,7 @@ use super::size::Size;
 use super::spec::{CampaignSpec, Draw, Sharing, SpecError};
 use crate::campaign::part::Part;
 use crate::campaign::permutation::Permutation;
-use crate::fault::{Fault, FaultSpace, Operation};
+use crate::fault::{Fault, FaultSpace, Operation, Verdict};
 use crate::stats::StatsError;
 use crate::text::{hex, hex_value};
 use crate::trial::{LaterFault, TrialPlan};
@@ -59,7 +59,8 @@ impl PlannedTrial {
     fn line(&self) -> String {
         let back = self.plan.back_after.map(|back| format!(" back {}", back.0)).unwrap_or_default();
         let first = fault_line(self.plan.after, &self.plan.fault);
-        format!("{} {} {first}{back}{}\n", self.id, self.stratum, further_line(&self.plan.more))
+        let further = further_line(&self.plan.more);
+        format!("{} {} {first}{back}{further}{}\n", self.id, self.stratum, verdict_line(self.plan.ecc))
     }
 }
 
@@ -74,6 +75,11 @@ fn fault_line(after: VirtualNs, fault: &Fault) -> String {
 /// What further faults add to the line of a trial.
 pub(super) fn further_line(more: &[LaterFault]) -> String {
     more.iter().map(|more| format!(" and {}", fault_line(more.after, &more.fault))).collect()
+}
+
+/// What error-correcting memory adds to the line of a trial.
+pub(super) fn verdict_line(verdict: Option<Verdict>) -> String {
+    verdict.map_or_else(String::new, |verdict| format!(" ecc {}", verdict.name()))
 }
 
 /// A stratum of which is known how many faults it has and how many are drawn.
@@ -263,14 +269,17 @@ impl Plan {
             .collect();
         allocate(spec, &mut strata)?;
         let mut parts = Vec::with_capacity(strata.len());
-        let whens = spec.strata.iter().map(|stratum| (spec.when_of(stratum), spec.count_of(stratum)));
-        let drawn = spaces.into_iter().zip(moments).zip(whens);
-        for ((stratum, ((space, moments), (when, count))), number) in strata.iter().zip(drawn).zip(1..) {
+        let of_trials = spec
+            .strata
+            .iter()
+            .map(|stratum| (spec.when_of(stratum), spec.count_of(stratum), spec.ecc_of(stratum)));
+        let drawn = spaces.into_iter().zip(moments).zip(of_trials);
+        for ((stratum, ((space, moments), (when, count, ecc))), number) in strata.iter().zip(drawn).zip(1..) {
             let times = if spec.draw == Draw::Fractions { FRACTIONS } else { stratum.times };
             let pairs = u128::from(stratum.faults).checked_mul(times.into()).ok_or(PlanError::TooLarge)?;
             let permutation = Permutation::new(spec.seed, number, pairs);
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
-            parts.push(Part { space, when, moments, times, permutation, count });
+            parts.push(Part { space, when, moments, times, permutation, count, ecc });
         }
         let first: Vec<u64> = strata.iter_mut().map(|stratum| std::mem::take(&mut stratum.trials)).collect();
         let empty = Plan { strata, parts, draw: spec.draw, stages: Vec::new(), seed: spec.seed, trials: 0 };
@@ -353,10 +362,10 @@ impl Plan {
         let (first, before) = stage.parts[index];
         let part = &self.parts[index];
         let pair = part.permutation.nth((before + place - first).into());
-        let mut faults = part.faults(pair, self.seed, id.0)?;
+        let (mut faults, ecc) = part.faults(pair, self.seed, id.0)?;
         faults.sort_by_key(|fault| fault.after);
         let LaterFault { after, fault } = faults.remove(0);
-        let plan = TrialPlan { after, fault, back_after: None, more: faults };
+        let plan = TrialPlan { more: faults, ecc, ..TrialPlan::one(after, fault) };
         Some(PlannedTrial { id, stratum: u32::try_from(index).ok()?, plan })
     }
 

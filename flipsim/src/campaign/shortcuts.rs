@@ -87,6 +87,9 @@ impl<'a> Shortcuts<'a> {
         let seed = store.spec().seed;
         let [mut known, mut others] = [Sample::new(store.len()), Sample::new(store.len())];
         store.each_planned(&mut |planned| {
+            if planned.plan.is_decided() {
+                return;
+            }
             let some = settling.begin_of(&planned.plan).is_some();
             // Apart from the streams that faults and their order are drawn from.
             let place = fault_rng(seed, 1 << 62 | planned.id.0).next_u64();

@@ -14,7 +14,7 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Clusters, Count, Mapping, MappingError, Operations, Pattern, Shape};
+use crate::fault::{Align, Clusters, Count, Ecc, Mapping, MappingError, Operations, Pattern, Shape};
 use crate::memory::RangeSet;
 use crate::stats::Share;
 use crate::target::Capabilities;
@@ -55,6 +55,9 @@ pub struct CampaignSpec {
     /// How many faults a trial has, where a stratum says nothing else.
     #[serde(default, skip_serializing_if = "Count::is_one")]
     pub faults: Count,
+    /// Whether the guest's memory corrects errors, where a stratum says nothing else.
+    #[serde(default, skip_serializing_if = "Ecc::is_none")]
+    pub ecc: Ecc,
     /// How addresses lie in the memory's arrays, for clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Mapping>,
@@ -90,6 +93,7 @@ impl Default for CampaignSpec {
             pattern: Pattern::SINGLE,
             operation: Operations::default(),
             faults: Count::ONE,
+            ecc: Ecc::None,
             mapping: None,
             clusters: Vec::new(),
             strata: vec![StratumSpec::new("ram", vec![FaultTarget::Ram])],
@@ -171,6 +175,9 @@ pub struct StratumSpec {
     /// How many of them a trial has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<Count>,
+    /// Whether its memory corrects errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc: Option<Ecc>,
     /// How many trials it has, whatever the others have.
     pub trials: Option<u64>,
     /// Its part of the trials.
@@ -204,6 +211,7 @@ impl StratumSpec {
             pattern: None,
             operation: None,
             faults: None,
+            ecc: None,
             trials: None,
             share: None,
             when: None,
@@ -324,6 +332,13 @@ impl CampaignSpec {
     #[must_use]
     pub fn count_of(&self, stratum: &StratumSpec) -> Count {
         stratum.faults.unwrap_or(self.faults)
+    }
+
+    /// Whether the memory of a stratum corrects errors; registers have none.
+    #[must_use]
+    pub fn ecc_of(&self, stratum: &StratumSpec) -> Ecc {
+        let whole = if stratum.is_register() { Ecc::None } else { self.ecc };
+        stratum.ecc.unwrap_or(whole)
     }
 
     /// What a guest's QEMU lacks for it, in words.
@@ -464,6 +479,18 @@ impl CampaignSpec {
             return Some(format!(
                 "stratum `{name}` is of registers, which have no words and no symbols; drop `align` and `per`"
             ));
+        }
+        if self.ecc_of(stratum) == Ecc::Secded {
+            let only = |what: &str| Some(format!("stratum `{name}`: `ecc` is of {what}"));
+            if stratum.is_register() {
+                return only("RAM, and these are registers; drop it");
+            }
+            if !self.operations_of(stratum).is_flip() {
+                return only("flips alone: what it makes of another operation hangs on what is in the word");
+            }
+            if !self.count_of(stratum).is_one() {
+                return only("one upset in a trial; for several bits at once, choose a pattern or a cluster");
+            }
         }
         if stratum.per.is_some() && stratum.trials.is_none() {
             return Some(format!(

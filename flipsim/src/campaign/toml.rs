@@ -22,7 +22,7 @@ use crate::campaign::text::{
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{Align, Count, FaultTarget, Mapping, Operations, Pattern, Shape, random_seed};
+use crate::fault::{Align, Count, Ecc, FaultTarget, Mapping, Operations, Pattern, Shape, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::golden::Window;
@@ -46,7 +46,8 @@ impl CampaignSpec {
     /// draw = "moments"           # or "fractions" of the run
     /// pattern = "single"         # bit:3, adjacent:2, adjacent:2@5, mask:0x81, cluster
     /// faults = 1                 # in a trial; or more, or "poisson:2.5"
-    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, skip, stuck0, stuck1, stuck, nothing
+    /// ecc = "none"               # or "secded"
+    /// operation = "flip"         # set0, set1, overwrite:0x41, overwrite:random, skip, opcode, stuck0, stuck1, stuck, nothing
     /// hang-factor = 3.0          # wall = "60s", spacing = "10ms", restore = "rewind", attempts = 3
     ///
     /// [guest]
@@ -147,6 +148,7 @@ pub struct RawSpec {
     r#for: Option<TimeText>,
     every: Option<TimeText>,
     faults: Option<Count>,
+    ecc: Option<Ecc>,
     mapping: Option<MappingText>,
     hang_factor: Option<f64>,
     wall: Option<DurationText>,
@@ -201,6 +203,7 @@ struct RawStratum {
     r#for: Option<TimeText>,
     every: Option<TimeText>,
     faults: Option<Count>,
+    ecc: Option<Ecc>,
     trials: Option<u64>,
     share: Option<ShareText>,
     when: Option<When>,
@@ -231,6 +234,8 @@ pub struct SpecFlags {
     pub operation: Option<Operations>,
     /// How many faults a trial has.
     pub faults: Option<Count>,
+    /// Whether memory corrects errors.
+    pub ecc: Option<Ecc>,
     /// How long a run is.
     pub window: Option<Window>,
     /// At which moments faults strike.
@@ -264,6 +269,7 @@ impl From<&CampaignSpec> for RawSpec {
             pattern: Some(PatternText(spec.pattern)),
             operation: Some(spec.operation).filter(|operation| !operation.is_flip()),
             faults: Some(spec.faults).filter(|faults| !faults.is_one()),
+            ecc: Some(spec.ecc).filter(|ecc| !ecc.is_none()),
             mapping: spec.mapping.as_ref().and_then(MappingText::of),
             cluster: spec.clusters.clone(),
             hang_factor: Some(hang_factor),
@@ -293,6 +299,7 @@ impl From<&StratumSpec> for RawStratum {
             r#for: None,
             every: None,
             faults: stratum.faults,
+            ecc: stratum.ecc,
             trials: stratum.trials,
             share: stratum.share.map(ShareText),
             when,
@@ -378,6 +385,7 @@ impl RawSpec {
             (self.r#for, self.every) = (None, None);
         }
         self.faults = flags.faults.or(self.faults);
+        self.ecc = flags.ecc.or(self.ecc);
         self.window = flags.window.map(WindowText).or(self.window);
         if flags.when.is_some() {
             self.when.clone_from(&flags.when);
@@ -475,6 +483,7 @@ impl RawSpec {
                 pattern: raw.pattern.map(|PatternText(pattern)| pattern),
                 operation: operation.map_err(|what| SpecError::Invalid { line, what })?,
                 faults: raw.faults,
+                ecc: raw.ecc,
                 trials: raw.trials,
                 share: raw.share.map(|ShareText(share)| share),
                 when,
@@ -495,6 +504,7 @@ impl RawSpec {
             pattern: self.pattern.map_or(Pattern::SINGLE, |PatternText(pattern)| pattern),
             operation: whole_operation.unwrap_or_default(),
             faults: self.faults.unwrap_or_default(),
+            ecc: self.ecc.unwrap_or_default(),
             mapping: self.mapping.map(MappingText::mapping).transpose()?,
             clusters: self.cluster,
             strata: Some(strata).filter(|strata| !strata.is_empty()).unwrap_or(whole),

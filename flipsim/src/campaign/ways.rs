@@ -1,6 +1,6 @@
 //! How much of its trials a campaign ran: which were settled without a run, begun late, ended early, run whole, audited.
 //!
-//! Invariant: **every trial with a record is run whole, in part, or settled, and one of these alone**; an audited one was
+//! Invariant: **every trial with a record is run whole, in part, settled, or decided by memory, and one of these alone**; an audited one was
 //! run whole.
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Way {
     pub begun_ns: Option<u64>,
     /// Where it was ended, if earlier than by its state alone.
     pub cut_ns: Option<u64>,
+    /// Whether error-correcting memory let nothing through.
+    #[serde(default)]
+    pub decided: bool,
     /// Whether it was run whole to check the others.
     pub audited: bool,
     /// Whether it was asked what is known of it before.
@@ -32,7 +35,8 @@ impl Way {
     #[must_use]
     pub fn of(record: &TrialRecord) -> Way {
         let TrialRecord { settled, begun_ns, cut_ns, audited, looked_up, control, .. } = *record;
-        Way { settled, begun_ns, cut_ns, audited, looked_up, control }
+        let decided = record.plan.is_decided();
+        Way { settled, begun_ns, cut_ns, decided, audited, looked_up, control }
     }
 
     /// Whether its fault lies in the part of the space that only trials say something of.
@@ -55,6 +59,9 @@ pub struct Ways {
     pub overwritten: u64,
     /// Settled without a run: their bits were what the fault set them to.
     pub unchanged: u64,
+    /// Not run, as error-correcting memory let nothing through.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub decided: u64,
     /// Begun later than their fault.
     pub late: u64,
     /// Ended early, as nothing that differed was to be read any more; some of them were begun late as well.
@@ -65,13 +72,22 @@ pub struct Ways {
     pub controls: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Ways {
     /// Counts a trial.
     pub fn add(&mut self, way: &Way) {
         self.trials += 1;
         self.audited += u64::from(way.audited);
         self.controls += u64::from(way.control);
-        let Way { settled, begun_ns, cut_ns, audited, .. } = *way;
+        let Way { settled, begun_ns, cut_ns, audited, decided, .. } = *way;
+        self.decided += u64::from(decided);
+        if decided {
+            return;
+        }
         let is_whole = audited || (settled.is_none() && begun_ns.is_none() && cut_ns.is_none());
         self.whole += u64::from(is_whole);
         if is_whole {
@@ -90,8 +106,19 @@ impl Ways {
 
     /// Counts the trials of another part.
     pub fn join(&mut self, other: &Ways) {
-        let Ways { trials, whole, never_read, overwritten, unchanged, late, shortened, audited, controls } =
-            other;
+        let Ways {
+            trials,
+            whole,
+            never_read,
+            overwritten,
+            unchanged,
+            decided,
+            late,
+            shortened,
+            audited,
+            controls,
+        } = other;
+        self.decided += decided;
         self.trials += trials;
         self.whole += whole;
         self.never_read += never_read;
@@ -112,7 +139,7 @@ impl Ways {
     /// How many were not run whole.
     #[must_use]
     pub fn shortcuts(&self) -> u64 {
-        self.trials - self.whole
+        self.trials - self.whole - self.decided
     }
 
     /// What the audit bounds; `None` without an audited trial.
@@ -139,11 +166,13 @@ impl Ways {
         if self.shortcuts() == 0 && self.audited == 0 {
             return None;
         }
-        let share = |count: u64| percent(part(count, self.trials));
+        // Of those that there is something to run of.
+        let trials = self.trials - self.decided;
+        let share = |count: u64| percent(part(count, trials));
         let mut parts = vec![format!(
             "{} of {} trials were settled without a run",
             share(self.settled()),
-            grouped(self.trials)
+            grouped(trials)
         )];
         if self.settled() > 0 {
             let unchanged = match self.unchanged {
@@ -249,15 +278,17 @@ mod tests {
             Way { looked_up: true, ..whole },
             Way { begun_ns: Some(7), ..whole },
             Way { begun_ns: Some(7), cut_ns: Some(9), ..whole },
+            Way { decided: true, looked_up: true, ..whole },
         ] {
             found.add(&way);
         }
         let expected = Ways {
-            trials: 9,
+            trials: 10,
             whole: 4,
             never_read: 1,
             overwritten: 1,
             unchanged: 1,
+            decided: 1,
             late: 2,
             shortened: 1,
             audited: 2,
@@ -266,7 +297,7 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!((found.settled(), found.shortcuts()), (3, 5));
         found.join(&expected);
-        assert_eq!((found.trials, found.whole, found.shortened, found.controls), (18, 8, 2, 2));
+        assert_eq!((found.trials, found.whole, found.shortened, found.controls), (20, 8, 2, 2));
     }
 
     #[test]

@@ -46,9 +46,11 @@ pub enum SpaceError {
         /// The widest register, or what cannot be written.
         why: String,
     },
-    /// An instruction is skipped elsewhere than at the program counter.
-    #[error("`skip` is of the program counter alone: targets = [\"reg:pc\"], and on x86_64 [\"reg:rip\"]")]
-    Skip,
+    /// What is about an instruction is done elsewhere than at the program counter.
+    #[error(
+        "`skip` and `opcode` are of the program counter alone: targets = [\"reg:pc\"], and on x86_64 [\"reg:rip\"]"
+    )]
+    Instruction,
     /// Clusters that cannot be.
     #[error(transparent)]
     Mapping(#[from] MappingError),

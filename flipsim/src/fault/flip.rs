@@ -3,7 +3,7 @@
 //! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
 //! never a flip.
 
-use crate::arch::of_program_counter;
+use crate::arch::{Arch, of_program_counter};
 use crate::fault::model::{Fault, Place};
 use crate::fault::operation::Operation;
 use crate::target::{StuckByte, StuckPlace, Target, TargetError};
@@ -33,7 +33,7 @@ pub enum FlipError {
     #[error("the guest has no register `{0}`; `cargo xtask inject list reg` shows them all")]
     UnknownRegister(String),
     /// The next instruction cannot be known.
-    #[error("the instruction at {pc:#x} cannot be skipped: {why}")]
+    #[error("nothing can be done to the instruction at {pc:#x}: {why}")]
     NoInstruction {
         /// Where it is.
         pc: u64,
@@ -73,8 +73,13 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
             let old = target.read_register(index)?;
             let (wanted, instruction) = match fault.operation() {
                 Operation::Skip => {
-                    let (behind, instruction) = behind_next(target, register, &old)?;
-                    (behind, Some(instruction))
+                    let next = Next::at(target, register, &old)?;
+                    let behind = next.pc.wrapping_add(next.length as u64).to_le_bytes();
+                    let behind = behind.into_iter().chain(std::iter::repeat(0)).take(old.len());
+                    (behind.collect(), Some(next.text))
+                }
+                Operation::Opcode(number) => {
+                    return Next::at(target, register, &old)?.with_a_bit_flipped(target, fault, number);
                 }
                 _ => (after(&old), None),
             };
@@ -85,25 +90,60 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
     }
 }
 
-/// The value of a program counter behind the instruction at which it stands, and the text of that one.
-fn behind_next(target: &mut dyn Target, register: &str, old: &[u8]) -> Result<(Vec<u8>, String), FlipError> {
-    let pc = little_endian(old);
-    let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
-    let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
-    let mut code = [0; LONGEST];
-    // What lies on the next page may not be there, and need not be.
-    let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);
-    match target.read_virtual(pc, &mut code[..here]) {
-        Err(TargetError::Refused { .. }) => return Err(no("its code is not mapped yet")),
-        other => other?,
+/// The instruction that is executed next.
+struct Next {
+    arch: Arch,
+    pc: u64,
+    /// Its bytes, and what is behind them.
+    code: [u8; LONGEST],
+    length: usize,
+    text: String,
+}
+
+impl Next {
+    /// Of a program counter with this value.
+    fn at(target: &mut dyn Target, register: &str, value: &[u8]) -> Result<Next, FlipError> {
+        let pc = little_endian(value);
+        let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
+        let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
+        let mut code = [0; LONGEST];
+        // What lies on the next page may not be there, and need not be.
+        let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);
+        match target.read_virtual(pc, &mut code[..here]) {
+            Err(TargetError::Refused { .. }) => return Err(no("its code is not mapped yet")),
+            other => other?,
+        }
+        let decoded = match (arch.decode)(&code[..here]) {
+            None if here < LONGEST && target.read_virtual(pc, &mut code).is_ok() => (arch.decode)(&code),
+            other => other,
+        };
+        let (length, text) = decoded.ok_or_else(|| no("it is not known how long it is"))?;
+        // What it may become is longer; where nothing is mapped there, it is cut off.
+        let mut all = [0; LONGEST];
+        if here < LONGEST && target.read_virtual(pc, &mut all).is_ok() {
+            code = all;
+        }
+        Ok(Next { arch, pc, code, length, text })
     }
-    let decoded = match (arch.decode)(&code[..here]) {
-        None if here < LONGEST && target.read_virtual(pc, &mut code).is_ok() => (arch.decode)(&code),
-        other => other,
-    };
-    let (length, text) = decoded.ok_or_else(|| no("it is not known how long it is"))?;
-    let behind = pc.wrapping_add(length as u64).to_le_bytes();
-    Ok((behind.into_iter().chain(std::iter::repeat(0)).take(old.len()).collect(), text))
+
+    /// Flips the bit of it that a number chooses, in memory, and reads it back.
+    fn with_a_bit_flipped(
+        mut self,
+        target: &mut dyn Target,
+        fault: &Fault,
+        number: u64,
+    ) -> Result<Flip, FlipError> {
+        let bit = usize::try_from(number % (self.length as u64 * 8)).unwrap_or(0);
+        let old = self.code[..self.length].to_vec();
+        self.code[bit / 8] ^= 1 << (bit % 8);
+        let wanted = &self.code[..self.length];
+        target.write_virtual(self.pc, wanted)?;
+        let mut new = vec![0; self.length];
+        target.read_virtual(self.pc, &mut new)?;
+        let became = (self.arch.decode)(&self.code).map_or("no instruction".to_owned(), |(_, text)| text);
+        let instruction = Some(format!("{:#x}: {} → {became}", self.pc, self.text));
+        Ok(Flip { instruction, ..check(fault, old, wanted, new)? })
+    }
 }
 
 /// The most bytes that an instruction has, on any architecture.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::arch::of_program_counter;
 use crate::fault::hold::{Hold, HoldError};
 use crate::text::stored_as_text;
 use crate::units::{VirtualNs, parse_number};
@@ -26,6 +27,9 @@ pub enum Operation {
     Nothing,
     /// Of a program counter: the instruction that is about to be executed is not, and the next one is.
     Skip,
+    /// Of a program counter: a bit of the instruction that is about to be executed becomes its opposite, in memory. Which one
+    /// is the remainder of this number by that of its bits.
+    Opcode(u64),
     /// Each bit becomes 0, and stays it whatever is written there.
     Stuck0(Hold),
     /// Each bit becomes 1, and stays it whatever is written there.
@@ -59,6 +63,7 @@ static ROWS: &[Row] = &[
     Row { name: "nothing", operation: Operation::Nothing, apply: |old, _, _| old, holds_on: false },
     // What it becomes depends on the instruction: the flip asks the machine.
     Row { name: "skip", operation: Operation::Skip, apply: |old, _, _| old, holds_on: false },
+    Row { name: "opcode", operation: Operation::Opcode(0), apply: |old, _, _| old, holds_on: false },
     Row {
         name: "stuck0",
         operation: Operation::Stuck0(Hold::TO_THE_END),
@@ -88,15 +93,19 @@ impl Operation {
             Operation::Overwrite(_) => 3,
             Operation::Nothing => 4,
             Operation::Skip => 5,
-            Operation::Stuck0(_) => 6,
-            Operation::Stuck1(_) => 7,
-            Operation::Stuck(_) => 8,
+            Operation::Opcode(_) => 6,
+            Operation::Stuck0(_) => 7,
+            Operation::Stuck1(_) => 8,
+            Operation::Stuck(_) => 9,
         };
         &ROWS[place]
     }
 
     fn number(self) -> Option<u64> {
-        if let Operation::Overwrite(number) = self { Some(number) } else { None }
+        match self {
+            Operation::Overwrite(number) | Operation::Opcode(number) => Some(number),
+            _ => None,
+        }
     }
 
     /// The bytes after, of the bytes before and the mask; both least significant (lowest address) first.
@@ -108,6 +117,12 @@ impl Operation {
         let number = u128::from(self.number().unwrap_or(0)) << bit;
         let number = std::iter::repeat_n(0, lowest).chain(number.to_le_bytes()).chain(std::iter::repeat(0));
         old.iter().zip(mask).zip(number).map(|((byte, bits), number)| apply(*byte, *bits, number)).collect()
+    }
+
+    /// Whether it is about the instruction that is executed next, so that its register is the program counter.
+    #[must_use]
+    pub fn is_of_instruction(self) -> bool {
+        matches!(self, Operation::Skip | Operation::Opcode(_))
     }
 
     /// Whether it stays in force after its instant: what the guest writes there later does not take.
@@ -142,15 +157,15 @@ pub enum OperationError {
     /// No name of one.
     #[error(
         "there is no operation `{0}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, skip, \
-         stuck0, stuck1, stuck or nothing"
+         opcode, stuck0, stuck1, stuck or nothing"
     )]
     Unknown(String),
     /// Times at which it cannot be in force.
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// Several where one is asked for.
-    #[error("a single fault has one number; write overwrite:NUMBER")]
-    Several,
+    #[error("a single fault has one number; write {0}:NUMBER")]
+    Several(&'static str),
 }
 
 impl FromStr for Operation {
@@ -159,8 +174,8 @@ impl FromStr for Operation {
     fn from_str(text: &str) -> Result<Self, OperationError> {
         let whole = text;
         let unknown = || OperationError::Unknown(whole.to_owned());
-        if text == "overwrite:random" {
-            return Err(OperationError::Several);
+        if let Some((_, operation)) = DRAWN.iter().find(|(name, _)| *name == text) {
+            return Err(OperationError::Several(operation));
         }
         let (text, hold) = match text.split_once(char::is_whitespace) {
             Some((name, hold)) => (name, Some(Hold::parse(text, hold)?)),
@@ -173,6 +188,7 @@ impl FromStr for Operation {
         let row = ROWS.iter().find(|row| row.name == name).ok_or_else(unknown)?;
         let operation = match (row.operation, number) {
             (Operation::Overwrite(_), Some(number)) => Operation::Overwrite(number),
+            (Operation::Opcode(_), Some(number)) => Operation::Opcode(number),
             (Operation::Overwrite(_), None) | (_, Some(_)) => return Err(unknown()),
             (operation, None) => operation,
         };
@@ -204,7 +220,12 @@ pub enum Operations {
     /// Overwritten with a number that is drawn: one of all that the bits can hold, or of [`NUMBERS`] that lie evenly
     /// among these.
     Random,
+    /// A bit of an instruction: each of it is as likely.
+    Opcode,
 }
+
+/// What is written of those of which each fault has its own number, and the operation that it has then.
+const DRAWN: [(&str, &str); 2] = [("overwrite:random", "overwrite"), ("opcode", "opcode")];
 
 /// How many numbers an overwriting is drawn from at most: of more than 24 bits, not all of them.
 pub const NUMBERS: u64 = 1 << 24;
@@ -222,10 +243,14 @@ impl Operations {
         *self == Operations::default()
     }
 
-    /// Whether an instruction is skipped.
+    /// Whether they are about the instruction that is executed next.
     #[must_use]
-    pub fn is_skip(self) -> bool {
-        self == Operations::One(Operation::Skip)
+    pub fn of_instruction(self) -> bool {
+        match self {
+            Operations::One(operation) => operation.is_of_instruction(),
+            Operations::Opcode => true,
+            Operations::Random => false,
+        }
     }
 
     /// Whether they stay in force after their instant.
@@ -261,11 +286,15 @@ impl Operations {
         }
     }
 
-    /// How many there are, of a mask of so many bits.
+    /// How many there are, of a mask of so many bits, in this register if it is in one.
     #[must_use]
-    pub fn len(self, bits: u32) -> u64 {
+    pub fn len(self, bits: u32, register: Option<&str>) -> u64 {
         match self {
             Operations::One(_) => 1,
+            Operations::Opcode => {
+                let arch = register.and_then(of_program_counter);
+                arch.map_or(1, |arch| arch.instruction_bits)
+            }
             Operations::Random => 1u64.checked_shl(bits).map_or(NUMBERS, |all| all.min(NUMBERS)),
         }
     }
@@ -273,10 +302,11 @@ impl Operations {
     /// The one with this number, which is below [`len`](Self::len), for a mask.
     #[must_use]
     pub fn nth(self, number: u64, mask: &[u8]) -> Operation {
-        let Operations::One(operation) = self else {
-            return Operation::Overwrite(spread(number, mask));
-        };
-        operation
+        match self {
+            Operations::One(operation) => operation,
+            Operations::Random => Operation::Overwrite(spread(number, mask)),
+            Operations::Opcode => Operation::Opcode(number),
+        }
     }
 }
 
@@ -307,7 +337,11 @@ impl FromStr for Operations {
     type Err = OperationError;
 
     fn from_str(text: &str) -> Result<Self, OperationError> {
-        if text == "overwrite:random" { Ok(Operations::Random) } else { text.parse().map(Operations::One) }
+        match text {
+            "overwrite:random" => Ok(Operations::Random),
+            "opcode" => Ok(Operations::Opcode),
+            one => one.parse().map(Operations::One),
+        }
     }
 }
 
@@ -316,6 +350,7 @@ impl fmt::Display for Operations {
         match self {
             Operations::One(operation) => operation.fmt(f),
             Operations::Random => f.write_str("overwrite:random"),
+            Operations::Opcode => f.write_str("opcode"),
         }
     }
 }

@@ -76,14 +76,18 @@ impl FaultSpace {
             return Ok(self);
         }
         let space = match self {
-            FaultSpace::Reg(space) if operations.is_skip() => FaultSpace::Reg(space.of_program_counter()?),
-            _ if operations.is_skip() => return Err(SpaceError::Skip),
+            FaultSpace::Reg(space) if operations.of_instruction() => {
+                FaultSpace::Reg(space.of_program_counter()?)
+            }
+            _ if operations.of_instruction() => return Err(SpaceError::Instruction),
             FaultSpace::Reg(space) if operations.hold_on() => FaultSpace::Reg(space.that_may_be_stuck()?),
             other => other,
         };
         // All faults of one space have as many bits.
-        let bits = |fault: Fault| fault.mask().iter().map(|byte| byte.count_ones()).sum();
-        let each = operations.len(space.nth(0).map_or(0, bits));
+        let each = space.nth(0).map_or(1, |fault| {
+            let bits = fault.mask().iter().map(|byte| byte.count_ones()).sum();
+            operations.len(bits, fault.register())
+        });
         space.len().checked_mul(each).ok_or(SpaceError::TooLarge)?;
         Ok(FaultSpace::Under { space: Box::new(space), operations, each })
     }
@@ -354,10 +358,10 @@ impl RegSpace {
     /// The one fault of all bits of a program counter.
     fn of_program_counter(self) -> Result<RegSpace, SpaceError> {
         let (Some((_, mask)), [name]) = (self.faults.first(), &self.names[..]) else {
-            return Err(SpaceError::Skip);
+            return Err(SpaceError::Instruction);
         };
         let all = vec![0xff; mask.len()];
-        of_program_counter(name).ok_or(SpaceError::Skip)?;
+        of_program_counter(name).ok_or(SpaceError::Instruction)?;
         Ok(RegSpace { faults: vec![(0, all)], names: self.names })
     }
 

@@ -255,7 +255,7 @@ fn skipping_moves_the_program_counter_behind_the_instruction() {
     assert!(first.instruction.unwrap().starts_with("mov eax, "));
     assert_eq!(skip(0x1005).unwrap().new, 0x1006u64.to_le_bytes());
     let unmapped = skip(0x9000).unwrap_err().to_string();
-    assert_eq!(unmapped, "the instruction at 0x9000 cannot be skipped: its code is not mapped yet");
+    assert_eq!(unmapped, "nothing can be done to the instruction at 0x9000: its code is not mapped yet");
     let other = Fault::in_register("rax".into(), vec![0xff; 8]).with(Operation::Skip);
     assert!(matches!(flip(&mut target, &other), Err(FlipError::NoInstruction { .. })));
 
@@ -273,10 +273,10 @@ fn skipping_moves_the_program_counter_behind_the_instruction() {
     let space = of(&["rip"]).unwrap();
     assert_eq!((space.len(), space.nth(0)), (1, Some(fault)));
     for wrong in [&["rax"][..], &["rip", "rax"]] {
-        assert_eq!(of(wrong).unwrap_err(), SpaceError::Skip);
+        assert_eq!(of(wrong).unwrap_err(), SpaceError::Instruction);
     }
     let ram = RamSpace::new(&["0x10+16".parse().unwrap()].into_iter().collect(), Pattern::SINGLE).unwrap();
-    assert_eq!(FaultSpace::Ram(ram).under(skips).unwrap_err(), SpaceError::Skip);
+    assert_eq!(FaultSpace::Ram(ram).under(skips).unwrap_err(), SpaceError::Instruction);
 }
 
 #[test]
@@ -491,4 +491,37 @@ proptest! {
     fn a_glob_without_wildcards_is_equality(a in "[a-z0-9_]{0,8}", b in "[a-z0-9_]{0,8}") {
         prop_assert_eq!(glob_matches(&a, &b), a == b);
     }
+}
+
+#[test]
+fn each_bit_of_an_instruction_is_as_likely_and_is_flipped_in_memory() {
+    let mut target = crate::target::FakeTarget::new("0x1000+4K".parse().unwrap())
+        .with_register("rip", 64, "core", &[0xff; 8])
+        .with_register("rax", 64, "core", &[0xff; 8]);
+    // mov eax, 5; ret.
+    let code = [0xb8, 5, 0, 0, 0, 0xc3];
+    target.write_register(0, &0x1000u64.to_le_bytes()).unwrap();
+    let register =
+        FlippableRegister { name: "rip".into(), bits: 64, class: "core".into(), writable: vec![0xff; 8] };
+    let space = FaultSpace::Reg(RegSpace::new(&[register], Pattern::SINGLE).unwrap());
+    let space = space.under("opcode".parse().unwrap()).unwrap();
+    let mut flipped = |number: u64| {
+        target.write_memory(GuestPhys(0x1000), &code).unwrap();
+        let flip = flip(&mut target, &space.nth(number).unwrap()).unwrap();
+        let mut now = [0; 6];
+        target.read_memory(GuestPhys(0x1000), &mut now).unwrap();
+        assert_eq!((flip.old.as_slice(), flip.new.as_slice()), (&code[..5], &now[..5]));
+        let changed: Vec<usize> =
+            (0..48).filter(|bit| (code[bit / 8] ^ now[bit / 8]) >> (bit % 8) & 1 == 1).collect();
+        (changed, flip.instruction.unwrap())
+    };
+    for number in [0, 1, 39, 40, 79, space.len() - 1] {
+        assert_eq!(flipped(number).0, [(number % 40) as usize], "{number}");
+    }
+    let text = flipped(8).1;
+    assert!(text.starts_with("0x1000: mov eax, 0x5 → mov eax, 0x4"), "{text}");
+    // As many numbers for each bit of any length.
+    assert!((1..=15).all(|bytes| space.len() % (bytes * 8) == 0));
+    assert_eq!("opcode:0x1f".parse::<Operation>().unwrap().to_string(), "opcode:0x1f");
+    assert!("opcode".parse::<Operation>().unwrap_err().to_string().contains("write opcode:NUMBER"));
 }

@@ -131,7 +131,7 @@ pub struct PerRatio {
 /// What answers are about: the row of a comparison, after what a failure is in words, alone and as what something ends in.
 const ASKED: [(&str, &str, &str); 3] = [
     ("sdc", "silent data corruption", "silent data corruption"),
-    ("noticed", "noticed failures", "a failure that is noticed (detected, crash or hang)"),
+    ("noticed", "noticed failures", "a failure that is noticed (all failures but sdc)"),
     ("failure", "failures", "a failure of any kind"),
 ];
 

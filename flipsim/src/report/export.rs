@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary, When, grade_of, is_corrected};
 use crate::console::RelativeError;
-use crate::fault::Operation;
+use crate::fault::{Operation, Verdict};
 use crate::text::hex_value;
 use crate::trial::golden::Golden;
 use crate::trial::{Outcome, RestoreMethod, Settled, Used};
@@ -95,6 +95,7 @@ struct Row<'a> {
     first_read_ns: Option<u64>,
     control: Option<bool>,
     faults: usize,
+    ecc: Option<&'static str>,
 }
 
 /// The golden run, and what its workload counts.
@@ -181,6 +182,7 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         audited: result.way.map(|way| way.audited),
         control: result.way.map(|way| way.control),
         faults: 1 + plan.more.len(),
+        ecc: plan.ecc.map(Verdict::name),
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
         first_use: result.first_use.map(|first| first.used),

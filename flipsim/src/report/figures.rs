@@ -3,6 +3,8 @@
 //! Invariant: every chart has a text alternative with its main numbers, and what a chart leaves out for
 //! want of room is said below it.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::charts::{Column, Dot, Group, Labels, Stack, columns, dots, stacks};
@@ -84,12 +86,11 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
         })
         .filter(|group| !group.dots.is_empty())
         .collect();
+    let shown = summary.outcomes();
     let mut words = String::new();
     for stratum in strata {
-        let parts: Vec<String> = Outcome::WORST_FIRST
-            .iter()
-            .map(|o| format!("{} {}", o.name(), count(stratum.count(*o))))
-            .collect();
+        let parts: Vec<String> =
+            shown.iter().map(|o| format!("{} {}", o.name(), count(stratum.count(*o)))).collect();
         words += &format!("{}: {}. ", visible(&stratum.name), parts.join(", "));
     }
     let left_out = more("strata", STRATA, summary.strata.len());
@@ -109,14 +110,14 @@ pub(super) fn outcomes(summary: &Summary, tables: &Markup) -> Markup {
             (figure(
                 "Outcomes by stratum",
                 "Trials, in parts of one bar a stratum.",
-                &html! { (legend(&Outcome::WORST_FIRST, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) (tables) },
+                &html! { (legend(&shown, false)) (stacks("f-outcomes", "Outcomes by stratum", &words, &bars)) (tables) },
                 &html! {},
                 &left_out,
             ))
             (figure(
                 &rates_title,
                 &interval_words,
-                &html! { (legend(&Outcome::WORST_FIRST, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
+                &html! { (legend(&shown, true)) (dots("f-rates", "Rates by stratum and outcome", &words, &groups, Labels::Outcomes)) },
                 &html! {},
                 &left_out,
             ))
@@ -161,10 +162,11 @@ pub(super) fn places(summary: &Summary, trials: &Trials) -> Markup {
 
 fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
     let of = |outcome: Outcome| faults(spots.iter().filter(|spot| spot.outcome == outcome)) as u64;
-    let parts: Vec<String> = Outcome::WORST_FIRST
-        .iter()
-        .map(|outcome| format!("{} {}", outcome.name(), count(of(*outcome))))
-        .collect();
+    let counts: BTreeMap<Outcome, u64> =
+        Outcome::WORST_FIRST.map(|outcome| (outcome, of(outcome))).into_iter().collect();
+    let shown = Outcome::shown(&counts);
+    let parts: Vec<String> =
+        shown.iter().map(|outcome| format!("{} {}", outcome.name(), count(counts[outcome]))).collect();
     let live = places.live_words(spots).map(|words| format!(" {words}")).unwrap_or_default();
     let words = format!(
         "{} faults by place and time: {}.{live}",
@@ -172,7 +174,7 @@ fn fault_map(id: &str, title: &str, places: &Places, spots: &[Spot]) -> Markup {
         parts.join(", ")
     );
     let chart = html! {
-        (legend(&Outcome::WORST_FIRST, true))
+        (legend(&shown, true))
         (map(id, title, &words, places, 0, spots))
     };
     figure(title, &words, &chart, &html! {}, "")
@@ -218,6 +220,8 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     };
     let title = format!("Failures by bit: {}", visible(&stratum.name));
     let failed = rows.iter().any(|row| row.failures() > 0);
+    let failures: Vec<Outcome> =
+        Outcome::FAILURES.into_iter().filter(|outcome| stratum.outcome(*outcome).is_some()).collect();
     let words = match highest(&rows, stratum) {
         Some(row) => format!(
             "{} bits; the interval that lies highest above the rate of all is bit {}'s, {}.",
@@ -231,7 +235,7 @@ fn by_bit(index: usize, stratum: &StratumSummary) -> Markup {
     let id = format!("f-bit{index}");
     // Without a failure there is nothing to draw.
     let chart = match failed {
-        true => html! { (legend(&Outcome::FAILURES, false)) (columns(&id, &title, &words, axis, &bars)) },
+        true => html! { (legend(&failures, false)) (columns(&id, &title, &words, axis, &bars)) },
         false => html! {},
     };
     figure(&title, &words, &chart, &table_of(&stratum.by.bit, "bit"), &more("bits", COLUMNS, bits))
@@ -298,7 +302,7 @@ const Q_WORDS: &str = "q: whether a row's failure rate is another than that of t
 
 /// A breakdown as a table, with what it leaves out.
 fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
-    let counts = |outcomes: &std::collections::BTreeMap<Outcome, u64>| {
+    let counts = |outcomes: &BTreeMap<Outcome, u64>| {
         let parts = Outcome::WORST_FIRST.iter().filter_map(|outcome| {
             outcomes
                 .get(outcome)

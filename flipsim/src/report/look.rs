@@ -138,7 +138,7 @@ mod tests {
         let all = Outcome::ALL.map(|outcome| mark(outcome, 8.0, 7.0, 4.0));
         assert!(all.iter().all(|path| path.starts_with('M') && !path.contains("NaN")), "{all:?}");
         assert_eq!(
-            all[..7],
+            all[..9],
             [
                 "M6.2 5.2h3.6v3.6h-3.6z",
                 "M4.0 7.0a4.0 4.0 0 1 0 8.0 0a4.0 4.0 0 1 0-8.0 0z",
@@ -146,6 +146,8 @@ mod tests {
                 "M8.0 3.0L12.0 11.0H4.0z",
                 "M4.0 3.0L12.0 11.0M4.0 11.0L12.0 3.0",
                 "M4.0 3.0H12.0V11.0H4.0z",
+                "M4.0 7.0H12.0M8.0 3.0V11.0",
+                "M4.0 3.0L12.0 7.0L4.0 11.0z",
                 "M4.0 7.0H12.0",
             ]
         );

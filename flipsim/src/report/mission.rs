@@ -11,6 +11,7 @@ use super::svg::{count, number, percent};
 use crate::campaign::summary::{FieldPart, Outlook};
 use crate::campaign::{MissionCells, MissionFile};
 use crate::stats::Estimate;
+use crate::trial::Class;
 
 /// What all numbers of the field take for granted.
 pub const ASSUMED: &str = "The workload repeats without a pause, upsets come one by one and equally likely in each bit and at each moment, and nothing \
@@ -101,7 +102,7 @@ pub(super) fn section(mission: &MissionFile, outlook: &Outlook) -> Markup {
                 }
             }
         }
-        p.note { "A year has 8,766 hours. Intervals have the campaign's uncertainty and that of the raw rate in them; noticed is detected, crash or hang." }
+        p.note { "A year has 8,766 hours. Intervals have the campaign's uncertainty and that of the raw rate in them; noticed is " (Class::Noticed.members()) "." }
         (left_out(&outlook.left_out))
     }
 }

@@ -185,7 +185,7 @@ fn head(summary: &Summary, words: &Words, name: &str, options: &PageOptions) -> 
         (warnings(summary.warnings.iter().map(ToString::to_string)))
         @if totals.done > 0 {
             ul.tiles {
-                @for outcome in Outcome::WORST_FIRST {
+                @for outcome in summary.outcomes() {
                     li { (small_mark(outcome)) (outcome.name()) b { (count(totals.outcomes.get(&outcome).copied().unwrap_or(0))) } }
                 }
                 @for (what, number) in others.into_iter().filter(|(_, number)| *number > 0) {
@@ -348,7 +348,8 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
         ("symbol", "symbol or region"),
         ("report", "report"),
     ];
-    let choices = Outcome::WORST_FIRST.map(|outcome| (letter(Some(outcome)), outcome.name()));
+    let outcomes = summary.outcomes();
+    let choices = outcomes.iter().map(|outcome| (letter(Some(*outcome)), outcome.name()));
     html! {
         h2 id="all-trials" { "The trials" }
         p.note {
@@ -363,11 +364,11 @@ fn table(summary: &Summary, trials: &Trials, replay: &str) -> Markup {
             "Left out are the other details and consoles; " code { "cargo xtask campaign export" } " prints them all, and "
             "the command at each trial runs it again."
         }
-        (legend(&Outcome::WORST_FIRST, true))
+        (legend(&outcomes, true))
         div.controls.scripted hidden {
             fieldset id="outcomes" {
                 legend { "outcomes" }
-                @for (letter, name) in choices.into_iter().chain([(letter(Some(Outcome::Infra)), Outcome::Infra.name()), ('-', "not flipped")]) {
+                @for (letter, name) in choices.chain([(letter(Some(Outcome::Infra)), Outcome::Infra.name()), ('-', "not flipped")]) {
                     label { input type="checkbox" value=(letter) checked; " " (name) }
                 }
             }

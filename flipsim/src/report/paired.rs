@@ -163,7 +163,10 @@ pub(super) fn pairs(
     if strata.len() > 1 {
         for (index, (outcome, _)) in kinds.iter().enumerate() {
             let pairs = strata.iter().fold(Pairs::default(), |sum, own| sum.plus(own[index].1));
-            whole.push(PairedTotal { outcome, pairs, p: pairs.mcnemar() });
+            let row = Outcome::WORST_FIRST.into_iter().find(|row| row.name() == *outcome);
+            if row.is_none_or(|row| row.is_of(pairs.both + pairs.first + pairs.second > 0)) {
+                whole.push(PairedTotal { outcome, pairs, p: pairs.mcnemar() });
+            }
         }
     }
     Ok(Some((TrialComparison { same, both, different, first, whole }, strata)))

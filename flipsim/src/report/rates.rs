@@ -128,7 +128,15 @@ fn together(stratum: &StratumSummary) -> Markup {
 
 fn coverage_table(coverage: &Coverage) -> Markup {
     let Coverage {
-        failures, sdc, detected, crash_reported, crash_silent, hang_reported, hang_silent, ..
+        failures,
+        sdc,
+        detected,
+        ecc_detected,
+        crash_reported,
+        crash_silent,
+        hang_reported,
+        hang_silent,
+        ..
     } = coverage;
     let rows = [
         ("reported, and went on", detected),
@@ -138,6 +146,8 @@ fn coverage_table(coverage: &Coverage) -> Markup {
         ("hang without a word", hang_silent),
         ("silent data corruption", sdc),
     ];
+    let by_memory = Some(("detected by ECC memory", ecc_detected)).filter(|_| *ecc_detected > 0);
+    let rows = rows.into_iter().chain(by_memory);
     html! {
         @if *failures > 0 {
             p.note { "Of the " (count(*failures)) " failures:" }
@@ -148,7 +158,7 @@ fn coverage_table(coverage: &Coverage) -> Markup {
             ul {
                 @if let Some(rate) = &coverage.by_reports { li { "Coverage by the guest's reports: " (rate_words(rate)) " of the failures." } }
                 @if let Some(rate) = &coverage.by_watchdog { li { "By its reports, or a watchdog that ends crashes and hangs: " (rate_words(rate)) "." } }
-                @if let Some(rate) = &coverage.due { li { "Detected unrecoverable errors (DUE), crash and hang: " (rate_words(rate)) " of the trials." } }
+                @if let Some(rate) = &coverage.due { li { "Detected unrecoverable errors (DUE), crash and hang" @if *ecc_detected > 0 { " and those of ECC memory" } ": " (rate_words(rate)) " of the trials." } }
             }
         }
     }

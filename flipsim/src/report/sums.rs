@@ -88,7 +88,9 @@ fn rows(
     let classes = CLASSES
         .into_iter()
         .map(|class| row(class.name(), sides, confidence, margin, &|stratum| count(stratum.class(class))));
-    let outcomes = Outcome::WORST_FIRST.into_iter().filter(|outcome| outcome.is_counted()).map(|outcome| {
+    let shown =
+        |outcome: &Outcome| sides.iter().all(|side| side.iter().any(|of| of.outcome(*outcome).is_some()));
+    let outcomes = Outcome::WORST_FIRST.into_iter().filter(shown).map(|outcome| {
         row(outcome.name(), sides, confidence, margin, &|stratum| count(stratum.outcome(outcome)))
     });
     classes.chain(outcomes).collect()

@@ -298,9 +298,10 @@ impl Trials {
             }
             columns.add(&row);
             let rank = rank(row.outcome);
-            if row.outcome != Some(Outcome::Masked) {
+            if !matches!(row.outcome, Some(Outcome::Masked | Outcome::EccCorrected)) {
                 let group = groups.entry((rank, row.title.clone())).or_default();
-                let most = if row.outcome == Some(Outcome::Latent) { LATENT } else { DETAILS };
+                let alike = matches!(row.outcome, Some(Outcome::Latent | Outcome::EccDetected));
+                let most = if alike { LATENT } else { DETAILS };
                 if group.len() < most {
                     group.push(row.trial.id);
                 }
@@ -381,7 +382,9 @@ fn facts(record: &TrialRecord) -> Vec<(String, String)> {
         Heard::Byte => since(ns),
         Heard::Checkpoint => format!("after the checkpoint before, by the one {}", since(ns)),
     };
-    add("value", format!("{} → {}", record.old, record.new));
+    if !record.old.is_empty() {
+        add("value", format!("{} → {}", record.old, record.new));
+    }
     if let Some(error) = &record.error {
         add("not flipped", error.clone());
     }

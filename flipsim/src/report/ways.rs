@@ -28,7 +28,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
                 "Ended early: nothing that differs is read any more; some of these were begun late as well. Audited: chosen at random and run whole, to be compared." }
             table.rates {
                 thead { tr { th { "stratum" } th.n { "trials" } th.n { "never read" } th.n { "overwritten" } th.n { "unchanged" } th.n { "begun late" }
-                    th.n { "ended early" } th.n { "run whole" } th.n { "audited" } } }
+                    th.n { "ended early" } th.n { "run whole" } th.n { "audited" } @if summary.totals.ways.decided > 0 { th.n { "decided by memory" } } } }
                 tbody {
                     @for stratum in &summary.strata {
                         @let ways = &stratum.ways;
@@ -37,6 +37,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
                             @for number in [ways.trials, ways.never_read, ways.overwritten, ways.unchanged, ways.late, ways.shortened, ways.whole, ways.audited] {
                                 td.n { (count(number)) }
                             }
+                            @if summary.totals.ways.decided > 0 { td.n { (count(ways.decided)) } }
                         }
                     }
                 }

@@ -94,6 +94,10 @@ impl Target for FakeTarget {
         self.read_memory(GuestPhys(address), buffer)
     }
 
+    fn write_virtual(&mut self, address: u64, bytes: &[u8]) -> Result<(), TargetError> {
+        self.write_memory(GuestPhys(address), bytes)
+    }
+
     fn write_memory(&mut self, address: GuestPhys, bytes: &[u8]) -> Result<(), TargetError> {
         self.stopped("write memory")?;
         let offset = self.offset(address, bytes.len(), "write memory")?;

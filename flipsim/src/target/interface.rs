@@ -73,6 +73,12 @@ pub trait Target {
     /// As [`Target::read_memory`]; [`TargetError::Refused`] where nothing is mapped.
     fn read_virtual(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), TargetError>;
 
+    /// Writes guest-virtual memory as the current vCPU sees it, what may only be read included.
+    ///
+    /// # Errors
+    /// As [`Target::read_virtual`].
+    fn write_virtual(&mut self, address: u64, bytes: &[u8]) -> Result<(), TargetError>;
+
     /// The registers of the current vCPU, in the machine's order.
     fn registers(&self) -> &[Register];
 

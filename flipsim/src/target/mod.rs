@@ -19,6 +19,7 @@ mod silence;
 pub mod state;
 mod stuck;
 mod times;
+mod virtual_memory;
 
 pub use accesses::{AccessHook, RecordedBlock, RecordedInterval, RecordedRam, RecordedRange};
 pub use capabilities::Capabilities;

@@ -23,6 +23,10 @@ pub enum Because {
     EqualAtEnd,
     /// The output is equal to the golden run's, and states could not be compared.
     OutputEqual,
+    /// Error-correcting memory corrects it: no reader ever gets it. Not run.
+    EccCorrected,
+    /// Error-correcting memory cannot correct it, and says so. Not run.
+    EccDetected,
     /// The output is equal to the golden run's, and the state is not.
     StateDiffers,
     /// The output differs, and nothing was noticed.
@@ -92,6 +96,8 @@ impl Because {
     pub fn outcome(&self) -> Outcome {
         match self {
             Because::Converged { .. } | Because::EqualAtEnd | Because::OutputEqual => Outcome::Masked,
+            Because::EccCorrected => Outcome::EccCorrected,
+            Because::EccDetected => Outcome::EccDetected,
             Because::StateDiffers => Outcome::Latent,
             Because::OutputDiffers { .. } => Outcome::Sdc,
             Because::Noticed { .. } => Outcome::Detected,
@@ -118,6 +124,10 @@ impl fmt::Display for Because {
             Because::OutputEqual => {
                 f.write_str("the output is the golden run's, and states were not compared")
             }
+            Because::EccCorrected => {
+                f.write_str("error-correcting memory corrects it, so that it was not run")
+            }
+            Because::EccDetected => f.write_str("error-correcting memory detects it, so that it was not run"),
             Because::StateDiffers => {
                 f.write_str("the output is the golden run's, and the state at the end is not")
             }
@@ -199,6 +209,8 @@ pub(in crate::trial) mod tests {
             Because::Converged { checkpoint_ns: 1 },
             Because::EqualAtEnd,
             Because::OutputEqual,
+            Because::EccCorrected,
+            Because::EccDetected,
             Because::StateDiffers,
             Because::OutputDiffers { number: 1, line: Some(line()), golden: None },
             Because::Noticed { line: line() },

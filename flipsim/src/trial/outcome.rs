@@ -3,11 +3,13 @@
 //! Invariant: **whatever lists, counts or draws outcomes reads this table**, so that another outcome is a row here, its
 //! rule in `because.rs` and `judge/trial.rs`, its colour in the report's style sheet and its line in `docs/trials.md`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The end state is the golden run's.
     Masked,
@@ -21,6 +23,10 @@ pub enum Outcome {
     Crash,
     /// It is not done long after the golden run was.
     Hang,
+    /// Error-correcting memory corrected it.
+    EccCorrected,
+    /// Error-correcting memory detected it, and could not correct it.
+    EccDetected,
     /// Ours: QEMU died, a socket was lost. No rate counts it.
     Infra,
 }
@@ -29,14 +35,14 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Sdc, detected, crash, hang: what could have been seen from outside of the guest. The literature's
-    /// "manifested" or "effective" errors.
+    /// Sdc, detected, crash, hang, and what memory detects and cannot correct: what could have been seen from outside of the
+    /// guest. The literature's "manifested" or "effective" errors.
     Failure,
     /// All but masked, with latent ones: at the end the flip, or its result, was still there.
     Unmasked,
-    /// Masked and latent: nothing was seen from outside. All but failures.
+    /// Masked, latent, corrected by memory: nothing was seen from outside. All but failures.
     NoEffect,
-    /// Detected, crash, hang: failures but sdc. Detected unrecoverable errors (DUE) in the wide sense, with those after which
+    /// Failures but sdc. Detected unrecoverable errors (DUE) in the wide sense, with those after which
     /// the guest went on.
     Noticed,
 }
@@ -69,6 +75,8 @@ pub struct OutcomeRow {
     pub class: Option<Class>,
     /// Whether rates count it.
     pub counted: bool,
+    /// Whether trials of every guest can have it; else those alone whose memory corrects errors.
+    pub always: bool,
     /// How a point of it is drawn.
     pub mark: Mark,
     /// The lines on an area of it, as the data of an SVG path on a tile of 6 by 6; none on an even area.
@@ -85,9 +93,10 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         outcome: Outcome::Masked,
         name: "masked",
         letter: 'm',
-        rank: 6,
+        rank: 8,
         class: None,
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{inner-x} {inner-y}h{inner}v{inner}h-{inner}z",
             style: "fill: var(--soft);",
@@ -101,9 +110,10 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         outcome: Outcome::Latent,
         name: "latent",
         letter: 'l',
-        rank: 5,
+        rank: 6,
         class: Some(Class::Unmasked),
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{left} {y}a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0-{d} 0z",
             style: "fill: none; stroke: var(--latent); stroke-width: 1;",
@@ -120,6 +130,7 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         rank: 2,
         class: Some(Class::Failure),
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{x} {top}L{right} {y}L{x} {bottom}L{left} {y}z",
             style: "fill: var(--sdc); stroke: var(--fg); stroke-width: .7;",
@@ -133,9 +144,10 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         outcome: Outcome::Detected,
         name: "detected",
         letter: 'd',
-        rank: 3,
+        rank: 4,
         class: Some(Class::Failure),
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{x} {top}L{right} {bottom}H{left}z",
             style: "fill: var(--bg); stroke: var(--detected); stroke-width: 1.5;",
@@ -152,6 +164,7 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         rank: 0,
         class: Some(Class::Failure),
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}",
             style: "fill: none; stroke: var(--crash); stroke-width: 2;",
@@ -168,6 +181,7 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         rank: 1,
         class: Some(Class::Failure),
         counted: true,
+        always: true,
         mark: Mark {
             path: "M{left} {top}H{right}V{bottom}H{left}z",
             style: "fill: var(--hang); stroke: var(--fg); stroke-width: .7;",
@@ -178,12 +192,47 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         sentence: "not done long after the golden run was",
     },
     OutcomeRow {
+        outcome: Outcome::EccCorrected,
+        name: "ecc-corrected",
+        letter: 'k',
+        rank: 7,
+        class: None,
+        counted: true,
+        always: false,
+        mark: Mark {
+            path: "M{left} {y}H{right}M{x} {top}V{bottom}",
+            style: "fill: none; stroke: var(--ecc-corrected); stroke-width: 1;",
+            radius: 1.8,
+        },
+        hatch: "M1 1h1M4 4h1",
+        colour: "--ecc-corrected",
+        sentence: "error-correcting memory corrects it; not run",
+    },
+    OutcomeRow {
+        outcome: Outcome::EccDetected,
+        name: "ecc-detected",
+        letter: 'u',
+        rank: 3,
+        class: Some(Class::Failure),
+        counted: true,
+        always: false,
+        mark: Mark {
+            path: "M{left} {top}L{right} {y}L{left} {bottom}z",
+            style: "fill: var(--bg); stroke: var(--ecc-detected); stroke-width: 1.5;",
+            radius: 3.2,
+        },
+        hatch: "M0 1H6M0 5H6M1 0V6",
+        colour: "--ecc-detected",
+        sentence: "error-correcting memory detects it and cannot correct it; not run",
+    },
+    OutcomeRow {
         outcome: Outcome::Infra,
         name: "infra",
         letter: 'i',
-        rank: 4,
+        rank: 5,
         class: None,
         counted: false,
+        always: true,
         mark: Mark {
             path: "M{left} {y}H{right}",
             style: "fill: none; stroke: var(--soft); stroke-width: 2;",
@@ -224,6 +273,19 @@ impl Outcome {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().name
+    }
+
+    /// Whether trials can have it, where memory corrects errors or does not.
+    #[must_use]
+    pub fn is_of(self, ecc: bool) -> bool {
+        self.row().always || ecc
+    }
+
+    /// Those that rates count and of which there is something to show, from the worst on.
+    #[must_use]
+    pub fn shown(counts: &BTreeMap<Outcome, u64>) -> Vec<Outcome> {
+        let count = |outcome: &Outcome| counts.get(outcome).copied().unwrap_or(0);
+        Outcome::WORST_FIRST.into_iter().filter(|outcome| outcome.is_of(count(outcome) > 0)).collect()
     }
 
     /// Whether rates count it.
@@ -324,14 +386,19 @@ mod tests {
 
     #[test]
     fn the_orders_follow_from_ranks_and_classes() {
-        use Outcome::{Crash, Detected, Hang, Infra, Latent, Masked, Sdc};
-        assert_eq!(Outcome::ALL, [Masked, Latent, Sdc, Detected, Crash, Hang, Infra]);
-        assert_eq!(Outcome::WORST_FIRST, [Crash, Hang, Sdc, Detected, Latent, Masked]);
-        assert_eq!(Outcome::FAILURES, [Crash, Hang, Sdc, Detected]);
+        use Outcome::{Crash, Detected, EccCorrected, EccDetected, Hang, Infra, Latent, Masked, Sdc};
+        let all = [Masked, Latent, Sdc, Detected, Crash, Hang, EccCorrected, EccDetected, Infra];
+        assert_eq!(Outcome::ALL, all);
+        let worst = [Crash, Hang, Sdc, EccDetected, Detected, Latent, EccCorrected, Masked];
+        assert_eq!(Outcome::WORST_FIRST, worst);
+        assert_eq!(Outcome::FAILURES, [Crash, Hang, Sdc, EccDetected, Detected]);
+        assert_eq!(Outcome::shown(&BTreeMap::new()), [Crash, Hang, Sdc, Detected, Latent, Masked]);
+        let some = BTreeMap::from([(EccDetected, 1), (EccCorrected, 0)]);
+        assert_eq!(Outcome::shown(&some), [Crash, Hang, Sdc, EccDetected, Detected, Latent, Masked]);
         let of = |class: Class| Outcome::ALL.into_iter().filter(|outcome| class.has(*outcome)).count();
-        assert_eq!((of(Class::Failure), of(Class::Unmasked), of(Class::NoEffect)), (4, 5, 2));
-        assert_eq!(Class::NoEffect.members(), "latent, masked");
-        assert_eq!(Class::Noticed.members(), "crash, hang, detected");
+        assert_eq!((of(Class::Failure), of(Class::Unmasked), of(Class::NoEffect)), (5, 6, 3));
+        assert_eq!(Class::NoEffect.members(), "latent, ecc-corrected, masked");
+        assert_eq!(Class::Noticed.members(), "crash, hang, ecc-detected, detected");
         assert_eq!(serde_json::to_value(Class::NoEffect).unwrap(), Class::NoEffect.name());
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch;
 use crate::console::classify::Kind;
-use crate::fault::{Fault, GuestNames, Operation};
+use crate::fault::{Fault, GuestNames, Operation, Verdict};
 use crate::machine::End;
 use crate::target::{Digest128, MOST_STUCK, StateDigest};
 use crate::trial::because::Because;
@@ -63,6 +63,9 @@ pub struct TrialPlan {
     /// What happens after that, or at the same instant; in the order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<LaterFault>,
+    /// What error-correcting memory makes of the upset, where the guest has such; the faults are what is left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc: Option<Verdict>,
 }
 
 /// A further fault of a trial.
@@ -86,7 +89,7 @@ pub struct Struck {
     pub old: String,
     /// The value after, as read back.
     pub new: String,
-    /// The instruction that was skipped, of a fault that skips one.
+    /// The instruction that was skipped, or what it was and became, of a fault that is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
 }
@@ -164,7 +167,7 @@ pub struct TrialRecord {
     pub old: String,
     /// The value after, as read back.
     pub new: String,
-    /// The instruction that was skipped, of a fault that skips one.
+    /// The instruction that was skipped, or what it was and has become, of a fault that is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
     /// What came of each further fault of the plan.
@@ -246,10 +249,22 @@ pub struct TrialRecord {
 }
 
 impl TrialPlan {
+    /// One fault at its time, from the quiescent point on.
+    #[must_use]
+    pub fn one(after: VirtualNs, fault: Fault) -> TrialPlan {
+        TrialPlan { after, fault, back_after: None, more: Vec::new(), ecc: None }
+    }
+
     /// Whether some bits are changed at one instant, and nothing is done later.
     #[must_use]
     pub fn is_one_change(&self) -> bool {
-        self.back_after.is_none() && self.more.is_empty() && !self.holds_on()
+        self.back_after.is_none() && self.more.is_empty() && !self.holds_on() && !self.is_decided()
+    }
+
+    /// Whether error-correcting memory lets nothing of it through, so that there is nothing to run.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.ecc.is_some_and(|verdict| !verdict.goes_through())
     }
 
     /// Whether a fault of it stays in force after its instant.
@@ -268,7 +283,7 @@ impl TrialPlan {
     pub fn without_fault(&self) -> TrialPlan {
         let nothing = |fault: &Fault| fault.clone().with(Operation::Nothing);
         let more = self.more.iter().map(|more| LaterFault { fault: nothing(&more.fault), after: more.after });
-        TrialPlan { after: self.after, fault: nothing(&self.fault), back_after: None, more: more.collect() }
+        TrialPlan { more: more.collect(), ..TrialPlan::one(self.after, nothing(&self.fault)) }
     }
 
     /// Refuses a plan that does not fit a golden run; the text says why.
@@ -284,10 +299,10 @@ impl TrialPlan {
                 VirtualNs(length)
             ));
         }
-        let skips = |fault: &Fault| fault.operation() == Operation::Skip;
+        let of_instruction = |fault: &Fault| fault.operation().is_of_instruction();
         let counter = |fault: &Fault| fault.register().and_then(arch::of_program_counter).is_some();
-        if self.faults().any(|fault| skips(fault) && !counter(fault)) {
-            return Err("skip is of the program counter: pc, on x86_64 rip".to_owned());
+        if self.faults().any(|fault| of_instruction(fault) && !counter(fault)) {
+            return Err("skip and opcode are of the program counter: pc, on x86_64 rip".to_owned());
         }
         if let Some(held) = self.faults().find(|fault| fault.operation().holds_on()) {
             if !golden.capabilities.stuck {
@@ -452,6 +467,16 @@ impl TrialRecord {
             other.because.clone_from(&self.because);
         }
         other
+    }
+
+    /// The record of a trial of which error-correcting memory lets nothing through.
+    pub(crate) fn decided(self) -> Self {
+        let mut record = TrialRecord { flipped: true, ..self };
+        record.decide(match record.plan.ecc {
+            Some(Verdict::Corrected) => Because::EccCorrected,
+            _ => Because::EccDetected,
+        });
+        record
     }
 
     /// Sets the outcome, and why it is that.

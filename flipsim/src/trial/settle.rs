@@ -162,7 +162,7 @@ impl<'a> Settling<'a> {
     /// What follows a fault, where that is certain and saves anything.
     fn after(&self, plan: &TrialPlan) -> Option<After> {
         let operation = plan.fault.operation();
-        if !plan.is_one_change() || matches!(operation, Operation::Nothing | Operation::Skip) {
+        if !plan.is_one_change() || operation == Operation::Nothing || operation.is_of_instruction() {
             return None;
         }
         let at = self.at(plan);

@@ -1,7 +1,7 @@
 //! Triggers: an event of the golden run that stands for instants.
 //!
 //! ```text
-//! symbol:vfs_read+0x10   syscall:read   pc:0xffff800008012340   console:result      each with #N: the N-th alone
+//! symbol:vfs_read+0x10   syscall:read   exception:irq   pc:0xffff800008012340   console:result      each with #N: the N-th alone
 //! during:user   during:kernel   during:symbol:schedule                              moments that are drawn there
 //! ```
 //!
@@ -30,6 +30,8 @@ pub enum Event {
     Symbol(String),
     /// The kernel's function for this system call is entered.
     Syscall(String),
+    /// The kernel's code for this exception is entered.
+    Exception(String),
     /// The instruction at this virtual address is about to be executed, in whatever program has one there.
     Pc(u64),
     /// A line that has this text was printed.
@@ -50,7 +52,7 @@ pub enum Within {
 }
 
 /// The kinds of events by their words.
-const KINDS: [&str; 5] = ["symbol", "syscall", "pc", "console", "during"];
+const KINDS: [&str; 6] = ["symbol", "syscall", "exception", "pc", "console", "during"];
 
 impl Trigger {
     /// Whether a text is meant to be one.
@@ -79,8 +81,8 @@ impl Trigger {
 /// Text that is no trigger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, pc:ADDRESS or console:TEXT, and \
-     #N behind it for the N-th time alone; or during:user, during:kernel, during:symbol:NAME"
+    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, exception:NAME, pc:ADDRESS or \
+     console:TEXT, and #N behind it for the N-th time alone; or during:user, during:kernel, during:symbol:NAME"
 )]
 pub struct TriggerError {
     text: String,
@@ -104,6 +106,7 @@ impl FromStr for Trigger {
         let event = match kind.trim() {
             "symbol" => Event::Symbol(named.to_owned()),
             "syscall" => Event::Syscall(named.to_owned()),
+            "exception" => Event::Exception(named.to_owned()),
             "pc" => Event::Pc(parse_number(named).map_err(|_| bad())?),
             "console" => Event::Console(what.to_owned()),
             "during" if nth.is_some() => return Err(bad()),
@@ -124,6 +127,7 @@ impl fmt::Display for Event {
         match self {
             Event::Symbol(name) => write!(f, "symbol:{name}"),
             Event::Syscall(name) => write!(f, "syscall:{name}"),
+            Event::Exception(name) => write!(f, "exception:{name}"),
             Event::Pc(address) => write!(f, "pc:{address:#x}"),
             Event::Console(text) => write!(f, "console:{text}"),
             Event::During(Within::User) => f.write_str("during:user"),
@@ -153,6 +157,7 @@ mod tests {
             ("during:user", Event::During(Within::User), None),
             ("during:symbol:schedule", Event::During(Within::Symbol("schedule".into())), None),
             ("syscall:openat#3", Event::Syscall("openat".into()), Some(3)),
+            ("exception:irq#2", Event::Exception("irq".into()), Some(2)),
             ("pc:0xffff800008010000#12", Event::Pc(0xffff_8000_0801_0000), Some(12)),
             ("console:round #7", Event::Console("round ".into()), Some(7)),
             ("console:say: #x", Event::Console("say: #x".into()), None),

@@ -305,6 +305,9 @@ impl<'a> Worker<'a> {
             // A campaign's file may come from anywhere.
             return Ok(TrialRecord { error: Some(why), ..record });
         }
+        if plan.is_decided() {
+            return Ok(record.decided());
+        }
         let process = self.go_to(flip_at, &mut costs)?;
         let process = self.process.insert(process);
         process.away = true;

@@ -75,7 +75,10 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
                  [[stratum]]\nname = 'registers'\ntargets = ['reg:*']\n\
                  operation = 'stuck0'\nfor = '20us'\ntrials = 10\n\
                  [[stratum]]\nname = 'skip'\ntargets = ['reg:{counter}']\noperation = 'skip'\ntrials = 15\n\
+                 [[stratum]]\nname = 'opcode'\ntargets = ['reg:{counter}']\noperation = 'opcode'\nwhen = 'busy'\ntrials = 15\n\
+                 [[stratum]]\nname = 'system'\ntargets = ['class:system']\ntrials = 12\n\
                  [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 10\n\
+                 [[stratum]]\nname = 'coded'\ntargets = ['region:Kernel data']\npattern = 'adjacent:3'\necc = 'secded'\ntrials = 12\n\
                  [[stratum]]\nname = 'cells'\ntargets = ['ram']\npattern = 'cluster'\ntrials = 10\n\
                  [[cluster]]\ncells = [[0, 0], [0, 1]]\nweight = 1\n"
             );
@@ -88,11 +91,17 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
         };
         let rewound = of("rewind");
         assert_eq!(rewound, of("clone"), "{arch}");
-        assert_eq!(rewound.len(), 60);
+        assert_eq!(rewound.len(), 99);
+        let of_system = rewound.iter().filter(|row| row["stratum"] == "system");
+        let names: BTreeSet<&str> =
+            of_system.filter_map(|row| row["record"]["plan"]["fault"]["register"].as_str()).collect();
+        let known = if arch == "aarch64" { &SYSTEM_AARCH64[..] } else { &SYSTEM_X86_64[..] };
+        assert!(names.len() > 3 && names.iter().all(|name| known.contains(name)), "{arch}: {names:?}");
         let outcomes: BTreeSet<&str> =
             rewound.iter().filter_map(|row| row["record"]["outcome"].as_str()).collect();
         assert!(outcomes.len() > 2, "{outcomes:?}");
         are_neighbours(&rewound);
+        is_coded(&rewound);
         for row in rewound.iter().filter(|row| row["stratum"] == "skip") {
             let record = &row["record"];
             // What is idle stands behind an instruction, and what was never executed may not be mapped.
@@ -105,6 +114,15 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
                 if arch == "aarch64" { length == 4 } else { (1..16).contains(&length) },
                 "{instruction}: {row}"
             );
+        }
+        for row in rewound.iter().filter(|row| row["stratum"] == "opcode") {
+            let record = &row["record"];
+            if let Some(instruction) = record["instruction"].as_str() {
+                let changed = value(record, "old") ^ value(record, "new");
+                assert_eq!((changed.count_ones(), instruction.contains(" → ")), (1, true), "{row}");
+            } else {
+                assert_eq!(record["outcome"], Value::Null, "{row}");
+            }
         }
         for row in rewound.iter().filter(|row| row["stratum"] == "shower") {
             let record = &row["record"];
@@ -124,6 +142,50 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
             }
         }
     }
+}
+
+/// The system registers that take faults.
+const SYSTEM_AARCH64: [&str; 18] = [
+    "SCTLR",
+    "CPACR",
+    "TTBR0_EL1",
+    "TTBR1_EL1",
+    "TCR_EL1",
+    "VBAR",
+    "ESR_EL1",
+    "FAR_EL1",
+    "ELR_EL1",
+    "SPSR_EL1",
+    "TPIDR_EL0",
+    "TPIDRRO_EL0",
+    "TPIDR_EL1",
+    "CNTKCTL",
+    "CNTV_CTL_EL0",
+    "CNTV_CVAL_EL0",
+    "CNTP_CTL_EL0",
+    "CNTP_CVAL_EL0",
+];
+const SYSTEM_X86_64: [&str; 9] =
+    ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "fs_base", "gs_base", "k_gs_base"];
+
+/// Whether a trial whose upset memory detects was not run, and others have the decoder's own bit beside their three.
+fn is_coded(rows: &[Value]) {
+    let mut seen = BTreeSet::new();
+    for row in rows.iter().filter(|row| row["stratum"] == "coded") {
+        let record = &row["record"];
+        let verdict = record["plan"]["ecc"].as_str().expect("it has a verdict");
+        seen.insert(verdict);
+        let detected = verdict == "detected";
+        assert_eq!((record["outcome"] == "ecc-detected", record["old"] == ""), (detected, detected), "{row}");
+        if !detected {
+            let further = record["more"].as_array().into_iter().flatten();
+            let changed =
+                std::iter::once(record).chain(further).map(|one| value(one, "old") ^ value(one, "new"));
+            let bits: u32 = changed.map(u128::count_ones).sum();
+            assert!((2..=4).contains(&bits), "{row}");
+        }
+    }
+    assert_eq!(seen, BTreeSet::from(["detected", "miscorrected"]));
 }
 
 /// Whether the second cell of each cluster is the next column: the next word, or behind the other bank group's.
@@ -242,6 +304,13 @@ fn strikes_at(arch: &str, counter: &str, event: &str, symbol: &str) {
 fn a_fault_that_waits_for_a_function_strikes_at_its_first_instruction() {
     strikes_at("aarch64", "pc", "symbol:vfs_write", "vfs_write");
     strikes_at("x86_64", "rip", "syscall:write", "__x64_sys_write");
+    // The timer's interrupts come all the time, at one of several places.
+    let interrupt =
+        ["--arch", "x86_64", "--workload", "fs", "--window", "60ms", "--trials", "20", "--seed", "8"];
+    let rest = ["--operation", "nothing", "--at", "exception:irq", "--stratum", "pc=reg:rip"];
+    let (rows, said) = run("irq", &[&interrupt[..], &rest].concat());
+    let timer = address_of("x86_64", "asm_sysvec_apic_timer_interrupt");
+    assert!(rows.iter().any(|row| value(&row["record"], "old") == timer), "{said}");
     // Two events of one address: each has all of its own.
     let both = Campaign::new(
         "both",

@@ -550,3 +550,32 @@ fn several_faults_of_a_trial_are_drawn_independently_and_stand_in_the_order_of_t
     assert!(matches!(Plan::new(&few, short, vec![ram("0+1")]), Err(PlanError::TooDense { .. })));
     assert!(Plan::new(&CampaignSpec { faults: Count::ONE, ..few }, short, vec![ram("0+1")]).is_ok());
 }
+
+/// A code over words lets nothing of two bits of one through, corrects a bit in each of two, and adds its own to three.
+#[test]
+fn what_error_correcting_memory_lets_through_is_what_is_planned() {
+    let bytes: RangeSet = "0x1000+4K".parse::<PhysRange>().into_iter().collect();
+    let planned = |pattern: Pattern| {
+        let mut spec = spec(Some(Size::Trials(20)), 1);
+        (spec.pattern, spec.ecc) = (pattern, crate::fault::Ecc::Secded);
+        let space = FaultSpace::Ram(RamSpace::new(&bytes, pattern).unwrap());
+        let plan = Plan::new(&spec, LENGTH, vec![space]).unwrap();
+        plan.iter().map(|trial| trial.plan).collect::<Vec<_>>()
+    };
+    let bits = |plan: &TrialPlan| -> u32 {
+        let masks = std::iter::once(&plan.fault).chain(plan.more.iter().map(|more| &more.fault));
+        masks.flat_map(Fault::mask).map(|byte| byte.count_ones()).sum()
+    };
+    for plan in planned(Pattern::SINGLE) {
+        assert_eq!((plan.ecc, plan.is_decided(), bits(&plan)), (Some(Verdict::Corrected), true, 1));
+    }
+    for plan in planned(Pattern::Adjacent(2)) {
+        let last = plan.fault.address().unwrap().0 % 8 == 7 && plan.fault.mask().len() == 2;
+        let expected = if last { Verdict::Corrected } else { Verdict::Detected };
+        assert_eq!((plan.ecc, bits(&plan)), (Some(expected), 2), "{plan:?}");
+    }
+    let three = planned(Pattern::Adjacent(3));
+    let of = |verdict| three.iter().filter(move |plan| plan.ecc == Some(verdict));
+    assert!(of(Verdict::Detected).count() > 0 && of(Verdict::Miscorrected).count() > 0);
+    assert!(of(Verdict::Miscorrected).all(|plan| !plan.is_decided() && (3..=4).contains(&bits(plan))));
+}

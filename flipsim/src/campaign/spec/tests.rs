@@ -1,7 +1,7 @@
 //! Tests of `spec`.
 
 use super::*;
-use crate::fault::{Mapping, Shape, format_pattern, parse_pattern};
+use crate::fault::{Ecc, Mapping, Shape, format_pattern, parse_pattern};
 use crate::stats::Confidence;
 
 fn share(value: f64) -> Share {
@@ -73,6 +73,7 @@ fn a_file_says_all_there_is_to_say() {
         pattern: Pattern::Adjacent(2),
         operation: "stuck1 for 5ms".parse().unwrap(),
         faults: Count::Fixed(2),
+        ecc: Ecc::None,
         mapping: Some(Mapping::ready("permuted").unwrap()),
         clusters: vec![Shape { cells: vec![[0, 0], [1, 0]], weight: 0.5 }],
         strata: vec![
@@ -451,5 +452,34 @@ fn no_text_makes_it_panic() {
     // Every prefix, which cuts lines and values anywhere.
     for end in 0..FULL.len() {
         let _ = CampaignSpec::from_toml(&FULL[..end]);
+    }
+}
+
+#[test]
+fn error_correcting_memory_is_of_flips_in_ram_one_upset_a_trial() {
+    let read = |keys: &str, stratum: &str| {
+        let text = format!("name = 'a'\ntrials = 9\n{keys}\n[[stratum]]\n{stratum}");
+        CampaignSpec::from_toml(&text).map_err(|error| error.to_string())
+    };
+    for (keys, stratum, ecc) in [
+        ("ecc = 'secded'", "targets = ['ram']", Ecc::Secded),
+        ("ecc = 'secded'", "targets = ['ram']\necc = 'none'", Ecc::None),
+        ("ecc = 'secded'", "targets = ['class:core']", Ecc::None),
+        ("", "targets = ['ram']\necc = 'secded'\npattern = 'adjacent:2'", Ecc::Secded),
+        ("", "targets = ['ram']", Ecc::None),
+    ] {
+        let spec = read(keys, stratum).unwrap();
+        assert_eq!(spec.ecc_of(&spec.strata[0]), ecc, "{keys} {stratum}");
+        assert_eq!(CampaignSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+        assert_eq!(serde_json::from_str::<CampaignSpec>(&spec.json()).unwrap(), spec);
+    }
+    for (keys, stratum, expected) in [
+        ("", "targets = ['class:core']\necc = 'secded'", "these are registers; drop it"),
+        ("faults = 2\necc = 'secded'", "targets = ['ram']", "`ecc` is of one upset in a trial"),
+        ("ecc = 'secded'", "targets = ['ram']\noperation = 'stuck1'", "`ecc` is of flips alone"),
+        ("ecc = 'seeded'", "targets = ['ram']", "did you mean `secded`?"),
+    ] {
+        let said = read(keys, stratum).unwrap_err();
+        assert!(said.contains(expected), "{said}");
     }
 }

@@ -48,10 +48,11 @@ impl Brief {
         self.old != self.new || self.more.iter().any(|struck| struck.old != struck.new)
     }
 
-    /// How much of the trial was run.
-    pub(super) fn way(&self) -> Way {
+    /// How much of the trial was run, which had this outcome.
+    pub(super) fn way(&self, outcome: Option<Outcome>) -> Way {
         let Brief { settled, begun_ns, cut_ns, audited, looked_up, control, .. } = *self;
-        Way { settled, begun_ns, cut_ns, audited, looked_up, control }
+        let decided = matches!(outcome, Some(Outcome::EccCorrected | Outcome::EccDetected));
+        Way { settled, begun_ns, cut_ns, decided, audited, looked_up, control }
     }
 }
 

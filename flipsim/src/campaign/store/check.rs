@@ -245,7 +245,7 @@ impl Store {
         for (table, filter, columns) in [
             ("meta", "WHERE key NOT IN ('format', 'seal')", 2),
             ("stratum", "", 6),
-            ("trial", "", 11),
+            ("trial", "", 12),
             ("attachment", "", 3),
         ] {
             let mut all = self.conn.prepare(&format!("SELECT * FROM {table} {filter}")).map_err(&reading)?;

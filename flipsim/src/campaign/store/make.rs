@@ -18,6 +18,7 @@ use crate::campaign::store::lock::beside;
 use crate::campaign::store::seal::Made;
 use crate::campaign::store::sums::Sums;
 use crate::campaign::store::tally::Tally;
+use crate::fault::Verdict;
 use crate::files;
 use crate::text::hex_value;
 use crate::trial::TrialPlan;
@@ -88,7 +89,7 @@ pub(super) fn insert_trial(
     trial: &PlannedTrial,
     error: &dyn Fn(rusqlite::Error) -> StoreError,
 ) -> Result<(), StoreError> {
-    let TrialPlan { after, fault, back_after, more } = &trial.plan;
+    let TrialPlan { after, fault, back_after, more, ecc } = &trial.plan;
     let row = params![
         trial.id.0.cast_signed(),
         trial.stratum,
@@ -101,9 +102,10 @@ pub(super) fn insert_trial(
         back_after.map(|back| signed("the time", back.0)).transpose()?,
         fault.operation().to_string(),
         if more.is_empty() { String::new() } else { json(more) },
+        ecc.map_or("", Verdict::name),
     ];
-    let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = "INSERT INTO trial (id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more, \
+               ecc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     conn.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map(drop).map_err(error)
 }
 

@@ -28,7 +28,7 @@ const TABLES: [(&str, &str); 4] = [
     ("meta", "key, value"),
     ("attachment", "name, bytes, zlib"),
     ("stratum", "id, name, targets, faults, times, trials"),
-    ("trial", "id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more"),
+    ("trial", "id, stratum, at_ns, kind, address, register, bit, mask, back_ns, operation, more, ecc"),
 ];
 
 impl Store {

@@ -7,16 +7,16 @@ use std::fmt::Write as _;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::campaign::plan::{PlannedTrial, TrialId, further_line};
+use crate::campaign::plan::{PlannedTrial, TrialId, further_line, verdict_line};
 use crate::campaign::store::brief::unreadable;
-use crate::fault::{Fault, OperationError};
+use crate::fault::{Fault, OperationError, Verdict};
 use crate::text::unhex_value;
 use crate::trial::{LaterFault, TrialPlan};
 use crate::units::{GuestPhys, VirtualNs};
 
 /// The columns of a planned trial, for [`planned`].
 pub(super) const PLANNED: &str =
-    "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation, t.kind, t.more";
+    "t.id, t.stratum, t.at_ns, t.address, t.register, t.mask, t.back_ns, t.operation, t.kind, t.more, t.ecc";
 
 /// The line of a trial of the columns [`PLANNED`] for the plan's digest, as [`PlannedTrial`] has it, without making
 /// one: a plan may have millions.
@@ -49,6 +49,7 @@ pub(super) fn plan_line(row: &Row<'_>, line: &mut String) -> Result<(), String> 
     }
     let more: &str = text(9)?.unwrap_or_default();
     line.push_str(&further_line(&further(more).map_err(|error| error.to_string())?));
+    line.push_str(&verdict_line(verdict(text(10)?.unwrap_or_default())?));
     line.push('\n');
     Ok(())
 }
@@ -65,6 +66,12 @@ fn further(text: &str) -> serde_json::Result<Vec<LaterFault>> {
         }
         false => Ok(more),
     }
+}
+
+/// What error-correcting memory makes of a trial, in its column.
+fn verdict(text: &str) -> Result<Option<Verdict>, String> {
+    let unknown = || format!("`{text}` is nothing that error-correcting memory does");
+    if text.is_empty() { Ok(None) } else { Verdict::named(text).map(Some).ok_or_else(unknown) }
 }
 
 /// How many further faults a trial has at most: 64 clusters of 64 cells.
@@ -85,15 +92,20 @@ pub(super) fn planned(row: &Row<'_>, from: usize) -> rusqlite::Result<PlannedTri
     let more: String = row.get(from + 9)?;
     let more = further(&more).map_err(|error| unreadable(from + 9, error.to_string()))?;
     let back_after = row.get::<_, Option<i64>>(from + 6)?.map(|back| VirtualNs(back.cast_unsigned()));
-    let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after, more };
+    let text: String = row.get(from + 10)?;
+    let ecc = verdict(&text).map_err(|error| unreadable(from + 10, error))?;
+    let plan = TrialPlan { after: VirtualNs(number(2)?), fault, back_after, more, ecc };
     Ok(PlannedTrial { id: TrialId(number(0)?), stratum: row.get(from + 1)?, plan })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use crate::campaign::plan::TrialId;
     use crate::campaign::store::Store;
     use crate::campaign::store::check::{check, repair};
+    use crate::fault::{Ecc, Pattern};
     use crate::testing::fake_campaign as fake;
 
     #[test]
@@ -118,6 +130,27 @@ mod tests {
         let conn = rusqlite::Connection::open(&path).unwrap();
         conn.execute("UPDATE trial SET more = replace(more, '\"after\":', '\"after\":1') WHERE id = 7", [])
             .unwrap();
+        drop(conn);
+        assert!(Store::open_readonly(&path).is_err());
+    }
+
+    #[test]
+    fn what_error_correcting_memory_makes_of_a_trial_is_read_back_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.sqlite");
+        let mut spec = fake::spec(50, &["range:0x1000+4K"]);
+        (spec.pattern, spec.ecc) = (Pattern::Adjacent(3), Ecc::Secded);
+        let store = fake::create(&path, &spec).unwrap();
+        let planned: Vec<_> = (0..50).map(|id| store.planned(TrialId(id)).unwrap()).collect();
+        let verdicts: BTreeSet<_> = planned.iter().map(|trial| trial.plan.ecc).collect();
+        assert!(verdicts.len() > 1 && !verdicts.contains(&None), "{verdicts:?}");
+        drop(store);
+        let store = Store::open_readonly(&path).unwrap();
+        assert!((0..50).all(|id| store.planned(TrialId(id)).unwrap() == planned[id as usize]));
+        drop(store);
+        assert!(check(&path).unwrap().is_whole());
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.execute("UPDATE trial SET ecc = 'corrected' WHERE id = 7", []).unwrap();
         drop(conn);
         assert!(Store::open_readonly(&path).is_err());
     }

@@ -402,10 +402,11 @@ impl Store {
             own.recorded = Some((first.min(recorded), last.max(recorded)));
             let taken = row.get::<_, Option<i64>>(18).map_err(&error)?.unwrap_or(0);
             own.total_us = own.total_us.saturating_add(u64::try_from(taken).unwrap_or(0));
+            let outcome = outcome(row, 2).map_err(&error)?;
             if let Some(brief) = Brief::of(row).map_err(&error)? {
-                own.ways.add(&brief.way());
+                own.ways.add(&brief.way(outcome));
             }
-            match outcome(row, 2).map_err(&error)? {
+            match outcome {
                 Some(outcome) => {
                     *own.outcomes.entry(outcome).or_default() += 1;
                     let reported = row.get::<_, Option<String>>(10).map_err(&error)?.is_some();
@@ -511,15 +512,15 @@ impl Store {
 fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     let number = |index| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
     let mut brief = Brief::of(row)?;
-    let trial = planned(row, OF_RESULT)?;
+    let (trial, outcome) = (planned(row, OF_RESULT)?, outcome(row, 2)?);
     // What holds on changes what is written there later.
     let later = trial.plan.holds_on();
     Ok(ResultRow {
-        changed: brief.as_ref().map(|brief| brief.changed() || later),
+        changed: brief.as_ref().map(|brief| brief.changed() || later).filter(|_| !trial.plan.is_decided()),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial,
-        outcome: outcome(row, 2)?,
+        outcome,
         recorded_ms: row.get(3)?,
         flip_ns: number(4)?,
         end_ns: number(5)?,
@@ -536,7 +537,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         error: row.get(14)?,
         output_only: row.get(15)?,
         attempts: row.get(17)?,
-        way: brief.as_ref().map(Brief::way),
+        way: brief.as_ref().map(|brief| brief.way(outcome)),
         costs: brief.map(|brief| brief.costs),
     })
 }

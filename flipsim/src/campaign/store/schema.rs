@@ -13,7 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub const APPLICATION_ID: i64 = 0x464C_4950;
 
 /// From nothing to version 1, from there to version 2, and so on.
-const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
+const STEPS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 /// The version that this program writes, and reads.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -141,12 +141,17 @@ const V5: &str = "
 ALTER TABLE trial ADD COLUMN more TEXT NOT NULL DEFAULT '';
 ";
 
+/// What error-correcting memory makes of a trial; empty where the guest has none.
+const V6: &str = "
+ALTER TABLE trial ADD COLUMN ecc TEXT NOT NULL DEFAULT '';
+";
+
 /// The first version whose rows have checksums.
 pub const CHECKED: i64 = 3;
 
 /// What people ask: a row for each trial of the plan, with its result if it has one.
 const VIEW: &str = "trials AS
-SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation, t.more,
+SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t.mask, t.operation, t.more, t.ecc,
        r.trial IS NOT NULL AS done, r.outcome, r.record ->> '$.because.rule' AS because, r.flip_ns, r.end_ns,
        r.end, r.converged_ns, r.detected_ns,
        r.console_differs_ns, r.report, r.title, r.region, r.symbol, r.error, r.output_only, r.restore,
@@ -162,12 +167,18 @@ SELECT t.id, s.name AS stratum, t.at_ns, t.kind, t.address, t.register, t.bit, t
 /// For a reader of a file of version 1: its table `trial` as version 2 has it.
 const V1_READ: &str = "
 CREATE TEMP VIEW trial AS
-SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation, '' AS more FROM main.trial;
+SELECT id, stratum, at_ns, kind, address, register, bit, mask, back_ns, 'flip' AS operation, '' AS more, '' AS ecc
+  FROM main.trial;
 ";
 
-/// For a reader of a file of version 2 to 4: its table `trial` as version 5 has it.
+/// For a reader of a file of version 2 to 4: its table `trial` as version 6 has it.
 const V2_TO_4_READ: &str = "
-CREATE TEMP VIEW trial AS SELECT *, '' AS more FROM main.trial;
+CREATE TEMP VIEW trial AS SELECT *, '' AS more, '' AS ecc FROM main.trial;
+";
+
+/// The same of version 5.
+const V5_READ: &str = "
+CREATE TEMP VIEW trial AS SELECT *, '' AS ecc FROM main.trial;
 ";
 
 /// For a reader of a file before checksums: tables as version 3 has them.
@@ -185,11 +196,11 @@ pub fn read_older(conn: &Connection, version: i64) -> rusqlite::Result<()> {
     }
     // There may be no place where a file can be written.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    if version < 2 {
-        conn.execute_batch(V1_READ)?;
-    } else {
-        conn.execute_batch(V2_TO_4_READ)?;
-    }
+    conn.execute_batch(match version {
+        ..2 => V1_READ,
+        2..5 => V2_TO_4_READ,
+        _ => V5_READ,
+    })?;
     if version < CHECKED {
         conn.execute_batch(V2_READ)?;
     }

@@ -418,10 +418,10 @@ fn a_newer_version_is_refused_and_one_before_the_first_is_no_campaign() {
     set(schema::VERSION + 1);
     let error = Store::open(&path).unwrap_err().to_string();
     assert!(
-        error.ends_with("has format 6, and this flipsim knows formats up to 5; use the newer one"),
+        error.ends_with("has format 7, and this flipsim knows formats up to 6; use the newer one"),
         "{error}"
     );
-    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 6, .. })));
+    assert!(matches!(Store::open_readonly(&path), Err(StoreError::Newer { found: 7, .. })));
     set(0);
     assert!(matches!(Store::open_readonly(&path), Err(StoreError::NotACampaign(_))));
 }

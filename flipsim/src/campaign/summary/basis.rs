@@ -97,6 +97,8 @@ pub(super) struct Basis<'a> {
     known: Option<&'a KnownPart>,
     space: Option<SpaceSize>,
     pub(super) confidence: Confidence,
+    /// Whether its trials have memory that corrects errors.
+    pub(super) ecc: bool,
 }
 
 fn sum(counts: &BTreeMap<Outcome, u64>, of: &dyn Fn(Outcome) -> bool) -> u64 {
@@ -112,7 +114,12 @@ impl<'a> Basis<'a> {
         confidence: Confidence,
     ) -> Self {
         let known = known.filter(|known| known.used);
-        Basis { counts, counted: sum(counts, &|_| true), known, space: Some(space), confidence }
+        Basis { counts, counted: sum(counts, &|_| true), known, space: Some(space), confidence, ecc: false }
+    }
+
+    /// The same of trials whose memory corrects errors, or does not.
+    pub(super) fn behind(self, ecc: bool) -> Self {
+        Basis { ecc, ..self }
     }
 
     /// The same without the size of the space: rates have no extrapolated number.
@@ -166,7 +173,7 @@ impl<'a> Basis<'a> {
 
     /// Intervals of all outcomes that hold at once, in the order of the outcomes; empty without a trial that counts.
     pub(super) fn simultaneous(&self) -> Vec<(Outcome, Interval)> {
-        let outcomes: Vec<Outcome> = counted_outcomes().collect();
+        let outcomes: Vec<Outcome> = counted_outcomes(self.ecc).collect();
         let counts = self.known.map_or(self.counts, |known| &known.outcomes);
         let each: Vec<u64> =
             outcomes.iter().map(|outcome| counts.get(outcome).copied().unwrap_or(0)).collect();
@@ -218,19 +225,19 @@ impl<'a> Basis<'a> {
     }
 }
 
-/// The outcomes that rates count, in their order.
-pub(super) fn counted_outcomes() -> impl Iterator<Item = Outcome> {
-    Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted())
+/// The outcomes that rates count, in their order, of trials whose memory corrects errors or does not.
+pub(super) fn counted_outcomes(ecc: bool) -> impl Iterator<Item = Outcome> {
+    Outcome::ALL.into_iter().filter(move |outcome| outcome.is_counted() && outcome.is_of(ecc))
 }
 
 /// An outcome or a class by its name: whether an outcome belongs to it.
 pub(super) type Named = (&'static str, Box<dyn Fn(Outcome) -> bool>);
 
-/// All that has a rate: outcomes, then classes.
-pub(super) fn named() -> Vec<Named> {
+/// All that has a rate there: outcomes, then classes.
+pub(super) fn named(ecc: bool) -> Vec<Named> {
     let outcome = |outcome: Outcome| -> Named { (outcome.name(), Box::new(move |one| one == outcome)) };
     let class = |class: Class| -> Named { (class.name(), Box::new(move |one| class.has(one))) };
-    counted_outcomes().map(outcome).chain(Class::ALL.into_iter().map(class)).collect()
+    counted_outcomes(ecc).map(outcome).chain(Class::ALL.into_iter().map(class)).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub struct Coverage {
     pub sdc: u64,
     /// The guest reported it, and went on: recoverable.
     pub detected: u64,
+    /// Error-correcting memory detected it and could not correct it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ecc_detected: u64,
     /// It crashed, and its console has a report of that.
     pub crash_reported: u64,
     /// It crashed without a word.
@@ -38,12 +41,17 @@ pub struct Coverage {
     pub hang_died: u64,
     /// What most of those reports are called.
     pub hang_died_title: Option<String>,
-    /// Crash and hang, which a watchdog or a reset ends if nothing else does: detected unrecoverable errors, of all trials.
+    /// Crash, hang and what memory detects, which a watchdog or a reset ends if nothing else does: detected unrecoverable errors, of all trials.
     pub due: Option<Rate>,
     /// What the guest reported by itself, of the failures; `None` without one.
     pub by_reports: Option<Rate>,
     /// What it reported, or what a watchdog would have seen, of the failures: all but sdc.
     pub by_watchdog: Option<Rate>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Crashes and hangs that the console has a report of.
@@ -86,21 +94,24 @@ impl Reported {
                 }
             }
             Outcome::Masked | Outcome::Latent | Outcome::Sdc | Outcome::Detected | Outcome::Infra => (),
+            // The guest never ran.
+            Outcome::EccCorrected | Outcome::EccDetected => (),
         }
     }
 
     /// With the numbers of trials `of` each outcome; `None` without a trial.
     pub(super) fn finish(self, of: impl Fn(Outcome) -> u64, basis: &Basis<'_>) -> Option<Coverage> {
         let [sdc, detected] = [Outcome::Sdc, Outcome::Detected].map(&of);
-        let [crash, hang] = [Outcome::Crash, Outcome::Hang].map(&of);
-        let failures = sdc + detected + crash + hang;
+        let [crash, hang, ecc] = [Outcome::Crash, Outcome::Hang, Outcome::EccDetected].map(&of);
+        let failures = sdc + detected + crash + hang + ecc;
         // A share of the failures is of no part of the fault space whose size is known.
         let share = |hits: u64| Some(Rate::new(Observed::new(hits, failures).ok()?, basis.confidence, None));
-        let due = basis.live_rate(crash + hang)?;
+        let due = basis.live_rate(crash + hang + ecc)?;
         Some(Coverage {
             failures,
             sdc,
             detected,
+            ecc_detected: ecc,
             crash_reported: self.crash,
             crash_silent: crash - self.crash,
             hang_reported: self.hang,
@@ -114,8 +125,8 @@ impl Reported {
                 .max_by_key(|(_, count)| **count)
                 .map(|(title, _)| title.clone()),
             due: Some(due),
-            by_reports: share(detected + self.crash + self.hang),
-            by_watchdog: share(detected + crash + hang),
+            by_reports: share(detected + self.crash + self.hang + ecc),
+            by_watchdog: share(detected + crash + hang + ecc),
         })
     }
 }
@@ -129,7 +140,7 @@ mod tests {
     fn coverage_is_of_the_failures_and_due_of_all_trials() {
         let of = |outcome: Outcome| match outcome {
             Outcome::Masked => 900,
-            Outcome::Latent | Outcome::Infra => 0,
+            Outcome::Latent | Outcome::EccCorrected | Outcome::EccDetected | Outcome::Infra => 0,
             Outcome::Sdc => 20,
             Outcome::Detected => 30,
             Outcome::Crash => 40,

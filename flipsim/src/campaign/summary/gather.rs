@@ -155,7 +155,8 @@ impl Part {
         let (space, counted, confidence) = (space_of(stratum), counts.counted(), options.confidence);
         let lost = counts.of(Outcome::Infra) + counts.not_flipped;
         let known = known.and_then(|known| KnownPart::new(known, self.live, [counted, lost], self.not_asked));
-        let basis = Basis::new(&counts.outcomes, known.as_ref(), space, confidence);
+        let ecc = !store.spec().ecc_of(spec).is_none();
+        let basis = Basis::new(&counts.outcomes, known.as_ref(), space, confidence).behind(ecc);
         let class = |class: Class| OutcomeCount {
             outcome: class,
             count: of_class(&counts.outcomes, class),
@@ -166,7 +167,7 @@ impl Part {
             count: counts.of(outcome),
             rate: basis.rate(&|one| one == outcome),
         };
-        let outcomes: Vec<_> = counted_outcomes().map(outcome).collect();
+        let outcomes: Vec<_> = counted_outcomes(ecc).map(outcome).collect();
         let mut tables =
             By::ALL.into_iter().zip(self.by).map(|(by, tally)| breakdown(by, &tally, &basis, options));
         let mut next = || tables.next().unwrap_or_default();

@@ -55,7 +55,7 @@ impl Missing {
             Some((rate.value, rate.estimate(Method::default()).interval))
         };
         let bounds = |(name, of): Named| Some(bounds(name, rate(&of, 0)?, rate(&of, trials)?));
-        Some(Missing { trials, of, bounds: named().into_iter().filter_map(bounds).collect() })
+        Some(Missing { trials, of, bounds: named(basis.ecc).into_iter().filter_map(bounds).collect() })
     }
 
     /// Of several strata with their weights; `None` where no trial is missing.
@@ -74,7 +74,8 @@ impl Missing {
             Ok((rate.value, rate.interval))
         };
         let bounds = |(name, of): Named| Some(bounds(name, rate(&of, false).ok()?, rate(&of, true).ok()?));
-        Some(Missing { trials, of, bounds: named().into_iter().filter_map(bounds).collect() })
+        let ecc = members.iter().any(|member| member.basis.ecc);
+        Some(Missing { trials, of, bounds: named(ecc).into_iter().filter_map(bounds).collect() })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;
 use crate::campaign::ways::{Audit, Ways};
 use crate::campaign::when::When;
-use crate::fault::{Count, Operations, Pattern, format_pattern};
+use crate::fault::{Count, Ecc, Operations, Pattern, format_pattern};
 use crate::stats::incidence::IncidenceStep;
 use crate::stats::sample::ConvergenceRow;
 use crate::stats::survival::{SurvivalStep, TimeEstimate};
@@ -361,7 +361,8 @@ pub struct BreakdownRest {
 /// became the golden run's again cannot fail any more, and is at risk until that end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SurvivalCurve {
-    /// All guests: the stratum's `counted`, or the first 2,000,000 of them by their numbers.
+    /// All guests that ran: the stratum's `counted`, but for those of which error-correcting memory let nothing through, or the
+    /// first 2,000,000 of them by their numbers.
     pub guests: u64,
     /// How many crashed by the golden run's end.
     pub crashes: u64,
@@ -441,6 +442,13 @@ impl Summary {
     pub fn stratum(&self, name: &str) -> Option<&StratumSummary> {
         self.strata.iter().find(|stratum| stratum.name == name)
     }
+
+    /// The outcomes that its trials can have, from the worst on.
+    #[must_use]
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let ecc = self.strata.iter().any(StratumSummary::has_ecc);
+        Outcome::WORST_FIRST.into_iter().filter(|outcome| outcome.is_of(ecc)).collect()
+    }
 }
 
 /// How many of these outcomes are of a class.
@@ -468,7 +476,7 @@ fn is_single_bit(pattern: Pattern) -> bool {
 pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -> Option<u64> {
     let several = spec.operations_of(stratum) == Operations::Random
         || spec.when_of(stratum).trigger().is_some()
-        || spec.operations_of(stratum).is_skip()
+        || spec.operations_of(stratum).of_instruction()
         || !spec.count_of(stratum).is_one();
     (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
 }
@@ -493,6 +501,10 @@ pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String
     let pattern = match spec.count_of(stratum) {
         Count::ONE => pattern,
         count => format!("{pattern}, {count} faults a trial"),
+    };
+    let pattern = match spec.ecc_of(stratum) {
+        Ecc::None => pattern,
+        Ecc::Secded => format!("{pattern}, behind SECDED"),
     };
     match spec.when_of(stratum) {
         When::At(trigger) => format!("{pattern}, at {trigger}"),

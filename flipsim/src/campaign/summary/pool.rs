@@ -26,7 +26,7 @@ fn bases<'a>(
     let of = members.iter().zip(counts).zip(sizes);
     of.map(|((stratum, counts), size)| Member {
         name: &stratum.name,
-        basis: Basis::new(counts, stratum.known.as_ref(), size, confidence),
+        basis: Basis::new(counts, stratum.known.as_ref(), size, confidence).behind(stratum.has_ecc()),
         missing: stratum.infra + stratum.not_flipped,
     })
     .collect()
@@ -118,7 +118,8 @@ fn rates(
         let rate = strata.estimate(confidence);
         Ok((rate, rate.failures(strata.space())))
     };
-    let outcomes = counted_outcomes().map(|outcome| {
+    let ecc = members.iter().any(|member| member.basis.ecc);
+    let outcomes = counted_outcomes(ecc).map(|outcome| {
         let (rate, failures) = estimate(&|one| one == outcome)?;
         Ok(PooledRate { outcome, rate, failures, anytime: None })
     });
@@ -131,6 +132,12 @@ fn rates(
 }
 
 impl StratumSummary {
+    /// Whether its trials have memory that corrects errors.
+    #[must_use]
+    pub fn has_ecc(&self) -> bool {
+        self.outcome(Outcome::EccDetected).is_some()
+    }
+
     /// What is known of it without a trial, where its intervals are made of that.
     #[must_use]
     pub fn known_part(&self) -> Option<&KnownPart> {

@@ -70,9 +70,9 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// `None` where there was no flip, or no end.
+    /// `None` where there was no flip, or no end, or nothing to run.
     pub(super) fn of(row: &ResultRow, outcome: Outcome, looks: Option<&Looks>) -> Option<Self> {
-        let (flip, end) = row.flip_ns.zip(row.end_ns)?;
+        let (flip, end) = row.flip_ns.zip(row.end_ns).filter(|_| !row.trial.plan.is_decided())?;
         let since = |time: u64| VirtualNs(time.saturating_sub(flip));
         let seen = |at: u64| {
             let before = looks.and_then(|looks| looks.before(flip, at));

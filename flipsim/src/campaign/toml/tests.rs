@@ -92,6 +92,7 @@ fn flags_win_over_a_file_and_are_checked_as_it_is() {
         sharing: Some(Sharing::Equal),
         pattern: Some(Pattern::Adjacent(2)),
         operation: Some(Operations::One(Operation::Set0)),
+        ecc: None,
         faults: Some(Count::Fixed(3)),
         window: Some(Window::Time(VirtualNs(5_000_000))),
         when: Some(When::Busy),

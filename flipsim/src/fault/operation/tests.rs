@@ -28,7 +28,7 @@ fn each_operation_is_found_by_its_variant_and_by_its_name() {
         assert_eq!(
             error,
             format!(
-                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, skip, stuck0, stuck1, stuck or nothing"
+                "there is no operation `{text}`; write flip, set0, set1, overwrite:NUMBER, overwrite:random, skip, opcode, stuck0, stuck1, stuck or nothing"
             )
         );
     }
@@ -105,16 +105,18 @@ fn a_drawn_number_is_each_that_the_bits_can_hold_once() {
     // Three bits that are no neighbours.
     let mask = [0b1000_0100, 0b0000_0001];
     let values: BTreeSet<Vec<u8>> =
-        (0..random.len(3)).map(|number| random.nth(number, &mask).apply(&[0, 0], &mask)).collect();
+        (0..random.len(3, None)).map(|number| random.nth(number, &mask).apply(&[0, 0], &mask)).collect();
     assert_eq!(values.len(), 8);
     assert!(values.contains(&vec![0b1000_0100, 1]) && values.contains(&vec![0, 0]));
     for bits in [1, 2, 24] {
-        assert_eq!(random.len(bits), 1 << bits);
+        assert_eq!(random.len(bits, None), 1 << bits);
     }
     for bits in [25, 63, 64, 128] {
-        assert_eq!(random.len(bits), NUMBERS);
+        assert_eq!(random.len(bits, None), NUMBERS);
     }
-    assert_eq!(Operations::default().len(64), 1);
+    assert_eq!(Operations::default().len(64, None), 1);
+    assert_eq!(Operations::Opcode.len(64, Some("pc")), 32);
+    assert!((1..=15).all(|bytes| Operations::Opcode.len(64, Some("rip")) % (bytes * 8) == 0));
     assert_eq!(Operations::default().nth(0, &mask), Operation::Flip);
 }
 

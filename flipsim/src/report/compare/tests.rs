@@ -258,7 +258,7 @@ fn rows_that_cannot_be_significant_are_not_counted() {
     assert_eq!((tests.rows, tests.able, tests.bound), (9, 5, 0.01));
     let said = found.about_tests().join("\n");
     assert!(said.contains("5 of them have enough hits") && said.contains("below 1.00"), "{said}");
-    assert!(said.contains("failure is crash, hang, sdc, detected"), "{said}");
+    assert!(said.contains("failure is crash, hang, sdc, ecc-detected, detected"), "{said}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Condition {
     /// What has a rate of which more is worse: all but what had no effect.
     fn names() -> impl Iterator<Item = &'static str> {
         let outcomes = Outcome::WORST_FIRST.into_iter().filter(|outcome| outcome.is_counted());
-        let harmful = outcomes.filter(|outcome| *outcome != Outcome::Masked);
+        let harmful = outcomes.filter(|outcome| !matches!(outcome, Outcome::Masked | Outcome::EccCorrected));
         CLASSES.into_iter().map(crate::trial::Class::name).chain(harmful.map(Outcome::name))
     }
 }

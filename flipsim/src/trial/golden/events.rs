@@ -16,7 +16,7 @@ use crate::arch::ArchRow;
 use crate::fault::symbols::SymbolError;
 use crate::fault::{GuestNames, Profile, fault_rng};
 use crate::target::{Target, TargetError, describe};
-use crate::text::{near_names, near_words, shown};
+use crate::text::{glob_matches, near_names, near_words, shown};
 use crate::trial::clone::guest::CloneDisk;
 use crate::trial::golden::idle::Idle;
 use crate::trial::golden::model::{Checkpoint, Golden};
@@ -66,6 +66,14 @@ pub enum EventError {
         name: String,
         /// Near names.
         hint: String,
+    },
+    /// The architecture has no such exception.
+    #[error("`{trigger}`: there is no exception of that name; write one of {words}")]
+    Exception {
+        /// Which.
+        trigger: Trigger,
+        /// Those that there are.
+        words: String,
     },
     /// It does not come.
     #[error("`{trigger}` {}{near}", if *comes == 0 {
@@ -120,10 +128,10 @@ pub struct EventGuest<'a> {
     pub interrupted: fn() -> bool,
 }
 
-/// An event with an address, and what is found of it.
+/// An event with an address, or several, and what is found of it.
 struct Watched {
     event: Event,
-    address: u64,
+    addresses: Vec<u64>,
     /// So many are wanted; all without.
     wanted: Option<u64>,
     found: Vec<VirtualNs>,
@@ -210,8 +218,10 @@ impl Golden {
             let until = VirtualNs(at.0.saturating_add(STRIDE).min(self.end().0));
             let target = runner.guest.target();
             // Two events may have one address.
-            let wanted = |address| watched.iter().any(|one| one.address == address && !one.is_done());
-            let mut set = watched.iter().map(|one| target.set_breakpoint(one.address, wanted(one.address)));
+            let wanted =
+                |address| watched.iter().any(|one| one.addresses.contains(address) && !one.is_done());
+            let all = watched.iter().flat_map(|one| &one.addresses);
+            let mut set = all.map(|address| target.set_breakpoint(*address, wanted(address)));
             set.try_for_each(|set| set).map_err(RunError::from)?;
             let arrival = target.run_until_within(until, wall).map_err(RunError::from)?;
             at = arrival.at.unwrap_or(until);
@@ -221,7 +231,7 @@ impl Golden {
                 }
                 let pc = target.read_register(counter).map_err(RunError::from)?;
                 let pc = little_endian(&pc);
-                for one in watched.iter_mut().filter(|one| one.address == pc && !one.is_done()) {
+                for one in watched.iter_mut().filter(|one| one.addresses.contains(&pc) && !one.is_done()) {
                     one.found.push(at);
                     few(&one.event, one.found.len())?;
                 }
@@ -239,7 +249,8 @@ impl Golden {
         let target = runner.guest.target();
         watched
             .iter()
-            .try_for_each(|one| target.set_breakpoint(one.address, false))
+            .flat_map(|one| &one.addresses)
+            .try_for_each(|address| target.set_breakpoint(*address, false))
             .map_err(RunError::from)?;
         if let Some(checkpoint) = last {
             if checkpoint.at > at {
@@ -341,7 +352,7 @@ impl Golden {
                 let console = String::from_utf8_lossy(&self.console);
                 near_words(text, console.lines().map(str::trim))
             }
-            Event::Pc(_) => String::new(),
+            Event::Exception(_) | Event::Pc(_) => String::new(),
         };
         shown(&hint, 400)
     }
@@ -367,20 +378,23 @@ fn few(event: &Event, count: usize) -> Result<(), EventError> {
 fn watched(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<Watched>, EventError> {
     let mut found: Vec<Watched> = Vec::new();
     for trigger in triggers {
-        let Some(address) = address_of(trigger, guest)? else { continue };
+        let addresses = addresses_of(trigger, guest)?;
+        if addresses.is_empty() {
+            continue;
+        }
         match found.iter_mut().find(|one| one.event == trigger.event) {
             Some(one) => one.wanted = one.wanted.zip(trigger.nth).map(|(one, other)| one.max(other)),
             None => {
                 let (event, wanted) = (trigger.event.clone(), trigger.nth);
-                found.push(Watched { event, address, wanted, found: Vec::new() });
+                found.push(Watched { event, addresses, wanted, found: Vec::new() });
             }
         }
     }
     Ok(found)
 }
 
-/// Where its instruction is; `None` of one that has none.
-fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, EventError> {
+/// Where its instructions are; nowhere of one that has none.
+fn addresses_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Vec<u64>, EventError> {
     let arch: &ArchRow = &guest.template.info().plan.spec.arch;
     let symbols = || {
         let none = |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
@@ -388,14 +402,14 @@ fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, 
     };
     let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
     match &trigger.event {
-        Event::Pc(address) => Ok(Some(*address)),
-        Event::Console(_) | Event::During(_) => Ok(None),
-        Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| Some(at)).map_err(failed),
+        Event::Pc(address) => Ok(vec![*address]),
+        Event::Console(_) | Event::During(_) => Ok(Vec::new()),
+        Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| vec![at]).map_err(failed),
         Event::Syscall(name) => {
             let symbols = symbols()?;
             let named = |prefix: &&str| symbols.virt(&format!("{prefix}{name}")).ok();
             if let Some(GuestVirt(at)) = arch.syscall_symbols.iter().find_map(named) {
-                return Ok(Some(at));
+                return Ok(vec![at]);
             }
             let all = symbols.symbols().all().iter();
             let calls = all.filter_map(|symbol| {
@@ -404,6 +418,27 @@ fn address_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Option<u64>, 
             let first = arch.syscall_symbols.first().unwrap_or(&"");
             let hint = near_names(name, calls);
             Err(EventError::Syscall { trigger: trigger.clone(), name: format!("{first}{name}"), hint })
+        }
+        Event::Exception(name) => {
+            let words = arch.exception_symbols.iter().map(|(word, _)| *word);
+            let unknown = || EventError::Exception {
+                trigger: trigger.clone(),
+                words: words.clone().collect::<Vec<_>>().join(", "),
+            };
+            let row = arch.exception_symbols.iter().find(|(word, _)| word == name);
+            let (_, globs) = row.ok_or_else(unknown)?;
+            let symbols = symbols()?;
+            let names = symbols.symbols().all().iter().map(|symbol| symbol.name.as_str());
+            let names = names.filter(|name| globs.iter().any(|glob| glob_matches(glob, name)));
+            let found: BTreeSet<u64> =
+                names.filter_map(|name| symbols.virt(name).ok()).map(|at| at.0).collect();
+            match found.is_empty() {
+                false => Ok(found.into_iter().collect()),
+                true => Err(EventError::NoSymbols {
+                    trigger: trigger.clone(),
+                    why: format!("it has none of {}", globs.join(", ")),
+                }),
+            }
         }
     }
 }

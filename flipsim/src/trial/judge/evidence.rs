@@ -83,6 +83,7 @@ impl TrialRecord {
                 &[("converged_ns", self.converged_ns == Some(*checkpoint_ns))]
             }
             Because::EqualAtEnd => &[],
+            Because::EccCorrected | Because::EccDetected => &[("ecc", self.plan.is_decided())],
             Because::OutputEqual => &[("output_only_because", self.output_only_because.is_some())],
             Because::StateDiffers => &[("state", self.state.is_some())],
             Because::OutputDiffers { .. } => {

@@ -252,7 +252,7 @@ fn trials(
             .map(|index| {
                 let mut rng = fault_rng(args.seed, index);
                 let after = VirtualNs(rng.random_range(0..length));
-                TrialPlan { after, fault: space.draw(&mut rng), back_after: None, more: Vec::new() }
+                TrialPlan::one(after, space.draw(&mut rng))
             })
             .collect();
         // In the order of time, as a campaign has them.

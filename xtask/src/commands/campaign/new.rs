@@ -11,7 +11,7 @@ use flipsim::campaign::{
     CampaignSpec, IdleTime, KNOWN, KnownParts, LIVE_MAP, Plan, RawSpec, SpecFlags, Store, StoreError, When,
     remedy,
 };
-use flipsim::fault::{Count, Operations, Pattern, parse_pattern};
+use flipsim::fault::{Count, Ecc, Operations, Pattern, parse_pattern};
 use flipsim::files::Stream;
 use flipsim::stats::{Confidence, Share};
 use flipsim::text::{shown, visible};
@@ -49,6 +49,7 @@ const LISTED: usize = 50;
   cargo xtask campaign new decay --trials 200 --operation set0
   cargo xtask campaign new worn --trials 50 --operation 'stuck0 for 5ms'
   cargo xtask campaign new shower --trials 50 --faults poisson:2.5
+  cargo xtask campaign new coded --trials 50 --pattern adjacent:3 --ecc secded
   cargo xtask campaign new precise --margin 1% --confidence 95% --workload fs --seed 7
   cargo xtask campaign new before --to-detect 0.5 --rate 3% --power 80% --workload fs
   cargo xtask campaign new nightly --detect '12% -> 20%' --power 90% --workload fs
@@ -109,16 +110,19 @@ pub struct Args {
     /// Which bits flip together: single, bit:3, adjacent:2, adjacent:2@5, mask:0x81; clusters take a file
     #[arg(long, value_parser = parse_pattern, value_name = "PATTERN")]
     pattern: Option<Pattern>,
-    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, skip (of reg:pc), stuck0, stuck1, stuck
-    /// (each with "for 5ms", or "for 100us every 1ms" behind it), nothing [default: flip]
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, overwrite:random, skip or opcode (of reg:pc), stuck0,
+    /// stuck1, stuck (each with "for 5ms", or "for 100us every 1ms" behind it), nothing [default: flip]
     #[arg(long, value_name = "OPERATION")]
     operation: Option<Operations>,
     /// How many faults a trial has, drawn independently: a number, or poisson:MEAN for one that is drawn [default: 1]
     #[arg(long, value_name = "COUNT")]
     faults: Option<Count>,
+    /// Whether memory corrects errors: none, or secded (one wrong bit of 64; two are detected) [default: none]
+    #[arg(long, value_name = "CODE")]
+    ecc: Option<Ecc>,
     /// At which moments faults strike: time (any), instructions or busy (executed ones), idle; or those of an event, as in
-    /// symbol:vfs_read, syscall:read, pc:ADDRESS, console:TEXT, with #N the N-th alone; or while something runs, as in
-    /// during:user, during:kernel, during:symbol:schedule [default: time]
+    /// symbol:vfs_read, syscall:read, exception:irq, pc:ADDRESS, console:TEXT, with #N the N-th alone; or while
+    /// something runs, as in during:user, during:kernel, during:symbol:schedule [default: time]
     #[arg(long, value_name = "MOMENTS", visible_alias = "at")]
     when: Option<When>,
     /// What everything is drawn from [default: a new one, which is printed]
@@ -374,6 +378,7 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
         pattern: args.pattern,
         operation: args.operation,
         faults: args.faults,
+        ecc: args.ecc,
         window: args.guest.window.map(Window::Time),
         when: args.when.clone(),
     };

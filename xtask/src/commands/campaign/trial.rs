@@ -54,8 +54,8 @@ pub struct Args {
     /// Exactly these bits, in place of one
     #[arg(long, value_parser = parse_number, value_name = "MASK")]
     mask: Option<u64>,
-    /// What is done to them: flip, set0, set1, overwrite:NUMBER, skip (of pc), stuck0, stuck1, stuck (each with "for 5ms", or
-    /// "for 100us every 1ms" behind it), nothing
+    /// What is done to them: flip, set0, set1, overwrite:NUMBER, skip or opcode:NUMBER (of pc), stuck0, stuck1, stuck (each
+    /// with "for 5ms", or "for 100us every 1ms" behind it), nothing
     #[arg(long, value_name = "OPERATION", default_value = "flip", hide_default_value = true)]
     operation: Operation,
     /// Flip it back at this time
@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<()> {
         (None, None) => bail!(exit_error(Code::Usage, "say what flips: --ram ADDRESS:BIT or --reg NAME:BIT")),
     };
     let fault = fault.with(args.operation);
-    let plan = TrialPlan { after: args.at, fault, back_after: args.back_at, more: Vec::new() };
+    let plan = TrialPlan { back_after: args.back_at, ..TrialPlan::one(args.at, fault) };
     plan.check(&golden).map_err(|why| exit_error(Code::Usage, why))?;
     if !args.json {
         let flip = VirtualNs(golden.begin().0.saturating_add(args.at.0));
@@ -248,7 +248,7 @@ fn reg_fault(text: &str, mask: Option<u64>, worker: &mut Worker<'_>) -> Result<F
         bail!(exit_error(Code::Usage, text));
     }
     mask.resize(register.bytes(), 0);
-    let held = arch.held_bits(&register.name);
+    let held = arch.held_bits(&register.name, &register.class);
     if mask.iter().zip(held.to_le_bytes()).any(|(mask, held)| mask & held != 0) {
         let text =
             format!("bits {held:#x} of `{name}` do not exist or cannot be flipped under QEMU; choose others");
@@ -390,7 +390,8 @@ pub fn show(record: &TrialRecord, begin: VirtualNs) {
         return;
     };
     if let Some(instruction) = &record.instruction {
-        outln!("skipped: {}", visible(instruction));
+        let what = if record.plan.fault.operation() == Operation::Skip { "skipped" } else { "instruction" };
+        outln!("{what}: {}", visible(instruction));
     }
     for (planned, struck) in record.plan.more.iter().zip(&record.more) {
         let (fault, when) = (&planned.fault, since(VirtualNs(struck.flip_ns), begin));

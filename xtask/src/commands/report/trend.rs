@@ -43,7 +43,8 @@ pub struct Args {
 }
 
 fn outcome(name: &str) -> Result<&'static str, String> {
-    let known = ["failure", "sdc", "detected", "crash", "hang", "latent", "masked"];
+    let known =
+        ["failure", "sdc", "detected", "crash", "hang", "latent", "masked", "ecc-detected", "ecc-corrected"];
     outcome_named(name).ok_or_else(|| {
         format!("`{}` is no outcome that has a rate{}", shown(name, 40), near_names(name, known))
     })

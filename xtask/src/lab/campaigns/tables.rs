@@ -329,8 +329,12 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
     }
     let keys = table.rows.iter().filter_map(|row| row.key.as_deref());
     let width = keys.map(|key| key.chars().count()).max().unwrap_or(0).max(28);
-    let outcomes = Outcome::ALL.into_iter().filter(|outcome| outcome.is_counted());
-    let names: String = outcomes.clone().map(|outcome| format!(" {:>8}", outcome.name())).collect();
+    let hits = |outcome| -> u64 { table.rows.iter().filter_map(|row| row.outcomes.get(&outcome)).sum() };
+    let outcomes: Vec<Outcome> = Outcome::ALL
+        .into_iter()
+        .filter(|outcome| outcome.is_counted() && outcome.is_of(hits(*outcome) > 0))
+        .collect();
+    let names: String = outcomes.iter().map(|outcome| format!(" {:>8}", outcome.name())).collect();
     _ = writeln!(
         text,
         "  {:width$} {:>7}  failure  {:20} {:>8} {names}",
@@ -340,7 +344,12 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
         "q"
     );
     let counts = |of: &std::collections::BTreeMap<Outcome, u64>| -> String {
-        outcomes.clone().map(|outcome| format!(" {:>8}", of.get(&outcome).copied().unwrap_or(0))).collect()
+        outcomes
+            .iter()
+            .map(|outcome| {
+                format!(" {:>1$}", of.get(outcome).copied().unwrap_or(0), outcome.name().len().max(8))
+            })
+            .collect()
     };
     for row in &table.rows {
         let rate = row.failure.estimate(method);
@@ -485,7 +494,15 @@ pub fn coverage(stratum: &StratumSummary, confidence: Confidence, method: Method
         return String::new();
     };
     let Coverage {
-        failures, sdc, detected, crash_reported, crash_silent, hang_reported, hang_silent, ..
+        failures,
+        sdc,
+        detected,
+        ecc_detected,
+        crash_reported,
+        crash_silent,
+        hang_reported,
+        hang_silent,
+        ..
     } = coverage;
     let mut text = format!(
         "{}, {failures} failure{}: {sdc} sdc; {detected} detected, and the guest went on; {} crash ({crash_silent} without a \
@@ -495,10 +512,14 @@ pub fn coverage(stratum: &StratumSummary, confidence: Confidence, method: Method
         crash_reported + crash_silent,
         hang_reported + hang_silent,
     );
+    if *ecc_detected > 0 {
+        _ = writeln!(text, "  and {ecc_detected} detected by memory, which count as reports and as DUE");
+    }
+    let due = if *ecc_detected > 0 { "DUE: crash, hang, memory" } else { "DUE: crash and hang" };
     let rates = [
         ("coverage by the guest's reports", &coverage.by_reports, "failures"),
         ("by its reports or a watchdog", &coverage.by_watchdog, "failures"),
-        ("DUE: crash and hang", &coverage.due, "trials"),
+        (due, &coverage.due, "trials"),
     ];
     for (what, rate, of) in rates {
         let Some(rate) = rate.map(|rate| rate.estimate(method)) else { continue };

@@ -158,7 +158,10 @@ fn a_file_of_version_3_is_brought_up_to_date_and_grows() {
     let mut empty = Connection::open_in_memory().unwrap();
     schema::third_version(&mut empty);
     let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("DROP VIEW trials; ALTER TABLE trial DROP COLUMN more").unwrap();
+    conn.execute_batch(
+        "DROP VIEW trials; ALTER TABLE trial DROP COLUMN more; ALTER TABLE trial DROP COLUMN ecc",
+    )
+    .unwrap();
     conn.execute("UPDATE meta SET value = '3' WHERE key = 'format'", []).unwrap();
     conn.pragma_update(None, "user_version", 3).unwrap();
     drop(conn);

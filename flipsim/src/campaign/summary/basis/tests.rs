@@ -8,6 +8,7 @@ use crate::campaign::plan::TrialId;
 use crate::campaign::store::{Recorded, Store};
 use crate::campaign::summary::Field;
 use crate::campaign::summary::{Summary, SummaryOptions, Warning};
+use crate::fault::{Ecc, Pattern};
 use crate::stats::fit::FitPerMbit;
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::tally::Method;
@@ -220,4 +221,35 @@ fn a_stratum_with_a_trial_of_which_nothing_was_asked_has_the_plain_intervals() {
         KnownPart::new(&known, live, [1000, 0], not_asked).unwrap().used
     };
     assert!(of(0) && !of(1));
+}
+
+/// What memory lets nothing of through was not run: it counts in rates, and in nothing that is of runs.
+#[test]
+fn trials_that_memory_decides_count_in_rates_and_as_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |ecc: Ecc| {
+        let mut spec = fake::spec(300, &RAM[..1]);
+        (spec.pattern, spec.ecc) = (Pattern::Adjacent(3), ecc);
+        let mut store = fake::create(&folder.path().join(format!("{ecc:?}.sqlite")), &spec).unwrap();
+        fake::fill(&mut store, 300).unwrap();
+        (summary(&store), store.status().unwrap().done)
+    };
+    let ((with, done), (without, _)) = (of(Ecc::Secded), of(Ecc::None));
+    let stratum = &with.strata[0];
+    let count = |outcome| stratum.outcome(outcome).unwrap().count;
+    let detected = count(Outcome::EccDetected);
+    assert!((100..250).contains(&detected) && done == 300, "{detected} of {done}");
+    assert_eq!(stratum.ways.decided, detected + count(Outcome::EccCorrected));
+    let ran = stratum.counted - stratum.ways.decided;
+    assert_eq!(stratum.survival.as_ref().unwrap().guests, ran);
+    assert_eq!(stratum.unchanged, None);
+    let coverage = stratum.coverage.as_ref().unwrap();
+    let failures = stratum.class(Class::Failure).unwrap().count;
+    assert_eq!((coverage.failures, coverage.ecc_detected), (failures, detected));
+    assert!(with.outcomes().contains(&Outcome::EccDetected));
+    // Where memory corrects nothing, nothing is said of it.
+    let plain = &without.strata[0];
+    assert!(plain.outcome(Outcome::EccDetected).is_none() && plain.simultaneous.len() == 6);
+    assert!(!without.outcomes().contains(&Outcome::EccCorrected));
+    assert_ne!(stratum.pattern, plain.pattern);
 }

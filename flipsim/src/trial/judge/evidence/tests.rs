@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::console::signals::Signals;
+use crate::fault::Verdict;
 use crate::machine::End;
 use crate::trial::golden::Golden;
 use crate::trial::judge::tests::{DONE, compared, golden, record};
@@ -71,6 +72,13 @@ fn each_rule_leaves_its_evidence_in_the_record() {
                 assert_eq!(record.console.as_ref(), Some(said), "{because}");
             }
         }
+    }
+    for verdict in [Verdict::Corrected, Verdict::Detected] {
+        let mut begun = plain();
+        begun.plan.ecc = Some(verdict);
+        let record = begun.decided();
+        assert_eq!(record.lacks(), Vec::<&str>::new(), "{verdict:?}");
+        rules.insert(serde_json::to_value(&record.because).unwrap()["rule"].as_str().unwrap().to_owned());
     }
     assert_eq!(rules.len(), crate::trial::because::tests::all().len(), "{rules:?}");
 }

@@ -57,7 +57,7 @@ pub(in crate::trial) fn golden() -> Golden {
 
 pub(in crate::trial) fn record(end: Option<End>) -> TrialRecord {
     let fault = Fault::in_ram(GuestPhys(0x4000_0000), vec![1]);
-    let plan = TrialPlan { after: VirtualNs(10), fault, back_after: None, more: Vec::new() };
+    let plan = TrialPlan::one(VirtualNs(10), fault);
     TrialRecord {
         flipped: true,
         old: "0x00".into(),

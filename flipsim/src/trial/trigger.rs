@@ -30,7 +30,7 @@ pub enum Event {
     Symbol(String),
     /// The kernel's function for this system call is entered.
     Syscall(String),
-    /// The kernel's code for this exception is entered.
+    /// The kernel's code for this exception has been entered, by one instruction.
     Exception(String),
     /// The instruction at this virtual address is about to be executed, in whatever program has one there.
     Pc(u64),

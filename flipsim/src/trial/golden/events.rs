@@ -231,13 +231,18 @@ impl Golden {
                 }
                 let pc = target.read_register(counter).map_err(RunError::from)?;
                 let pc = little_endian(&pc);
+                let past = VirtualNs(at.0 + 1);
                 for one in watched.iter_mut().filter(|one| one.addresses.contains(&pc) && !one.is_done()) {
-                    one.found.push(at);
+                    // A guest that is run to this instant has not taken the exception yet: no time passes as it does.
+                    let is_exception = matches!(one.event, Event::Exception(_));
+                    let instant = if is_exception { past } else { at };
+                    if instant < self.end() {
+                        one.found.push(instant);
+                    }
                     few(&one.event, one.found.len())?;
                 }
                 // Past it, with nothing in the way.
                 target.set_breakpoint(pc, false).map_err(RunError::from)?;
-                let past = VirtualNs(at.0 + 1);
                 if past <= self.end() {
                     at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
                 }

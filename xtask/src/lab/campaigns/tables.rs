@@ -231,8 +231,11 @@ fn row(name: &str, count: &str, rate: Estimate, failures: Estimate, bounds: Opti
         let rates = between(Interval { lower: *lower, upper: *upper }, percent);
         format!("  {rates} % ({} %)", between(*interval, percent))
     });
-    let row =
-        format!("  {name:11} {count:>7}  {rate:>6} %  {of_rate:20}  {failures:>9}  {of_failures:22}{bounds}");
+    // The longer names leave as much less to the count, so that columns stay columns.
+    let wide = 19 - name.len().clamp(11, 18);
+    let row = format!(
+        "  {name:11}{count:>wide$}  {rate:>6} %  {of_rate:20}  {failures:>9}  {of_failures:22}{bounds}"
+    );
     row.trim_end().to_owned() + "\n"
 }
 

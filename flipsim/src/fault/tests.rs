@@ -521,7 +521,7 @@ fn each_bit_of_an_instruction_is_as_likely_and_is_flipped_in_memory() {
     let text = flipped(8).1;
     assert!(text.starts_with("0x1000: mov eax, 0x5 → mov eax, 0x4"), "{text}");
     // As many numbers for each bit of any length.
-    assert!((1..=15).all(|bytes| space.len() % (bytes * 8) == 0));
+    assert!((1..=15u64).all(|bytes| space.len().is_multiple_of(bytes * 8)));
     assert_eq!("opcode:0x1f".parse::<Operation>().unwrap().to_string(), "opcode:0x1f");
     assert!("opcode".parse::<Operation>().unwrap_err().to_string().contains("write opcode:NUMBER"));
 }

@@ -116,7 +116,7 @@ fn a_drawn_number_is_each_that_the_bits_can_hold_once() {
     }
     assert_eq!(Operations::default().len(64, None), 1);
     assert_eq!(Operations::Opcode.len(64, Some("pc")), 32);
-    assert!((1..=15).all(|bytes| Operations::Opcode.len(64, Some("rip")) % (bytes * 8) == 0));
+    assert!((1..=15u64).all(|bytes| Operations::Opcode.len(64, Some("rip")).is_multiple_of(bytes * 8)));
     assert_eq!(Operations::default().nth(0, &mask), Operation::Flip);
 }
 

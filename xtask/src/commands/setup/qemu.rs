@@ -287,7 +287,7 @@ fn fill(lane: &Lane<'_>, tree: &Tree, work: &Path, dir: &Path) -> Result<BTreeMa
             let ext = path.extension().unwrap_or_default().to_string_lossy().into_owned();
             let wanted = match only {
                 // Another architecture's may be there.
-                Some(only) => ext == only && path.file_name().is_some_and(|name| of_guest(name)),
+                Some(only) => ext == only && path.file_name().is_some_and(of_guest),
                 None => ["bin", "rom", "dtb", "img", "fd"].contains(&ext.as_str()),
             };
             if wanted && path.is_file() {

@@ -98,6 +98,8 @@ pub struct ArchRow {
     /// What exceptions are called, and the kernel's symbols, as globs, whose first instruction each of that name comes to: those that
     /// a kernel does not have are of another version's.
     pub exception_symbols: &'static [(&'static str, &'static [&'static str])],
+    /// Whether a guest that is stopped at an access to memory stands behind the instruction, and not before it.
+    pub stops_behind_access: bool,
     /// System registers that the gdb stub lists among those of programs, as globs.
     pub system_registers: &'static [&'static str],
     /// Registers that are used by instructions which name them and by nothing else, as globs: QEMU can keep a value in
@@ -210,6 +212,7 @@ pub static ARCHS: &[ArchRow] = &[
             ("serror", &["el1h_64_error", "el0t_64_error", "el0t_32_error", "el1_error", "el0_error"]),
             ("page-fault", &["do_mem_abort"]),
         ],
+        stops_behind_access: false,
         system_registers: &[],
         named_registers: &["x?", "x??", "v?", "v??"],
         // A mode that the CPU does not have ends QEMU (`arm_phys_excp_target_el` in `target/arm/helper.c`).
@@ -281,6 +284,7 @@ pub static ARCHS: &[ArchRow] = &[
             ("divide-error", &["asm_exc_divide_error"]),
             ("nmi", &["asm_exc_nmi"]),
         ],
+        stops_behind_access: true,
         system_registers: &["cr?", "efer", "*_base"],
         named_registers: &["r?x", "r?i", "rbp", "r8", "r9", "r1?", "xmm?", "xmm1?"],
         held_bits: &[

@@ -20,6 +20,7 @@ use flipsim::target::{LiveTarget, Target};
 use flipsim::trial::clone::{CloneGuest, CloneOptions};
 use flipsim::trial::template::{self, MakeOptions, Template, TemplateError};
 use flipsim::units::{GuestPhys, VirtualNs};
+use flipsim::wire::gdb::Breakpoint;
 use sha2::{Digest, Sha256};
 
 const MS: u64 = 1_000_000;
@@ -469,10 +470,10 @@ fn the_very_next_instruction_sees_what_a_system_register_has_become() {
         run_to(target, after(&template, MS));
         // Where a system call enters the kernel, which then looks at all of these.
         let entry = value(target, "VBAR") + 0x400;
-        target.set_breakpoint(entry, true).unwrap();
+        target.set_breakpoint(Breakpoint::at_instruction(entry), true).unwrap();
         let arrival = target.run_until(after(&template, 100 * MS)).unwrap();
         assert_eq!(arrival.early.as_deref(), Some("debug"));
-        target.set_breakpoint(entry, false).unwrap();
+        target.set_breakpoint(Breakpoint::at_instruction(entry), false).unwrap();
         step_until(target, name, 1, |target| next_read_of(target, register).is_some());
         let into = next_read_of(target, register).unwrap();
         let old = value(target, name);

@@ -54,7 +54,8 @@ pub(super) struct During(Trigger);
 impl<'de> Deserialize<'de> for During {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bad = || D::Error::custom(format!("`{text}` is no place; write user, kernel or symbol:NAME"));
+        let bad =
+            || D::Error::custom(format!("`{text}` is no place; write user, kernel, irq or symbol:NAME"));
         format!("during:{text}").parse().map(During).map_err(|_| bad())
     }
 }

@@ -4,24 +4,32 @@
 
 use crate::target::error::TargetError;
 use crate::target::live::{LiveTarget, gdb_error};
+use crate::wire::gdb::{Breakpoint, GdbClient, RunState, StopReason};
 
 impl LiveTarget {
-    /// Has the stopped guest stop right before the instruction at a virtual address, whichever address space is in force; or
-    /// no longer. It stops with the word `debug`.
+    /// Has the stopped guest stop at a breakpoint, or no longer. It stops with the word `debug`.
     ///
     /// # Errors
     /// The guest is lost, or the stub refuses.
-    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), TargetError> {
-        if self.breakpoints.contains(&address) == on {
+    pub fn set_breakpoint(&mut self, breakpoint: Breakpoint, on: bool) -> Result<(), TargetError> {
+        if self.breakpoints.contains(&breakpoint) == on {
             return Ok(());
         }
-        let set = self.stub().set_breakpoint(address, on);
-        set.map_err(gdb_error(|| format!("set a breakpoint at {address:#x}")))?;
+        let set = self.stub().set_breakpoint(breakpoint, on);
+        set.map_err(gdb_error(|| format!("set a breakpoint at {:#x}", breakpoint.address)))?;
         if on {
-            self.breakpoints.insert(address);
+            self.breakpoints.insert(breakpoint);
         } else {
-            self.breakpoints.remove(&address);
+            self.breakpoints.remove(&breakpoint);
         }
         Ok(())
+    }
+
+    /// The address of the breakpoint for reads or writes that it stands at.
+    pub fn accessed(&mut self) -> Option<u64> {
+        match self.gdb.as_mut().map(GdbClient::run_state) {
+            Some(Ok(RunState::Stopped(StopReason::Watchpoint(address)))) => Some(address),
+            _ => None,
+        }
     }
 }

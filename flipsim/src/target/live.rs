@@ -15,7 +15,7 @@ use crate::target::capabilities::Capabilities;
 use crate::target::error::{AttachError, MarkError, TargetError};
 use crate::target::interface::{Arrival, Register, Target};
 use crate::units::{GuestPhys, Timing, VirtualNs};
-use crate::wire::gdb::{GdbClient, GdbError, RegisterInfo, RunState, StopReason};
+use crate::wire::gdb::{Breakpoint, GdbClient, GdbError, RegisterInfo, RunState, StopReason};
 use crate::wire::net::{Endpoint, Timeouts};
 use crate::wire::qmp::{Event, QmpClient, QmpError};
 
@@ -46,7 +46,7 @@ pub const WALL_TIME: &str = "wall-time";
 #[derive(Debug)]
 pub struct LiveTarget {
     /// `None` only once the guest was let go.
-    gdb: Option<GdbClient>,
+    pub(super) gdb: Option<GdbClient>,
     qmp: Option<QmpClient>,
     registers: Vec<Register>,
     numbers: Vec<u32>,
@@ -66,7 +66,7 @@ pub struct LiveTarget {
     /// A stop is asked for and was not reached.
     armed: bool,
     /// Where breakpoints are set.
-    pub(super) breakpoints: BTreeSet<u64>,
+    pub(super) breakpoints: BTreeSet<Breakpoint>,
     interrupted: fn() -> bool,
     /// How long the timed run under way may take on the host's clock; it has then ended early with
     /// [`WALL_TIME`]. A guest for which no time passes would run for ever.

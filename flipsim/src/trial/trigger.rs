@@ -1,8 +1,9 @@
 //! Triggers: an event of the golden run that stands for instants.
 //!
 //! ```text
+//! read:jiffies_64   write:init_task+0x18
 //! symbol:vfs_read+0x10   syscall:read   exception:irq   pc:0xffff800008012340   console:result      each with #N: the N-th alone
-//! during:user   during:kernel   during:symbol:schedule                              moments that are drawn there
+//! during:user   during:kernel   during:irq   during:symbol:schedule                 moments that are drawn there
 //! ```
 //!
 //! Invariant: a trigger is resolved once, in the golden run ([`Golden::events`](crate::trial::golden::Golden::events)); a
@@ -34,6 +35,10 @@ pub enum Event {
     Exception(String),
     /// The instruction at this virtual address is about to be executed, in whatever program has one there.
     Pc(u64),
+    /// An instruction is about to read a byte of `NAME`, or the one at `NAME+OFFSET` or at an address; addresses are virtual.
+    Read(String),
+    /// An instruction is about to write one.
+    Write(String),
     /// A line that has this text was printed.
     Console(String),
     /// The instruction that is about to be executed lies there: each is as likely as every other.
@@ -47,12 +52,18 @@ pub enum Within {
     User,
     /// In the kernel: in the upper half.
     Kernel,
+    /// In the kernel's handling of an interrupt, from its begin to its end.
+    Interrupt,
     /// In this function of the kernel.
     Symbol(String),
 }
 
 /// The kinds of events by their words.
-const KINDS: [&str; 6] = ["symbol", "syscall", "exception", "pc", "console", "during"];
+const KINDS: [&str; 8] = ["symbol", "syscall", "exception", "pc", "read", "write", "console", "during"];
+
+/// The places of `during` that have a word, as `symbol:NAME` does.
+const PLACES: [(&str, Within); 3] =
+    [("user", Within::User), ("kernel", Within::Kernel), ("irq", Within::Interrupt)];
 
 impl Trigger {
     /// Whether a text is meant to be one.
@@ -81,8 +92,9 @@ impl Trigger {
 /// Text that is no trigger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, exception:NAME, pc:ADDRESS or \
-     console:TEXT, and #N behind it for the N-th time alone; or during:user, during:kernel, during:symbol:NAME"
+    "`{text}` is no trigger{hint}; write symbol:NAME, symbol:NAME+OFFSET, syscall:NAME, exception:NAME, pc:ADDRESS, \
+     read:NAME, write:NAME or console:TEXT, and #N behind it for the N-th time alone; or during:user, during:kernel, \
+     during:irq, during:symbol:NAME"
 )]
 pub struct TriggerError {
     text: String,
@@ -108,13 +120,16 @@ impl FromStr for Trigger {
             "syscall" => Event::Syscall(named.to_owned()),
             "exception" => Event::Exception(named.to_owned()),
             "pc" => Event::Pc(parse_number(named).map_err(|_| bad())?),
+            "read" => Event::Read(named.to_owned()),
+            "write" => Event::Write(named.to_owned()),
             "console" => Event::Console(what.to_owned()),
             "during" if nth.is_some() => return Err(bad()),
             "during" => Event::During(match named.split_once(':') {
-                None if named == "user" => Within::User,
-                None if named == "kernel" => Within::Kernel,
                 Some(("symbol", name)) if !name.trim().is_empty() => Within::Symbol(name.trim().to_owned()),
-                _ => return Err(wrong(near_names(named, ["user", "kernel"]))),
+                _ => match PLACES.into_iter().find(|(word, _)| *word == named) {
+                    Some((_, place)) => place,
+                    None => return Err(wrong(near_names(named, PLACES.map(|(word, _)| word)))),
+                },
             }),
             other => return Err(wrong(near_names(other, KINDS))),
         };
@@ -130,9 +145,13 @@ impl fmt::Display for Event {
             Event::Exception(name) => write!(f, "exception:{name}"),
             Event::Pc(address) => write!(f, "pc:{address:#x}"),
             Event::Console(text) => write!(f, "console:{text}"),
-            Event::During(Within::User) => f.write_str("during:user"),
-            Event::During(Within::Kernel) => f.write_str("during:kernel"),
+            Event::Read(what) => write!(f, "read:{what}"),
+            Event::Write(what) => write!(f, "write:{what}"),
             Event::During(Within::Symbol(name)) => write!(f, "during:symbol:{name}"),
+            Event::During(place) => {
+                let word = PLACES.iter().find(|(_, one)| one == place).map_or("", |(word, _)| word);
+                write!(f, "during:{word}")
+            }
         }
     }
 }
@@ -154,6 +173,9 @@ mod tests {
     fn a_trigger_is_read_as_it_is_written() {
         for (text, event, nth) in [
             ("symbol:vfs_read+0x10", Event::Symbol("vfs_read+0x10".into()), None),
+            ("write:jiffies_64#2", Event::Write("jiffies_64".into()), Some(2)),
+            ("read:0xffff800008010000", Event::Read("0xffff800008010000".into()), None),
+            ("during:irq", Event::During(Within::Interrupt), None),
             ("during:user", Event::During(Within::User), None),
             ("during:symbol:schedule", Event::During(Within::Symbol("schedule".into())), None),
             ("syscall:openat#3", Event::Syscall("openat".into()), Some(3)),

@@ -283,6 +283,41 @@ fn faults_strike_uniformly_while_a_part_of_the_run_is_executed() {
     strikes_during("x86_64", "rip");
 }
 
+/// Whether faults strike right before the instructions that use a variable, and while an interrupt is handled; `flags` has the
+/// bit that says whether interrupts are taken, and what it says when they are not.
+fn strikes_at_accesses(arch: &str, counter: &str, flags: (&str, u128, u128), words: (&str, &str)) {
+    let file = std::env::temp_dir().join(format!("accesses-{arch}-{}.toml", std::process::id()));
+    let (register, bit, off) = flags;
+    let stratum = |name: &str, register: &str, rest: &str| {
+        format!("[[stratum]]\nname = '{name}'\ntargets = ['reg:{register}']\ntrials = 8\n{rest}\n")
+    };
+    let strata = [
+        stratum("write", counter, "operation = 'skip'\nat = 'write:jiffies_64'"),
+        stratum("read", counter, "operation = 'skip'\nat = 'read:jiffies_64'"),
+        stratum("irq", register, "operation = 'nothing'\nduring = 'irq'"),
+    ];
+    let guest = format!("[guest]\narch = '{arch}'\nworkload = 'fs'\n");
+    std::fs::write(&file, format!("seed = 8\nwindow = '60ms'\n{guest}{}", strata.concat())).expect("a file");
+    let (rows, said) = run(&format!("accesses-{arch}"), &["--spec", file.to_str().expect("a path")]);
+    std::fs::remove_file(&file).expect("it was there");
+    let of = |stratum: &str| -> Vec<Value> {
+        let own = rows.iter().filter(|row| row["stratum"] == stratum);
+        own.map(|row| row["record"].clone()).collect()
+    };
+    let text = |record: &Value| record["instruction"].as_str().unwrap_or_default().to_owned();
+    assert!(of("write").iter().all(|record| text(record).starts_with(words.0)), "{said} {rows:?}");
+    assert!(of("read").iter().all(|record| text(record).contains(words.1)), "{said} {rows:?}");
+    assert!(of("irq").iter().all(|record| value(record, "old") >> bit & 1 == off), "{said} {rows:?}");
+    assert_eq!(rows.len(), 24);
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn a_fault_that_waits_for_an_access_or_an_interrupt_strikes_there() {
+    strikes_at_accesses("aarch64", "pc", ("cpsr", 7, 1), ("st", "ld"));
+    strikes_at_accesses("x86_64", "rip", ("eflags", 9, 0), ("add qword [", "["));
+}
+
 /// Whether every fault struck right before the first instruction of a function.
 fn strikes_at(arch: &str, counter: &str, event: &str, symbol: &str) {
     let target = format!("pc=reg:{counter}");

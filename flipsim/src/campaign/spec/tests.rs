@@ -180,7 +180,7 @@ fn during_says_where_the_instruction_lies() {
         assert_eq!(read(keys, of_stratum).unwrap(), expected);
     }
     for (keys, of_stratum, expected) in [
-        ("during = 'usr'", "", "`usr` is no place; write user, kernel or symbol:NAME"),
+        ("during = 'usr'", "", "`usr` is no place; write user, kernel, irq or symbol:NAME"),
         ("during = 'symbol:'", "", "`symbol:` is no place"),
         ("during = 'user'\nwhen = 'busy'", "", "both say at which moments; drop one"),
         ("", "during = 'user'\nat = 'symbol:x'", "both say at which moments; drop one"),

@@ -7,141 +7,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
-use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::arch::ArchRow;
-use crate::fault::symbols::SymbolError;
-use crate::fault::{GuestNames, Profile, fault_rng};
+use crate::fault::fault_rng;
 use crate::target::{Target, TargetError, describe};
-use crate::text::{glob_matches, near_names, near_words, shown};
+use crate::text::{near_names, near_words, shown};
 use crate::trial::clone::guest::CloneDisk;
-use crate::trial::golden::idle::Idle;
+use crate::trial::golden::idle::{Idle, Span};
 use crate::trial::golden::model::{Checkpoint, Golden};
+use crate::trial::golden::watched::{EventError, EventGuest, Watched, few, interrupts, places, watched};
 use crate::trial::runner::{RunError, Runner};
-use crate::trial::template::saved::Template;
 use crate::trial::trigger::{Event, Trigger, Within};
-use crate::units::{GuestVirt, VirtualNs, little_endian};
-
-/// So many instants of an event are kept at most.
-pub const MOST_EVENTS: usize = 20_000;
+use crate::units::{VirtualNs, little_endian};
+use crate::wire::gdb::Breakpoint;
 
 /// How far the guest is let run at a time.
 const STRIDE: u64 = 100_000_000;
-
-/// Triggers that stand for no instants.
-#[derive(Debug, thiserror::Error)]
-pub enum EventError {
-    /// The clock is not exact.
-    #[error(
-        "`{0}` asks for instants of the golden run, which takes the exact clock and a QEMU with the lab's patches (`setup qemu`)"
-    )]
-    NotExact(Trigger),
-    /// There are no symbols.
-    #[error("`{trigger}` needs the kernel's symbols, and {why}")]
-    NoSymbols {
-        /// Which.
-        trigger: Trigger,
-        /// Why there are none.
-        why: String,
-    },
-    /// No such symbol.
-    #[error("`{trigger}`: {cause}")]
-    Symbol {
-        /// Which.
-        trigger: Trigger,
-        /// What is wrong.
-        cause: SymbolError,
-    },
-    /// No such system call.
-    #[error(
-        "`{trigger}`: the kernel has no `{name}`{hint}; `inject list symbols '*_sys_*'` shows those that it has"
-    )]
-    Syscall {
-        /// Which.
-        trigger: Trigger,
-        /// The kernel's name of its function.
-        name: String,
-        /// Near names.
-        hint: String,
-    },
-    /// The architecture has no such exception.
-    #[error("`{trigger}`: there is no exception of that name; write one of {words}")]
-    Exception {
-        /// Which.
-        trigger: Trigger,
-        /// Those that there are.
-        words: String,
-    },
-    /// It does not come.
-    #[error("`{trigger}` {}{near}", if *comes == 0 {
-        "never comes in the golden run, from READY to its end".to_owned()
-    } else {
-        format!("asks for more than the golden run has: it comes {comes} times")
-    })]
-    Never {
-        /// Which.
-        trigger: Trigger,
-        /// How often it comes.
-        comes: usize,
-        /// What came near.
-        near: String,
-    },
-    /// It comes too often.
-    #[error(
-        "`{0}` comes more than {MOST_EVENTS} times in the golden run; choose one of the first (`#N`), something rarer, or \
-         a shorter run (`--window TIME`)"
-    )]
-    TooMany(Event),
-    /// A line whose time is not kept.
-    #[error("`{0}`: QEMU does not say when each of these lines was written; choose another event")]
-    NoTimes(Event),
-    /// The pass was not the golden run.
-    #[error(
-        "with breakpoints the guest does not run as the golden run does, so that no instant is believed: {0}; please report \
-         this"
-    )]
-    Disturbed(String),
-    /// The guest.
-    #[error(transparent)]
-    Run(#[from] RunError),
-}
-
-/// What the guest is.
-#[derive(Clone, Copy, Debug)]
-pub struct EventGuest<'a> {
-    /// What it starts from.
-    pub template: &'a Template,
-    /// What it calls its places.
-    pub names: &'a GuestNames,
-    /// What its golden run executes, where that is known.
-    pub profile: Option<&'a Profile>,
-    /// Where its folder is made.
-    pub parent: &'a Path,
-    /// How long one stretch may take on the host's clock.
-    pub wall: Duration,
-    /// What moments are drawn from.
-    pub seed: u64,
-    /// Asked often; when it says yes, everything is given up.
-    pub interrupted: fn() -> bool,
-}
-
-/// An event with an address, or several, and what is found of it.
-struct Watched {
-    event: Event,
-    addresses: Vec<u64>,
-    /// So many are wanted; all without.
-    wanted: Option<u64>,
-    found: Vec<VirtualNs>,
-}
-
-impl Watched {
-    fn is_done(&self) -> bool {
-        self.wanted.is_some_and(|wanted| self.found.len() as u64 >= wanted)
-    }
-}
 
 impl Golden {
     /// The instants of each trigger, by its text, on the virtual clock; each has one at least.
@@ -165,6 +47,17 @@ impl Golden {
             || Runner::start_persistently(guest.template, guest.parent, CloneDisk::Memory, guest.interrupted);
         let mut found =
             if places.is_empty() { BTreeMap::new() } else { self.within(&mut start()?, places, &guest)? };
+        let in_interrupts = triggers.iter().find(|one| one.event == Event::During(Within::Interrupt));
+        if let Some(trigger) = in_interrupts {
+            let ends = interrupts(trigger, &guest)?;
+            let moments = self.in_interrupts(&mut start()?, ends, &guest)?;
+            found.insert(trigger.event.clone(), moments);
+        }
+        // QEMU reports one access of an instruction alone: each event about data has its own pass.
+        let (accesses, watched): (Vec<_>, Vec<_>) = watched.into_iter().partition(Watched::is_access);
+        for one in accesses {
+            found.extend(self.watch(&mut start()?, vec![one], &guest, true)?);
+        }
         if watched.is_empty() && on_console.is_empty() {
             return self.chosen(triggers, &found, &guest);
         }
@@ -218,10 +111,11 @@ impl Golden {
             let until = VirtualNs(at.0.saturating_add(STRIDE).min(self.end().0));
             let target = runner.guest.target();
             // Two events may have one address.
-            let wanted =
-                |address| watched.iter().any(|one| one.addresses.contains(address) && !one.is_done());
-            let all = watched.iter().flat_map(|one| &one.addresses);
-            let mut set = all.map(|address| target.set_breakpoint(*address, wanted(address)));
+            let wanted = |breakpoint: &Breakpoint| {
+                watched.iter().any(|one| one.breakpoints.contains(breakpoint) && !one.is_done())
+            };
+            let all = watched.iter().flat_map(|one| &one.breakpoints);
+            let mut set = all.map(|breakpoint| target.set_breakpoint(*breakpoint, wanted(breakpoint)));
             set.try_for_each(|set| set).map_err(RunError::from)?;
             let arrival = target.run_until_within(until, wall).map_err(RunError::from)?;
             at = arrival.at.unwrap_or(until);
@@ -229,22 +123,31 @@ impl Golden {
                 if why != "debug" {
                     return Err(runner.ended(format!("{why} at {at}")).into());
                 }
+                let accessed = target.accessed();
                 let pc = target.read_register(counter).map_err(RunError::from)?;
-                let pc = little_endian(&pc);
-                let past = VirtualNs(at.0 + 1);
-                for one in watched.iter_mut().filter(|one| one.addresses.contains(&pc) && !one.is_done()) {
+                let address = accessed.unwrap_or_else(|| little_endian(&pc));
+                // Some architectures stop behind an access.
+                let behind = accessed.is_some() && guest.template.info().plan.spec.arch.stops_behind_access;
+                let before = VirtualNs(at.0 - u64::from(behind));
+                let past = VirtualNs(before.0 + 1);
+                for one in watched.iter_mut().filter(|one| one.has(address) && !one.is_done()) {
                     // A guest that is run to this instant has not taken the exception yet: no time passes as it does.
                     let is_exception = matches!(one.event, Event::Exception(_));
-                    let instant = if is_exception { past } else { at };
+                    let instant = if is_exception { past } else { before };
                     if instant < self.end() {
                         one.found.push(instant);
                     }
                     few(&one.event, one.found.len())?;
                 }
                 // Past it, with nothing in the way.
-                target.set_breakpoint(pc, false).map_err(RunError::from)?;
-                if past <= self.end() {
-                    at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
+                if at < past {
+                    let here =
+                        watched.iter().flat_map(|one| &one.breakpoints).filter(|one| one.address == address);
+                    let mut cleared = here.map(|one| target.set_breakpoint(*one, false));
+                    cleared.try_for_each(|set| set).map_err(RunError::from)?;
+                    if past <= self.end() {
+                        at = target.run_until_within(past, wall).map_err(RunError::from)?.at.unwrap_or(past);
+                    }
                 }
             }
             if at >= self.end() {
@@ -254,8 +157,8 @@ impl Golden {
         let target = runner.guest.target();
         watched
             .iter()
-            .flat_map(|one| &one.addresses)
-            .try_for_each(|address| target.set_breakpoint(*address, false))
+            .flat_map(|one| &one.breakpoints)
+            .try_for_each(|breakpoint| target.set_breakpoint(*breakpoint, false))
             .map_err(RunError::from)?;
         if let Some(checkpoint) = last {
             if checkpoint.at > at {
@@ -278,7 +181,9 @@ impl Golden {
         let counter = program_counter(runner, guest)?;
         let mut found: Vec<(Event, Range<u64>, Vec<VirtualNs>)> =
             places.into_iter().map(|(event, place)| (event, place, Vec::new())).collect();
-        for moment in self.drawn(guest.seed) {
+        let all = || Idle::new(self.begin(), self.end(), []);
+        let executed = self.idle.clone().unwrap_or_else(all).busy();
+        for moment in drawn(&executed, guest.seed) {
             let target = runner.guest.target();
             let arrival = target.run_until_within(moment, guest.wall).map_err(RunError::from)?;
             if let Some(why) = arrival.early {
@@ -296,23 +201,24 @@ impl Golden {
         Ok(found.into_iter().map(|(event, _, moments)| (event, moments)).collect())
     }
 
-    /// Different moments at which the guest executes, in order: each as likely as every other.
-    fn drawn(&self, seed: u64) -> Vec<VirtualNs> {
-        let all = || Idle::new(self.begin(), self.end(), []);
-        // Busy stretches, and how many moments lie before each.
-        let (mut stretches, mut before) = (Vec::new(), 0);
-        for span in self.idle.clone().unwrap_or_else(all).busy() {
-            stretches.push((before, span.from.0));
-            before += span.length;
-        }
-        let mut rng = fault_rng(seed, MOMENTS);
-        let mut moments = BTreeSet::new();
-        while (moments.len() as u64) < before.min(LOOKED_AT) {
-            let number = rng.random_range(0..before);
-            let (before, from) = stretches[stretches.partition_point(|(before, _)| *before <= number) - 1];
-            moments.insert(VirtualNs(from + (number - before)));
-        }
-        moments.into_iter().collect()
+    /// Draws moments at which the golden run handles an interrupt, from where the kernel begins to where it has done so.
+    fn in_interrupts(
+        &self,
+        runner: &mut Runner,
+        ends: [Watched; 2],
+        guest: &EventGuest<'_>,
+    ) -> Result<Vec<VirtualNs>, EventError> {
+        let events = [ends[0].event.clone(), ends[1].event.clone()];
+        let mut found = self.watch(runner, ends.into(), guest, false)?;
+        let [begins, ends] = events.map(|event| found.remove(&event).unwrap_or_default());
+        // One may be under way at either end of the run; none comes within another.
+        let first = ends.first().filter(|end| begins.first().is_none_or(|begin| begin > end));
+        let begins = first.map(|_| self.begin()).into_iter().chain(begins);
+        let spans = begins.map(|from| {
+            let behind = ends.iter().find(|end| **end > from).copied().unwrap_or(self.end());
+            Span { from, length: behind.0 - from.0 }
+        });
+        Ok(drawn(&spans.collect::<Vec<_>>(), guest.seed))
     }
 
     /// When lines that have a text were complete.
@@ -337,6 +243,7 @@ impl Golden {
     /// What comes near an event that does not come.
     fn near(&self, event: &Event, guest: &EventGuest<'_>) -> String {
         let hint = match event {
+            Event::During(Within::Interrupt) => "; it handles no interrupt".to_owned(),
             Event::During(_) => format!("; {LOOKED_AT} moments at which it executes were looked at"),
             Event::Symbol(name) => {
                 let name = name.split('+').next().unwrap_or(name);
@@ -357,10 +264,28 @@ impl Golden {
                 let console = String::from_utf8_lossy(&self.console);
                 near_words(text, console.lines().map(str::trim))
             }
-            Event::Exception(_) | Event::Pc(_) => String::new(),
+            Event::Exception(_) | Event::Pc(_) | Event::Read(_) | Event::Write(_) => String::new(),
         };
         shown(&hint, 400)
     }
+}
+
+/// Different moments of some spans, in order: each as likely as every other.
+fn drawn(spans: &[Span], seed: u64) -> Vec<VirtualNs> {
+    // The spans, and how many moments lie before each.
+    let (mut numbered, mut before) = (Vec::new(), 0);
+    for span in spans {
+        numbered.push((before, span.from.0));
+        before += span.length;
+    }
+    let mut rng = fault_rng(seed, MOMENTS);
+    let mut moments = BTreeSet::new();
+    while (moments.len() as u64) < before.min(LOOKED_AT) {
+        let number = rng.random_range(0..before);
+        let (before, from) = numbered[numbered.partition_point(|(before, _)| *before <= number) - 1];
+        moments.insert(VirtualNs(from + (number - before)));
+    }
+    moments.into_iter().collect()
 }
 
 /// Refuses a pass that is not in the golden run's state at a checkpoint.
@@ -373,107 +298,6 @@ fn is_golden(checkpoint: &Checkpoint, runner: &mut Runner) -> Result<(), EventEr
         _ => Ok(()),
     }
 }
-
-/// Refuses more instants than are kept.
-fn few(event: &Event, count: usize) -> Result<(), EventError> {
-    if count > MOST_EVENTS { Err(EventError::TooMany(event.clone())) } else { Ok(()) }
-}
-
-/// The events that have an address, each once.
-fn watched(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<Watched>, EventError> {
-    let mut found: Vec<Watched> = Vec::new();
-    for trigger in triggers {
-        let addresses = addresses_of(trigger, guest)?;
-        if addresses.is_empty() {
-            continue;
-        }
-        match found.iter_mut().find(|one| one.event == trigger.event) {
-            Some(one) => one.wanted = one.wanted.zip(trigger.nth).map(|(one, other)| one.max(other)),
-            None => {
-                let (event, wanted) = (trigger.event.clone(), trigger.nth);
-                found.push(Watched { event, addresses, wanted, found: Vec::new() });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Where its instructions are; nowhere of one that has none.
-fn addresses_of(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Vec<u64>, EventError> {
-    let arch: &ArchRow = &guest.template.info().plan.spec.arch;
-    let symbols = || {
-        let none = |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
-        guest.names.symbols().map_err(none)
-    };
-    let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
-    match &trigger.event {
-        Event::Pc(address) => Ok(vec![*address]),
-        Event::Console(_) | Event::During(_) => Ok(Vec::new()),
-        Event::Symbol(name) => symbols()?.virt(name).map(|GuestVirt(at)| vec![at]).map_err(failed),
-        Event::Syscall(name) => {
-            let symbols = symbols()?;
-            let named = |prefix: &&str| symbols.virt(&format!("{prefix}{name}")).ok();
-            if let Some(GuestVirt(at)) = arch.syscall_symbols.iter().find_map(named) {
-                return Ok(vec![at]);
-            }
-            let all = symbols.symbols().all().iter();
-            let calls = all.filter_map(|symbol| {
-                arch.syscall_symbols.iter().find_map(|prefix| symbol.name.strip_prefix(prefix))
-            });
-            let first = arch.syscall_symbols.first().unwrap_or(&"");
-            let hint = near_names(name, calls);
-            Err(EventError::Syscall { trigger: trigger.clone(), name: format!("{first}{name}"), hint })
-        }
-        Event::Exception(name) => {
-            let words = arch.exception_symbols.iter().map(|(word, _)| *word);
-            let unknown = || EventError::Exception {
-                trigger: trigger.clone(),
-                words: words.clone().collect::<Vec<_>>().join(", "),
-            };
-            let row = arch.exception_symbols.iter().find(|(word, _)| word == name);
-            let (_, globs) = row.ok_or_else(unknown)?;
-            let symbols = symbols()?;
-            let names = symbols.symbols().all().iter().map(|symbol| symbol.name.as_str());
-            let names = names.filter(|name| globs.iter().any(|glob| glob_matches(glob, name)));
-            let found: BTreeSet<u64> =
-                names.filter_map(|name| symbols.virt(name).ok()).map(|at| at.0).collect();
-            match found.is_empty() {
-                false => Ok(found.into_iter().collect()),
-                true => Err(EventError::NoSymbols {
-                    trigger: trigger.clone(),
-                    why: format!("it has none of {}", globs.join(", ")),
-                }),
-            }
-        }
-    }
-}
-
-/// The places that triggers name, each once: virtual addresses.
-fn places(triggers: &[Trigger], guest: &EventGuest<'_>) -> Result<Vec<(Event, Range<u64>)>, EventError> {
-    let mut found: Vec<(Event, Range<u64>)> = Vec::new();
-    for trigger in triggers {
-        let place = match &trigger.event {
-            Event::During(Within::User) => 0..UPPER,
-            Event::During(Within::Kernel) => UPPER..u64::MAX,
-            Event::During(Within::Symbol(name)) => {
-                let none =
-                    |why: &str| EventError::NoSymbols { trigger: trigger.clone(), why: why.to_owned() };
-                let failed = |cause| EventError::Symbol { trigger: trigger.clone(), cause };
-                let symbols = guest.names.symbols().map_err(none)?;
-                let GuestVirt(first) = symbols.virt(name).map_err(failed)?;
-                first..first.saturating_add(symbols.resolve(name).map_err(failed)?.len())
-            }
-            _ => continue,
-        };
-        if !found.iter().any(|(event, _)| *event == trigger.event) {
-            found.push((trigger.event.clone(), place));
-        }
-    }
-    Ok(found)
-}
-
-/// Where the upper half of the addresses begins, which is the kernel's.
-const UPPER: u64 = 1 << 63;
 
 /// How many moments are looked at for what happens during something.
 const LOOKED_AT: u64 = 10_000;

@@ -13,8 +13,9 @@ pub(super) mod model;
 pub(super) mod output;
 #[cfg(test)]
 mod tests;
+mod watched;
 
-pub use events::{EventError, EventGuest, MOST_EVENTS};
 pub use idle::{Idle, Span};
 pub use looks::Looks;
 pub use model::{Checkpoint, FORMAT, Golden, GoldenOptions, GoldenProgress, Look, Window};
+pub use watched::{EventError, EventGuest, MOST_EVENTS};

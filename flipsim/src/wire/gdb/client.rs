@@ -9,6 +9,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::wire::gdb::breakpoint::{Breakpoint, Stops};
 use crate::wire::gdb::codec::{self, INTERRUPT, PacketWriter};
 use crate::wire::gdb::description::{self, RegisterInfo};
 use crate::wire::gdb::error::GdbError;
@@ -356,14 +357,21 @@ impl GdbClient {
         })
     }
 
-    /// Sets a breakpoint at a virtual address, or removes it: the guest stops right before that instruction.
+    /// Sets a breakpoint, or removes it.
     ///
     /// # Errors
-    /// [`GdbError::Running`]; [`GdbError::Refused`] where there is none to be removed.
-    pub fn set_breakpoint(&mut self, address: u64, on: bool) -> Result<(), GdbError> {
+    /// Those of any command.
+    pub fn set_breakpoint(&mut self, breakpoint: Breakpoint, on: bool) -> Result<(), GdbError> {
+        let Breakpoint { stops, address, length } = breakpoint;
+        // A breakpoint in hardware: QEMU has one sort of them.
+        let kind = match stops {
+            Stops::AtInstruction => 1,
+            Stops::AtWrite => 2,
+            Stops::AtRead => 3,
+        };
         self.link.ask_ok(|packet| {
-            // A hardware breakpoint of one byte: QEMU asks neither for the sort nor for the size.
-            packet.text(if on { "Z1," } else { "z1," }).number(address).text(",1");
+            packet.text(if on { "Z" } else { "z" }).number(kind);
+            packet.text(",").number(address).text(",").number(length);
         })
     }
 

@@ -9,6 +9,7 @@
 //! It hands out [`GdbClient`] with its errors, the stub's registers ([`RegisterInfo`]), the reasons of a stop
 //! ([`StopReason`]), and the packets themselves ([`codec`]).
 
+mod breakpoint;
 mod client;
 pub mod codec;
 mod description;
@@ -17,6 +18,7 @@ mod link;
 mod stop;
 
 pub use crate::wire::net::Timeouts;
+pub use breakpoint::{Breakpoint, Stops};
 pub use client::GdbClient;
 pub use description::{DescriptionError, RegisterInfo, read_description};
 pub use error::GdbError;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: no other file compares an architecture's name; what differs is a column here.
 
+mod operands;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
 
 use crate::text::glob_matches;
+
+pub use operands::{Operands, RegisterPart};
 
 /// A form in which a kernel comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +94,10 @@ pub struct ArchRow {
     /// The first instruction of some bytes of code in 64-bit mode: how many bytes it has, and its text; `None` of no
     /// instruction.
     pub decode: fn(&[u8]) -> Option<(usize, String)>,
+    /// What that instruction does with general and vector registers; `None` where that is not known.
+    pub operands: fn(&[u8]) -> Option<Operands>,
+    /// The stack pointer as the gdb stub calls it.
+    pub stack_pointer: &'static str,
     /// By how many numbers a bit of an instruction is drawn, as the remainder by the number of its bits: a multiple of that for
     /// each instruction.
     pub instruction_bits: u64,
@@ -204,6 +212,8 @@ pub static ARCHS: &[ArchRow] = &[
         data_start_symbol: "_sdata",
         program_counter: "pc",
         decode: decode_aarch64,
+        operands: operands::aarch64,
+        stack_pointer: "sp",
         instruction_bits: 32,
         syscall_symbols: &["__arm64_sys_"],
         exception_symbols: &[
@@ -273,6 +283,8 @@ pub static ARCHS: &[ArchRow] = &[
         data_start_symbol: "_sdata",
         program_counter: "rip",
         decode: decode_x86_64,
+        operands: operands::x86_64,
+        stack_pointer: "rsp",
         // Of 1 to 15 bytes.
         instruction_bits: 360_360 * 8,
         syscall_symbols: &["__x64_sys_"],

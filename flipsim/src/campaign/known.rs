@@ -100,7 +100,9 @@ impl KnownParts {
                     .map(|(name, faults)| (accesses.register_shares(name, &times), u128::from(faults)))
                     .collect(),
                 // What another operation leaves as it is follows from values, too, and these are not in it.
-                FaultSpace::Under { .. } | FaultSpace::Clustered { .. } => return None,
+                FaultSpace::Under { .. } | FaultSpace::Clustered { .. } | FaultSpace::Paired(_) => {
+                    return None;
+                }
             };
             let sum =
                 |of: fn(&Shares) -> u128| shares.iter().map(|(shares, faults)| of(shares) * faults).sum();

@@ -60,6 +60,8 @@ impl Part {
 
     fn upsets(&self, first: u128, seed: u64, id: u64) -> Option<Vec<LaterFault>> {
         let mut faults = vec![self.at(first)?];
+        let listed = u64::try_from(first).map_or(&[][..], |number| self.space.more(number));
+        faults.extend(listed.iter().map(|(after, fault)| LaterFault { after: *after, fault: fault.clone() }));
         if !self.count.is_one() {
             let mut rng = fault_rng(seed, FURTHER | id);
             let all = u128::from(self.space.len()) * u128::from(self.times);
@@ -89,7 +91,11 @@ impl Part {
     /// The fault and the time of a pair.
     fn at(&self, pair: u128) -> Option<LaterFault> {
         let faults = u128::from(self.space.len());
-        let fault = self.space.nth(u64::try_from(pair % faults).ok()?)?;
+        let number = u64::try_from(pair % faults).ok()?;
+        let fault = self.space.nth(number)?;
+        if let Some(after) = self.space.moment(number) {
+            return Some(LaterFault { after, fault });
+        }
         let time = (pair / faults) * u128::from(self.moments.len()) / u128::from(self.times);
         Some(LaterFault { after: self.moments.nth(u64::try_from(time).ok()?)?, fault })
     }

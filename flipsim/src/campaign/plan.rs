@@ -253,8 +253,15 @@ impl Plan {
         if spec.strata.len() != spaces.len() {
             return Err(PlanError::Spaces { strata: spec.strata.len(), spaces: spaces.len() });
         }
-        let moments = spec.moments(&run.into());
+        let run = run.into();
+        let (length, moments) = (run.length, spec.moments(&run));
         let moments = moments.map_err(|(name, cause)| PlanError::Moments { name, cause })?;
+        for (stratum, to) in spec.strata.iter().zip(spaces.iter().map(FaultSpace::latest)) {
+            if let Some(to) = to.filter(|to| *to >= length) {
+                let cause = MomentsError::Late { to, length };
+                return Err(PlanError::Moments { name: stratum.name.clone(), cause });
+            }
+        }
         let mut strata: Vec<Stratum> = spec
             .strata
             .iter()
@@ -263,7 +270,8 @@ impl Plan {
                 name: stratum.name.clone(),
                 targets: stratum.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
                 faults: space.len(),
-                times: moments.len(),
+                // A fault with a moment has that alone.
+                times: if space.is_paired() { 1 } else { moments.len() },
                 trials: 0,
             })
             .collect();
@@ -275,7 +283,8 @@ impl Plan {
             .map(|stratum| (spec.when_of(stratum), spec.count_of(stratum), spec.ecc_of(stratum)));
         let drawn = spaces.into_iter().zip(moments).zip(of_trials);
         for ((stratum, ((space, moments), (when, count, ecc))), number) in strata.iter().zip(drawn).zip(1..) {
-            let times = if spec.draw == Draw::Fractions { FRACTIONS } else { stratum.times };
+            let fractions = spec.draw == Draw::Fractions && !space.is_paired();
+            let times = if fractions { FRACTIONS } else { stratum.times };
             let pairs = u128::from(stratum.faults).checked_mul(times.into()).ok_or(PlanError::TooLarge)?;
             let permutation = Permutation::new(spec.seed, number, pairs);
             let permutation = permutation.ok_or(PlanError::TooLarge)?;
@@ -309,7 +318,8 @@ impl Plan {
             if u128::from(trials) > population {
                 return Err(PlanError::TooMany { name: name.clone(), trials, population });
             }
-            let twice = self.draw == Draw::Fractions || part.is_several();
+            let fractions = self.draw == Draw::Fractions && !part.space.is_paired();
+            let twice = fractions || part.is_several();
             if twice && u128::from(trials) > population / SPARSE {
                 return Err(PlanError::TooDense { name: name.clone(), trials, population });
             }

@@ -3,12 +3,15 @@
 //! Invariant: **two names of one place are the same place**: no fault is in a stratum's space twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::campaign::spec::{CampaignSpec, Per, StratumSpec};
+use crate::campaign::spec::{CampaignSpec, Per, StratumSpec, Times};
 use crate::fault::{
-    Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, SpaceError, TargetGuest,
+    Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, Like, Listed, ListedFault,
+    ListedPlace, Moment, Operations, PairedSpace, SpaceError, TargetGuest, UsedHere, used_space,
 };
 use crate::memory::PhysRange;
+use crate::units::{GuestPhys, VirtualNs};
 
 /// A stratum that has no fault space in this guest.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +96,17 @@ fn refused(stratum: &StratumSpec, cause: FaultTargetError) -> StratumError {
 pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultSpace>, StratumError> {
     let space = |stratum: &StratumSpec| {
         let align = stratum.align.unwrap_or(Align::BYTE);
+        let listed: Vec<&Listed> = stratum.targets.iter().filter_map(FaultTarget::listed).collect();
+        if !listed.is_empty() {
+            return listed_space(&listed, guest).map_err(|cause| refused(stratum, cause));
+        }
+        if let [FaultTarget::Used(used)] = stratum.targets[..] {
+            let like =
+                Like { pattern: spec.pattern_of(stratum), align, operations: spec.operations_of(stratum) };
+            let here = used_by(spec, stratum, guest);
+            let space = used_space(used, &here, like, guest.registers, &guest.names.map.system_ram());
+            return space.map_err(|cause| refused(stratum, cause.into()));
+        }
         let space = FaultSpace::of(&stratum.targets, spec.pattern_of(stratum), align, guest, Borders::Joined);
         let space = space.and_then(|space| {
             let clusters = spec.clusters_in(stratum, &guest.names.map.system_ram());
@@ -107,6 +121,53 @@ pub fn spaces(spec: &CampaignSpec, guest: &TargetGuest<'_>) -> Result<Vec<FaultS
         space.map_err(|cause| refused(stratum, cause))
     };
     spec.strata.iter().map(space).collect()
+}
+
+/// The trials that are written out, one fault of the space each, with those that strike beside it.
+fn listed_space(listed: &[&Listed], guest: &TargetGuest<'_>) -> Result<FaultSpace, FaultTargetError> {
+    let space = |fault: &ListedFault| -> Result<FaultSpace, FaultTargetError> {
+        let from = |first: GuestPhys| {
+            let last = GuestPhys(first.0.saturating_add(fault.pattern.bytes() - 1));
+            FaultTarget::Range(PhysRange { first, last })
+        };
+        let target = match &fault.place {
+            ListedPlace::Register(name) => FaultTarget::Register(name.clone()),
+            ListedPlace::Address(address) => from(*address),
+            ListedPlace::Symbol(name) => from(guest.names.symbol(name)?.first),
+        };
+        let space = FaultSpace::of(&[target], fault.pattern, Align::BYTE, guest, Borders::Joined)?;
+        let space = space.under(Operations::One(fault.operation))?;
+        match space.len() {
+            1 => Ok(space),
+            count => Err(FaultTargetError::Several { text: fault.to_string(), count }),
+        }
+    };
+    let moment = |listed: &&Listed| {
+        let mut spaces = Vec::with_capacity(listed.faults.len());
+        for fault in &listed.faults {
+            spaces.push((fault.after, space(fault)?));
+        }
+        // The first that strikes is the trial's fault, as of all trials.
+        spaces.sort_by_key(|(after, _)| *after);
+        let mut spaces = spaces.into_iter();
+        let first = spaces.next().map(|(after, space)| (after, Arc::new(space)));
+        let more = spaces.filter_map(|(after, space)| Some((after, space.nth(0)?))).collect();
+        Ok(first.map(|(after, space)| Moment { after, space, more }))
+    };
+    let moments: Vec<Option<Moment>> = listed.iter().map(moment).collect::<Result<_, FaultTargetError>>()?;
+    Ok(FaultSpace::Paired(PairedSpace::new(moments.into_iter().flatten().collect())?))
+}
+
+/// What is used at the instants of a stratum, of those that its times allow.
+fn used_by(spec: &CampaignSpec, stratum: &StratumSpec, guest: &TargetGuest<'_>) -> Vec<UsedHere> {
+    let trigger = spec.when_of(stratum).trigger().map(ToString::to_string);
+    let here = trigger.zip(guest.used).and_then(|(trigger, used)| used.get(&trigger));
+    let (from, to) = match spec.times {
+        Times::Within { from, to } => (from, to),
+        Times::At(_) => (VirtualNs(0), None),
+    };
+    let inside = |one: &&UsedHere| from <= one.after && to.is_none_or(|to| one.after < to);
+    here.into_iter().flatten().filter(inside).cloned().collect()
 }
 
 /// The class of registers that most faults of a space are in, with its share, where there are others: a rate of the whole
@@ -148,7 +209,7 @@ mod tests {
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let names =
             GuestNames::without_symbols(MemoryMap::new(Some(iomem), mtree).unwrap(), "none are known");
-        let guest = TargetGuest { names: &names, registers: &registers, profile: None };
+        let guest = TargetGuest { names: &names, registers: &registers, profile: None, used: None };
         let leading = |text: &str| {
             let spec = CampaignSpec { strata: vec![text.parse().unwrap()], ..CampaignSpec::default() };
             leading_class(&spaces(&spec, &guest).unwrap()[0], &registers)
@@ -168,7 +229,7 @@ mod tests {
             runs,
         });
         let profile = Profile::new(executed.into_iter(), names.symbols().unwrap());
-        let guest = TargetGuest { names: &names, registers: &[], profile: Some(&profile) };
+        let guest = TargetGuest { names: &names, registers: &[], profile: Some(&profile), used: None };
         let of = |text: &str, trials| {
             let stratum =
                 StratumSpec { per: Some(Per::Symbol), trials: Some(trials), ..text.parse().unwrap() };
@@ -212,7 +273,7 @@ mod tests {
         let mtree = "FlatView #1\n AS \"memory\"\n  0000000040000000-000000004000ffff (prio 0, ram): r\n";
         let map = MemoryMap::new(Some(iomem), mtree).unwrap();
         let names = GuestNames::without_symbols(map, "none are known");
-        let guest = TargetGuest { names: &names, registers: &[], profile: None };
+        let guest = TargetGuest { names: &names, registers: &[], profile: None, used: None };
         let spec = |strata: &[&str]| CampaignSpec {
             strata: strata.iter().map(|text| text.parse::<StratumSpec>().unwrap()).collect(),
             ..CampaignSpec::default()

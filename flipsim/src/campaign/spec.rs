@@ -14,7 +14,7 @@ use super::size::Size;
 use super::when::When;
 use super::words::Words;
 use crate::fault::target::{FaultTarget, FaultTargetTextError};
-use crate::fault::{Align, Clusters, Count, Ecc, Mapping, MappingError, Operations, Pattern, Shape};
+use crate::fault::{Align, Clusters, Count, Ecc, Listed, Mapping, MappingError, Operations, Pattern, Shape};
 use crate::memory::RangeSet;
 use crate::stats::Share;
 use crate::target::Capabilities;
@@ -158,6 +158,13 @@ pub enum Times {
     At(Vec<VirtualNs>),
 }
 
+impl Times {
+    /// Whether they are all of the run.
+    fn is_whole(&self) -> bool {
+        *self == Times::Within { from: VirtualNs(0), to: None }
+    }
+}
+
 /// A part of the fault space that is sampled and reported by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -218,6 +225,12 @@ impl StratumSpec {
             align: None,
             per: None,
         }
+    }
+
+    /// Whether its trials are written out.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.targets.iter().any(|target| target.listed().is_some())
     }
 
     /// Whether its faults are in registers.
@@ -325,31 +338,34 @@ impl CampaignSpec {
     /// The operations of a stratum.
     #[must_use]
     pub fn operations_of(&self, stratum: &StratumSpec) -> Operations {
-        stratum.operation.unwrap_or(self.operation)
+        let whole = if stratum.is_listed() { Operations::default() } else { self.operation };
+        stratum.operation.unwrap_or(whole)
     }
 
     /// How many faults a trial of a stratum has.
     #[must_use]
     pub fn count_of(&self, stratum: &StratumSpec) -> Count {
-        stratum.faults.unwrap_or(self.faults)
+        stratum.faults.unwrap_or(if stratum.is_listed() { Count::ONE } else { self.faults })
     }
 
     /// Whether the memory of a stratum corrects errors; registers have none.
     #[must_use]
     pub fn ecc_of(&self, stratum: &StratumSpec) -> Ecc {
-        let whole = if stratum.is_register() { Ecc::None } else { self.ecc };
+        let whole = if stratum.is_register() || stratum.is_listed() { Ecc::None } else { self.ecc };
         stratum.ecc.unwrap_or(whole)
     }
 
     /// What a guest's QEMU lacks for it, in words.
     #[must_use]
     pub fn lacking(&self, capabilities: Capabilities) -> Option<String> {
-        let holds = |stratum: &&StratumSpec| self.operations_of(stratum).hold_on();
+        let listed = |target: &FaultTarget| target.listed().is_some_and(Listed::holds_on);
+        let holds = |stratum: &&StratumSpec| {
+            self.operations_of(stratum).hold_on() || stratum.targets.iter().any(listed)
+        };
         let stratum = self.strata.iter().find(holds).filter(|_| !capabilities.stuck)?;
         Some(format!(
-            "stratum `{}`: the QEMU of this guest cannot do {}; build this lab's with `cargo xtask setup qemu`",
+            "stratum `{}`: the QEMU of this guest cannot keep bits stuck; build this lab's with `cargo xtask setup qemu`",
             shown(&stratum.name, 60),
-            self.operations_of(stratum)
         ))
     }
 
@@ -472,7 +488,10 @@ impl CampaignSpec {
         if stratum.targets.is_empty() {
             return Some(format!("stratum `{name}` has no target"));
         }
-        if stratum.is_register() && !stratum.targets.iter().all(FaultTarget::is_register) {
+        if stratum.is_register()
+            && !stratum.is_listed()
+            && !stratum.targets.iter().all(FaultTarget::is_register)
+        {
             return Some(format!("stratum `{name}` mixes RAM and registers; make two strata of it"));
         }
         if stratum.is_register() && (stratum.align.is_some() || stratum.per.is_some()) {
@@ -480,10 +499,37 @@ impl CampaignSpec {
                 "stratum `{name}` is of registers, which have no words and no symbols; drop `align` and `per`"
             ));
         }
+        if stratum.is_listed() {
+            let own = [stratum.pattern.is_some(), stratum.operation.is_some(), stratum.faults.is_some()];
+            if !stratum.targets.iter().all(|target| target.listed().is_some()) {
+                return Some(format!(
+                    "stratum `{name}` has trials that are written out beside other targets; make two of it"
+                ));
+            }
+            if own.contains(&true) || !self.when_of(stratum).is_time() || !self.times.is_whole() {
+                return Some(format!(
+                    "stratum `{name}`: trials that are written out say themselves when, which bits and what is done; drop \
+                     `pattern`, `operation`, `faults`, `when`, `at`, `during`, `from` and `to`"
+                ));
+            }
+        }
+        if stratum.targets.iter().any(|target| target.used().is_some()) {
+            let of = |what: &str| Some(format!("stratum `{name}`: `{}` {what}", stratum.targets[0]));
+            match self.when_of(stratum).trigger() {
+                None => return of("is what is used at an instant; say at which, with `at` or `during`"),
+                Some(_) if stratum.targets.len() > 1 => {
+                    return of("and other targets are drawn in different ways; make a stratum of each");
+                }
+                Some(_) if self.pattern_of(stratum) == Pattern::Cluster || stratum.per.is_some() => {
+                    return of("has neither clusters nor symbols; drop `pattern = \"cluster\"` and `per`");
+                }
+                Some(_) => {}
+            }
+        }
         if self.ecc_of(stratum) == Ecc::Secded {
             let only = |what: &str| Some(format!("stratum `{name}`: `ecc` is of {what}"));
-            if stratum.is_register() {
-                return only("RAM, and these are registers; drop it");
+            if stratum.is_register() || stratum.is_listed() {
+                return only("faults that are drawn from RAM, and these are not; drop it");
             }
             if !self.operations_of(stratum).is_flip() {
                 return only("flips alone: what it makes of another operation hangs on what is in the word");

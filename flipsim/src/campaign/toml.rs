@@ -471,6 +471,7 @@ impl RawSpec {
             let line = line(stratum.span().start);
             let raw = stratum.into_inner();
             let targets: Vec<String> = raw.targets.iter().map(ToString::to_string).collect();
+            let listed = raw.targets.iter().filter(|target| target.listed().is_some()).count() as u64;
             let when =
                 of_keys(raw.when, raw.at, raw.during).map_err(|what| SpecError::Invalid { line, what })?;
             // One that says how long alone says it of the operation of all.
@@ -484,7 +485,8 @@ impl RawSpec {
                 operation: operation.map_err(|what| SpecError::Invalid { line, what })?,
                 faults: raw.faults,
                 ecc: raw.ecc,
-                trials: raw.trials,
+                // Trials that are written out are their own number.
+                trials: raw.trials.or((listed > 0).then_some(listed)),
                 share: raw.share.map(|ShareText(share)| share),
                 when,
                 align: raw.align,

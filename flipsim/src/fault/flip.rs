@@ -94,8 +94,8 @@ pub fn flip(target: &mut dyn Target, fault: &Fault) -> Result<Flip, FlipError> {
 struct Next {
     arch: Arch,
     pc: u64,
-    /// Its bytes, and what is behind them.
-    code: [u8; LONGEST],
+    /// Its bytes, and what is behind them: what it may become is longer. What is not mapped is 0.
+    code: Vec<u8>,
     length: usize,
     text: String,
 }
@@ -106,23 +106,12 @@ impl Next {
         let pc = little_endian(value);
         let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
         let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
-        let mut code = [0; LONGEST];
-        // What lies on the next page may not be there, and need not be.
-        let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);
-        match target.read_virtual(pc, &mut code[..here]) {
-            Err(TargetError::Refused { .. }) => return Err(no("its code is not mapped yet")),
-            other => other?,
-        }
-        let decoded = match (arch.decode)(&code[..here]) {
-            None if here < LONGEST && target.read_virtual(pc, &mut code).is_ok() => (arch.decode)(&code),
-            other => other,
-        };
-        let (length, text) = decoded.ok_or_else(|| no("it is not known how long it is"))?;
-        // What it may become is longer; where nothing is mapped there, it is cut off.
-        let mut all = [0; LONGEST];
-        if here < LONGEST && target.read_virtual(pc, &mut all).is_ok() {
-            code = all;
-        }
+        let mut code = code_at(target, pc)?;
+        let decoded = (arch.decode)(&code);
+        let why =
+            if code.is_empty() { "its code is not mapped yet" } else { "it is not known how long it is" };
+        let (length, text) = decoded.ok_or_else(|| no(why))?;
+        code.resize(LONGEST, 0);
         Ok(Next { arch, pc, code, length, text })
     }
 
@@ -150,6 +139,27 @@ impl Next {
 const LONGEST: usize = 15;
 
 const PAGE: u64 = 4096;
+
+/// The code at a virtual address, as much as one instruction can have, and as is mapped.
+///
+/// # Errors
+/// The machine is lost.
+pub fn code_at(target: &mut dyn Target, pc: u64) -> Result<Vec<u8>, TargetError> {
+    let mut code = vec![0; LONGEST];
+    // What lies on the next page may not be there, and need not be.
+    let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);
+    for length in [LONGEST, here] {
+        match target.read_virtual(pc, &mut code[..length]) {
+            Err(TargetError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                code.truncate(length);
+                return Ok(code);
+            }
+        }
+    }
+    Ok(Vec::new())
+}
 
 /// The bits that a fault which holds on keeps as they are right after it.
 #[must_use]

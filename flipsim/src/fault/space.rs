@@ -7,6 +7,7 @@
 //! Invariant: **every fault of a space is equally likely**, and a space is never empty.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::fault::model::{Fault, Pattern};
 use crate::fault::operation::Operations;
 use crate::fault::registers::FlippableRegister;
 use crate::memory::{PhysRange, RangeSet};
-use crate::units::GuestPhys;
+use crate::units::{GuestPhys, VirtualNs};
 
 /// Every fault that can be drawn, numbered.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub enum FaultSpace {
         /// How many of these each fault has.
         each: u64,
     },
+    /// Faults that each have a moment; see [`FaultSpace::moment`].
+    Paired(PairedSpace),
     /// The same faults, each with others beside it; see [`FaultSpace::others`].
     Clustered {
         /// The faults.
@@ -55,6 +58,39 @@ impl FaultSpace {
             FaultSpace::Reg(space) => space.faults.len() as u64,
             FaultSpace::Under { space, each, .. } => space.len() * each,
             FaultSpace::Clustered { space, .. } => space.len(),
+            FaultSpace::Paired(space) => space.len,
+        }
+    }
+
+    /// Whether each of its faults has a moment.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        matches!(self, FaultSpace::Paired(_))
+    }
+
+    /// When the fault with this number strikes, counted from the quiescent point, of a space that says so.
+    #[must_use]
+    pub fn moment(&self, number: u64) -> Option<VirtualNs> {
+        match self {
+            FaultSpace::Paired(space) => space.find(number).map(|(moment, _)| moment.after),
+            _ => None,
+        }
+    }
+
+    /// The latest moment that a fault of it has, of a space that says so.
+    #[must_use]
+    pub fn latest(&self) -> Option<VirtualNs> {
+        let FaultSpace::Paired(space) = self else { return None };
+        let of = |moment: &Moment| moment.more.iter().map(|(after, _)| *after).chain([moment.after]).max();
+        space.parts.iter().filter_map(|(_, moment)| of(moment)).max()
+    }
+
+    /// What strikes in the same trial as the fault with this number, and when, of a space that says so.
+    #[must_use]
+    pub fn more(&self, number: u64) -> &[(VirtualNs, Fault)] {
+        match self {
+            FaultSpace::Paired(space) => space.find(number).map_or(&[], |(moment, _)| &moment.more),
+            _ => &[],
         }
     }
 
@@ -96,7 +132,7 @@ impl FaultSpace {
     #[must_use]
     pub fn is_clustered(&self) -> bool {
         match self {
-            FaultSpace::Ram(_) | FaultSpace::Reg(_) => false,
+            FaultSpace::Ram(_) | FaultSpace::Reg(_) | FaultSpace::Paired(_) => false,
             FaultSpace::Under { space, .. } => space.is_clustered(),
             FaultSpace::Clustered { .. } => true,
         }
@@ -120,7 +156,7 @@ impl FaultSpace {
     #[must_use]
     pub fn registers(&self) -> Option<&RegSpace> {
         match self {
-            FaultSpace::Ram(_) => None,
+            FaultSpace::Ram(_) | FaultSpace::Paired(_) => None,
             FaultSpace::Reg(space) => Some(space),
             FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. } => space.registers(),
         }
@@ -141,6 +177,10 @@ impl FaultSpace {
                 Some(fault.with(operation))
             }
             FaultSpace::Clustered { space, .. } => space.nth(number),
+            FaultSpace::Paired(space) => {
+                let (moment, number) = space.find(number)?;
+                moment.space.nth(number)
+            }
         }
     }
 
@@ -166,6 +206,9 @@ impl FaultSpace {
             | (other, FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. }) => {
                 space.overlaps(other)
             }
+            (FaultSpace::Paired(space), other) | (other, FaultSpace::Paired(space)) => {
+                space.spaces().any(|space| space.overlaps(other))
+            }
             (FaultSpace::Ram(_), FaultSpace::Reg(_)) | (FaultSpace::Reg(_), FaultSpace::Ram(_)) => false,
         }
     }
@@ -174,6 +217,60 @@ impl FaultSpace {
     pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Fault {
         let number = rng.random_range(0..self.len());
         self.nth(number).expect("the number is below the length")
+    }
+}
+
+/// The faults of a moment.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// When, counted from the quiescent point.
+    pub after: VirtualNs,
+    /// One of these.
+    pub space: Arc<FaultSpace>,
+    /// What strikes in the same trial, and when.
+    pub more: Vec<(VirtualNs, Fault)>,
+}
+
+/// Faults that each have a moment.
+#[derive(Clone, Debug)]
+pub struct PairedSpace {
+    /// Of each moment the number of its first fault, and what strikes; in order.
+    parts: Vec<(u64, Moment)>,
+    len: u64,
+}
+
+impl PairedSpace {
+    /// Of moments with their faults.
+    ///
+    /// # Errors
+    /// There is none, or they cannot be numbered.
+    pub fn new(moments: Vec<Moment>) -> Result<PairedSpace, SpaceError> {
+        let mut all = PairedSpace { parts: Vec::with_capacity(moments.len()), len: 0 };
+        for moment in moments {
+            let len = all.len.checked_add(moment.space.len()).ok_or(SpaceError::TooLarge)?;
+            all.parts.push((all.len, moment));
+            all.len = len;
+        }
+        match all.len {
+            0 => Err(SpaceError::Empty("there is no instant".to_owned())),
+            _ => Ok(all),
+        }
+    }
+
+    /// The moment of the fault with this number, and its number there.
+    fn find(&self, number: u64) -> Option<(&Moment, u64)> {
+        let at = self.parts.partition_point(|(first, _)| *first <= number).checked_sub(1)?;
+        let (first, moment) = &self.parts[at];
+        Some((moment, number - first)).filter(|(moment, number)| *number < moment.space.len())
+    }
+
+    /// The spaces of all moments, each once for as long as it lasts.
+    fn spaces(&self) -> impl Iterator<Item = &FaultSpace> {
+        let changes = |(one, other): &(&(u64, Moment), Option<&(u64, Moment)>)| {
+            other.is_none_or(|other| !Arc::ptr_eq(&one.1.space, &other.1.space))
+        };
+        let next = self.parts.iter().skip(1).map(Some).chain([None]);
+        self.parts.iter().zip(next).filter(changes).map(|(one, _)| &*one.1.space)
     }
 }
 

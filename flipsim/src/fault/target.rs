@@ -10,12 +10,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fault::error::SpaceError;
+use crate::fault::listed::Listed;
 use crate::fault::model::Pattern;
-use crate::fault::names::GuestNames;
+use crate::fault::names::{GuestNames, NameError};
 use crate::fault::profile::Profile;
 use crate::fault::registers::FlippableRegister;
 use crate::fault::space::{Align, FaultSpace, RamSpace, RegSpace};
 use crate::fault::symbols::SymbolError;
+use crate::fault::used::{Used, UsedByTrigger};
 use crate::memory::{MemoryError, PhysRange, RangeSet};
 use crate::stats::Share;
 use crate::text::{glob_matches, near_names};
@@ -40,6 +42,10 @@ pub enum FaultTarget {
     Register(String),
     /// Registers by class: `class:core`.
     Class(String),
+    /// What is used at the instant of the fault: `operand:read`, `stack:128`.
+    Used(Used),
+    /// A trial, written out: `at:12ms reg:x5 bit:3`.
+    Listed(Listed),
 }
 
 /// Text that is not a target of faults.
@@ -48,7 +54,8 @@ pub enum FaultTargetTextError {
     /// Of no valid form.
     #[error(
         "`{text}` is no target{hint}; write ram, region:NAME, symbol:GLOB, section:NAME, profile:SHARE, \
-         range:FIRST-LAST, range:FIRST+LENGTH, reg:GLOB or class:NAME"
+         range:FIRST-LAST, range:FIRST+LENGTH, reg:GLOB, class:NAME, operand:read, operand:written, operand:loaded, \
+         stack:BYTES or at:TIME PLACE BITS"
     )]
     Form {
         /// The text.
@@ -56,6 +63,11 @@ pub enum FaultTargetTextError {
         /// The kinds that are near, as ` (did you mean …?)`, or nothing.
         hint: String,
     },
+    /// An invalid trial.
+    #[error(
+        "{0}; a trial is written at:TIME PLACE BITS, as in at:12ms reg:x5 bit:3, with `;` before each further fault"
+    )]
+    Listed(String),
     /// An invalid range.
     #[error(transparent)]
     Range(#[from] crate::memory::RangeError),
@@ -76,7 +88,24 @@ impl FaultTarget {
     /// Whether faults are in registers.
     #[must_use]
     pub fn is_register(&self) -> bool {
-        matches!(self, FaultTarget::Register(_) | FaultTarget::Class(_))
+        match self {
+            FaultTarget::Register(_) | FaultTarget::Class(_) => true,
+            FaultTarget::Used(used) => used.is_register(),
+            FaultTarget::Listed(listed) => listed.is_register(),
+            _ => false,
+        }
+    }
+
+    /// The trial that it is, if it is written out.
+    #[must_use]
+    pub fn listed(&self) -> Option<&Listed> {
+        if let FaultTarget::Listed(listed) = self { Some(listed) } else { None }
+    }
+
+    /// What is used at the instant of the fault, if it is that.
+    #[must_use]
+    pub fn used(&self) -> Option<Used> {
+        if let FaultTarget::Used(used) = self { Some(*used) } else { None }
     }
 
     /// Whether it takes to know what the golden run executes.
@@ -167,7 +196,10 @@ impl FaultTarget {
                 }
                 found
             }
-            FaultTarget::Register(_) | FaultTarget::Class(_) => Vec::new(),
+            FaultTarget::Register(_)
+            | FaultTarget::Class(_)
+            | FaultTarget::Used(_)
+            | FaultTarget::Listed(_) => Vec::new(),
         })
     }
 }
@@ -181,6 +213,8 @@ pub struct TargetGuest<'a> {
     pub registers: &'a [FlippableRegister],
     /// What its golden run executes, where that is known.
     pub profile: Option<&'a Profile>,
+    /// What is used at the instants of triggers, where that is asked for.
+    pub used: Option<&'a UsedByTrigger>,
 }
 
 /// What happens to ranges that touch.
@@ -233,6 +267,17 @@ pub enum FaultTargetError {
     /// A section.
     #[error(transparent)]
     Symbol(#[from] SymbolError),
+    /// A symbol.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A fault that is written out is several.
+    #[error("{text}: {count} faults fit this; say which bits, as in bit:3, mask:0x81 or adjacent:2@5")]
+    Several {
+        /// The fault.
+        text: String,
+        /// How many there are.
+        count: u64,
+    },
     /// The pattern does not fit.
     #[error(transparent)]
     Space(#[from] SpaceError),
@@ -302,7 +347,10 @@ impl FromStr for FaultTarget {
     fn from_str(text: &str) -> Result<Self, FaultTargetTextError> {
         let bad = || {
             let kind = text.split(':').next().unwrap_or_default().trim();
-            let kinds = ["ram", "region", "symbol", "section", "profile", "range", "reg", "class"];
+            let kinds = [
+                "ram", "region", "symbol", "section", "profile", "range", "reg", "class", "operand", "stack",
+                "at",
+            ];
             // What is known has no name behind it.
             let hint = if kinds.contains(&kind) { String::new() } else { near_names(kind, kinds) };
             FaultTargetTextError::Form { text: text.to_owned(), hint }
@@ -333,6 +381,9 @@ impl FromStr for FaultTarget {
             "range" => FaultTarget::Range(what.parse()?),
             "reg" => FaultTarget::Register(name),
             "class" => FaultTarget::Class(name),
+            "operand" => FaultTarget::Used(Used::word(what).ok_or_else(bad)?),
+            "at" => FaultTarget::Listed(what.parse().map_err(FaultTargetTextError::Listed)?),
+            "stack" => FaultTarget::Used(Used::stack(what).ok_or_else(bad)?),
             _ => return Err(bad()),
         })
     }
@@ -349,6 +400,8 @@ impl fmt::Display for FaultTarget {
             FaultTarget::Range(range) => write!(f, "range:{range}"),
             FaultTarget::Register(name) => write!(f, "reg:{name}"),
             FaultTarget::Class(name) => write!(f, "class:{name}"),
+            FaultTarget::Used(used) => used.fmt(f),
+            FaultTarget::Listed(listed) => listed.fmt(f),
         }
     }
 }

@@ -204,7 +204,7 @@ fn vcpu_at_end(runner: &mut Runner, registers: &[String], golden: &Golden) -> Re
 }
 
 /// QEMU's blocks of RAM with whole pages, and where the guest sees them.
-fn blocks_of(recorded: &RecordedRam) -> Result<RamBlocks, AccessError> {
+pub(super) fn blocks_of(recorded: &RecordedRam) -> Result<RamBlocks, AccessError> {
     let blocks = recorded.blocks.iter().zip(0..=u8::MAX);
     let blocks =
         blocks.map(|(block, number)| Block { number, name: block.name.clone(), length: block.length });

@@ -223,7 +223,7 @@ impl Session {
         if targets.is_empty() {
             targets.push(FaultTarget::Ram);
         }
-        let guest = TargetGuest { names: &self.names, registers: &[], profile: None };
+        let guest = TargetGuest { names: &self.names, registers: &[], profile: None, used: None };
         // What was chosen apart stays apart: no pattern reaches from one choice into the next.
         FaultSpace::of(&targets, pattern, Align::BYTE, &guest, Borders::Kept).exit_with(Code::Usage)
     }

@@ -477,6 +477,7 @@ pub(super) fn bits_of(spec: &CampaignSpec, stratum: &StratumSpec, faults: u64) -
     let several = spec.operations_of(stratum) == Operations::Random
         || spec.when_of(stratum).trigger().is_some()
         || spec.operations_of(stratum).of_instruction()
+        || stratum.is_listed()
         || !spec.count_of(stratum).is_one();
     (is_single_bit(spec.pattern_of(stratum)) && !several).then_some(faults)
 }
@@ -486,6 +487,9 @@ pub(super) fn space_of(stratum: &crate::campaign::plan::Stratum) -> SpaceSize {
 }
 
 pub(crate) fn pattern_text(spec: &CampaignSpec, stratum: &StratumSpec) -> String {
+    if stratum.is_listed() {
+        return "as listed".to_owned();
+    }
     let pattern = format_pattern(spec.pattern_of(stratum));
     let pattern = match &spec.mapping {
         Some(mapping) if spec.pattern_of(stratum) == Pattern::Cluster => {

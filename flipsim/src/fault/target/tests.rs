@@ -30,7 +30,7 @@ fn a_share_of_a_profile_is_one_above_0() {
 #[test]
 fn ranges_that_touch_are_one_or_stay_apart() {
     let names = GuestNames::without_symbols(map(), "");
-    let guest = TargetGuest { names: &names, registers: &[], profile: None };
+    let guest = TargetGuest { names: &names, registers: &[], profile: None, used: None };
     let both = targets(&["region:Kernel code", "region:Kernel data"]);
     let len =
         |borders| FaultSpace::of(&both, Pattern::Adjacent(2), Align::BYTE, &guest, borders).unwrap().len();
@@ -55,7 +55,7 @@ fn registers_come_in_the_order_of_the_targets_and_once() {
     };
     let registers = [register("x0", "core"), register("x1", "core"), register("v0", "fpu")];
     let known = GuestNames::without_symbols(map(), "");
-    let guest = TargetGuest { names: &known, registers: &registers, profile: None };
+    let guest = TargetGuest { names: &known, registers: &registers, profile: None, used: None };
     let of = |texts: &[&str]| {
         FaultSpace::of(&targets(texts), Pattern::SINGLE, Align::BYTE, &guest, Borders::Joined)
             .map_err(|e| e.to_string())
@@ -82,7 +82,7 @@ fn registers_come_in_the_order_of_the_targets_and_once() {
 #[test]
 fn what_a_guest_does_not_have_is_refused() {
     let names = GuestNames::without_symbols(map(), "no vmlinux is known");
-    let guest = TargetGuest { names: &names, registers: &[], profile: None };
+    let guest = TargetGuest { names: &names, registers: &[], profile: None, used: None };
     let error = |text: &str| {
         let error = FaultSpace::of(&targets(&[text]), Pattern::SINGLE, Align::BYTE, &guest, Borders::Joined)
             .unwrap_err();

@@ -289,7 +289,7 @@ fn drawn(spans: &[Span], seed: u64) -> Vec<VirtualNs> {
 }
 
 /// Refuses a pass that is not in the golden run's state at a checkpoint.
-fn is_golden(checkpoint: &Checkpoint, runner: &mut Runner) -> Result<(), EventError> {
+pub(super) fn is_golden(checkpoint: &Checkpoint, runner: &mut Runner) -> Result<(), EventError> {
     let here = runner.state(false)?;
     match (&checkpoint.state, &here) {
         (Some(golden), Some(here)) if !golden.is_same(here) => {

@@ -13,6 +13,7 @@ pub(super) mod model;
 pub(super) mod output;
 #[cfg(test)]
 mod tests;
+mod used;
 mod watched;
 
 pub use idle::{Idle, Span};

@@ -11,6 +11,7 @@ use crate::arch::ArchRow;
 use crate::fault::symbols::{SymbolError, SymbolMap};
 use crate::fault::{GuestNames, Profile};
 use crate::text::{glob_matches, near_names};
+use crate::trial::recording::RecordingError;
 use crate::trial::runner::RunError;
 use crate::trial::template::saved::Template;
 use crate::trial::trigger::{Event, Trigger, Within};
@@ -93,6 +94,17 @@ pub enum EventError {
          this"
     )]
     Disturbed(String),
+    /// A record of accesses.
+    #[error("record {record} of the accesses that QEMU recorded is wrong: {what}")]
+    Accesses {
+        /// Its number.
+        record: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// Recording accesses.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// The guest.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use flipsim::campaign::spec::StratumSpec;
 use flipsim::campaign::{CampaignSpec, leading_class, per_symbol, spaces};
-use flipsim::fault::{FaultSpace, FaultTarget, GuestNames, Profile, TargetGuest};
+use flipsim::fault::{FaultSpace, FaultTarget, GuestNames, Profile, TargetGuest, Used, UsedByTrigger};
 use flipsim::text::shown;
 use flipsim::trial::accesses::Accesses;
 use flipsim::trial::clone::CloneDisk;
@@ -60,10 +60,12 @@ pub fn of_guest(
         false => Vec::new(),
     };
     let profile = accesses.and_then(|accesses| profile_of(accesses, &names));
-    let guest = TargetGuest { names: &names, registers: &registers, profile: profile.as_ref() };
+    let profile = profile.as_ref();
+    let guest = TargetGuest { names: &names, registers: &registers, profile, used: None };
     let spec = per_symbol(spec, &guest).exit_with(Code::Usage)?;
+    let (events, used) = events(&spec, prepared, &names, profile)?;
+    let guest = TargetGuest { used: Some(&used), ..guest };
     let spaces = spaces(&spec, &guest).exit_with(Code::Usage)?;
-    let events = events(&spec, prepared, &names, profile.as_ref())?;
     let led = |space| leading_class(space, &registers).map(|(class, share)| (class.to_owned(), share));
     let led = spaces.iter().map(led).collect();
     let template = &prepared.template;
@@ -79,21 +81,15 @@ pub fn lacking(spec: &CampaignSpec, prepared: &Prepared) -> Result<()> {
     spec.lacking(prepared.golden.capabilities).map_or(Ok(()), |why| Err(exit_error(Code::Usage, why)))
 }
 
-/// When the events come that strata wait for.
+/// When the events come that strata wait for, and what is used then where a stratum asks for it.
 fn events(
     spec: &CampaignSpec,
     prepared: &Prepared,
     names: &GuestNames,
     profile: Option<&Profile>,
-) -> Result<BTreeMap<String, Vec<VirtualNs>>> {
+) -> Result<(BTreeMap<String, Vec<VirtualNs>>, UsedByTrigger)> {
     let asked = spec.strata.iter().filter_map(|stratum| spec.when_of(stratum).trigger().cloned());
     let triggers: Vec<Trigger> = asked.collect::<BTreeSet<_>>().into_iter().collect();
-    // A campaign that grows has them.
-    let kept = &prepared.golden.events;
-    if triggers.iter().all(|trigger| kept.contains_key(&trigger.to_string())) {
-        return Ok(kept.clone());
-    }
-    let step = ProgressStep::spinner("when the events come in the golden run".to_owned());
     let parent = clones_dir()?;
     let (template, wall) = (&prepared.template, spec.trial.wall);
     let guest = EventGuest {
@@ -105,13 +101,38 @@ fn events(
         seed: spec.seed,
         interrupted: interrupt::raised,
     };
-    let found = prepared.golden.resolve(&triggers, guest).map_err(|error| match error {
+    let failed = |error| match error {
         EventError::Run(error) => run_error(error),
-        EventError::Disturbed(_) => anyhow::Error::from(error),
+        wrong @ (EventError::Disturbed(_) | EventError::Accesses { .. } | EventError::Recording(_)) => {
+            anyhow::Error::from(wrong)
+        }
         wrong => exit_error(Code::Usage, wrong.to_string()),
-    })?;
+    };
+    // A campaign that grows has them.
+    let kept = &prepared.golden.events;
+    let found = match triggers.iter().all(|trigger| kept.contains_key(&trigger.to_string())) {
+        true => kept.clone(),
+        false => {
+            let step = ProgressStep::spinner("when the events come in the golden run".to_owned());
+            let found = prepared.golden.resolve(&triggers, guest).map_err(failed)?;
+            step.done();
+            found
+        }
+    };
+    let uses = |stratum: &&StratumSpec| stratum.targets.iter().any(|target| target.used().is_some());
+    let strata: Vec<&StratumSpec> = spec.strata.iter().filter(uses).collect();
+    let of = |stratum: &&StratumSpec| spec.when_of(stratum).trigger().map(ToString::to_string);
+    let at: BTreeSet<String> = strata.iter().filter_map(of).collect();
+    if at.is_empty() {
+        return Ok((found, UsedByTrigger::new()));
+    }
+    let is_stack = |target: &FaultTarget| matches!(target.used(), Some(Used::Stack(_)));
+    let stack = strata.iter().any(|stratum| stratum.targets.iter().any(is_stack));
+    let step = ProgressStep::spinner("what the golden run uses at these instants".to_owned());
+    let golden = Golden { events: found.clone(), ..prepared.golden.clone() };
+    let used = golden.used_at(&at.into_iter().collect::<Vec<_>>(), stack, guest).map_err(failed)?;
     step.done();
-    Ok(found)
+    Ok((found, used))
 }
 
 /// The instants of each event, a line each.

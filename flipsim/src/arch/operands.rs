@@ -172,6 +172,9 @@ fn parts(operand: &Operand) -> Option<(Vec<RegisterPart>, bool)> {
 /// The begins of the names of x86's instructions that set their first operand and do not read it.
 const SETTING: [&str; 10] = ["mov", "lea", "pop", "set", "cvt", "popcnt", "tzcnt", "lzcnt", "pshuf", "bs"];
 
+/// Those that may be repeated; of others the prefix is a part of the name.
+const STRINGS: [&str; 7] = ["movs", "stos", "lods", "cmps", "scas", "ins", "outs"];
+
 /// Of one of x86-64.
 pub(super) fn x86_64(code: &[u8]) -> Option<Operands> {
     #[derive(Default)]
@@ -194,13 +197,13 @@ pub(super) fn x86_64(code: &[u8]) -> Option<Operands> {
     let decoded = long_mode::InstDecoder::default().decode_slice(code).ok()?;
     let mut visitor = Visitor::default();
     // How often it goes round is no operand.
-    if decoded.prefixes.rep_any() {
+    let name = decoded.opcode().to_string();
+    if decoded.prefixes.rep_any() && STRINGS.contains(&&*name) {
         return None;
     }
     decoded.behavior().visit_accesses(&mut visitor).ok()?;
     let Visitor(mut found) = visitor;
     // The decoder's library says of some that they read what they only write, and comes to that first; and of others the opposite.
-    let name = decoded.opcode().to_string();
     if let long_mode::Operand::Register { reg } = decoded.operand(0)
         && let Some(first) = part(reg)
     {

@@ -15,6 +15,7 @@
 
 mod at;
 mod batches;
+mod contradictions;
 mod controls;
 mod corrected;
 mod failure;

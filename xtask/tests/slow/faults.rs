@@ -318,6 +318,59 @@ fn a_fault_that_waits_for_an_access_or_an_interrupt_strikes_there() {
     strikes_at_accesses("x86_64", "rip", ("eflags", 9, 0), ("add qword [", "["));
 }
 
+/// Whether faults strike what the first instruction of a function uses, and those that are written out as they are.
+fn strikes_operands(arch: &str, used: &[&str]) {
+    let file = std::env::temp_dir().join(format!("operands-{arch}-{}.toml", std::process::id()));
+    let stratum = |name: &str, target: &str, at: &str| {
+        format!("[[stratum]]\nname = '{name}'\ntargets = ['{target}']\ntrials = 8\n{at}\n")
+    };
+    let strata = [
+        stratum("read", "operand:read", "at = 'symbol:vfs_write'"),
+        stratum("written", "operand:written", "at = 'symbol:vfs_write'"),
+        stratum("loaded", "operand:loaded", "at = 'read:jiffies_64'"),
+        stratum("stack", "stack:64", "at = 'symbol:vfs_write#3'"),
+        "[[stratum]]\nname = 'list'\ntargets = ['at:9ms symbol:jiffies_64+1 bit:3 set1; 5ms symbol:jiffies_64 mask:0x3']\n"
+            .to_owned(),
+    ];
+    let guest = format!("[guest]\narch = '{arch}'\nworkload = 'fs'\n");
+    std::fs::write(&file, format!("seed = 8\nwindow = '60ms'\n{guest}{}", strata.concat())).expect("a file");
+    let (rows, _) = run(&format!("operands-{arch}"), &["--spec", file.to_str().expect("a path")]);
+    std::fs::remove_file(&file).expect("it was there");
+    let of = |stratum: &str| -> Vec<Value> {
+        let own = rows.iter().filter(|row| row["stratum"] == stratum);
+        own.map(|row| row["record"].clone()).collect()
+    };
+    for record in of("read") {
+        let register = record["plan"]["fault"]["register"].as_str().expect("a register");
+        assert!(used.contains(&register), "{record}");
+    }
+    // Both push: the stack pointer alone is written, behind them.
+    assert!(of("written").iter().all(|record| record["plan"]["fault"]["register"] == used[0]), "{rows:?}");
+    let at: BTreeSet<u64> =
+        of("read").iter().chain(&of("stack")).filter_map(|record| record["flip_ns"].as_u64()).collect();
+    assert!(of("written").iter().all(|record| !at.contains(&record["flip_ns"].as_u64().expect("a time"))));
+    for record in of("loaded") {
+        assert!(record["symbol"].as_str().is_some_and(|name| name.starts_with("jiffies")), "{record}");
+    }
+    let places: BTreeSet<u64> =
+        of("stack").iter().filter_map(|record| record["plan"]["fault"]["address"].as_u64()).collect();
+    let (first, last) = (places.first().expect("one"), places.last().expect("one"));
+    assert!(last - first < 64, "{places:?}");
+    let [list] = &of("list")[..] else { panic!("{rows:?}") };
+    let more = &list["plan"]["more"][0];
+    assert_eq!((&list["plan"]["after"], &more["after"]), (&5_000_000.into(), &9_000_000.into()));
+    assert_eq!((&more["fault"]["operation"], &list["more"][0]["flipped"]), (&"set1".into(), &true.into()));
+    let apart = more["fault"]["address"].as_u64().zip(list["plan"]["fault"]["address"].as_u64());
+    assert_eq!(apart.map(|(more, first)| more - first), Some(1));
+}
+
+#[test]
+#[ignore = "boots a guest; `cargo xtask test` runs it"]
+fn faults_strike_what_an_instruction_uses_and_what_is_written_out() {
+    strikes_operands("aarch64", &["sp", "x29", "x30"]);
+    strikes_operands("x86_64", &["rsp", "rbp"]);
+}
+
 /// Whether every fault struck right before the first instruction of a function.
 fn strikes_at(arch: &str, counter: &str, event: &str, symbol: &str) {
     let target = format!("pc=reg:{counter}");

@@ -94,7 +94,7 @@ pub(super) fn aarch64(code: &[u8]) -> Option<Operands> {
     let (written, read) = form.map_or((1, false), |form| (form.written, form.read));
     let mut found = Operands::default();
     for (number, operand) in decoded.operands.iter().enumerate() {
-        let Some((parts, moved)) = parts(operand) else { return None };
+        let (parts, moved) = parts(operand)?;
         let is_written = if exchanges { number == 1 } else { number < written };
         if is_written {
             found.written.extend(parts.iter().map(whole));

@@ -25,6 +25,9 @@ pub struct Like {
     pub operations: Operations,
 }
 
+/// What is used at a moment: many of them use the same.
+type Places = (Vec<RegisterPart>, Vec<PhysRange>);
+
 /// The faults in what is used at each of these instants. An instant at which nothing is used that takes such a fault has none.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub fn used_space(
     registers: &[FlippableRegister],
     ram: &RangeSet,
 ) -> Result<FaultSpace, SpaceError> {
-    let mut known: HashMap<(Vec<RegisterPart>, Vec<PhysRange>), Option<Arc<FaultSpace>>> = HashMap::new();
+    let mut known: HashMap<Places, Option<Arc<FaultSpace>>> = HashMap::new();
     let (mut parts, mut why) = (Vec::new(), None);
     for one in here {
         let key = (one.registers(used).to_vec(), one.bytes(used));

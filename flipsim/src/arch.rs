@@ -314,7 +314,47 @@ pub static ARCHS: &[ArchRow] = &[
             // Reserved: 13, 14 and the upper half.
             ("mxcsr", 0xffff_6000),
         ],
-        system_bits: &[],
+        // As the AMD64 manual has them (volume 2: the state that SMM saves, debug registers, MSRs). Left out is what means nothing in 64-bit
+        // mode or to this CPU: bases and limits of `cs` to `ss`, all attributes but the DPL of `ss`, which is the level that the CPU is at;
+        // `general detect` and what the CPU has of single stepping in `dr7`, low bits of addresses in `dr0` to `dr3`.
+        system_bits: &[
+            ("cs_selector", 0xffff),
+            ("ss_selector", 0xffff),
+            ("ds_selector", 0xffff),
+            ("es_selector", 0xffff),
+            ("fs_selector", 0xffff),
+            ("gs_selector", 0xffff),
+            // DPL. Of `cs`, L would leave the 64-bit mode.
+            ("ss_attributes", 0x6000),
+            // Without P in its attributes QEMU ends itself at the next exception.
+            ("tr_selector", 0xffff),
+            ("tr_base", !0),
+            ("tr_limit", 0xffff_ffff),
+            ("ldtr_selector", 0xffff),
+            ("ldtr_base", !0),
+            ("ldtr_limit", 0xffff_ffff),
+            ("gdtr_base", !0),
+            ("gdtr_limit", 0xffff),
+            ("idtr_base", !0),
+            ("idtr_limit", 0xffff),
+            ("dr0", !7),
+            ("dr1", !7),
+            ("dr2", !7),
+            ("dr3", !7),
+            // B0 to B3, BD, BS, BT.
+            ("dr6", 0xe00f),
+            // L and G, R/W and LEN of each.
+            ("dr7", 0xffff_00ff),
+            // SYSRET's and SYSCALL's selectors.
+            ("star", 0xffff_ffff_0000_0000),
+            ("lstar", !0),
+            ("cstar", !0),
+            // The flags that exist.
+            ("sfmask", 0x003f_7fd5),
+            ("sysenter_cs", 0xffff),
+            ("sysenter_esp", !0),
+            ("sysenter_eip", !0),
+        ],
     },
 ];
 

@@ -20,7 +20,6 @@ use flipsim::target::{LiveTarget, Target};
 use flipsim::trial::clone::{CloneGuest, CloneOptions};
 use flipsim::trial::template::{self, MakeOptions, Template, TemplateError};
 use flipsim::units::{GuestPhys, VirtualNs};
-use flipsim::wire::gdb::Breakpoint;
 use sha2::{Digest, Sha256};
 
 const MS: u64 = 1_000_000;
@@ -414,85 +413,4 @@ fn a_template_whose_files_were_written_is_refused() {
     flip_a_bit_of_the_file(&folder);
     let text = Template::open(&folder).unwrap_err().to_string();
     assert!(text.contains("its file `ram` is missing or was written"), "{text}");
-}
-
-/// A register's value, of at most 64 bits.
-fn value(target: &mut LiveTarget, name: &str) -> u64 {
-    let index = target.registers().iter().position(|register| register.name == name).unwrap();
-    target.read_register(index).unwrap().iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-/// Flips bits of a register as a fault does.
-fn flip_register(target: &mut LiveTarget, name: &str, mask: u64) {
-    flip(target, &Fault::in_register(name.to_owned(), mask.to_le_bytes().to_vec())).unwrap();
-}
-
-/// The guest goes on by so many instructions until this is so.
-fn step_until(
-    target: &mut LiveTarget,
-    what: &str,
-    stride: u64,
-    mut found: impl FnMut(&mut LiveTarget) -> bool,
-) {
-    for _ in 0..3_000 {
-        if found(target) {
-            return;
-        }
-        target.run_for(VirtualNs(stride)).unwrap();
-    }
-    panic!("it never comes: {what}");
-}
-
-/// The instruction that comes next, if it reads a system register: which general register has it then.
-fn next_read_of(target: &mut LiveTarget, register: u32) -> Option<u32> {
-    let (pc, mut code) = (value(target, "pc"), [0; 4]);
-    target.read_virtual(pc, &mut code).ok()?;
-    let word = u32::from_le_bytes(code);
-    (word & !0x1f == 0xd530_0000 | register << 5).then_some(word & 0x1f)
-}
-
-/// That a register reads back proves nothing of a translator, which has code made under the old value.
-#[test]
-#[ignore = "boots the real guest"]
-fn the_very_next_instruction_sees_what_a_system_register_has_become() {
-    let template = fs_template();
-    let temporary = tempfile::tempdir().unwrap();
-    // As op0, op1, CRn, CRm and op2 encode it in `mrs`, but for what all have.
-    let encoded = |op1: u32, crn: u32, crm: u32, op2: u32| 1 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2;
-    for (name, register) in [
-        ("TPIDR_EL1", encoded(0, 13, 0, 4)),
-        ("ESR_EL1", encoded(0, 5, 2, 0)),
-        ("ELR_EL1", encoded(0, 4, 0, 1)),
-        ("SPSR_EL1", encoded(0, 4, 0, 0)),
-    ] {
-        let mut clone = start(&template, temporary.path());
-        let target = clone.target();
-        run_to(target, after(&template, MS));
-        // Where a system call enters the kernel, which then looks at all of these.
-        let entry = value(target, "VBAR") + 0x400;
-        target.set_breakpoint(Breakpoint::at_instruction(entry), true).unwrap();
-        let arrival = target.run_until(after(&template, 100 * MS)).unwrap();
-        assert_eq!(arrival.early.as_deref(), Some("debug"));
-        target.set_breakpoint(Breakpoint::at_instruction(entry), false).unwrap();
-        step_until(target, name, 1, |target| next_read_of(target, register).is_some());
-        let into = next_read_of(target, register).unwrap();
-        let old = value(target, name);
-        flip_register(target, name, 0x40);
-        target.run_for(VirtualNs(1)).unwrap();
-        assert_eq!(value(target, &format!("x{into}")), old ^ 0x40, "{name}");
-    }
-    // What is done in a program's code is done under the new value, too: its tables are gone, or its time has come.
-    for (name, to_zero, vector) in [("TTBR0_EL1", false, 0x400), ("CNTV_CVAL_EL0", true, 0x480)] {
-        let mut clone = start(&template, temporary.path());
-        let target = clone.target();
-        run_to(target, after(&template, MS));
-        // At level 0, where interrupts are taken.
-        step_until(target, "a program", 997, |target| value(target, "cpsr") & 0xf == 0);
-        let mask = if to_zero { value(target, name) } else { 1 << 30 };
-        flip_register(target, name, mask);
-        target.run_for(VirtualNs(1)).unwrap();
-        let base = value(target, "VBAR");
-        let pc = value(target, "pc");
-        assert!((base + vector..base + vector + 0x80).contains(&pc), "{name}: {pc:#x}, {base:#x}");
-    }
 }

@@ -117,9 +117,11 @@ pub struct ArchRow {
     /// or QEMU makes more of the write than a flip (it ends itself, or changes other state with it). A
     /// fault there would say something of QEMU and nothing of the guest.
     pub held_bits: &'static [(&'static str, u64)],
-    /// Of the registers that the gdb stub calls system registers those that a fault may flip, and which bits: those that
-    /// exist, that mean something under QEMU, and that are state and no command. Empty where `held_bits` says it of each.
+    /// Of the registers that the gdb stub calls system registers those that a fault may flip, as globs of which the first counts, and
+    /// which bits: those that exist, that mean something under QEMU, and that are state and no command.
     pub system_bits: &'static [(&'static str, u64)],
+    /// The same of registers that are devices'.
+    pub device_bits: &'static [(&'static str, u64)],
 }
 
 impl ArchRow {
@@ -127,10 +129,13 @@ impl ArchRow {
     #[must_use]
     pub fn held_bits(&self, register: &str, class: &str) -> u64 {
         let of = |table: &[(&str, u64)]| {
-            table.iter().find(|(name, _)| *name == register).map_or(0, |(_, bits)| *bits)
+            table.iter().find(|(name, _)| glob_matches(name, register)).map_or(0, |(_, bits)| *bits)
         };
-        let listed = class == SYSTEM && !self.system_bits.is_empty();
-        if listed { !of(self.system_bits) } else { of(self.held_bits) }
+        match class {
+            SYSTEM => !of(self.system_bits),
+            DEVICE => !of(self.device_bits),
+            _ => of(self.held_bits),
+        }
     }
 
     /// The number of the machine in the heads of its ELF files.
@@ -169,6 +174,9 @@ pub fn of_program_counter(register: &str) -> Option<Arch> {
 
 /// What registers are called that control the processor.
 pub const SYSTEM: &str = "system";
+
+/// What registers of devices are called.
+pub const DEVICE: &str = "device";
 
 /// Why other registers cannot be stuck.
 pub const NOT_STUCK: &str = "exceptions and the processor itself use it without an instruction that names it; choose general or vector registers";
@@ -255,6 +263,23 @@ pub static ARCHS: &[ArchRow] = &[
             ("CNTV_CVAL_EL0", !0),
             ("CNTP_CTL_EL0", 3),
             ("CNTP_CVAL_EL0", !0),
+        ],
+        // As the manuals of the GICv2 and the PL011 have them. What software sends (0 to 15) has its sources in cells of its own.
+        device_bits: &[
+            ("gicd_enabled0", 0xffff_0000),
+            ("gicd_enabled?", 0xffff_ffff),
+            ("gicd_pending0", 0xffff_0000),
+            ("gicd_pending?", 0xffff_ffff),
+            ("gicd_active0", 0xffff_0000),
+            ("gicd_active?", 0xffff_ffff),
+            // EnableGrp0, EnableGrp1.
+            ("gicd_ctlr", 3),
+            // EnableGrp0, EnableGrp1, AckCtl, FIQEn, CBPR, EOImode.
+            ("gicc_ctlr", 0x21f),
+            ("gicc_pmr", 0xff),
+            // RX, TX, RT, FE, PE, BE, OE.
+            ("uart_imsc", 0x7f0),
+            ("uart_ris", 0x7f0),
         ],
     },
     ArchRow {
@@ -354,6 +379,19 @@ pub static ARCHS: &[ArchRow] = &[
             ("sysenter_cs", 0xffff),
             ("sysenter_esp", !0),
             ("sysenter_eip", !0),
+        ],
+        // As the manuals of the local APIC have them: 16 vectors do not exist.
+        device_bits: &[
+            ("apic_irr0", 0xffff_0000),
+            ("apic_irr?", 0xffff_ffff),
+            ("apic_isr0", 0xffff_0000),
+            ("apic_isr?", 0xffff_ffff),
+            ("apic_tmr0", 0xffff_0000),
+            ("apic_tmr?", 0xffff_ffff),
+            // Vector, enable.
+            ("apic_svr", 0x1ff),
+            // Vector, mask. The timer's mode is left out: QEMU has no counter that goes on under another one.
+            ("apic_lvt_*", 0x100ff),
         ],
     },
 ];

@@ -111,6 +111,42 @@ fn the_very_next_instruction_sees_what_a_system_register_has_become() {
     }
 }
 
+/// A program is interrupted by what is pending, if all agree that it is; and by nothing once that is gone.
+#[test]
+#[ignore = "boots the real guest"]
+fn the_very_next_instruction_is_interrupted_by_what_has_become_of_the_gic_and_the_uart() {
+    let template = open("FLIPSIM_TEMPLATE_FS");
+    let temporary = tempfile::tempdir().unwrap();
+    // The UART is the second of the shared ones, as the machine `virt` has it; the virtual timer the 27th.
+    let (uart, timer) = (2, 1 << 27);
+    let pending = ("gicd_pending1", uart);
+    let cases: [(&[(&str, u64)], bool); 9] = [
+        (&[pending], true),
+        (&[pending, pending], false),
+        (&[pending, ("gicd_enabled1", uart)], false),
+        (&[pending, ("gicd_active1", uart)], false),
+        (&[pending, ("gicd_ctlr", 1)], false),
+        (&[pending, ("gicc_pmr", 0xf0)], false),
+        (&[("gicd_pending0", timer)], true),
+        (&[("uart_imsc", 0x20)], true),
+        (&[("uart_imsc", 0x20), ("uart_ris", 0x20)], false),
+    ];
+    for (flips, interrupted) in cases {
+        let mut clone = start(&template, temporary.path());
+        let target = clone.target();
+        step_until(target, "a program", 997, |target| value(target, "cpsr") & 0xf == 0);
+        assert_eq!(value(target, "gicd_enabled1") & uart, uart);
+        // What it sent is long sent, and nothing waits for that.
+        assert_eq!((value(target, "uart_imsc") & 0x20, value(target, "uart_ris") & 0x20), (0, 0x20));
+        for (name, mask) in flips {
+            flip_register(target, name, *mask);
+        }
+        target.run_for(VirtualNs(1)).unwrap();
+        let (entry, pc) = (value(target, "VBAR") + 0x480, value(target, "pc"));
+        assert_eq!((entry..entry + 0x80).contains(&pc), interrupted, "{flips:?}: {pc:#x}");
+    }
+}
+
 /// Instructions of x86-64 that read the system registers of the stub's own list: into `rax`; an MSR, into `edx` and `eax`; the
 /// ten bytes of a table's limit and base, to where `rsp` points.
 enum ReadBy {
@@ -227,7 +263,13 @@ fn the_very_next_instruction_reads_what_a_register_of_x86_64_has_become() {
         // Twice, so that there is code that was made under the old value.
         assert_eq!((read_next(target, name, by), read_next(target, name, by)), (old, old), "{name}");
         // A bit that all of them have.
-        let bit = if name.starts_with("star") { 1 << 40 } else if *name == "dr6" { 8 } else { 0x40 };
+        let bit = if name.starts_with("star") {
+            1 << 40
+        } else if *name == "dr6" {
+            8
+        } else {
+            0x40
+        };
         flip_register(target, name, bit);
         assert_eq!(read_next(target, name, by), old ^ bit, "{name}");
         flip_register(target, name, bit);
@@ -328,4 +370,43 @@ fn the_very_next_instruction_obeys_what_a_register_of_x86_64_has_become() {
     execute(target, push);
     target.run_for(VirtualNs(1)).unwrap();
     assert!(is_in(target, expected) && value(target, "dr6") & 0xf == 2);
+}
+
+#[test]
+#[ignore = "boots the real guest"]
+fn the_very_next_instruction_is_interrupted_by_what_has_become_of_the_local_apic() {
+    let template = open("FLIPSIM_TEMPLATE_TRAPS_X86_64");
+    let temporary = tempfile::tempdir().unwrap();
+    // A vector of the kernel's for which nothing waits: the one for spurious interrupts but one.
+    let (vector, requested) = (0xee, ("apic_irr7", 1 << 14));
+    let cases: [(&[(&str, u64)], bool); 4] = [
+        (&[requested], true),
+        (&[requested, requested], false),
+        (&[requested, ("apic_isr7", 1 << 31)], false),
+        (&[requested, ("apic_svr", 0x100)], false),
+    ];
+    for (flips, interrupted) in cases {
+        let mut clone = start_x86_64(&template, temporary.path(), false);
+        let target = clone.target();
+        for (name, mask) in flips {
+            flip_register(target, name, *mask);
+        }
+        target.run_for(VirtualNs(1)).unwrap();
+        let table = value(target, "idtr_base");
+        let entry = handler(target, table, vector);
+        assert_eq!(is_in(target, entry), interrupted, "{flips:?}: {:#x}", value(target, "rip"));
+    }
+    // What the timer's entry says of a vector is what comes at its time; and nothing does if it is masked.
+    for (name, mask, vector) in [("apic_lvt_timer", 2, Some(0xee)), ("apic_lvt_timer", 1 << 16, None)] {
+        let mut clone = start_x86_64(&template, temporary.path(), false);
+        let target = clone.target();
+        assert_eq!(value(target, name) & 0x100ff, 0xec);
+        flip_register(target, name, mask);
+        let table = value(target, "idtr_base");
+        let entries = [0xec, 0xee].map(|vector| handler(target, table, vector));
+        entries.iter().for_each(|entry| target.set_breakpoint(*entry, true).unwrap());
+        let arrival = target.run_until(after(&template, 20 * MS)).unwrap();
+        let came = arrival.early.map(|_| value(target, "rip"));
+        assert_eq!(came, vector.map(|_| entries[1]), "{name} {mask:#x}");
+    }
 }

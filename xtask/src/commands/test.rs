@@ -72,6 +72,6 @@ pub fn run(args: &Args) -> Result<()> {
         let template = template::ensure(&guest, Duration::from_secs(120))?;
         variables.push((variable, template.folder().to_owned()));
     }
-    let of_guests = ["template", "take_back", "settled", "traps"].map(|name| ["--test", name]);
+    let of_guests = ["template", "registers", "take_back", "settled", "traps"].map(|name| ["--test", name]);
     cargo_with(&slow(of_guests.as_flattened()), &variables)
 }

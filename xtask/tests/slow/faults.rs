@@ -77,6 +77,7 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
                  [[stratum]]\nname = 'skip'\ntargets = ['reg:{counter}']\noperation = 'skip'\ntrials = 15\n\
                  [[stratum]]\nname = 'opcode'\ntargets = ['reg:{counter}']\noperation = 'opcode'\nwhen = 'busy'\ntrials = 15\n\
                  [[stratum]]\nname = 'system'\ntargets = ['class:system']\ntrials = 12\n\
+                 [[stratum]]\nname = 'device'\ntargets = ['class:device']\ntrials = 12\n\
                  [[stratum]]\nname = 'shower'\ntargets = ['region:Kernel data']\nfaults = 3\ntrials = 10\n\
                  [[stratum]]\nname = 'coded'\ntargets = ['region:Kernel data']\npattern = 'adjacent:3'\necc = 'secded'\ntrials = 12\n\
                  [[stratum]]\nname = 'cells'\ntargets = ['ram']\npattern = 'cluster'\ntrials = 10\n\
@@ -91,12 +92,16 @@ fn faults_that_hold_on_and_several_in_a_trial_come_out_the_same_by_every_way_bac
         };
         let rewound = of("rewind");
         assert_eq!(rewound, of("clone"), "{arch}");
-        assert_eq!(rewound.len(), 99);
-        let of_system = rewound.iter().filter(|row| row["stratum"] == "system");
-        let names: BTreeSet<&str> =
-            of_system.filter_map(|row| row["record"]["plan"]["fault"]["register"].as_str()).collect();
+        assert_eq!(rewound.len(), 111);
+        let struck = |stratum: &str| -> BTreeSet<&str> {
+            let rows = rewound.iter().filter(|row| row["stratum"] == stratum);
+            rows.filter_map(|row| row["record"]["plan"]["fault"]["register"].as_str()).collect()
+        };
+        let (names, devices) = (struck("system"), struck("device"));
         let known = if arch == "aarch64" { &SYSTEM_AARCH64[..] } else { &SYSTEM_X86_64[..] };
         assert!(names.len() > 3 && names.iter().all(|name| known.contains(name)), "{arch}: {names:?}");
+        let of_device = |name: &&str| DEVICES.iter().any(|device| name.starts_with(device));
+        assert!(devices.len() > 3 && devices.iter().all(of_device), "{arch}: {devices:?}");
         let outcomes: BTreeSet<&str> =
             rewound.iter().filter_map(|row| row["record"]["outcome"].as_str()).collect();
         assert!(outcomes.len() > 2, "{outcomes:?}");
@@ -165,8 +170,48 @@ const SYSTEM_AARCH64: [&str; 18] = [
     "CNTP_CTL_EL0",
     "CNTP_CVAL_EL0",
 ];
-const SYSTEM_X86_64: [&str; 9] =
-    ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "fs_base", "gs_base", "k_gs_base"];
+const SYSTEM_X86_64: [&str; 39] = [
+    "cr0",
+    "cr2",
+    "cr3",
+    "cr4",
+    "cr8",
+    "efer",
+    "fs_base",
+    "gs_base",
+    "k_gs_base",
+    "cs_selector",
+    "ss_selector",
+    "ds_selector",
+    "es_selector",
+    "fs_selector",
+    "gs_selector",
+    "ss_attributes",
+    "tr_selector",
+    "tr_base",
+    "tr_limit",
+    "ldtr_selector",
+    "ldtr_base",
+    "ldtr_limit",
+    "gdtr_base",
+    "gdtr_limit",
+    "idtr_base",
+    "idtr_limit",
+    "dr0",
+    "dr1",
+    "dr2",
+    "dr3",
+    "dr6",
+    "dr7",
+    "star",
+    "lstar",
+    "cstar",
+    "sfmask",
+    "sysenter_cs",
+    "sysenter_esp",
+    "sysenter_eip",
+];
+const DEVICES: [&str; 4] = ["gicd_", "gicc_", "uart_", "apic_"];
 
 /// Whether a trial whose upset memory detects was not run, and others have the decoder's own bit beside their three.
 fn is_coded(rows: &[Value]) {

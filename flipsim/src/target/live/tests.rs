@@ -330,6 +330,8 @@ fn registers_are_of_the_class_that_users_mean_whatever_feature_they_are_describe
     assert_eq!(class("mxcsr", i386, Some("x64_mxcsr"), Some("vector")), "fpu");
     assert_eq!(class("x0", "org.gnu.gdb.aarch64.core", None, None), "core");
     assert_eq!(class("v0", "org.gnu.gdb.aarch64.fpu", None, None), "fpu");
+    assert_eq!(class("lstar", "org.qemu.gdb.i386.sys.regs", Some("int64"), None), "system");
+    assert_eq!(class("gicc_pmr", "org.qemu.gdb.flipsim.device", None, None), "device");
     assert_eq!(class("TTBR0", "org.qemu.gdb.arm.sys.regs", None, Some("cp_regs")), "system");
 }
 

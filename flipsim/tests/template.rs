@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use flipsim::fault::{Fault, flip};
 use flipsim::machine::ProcessId;
 use flipsim::target::state::State;
-use flipsim::target::{LiveTarget, Target};
+use flipsim::target::Target;
 use flipsim::trial::clone::{CloneGuest, CloneOptions};
 use flipsim::trial::template::{self, MakeOptions, Template, TemplateError};
 use flipsim::units::{GuestPhys, VirtualNs};

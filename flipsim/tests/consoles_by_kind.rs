@@ -295,6 +295,7 @@ const KERNEL: &[Row] = &[
         "WARNING: kernel stack regs has a bad value",
     ),
     ("do_IRQ: 0.55 No irq handler for vector", Warning, "No irq handler for vector"),
+    ("Spurious interrupt (vector 0xee) on CPU#0. Acked", Warning, "Spurious interrupt"),
     (
         "BUG: KCSAN: data-race in one_function / two_function",
         Bug,

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use flipsim::fault::{Fault, flip};
 use flipsim::machine::ProcessId;
-use flipsim::target::state::State;
 use flipsim::target::Target;
+use flipsim::target::state::State;
 use flipsim::trial::clone::{CloneGuest, CloneOptions};
 use flipsim::trial::template::{self, MakeOptions, Template, TemplateError};
 use flipsim::units::{GuestPhys, VirtualNs};

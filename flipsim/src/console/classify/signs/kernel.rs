@@ -188,6 +188,7 @@ pub static SIGNS: &[Sign] = &[
             .then(|| complaint("irq event: bogus return value", Function))?
     }),
     sign("No irq handler for vector", Word, Kernel, |_| complaint("No irq handler for vector", Nothing)),
+    sign("Spurious interrupt (vector ", Start, Kernel, |_| complaint("Spurious interrupt", Nothing)),
     sign("unexpected IRQ trap at vector ", Word, Kernel, |_| complaint("unexpected IRQ trap", Nothing)),
     sign("Unexpected interrupt ", Start, Kernel, |_| complaint("Unexpected interrupt", Nothing)),
     sign("bad: scheduling from the idle thread", Word, Kernel, |_| {

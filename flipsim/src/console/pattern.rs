@@ -71,6 +71,12 @@ pub enum SignalError {
     /// Not `PATTERN => TEXT`.
     #[error("`{0}` is no exchange; write PATTERN => TEXT, as in 'login: => root'")]
     Exchange(String),
+    /// Something is to happen before power-on.
+    #[error("ready = \"power-on\" is where the guest is switched on: leave out what is typed or waited for before that (--dialogue, --ready-after)")]
+    BeforePowerOn,
+    /// `userspace` of a guest that has reached it when it is ready.
+    #[error("--userspace is of guests that are ready at power-on: add --ready power-on, or leave it out")]
+    Userspace,
     /// Text that a keyboard cannot type.
     #[error("`{0:?}` cannot be typed: it has control characters")]
     Untypeable(String),
@@ -99,3 +105,34 @@ impl FromStr for LinePattern {
 }
 
 stored_as_text!(LinePattern);
+
+/// By what a guest is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadyBy {
+    /// It is so where it is switched on, before its first instruction.
+    PowerOn,
+    /// By this line of its console.
+    Line(LinePattern),
+}
+
+/// The word for it.
+const POWER_ON: &str = "power-on";
+
+impl fmt::Display for ReadyBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadyBy::PowerOn => f.write_str(POWER_ON),
+            ReadyBy::Line(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ReadyBy {
+    type Err = SignalError;
+
+    fn from_str(text: &str) -> Result<Self, SignalError> {
+        if text == POWER_ON { Ok(ReadyBy::PowerOn) } else { text.parse().map(ReadyBy::Line) }
+    }
+}
+
+stored_as_text!(ReadyBy);

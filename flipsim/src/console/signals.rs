@@ -6,6 +6,9 @@
 //! quiescent ─→ `done` on the console                  the output: lines of `output`, or the whole console
 //! ```
 //!
+//! With `ready = "power-on"` the quiescent point is where the guest is switched on, before its first instruction. It
+//! then says by `userspace` that its own programs have begun, and what it prints before that is no output.
+//!
 //! Without any of these a guest is one of the lab's own, which prints `FLIPSIM READY` and `FLIPSIM DONE`
 //! (`images/README.md`).
 //!
@@ -20,7 +23,7 @@ use crate::console::counts::Counts;
 use crate::console::lines::{LineSplitter, line_end};
 use crate::console::marker;
 use crate::console::marker::Marker;
-pub use crate::console::pattern::{LinePattern, SignalError};
+pub use crate::console::pattern::{LinePattern, ReadyBy, SignalError};
 use crate::units::VirtualNs;
 
 /// A prompt that is waited for, and what is typed then.
@@ -72,12 +75,15 @@ pub struct Signals {
     /// the last Enter key is down: a command that is typed last is the workload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dialogue: Vec<Exchange>,
-    /// The line by which it is ready, after the dialogue.
+    /// By what it is ready, after the dialogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<LinePattern>,
+    pub ready: Option<ReadyBy>,
     /// How long it is left alone after that; without the others, after power-on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_after: Option<VirtualNs>,
+    /// The line that shows that userspace was reached, of a guest that is ready at power-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userspace: Option<LinePattern>,
     /// The line by which its workload is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<LinePattern>,
@@ -90,7 +96,69 @@ pub struct Signals {
     pub count: Counts,
 }
 
+/// How far a guest got that was followed from power-on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reached {
+    /// It never showed that userspace was reached.
+    BeforeUserspace,
+    /// It did.
+    Userspace,
+}
+
+impl Reached {
+    /// The word in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reached::BeforeUserspace => "before userspace",
+            Reached::Userspace => "userspace",
+        }
+    }
+}
+
+/// What the kernel says right before it executes its init.
+const RUN_INIT: (&str, &str) = ("Run ", " as init process");
+
 impl Signals {
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// Something is to happen before a guest is ready that is so at power-on, or `userspace` is of another guest.
+    pub fn check(&self) -> Result<(), SignalError> {
+        let on = self.start_at_power_on();
+        match () {
+            () if on && (self.types() || self.ready_after.is_some()) => Err(SignalError::BeforePowerOn),
+            () if !on && self.userspace.is_some() => Err(SignalError::Userspace),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether the guest's quiescent point is where it is switched on.
+    #[must_use]
+    pub fn start_at_power_on(&self) -> bool {
+        self.ready == Some(ReadyBy::PowerOn)
+    }
+
+    /// Whether a line of the console shows that userspace was reached.
+    #[must_use]
+    pub fn is_userspace(&self, line: &str) -> bool {
+        match &self.userspace {
+            Some(pattern) => pattern.is_in(line),
+            None => {
+                let run = line.find(RUN_INIT.0).is_some_and(|at| line[at..].contains(RUN_INIT.1));
+                run || matches!(marker(line), Some(Marker::Ready(_)))
+            }
+        }
+    }
+
+    /// How far the guest got that said this; `None` of one that is not followed from power-on.
+    #[must_use]
+    pub fn reached(&self, console: &[u8]) -> Option<Reached> {
+        let there = || self.line_by(console, |line| self.is_userspace(line)).is_some();
+        self.start_at_power_on().then(|| if there() { Reached::Userspace } else { Reached::BeforeUserspace })
+    }
+
     /// Whether the guest speaks as the lab's own do.
     #[must_use]
     pub fn are_the_labs(&self) -> bool {
@@ -103,10 +171,24 @@ impl Signals {
         !self.dialogue.is_empty()
     }
 
+    /// Whether the guest is the lab's own by what it says, and so can be asked for one of the lab's workloads.
+    #[must_use]
+    pub fn are_in_the_labs_words(&self) -> bool {
+        self.waits_for_marker() || (self.start_at_power_on() && self.done.is_none())
+    }
+
     /// Whether it is the guest itself that says that it is ready, in the lab's words.
     #[must_use]
     pub fn waits_for_marker(&self) -> bool {
         self.dialogue.is_empty() && self.ready.is_none() && self.ready_after.is_none()
+    }
+
+    /// The line by which it is ready.
+    pub(in crate::console) fn ready_line(&self) -> Option<&LinePattern> {
+        match self.ready.as_ref()? {
+            ReadyBy::Line(pattern) => Some(pattern),
+            ReadyBy::PowerOn => None,
+        }
     }
 
     /// Whether a line of the console says that the workload is done.
@@ -136,9 +218,10 @@ impl Signals {
         if self.all_is_output() {
             return Some(number);
         }
-        let mut left = number;
+        let (mut left, mut begun) = (number, self.output_begins_at_once());
         self.line_by(console, |line| {
-            left -= u64::from(left > 0 && self.is_output(line));
+            left -= u64::from(left > 0 && begun && self.is_output(line));
+            begun |= self.is_userspace(line);
             left == 0
         })
     }
@@ -146,7 +229,12 @@ impl Signals {
     /// Whether each line is a part of the output.
     #[must_use]
     pub fn all_is_output(&self) -> bool {
-        self.output.is_none() && self.count.is_empty()
+        self.output.is_none() && self.count.is_empty() && self.output_begins_at_once()
+    }
+
+    /// Whether lines of the output may come before userspace was reached.
+    fn output_begins_at_once(&self) -> bool {
+        self.output.is_some() || !self.start_at_power_on()
     }
 
     fn is_output(&self, line: &str) -> bool {
@@ -172,7 +260,12 @@ impl Signals {
         }
         let mut output = String::new();
         let mut splitter = LineSplitter::default();
+        let mut begun = self.output_begins_at_once();
         for line in splitter.push(console) {
+            if !begun {
+                begun = self.is_userspace(&line);
+                continue;
+            }
             let part = match &self.output {
                 Some(pattern) => pattern.part(&line),
                 None => Some(line.as_str()).filter(|line| !self.count.has(line)),
@@ -182,7 +275,7 @@ impl Signals {
                 output.push('\n');
             }
         }
-        if self.output.is_none() {
+        if self.output.is_none() && begun {
             // A line that is not ended is output as well, as where nothing counts.
             output
                 .push_str(&Some(splitter.partial()).filter(|line| !self.count.has(line)).unwrap_or_default());
@@ -254,7 +347,9 @@ impl<'a> Approach<'a> {
         match self.typed < self.signals.dialogue.len() {
             true => Some(Awaited::Prompt(self.typed)),
             false if is_there => None,
-            false if self.signals.ready.is_some() || self.signals.waits_for_marker() => Some(Awaited::Ready),
+            false if self.signals.ready_line().is_some() || self.signals.waits_for_marker() => {
+                Some(Awaited::Ready)
+            }
             false => None,
         }
     }
@@ -287,7 +382,7 @@ impl<'a> Approach<'a> {
             self.answered.clone_from(&self.partial);
             return Next::Type(exchange.send.clone());
         }
-        self.said |= self.signals.ready.as_ref().is_some_and(|ready| ready.is_in(text));
+        self.said |= self.signals.ready_line().is_some_and(|ready| ready.is_in(text));
         Next::Wait
     }
 
@@ -297,7 +392,7 @@ impl<'a> Approach<'a> {
         if signals.waits_for_marker() {
             return if self.marked { Next::Ready } else { Next::Wait };
         }
-        if self.typed < signals.dialogue.len() || (signals.ready.is_some() && !self.said) {
+        if self.typed < signals.dialogue.len() || (signals.ready_line().is_some() && !self.said) {
             return Next::Wait;
         }
         match signals.ready_after.filter(|_| !self.rested) {
@@ -404,6 +499,35 @@ mod tests {
         assert!(!signals.are_the_labs() && signals.waits_for_marker());
         signals.output = Some("^corrected|^b".parse().unwrap());
         assert_eq!(&*signals.output_of(console), b"corrected 2\nb\n");
+    }
+
+    #[test]
+    fn at_power_on_nothing_is_waited_for_and_output_begins_in_userspace() {
+        let on = signals("ready = 'power-on'");
+        let mut approach = Approach::new(&on);
+        assert_eq!((approach.settle(), approach.awaits()), (Next::Ready, None));
+        assert!(on.are_in_the_labs_words() && !on.waits_for_marker() && !on.all_is_output());
+        let console = b"[ 0.1] noise\n[ 0.2] Run /sbin/init as init process\nFLIPSIM READY workload=fs\nsum 12";
+        assert_eq!(on.reached(console), Some(Reached::Userspace));
+        assert_eq!(on.reached(&console[..20]), Some(Reached::BeforeUserspace));
+        assert_eq!(Signals::default().reached(console), None);
+        assert_eq!(&*on.output_of(console), b"FLIPSIM READY workload=fs\nsum 12");
+        assert_eq!((&*on.output_of(&console[..20]), on.line_of_output(console, 1)), (&b""[..], Some(3)));
+        let own = signals("ready = 'power-on'\nuserspace = '^up'\noutput = 'noise|sum (.*)'");
+        assert_eq!(own.reached(console), Some(Reached::BeforeUserspace));
+        assert_eq!(&*own.output_of(b"noise\nup\nsum 12\n"), b"noise\n12\n");
+        assert!(!signals("ready = 'power-on'\ndone = 'BYE'").are_in_the_labs_words());
+        // A line with these words is found by another pattern.
+        assert!(signals("ready = 'power[-]on'").ready_line().is_some());
+        assert_eq!(serde_json::from_str::<Signals>(&serde_json::to_string(&own).unwrap()).unwrap(), own);
+        own.check().unwrap();
+        assert_eq!(signals("ready = 'x'\nuserspace = 'y'").check(), Err(SignalError::Userspace));
+        let types = signals("ready = 'power-on'\ndialogue = [{ wait = 'x', send = 'y' }]");
+        assert_eq!(types.check(), Err(SignalError::BeforePowerOn));
+        assert_eq!(
+            signals("ready = 'power-on'\nready-after = 5").check(),
+            Err(SignalError::BeforePowerOn)
+        );
     }
 
     #[test]

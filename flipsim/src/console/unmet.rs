@@ -33,7 +33,7 @@ impl Unmet {
         };
         let pattern = match awaited {
             Awaited::Prompt(_) => exchange.map(|exchange| &exchange.wait),
-            Awaited::Ready => signals.ready.as_ref(),
+            Awaited::Ready => signals.ready_line(),
             Awaited::Done => signals.done.as_ref(),
         };
         let waits_for = match (awaited, pattern) {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::campaign::store::ResultRow;
 use crate::campaign::{Store, StoreError, Summary, When, grade_of, is_corrected};
 use crate::console::RelativeError;
+use crate::console::signals::Reached;
 use crate::fault::{Operation, Verdict};
 use crate::text::hex_value;
 use crate::trial::golden::Golden;
@@ -96,6 +97,7 @@ struct Row<'a> {
     control: Option<bool>,
     faults: usize,
     ecc: Option<&'static str>,
+    reached: Option<Reached>,
 }
 
 /// The golden run, and what its workload counts.
@@ -183,6 +185,7 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         control: result.way.map(|way| way.control),
         faults: 1 + plan.more.len(),
         ecc: plan.ecc.map(Verdict::name),
+        reached: result.reached,
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
         first_use: result.first_use.map(|first| first.used),

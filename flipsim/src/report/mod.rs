@@ -34,6 +34,7 @@ mod page;
 mod paired;
 mod public;
 mod rates;
+mod reached;
 mod rows;
 pub mod runs;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::public::{spec_without_paths, without_path};
 use super::rates::{bounds_words, count_words, ends, missing_words, rates_table};
 use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
-use super::{activation, corrected, figures, mission, times, ways, wrong};
+use super::{activation, corrected, figures, mission, reached, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
 use crate::campaign::{MissionFile, Store, StoreError, Summary, When, Words};
 use crate::stats::tally::Method;
@@ -255,6 +255,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         (wrong::section(summary))
         (activation::section(summary))
         (corrected::section(summary))
+        (reached::section(summary))
         @if let Some(costs) = &summary.costs {
             details {
                 summary { "What the trials cost" }

@@ -309,6 +309,7 @@ impl<'a> Observation<'a> {
         }
         evidence.record(&mut self.record, &said);
         self.record.counts = golden.signals.count.of(&said);
+        self.record.reached = golden.signals.reached(&said);
         let console = Console { golden, said: &said, same_output, noticed };
         console.hear(runner, &mut self.record)?;
         // A guest that the host's clock stopped stands at another place each time.

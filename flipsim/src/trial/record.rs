@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch;
 use crate::console::classify::Kind;
+use crate::console::signals::Reached;
 use crate::fault::{Fault, GuestNames, Operation, Verdict};
 use crate::machine::End;
 use crate::target::{Digest128, MOST_STUCK, StateDigest};
@@ -211,6 +212,9 @@ pub struct TrialRecord {
     /// How exactly the times are known.
     #[serde(default)]
     pub timing: Timing,
+    /// How far a guest got that was followed from power-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
     /// The state at the end.
     pub state: Option<EndState>,
     /// What the workload counted, by name; nothing where nothing is counted.
@@ -386,6 +390,7 @@ impl TrialRecord {
             output_only: false,
             output_only_because: None,
             timing: Timing::Exact,
+            reached: None,
             state: None,
             counts: BTreeMap::new(),
             console: None,

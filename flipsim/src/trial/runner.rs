@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::console::signals::{Awaited, Signals};
+use crate::console::signals::{Awaited, Reached, Signals};
 use crate::console::{LineSplitter, Unmet};
 use crate::fault::GuestNames;
 use crate::files;
 use crate::machine::{CONSOLE_DEVICE, End};
-use crate::target::{AttachError, Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
+use crate::target::{Capabilities, Digest128, MarkError, StateDigest, Target, TargetError};
 use crate::trial::clone::guest::{CloneDisk, CloneGuest, CloneOptions};
 use crate::trial::template::error::TemplateError;
 use crate::trial::template::saved::Template;
@@ -282,15 +282,35 @@ impl Runner {
         Ok(Runner { guest, console, capabilities, reckoned: template.virtual_time() })
     }
 
-    /// The guest's own names for places, read off it at its quiescent point.
+    /// The guest's own names for places, read off it at its quiescent point, where it stands. One that stands at power-on
+    /// is let run until userspace, where its kernel lies where its symbols are, and is taken back.
     ///
     /// # Errors
     /// QEMU is lost, or its memory map cannot be read. A kernel without symbols is no error.
-    pub fn names(&mut self, template: &Template) -> Result<GuestNames, AttachError> {
-        let target = self.guest.target();
-        let map = target.memory_map(template.iomem().as_deref())?;
+    pub fn names(&mut self, template: &Template) -> Result<GuestNames, RunError> {
+        let map = self.guest.target().memory_map(template.iomem().as_deref());
+        let map = map.map_err(TemplateError::from)?;
         let plan = &template.info().plan;
-        Ok(GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, target))
+        let runs_on = plan.signals.start_at_power_on() && plan.vmlinux.is_some() && self.capabilities.mark;
+        if runs_on {
+            self.guest.target().mark()?;
+            let mut at = self.time()?.0;
+            for _ in 0..MOST_STRIDES {
+                at += STRIDE;
+                if self.run_to(VirtualNs(at), WALL)? != Got::There
+                    || plan.signals.reached(self.console.said()) == Some(Reached::Userspace)
+                {
+                    break;
+                }
+            }
+        }
+        let names =
+            GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, self.guest.target());
+        if runs_on {
+            self.guest.target().rewind()?;
+            self.console.restart(&[])?;
+        }
+        Ok(names)
     }
 
     /// The state that the stopped guest is in, where its QEMU can tell: this is the one place that knows how.
@@ -420,6 +440,10 @@ impl Runner {
 
 /// How far a guest is walked at a time where nothing is looked at.
 const STRIDE: u64 = 100_000_000;
+
+/// How many such strides a guest is let run to userspace for the names of its memory, and how long each may take.
+const MOST_STRIDES: u32 = 300;
+const WALL: Duration = Duration::from_secs(60);
 
 impl Runner {
     /// As [`Runner::run_to`], in strides that have this much of the host's time each: a long way is no sign

@@ -346,6 +346,7 @@ impl<'a> Settling<'a> {
             new: hex_value(&new),
             end_ns: self.golden.end().0,
             counts: self.golden.signals.count.of(&self.golden.console),
+            reached: self.golden.signals.reached(&self.golden.console),
             first_use: self.first_use(plan),
             ..TrialRecord::of(self.golden, plan, self.options.restore, self.names)
         };

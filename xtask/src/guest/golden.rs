@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use flipsim::console::signals::Reached;
 use flipsim::fault::{FlipError, FlippableRegister, GuestNames, probe_registers};
 use flipsim::files;
 use flipsim::trial::clone::CloneDisk;
@@ -122,6 +123,12 @@ pub fn prepare(guest: &TrialGuest, spacing: Option<VirtualNs>) -> Result<Prepare
             (false, false) => "their output compared",
         }
     ));
+    if golden.signals.reached(&golden.console) == Some(Reached::BeforeUserspace) {
+        eprintln!(
+            "warning: this run never shows that userspace was reached; give the line that does (--userspace PATTERN), \
+             or a longer --window"
+        );
+    }
     if let Some(difference) = golden.difference.as_ref().filter(|_| golden.capabilities.mark) {
         eprintln!("warning: the golden runs differ, so trials compare output only: {difference}");
         let names = names_of(&template)?;

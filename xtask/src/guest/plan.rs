@@ -187,6 +187,7 @@ impl GuestArgs {
         };
         let format = format.name().to_owned();
         let signals = self.spec.signals();
+        signals.check().exit_with(Code::Usage)?;
         let workload = self.spec.workload.clone().filter(|name| name != workload::SHELL);
         if let Some(name) = workload.as_ref().filter(|_| !self.spec.speaks_as_ours()) {
             bail!(exit_error(
@@ -223,6 +224,8 @@ impl GuestArgs {
         let mut append = self.spec.append.clone();
         // Only a template's guest has no other console than its log.
         let rest = match (stepped, console) {
+            // It was ready long before.
+            _ if signals.start_at_power_on() => None,
             (true, _) => Some(("flipsim.settle=", BOOT_REST)),
             (false, Console::Log) => Some(("flipsim.delay=", LONG_BOOT_REST)),
             _ => None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
 use flipsim::console::Counts;
-use flipsim::console::signals::{Exchange, LinePattern, Signals};
+use flipsim::console::signals::{Exchange, LinePattern, ReadyBy, Signals};
 use flipsim::machine::boot::Patience;
 use flipsim::target::SILENCE;
 use flipsim::units::{VirtualNs, parse_size, parse_virtual};
@@ -81,10 +81,16 @@ pub struct GuestSpec {
     #[arg(long, value_name = "PATTERN => TEXT", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dialogue: Vec<Exchange>,
-    /// The line by which the guest is ready (a regular expression) [default: FLIPSIM READY]
+    /// The line by which the guest is ready (a regular expression), or `power-on`: before its first instruction
+    /// [default: FLIPSIM READY]
     #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready: Option<LinePattern>,
+    pub ready: Option<ReadyBy>,
+    /// With `--ready power-on`, the line that shows that userspace was reached [default: FLIPSIM READY, or the kernel's
+    /// that it runs init]
+    #[arg(long, value_name = "PATTERN", help_heading = "A guest of your own")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub userspace: Option<LinePattern>,
     /// How long it is left alone after that; without --ready and --dialogue, after power-on
     #[arg(long, value_parser = parse_virtual, value_name = "TIME", help_heading = "A guest of your own")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text::time")]
@@ -117,6 +123,7 @@ impl GuestSpec {
             dialogue: self.dialogue.clone(),
             ready: self.ready.clone(),
             ready_after: self.ready_after,
+            userspace: self.userspace.clone(),
             done: self.done.clone(),
             output: self.output.clone(),
             count: Counts::new(self.count.clone()),
@@ -132,7 +139,7 @@ impl GuestSpec {
     /// Whether it speaks as the lab's guests do, and so can be asked for one of the lab's workloads.
     #[must_use]
     pub fn speaks_as_ours(&self) -> bool {
-        self.signals().waits_for_marker()
+        self.signals().are_in_the_labs_words()
     }
 
     /// Its architecture: as given, or where its service is at home, or the default.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::campaign::store::row::RECORD;
 use crate::campaign::ways::Way;
+use crate::console::signals::Reached;
 use crate::trial::{Costs, FirstUse, Heard, Outcome, Settled, Struck};
 
 /// A part of a record.
@@ -31,6 +32,7 @@ pub(super) struct Brief {
     #[serde(default)]
     control: bool,
     pub(super) first_use: Option<FirstUse>,
+    pub(super) reached: Option<Reached>,
     #[serde(default)]
     pub(super) counts: BTreeMap<String, u64>,
 }

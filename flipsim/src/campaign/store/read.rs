@@ -22,6 +22,7 @@ use crate::campaign::store::sums::Sum;
 use crate::campaign::store::tally::Tally;
 use crate::campaign::ways::{Way, Ways};
 use crate::campaign::when::When;
+use crate::console::signals::Reached;
 use crate::target::Capabilities;
 use crate::trial::{Costs, FirstUse, Heard, Outcome, TrialRecord};
 use crate::units::Timing;
@@ -79,6 +80,8 @@ pub struct ResultRow {
     pub first_use: Option<FirstUse>,
     /// What the workload counted, by name.
     pub counts: BTreeMap<String, u64>,
+    /// How far its guest got, if that was followed from power-on.
+    pub reached: Option<Reached>,
     /// What it cost; absent where the trial was given up.
     pub costs: Option<Costs>,
 }
@@ -518,6 +521,7 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
     Ok(ResultRow {
         changed: brief.as_ref().map(|brief| brief.changed() || later).filter(|_| !trial.plan.is_decided()),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),
+        reached: brief.as_ref().and_then(|brief| brief.reached),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial,
         outcome,

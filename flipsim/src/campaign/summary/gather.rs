@@ -18,6 +18,7 @@ use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::activations::Activations;
 use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
 use crate::campaign::summary::corrected::Corrections;
+use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::discovery::{Discovery, discoveries};
@@ -64,6 +65,7 @@ struct Part {
     wrong: Wrongs,
     activations: Activations,
     corrections: Corrections,
+    reached: ReachedSummary,
     unchanging: Unchanging,
     /// The outcomes of trials in the live part of the space.
     live: BTreeMap<Outcome, u64>,
@@ -86,6 +88,7 @@ impl Part {
             wrong: Wrongs::default(),
             activations: Activations::default(),
             corrections: Corrections::default(),
+            reached: ReachedSummary::default(),
             unchanging: Unchanging::default(),
             live: BTreeMap::new(),
             not_asked: 0,
@@ -110,6 +113,7 @@ impl Part {
             self.activations.add(row, outcome, golden.looks.as_ref());
         }
         self.corrections.add(row, outcome, &golden.counts);
+        self.reached.add(row.reached, outcome);
         let Some(times) = Times::of(row, outcome, golden.looks.as_ref()) else { return };
         self.detection.extend(times.detected);
         self.crash.extend(times.crashed);
@@ -216,6 +220,7 @@ impl Part {
             sdc: self.wrong.finish(&store.spec().grades, &basis),
             activation: self.activations.finish(confidence),
             corrected: self.corrections.finish(&golden.counts, &basis),
+            reached: self.reached.finish(),
             unchanged: self.unchanging.finish(confidence),
             convergence: thinned(convergence(self.failed, confidence, PER_DECADE), options.points),
             known,

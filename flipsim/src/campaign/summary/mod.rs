@@ -27,6 +27,7 @@ mod missing;
 mod model;
 mod outlook;
 mod pool;
+mod reached;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -50,6 +51,7 @@ pub use model::{
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,
 };
 pub use outlook::{FieldPart, Outlook, PerYear};
+pub use reached::ReachedSummary;
 pub use unchanged::Unchanged;
 pub use warning::Warning;
 pub use wrong::{GradeCount, Spread, SpreadQuantile, WrongSummary};

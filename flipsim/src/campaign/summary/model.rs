@@ -15,6 +15,7 @@ use crate::campaign::summary::activation::ActivationSummary;
 use crate::campaign::summary::basis::{KnownPart, Together};
 
 use crate::campaign::summary::corrected::CorrectedSummary;
+use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::discovery::Discovery;
@@ -214,6 +215,9 @@ pub struct StratumSummary {
     /// What the workload counted and corrected; `None` where nothing is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corrected: Option<CorrectedSummary>,
+    /// How far its guests got; `None` where they are not followed from power-on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<ReachedSummary>,
     /// Faults that changed nothing; `None` where each changed something.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unchanged: Option<Unchanged>,

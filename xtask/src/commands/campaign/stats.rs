@@ -11,7 +11,7 @@ use crate::exit::{Code, exit_error};
 use crate::lab::campaigns::field::FieldArgs;
 use crate::lab::campaigns::files::{open_to_read, store_error};
 use crate::lab::campaigns::tables::{self, IntervalMethods};
-use crate::lab::campaigns::{activation, corrected, wrong};
+use crate::lab::campaigns::{activation, corrected, reached, wrong};
 
 /// Show what the results of a campaign say.
 #[derive(clap::Args, Debug)]
@@ -115,6 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
         text += &wrong::wrong(stratum, confidence, method);
         text += &activation::activation(stratum, confidence, method);
         text += &corrected::corrected(stratum, confidence, method);
+        text += &reached::reached(stratum);
         if args.survival {
             text += &tables::survival(stratum, confidence);
         }

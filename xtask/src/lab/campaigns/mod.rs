@@ -7,5 +7,6 @@ pub mod corrected;
 pub mod field;
 pub mod files;
 pub mod mission;
+pub mod reached;
 pub mod tables;
 pub mod wrong;

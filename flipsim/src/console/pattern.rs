@@ -72,7 +72,9 @@ pub enum SignalError {
     #[error("`{0}` is no exchange; write PATTERN => TEXT, as in 'login: => root'")]
     Exchange(String),
     /// Something is to happen before power-on.
-    #[error("ready = \"power-on\" is where the guest is switched on: leave out what is typed or waited for before that (--dialogue, --ready-after)")]
+    #[error(
+        "ready = \"power-on\" is where the guest is switched on: leave out what is typed or waited for before that (--dialogue, --ready-after)"
+    )]
     BeforePowerOn,
     /// `userspace` of a guest that has reached it when it is ready.
     #[error("--userspace is of guests that are ready at power-on: add --ready power-on, or leave it out")]

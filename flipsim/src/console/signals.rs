@@ -507,7 +507,8 @@ mod tests {
         let mut approach = Approach::new(&on);
         assert_eq!((approach.settle(), approach.awaits()), (Next::Ready, None));
         assert!(on.are_in_the_labs_words() && !on.waits_for_marker() && !on.all_is_output());
-        let console = b"[ 0.1] noise\n[ 0.2] Run /sbin/init as init process\nFLIPSIM READY workload=fs\nsum 12";
+        let console =
+            b"[ 0.1] noise\n[ 0.2] Run /sbin/init as init process\nFLIPSIM READY workload=fs\nsum 12";
         assert_eq!(on.reached(console), Some(Reached::Userspace));
         assert_eq!(on.reached(&console[..20]), Some(Reached::BeforeUserspace));
         assert_eq!(Signals::default().reached(console), None);
@@ -524,10 +525,7 @@ mod tests {
         assert_eq!(signals("ready = 'x'\nuserspace = 'y'").check(), Err(SignalError::Userspace));
         let types = signals("ready = 'power-on'\ndialogue = [{ wait = 'x', send = 'y' }]");
         assert_eq!(types.check(), Err(SignalError::BeforePowerOn));
-        assert_eq!(
-            signals("ready = 'power-on'\nready-after = 5").check(),
-            Err(SignalError::BeforePowerOn)
-        );
+        assert_eq!(signals("ready = 'power-on'\nready-after = 5").check(), Err(SignalError::BeforePowerOn));
     }
 
     #[test]

@@ -10,8 +10,7 @@ use crate::campaign::Summary;
 
 /// A table; nothing where no guest was followed from power-on.
 pub(super) fn section(summary: &Summary) -> Markup {
-    let strata: Vec<_> =
-        summary.strata.iter().filter_map(|one| Some((one, one.reached.as_ref()?))).collect();
+    let strata: Vec<_> = summary.strata.iter().filter_map(|one| Some((one, one.reached.as_ref()?))).collect();
     html! {
         @if !strata.is_empty() {
             h2 id="reached" { "How far the guest got" }

@@ -304,8 +304,7 @@ impl Runner {
                 }
             }
         }
-        let names =
-            GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, self.guest.target());
+        let names = GuestNames::read(map, plan.vmlinux.as_deref(), &plan.spec.arch, self.guest.target());
         if runs_on {
             self.guest.target().rewind()?;
             self.console.restart(&[])?;

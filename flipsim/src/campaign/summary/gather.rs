@@ -18,7 +18,6 @@ use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::activations::Activations;
 use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
 use crate::campaign::summary::corrected::Corrections;
-use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
 use crate::campaign::summary::discovery::{Discovery, discoveries};
@@ -31,6 +30,7 @@ use crate::campaign::summary::model::{
     SummaryOptions, Totals, bits_of, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;
+use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::times::{Times, survival, times};
 use crate::campaign::summary::unchanged::Unchanging;
 use crate::campaign::summary::warning::Warning;

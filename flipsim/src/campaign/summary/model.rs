@@ -15,13 +15,13 @@ use crate::campaign::summary::activation::ActivationSummary;
 use crate::campaign::summary::basis::{KnownPart, Together};
 
 use crate::campaign::summary::corrected::CorrectedSummary;
-use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::costs::CostSummary;
 use crate::campaign::summary::coverage::Coverage;
 use crate::campaign::summary::discovery::Discovery;
 use crate::campaign::summary::hang::HangLimits;
 use crate::campaign::summary::latency::TimeSummary;
 use crate::campaign::summary::missing::Missing;
+use crate::campaign::summary::reached::ReachedSummary;
 use crate::campaign::summary::unchanged::Unchanged;
 use crate::campaign::summary::warning::Warning;
 use crate::campaign::summary::wrong::WrongSummary;

@@ -211,7 +211,8 @@ fn restore(
             "inmigrate" if interrupted() => return Err("interrupted".to_owned()),
             "inmigrate" if Instant::now() < end => std::thread::sleep(Duration::from_micros(500)),
             "inmigrate" => return Err(format!("not done after {} s", RESTORE_LIMIT.as_secs())),
-            "paused" => return Ok(()),
+            // A guest that was saved where it was switched on has not run.
+            "paused" | "prelaunch" => return Ok(()),
             other => return Err(format!("QEMU's state is `{other}` and not `paused`")),
         }
     }

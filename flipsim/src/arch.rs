@@ -330,6 +330,13 @@ pub static ARCHS: &[ArchRow] = &[
             // Reserved; and PE and PG, with which QEMU leaves the 64-bit mode, so that the upper halves of
             // other registers are lost (`cpu_x86_update_cr0` in `target/i386/helper.c`).
             ("cr0", !0x6005_002e),
+            // Selectors: in real mode the stub loads the base and the limit with them, in others it takes no write.
+            ("cs", !0),
+            ("ss", !0),
+            ("ds", !0),
+            ("es", !0),
+            ("fs", !0),
+            ("gs", !0),
             // Above the widest physical address.
             ("cr3", 0xfff0_0000_0000_0000),
             // Reserved.

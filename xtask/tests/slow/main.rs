@@ -21,6 +21,7 @@ mod faults;
 mod kills;
 mod own;
 mod plain;
+mod power_on;
 mod service;
 mod time;
 mod trials;

@@ -1,3 +1,5 @@
+//! Signals: dialogues, READY, DONE and output, from lines of text.
+
 use super::*;
 
 fn signals(text: &str) -> Signals {

@@ -404,7 +404,9 @@ fn the_very_next_instruction_is_interrupted_by_what_has_become_of_the_local_apic
         flip_register(target, name, mask);
         let table = value(target, "idtr_base");
         let entries = [0xec, 0xee].map(|vector| handler(target, table, vector));
-        entries.iter().for_each(|entry| target.set_breakpoint(Breakpoint::at_instruction(*entry), true).unwrap());
+        entries
+            .iter()
+            .for_each(|entry| target.set_breakpoint(Breakpoint::at_instruction(*entry), true).unwrap());
         let arrival = target.run_until(after(&template, 20 * MS)).unwrap();
         let came = arrival.early.map(|_| value(target, "rip"));
         assert_eq!(came, vector.map(|_| entries[1]), "{name} {mask:#x}");

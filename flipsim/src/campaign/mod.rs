@@ -23,6 +23,7 @@ mod grade;
 mod idle;
 mod known;
 pub mod manifest;
+mod mapping;
 mod mission;
 mod moments;
 mod part;

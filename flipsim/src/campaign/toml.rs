@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use crate::campaign::at::{At, During, in_keys, of_keys};
 use crate::campaign::grade::Grade;
+use crate::campaign::mapping::MappingText;
 use crate::campaign::size::{ASSURANCE, POWER, Size};
 use crate::campaign::spec::{CampaignSpec, Draw, Per, Sharing, SpecError, StratumSpec, Times, TrialSpec};
 use crate::campaign::text::{
@@ -22,7 +23,7 @@ use crate::campaign::text::{
 };
 use crate::campaign::when::When;
 use crate::campaign::words::Words;
-use crate::fault::{Align, Count, Ecc, FaultTarget, Mapping, Operations, Pattern, Shape, random_seed};
+use crate::fault::{Align, Count, Ecc, FaultTarget, Operations, Pattern, Shape, random_seed};
 use crate::stats::Confidence;
 use crate::text::near_names;
 use crate::trial::golden::Window;
@@ -164,33 +165,6 @@ pub struct RawSpec {
     cluster: Vec<Shape>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     grade: Vec<Grade>,
-}
-
-/// A ready mapping by its name, or a table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "the name of a mapping, or a table")]
-enum MappingText {
-    Ready(String),
-    Own(toml::Table),
-}
-
-impl MappingText {
-    fn of(mapping: &Mapping) -> Option<MappingText> {
-        if Mapping::ready(mapping.name()).is_ok_and(|ready| ready == *mapping) {
-            return Some(MappingText::Ready(mapping.name().to_owned()));
-        }
-        toml::Table::try_from(mapping).ok().map(MappingText::Own)
-    }
-
-    fn mapping(self) -> Result<Mapping, SpecError> {
-        let invalid = |what: String| SpecError::Invalid { line: None, what };
-        match self {
-            MappingText::Ready(name) => Mapping::ready(&name).map_err(|error| invalid(error.to_string())),
-            MappingText::Own(table) => table
-                .try_into()
-                .map_err(|error: toml::de::Error| invalid(format!("[mapping]: {}", error.message()))),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -393,6 +367,20 @@ impl RawSpec {
             self.during = None;
         }
         self
+    }
+
+    /// The file that its mapping is in, where it has one of its own.
+    #[must_use]
+    pub fn mapping_file(&self) -> Option<&str> {
+        self.mapping.as_ref().and_then(MappingText::file)
+    }
+
+    /// With this content of that file.
+    ///
+    /// # Errors
+    /// It is not TOML.
+    pub fn with_mapping(self, text: &str) -> Result<RawSpec, SpecError> {
+        Ok(RawSpec { mapping: Some(MappingText::of_file(text)?), ..self })
     }
 
     /// The specification, checked. `text` is the file that keys were read from, so that an error has its line.

@@ -153,3 +153,19 @@ fn an_event_is_said_by_at_and_read_back() {
         assert!(error.contains(line) && error.contains(says), "{to}: {error}");
     }
 }
+
+#[test]
+fn a_mapping_in_a_file_is_the_table_that_it_holds() {
+    let rest = "name = 'a'\npattern = 'cluster'\ntrials = 9\n[[stratum]]\ntargets = ['ram']\n[[cluster]]\ncells = [[0, 0]]\nweight = 1.0\n";
+    let table = "name = 'mine'\nsource = 'a test'\ncolumn = [0x8, 0x10]\nbank = [0x20]\nrow = [0x40, 0x80]\n";
+    let named = format!("mapping = 'dimm.toml'\n{rest}");
+    let keys = RawSpec::from_toml(&named).unwrap();
+    assert_eq!(keys.mapping_file(), Some("dimm.toml"));
+    let read = keys.clone().with_mapping(table).unwrap().resolved(&named).unwrap();
+    let own = format!("seed = {}\n{rest}[mapping]\n{table}", read.seed);
+    assert_eq!(read, CampaignSpec::from_toml(&own).unwrap());
+    // It is stored as a table.
+    assert!(read.to_toml().contains("[mapping]"), "{}", read.to_toml());
+    assert!(keys.with_mapping("column = [").unwrap_err().to_string().starts_with("the mapping's file: "));
+    assert_eq!(RawSpec::from_toml(&format!("mapping = 'linear'\n{rest}")).unwrap().mapping_file(), None);
+}

@@ -385,12 +385,14 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
     let mut templates = args.templates;
     let mut spec = match &args.spec {
         Some(path) => {
-            let text = Stream::open(path, interrupt::check_read)
-                .and_then(|file| file.text(LONGEST_SPEC))
-                .with_context(|| format!("cannot read {}", path.display()))
-                .exit_with(Code::Usage)?;
+            let text = text_of(path)?;
+            let mapping = mapping_of(&text, path)?;
             let mut under = |flags: &SpecFlags| {
-                let keys = RawSpec::from_toml(&text)?.under(flags);
+                let mut keys = RawSpec::from_toml(&text)?;
+                if let Some(mapping) = &mapping {
+                    keys = keys.with_mapping(mapping)?;
+                }
+                let keys = keys.under(flags);
                 templates = keys.templates();
                 keys.resolved(&text)
             };
@@ -428,4 +430,20 @@ fn specification(args: &Args) -> Result<(CampaignSpec, Option<u32>)> {
     let guest = file.rooted(folder)?.overlaid(&flags)?.with_defaults()?;
     spec.guest = serde_json::to_value(guest)?;
     Ok((spec, templates))
+}
+
+/// What a file of keys holds.
+fn text_of(path: &Path) -> Result<String> {
+    Stream::open(path, interrupt::check_read)
+        .and_then(|file| file.text(LONGEST_SPEC))
+        .with_context(|| format!("cannot read {}", path.display()))
+        .exit_with(Code::Usage)
+}
+
+/// What the file holds that a specification has its mapping in, beside which it lies.
+fn mapping_of(text: &str, path: &Path) -> Result<Option<String>> {
+    // What is wrong with the keys is said later, with what flags say.
+    let keys = RawSpec::from_toml(text).ok();
+    let file = keys.as_ref().and_then(RawSpec::mapping_file);
+    file.map(|file| text_of(&path.parent().unwrap_or(Path::new("")).join(file))).transpose()
 }

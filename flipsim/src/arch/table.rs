@@ -2,17 +2,14 @@
 //!
 //! Invariant: no other file compares an architecture's name; what differs is a column here.
 
-mod operands;
-
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
 
+use crate::arch::operands::{self, Operands};
 use crate::text::glob_matches;
-
-pub use operands::{Operands, RegisterPart};
 
 /// A form in which a kernel comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

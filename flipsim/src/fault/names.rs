@@ -3,13 +3,15 @@
 //! Invariant: **a place that has no name is shown without one**; only a symbol that is asked for by name is an error.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::arch::ArchRow;
 use crate::fault::symbols::anchor::SymbolMap;
-use crate::fault::symbols::file::{SymbolError, Symbols};
+use crate::fault::symbols::file::{Symbol, SymbolError, Symbols};
+use crate::fault::symbols::sources::Sources;
 use crate::memory::{MemoryMap, PhysRange};
 use crate::target::Target;
-use crate::units::GuestPhys;
+use crate::units::{GuestPhys, GuestVirt};
 
 /// A guest's own names for places in its RAM.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct GuestNames {
     pub map: MemoryMap,
     /// Its kernel's symbols, or why there are none.
     symbols: Result<SymbolMap, String>,
+    /// Which source its code is of, read when that is first asked for.
+    sources: OnceLock<Option<Sources>>,
 }
 
 /// A symbol that cannot be found.
@@ -50,19 +54,19 @@ impl GuestNames {
                 .and_then(|symbols| SymbolMap::anchor(symbols, arch, &map, target))
                 .map_err(|error| error.to_string()),
         };
-        GuestNames { map, symbols }
+        GuestNames { map, symbols, sources: OnceLock::new() }
     }
 
     /// Those of a kernel whose symbols are anchored.
     #[cfg(test)]
     pub(crate) fn with_symbols(map: MemoryMap, symbols: SymbolMap) -> Self {
-        GuestNames { map, symbols: Ok(symbols) }
+        GuestNames { map, symbols: Ok(symbols), sources: OnceLock::new() }
     }
 
     /// Those of a kernel without symbols.
     #[must_use]
     pub fn without_symbols(map: MemoryMap, why: impl Into<String>) -> Self {
-        GuestNames { map, symbols: Err(why.into()) }
+        GuestNames { map, symbols: Err(why.into()), sources: OnceLock::new() }
     }
 
     /// The kernel's symbols.
@@ -80,6 +84,24 @@ impl GuestNames {
     pub fn symbol(&self, name: &str) -> Result<PhysRange, NameError> {
         let none = |why: &str| NameError::NoSymbols { name: name.to_owned(), why: why.to_owned() };
         Ok(self.symbols().map_err(none)?.resolve(name)?)
+    }
+
+    /// Which file of the kernel's source was compiled to an instruction of a function, and the line that it stands in, as
+    /// `include/linux/list.h:70`; nothing where that is not known, or where functions of other files have the name too.
+    #[must_use]
+    pub fn source_of(&self, function: &str, offset: u64) -> Option<(String, Option<String>)> {
+        let symbols = self.symbols().ok()?.symbols();
+        let sources = self.sources.get_or_init(|| Sources::read(symbols.path()).ok().flatten()).as_ref()?;
+        let of_the_name = symbols.all().iter().filter(|symbol| symbol.name == function);
+        let at = |symbol: &Symbol| sources.at(GuestVirt(symbol.address.0.saturating_add(offset)));
+        let mut found = of_the_name.filter_map(at);
+        let first = found.next()?;
+        let (mut same_unit, mut line) = (true, first.line);
+        for other in found {
+            same_unit &= other.unit == first.unit;
+            line = line.filter(|line| other.line == Some(*line));
+        }
+        same_unit.then(|| (first.unit.to_owned(), line.map(|(file, line)| format!("{file}:{line}"))))
     }
 
     /// The innermost region that an address is in.

@@ -20,7 +20,7 @@ use crate::console::signals::Reached;
 use crate::fault::{Operation, Verdict};
 use crate::text::hex_value;
 use crate::trial::golden::Golden;
-use crate::trial::{Outcome, RestoreMethod, Settled, Used};
+use crate::trial::{Outcome, Report, RestoreMethod, Settled, Used};
 use crate::units::Timing;
 
 /// The version of the columns.
@@ -98,6 +98,10 @@ struct Row<'a> {
     faults: usize,
     ecc: Option<&'static str>,
     reached: Option<Reached>,
+    subsystem: Option<String>,
+    source: Option<String>,
+    reports: usize,
+    cascade: Option<String>,
 }
 
 /// The golden run, and what its workload counts.
@@ -186,6 +190,10 @@ fn row<'a>(store: &'a Store, right: &Right, result: ResultRow) -> Result<Row<'a>
         faults: 1 + plan.more.len(),
         ecc: plan.ecc.map(Verdict::name),
         reached: result.reached,
+        subsystem: result.subsystem,
+        source: record.as_ref().and_then(|record| record.reports.first()?.source.clone()),
+        reports: result.reports,
+        cascade: record.as_ref().and_then(|record| cascade(&record.reports)),
         grade: grade.map(|at| grades[at].name.as_str()),
         hang,
         first_use: result.first_use.map(|first| first.used),
@@ -284,6 +292,12 @@ pub fn json(
     }
     out.write_all(b"\n]}\n")?;
     Ok(())
+}
+
+/// The subsystems of reports in their order; `?` of one that is not known.
+fn cascade(reports: &[Report]) -> Option<String> {
+    let names = reports.iter().map(|report| report.subsystem.as_deref().unwrap_or("?"));
+    (!reports.is_empty()).then(|| names.collect::<Vec<_>>().join(" > "))
 }
 
 #[cfg(test)]

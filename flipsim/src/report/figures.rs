@@ -335,9 +335,21 @@ fn table_of(breakdown: &Breakdown, key: &str) -> Markup {
 }
 
 /// What the consoles reported.
-pub(super) fn titles(summary: &Summary) -> Markup {
+pub(super) fn reports(summary: &Summary) -> Markup {
+    let found = [(By::Title, "titles"), (By::Subsystem, "subsystems")].map(|by| reported(summary, by));
+    html! {
+        @if found.iter().all(Vec::is_empty) {
+            p { "No console reported anything." }
+        } @else {
+            div.figures { @for one in found.iter().flatten() { (one) } }
+        }
+    }
+}
+
+/// What guests reported, in each stratum: by titles, or by the part of the kernel that the first report is of.
+fn reported(summary: &Summary, (by, what): (By, &str)) -> Vec<Markup> {
     let found = summary.strata.iter().take(OWN).enumerate().filter_map(|(index, stratum)| {
-        let breakdown = &stratum.by.title;
+        let breakdown = stratum.by.get(by);
         let rows: Vec<&BreakdownRow> = breakdown.rows.iter().filter(|row| row.key.is_some()).collect();
         let first = rows.first()?;
         let dot = |row: &&BreakdownRow| Dot {
@@ -348,23 +360,19 @@ pub(super) fn titles(summary: &Summary) -> Markup {
             note: trials_of(row.trials),
         };
         let group = Group { title: String::new(), dots: rows.iter().take(ROWS).map(dot).collect() };
-        let title = format!("Reports: {}", visible(&stratum.name));
+        let title = match by {
+            By::Subsystem => format!("Where it broke: {}", visible(&stratum.name)),
+            _ => format!("Reports: {}", visible(&stratum.name)),
+        };
         let words = format!(
             "The commonest is “{}”, in {} of {} trials.",
             visible(first.key.as_deref().unwrap_or_default()),
             count(first.trials),
             count(stratum.counted)
         );
-        let chart = dots(&format!("f-title{index}"), &title, &words, &[group], Labels::Above);
-        let left_out = more("titles", ROWS, rows.len());
-        Some(figure(&title, &words, &chart, &table_of(breakdown, "title"), &left_out))
+        let chart = dots(&format!("f-{}{index}", by.name()), &title, &words, &[group], Labels::Above);
+        let left_out = more(what, ROWS, rows.len());
+        Some(figure(&title, &words, &chart, &table_of(breakdown, by.name()), &left_out))
     });
-    let found: Vec<Markup> = found.collect();
-    html! {
-        @if found.is_empty() {
-            p { "No console reported anything." }
-        } @else {
-            div.figures { @for one in found { (one) } }
-        }
-    }
+    found.collect()
 }

@@ -6,6 +6,7 @@
 use crate::console::line_end;
 use crate::trial::golden::model::Golden;
 use crate::trial::record::{Heard, TrialRecord};
+use crate::trial::reports::Report;
 use crate::trial::runner::{RunError, Runner};
 use crate::units::VirtualNs;
 
@@ -70,6 +71,25 @@ impl Console<'_> {
         record.detected_ns = noticed;
         record.done_ns = done.or(golden_done.map(|at| at.0));
         Ok(())
+    }
+}
+
+impl Console<'_> {
+    /// Reports with the times at which their first lines were complete, by the line of each.
+    ///
+    /// # Errors
+    /// QEMU is lost.
+    pub fn reports(&self, runner: &mut Runner, reports: Vec<(Report, u64)>) -> Result<Vec<Report>, RunError> {
+        let own = runner.console.own();
+        let place = |line: u64| line_end(self.said, line).filter(|place| own.contains(place));
+        let places: Vec<Option<usize>> = reports.iter().map(|(_, line)| place(*line)).collect();
+        let asked: Vec<usize> = places.iter().copied().flatten().collect();
+        let mut times = runner.times_of(&asked)?.into_iter();
+        let timed = reports.into_iter().zip(places).map(|((report, _), place)| {
+            let at_ns = place.and_then(|_| times.next().flatten()).map(|at| at.0);
+            Report { at_ns, ..report }
+        });
+        Ok(timed.collect())
     }
 }
 

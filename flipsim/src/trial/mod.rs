@@ -26,6 +26,7 @@ mod options;
 mod outcome;
 mod record;
 mod recording;
+mod reports;
 mod restore;
 mod runner;
 mod settle;
@@ -43,6 +44,7 @@ pub use record::{
     Costs, EndState, FORMAT, Heard, LaterFault, RegisterDifference, Settled, Struck, TrialPlan, TrialRecord,
 };
 pub use recording::RecordingError;
+pub use reports::{MOST_REPORTS, PROGRAM, Report};
 pub use restore::{RestoreMethod, WentBack};
 pub use runner::{ConsoleListener, Got, MAX_CONSOLE, RunError, Runner, STARTS, persistently, registers};
 pub use settle::{Known, Settling};

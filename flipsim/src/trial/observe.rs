@@ -17,6 +17,7 @@ use crate::trial::judge::{news, notices};
 use crate::trial::later::Later;
 use crate::trial::options::TrialOptions;
 use crate::trial::record::{Costs, EndState, LISTED, RegisterDifference, TrialRecord};
+use crate::trial::reports::reports;
 use crate::trial::runner::{Got, RunError, Runner, registers};
 use crate::trial::settle::Settling;
 use crate::units::VirtualNs;
@@ -312,6 +313,7 @@ impl<'a> Observation<'a> {
         self.record.reached = golden.signals.reached(&said);
         let console = Console { golden, said: &said, same_output, noticed };
         console.hear(runner, &mut self.record)?;
+        self.record.reports = console.reports(runner, reports(&found, &expected, &said))?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
         if self.ahead.is_some() {

@@ -15,14 +15,16 @@ use crate::target::{Digest128, MOST_STUCK, StateDigest};
 use crate::trial::because::Because;
 use crate::trial::golden::model::Golden;
 use crate::trial::outcome::Outcome;
+use crate::trial::reports::Report;
 use crate::trial::restore::RestoreMethod;
 use crate::trial::used::FirstUse;
 use crate::units::{Timing, VirtualNs};
 
 /// The version of a trial's record. Version 1 has no `because` and no `operation`, up to version 2 the times of
 /// what the console said are those of checkpoints, up to version 3 every trial was run whole, up to version 4 it is not
-/// known when a fault was first used, and up to version 5 there are flips alone and no control trials; all are still read.
-pub const FORMAT: u32 = 6;
+/// known when a fault was first used, up to version 5 there are flips alone and no control trials, and up to version 6 no
+/// `reports`; all are still read.
+pub const FORMAT: u32 = 7;
 
 /// How many differing pages, registers and devices a record lists.
 pub(super) const LISTED: usize = 32;
@@ -204,6 +206,9 @@ pub struct TrialRecord {
     pub kind: Option<Kind>,
     /// Its title, with the function.
     pub title: Option<String>,
+    /// All reports that the golden run does not have, in order; the first of them, where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<Report>,
     /// Only the outputs were compared, because the golden runs were not equal, or that cannot be known.
     pub output_only: bool,
     /// Why; the first difference of the golden runs, or what this QEMU lacks.
@@ -392,6 +397,7 @@ impl TrialRecord {
             timing: Timing::Exact,
             reached: None,
             state: None,
+            reports: Vec::new(),
             counts: BTreeMap::new(),
             console: None,
             restore,
@@ -463,6 +469,15 @@ impl TrialRecord {
             && (disk.is_none() || state.disk.is_none())
         {
             state.disk = disk;
+        }
+        // Which source a function is of, only one of them may know.
+        for (theirs, mine) in other.reports.iter_mut().zip(&self.reports) {
+            if mine.source.is_none() || theirs.source.is_none() {
+                (theirs.source, theirs.subsystem) = (mine.source.clone(), mine.subsystem.clone());
+            }
+        }
+        if !same_format {
+            other.reports.clone_from(&self.reports);
         }
         // These are words, and not the same in every version; the fact is in `output_only`.
         if !same_format {

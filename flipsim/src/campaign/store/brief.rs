@@ -34,7 +34,15 @@ pub(super) struct Brief {
     pub(super) first_use: Option<FirstUse>,
     pub(super) reached: Option<Reached>,
     #[serde(default)]
+    reports: Vec<BriefReport>,
+    #[serde(default)]
     pub(super) counts: BTreeMap<String, u64>,
+}
+
+/// A part of a report.
+#[derive(Deserialize)]
+struct BriefReport {
+    subsystem: Option<String>,
 }
 
 impl Brief {
@@ -43,6 +51,16 @@ impl Brief {
         let ValueRef::Text(text) = row.get_ref(RECORD)? else { return Ok(None) };
         let brief = serde_json::from_slice(text);
         brief.map(Some).map_err(|cause| unreadable(RECORD, format!("the record is not understood: {cause}")))
+    }
+
+    /// Of which part of the kernel the function is that its first report names.
+    pub(super) fn subsystem(&self) -> Option<String> {
+        self.reports.first()?.subsystem.clone()
+    }
+
+    /// How many reports are listed.
+    pub(super) fn reports(&self) -> usize {
+        self.reports.len()
     }
 
     /// Whether one of its faults changed anything.

@@ -82,6 +82,10 @@ pub struct ResultRow {
     pub counts: BTreeMap<String, u64>,
     /// How far its guest got, if that was followed from power-on.
     pub reached: Option<Reached>,
+    /// Of which part of the kernel the function is that the guest's first report names.
+    pub subsystem: Option<String>,
+    /// How many of its reports are listed.
+    pub reports: usize,
     /// What it cost; absent where the trial was given up.
     pub costs: Option<Costs>,
 }
@@ -522,6 +526,8 @@ fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
         changed: brief.as_ref().map(|brief| brief.changed() || later).filter(|_| !trial.plan.is_decided()),
         first_use: brief.as_ref().and_then(|brief| brief.first_use),
         reached: brief.as_ref().and_then(|brief| brief.reached),
+        subsystem: brief.as_ref().and_then(Brief::subsystem),
+        reports: brief.as_ref().map_or(0, Brief::reports),
         counts: brief.as_mut().map(|brief| std::mem::take(&mut brief.counts)).unwrap_or_default(),
         trial,
         outcome,

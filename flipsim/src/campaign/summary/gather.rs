@@ -52,7 +52,7 @@ const PER_DECADE: u32 = 30;
 /// What is gathered of one stratum.
 struct Part {
     /// By the keys of [`By::ALL`], in their order.
-    by: [Tally<Option<String>, Outcome>; 6],
+    by: [Tally<Option<String>, Outcome>; By::ALL.len()],
     failed: Vec<bool>,
     lives: Vec<(VirtualNs, CompetingEnd)>,
     crashes_after_end: u64,
@@ -128,6 +128,7 @@ impl Part {
 
     /// Takes in what a trial that counts has struck.
     fn add_names(&mut self, row: &ResultRow, outcome: Outcome) {
+        self.by[By::Subsystem as usize].add(&row.subsystem.clone(), outcome);
         // It is not known which of several did it; the title is the trial's.
         if !row.trial.plan.more.is_empty() {
             return self.by[By::Title as usize].add(&row.title.clone(), outcome);
@@ -182,6 +183,7 @@ impl Part {
             symbol: next(),
             title: next(),
             moment: next(),
+            subsystem: next(),
         };
         let classes: Vec<_> = Class::ALL.map(class).into();
         let hang = golden.hang.as_ref().filter(|_| !options.short && counted > 0);
@@ -406,8 +408,7 @@ fn breakdown(
         Line { key, outcomes, trials, failures, discovery: None }
     });
     let mut lines: Vec<Line<'_>> = lines.collect();
-    // A title follows from the outcome.
-    if by != By::Title {
+    if !by.follows() {
         let counts: Vec<(u64, u64)> = lines.iter().map(|line| (line.failures, line.trials)).collect();
         for (line, discovery) in lines.iter_mut().zip(discoveries(&counts)) {
             line.discovery = discovery;
@@ -421,15 +422,15 @@ fn breakdown(
             lines.sort_by_key(|line| natural(line.key.as_deref().unwrap_or_default()));
             lines.len()
         }
-        By::Region | By::Symbol | By::Title => {
+        By::Region | By::Symbol | By::Title | By::Subsystem => {
             lines.sort_by_key(|line| (Reverse(line.failures), Reverse(line.trials), line.key));
-            if by == By::Region { lines.len() } else { options.top.min(lines.len()) }
+            if matches!(by, By::Region | By::Subsystem) { lines.len() } else { options.top.min(lines.len()) }
         }
     };
     let rest = lines.split_off(shown);
     let rows = lines.into_iter().chain(nameless).filter_map(|line| {
         let failure = match by {
-            By::Title => basis.without_size().live_rate(line.failures)?,
+            _ if by.follows() => basis.without_size().live_rate(line.failures)?,
             _ => Rate::new(Observed::new(line.failures, line.trials).ok()?, options.confidence, None),
         };
         let Line { key, outcomes, trials, discovery, .. } = line;

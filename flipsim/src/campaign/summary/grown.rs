@@ -66,7 +66,7 @@ pub(super) fn mark(
                 row.failure.anytime = observed.map(|observed| anytime(observed, confidence, None));
             }
         }
-        for row in &mut by.title.rows {
+        for row in by.title.rows.iter_mut().chain(&mut by.subsystem.rows) {
             let known = basis.without_size().live(row.failures()).ok();
             row.failure.anytime = known.map(|known| anytime_of(&known, confidence));
         }

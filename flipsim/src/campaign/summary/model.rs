@@ -261,11 +261,21 @@ pub enum By {
     Title,
     /// Whether the guest of the golden run was `busy` or `idle` then. No key: that is not known.
     Moment,
+    /// Of which part of the kernel the function is that the first report names, or that a program reported. No key: there was no
+    /// report, or it names none that is known.
+    Subsystem,
 }
 
 impl By {
     /// All of them.
-    pub const ALL: [By; 6] = [By::Bit, By::Register, By::Region, By::Symbol, By::Title, By::Moment];
+    pub const ALL: [By; 7] =
+        [By::Bit, By::Register, By::Region, By::Symbol, By::Title, By::Moment, By::Subsystem];
+
+    /// Whether it follows from the outcome, as what was reported does.
+    #[must_use]
+    pub fn follows(self) -> bool {
+        matches!(self, By::Title | By::Subsystem)
+    }
 
     /// The word in outputs.
     #[must_use]
@@ -277,6 +287,7 @@ impl By {
             By::Symbol => "symbol",
             By::Title => "title",
             By::Moment => "moment",
+            By::Subsystem => "subsystem",
         }
     }
 }
@@ -296,6 +307,8 @@ pub struct Breakdowns {
     pub title: Breakdown,
     /// By whether the guest was busy or idle, of the golden run.
     pub moment: Breakdown,
+    /// By the subsystem of the first report, the most failures first.
+    pub subsystem: Breakdown,
 }
 
 impl Breakdowns {
@@ -309,6 +322,7 @@ impl Breakdowns {
             By::Symbol => &self.symbol,
             By::Title => &self.title,
             By::Moment => &self.moment,
+            By::Subsystem => &self.subsystem,
         }
     }
 }

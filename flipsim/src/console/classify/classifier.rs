@@ -32,6 +32,8 @@ const PATIENCE: u64 = 150;
 const OOM_PATIENCE: u64 = 5000;
 /// The same for a headline that counts only with a trace, which then comes soon.
 const TRACE_PATIENCE: u64 = 16;
+/// In how many lines a report's function is looked for.
+const FRAME_LINES: usize = 200;
 /// After how many lines a report is no longer what an earlier line announced.
 const ANNOUNCED: u64 = 8;
 /// A kernel whose clock was there has run: its first messages have the time 0, then soon a later one.
@@ -317,11 +319,9 @@ impl Classifier {
         }
         self.announced(&heading, prefix);
         self.oopses += u64::from(heading.kind == Kind::Oops);
-        let title = match &heading.function {
-            Some(function) => format!("{} in {function}", heading.title),
-            None => heading.title.clone(),
-        };
+        let title = titled(&heading.title, heading.function.as_deref());
         let Some(finding) = self.found(place, heading.kind, title, line) else { return };
+        self.findings[finding].finding.function.clone_from(&heading.function);
         self.findings[finding].counts = !heading.if_traced;
         let much = |function: &String| skip::says(function, heading.kind, line, true) == Says::Much;
         let wants = match heading.wants {
@@ -502,12 +502,10 @@ impl Classifier {
     /// Gives a finding its final title.
     fn close(&mut self, report: Report, function: Option<String>) {
         let stalled = report.stalled.and_then(|stalled| stalled.candidate);
-        let title = match function.or(stalled).or(report.helper).or(report.pc).or(report.lr) {
-            Some(function) => format!("{} in {function}", report.title),
-            None => report.title,
-        };
+        let function = function.or(stalled).or(report.helper).or(report.pc).or(report.lr);
         if let Some(found) = self.findings.get_mut(report.finding) {
-            found.finding.title = title;
+            found.finding.title = titled(&report.title, function.as_deref());
+            found.finding.function = function;
         }
     }
 
@@ -525,7 +523,7 @@ impl Classifier {
             return None;
         }
         let text = text::shorten(line.trim(), MAX_TEXT);
-        let finding = Finding { kind, title, line: place.0, text };
+        let finding = Finding { kind, title, function: None, line: place.0, text };
         self.findings.push(Found { place, finding, counts: true });
         Some(self.findings.len() - 1)
     }
@@ -572,6 +570,20 @@ impl Classifier {
             done: self.done.map(|(_, done)| done),
         }
     }
+}
+
+fn titled(title: &str, function: Option<&str>) -> String {
+    function.map_or_else(|| title.to_owned(), |function| format!("{title} in {function}"))
+}
+
+/// Where in its function a report struck: what a console says of it first, from the report's line on. The name is as it
+/// stands there, with the suffixes of compilers.
+#[must_use]
+pub fn frame_of(console: &[u8], finding: &Finding) -> Option<(String, u64)> {
+    let function = finding.function.as_deref()?;
+    let lines =
+        console.split(|byte| *byte == b'\n').skip(usize::try_from(finding.line).ok()?.saturating_sub(1));
+    lines.take(FRAME_LINES).find_map(|line| text::frame(&String::from_utf8_lossy(line), function))
 }
 
 /// Where a sign is in a message: of trouble, or one of the lab's.

@@ -82,6 +82,12 @@ impl Kind {
         self.grade() == Grade::End
     }
 
+    /// Whether it is of a program of the guest, and not of its kernel.
+    #[must_use]
+    pub fn is_of_a_program(self) -> bool {
+        self.grade() == Grade::Program
+    }
+
     pub(super) fn grade(self) -> Grade {
         match self {
             Kind::Panic | Kind::InitDeath | Kind::Reboot | Kind::PowerOff => Grade::End,

@@ -18,6 +18,8 @@ mod skip;
 mod text;
 pub(super) mod verdict;
 
-pub use classifier::{Classifier, MAX_FINDINGS, STORM, classify, classify_reader, kind_of, without_stamps};
+pub use classifier::{
+    Classifier, MAX_FINDINGS, STORM, classify, classify_reader, frame_of, kind_of, without_stamps,
+};
 pub use kind::Kind;
 pub use verdict::{Classification, ConsoleVerdict, Finding};

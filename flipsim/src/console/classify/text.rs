@@ -121,6 +121,20 @@ pub fn function_in(text: &str) -> Option<String> {
     None
 }
 
+/// The first `FUNCTION+0xOFFSET` of a text that is of this function, whatever a compiler put behind its name.
+pub fn frame(text: &str, function: &str) -> Option<(String, u64)> {
+    text.match_indices(function).find_map(|(at, _)| {
+        let apart = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_.$".contains(c));
+        let (name, rest) = text[at..].split_once("+0x")?;
+        let suffix = name.strip_prefix(function)?;
+        let suffixed = suffix.is_empty() || suffix.starts_with('.');
+        let named = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte));
+        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let offset = u64::from_str_radix(&rest[..digits], 16).ok()?;
+        (apart && suffixed && named).then(|| (name.to_owned(), offset))
+    })
+}
+
 /// A line that belongs to a report which another line began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageDetail {
@@ -240,6 +254,19 @@ mod tests {
             ("+0x1/0x2 g+0x1/0x2", Some("g")),
         ] {
             assert_eq!(function_in(text).as_deref(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_that_of_the_function_asked_for() {
+        for (text, function, found) in [
+            ("pc : dput+0x4c/0x5d0", "dput", Some(("dput", 0x4c))),
+            ("lr : __dput+0x8/0x10, dput.part.0+0x14/0x20", "dput", Some(("dput.part.0", 0x14))),
+            ("dput of dput_x+0x1/0x2", "dput", None),
+            ("f+0xzz", "f", None),
+        ] {
+            let found = found.map(|(name, offset): (&str, u64)| (name.to_owned(), offset));
+            assert_eq!(frame(text, function), found, "{text}");
         }
     }
 

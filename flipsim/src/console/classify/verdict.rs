@@ -38,6 +38,9 @@ pub struct Finding {
     pub kind: Kind,
     /// A name that is the same for the same crash in every run.
     pub title: String,
+    /// The function that its title names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// The line that begins it, from 1.
     pub line: u64,
     /// That line, shortened.

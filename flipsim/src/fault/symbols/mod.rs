@@ -7,12 +7,15 @@
 //!
 //! Invariant: **symbols are believed only after bytes of the guest were compared**.
 //!
-//! It hands out [`Symbols`], as a file has them, and [`SymbolMap`], as the running guest has them.
+//! It hands out [`Symbols`], as a file has them, [`SymbolMap`], as the running guest has them, and [`Sources`], where their
+//! code comes from.
 
 pub(super) mod anchor;
 pub(super) mod file;
+pub(super) mod sources;
 
 pub use anchor::SymbolMap;
 #[cfg(test)]
 pub(crate) use anchor::tests::map_of;
 pub use file::{Symbol, SymbolError, Symbols};
+pub use sources::{SECTION as SOURCES_SECTION, Source, Sources};

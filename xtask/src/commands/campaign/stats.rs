@@ -67,6 +67,8 @@ enum ByArg {
     Title,
     /// Whether the guest of the golden run was busy or idle
     Moment,
+    /// The part of the kernel that the first report is of
+    Subsystem,
 }
 
 impl From<ByArg> for By {
@@ -78,6 +80,7 @@ impl From<ByArg> for By {
             ByArg::Symbol => By::Symbol,
             ByArg::Title => By::Title,
             ByArg::Moment => By::Moment,
+            ByArg::Subsystem => By::Subsystem,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! asks for and Kconfig drops in silence would come up as a guest that hangs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
+use flipsim::fault::symbols::{SOURCES_SECTION, Sources};
 use flipsim::files;
 use xshell::{Shell, cmd};
 
@@ -196,15 +198,13 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     };
     let step = progress::ProgressStep::spinner("keeping the kernel");
     let product = lane.cache.publish(request, made_from, |dir| {
-        for (from, to) in [
-            (lane.arch.kernel_image, "Image"),
-            ("vmlinux", "vmlinux"),
-            ("System.map", "System.map"),
-            (".config", "config"),
-        ] {
+        for (from, to) in
+            [(lane.arch.kernel_image, "Image"), ("System.map", "System.map"), (".config", "config")]
+        {
             let from = work.join(from);
             files::copy(&from, &dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
         }
+        keep_vmlinux(lane, chosen, &work.join("vmlinux"), &dir.join("vmlinux"))?;
         let command = make(lane, &tree, &work, &request.flags, &["-s", "kernelrelease"])?;
         let release = proc::output_of("asking for the kernel's release", command, Duration::from_secs(60))?;
         let release = release.lines().last().unwrap_or_default().trim().to_owned();
@@ -216,6 +216,29 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         cache::remove_tree(&work)?;
     }
     Ok(Some(product))
+}
+
+/// Keeps a vmlinux with the source lines of its code, and without the rest of what debuggers read, which is many times larger.
+fn keep_vmlinux(lane: &Lane<'_>, chosen: &Chosen, from: &Path, to: &Path) -> Result<()> {
+    let sources = Sources::read(from).unwrap_or_else(|why| {
+        eprintln!("  note: it is not known which source the kernel's code is of: {why}");
+        None
+    });
+    let Some(sources) = sources else {
+        return files::copy(from, to).map(drop).with_context(|| format!("cannot copy {}", from.display()));
+    };
+    let section = to.with_extension("sources");
+    fs::write(&section, sources.section()).with_context(|| format!("cannot write {}", section.display()))?;
+    let program = match chosen.contains_key("llvm") {
+        true => "llvm-objcopy".to_owned(),
+        false => format!("{}objcopy", needs::tool_prefix(lane.arch)),
+    };
+    let mut added = OsString::from(format!("{SOURCES_SECTION}="));
+    added.push(&section);
+    let mut command = Command::new(program);
+    command.args(["--strip-debug", "--add-section"]).arg(added).args([from, to]);
+    proc::output_of("keeping the kernel's symbols", command, Duration::from_secs(300))?;
+    fs::remove_file(&section).with_context(|| format!("cannot remove {}", section.display()))
 }
 
 /// A tree of the user's has no digest: that of its product stands for it.

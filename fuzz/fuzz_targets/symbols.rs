@@ -2,7 +2,7 @@
 #![no_main]
 
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{SymbolMap, Symbols};
+use flipsim::fault::symbols::{Sources, SymbolMap, Symbols};
 use flipsim::memory::{MemoryMap, PhysRange};
 use flipsim::target::FakeTarget;
 use flipsim::units::{GuestPhys, GuestVirt};
@@ -16,6 +16,12 @@ const IOMEM: &str = "40000000-4000ffff : System RAM\n  40000000-40007fff : Kerne
 
 fuzz_target!(|data: &[u8]| {
     let path = file("symbols", data);
+    for sources in [Sources::from_section(data).ok(), Sources::read(&path).ok().flatten()].into_iter().flatten() {
+        for address in [0, 1, 0x1000, u64::MAX] {
+            let _ = sources.at(GuestVirt(address));
+        }
+        assert_eq!(Sources::from_section(&sources.section()), Ok(sources));
+    }
     let Ok(symbols) = Symbols::load(&path) else { return };
     let of_all: Vec<(String, GuestVirt)> =
         symbols.all().iter().take(50).map(|symbol| (symbol.name.clone(), symbol.address)).collect();

@@ -7,6 +7,8 @@ use yaxpeax_arm::armv8::a64::{self, Operand, SIMDSizeCode, SizeCode};
 use yaxpeax_x86::long_mode::behavior::AccessVisitor;
 use yaxpeax_x86::long_mode::{self, RegSpec, register_class};
 
+use crate::text::glob_matches;
+
 /// Some neighbouring bits of a register, by the gdb stub's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegisterPart {
@@ -31,18 +33,20 @@ impl Operands {
     fn sorted(mut self) -> Operands {
         for list in [&mut self.read, &mut self.written] {
             list.sort_unstable();
-            // The widest use of a register stands for the others of the same bits.
+            // One use of a register stands for others that have bits with it in common.
             list.dedup_by(|later, kept| {
-                let same = later.register == kept.register && later.low == kept.low;
-                kept.bits = kept.bits.max(if same { later.bits } else { 0 });
-                same
+                let meet = later.register == kept.register && later.low < kept.low + kept.bits;
+                if meet {
+                    kept.bits = kept.bits.max(later.low + later.bits - kept.low);
+                }
+                meet
             });
         }
         self
     }
 }
 
-/// How an instruction of aarch64 uses its operands, by the begin of its name.
+/// How an instruction of aarch64 uses its operands, by its name; a `*` stands for any end.
 struct Form {
     names: &'static [&'static str],
     /// How many of its first operands it writes.
@@ -51,25 +55,128 @@ struct Form {
     read: bool,
 }
 
-/// The first that fits: whole names end in a blank. What is in none writes its first operand and reads the others.
+/// The first that fits. What is in none writes its first operand and reads the others.
 const FORMS: &[Form] = &[
     // The first is the status.
-    Form { names: &["stxr", "stlxr", "stxp", "stlxp"], written: 1, read: false },
+    Form { names: &["stxr*", "stlxr*", "stxp", "stlxp"], written: 1, read: false },
     Form {
         names: &[
-            "st", "b ", "b.", "br", "blr", "bl ", "cb", "tb", "ret", "eret", "msr", "ccm", "fccmp", "fcmp",
-            "prf", "sys ", "svc", "hvc", "smc", "hlt", "dsb", "dmb", "isb", "hint", "clrex",
+            "st*", "b", "b.*", "br", "bra*", "blr", "blra*", "bl", "cbz", "cbnz", "tbz", "tbnz", "ret*",
+            "eret*", "drps", "msr", "ccmp", "ccmn", "fccmp*", "fcmp*", "prf*", "sys", "svc", "hvc", "smc",
+            "brk", "hlt", "udf", "dcps*", "dsb", "dmb", "isb", "sb", "hint", "clrex", "setf*", "rmif",
         ],
         written: 0,
         read: true,
     },
-    Form { names: &["ldp", "ldnp", "ldxp", "ldaxp"], written: 2, read: false },
-    Form { names: &["cas "], written: 1, read: true },
+    Form { names: &["ldp", "ldnp", "ldpsw", "ldxp", "ldaxp"], written: 2, read: false },
     Form {
         names: &[
-            "movk", "bfm", "ins", "mla", "mls", "fmla", "fmls", "bit ", "bif ", "bsl", "tbx", "sri", "sli",
-            "ssra", "usra", "srsra", "ursra", "smlal", "umlal", "smlsl", "umlsl", "saba", "uaba", "aes",
-            "sha", "casa", "casb", "cash", "casl", "xtn2",
+            "movk",
+            "bfm",
+            "ins",
+            "cas",
+            "casa",
+            "casl",
+            "casal",
+            "casb",
+            "casab",
+            "caslb",
+            "casalb",
+            "cash",
+            "casah",
+            "caslh",
+            "casalh",
+            "pacia",
+            "pacib",
+            "pacda",
+            "pacdb",
+            "paciza",
+            "pacizb",
+            "pacdza",
+            "pacdzb",
+            "autia",
+            "autib",
+            "autda",
+            "autdb",
+            "autiza",
+            "autizb",
+            "autdza",
+            "autdzb",
+            "xpaci",
+            "xpacd",
+            // Of vectors: what is added to, or inserted into.
+            "mla",
+            "mls",
+            "fmla",
+            "fmls",
+            "fmlal*",
+            "fmlsl*",
+            "smlal*",
+            "umlal*",
+            "smlsl*",
+            "umlsl*",
+            "sqdmlal*",
+            "sqdmlsl*",
+            "sqrdmlah",
+            "sqrdmlsh",
+            "saba",
+            "uaba",
+            "sabal*",
+            "uabal*",
+            "sadalp",
+            "uadalp",
+            "suqadd",
+            "usqadd",
+            "ssra",
+            "usra",
+            "srsra",
+            "ursra",
+            "sri",
+            "sli",
+            "bit",
+            "bif",
+            "bsl",
+            "tbx",
+            "sdot",
+            "udot",
+            "usdot",
+            "sudot",
+            "fcmla",
+            "bfdot",
+            "bfmlal*",
+            "bfmmla",
+            "smmla",
+            "ummla",
+            "usmmla",
+            "addhn2",
+            "subhn2",
+            "raddhn2",
+            "rsubhn2",
+            "shrn2",
+            "rshrn2",
+            "sqshrn2",
+            "uqshrn2",
+            "sqrshrn2",
+            "uqrshrn2",
+            "sqshrun2",
+            "sqrshrun2",
+            "xtn2",
+            "sqxtn2",
+            "uqxtn2",
+            "sqxtun2",
+            "fcvtn2",
+            "fcvtxn2",
+            "bfcvtn2",
+            "aese",
+            "aesd",
+            "sha1c",
+            "sha1p",
+            "sha1m",
+            "sha1su*",
+            "sha256h*",
+            "sha256su*",
+            "sha512h*",
+            "sha512su*",
         ],
         written: 1,
         read: true,
@@ -80,18 +187,36 @@ const FORMS: &[Form] = &[
 const EXCHANGES: [&str; 10] =
     ["swp", "ldadd", "ldclr", "ldeor", "ldset", "ldsmax", "ldsmin", "ldumax", "ldumin", "casp"];
 
+/// The first instruction of some code of aarch64.
+pub(super) fn decoded_aarch64(code: &[u8]) -> Option<a64::Instruction> {
+    let bytes = code.get(..4)?;
+    let mut decoded = a64::InstDecoder::default().decode(&mut U8Reader::new(bytes)).ok()?;
+    // The decoder's library drops the highest bit of the register that `msr` writes to the system.
+    if bytes[3] == 0xd5 && bytes[2] & 0xf0 == 0x10 {
+        for operand in &mut decoded.operands {
+            if let Operand::Register(_, number) = operand {
+                *number = u16::from(bytes[0] & 0x1f);
+            }
+        }
+    }
+    Some(decoded)
+}
+
 /// Of one of aarch64.
 pub(super) fn aarch64(code: &[u8]) -> Option<Operands> {
-    let decoder = a64::InstDecoder::default();
-    let decoded = decoder.decode(&mut U8Reader::new(code.get(..4)?)).ok()?;
-    let name = format!("{} ", decoded.opcode);
+    let decoded = decoded_aarch64(code)?;
+    let name = decoded.opcode.to_string();
     let exchanges = EXCHANGES.iter().any(|exchange| name.starts_with(exchange));
     // What it does with a pair of registers, or with those of the processor, is not looked up.
     if name.starts_with("casp") || name.starts_with("sysl") {
         return None;
     }
-    let form = FORMS.iter().find(|form| form.names.iter().any(|begin| name.starts_with(begin)));
-    let (written, read) = form.map_or((1, false), |form| (form.written, form.read));
+    let form = FORMS.iter().find(|form| form.names.iter().any(|glob| glob_matches(glob, &name)));
+    let (written, mut read) = form.map_or((1, false), |form| (form.written, form.read));
+    // Bits of a vector that a number sets, or clears.
+    read |= matches!(name.as_str(), "orr" | "bic")
+        && matches!(decoded.operands[0], Operand::SIMDRegisterElements(..))
+        && !matches!(decoded.operands[1], Operand::SIMDRegisterElements(..));
     let mut found = Operands::default();
     for (number, operand) in decoded.operands.iter().enumerate() {
         let (parts, moved) = parts(operand)?;
@@ -109,7 +234,7 @@ pub(super) fn aarch64(code: &[u8]) -> Option<Operands> {
             found.written.extend(parts.first().map(whole));
         }
     }
-    if name.starts_with("bl ") || name.starts_with("blr") {
+    if name == "bl" || name.starts_with("blr") {
         found.written.push(general(SizeCode::X, 30, ""));
     }
     found.read.retain(|part| !part.register.is_empty());
@@ -169,8 +294,11 @@ fn parts(operand: &Operand) -> Option<(Vec<RegisterPart>, bool)> {
     })
 }
 
-/// The begins of the names of x86's instructions that set their first operand and do not read it.
-const SETTING: [&str; 10] = ["mov", "lea", "pop", "set", "cvt", "popcnt", "tzcnt", "lzcnt", "pshuf", "bs"];
+/// x86's instructions that set their first operand and do not read it.
+const SETTING: [&str; 13] = [
+    "mov*", "lea", "pop", "set*", "cvt*", "popcnt", "tzcnt", "lzcnt", "pshufd", "pshufhw", "pshuflw", "bsf",
+    "bsr",
+];
 
 /// Those that may be repeated; of others the prefix is a part of the name.
 const STRINGS: [&str; 7] = ["movs", "stos", "lods", "cmps", "scas", "ins", "outs"];
@@ -208,7 +336,7 @@ pub(super) fn x86_64(code: &[u8]) -> Option<Operands> {
         && let Some(first) = part(reg)
     {
         let place = found.read.iter().position(|read| *read == first);
-        match place.filter(|_| SETTING.iter().any(|begin| name.starts_with(begin))) {
+        match place.filter(|_| SETTING.iter().any(|glob| glob_matches(glob, &name))) {
             Some(place) => drop(found.read.remove(place)),
             None if name.starts_with("cmov") => found.read.push(first),
             None => {}
@@ -276,6 +404,18 @@ mod tests {
             (0xd518_d080, "x0:0+64", ""),                   // msr tpidr_el1, x0
             (0x9b02_0c20, "x1:0+64 x2:0+64 x3:0+64", "x0:0+64"), // madd x0, x1, x2, x3
             (0xfa41_0800, "x0:0+64", ""),                   // ccmp x0, #1, #0, eq
+            (0xd518_4035, "x21:0+64", ""),                  // msr elr_el1, x21
+            (0xd518_411c, "x28:0+64", ""),                  // msr sp_el0, x28
+            (0xd518_d01f, "", ""),                          // msr contextidr_el1-like, xzr
+            (0x4e02_0020, "v1:0+128 v2:0+128", "v0:0+128"), // tbl v0.16b, {v1.16b}, v2.16b
+            (0x4e02_1020, "v0:0+128 v1:0+128 v2:0+128", "v0:0+128"), // tbx v0.16b, {v1.16b}, v2.16b
+            (0x4e28_6820, "v1:0+128", "v0:0+128"),          // aesmc v0.16b, v1.16b
+            (0x4e28_4820, "v0:0+128 v1:0+128", "v0:0+128"), // aese v0.16b, v1.16b
+            (0x4e22_0420, "v1:0+128 v2:0+128", "v0:0+128"), // shadd v0.16b, v1.16b, v2.16b
+            (0x4e62_9020, "v0:0+128 v1:0+128 v2:0+128", "v0:0+128"), // sqdmlal2 v0.4s, v1.8h, v2.8h
+            (0x4f00_1420, "v0:0+128", "v0:0+128"),          // orr v0.4s, #1
+            (0x4ea2_1c20, "v1:0+128 v2:0+128", "v0:0+128"), // orr v0.16b, v1.16b, v2.16b
+            (0xdac1_0020, "x0:0+64 x1:0+64", "x0:0+64"),    // pacia x0, x1
             (0xd503_201f, "", ""),                          // nop
             (0x5400_0040, "", ""),                          // b.eq
         ] {
@@ -303,9 +443,14 @@ mod tests {
             (&[0x48, 0xd3, 0xe0], "rax:0+64 rcx:0+8", "rax:0+64"),                       // shl rax, cl
             (&[0xf3, 0x48, 0x0f, 0xb8, 0xc1], "rcx:0+64", "rax:0+64"),                   // popcnt rax, rcx
             (&[0x88, 0x23], "rax:8+8 rbx:0+64", ""),                                     // mov [rbx], ah
-            (&[0x55], "rbp:0+64 rsp:0+64", "rsp:0+64"),                                  // push rbp
-            (&[0xc3], "rsp:0+64", "rsp:0+64"),                                           // ret
-            (&[0x66, 0x0f, 0xef, 0xc1], "xmm0:0+128 xmm1:0+128", "xmm0:0+128"),          // pxor xmm0, xmm1
+            (&[0x48, 0x0f, 0xc8], "rax:0+64", "rax:0+64"),                               // bswap rax
+            (&[0x48, 0x0f, 0xbc, 0xc1], "rcx:0+64", "rax:0+64"),                         // bsf rax, rcx
+            (&[0x88, 0x3b], "rbx:0+64", ""),                                             // mov [rbx], bh
+            (&[0x66, 0x0f, 0x38, 0x00, 0xc1], "xmm0:0+128 xmm1:0+128", "xmm0:0+128"),    // pshufb xmm0, xmm1
+            (&[0x66, 0x0f, 0x70, 0xc1, 0x00], "xmm1:0+128", "xmm0:0+128"), // pshufd xmm0, xmm1, 0
+            (&[0x55], "rbp:0+64 rsp:0+64", "rsp:0+64"),                    // push rbp
+            (&[0xc3], "rsp:0+64", "rsp:0+64"),                             // ret
+            (&[0x66, 0x0f, 0xef, 0xc1], "xmm0:0+128 xmm1:0+128", "xmm0:0+128"), // pxor xmm0, xmm1
         ] {
             let found = shown(x86_64(code));
             assert_eq!(found, Some((read.to_owned(), written.to_owned())), "{code:x?}");

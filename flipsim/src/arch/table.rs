@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
+use yaxpeax_arch::LengthedInstruction as _;
 
 use crate::arch::operands::{self, Operands};
 use crate::text::glob_matches;
@@ -88,6 +88,9 @@ pub struct ArchRow {
     pub data_start_symbol: &'static str,
     /// The program counter as the gdb stub calls it.
     pub program_counter: &'static str,
+    /// By which bits of which registers it is seen that what comes next is an instruction of the set that is decoded here: the
+    /// register, the bits, and what they are.
+    pub decoded_mode: (&'static str, u64, u64),
     /// The first instruction of some bytes of code in 64-bit mode: how many bytes it has, and its text; `None` of no
     /// instruction.
     pub decode: fn(&[u8]) -> Option<(usize, String)>,
@@ -152,9 +155,7 @@ impl ArchRow {
 }
 
 fn decode_aarch64(code: &[u8]) -> Option<(usize, String)> {
-    let decoder = yaxpeax_arm::armv8::a64::InstDecoder::default();
-    let decoded = decoder.decode(&mut U8Reader::new(code.get(..4)?)).ok()?;
-    Some((4, decoded.to_string()))
+    Some((4, operands::decoded_aarch64(code)?.to_string()))
 }
 
 fn decode_x86_64(code: &[u8]) -> Option<(usize, String)> {
@@ -216,6 +217,8 @@ pub static ARCHS: &[ArchRow] = &[
         code_start_symbol: "_stext",
         data_start_symbol: "_sdata",
         program_counter: "pc",
+        // AArch64 state, and not AArch32.
+        decoded_mode: ("cpsr", 0x10, 0),
         decode: decode_aarch64,
         operands: operands::aarch64,
         stack_pointer: "sp",
@@ -304,6 +307,8 @@ pub static ARCHS: &[ArchRow] = &[
         code_start_symbol: "_text",
         data_start_symbol: "_sdata",
         program_counter: "rip",
+        // Long mode is active.
+        decoded_mode: ("efer", 0x400, 0x400),
         decode: decode_x86_64,
         operands: operands::x86_64,
         stack_pointer: "rsp",

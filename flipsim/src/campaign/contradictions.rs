@@ -128,7 +128,14 @@ impl CampaignSpec {
             ));
         }
         if stratum.is_listed() {
-            let own = [stratum.pattern.is_some(), stratum.operation.is_some(), stratum.faults.is_some()];
+            let own = [
+                stratum.pattern.is_some(),
+                stratum.operation.is_some(),
+                stratum.faults.is_some(),
+                stratum.per.is_some(),
+                stratum.align.is_some(),
+                stratum.share.is_some(),
+            ];
             if !stratum.targets.iter().all(|target| target.listed().is_some()) {
                 return Some(format!(
                     "stratum `{name}` has trials that are written out beside other targets; make two of it"
@@ -136,8 +143,15 @@ impl CampaignSpec {
             }
             if own.contains(&true) || !self.when_of(stratum).is_time() || !self.times.is_whole() {
                 return Some(format!(
-                    "stratum `{name}`: trials that are written out say themselves when, which bits and what is done; drop \
-                     `pattern`, `operation`, `faults`, `when`, `at`, `during`, `from` and `to`"
+                    "stratum `{name}`: trials that are written out say themselves how many they are, when, which bits and \
+                     what is done; drop `pattern`, `operation`, `faults`, `per`, `align`, `share`, `when`, `at`, `during`, \
+                     `from` and `to`"
+                ));
+            }
+            if self.ecc == Ecc::Secded && stratum.ecc.is_none() {
+                return Some(format!(
+                    "stratum `{name}`: the campaign's `ecc` is of faults that are drawn; say `ecc = \"none\"` for these trials, \
+                     which are run as they are written out"
                 ));
             }
         }

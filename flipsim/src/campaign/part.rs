@@ -102,9 +102,10 @@ impl Part {
 }
 
 /// Whether a fault can be in a trial with others: it is not there, and none of its bits is held by two.
-fn fits(fault: &LaterFault, others: &[LaterFault]) -> bool {
-    let holds = fault.fault.operation().holds_on();
-    let clash =
-        |other: &LaterFault| other.fault.shares_bits(&fault.fault) && (holds || other.after == fault.after);
+pub(super) fn fits(fault: &LaterFault, others: &[LaterFault]) -> bool {
+    let holds = |one: &LaterFault| one.fault.operation().holds_on();
+    let clash = |other: &LaterFault| {
+        other.fault.shares_bits(&fault.fault) && (holds(fault) || holds(other) || other.after == fault.after)
+    };
     !others.iter().any(clash)
 }

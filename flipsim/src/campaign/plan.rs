@@ -330,7 +330,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// How many trials of each stratum it takes to have `total` in all: what is added is shared as what is there.
+    /// How many trials of each stratum it takes to have `total` in all: what is added is shared as what is there, among
+    /// those that have more faults.
     ///
     /// # Errors
     /// There are as many already.
@@ -338,7 +339,9 @@ impl Plan {
         let added = total.checked_sub(self.trials).filter(|added| *added > 0);
         let added = added.ok_or(PlanError::NotMore { has: self.trials })?;
         let weights: Vec<u128> = self.strata.iter().map(|stratum| stratum.trials.into()).collect();
-        Ok(shares(added, &weights))
+        let room =
+            self.strata.iter().map(|stratum| stratum.population().saturating_sub(stratum.trials.into()));
+        Ok(shares_within(added, weights, &room.collect::<Vec<_>>()))
     }
 
     /// How many trials of each stratum each stage has.
@@ -388,10 +391,10 @@ impl Plan {
     #[must_use]
     pub fn overlaps(&self) -> Vec<(u32, u32)> {
         let mut found = Vec::new();
-        for (number, one) in (0..).zip(&self.parts) {
-            let before = (0..number).zip(&self.parts);
-            let common = before
-                .filter(|(_, other)| one.when.overlaps(&other.when) && one.space.overlaps(&other.space));
+        let parts: Vec<_> = self.parts.iter().map(|part| (&part.when, part.space.extent())).collect();
+        for (number, (when, extent)) in (0..).zip(&parts) {
+            let before = (0..number).zip(&parts);
+            let common = before.filter(|(_, other)| when.overlaps(other.0) && extent.meets(&other.1));
             found.extend(common.map(|(other, _)| (other, number)));
         }
         found
@@ -504,6 +507,28 @@ fn allocate(spec: &CampaignSpec, strata: &mut [Stratum]) -> Result<(), PlanError
 )]
 fn part(total: u64, share: f64) -> u64 {
     (total as f64 * share).round() as u64
+}
+
+/// Shares of `total` by these weights, none larger than there is room; what does not fit is the others'. Where all are full,
+/// what is left over is shared as if there was room.
+fn shares_within(total: u64, weights: Vec<u128>, room: &[u128]) -> Vec<u64> {
+    let mut open = weights.clone();
+    let mut full: Vec<u64> = vec![0; room.len()];
+    loop {
+        let left = total - full.iter().sum::<u64>();
+        if left > 0 && open.iter().all(|weight| *weight == 0) {
+            return shares(total, &weights);
+        }
+        let more = shares(left, &open);
+        let over: Vec<usize> = (0..room.len()).filter(|at| u128::from(more[*at]) > room[*at]).collect();
+        if over.is_empty() {
+            return full.iter().zip(more).map(|(full, more)| full + more).collect();
+        }
+        for at in over {
+            // It is less than a share, which is a number of this size.
+            (open[at], full[at]) = (0, u64::try_from(room[at]).unwrap_or(u64::MAX));
+        }
+    }
 }
 
 /// Divides `total` in proportion to the weights; what rounding leaves over goes to the largest remainders.

@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::campaign::part::fits;
 use crate::campaign::spec::{CampaignSpec, Per, StratumSpec, Times};
 use crate::fault::{
     Align, Borders, FaultSpace, FaultTarget, FaultTargetError, FlippableRegister, Like, Listed, ListedFault,
     ListedPlace, Moment, Operations, PairedSpace, SpaceError, TargetGuest, UsedHere, used_space,
 };
 use crate::memory::PhysRange;
+use crate::trial::LaterFault;
 use crate::units::{GuestPhys, VirtualNs};
 
 /// A stratum that has no fault space in this guest.
@@ -142,13 +144,22 @@ fn listed_space(listed: &[&Listed], guest: &TargetGuest<'_>) -> Result<FaultSpac
             count => Err(FaultTargetError::Several { text: fault.to_string(), count }),
         }
     };
-    let moment = |listed: &&Listed| {
-        let mut spaces = Vec::with_capacity(listed.faults.len());
-        for fault in &listed.faults {
+    let mut known = BTreeSet::new();
+    let moment = |one: &&Listed| {
+        let mut spaces = Vec::with_capacity(one.faults.len());
+        for fault in &one.faults {
             spaces.push((fault.after, space(fault)?));
         }
         // The first that strikes is the trial's fault, as of all trials.
         spaces.sort_by_key(|(after, _)| *after);
+        let mut faults: Vec<LaterFault> = Vec::new();
+        for (after, space) in &spaces {
+            faults.extend(space.nth(0).map(|fault| LaterFault { after: *after, fault }));
+        }
+        let clash = (1..faults.len()).any(|at| !fits(&faults[at], &faults[..at]));
+        if clash || !known.insert(one.to_string()) {
+            return Err(FaultTargetError::Clash(one.to_string()));
+        }
         let mut spaces = spaces.into_iter();
         let first = spaces.next().map(|(after, space)| (after, Arc::new(space)));
         let more = spaces.filter_map(|(after, space)| Some((after, space.nth(0)?))).collect();

@@ -37,7 +37,9 @@ impl CampaignSpec {
                 )));
             }
         };
-        let fewest = self.strata.iter().filter_map(|stratum| stratum.trials).chain(whole).min();
+        // Trials that are written out are run from each template.
+        let drawn = self.strata.iter().filter(|stratum| !stratum.is_listed());
+        let fewest = drawn.filter_map(|stratum| stratum.trials).chain(whole).min();
         if let Some(trials) = fewest.filter(|trials| *trials < u64::from(count)) {
             return Err(refuse(format!(
                 "{trials} trials are too few for {count} templates; give each one at least"
@@ -51,7 +53,7 @@ impl CampaignSpec {
             };
             let mut spec = CampaignSpec { name: numbered(&self.name, number), ..self.clone() };
             spec.size = whole.map(|trials| Size::Trials(share(trials)));
-            for stratum in &mut spec.strata {
+            for stratum in spec.strata.iter_mut().filter(|stratum| !stratum.is_listed()) {
                 stratum.trials = stratum.trials.map(share);
             }
             let mut rng = fault_rng(self.seed, u64::from(number).wrapping_neg());

@@ -73,7 +73,7 @@ pub struct Ways {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-fn is_zero(count: &u64) -> bool {
+pub(in crate::campaign) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

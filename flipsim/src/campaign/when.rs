@@ -52,6 +52,16 @@ impl When {
         }
     }
 
+    /// How large a space is that has so many faults at so many of them. Where each moment has its own faults, it is these
+    /// pairs that were counted.
+    #[must_use]
+    pub fn space(&self, faults: &str, times: &str) -> String {
+        match times {
+            "1" => format!("{faults} pairs of fault and moment"),
+            _ => format!("{faults} faults × {times} {}", self.unit()),
+        }
+    }
+
     /// Whether these are all moments, so that nothing need be known of when the guest idles.
     #[must_use]
     pub fn is_time(&self) -> bool {

@@ -3,7 +3,7 @@
 //! Invariant: **every flip is read back.** What did not take is an error ([`FlipError::NotFlipped`]),
 //! never a flip.
 
-use crate::arch::{Arch, of_program_counter};
+use crate::arch::{Arch, ArchRow, of_program_counter};
 use crate::fault::model::{Fault, Place};
 use crate::fault::operation::Operation;
 use crate::target::{StuckByte, StuckPlace, Target, TargetError};
@@ -106,10 +106,12 @@ impl Next {
         let pc = little_endian(value);
         let no = |why: &str| FlipError::NoInstruction { pc, why: why.to_owned() };
         let arch = of_program_counter(register).ok_or_else(|| no("only a program counter has a next one"))?;
-        let mut code = code_at(target, pc)?;
+        let mut code = code_at(target, &arch, pc)?;
         let decoded = (arch.decode)(&code);
-        let why =
-            if code.is_empty() { "its code is not mapped yet" } else { "it is not known how long it is" };
+        let why = match code.is_empty() {
+            true => "its code is not mapped yet, or is none for 64 bits",
+            false => "it is not known how long it is",
+        };
         let (length, text) = decoded.ok_or_else(|| no(why))?;
         code.resize(LONGEST, 0);
         Ok(Next { arch, pc, code, length, text })
@@ -140,11 +142,18 @@ const LONGEST: usize = 15;
 
 const PAGE: u64 = 4096;
 
-/// The code at a virtual address, as much as one instruction can have, and as is mapped.
+/// The code that comes next, at a virtual address, as much as one instruction can have, and as is mapped; nothing where it is
+/// of another set of instructions, as firmware's for 16 or 32 bits.
 ///
 /// # Errors
 /// The machine is lost.
-pub fn code_at(target: &mut dyn Target, pc: u64) -> Result<Vec<u8>, TargetError> {
+pub fn code_at(target: &mut dyn Target, arch: &ArchRow, pc: u64) -> Result<Vec<u8>, TargetError> {
+    let (name, bits, wanted) = arch.decoded_mode;
+    if let Some(place) = target.registers().iter().position(|register| register.name == name)
+        && little_endian(&target.read_register(place)?) & bits != wanted
+    {
+        return Ok(Vec::new());
+    }
     let mut code = vec![0; LONGEST];
     // What lies on the next page may not be there, and need not be.
     let here = usize::try_from(PAGE - pc % PAGE).unwrap_or(LONGEST).min(LONGEST);

@@ -41,6 +41,6 @@ pub use operation::{NUMBERS, Operation, OperationError, Operations};
 pub use paired::{Like, used_space};
 pub use profile::{Executed, Function, Profile};
 pub use registers::{FlippableRegister, probe_registers};
-pub use space::{Align, FaultSpace, Moment, PairedSpace, RamSpace, RegSpace};
+pub use space::{Align, Extent, FaultSpace, Moment, PairedSpace, RamSpace, RegSpace};
 pub use target::{Borders, FaultTarget, FaultTargetError, FaultTargetTextError, TargetGuest};
 pub use used::{MOST_STACK, Used, UsedByTrigger, UsedHere};

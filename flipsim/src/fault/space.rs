@@ -6,7 +6,7 @@
 //!
 //! Invariant: **every fault of a space is equally likely**, and a space is never empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
@@ -184,33 +184,24 @@ impl FaultSpace {
         }
     }
 
-    /// Whether some fault could be of both, if both are of one pattern: a byte or a bit of a register that
-    /// both have.
+    /// What its faults change.
     #[must_use]
-    pub fn overlaps(&self, other: &FaultSpace) -> bool {
-        match (self, other) {
-            (FaultSpace::Ram(one), FaultSpace::Ram(other)) => {
-                let bytes =
-                    |space: &RamSpace| -> RangeSet { space.ranges.iter().map(|(_, range)| *range).collect() };
-                !bytes(one).intersection(&bytes(other)).is_empty()
+    pub fn extent(&self) -> Extent {
+        let mut extent = Extent::default();
+        match self {
+            FaultSpace::Ram(space) => extent.bytes = space.ranges.iter().map(|(_, range)| *range).collect(),
+            FaultSpace::Reg(space) => {
+                let faults = space.faults.iter();
+                extent.bits = faults.map(|(name, mask)| (space.names[*name].clone(), mask.clone())).collect();
             }
-            (FaultSpace::Reg(one), FaultSpace::Reg(other)) => {
-                let faults = |space: &RegSpace| -> Vec<(String, Vec<u8>)> {
-                    let named = space.faults.iter();
-                    named.map(|(register, mask)| (space.names[*register].clone(), mask.clone())).collect()
-                };
-                let known: BTreeSet<_> = faults(one).into_iter().collect();
-                faults(other).iter().any(|fault| known.contains(fault))
+            FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. } => extent = space.extent(),
+            FaultSpace::Paired(space) => {
+                let all: Vec<Extent> = space.spaces().map(FaultSpace::extent).collect();
+                extent.bytes = all.iter().flat_map(|one| one.bytes.ranges().iter().copied()).collect();
+                extent.bits = all.into_iter().flat_map(|one| one.bits).collect();
             }
-            (FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. }, other)
-            | (other, FaultSpace::Under { space, .. } | FaultSpace::Clustered { space, .. }) => {
-                space.overlaps(other)
-            }
-            (FaultSpace::Paired(space), other) | (other, FaultSpace::Paired(space)) => {
-                space.spaces().any(|space| space.overlaps(other))
-            }
-            (FaultSpace::Ram(_), FaultSpace::Reg(_)) | (FaultSpace::Reg(_), FaultSpace::Ram(_)) => false,
         }
+        extent
     }
 
     /// Draws one fault, every one as likely as every other.
@@ -264,13 +255,28 @@ impl PairedSpace {
         Some((moment, number - first)).filter(|(moment, number)| *number < moment.space.len())
     }
 
-    /// The spaces of all moments, each once for as long as it lasts.
+    /// The spaces of all moments, each once.
     fn spaces(&self) -> impl Iterator<Item = &FaultSpace> {
-        let changes = |(one, other): &(&(u64, Moment), Option<&(u64, Moment)>)| {
-            other.is_none_or(|other| !Arc::ptr_eq(&one.1.space, &other.1.space))
-        };
-        let next = self.parts.iter().skip(1).map(Some).chain([None]);
-        self.parts.iter().zip(next).filter(changes).map(|(one, _)| &*one.1.space)
+        let mut known = HashSet::new();
+        let all = self.parts.iter().map(|(_, moment)| &moment.space);
+        all.filter(move |space| known.insert(Arc::as_ptr(space))).map(|space| &**space)
+    }
+}
+
+/// What the faults of a space change.
+#[derive(Debug, Default)]
+pub struct Extent {
+    /// These bytes of RAM.
+    bytes: RangeSet,
+    /// These bits of registers, each as a fault has them.
+    bits: BTreeSet<(String, Vec<u8>)>,
+}
+
+impl Extent {
+    /// Whether they have a fault in common, or a byte of RAM.
+    #[must_use]
+    pub fn meets(&self, other: &Extent) -> bool {
+        !self.bytes.intersection(&other.bytes).is_empty() || !self.bits.is_disjoint(&other.bits)
     }
 }
 

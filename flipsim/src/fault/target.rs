@@ -270,6 +270,11 @@ pub enum FaultTargetError {
     /// A symbol.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A trial that is written out twice, or that contradicts itself.
+    #[error(
+        "{0}: the same trial is there twice, or two of its faults change one bit at one time, or one that is stuck; drop one"
+    )]
+    Clash(String),
     /// A fault that is written out is several.
     #[error("{text}: {count} faults fit this; say which bits, as in bit:3, mask:0x81 or adjacent:2@5")]
     Several {
@@ -293,6 +298,7 @@ impl FaultTargetError {
                 | FaultTargetError::NoProfile(_)
                 | FaultTargetError::NoSymbol { .. }
                 | FaultTargetError::NoRegister { .. }
+                | FaultTargetError::Name(_)
         )
     }
 }

@@ -171,7 +171,8 @@ fn a_space_under_other_operations_has_each_fault_under_each() {
     let regs = [register("x0", 64, &[0xff; 8])];
     let wide = random(FaultSpace::Reg(RegSpace::new(&regs, Pattern::Adjacent(64)).unwrap()));
     assert_eq!((wide.len(), wide.registers().is_some()), (1 << 24, true));
-    assert!(flips.overlaps(&set) && set.overlaps(&flips) && !wide.overlaps(&set));
+    let meets = |one: &FaultSpace, other: &FaultSpace| one.extent().meets(&other.extent());
+    assert!(meets(&flips, &set) && meets(&set, &flips) && !meets(&wide, &set));
     let huge = ram(&["0-0xffffffffff"], Pattern::Adjacent(32)).under(Operations::Random);
     assert!(matches!(huge, Err(SpaceError::TooLarge)));
 }
@@ -255,7 +256,10 @@ fn skipping_moves_the_program_counter_behind_the_instruction() {
     assert!(first.instruction.unwrap().starts_with("mov eax, "));
     assert_eq!(skip(0x1005).unwrap().new, 0x1006u64.to_le_bytes());
     let unmapped = skip(0x9000).unwrap_err().to_string();
-    assert_eq!(unmapped, "nothing can be done to the instruction at 0x9000: its code is not mapped yet");
+    assert_eq!(
+        unmapped,
+        "nothing can be done to the instruction at 0x9000: its code is not mapped yet, or is none for 64 bits"
+    );
     let other = Fault::in_register("rax".into(), vec![0xff; 8]).with(Operation::Skip);
     assert!(matches!(flip(&mut target, &other), Err(FlipError::NoInstruction { .. })));
 

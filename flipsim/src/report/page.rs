@@ -17,7 +17,7 @@ use super::svg::{count, number, percent};
 use super::trials::{Detail, Trials};
 use super::{activation, corrected, figures, mission, reached, times, ways, wrong};
 use crate::campaign::summary::{Class, Pooled, StratumSummary};
-use crate::campaign::{MissionFile, Store, StoreError, Summary, When, Words};
+use crate::campaign::{MissionFile, Store, StoreError, Summary, Words};
 use crate::stats::tally::Method;
 use crate::text::shell_line;
 use crate::trial::{OUTCOMES, Outcome};
@@ -251,7 +251,7 @@ fn results(summary: &Summary, trials: &Trials) -> Markup {
         h2 id="when" { "When" }
         (times::times(summary))
         h2 id="reports" { "What the guest reported" }
-        (figures::titles(summary))
+        (figures::reports(summary))
         (wrong::section(summary))
         (activation::section(summary))
         (corrected::section(summary))
@@ -281,7 +281,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
             p.note {
                 (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (visible(&stratum.pattern)) ": "
-                (count(stratum.faults)) " faults × " (count(stratum.times)) " " (moments(&stratum.when)) ", "
+                (stratum.when.space(&count(stratum.faults), &count(stratum.times))) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
                 " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."
@@ -290,13 +290,6 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
             @if let Some(unchanged) = &stratum.unchanged { p.note { (unchanged.line()) "." } }
             (rates_table(stratum))
         }
-    }
-}
-
-fn moments(when: &When) -> &'static str {
-    match when {
-        When::Time => "moments",
-        other => other.unit(),
     }
 }
 

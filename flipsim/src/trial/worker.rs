@@ -20,6 +20,7 @@ use crate::trial::golden::model::Golden;
 use crate::trial::later::Later;
 use crate::trial::observe::{Observation, Step, micros};
 use crate::trial::options::TrialOptions;
+use crate::trial::outcome::Outcome;
 use crate::trial::record::{Costs, LISTED, TrialPlan, TrialRecord};
 use crate::trial::restore::{RestoreMethod, WentBack, save_snapshot};
 use crate::trial::runner::{Got, RunError, Runner};
@@ -306,7 +307,11 @@ impl<'a> Worker<'a> {
             return Ok(TrialRecord { error: Some(why), ..record });
         }
         if plan.is_decided() {
-            return Ok(record.decided());
+            let mut record = record.decided();
+            // What is corrected is as it was; when memory reports what it cannot correct is not known.
+            let is_golden = record.outcome == Some(Outcome::EccCorrected);
+            record.reached = golden.signals.reached(&golden.console).filter(|_| is_golden);
+            return Ok(record);
         }
         let process = self.go_to(flip_at, &mut costs)?;
         let process = self.process.insert(process);
@@ -352,6 +357,7 @@ impl<'a> Worker<'a> {
         let mut run = Observation::new(golden, &options, later, record, short.settling);
         run.observe(runner, watch)?;
         let mut record = run.judge(runner)?;
+        record.reports.iter_mut().for_each(|report| report.name(names));
         record.costs.total_us = micros(began.elapsed());
         Ok(record)
     }

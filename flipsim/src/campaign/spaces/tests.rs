@@ -138,8 +138,40 @@ fn trials_that_are_written_out_are_drawn_once_each_with_their_own_faults_and_tim
         ("'at:7ns reg:x6 bit:1'", "no register that takes a flip is reg:x6"),
         ("'at:1000ns reg:x5 bit:1'", "faults would strike up to 1.0 µs after"),
         ("'at:7ns 0x50000000 bit:1'", "0x50000000"),
+        ("'at:7ns reg:x5 bit:1; 7ns reg:x5 mask:0x3'", "change one bit at one time"),
+        ("'at:7ns reg:x5 bit:1 stuck1; 9ns reg:x5 bit:1'", "one that is stuck"),
+        ("'at:7ns reg:x5 bit:1', 'at:7ns reg:x5 bit:1'", "the same trial is there twice"),
     ] {
         let error = plan(targets).unwrap_err();
         assert!(error.contains(says), "{error}");
     }
+    plan("'at:7ns reg:x5 bit:1; 9ns reg:x5 bit:1'").unwrap();
+    // All of a list is there: growth adds to the others.
+    let text = "name = 'x'\nseed = 3\ntrials = 9\n[[stratum]]\nname = 's'\ntargets = ['at:7ns reg:x5 bit:1', 'at:9ns reg:x5 \
+                bit:1', 'at:9ns reg:x5 bit:2']\n[[stratum]]\ntargets = ['ram']\n";
+    let spec = CampaignSpec::from_toml(text).unwrap();
+    let listed = Plan::new(&spec, VirtualNs(1_000), spaces(&spec, &guest).unwrap()).unwrap();
+    assert_eq!(listed.added_for(listed.len() + 10).unwrap(), [0, 10]);
+    assert_eq!(listed.grown(&[0, 10]).unwrap().strata()[1].trials, 16);
+    let made: Vec<_> = spec.templates(2).unwrap().iter().map(|spec| spec.strata[0].trials).collect();
+    assert_eq!(made, [Some(3), Some(3)]);
+    for (keys, says) in [
+        ("per = 'symbol'", "drop `pattern`"),
+        ("align = 4", "drop `pattern`"),
+        ("share = '50%'", "drop `pattern`"),
+        ("ecc = 'secded'", "`ecc` is of faults that are drawn"),
+    ] {
+        let text =
+            format!("name = 'x'\n[[stratum]]\nname = 's'\ntargets = ['at:7ns 0x40001001 bit:1']\n{keys}\n");
+        let error = CampaignSpec::from_toml(&text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let secded = |own: &str| {
+        let text = format!(
+            "name = 'x'\necc = 'secded'\n[[stratum]]\nname = 's'\ntargets = ['at:7ns 0x40001001 bit:1']\n{own}"
+        );
+        CampaignSpec::from_toml(&text).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert!(secded("").is_err_and(|error| error.contains("say `ecc = \"none\"`")));
+    assert_eq!(secded("ecc = 'none'\n"), Ok(()));
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::campaign::store::read::ResultRow;
 use crate::campaign::summary::basis::Basis;
 use crate::campaign::summary::warning::Warning;
+use crate::campaign::ways::is_zero;
 use crate::console::classify::Kind;
 use crate::stats::Observed;
 use crate::stats::tally::Rate;
@@ -47,11 +48,6 @@ pub struct Coverage {
     pub by_reports: Option<Rate>,
     /// What it reported, or what a watchdog would have seen, of the failures: all but sdc.
     pub by_watchdog: Option<Rate>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// Crashes and hangs that the console has a report of.

@@ -208,10 +208,10 @@ impl Summary {
 
     pub(super) fn exposed(&self, method: Method) -> Vec<Exposed> {
         let is_failure = |outcome: Outcome| Class::Failure.has(outcome);
-        // No particle waits for an event.
+        // No particle waits for an event, or strikes as it is written.
         let at_any_time = |kind: SpaceKind| {
             let of = self.strata.iter().filter(|stratum| stratum.kind == kind);
-            of.filter(|stratum| stratum.when.trigger().is_none()).count()
+            of.filter(|stratum| stratum.when.trigger().is_none() && stratum.bits.is_some()).count()
         };
         let strata = self.strata.iter().filter_map(|stratum| {
             let of = stratum.outcomes.iter().filter(|entry| is_failure(entry.outcome));

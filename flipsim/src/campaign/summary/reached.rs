@@ -1,6 +1,7 @@
 //! How far the trials of a stratum got whose guest is followed from power-on.
 //!
-//! Invariant: each trial that counts is in one row, under its outcome.
+//! Invariant: each trial that counts is in one row, under its outcome; but for errors that memory reports and cannot correct,
+//! of which no guest is run.
 
 use std::collections::BTreeMap;
 

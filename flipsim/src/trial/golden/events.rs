@@ -49,9 +49,17 @@ impl Golden {
             if places.is_empty() { BTreeMap::new() } else { self.within(&mut start()?, places, &guest)? };
         let in_interrupts = triggers.iter().find(|one| one.event == Event::During(Within::Interrupt));
         if let Some(trigger) = in_interrupts {
-            let ends = interrupts(trigger, &guest)?;
-            let moments = self.in_interrupts(&mut start()?, ends, &guest)?;
-            found.insert(trigger.event.clone(), moments);
+            let mut spans = Some(Vec::new());
+            for pair in interrupts(trigger, &guest)? {
+                let found = self.in_interrupts(&mut start()?, pair, &guest)?;
+                let is_it = found.as_ref().is_some_and(|found| !found.is_empty());
+                spans = if is_it { found } else { spans.and(found) };
+                if is_it {
+                    break;
+                }
+            }
+            let spans = spans.ok_or_else(|| EventError::NotPaired(trigger.clone()))?;
+            found.insert(trigger.event.clone(), drawn(&spans, guest.seed));
         }
         // QEMU reports one access of an instruction alone: each event about data has its own pass.
         let (accesses, watched): (Vec<_>, Vec<_>) = watched.into_iter().partition(Watched::is_access);
@@ -126,6 +134,12 @@ impl Golden {
                 let accessed = target.accessed();
                 let pc = target.read_register(counter).map_err(RunError::from)?;
                 let address = accessed.unwrap_or_else(|| little_endian(&pc));
+                if !watched.iter().any(|one| one.has(address)) {
+                    let why = format!(
+                        "a stop at {at} with its program counter at {address:#x}, where nothing is watched"
+                    );
+                    return Err(runner.ended(why).into());
+                }
                 // Some architectures stop behind an access.
                 let behind = accessed.is_some() && guest.template.info().plan.spec.arch.stops_behind_access;
                 let before = VirtualNs(at.0 - u64::from(behind));
@@ -201,24 +215,18 @@ impl Golden {
         Ok(found.into_iter().map(|(event, _, moments)| (event, moments)).collect())
     }
 
-    /// Draws moments at which the golden run handles an interrupt, from where the kernel begins to where it has done so.
+    /// When the golden run handles an interrupt, from where the kernel begins to where it has done so; `None` where these
+    /// are not pairs.
     fn in_interrupts(
         &self,
         runner: &mut Runner,
-        ends: [Watched; 2],
+        pair: [Watched; 2],
         guest: &EventGuest<'_>,
-    ) -> Result<Vec<VirtualNs>, EventError> {
-        let events = [ends[0].event.clone(), ends[1].event.clone()];
-        let mut found = self.watch(runner, ends.into(), guest, false)?;
+    ) -> Result<Option<Vec<Span>>, EventError> {
+        let events = [pair[0].event.clone(), pair[1].event.clone()];
+        let mut found = self.watch(runner, pair.into(), guest, false)?;
         let [begins, ends] = events.map(|event| found.remove(&event).unwrap_or_default());
-        // One may be under way at either end of the run; none comes within another.
-        let first = ends.first().filter(|end| begins.first().is_none_or(|begin| begin > end));
-        let begins = first.map(|_| self.begin()).into_iter().chain(begins);
-        let spans = begins.map(|from| {
-            let behind = ends.iter().find(|end| **end > from).copied().unwrap_or(self.end());
-            Span { from, length: behind.0 - from.0 }
-        });
-        Ok(drawn(&spans.collect::<Vec<_>>(), guest.seed))
+        Ok(between(&begins, &ends, self.begin()..self.end()))
     }
 
     /// When lines that have a text were complete.
@@ -270,6 +278,24 @@ impl Golden {
     }
 }
 
+/// The spans from each begin to the end that follows, in a run; `None` where they do not come by turns. One span may be under
+/// way at either end of the run.
+fn between(begins: &[VirtualNs], ends: &[VirtualNs], run: Range<VirtualNs>) -> Option<Vec<Span>> {
+    let begins = begins.iter().map(|at| (*at, true));
+    let mut all: Vec<_> = begins.chain(ends.iter().map(|at| (*at, false))).collect();
+    all.sort_unstable();
+    // Where only ends, or only begins, are seen, the others are made somewhere else.
+    let by_turns = all.windows(2).all(|two| two[0].1 != two[1].1);
+    if all.first().is_some_and(|(_, begins)| !begins) {
+        all.insert(0, (run.start, true));
+    }
+    if all.last().is_some_and(|(_, begins)| *begins) {
+        all.push((run.end, false));
+    }
+    let span = |two: &[(VirtualNs, bool)]| Span { from: two[0].0, length: two[1].0.0 - two[0].0.0 };
+    by_turns.then(|| all.chunks_exact(2).map(span).collect())
+}
+
 /// Different moments of some spans, in order: each as likely as every other.
 fn drawn(spans: &[Span], seed: u64) -> Vec<VirtualNs> {
     // The spans, and how many moments lie before each.
@@ -314,4 +340,25 @@ fn program_counter(runner: &mut Runner, guest: &EventGuest<'_>) -> Result<usize,
         let cause = format!("the gdb stub has no register `{name}`");
         TargetError::Refused { doing: "read its program counter".to_owned(), cause }.into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupts_last_from_their_begins_to_the_ends_that_follow_and_others_are_not_believed() {
+        let between = |begins: &[u64], ends: &[u64]| {
+            let at = |times: &[u64]| times.iter().copied().map(VirtualNs).collect::<Vec<_>>();
+            let found = between(&at(begins), &at(ends), VirtualNs(10)..VirtualNs(100))?;
+            Some(found.iter().map(|span| (span.from.0, span.length)).collect::<Vec<_>>())
+        };
+        assert_eq!(between(&[20, 40], &[25, 50]), Some(vec![(20, 5), (40, 10)]));
+        // Under way when the run begins, and when it ends.
+        assert_eq!(between(&[20, 90], &[15, 30]), Some(vec![(10, 5), (20, 10), (90, 10)]));
+        assert_eq!(between(&[], &[]), Some(Vec::new()));
+        // It ends elsewhere, or begins elsewhere.
+        assert_eq!((between(&[20, 40, 60], &[]), between(&[], &[20, 40])), (None, None));
+        assert_eq!(between(&[20, 40, 60], &[70]), None);
+    }
 }

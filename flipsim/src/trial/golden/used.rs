@@ -82,7 +82,7 @@ impl Golden {
             }
             let target = runner.guest.target();
             let pc = value(target, arch.program_counter)?;
-            let code = code_at(target, pc).map_err(RunError::from)?;
+            let code = code_at(target, arch, pc).map_err(RunError::from)?;
             let operands = (arch.operands)(&code).unwrap_or_default();
             let stack = match stack {
                 true => above(target, arch.stack_pointer)?,

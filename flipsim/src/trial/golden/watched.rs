@@ -67,7 +67,7 @@ pub enum EventError {
     },
     /// It does not come.
     #[error("`{trigger}` {}{near}", if *comes == 0 {
-        "never comes in the golden run, from READY to its end".to_owned()
+        "never comes from the beginning of the golden run to its end".to_owned()
     } else {
         format!("asks for more than the golden run has: it comes {comes} times")
     })]
@@ -88,6 +88,11 @@ pub enum EventError {
     /// A line whose time is not kept.
     #[error("`{0}`: QEMU does not say when each of these lines was written; choose another event")]
     NoTimes(Event),
+    /// Begins and ends of interrupts that are not pairs.
+    #[error(
+        "`{0}`: this kernel handles interrupts by other functions than those that are watched, so that it is not known when"
+    )]
+    NotPaired(Trigger),
     /// The pass was not the golden run.
     #[error(
         "with breakpoints the guest does not run as the golden run does, so that no instant is believed: {0}; please report \
@@ -281,22 +286,24 @@ pub(super) fn places(
     Ok(found)
 }
 
-/// Where the kernel begins to handle an interrupt, and where it has done so; of each the names of several versions.
-const INTERRUPT: [&[&str]; 2] = [&["irq_enter_rcu", "irq_enter"], &["irq_exit_rcu", "irq_exit"]];
+/// Where the kernel begins to handle an interrupt, and where it has done so: what each version has.
+const INTERRUPT: [[&str; 2]; 2] = [["irq_enter_rcu", "irq_exit_rcu"], ["irq_enter", "irq_exit"]];
 
-/// What the guest is stopped at to know when it handles interrupts: their begins and their ends.
-pub(super) fn interrupts(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<[Watched; 2], EventError> {
+/// What the guest is stopped at to know when it handles interrupts: their begins and their ends, by each pair of functions
+/// that the kernel has.
+pub(super) fn interrupts(trigger: &Trigger, guest: &EventGuest<'_>) -> Result<Vec<[Watched; 2]>, EventError> {
     let symbols = symbols(trigger, guest)?;
-    let of = |names: &[&str]| -> Result<Watched, EventError> {
-        let found = names.iter().find_map(|name| Some((*name, symbols.virt(name).ok()?)));
-        let why = || format!("it has none of {}", names.join(", "));
-        let (name, GuestVirt(at)) =
-            found.ok_or_else(|| EventError::NoSymbols { trigger: trigger.clone(), why: why() })?;
+    let of = |name: &str| {
+        let GuestVirt(at) = symbols.virt(name).ok()?;
         let (event, breakpoints) = (Event::Symbol(name.to_owned()), vec![Breakpoint::at_instruction(at)]);
-        Ok(Watched { event, breakpoints, wanted: None, found: Vec::new() })
+        Some(Watched { event, breakpoints, wanted: None, found: Vec::new() })
     };
-    let [begin, end] = INTERRUPT;
-    Ok([of(begin)?, of(end)?])
+    let pairs: Vec<_> = INTERRUPT.iter().filter_map(|[begin, end]| Some([of(begin)?, of(end)?])).collect();
+    if pairs.is_empty() {
+        let names = INTERRUPT.map(|[begin, end]| format!("{begin} with {end}")).join(", or ");
+        return Err(EventError::NoSymbols { trigger: trigger.clone(), why: format!("it lacks {names}") });
+    }
+    Ok(pairs)
 }
 
 /// Where the upper half of the addresses begins, which is the kernel's.

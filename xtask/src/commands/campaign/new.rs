@@ -262,12 +262,10 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
     outln!("campaign {}: {} trials, seed {}", shown(&spec.name, 100), plan.len(), spec.seed);
     for (stratum, of) in plan.strata().iter().zip(&spec.strata).take(LISTED) {
         outln!(
-            "  {:16} {:>8} trials of {} faults × {} {}  ({})",
+            "  {:16} {:>8} trials of {}  ({})",
             shown(&stratum.name, 60),
             stratum.trials,
-            stratum.faults,
-            stratum.times,
-            spec.when_of(of).unit(),
+            spec.when_of(of).space(&stratum.faults.to_string(), &stratum.times.to_string()),
             shown(&stratum.targets, 200)
         );
     }

@@ -138,12 +138,13 @@ fn events(
 /// The instants of each event, a line each.
 pub fn event_lines(golden: &Golden) -> Vec<String> {
     let after = |at: &VirtualNs| VirtualNs(at.0.saturating_sub(golden.begin().0));
+    let from = if golden.signals.start_at_power_on() { "power-on" } else { "READY" };
     let line = |(trigger, all): (&String, &Vec<VirtualNs>)| {
         let (first, last) = (after(all.first()?), after(all.last()?));
         let trigger = shown(trigger, 200);
         Some(match all.len() {
-            1 => format!("{trigger}: {} after READY", first.exact()),
-            count => format!("{trigger}: {count} instants, from {first} to {last} after READY"),
+            1 => format!("{trigger}: {} after {from}", first.exact()),
+            count => format!("{trigger}: {count} instants, from {first} to {last} after {from}"),
         })
     };
     golden.events.iter().filter_map(line).collect()

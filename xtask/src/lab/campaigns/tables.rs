@@ -101,8 +101,9 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
 
 fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Method) -> String {
     let StratumSummary { name, counted, faults, times, when, targets, .. } = stratum;
-    let (name, targets, unit) = (shown(name, 100), shown(targets, 300), when.unit());
-    let mut text = format!("{name}: {counted} trials of N = {faults} faults × {times} {unit} ({targets})\n");
+    let (name, targets) = (shown(name, 100), shown(targets, 300));
+    let space = when.space(&faults.to_string(), &times.to_string());
+    let mut text = format!("{name}: {counted} trials of N = {space} ({targets})\n");
     let named = match method {
         Method::Wilson => "Wilson",
         Method::ClopperPearson => "exact",
@@ -326,6 +327,7 @@ pub fn breakdown(stratum: &StratumSummary, by: By, confidence: Confidence, metho
             By::Symbol => "no fault is in a symbol",
             By::Title => "no console reports anything",
             By::Moment => "it is not known when the guest idles",
+            By::Subsystem => "no report names a function whose part of the kernel is known",
         };
         text.truncate(text.len() - 1);
         return text + " " + what + "\n";

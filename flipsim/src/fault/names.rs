@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use crate::arch::ArchRow;
-use crate::fault::symbols::anchor::SymbolMap;
-use crate::fault::symbols::file::{SymbolError, Symbols};
+use crate::kernel::symbols::{SymbolError, SymbolMap, Symbols};
 use crate::memory::{MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::units::GuestPhys;

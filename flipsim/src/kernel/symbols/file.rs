@@ -263,6 +263,12 @@ impl Symbols {
         })
     }
 
+    /// The file that they are from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// All symbols by address.
     #[must_use]
     pub fn all(&self) -> &[Symbol] {

@@ -9,8 +9,8 @@
 //!
 //! It hands out [`Symbols`], as a file has them, and [`SymbolMap`], as the running guest has them.
 
-pub(super) mod anchor;
-pub(super) mod file;
+mod anchor;
+mod file;
 
 pub use anchor::SymbolMap;
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::progress;
 use crate::source::tree::{self, Want};
 
 /// To be raised whenever the way of building changes what comes out.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
@@ -183,6 +183,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     lane.runner.run(what, "kernel-build.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
         lane.runner.note("copy the kernel, vmlinux, System.map and .config into the cache");
+        lane.runner.note("give that vmlinux its types (pahole) in place of its debug information (objcopy)");
         return Ok(None);
     }
     step.done();
@@ -205,6 +206,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
             let from = work.join(from);
             files::copy(&from, &dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
         }
+        keep_types(lane, dir, chosen.contains_key("llvm"))?;
         let command = make(lane, &tree, &work, &request.flags, &["-s", "kernelrelease"])?;
         let release = proc::output_of("asking for the kernel's release", command, Duration::from_secs(60))?;
         let release = release.lines().last().unwrap_or_default().trim().to_owned();
@@ -216,6 +218,33 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
         cache::remove_tree(&work)?;
     }
     Ok(Some(product))
+}
+
+/// Puts the kernel's types (BTF) into the `vmlinux` that is kept, in place of its debug information, which is ten times as large. The
+/// kernel itself is without: what is in the guest's RAM is what was there before. One with types of its own keeps them.
+fn keep_types(lane: &Lane<'_>, dir: &Path, llvm: bool) -> Result<()> {
+    let config = KernelConfig::parse(&read(&dir.join("config"))?);
+    let has = |symbol: &str| *config.get(symbol) == kconfig::Value::Yes;
+    if !has("DEBUG_INFO") {
+        return Ok(());
+    }
+    let (vmlinux, types) = (dir.join("vmlinux"), dir.join("types"));
+    let objcopy =
+        if llvm { "llvm-objcopy".to_owned() } else { format!("{}objcopy", needs::tool_prefix(lane.arch)) };
+    let mut strip = Command::new(objcopy);
+    strip.arg("--strip-debug");
+    if !has("DEBUG_INFO_BTF") {
+        let mut encode = Command::new("pahole");
+        encode.arg(format!("--btf_encode_detached={}", types.display())).arg(&vmlinux);
+        lane.runner.run_quietly("reading the kernel's types", "kernel-types.log", encode)?;
+        strip.arg("--add-section").arg(format!(".BTF={}", types.display()));
+    }
+    strip.arg(&vmlinux);
+    lane.runner.run_quietly("keeping the kernel's types", "kernel-types.log", strip)?;
+    if types.exists() {
+        fs::remove_file(&types).with_context(|| format!("cannot remove {}", types.display()))?;
+    }
+    Ok(())
 }
 
 /// A tree of the user's has no digest: that of its product stands for it.
@@ -421,7 +450,7 @@ fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> 
     }
     let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
     if let Some(path) = &vmlinux {
-        flipsim::fault::symbols::Symbols::load(path).exit_with(Code::Usage)?;
+        flipsim::kernel::symbols::Symbols::load(path).exit_with(Code::Usage)?;
     } else {
         eprintln!("  note: without --vmlinux, faults cannot be placed by the name of a symbol");
     }

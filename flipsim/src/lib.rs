@@ -35,6 +35,7 @@
 //! - [`campaign`]: specification, plan, store, workers, and what the results say in numbers
 //! - [`trial`]: one fault in one guest, from the template to the outcome
 //! - [`fault`]: what a fault is, where it is drawn from, how it is made; [`machine`]: a guest as a process of the host
+//! - [`kernel`]: what the guest's own kernel says of its memory
 //! - [`target`]: a machine that can be read, written, stopped and run; a guest under QEMU as one
 //! - [`memory`]: which addresses are RAM; [`mod@arch`]: the table of architectures; [`stats`]: rates, intervals, survival,
 //!   FIT; [`console`]: what a guest says; [`files`]: files that are whole or not there
@@ -48,6 +49,7 @@ pub mod campaign;
 pub mod console;
 pub mod fault;
 pub mod files;
+pub mod kernel;
 pub mod machine;
 pub mod memory;
 pub mod pack;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{Sources, SymbolMap, Symbols};
+use flipsim::kernel::symbols::{Sources, SymbolMap, Symbols};
 use flipsim::memory::{MemoryMap, PhysRange};
 use flipsim::target::FakeTarget;
 use flipsim::units::{GuestPhys, GuestVirt};

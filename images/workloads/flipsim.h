@@ -66,6 +66,7 @@ void workload_matmul(struct sha256 *hash);
 void workload_qsort(struct sha256 *hash);
 void workload_fs(struct sha256 *hash);
 void workload_traps(struct sha256 *hash);
+void workload_objects(struct sha256 *hash);
 
 /* Writes and reads a byte of `data` by every way, and reports what was not read as it was written. */
 void use_cell(uint8_t *data, uint8_t *other, int file);

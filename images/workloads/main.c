@@ -37,6 +37,7 @@ static const struct workload {
 	{ "qsort", workload_qsort, "5d8e8e08fb0545cf", "quicksort of a million numbers, checked for order" },
 	{ "fs", workload_fs, "f9ff76fe26dd6e47", "files written, synced, read back from disk and compared" },
 	{ "traps", workload_traps, "363957dd7ab427c1", "accesses to memory that are easily missed" },
+	{ "objects", workload_objects, "e4cd302972b0cf4e", "what the kernel says of its memory" },
 };
 
 enum { WORKLOADS = sizeof(workloads) / sizeof(workloads[0]) };

@@ -13,5 +13,6 @@ mod table;
 
 pub use operands::{Operands, RegisterPart};
 pub use table::{
-    ARCHS, Arch, ArchRow, KernelForm, NOT_STUCK, SYSTEM, UnknownArch, may_be_stuck, of_program_counter,
+    ARCHS, Arch, ArchRow, KernelForm, NOT_STUCK, PageTables, SYSTEM, UnknownArch, may_be_stuck,
+    of_program_counter,
 };

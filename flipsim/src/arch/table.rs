@@ -43,6 +43,21 @@ pub enum KernelForm {
     AnyBytes,
 }
 
+/// What the entries of page tables mean, of pages of 4 KiB and eight bytes each.
+#[derive(Debug)]
+pub struct PageTables {
+    /// The symbol of the kernel's first table.
+    pub root: &'static str,
+    /// The bits of an entry that leads somewhere.
+    pub present: u64,
+    /// Which bits of an entry above the last level say, and how, that it leads to memory and not to a table.
+    pub block: (u64, u64),
+    /// The bits of an address.
+    pub address: u64,
+    /// How many entries of a task's first table are its own; the others are the kernel's.
+    pub user_entries: u64,
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct ArchRow {
@@ -98,6 +113,10 @@ pub struct ArchRow {
     pub operands: fn(&[u8]) -> Option<Operands>,
     /// The stack pointer as the gdb stub calls it.
     pub stack_pointer: &'static str,
+    /// The kernel's and its tasks' page tables.
+    pub page_tables: PageTables,
+    /// Where a CPU says that it runs a program and not the kernel: a register, which bits of it, and what they are then.
+    pub user_mode: (&'static str, u64, u64),
     /// By how many numbers a bit of an instruction is drawn, as the remainder by the number of its bits: a multiple of that for
     /// each instruction.
     pub instruction_bits: u64,
@@ -222,6 +241,16 @@ pub static ARCHS: &[ArchRow] = &[
         decode: decode_aarch64,
         operands: operands::aarch64,
         stack_pointer: "sp",
+        // VMSAv8-64 with the 4 KiB granule.
+        page_tables: PageTables {
+            root: "swapper_pg_dir",
+            present: 1,
+            block: (2, 0),
+            address: 0x0000_ffff_ffff_f000,
+            user_entries: 512,
+        },
+        // M: EL0t.
+        user_mode: ("cpsr", 0x1f, 0),
         instruction_bits: 32,
         syscall_symbols: &["__arm64_sys_"],
         exception_symbols: &[
@@ -312,6 +341,15 @@ pub static ARCHS: &[ArchRow] = &[
         decode: decode_x86_64,
         operands: operands::x86_64,
         stack_pointer: "rsp",
+        page_tables: PageTables {
+            root: "init_top_pgt",
+            present: 1,
+            block: (0x80, 0x80),
+            address: 0x000f_ffff_ffff_f000,
+            user_entries: 256,
+        },
+        // The CPL.
+        user_mode: ("cs", 3, 3),
         // Of 1 to 15 bytes.
         instruction_bits: 360_360 * 8,
         syscall_symbols: &["__x64_sys_"],
@@ -422,6 +460,12 @@ impl Arch {
     /// Every architecture of the table, in its order.
     pub fn all() -> impl Iterator<Item = Arch> {
         ARCHS.iter().map(Arch)
+    }
+
+    /// Its row.
+    #[must_use]
+    pub fn row(self) -> &'static ArchRow {
+        self.0
     }
 }
 

@@ -20,7 +20,6 @@ pub mod record;
 mod registers;
 pub mod schedule;
 mod space;
-pub mod symbols;
 pub(crate) mod target;
 #[cfg(test)]
 mod tests;

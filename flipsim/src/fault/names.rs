@@ -6,9 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::arch::ArchRow;
-use crate::fault::symbols::anchor::SymbolMap;
-use crate::fault::symbols::file::{Symbol, SymbolError, Symbols};
-use crate::fault::symbols::sources::Sources;
+use crate::kernel::symbols::{Sources, Symbol, SymbolError, SymbolMap, Symbols};
 use crate::memory::{MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::units::{GuestPhys, GuestVirt};

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::symbols::SymbolMap;
+use crate::kernel::symbols::SymbolMap;
 use crate::memory::PhysRange;
 use crate::units::GuestPhys;
 
@@ -109,7 +109,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::symbols::map_of;
+    use crate::kernel::symbols::map_of;
 
     fn executed(at: u64, instructions: u64, runs: u64) -> Executed {
         Executed { first: GuestPhys(0x4000_1000 + at), instructions, runs }

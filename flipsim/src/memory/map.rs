@@ -253,20 +253,29 @@ impl MemoryMap {
     /// where it does not see it.
     #[must_use]
     pub fn address_of(&self, block: Option<&str>, offset: u64) -> Option<GuestPhys> {
-        let largest = || {
-            let mut sizes: BTreeMap<&str, u128> = BTreeMap::new();
-            for block in &self.blocks {
-                *sizes.entry(&block.name).or_default() += u128::from(block.range.len());
-            }
-            // Of two that are as large, the later one.
-            self.blocks.iter().map(|block| &*block.name).max_by_key(|name| sizes.get(name))
-        };
-        let name = block.or_else(largest)?;
+        let name = block.or_else(|| self.largest_block())?;
         let mut parts = self.blocks.iter().filter(|block| block.name == name);
         parts.find_map(|part| {
             let into = offset.checked_sub(part.offset).filter(|into| *into < part.range.len())?;
             Some(GuestPhys(part.range.first.0 + into))
         })
+    }
+
+    /// Where in the largest block of RAM the guest's address lies; `None` of one in another block or in none.
+    #[must_use]
+    pub fn offset_of(&self, address: GuestPhys) -> Option<u64> {
+        let name = self.largest_block()?;
+        let part = self.blocks.iter().find(|part| part.name == name && part.range.contains(address))?;
+        Some(part.offset + (address.0 - part.range.first.0))
+    }
+
+    fn largest_block(&self) -> Option<&str> {
+        let mut sizes: BTreeMap<&str, u128> = BTreeMap::new();
+        for block in &self.blocks {
+            *sizes.entry(&block.name).or_default() += u128::from(block.range.len());
+        }
+        // Of two that are as large, the later one.
+        self.blocks.iter().map(|block| &*block.name).max_by_key(|name| sizes.get(name))
     }
 
     /// Where the names of the regions come from.

@@ -27,7 +27,7 @@ pub struct GuestSpec {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
-    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs, traps, or a service of yours (`image add`);
+    /// What the guest runs once it is ready: idle, sha256, matmul, qsort, fs, traps, objects, or a service of yours (`image add`);
     /// `none` is a shell
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]

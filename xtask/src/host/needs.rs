@@ -221,6 +221,14 @@ pub fn needs(arch: Arch, llvm: bool) -> Vec<Need> {
         program("flex", &["flex"], version, (2, 5), &[Kernel], ["flex"; 4]),
         program("bison", &["bison"], version, (2, 0), &[Kernel], ["bison"; 4]),
         program("bc", &["bc"], version, (1, 6), &[Kernel], ["bc"; 4]),
+        program(
+            "pahole",
+            &["pahole"],
+            version,
+            (1, 22),
+            &[Kernel],
+            ["dwarves", "dwarves", "pahole", "dwarves"],
+        ),
         program("perl", &["perl"], version, (5, 0), &[Kernel], ["perl"; 4]),
         module(
             "libelf",

@@ -24,16 +24,16 @@ pub const FLIPSIM: Table = Table {
         (
             "report",
             &[
-                "campaign", "trial", "fault", "machine", "arch", "memory", "stats", "console", "files",
-                "units", "text",
+                "campaign", "trial", "fault", "machine", "kernel", "arch", "memory", "stats", "console",
+                "files", "units", "text",
             ],
         ),
         // Stand-ins for a machine, and made-up campaigns.
         (
             "testing",
             &[
-                "campaign", "trial", "fault", "machine", "target", "arch", "memory", "stats", "console",
-                "files", "wire", "units", "text",
+                "campaign", "trial", "fault", "machine", "kernel", "target", "arch", "memory", "stats",
+                "console", "files", "wire", "units", "text",
             ],
         ),
         // A campaign in one file, and the folder where its parts come together.
@@ -41,20 +41,22 @@ pub const FLIPSIM: Table = Table {
         (
             "campaign",
             &[
-                "trial", "fault", "machine", "target", "arch", "memory", "stats", "console", "files",
-                "units", "text",
+                "trial", "fault", "machine", "kernel", "target", "arch", "memory", "stats", "console",
+                "files", "units", "text",
             ],
         ),
         (
             "trial",
             &[
-                "fault", "machine", "target", "arch", "memory", "stats", "console", "files", "wire", "units",
-                "text",
+                "fault", "machine", "kernel", "target", "arch", "memory", "stats", "console", "files",
+                "wire", "units", "text",
             ],
         ),
         // A fault needs something to flip bits in, not a process; and a machine knows no faults.
-        ("fault", &["target", "arch", "memory", "stats", "files", "units", "text"]),
+        ("fault", &["kernel", "target", "arch", "memory", "stats", "files", "units", "text"]),
         ("machine", &["target", "arch", "memory", "console", "files", "wire", "units", "text"]),
+        // What the guest's own kernel says of its memory.
+        ("kernel", &["target", "arch", "memory", "files", "units", "text"]),
         ("target", &["arch", "memory", "files", "wire", "units", "text"]),
         // One floor: none of these six uses another.
         ("arch", &["units", "text"]),

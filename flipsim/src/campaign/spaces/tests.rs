@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::campaign::plan::{Plan, TrialId};
-use crate::fault::symbols::map_of;
 use crate::fault::{Executed, GuestNames, Profile};
+use crate::kernel::symbols::map_of;
 use crate::memory::MemoryMap;
 use crate::units::GuestPhys;
 

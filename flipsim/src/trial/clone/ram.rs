@@ -7,7 +7,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use crate::kernel::Ram;
+use crate::memory::MemoryMap;
 use crate::trial::clone::written::{Mapping, mappings_of};
+use crate::units::GuestPhys;
 
 /// The memory of a process that maps a file privately.
 #[derive(Debug)]
@@ -40,6 +43,26 @@ impl ProcessRam {
             io::Error::new(io::ErrorKind::NotFound, format!("bytes at {offset:#x} are not mapped"))
         })?;
         self.memory.read_exact_at(into, mapping.start + (offset - mapping.offset))
+    }
+}
+
+/// A clone's RAM by the guest's addresses: a page takes a microsecond or two, where the gdb stub takes fifty.
+#[derive(Debug)]
+pub struct GuestRam<'a> {
+    /// The process.
+    pub ram: &'a ProcessRam,
+    /// Where the guest has its RAM.
+    pub map: &'a MemoryMap,
+}
+
+impl Ram for GuestRam<'_> {
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> io::Result<bool> {
+        let Some(offset) = self.map.offset_of(at) else { return Ok(false) };
+        match self.ram.read(offset, into) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

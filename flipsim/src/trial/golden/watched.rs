@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::arch::ArchRow;
-use crate::fault::symbols::{SymbolError, SymbolMap};
 use crate::fault::{GuestNames, Profile};
+use crate::kernel::symbols::{SymbolError, SymbolMap};
 use crate::text::{glob_matches, near_names};
 use crate::trial::recording::RecordingError;
 use crate::trial::runner::RunError;

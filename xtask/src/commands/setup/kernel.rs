@@ -5,7 +5,6 @@
 //! asks for and Kconfig drops in silence would come up as a guest that hangs.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flipsim::arch::Arch;
-use flipsim::fault::symbols::{SOURCES_SECTION, Sources};
 use flipsim::files;
+use flipsim::kernel::symbols::{SOURCES_SECTION, Sources};
 use xshell::{Shell, cmd};
 
 use super::fragments::{not_taken, read, read_fragments};
@@ -31,7 +30,7 @@ use crate::progress;
 use crate::source::tree::{self, Want};
 
 /// To be raised whenever the way of building changes what comes out.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// Disk space for source, build and product.
 const SPACE: u64 = 3 << 30;
@@ -185,6 +184,7 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     lane.runner.run(what, "kernel-build.log", command, &mut |line| step.line(line))?;
     if lane.runner.is_dry() {
         lane.runner.note("copy the kernel, vmlinux, System.map and .config into the cache");
+        lane.runner.note("give that vmlinux its types (pahole) and its source lines in place of its debug information (objcopy)");
         return Ok(None);
     }
     step.done();
@@ -198,13 +198,16 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     };
     let step = progress::ProgressStep::spinner("keeping the kernel");
     let product = lane.cache.publish(request, made_from, |dir| {
-        for (from, to) in
-            [(lane.arch.kernel_image, "Image"), ("System.map", "System.map"), (".config", "config")]
-        {
+        for (from, to) in [
+            (lane.arch.kernel_image, "Image"),
+            ("vmlinux", "vmlinux"),
+            ("System.map", "System.map"),
+            (".config", "config"),
+        ] {
             let from = work.join(from);
             files::copy(&from, &dir.join(to)).with_context(|| format!("cannot copy {}", from.display()))?;
         }
-        keep_vmlinux(lane, chosen, &work.join("vmlinux"), &dir.join("vmlinux"))?;
+        keep_debugging(lane, dir, chosen.contains_key("llvm"))?;
         let command = make(lane, &tree, &work, &request.flags, &["-s", "kernelrelease"])?;
         let release = proc::output_of("asking for the kernel's release", command, Duration::from_secs(60))?;
         let release = release.lines().last().unwrap_or_default().trim().to_owned();
@@ -218,27 +221,41 @@ fn build(lane: &Lane<'_>, chosen: &Chosen, request: &Request) -> Result<Option<P
     Ok(Some(product))
 }
 
-/// Keeps a vmlinux with the source lines of its code, and without the rest of what debuggers read, which is many times larger.
-fn keep_vmlinux(lane: &Lane<'_>, chosen: &Chosen, from: &Path, to: &Path) -> Result<()> {
-    let sources = Sources::read(from).unwrap_or_else(|why| {
-        eprintln!("  note: it is not known which source the kernel's code is of: {why}");
-        None
-    });
-    let Some(sources) = sources else {
-        return files::copy(from, to).map(drop).with_context(|| format!("cannot copy {}", from.display()));
-    };
-    let section = to.with_extension("sources");
-    fs::write(&section, sources.section()).with_context(|| format!("cannot write {}", section.display()))?;
-    let program = match chosen.contains_key("llvm") {
-        true => "llvm-objcopy".to_owned(),
-        false => format!("{}objcopy", needs::tool_prefix(lane.arch)),
-    };
-    let mut added = OsString::from(format!("{SOURCES_SECTION}="));
-    added.push(&section);
-    let mut command = Command::new(program);
-    command.args(["--strip-debug", "--add-section"]).arg(added).args([from, to]);
-    proc::output_of("keeping the kernel's symbols", command, Duration::from_secs(300))?;
-    fs::remove_file(&section).with_context(|| format!("cannot remove {}", section.display()))
+/// Puts the kernel's types (BTF), and which source its code is of, into the `vmlinux` that is kept, in place of its debug
+/// information, which is ten times as large. The kernel itself is without: what is in the guest's RAM is what was there before. One
+/// with types of its own keeps them.
+fn keep_debugging(lane: &Lane<'_>, dir: &Path, llvm: bool) -> Result<()> {
+    let config = KernelConfig::parse(&read(&dir.join("config"))?);
+    let has = |symbol: &str| *config.get(symbol) == kconfig::Value::Yes;
+    if !has("DEBUG_INFO") {
+        return Ok(());
+    }
+    let (vmlinux, types, lines) = (dir.join("vmlinux"), dir.join("types"), dir.join("sources"));
+    let objcopy =
+        if llvm { "llvm-objcopy".to_owned() } else { format!("{}objcopy", needs::tool_prefix(lane.arch)) };
+    let mut strip = Command::new(objcopy);
+    strip.arg("--strip-debug");
+    if !has("DEBUG_INFO_BTF") {
+        let mut encode = Command::new("pahole");
+        encode.arg(format!("--btf_encode_detached={}", types.display())).arg(&vmlinux);
+        lane.runner.run_quietly("reading the kernel's types", "kernel-types.log", encode)?;
+        strip.arg("--add-section").arg(format!(".BTF={}", types.display()));
+    }
+    match Sources::read(&vmlinux) {
+        Ok(None) => {}
+        Ok(Some(sources)) => {
+            let section = sources.section();
+            fs::write(&lines, section).with_context(|| format!("cannot write {}", lines.display()))?;
+            strip.arg("--add-section").arg(format!("{SOURCES_SECTION}={}", lines.display()));
+        }
+        Err(why) => eprintln!("  note: it is not known which source the kernel's code is of: {why}"),
+    }
+    strip.arg(&vmlinux);
+    lane.runner.run_quietly("keeping the kernel's types and lines", "kernel-types.log", strip)?;
+    for file in [types, lines].iter().filter(|file| file.exists()) {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// A tree of the user's has no digest: that of its product stands for it.
@@ -444,7 +461,7 @@ fn bring_your_own(lane: &Lane<'_>, image: &Path, chosen: &Chosen) -> Result<()> 
     }
     let vmlinux = chosen.get("vmlinux").map(PathBuf::from);
     if let Some(path) = &vmlinux {
-        flipsim::fault::symbols::Symbols::load(path).exit_with(Code::Usage)?;
+        flipsim::kernel::symbols::Symbols::load(path).exit_with(Code::Usage)?;
     } else {
         eprintln!("  note: without --vmlinux, faults cannot be placed by the name of a symbol");
     }

@@ -9,7 +9,7 @@
 //! the wrong place.
 
 use crate::arch::ArchRow;
-use crate::fault::symbols::file::{Symbol, SymbolError, Symbols};
+use crate::kernel::symbols::file::{Symbol, SymbolError, Symbols};
 use crate::memory::{MapSource, MemoryMap, PhysRange};
 use crate::target::Target;
 use crate::text::near_words;

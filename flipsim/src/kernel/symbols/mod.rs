@@ -10,9 +10,9 @@
 //! It hands out [`Symbols`], as a file has them, [`SymbolMap`], as the running guest has them, and [`Sources`], where their
 //! code comes from.
 
-pub(super) mod anchor;
-pub(super) mod file;
-pub(super) mod sources;
+mod anchor;
+mod file;
+mod sources;
 
 pub use anchor::SymbolMap;
 #[cfg(test)]

@@ -326,11 +326,5 @@ fn check(variable: &str) {
 #[test]
 #[ignore = "needs QEMU and a template: `cargo xtask test`"]
 fn aarch64_the_guest_says_the_same() {
-    check("FLIPSIM_TEMPLATE_OBJECTS_AARCH64");
-}
-
-#[test]
-#[ignore = "needs QEMU and a template: `cargo xtask test`"]
-fn x86_64_the_guest_says_the_same() {
-    check("FLIPSIM_TEMPLATE_OBJECTS_X86_64");
+    check("FLIPSIM_TEMPLATE_OBJECTS");
 }

@@ -37,7 +37,10 @@ impl Kernel<'_> {
             self.types.size("vmap_node"),
             self.field("vmap_node", "busy.head"),
         ) {
-            heads.extend((0..(count & 0xffff_ffff).min(4096)).map(|node| nodes + node * size + head.offset));
+            heads.extend(
+                (0..(count & 0xffff_ffff).min(4096))
+                    .map(|node| nodes.wrapping_add(node * size + head.offset)),
+            );
         }
         let mut found = Vec::new();
         for head in heads {
@@ -88,7 +91,7 @@ impl Kernel<'_> {
                     && first != 0
                     && size > 0
                 {
-                    let end = first.saturating_add(size).next_multiple_of(PAGE);
+                    let end = first.saturating_add(size).saturating_add(PAGE - 1) / PAGE * PAGE;
                     found.push(VirtualArea { first, end, name: text.clone() });
                 }
             }
@@ -112,7 +115,7 @@ impl Kernel<'_> {
         let first = self.value(view, chunk, field("base_addr"));
         let pages = self.value(view, chunk, field("nr_pages"));
         let Some((first, pages)) = first.zip(pages) else { return Vec::new() };
-        let length = first.wrapping_add(pages.saturating_mul(PAGE)).wrapping_sub(base);
+        let length = first.wrapping_add(pages.saturating_mul(PAGE)).wrapping_sub(base).min(MOST_OF_CPU);
         (0..count)
             .filter_map(|cpu| {
                 let at = base.wrapping_add(view.word(offsets.checked_add(cpu * 8)?)?);
@@ -129,7 +132,7 @@ impl Kernel<'_> {
         };
         let first = view.get(at, field("start", "defpool.start")?)?;
         let end = view.get(at, field("end", "defpool.end")?)?;
-        (first < end).then_some((first, end))
+        (first < end && end - first <= MOST_PAGES * PAGE).then_some((first, end))
     }
 
     /// The bytes of a task's stack in the kernel.
@@ -141,11 +144,14 @@ impl Kernel<'_> {
 
     /// The page frames that an area shows, each with its address, those of larger pages one by one; so many at most.
     pub fn frames_of(&self, view: &mut View<'_>, area: &VirtualArea) -> Vec<(u64, u64)> {
-        let pages = ((area.end - area.first) / PAGE).min(MOST_PAGES);
+        let pages = (area.end.saturating_sub(area.first) / PAGE).min(MOST_PAGES);
         let at = |page| area.first + page * PAGE;
         (0..pages).filter_map(|page| Some((at(page), view.phys(at(page))? / PAGE))).collect()
     }
 }
+
+/// No CPU has more memory from the start on.
+const MOST_OF_CPU: u64 = 1 << 28;
 
 /// More pages of one area are not looked at.
 const MOST_PAGES: u64 = 1 << 20;

@@ -102,7 +102,7 @@ impl PageLayout {
             None => Kinds::Bits,
         };
         Ok(PageLayout {
-            size: kernel.types.size("page").ok_or("struct page")?,
+            size: kernel.types.size("page").filter(|size| (1..=4096).contains(size)).ok_or("struct page")?,
             base: memory_map(kernel, view).ok_or("a memory map that is mapped as one (mem_section)")?,
             flags: need("flags")?,
             kind: need("page_type").or_else(|_| need("_mapcount"))?,

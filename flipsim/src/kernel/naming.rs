@@ -32,7 +32,7 @@ impl Objects {
             Kind::Cached { file, page } => {
                 let path = self.files.get(file as usize).map_or("", String::as_str);
                 let user = self.user(frame).map(|user| format!(" ({user})")).unwrap_or_default();
-                format!("byte {:#x} of {path}{user}", page * PAGE + inside)
+                format!("byte {:#x} of {path}{user}", page.wrapping_mul(PAGE).wrapping_add(inside))
             }
             Kind::Stack { task } => format!("kernel stack of {}", self.task(task as usize)),
             Kind::OfCpu { area: number } => format!("per-cpu memory ({})", area(number)),

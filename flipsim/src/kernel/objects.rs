@@ -298,7 +298,9 @@ impl Objects {
     fn of_head(&self, layout: PageLayout, frame: u64, head: u64) -> Kind {
         let head = layout.frame_of(head).filter(|head| *head < frame);
         match head.and_then(|head| Some((head, self.kind(head)?))) {
-            Some((head, Kind::Cached { file, page })) => Kind::Cached { file, page: page + (frame - head) },
+            Some((head, Kind::Cached { file, page })) => {
+                Kind::Cached { file, page: page.wrapping_add(frame - head) }
+            }
             Some((_, kind @ (Kind::Slab { .. } | Kind::Anonymous))) => kind,
             _ => Kind::Kernel,
         }
@@ -319,15 +321,20 @@ impl Objects {
         let types = kernel.types.constant("migratetype", "MIGRATE_PCPTYPES").unwrap_or(3).max(1);
         let mut nodes: Vec<u64> = kernel.at("contig_page_data").into_iter().collect();
         if let Some(all) = kernel.at("node_data").filter(|_| nodes.is_empty()) {
-            nodes.extend((0..64).map_while(|node| view.word(all + node * 8).filter(|node| *node != 0)));
+            nodes.extend(
+                (0..64).map_while(|node| view.word(all.wrapping_add(node * 8)).filter(|node| *node != 0)),
+            );
         }
         let cpus = kernel.cpus(view);
         for node in nodes {
-            for zone in (0..zones.count.min(16)).map(|zone| node + zones.offset + zone * zones.stride) {
+            for zone in
+                (0..zones.count.min(16)).map(|zone| node.wrapping_add(zones.offset + zone * zones.stride))
+            {
                 let Some(set) = view.get(zone, sets).filter(|set| *set != 0) else { continue };
                 for cpu in &cpus {
                     for index in 0..lists.count.min(64) {
-                        let head = set.wrapping_add(*cpu) + inside + lists.offset + index * lists.stride;
+                        let head =
+                            set.wrapping_add(*cpu).wrapping_add(inside + lists.offset + index * lists.stride);
                         let order = u8::try_from(index / types).unwrap_or(0);
                         // The last ones have whole blocks of 2 MiB.
                         let order = if order > 3 { 9 } else { order };
@@ -353,7 +360,7 @@ impl Objects {
                 if let Some(place) = view.phys(at) {
                     self.refine(place / PAGE, Kind::MemoryMap);
                 }
-                at += PAGE;
+                at = at.saturating_add(PAGE);
             }
         }
     }

@@ -61,16 +61,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut browser = slow(&["--test", "browser"]);
     browser.push("--nocapture");
     cargo(&browser)?;
-    let of_each = Arch::all().flat_map(|arch| {
-        ["traps", "objects"].map(|name| {
-            let variable = format!("FLIPSIM_TEMPLATE_{}_{}", name.to_uppercase(), arch.name.to_uppercase());
-            (variable, name, Some(arch))
-        })
-    });
-    let of_default = [("SHA256", "sha256"), ("FS", "fs")]
+    let traps = Arch::all()
+        .map(|arch| (format!("FLIPSIM_TEMPLATE_TRAPS_{}", arch.name.to_uppercase()), "traps", Some(arch)));
+    let of_default = [("SHA256", "sha256"), ("FS", "fs"), ("OBJECTS", "objects")]
         .map(|(name, workload)| (format!("FLIPSIM_TEMPLATE_{name}"), workload, None));
     let mut variables = Vec::new();
-    for (variable, workload, arch) in of_default.into_iter().chain(of_each) {
+    for (variable, workload, arch) in of_default.into_iter().chain(traps) {
         let spec = GuestSpec { arch, workload: Some(workload.to_owned()), ..GuestSpec::default() };
         let guest = GuestArgs { spec, ..GuestArgs::default() };
         let template = template::ensure(&guest, Duration::from_secs(120))?;

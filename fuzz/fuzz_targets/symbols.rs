@@ -16,7 +16,9 @@ const IOMEM: &str = "40000000-4000ffff : System RAM\n  40000000-40007fff : Kerne
 
 fuzz_target!(|data: &[u8]| {
     let path = file("symbols", data);
-    for sources in [Sources::from_section(data).ok(), Sources::read(&path).ok().flatten()].into_iter().flatten() {
+    for sources in
+        [Sources::from_section(data).ok(), Sources::read(&path).ok().flatten()].into_iter().flatten()
+    {
         for address in [0, 1, 0x1000, u64::MAX] {
             let _ = sources.at(GuestVirt(address));
         }

@@ -244,8 +244,8 @@ fn keep_debugging(lane: &Lane<'_>, dir: &Path, llvm: bool) -> Result<()> {
     match Sources::read(&vmlinux) {
         Ok(None) => {}
         Ok(Some(sources)) => {
-            let section = sources.section();
-            fs::write(&lines, section).with_context(|| format!("cannot write {}", lines.display()))?;
+            let kept = files::write_atomically(&lines, &sources.section());
+            kept.with_context(|| format!("cannot write {}", lines.display()))?;
             strip.arg("--add-section").arg(format!("{SOURCES_SECTION}={}", lines.display()));
         }
         Err(why) => eprintln!("  note: it is not known which source the kernel's code is of: {why}"),

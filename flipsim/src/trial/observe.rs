@@ -313,7 +313,8 @@ impl<'a> Observation<'a> {
         self.record.reached = golden.signals.reached(&said);
         let console = Console { golden, said: &said, same_output, noticed };
         console.hear(runner, &mut self.record)?;
-        self.record.reports = console.reports(runner, reports(&found, &expected, &said))?;
+        let new = news(&found, &expected).filter(|finding| notices(finding.kind));
+        self.record.reports = console.reports(runner, reports(new, &said))?;
         // A guest that the host's clock stopped stands at another place each time.
         let exact = !matches!(self.record.end, Some(End::WallTime | End::Other));
         if self.ahead.is_some() {

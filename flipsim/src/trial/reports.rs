@@ -5,10 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::console::classify::{Classification, Finding, Kind, frame_of};
+use crate::console::classify::{Finding, Kind, frame_of};
 use crate::fault::GuestNames;
 use crate::text::glob_matches;
-use crate::trial::judge::{news, notices};
 
 /// How many reports of a trial are listed.
 pub const MOST_REPORTS: usize = 32;
@@ -91,10 +90,9 @@ const BY_NAME: &[(&str, &str)] = &[
     ("apparmor_*", "security/apparmor"),
 ];
 
-/// The reports that the golden run does not have, in order, and the line of each in the console.
-pub(super) fn reports(found: &Classification, expected: &Classification, said: &[u8]) -> Vec<(Report, u64)> {
-    let new = news(found, expected).filter(|finding| notices(finding.kind)).take(MOST_REPORTS);
-    new.map(|finding| (Report::of(finding, said), finding.line)).collect()
+/// Reports of a console, and the line of each in it.
+pub(super) fn reports<'a>(new: impl Iterator<Item = &'a Finding>, said: &[u8]) -> Vec<(Report, u64)> {
+    new.take(MOST_REPORTS).map(|finding| (Report::of(finding, said), finding.line)).collect()
 }
 
 impl Report {
@@ -159,8 +157,8 @@ mod tests {
 
     #[test]
     fn reports_name_the_function_as_printed_and_the_subsystem_that_it_is_of() {
-        let (found, expected) = (classify(OOPS.as_bytes()), classify(b""));
-        let all = reports(&found, &expected, OOPS.as_bytes());
+        let found = classify(OOPS.as_bytes());
+        let all = reports(found.findings.iter(), OOPS.as_bytes());
         let mut all: Vec<Report> = all.into_iter().map(|(report, _)| report).collect();
         all.iter_mut().for_each(|report| report.name(None));
         let said = |report: &Report| (report.kind, report.function.clone(), report.subsystem.clone());

@@ -17,6 +17,7 @@ use crate::campaign::store::read::{Counts, ResultRow};
 use crate::campaign::store::stages::stages_text;
 use crate::campaign::summary::activations::Activations;
 use crate::campaign::summary::basis::{Basis, KnownPart, Together, counted_outcomes};
+use crate::campaign::summary::by::By;
 use crate::campaign::summary::corrected::Corrections;
 use crate::campaign::summary::costs::Gathered;
 use crate::campaign::summary::coverage::Reported;
@@ -26,7 +27,7 @@ use crate::campaign::summary::hang::Late;
 use crate::campaign::summary::idle::{Known, warning_of};
 use crate::campaign::summary::missing::Missing;
 use crate::campaign::summary::model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, StratumSummary, Summary,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, CompetingEnd, FORMAT, StratumSummary, Summary,
     SummaryOptions, Totals, bits_of, kind_of, of_class, pattern_text, space_of,
 };
 use crate::campaign::summary::pool::pooled;

@@ -13,6 +13,7 @@
 mod activation;
 mod activations;
 mod basis;
+mod by;
 mod corrected;
 mod costs;
 mod coverage;
@@ -37,6 +38,7 @@ mod wrong;
 
 pub use activation::{ActivationSummary, UseRow};
 pub use basis::{KnownPart, Together};
+pub use by::By;
 pub use corrected::{CorrectedSummary, CountRow};
 pub use costs::{CostPart, CostSummary};
 pub use coverage::Coverage;
@@ -47,7 +49,7 @@ pub use latency::{TimeQuantile, TimeSummary, with_ends};
 pub use missing::{Bounds, Missing};
 pub(crate) use model::pattern_text;
 pub use model::{
-    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, By, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
+    Breakdown, BreakdownRest, BreakdownRow, Breakdowns, CompetingEnd, FORMAT, IncidenceCurve, Pooled,
     PooledRate, SpaceKind, StratumSummary, Summary, SummaryOptions, SurvivalCurve, Totals,
 };
 pub use outlook::{FieldPart, Outlook, PerYear};

@@ -483,9 +483,9 @@ fn a_fault_that_waits_for_a_function_strikes_at_its_first_instruction() {
     assert_eq!(instants("syscall:write#1"), 1, "{output}");
     for (event, says) in [
         ("symbol:vfs_reed", "has no symbol `vfs_reed` (did you mean `vfs_read`"),
-        ("syscall:reboot", "never comes in the golden run"),
+        ("syscall:reboot", "never comes from the beginning of the golden run"),
         ("syscall:openat#90000", "it comes "),
-        ("console:nobody says this", "never comes in the golden run"),
+        ("console:nobody says this", "never comes from the beginning of the golden run"),
         ("pc:zero", "is no trigger"),
     ] {
         let name = format!("test-no-event-{}", std::process::id());

@@ -55,10 +55,10 @@ impl When {
     /// How large a space is that has so many faults at so many of them. Where each moment has its own faults, it is these
     /// pairs that were counted.
     #[must_use]
-    pub fn space(&self, faults: &str, times: &str) -> String {
+    pub fn space(&self, faults: u64, times: u64, shown: fn(u64) -> String) -> String {
         match times {
-            "1" => format!("{faults} pairs of fault and moment"),
-            _ => format!("{faults} faults × {times} {}", self.unit()),
+            1 => format!("{} pairs of fault and moment", shown(faults)),
+            _ => format!("{} faults × {} {}", shown(faults), shown(times), self.unit()),
         }
     }
 

@@ -182,13 +182,12 @@ impl Objects {
                 _ => false,
             }),
             Chosen::Slab(name) => self.objects_of(kernel, view, name, None),
-            Chosen::Structure { name, task: None, field } => {
+            Chosen::Structure { name, task, field } => {
                 let field = field.as_ref().map(|field| (name.as_str(), field.as_str()));
-                self.objects_of(kernel, view, name, field)
-            }
-            Chosen::Structure { name, task: Some(task), field } => {
-                let field = field.as_ref().map(|field| (name.as_str(), field.as_str()));
-                self.task_structures(kernel, view, task, field)
+                match task {
+                    None => self.objects_of(kernel, view, name, field),
+                    Some(task) => self.task_structures(kernel, view, task, field),
+                }
             }
             Chosen::Task { name, part } => {
                 let own = self.frames_that(|frame, _| {

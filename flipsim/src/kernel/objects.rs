@@ -9,6 +9,7 @@ use crate::kernel::areas::VirtualArea;
 use crate::kernel::frames::{PageLayout, Record};
 use crate::kernel::known::Kernel;
 use crate::kernel::slab::{Cache, KeptByCpus, Slab};
+use crate::kernel::symbols::file::SECTIONS;
 use crate::kernel::tasks::{Space, Task};
 use crate::kernel::view::{Entry, PAGE, View};
 use crate::memory::{PhysRange, RangeSet};
@@ -368,15 +369,11 @@ impl Objects {
     /// The kernel's image, as far as it was not given back.
     fn image(&mut self, kernel: &Kernel<'_>, view: &mut View<'_>) {
         let place = |name: &str| kernel.map.symbols().get(name).ok().map(|symbol| symbol.address);
-        let sections = [
-            (Section::Between, "_text", "_end"),
-            (Section::Text, "_stext", "_etext"),
-            (Section::ReadOnly, "__start_rodata", "__end_rodata"),
-            (Section::Data, "_sdata", "_edata"),
-            (Section::Bss, "__bss_start", "__bss_stop"),
-        ];
+        // In the order of that table.
+        let parts = [Section::Text, Section::ReadOnly, Section::Data, Section::Bss].into_iter().zip(SECTIONS);
+        let parts = parts.map(|(section, (_, first, end))| (section, first, end));
         let mut of_frame: HashMap<u64, Section> = HashMap::new();
-        for (section, first, end) in sections {
+        for (section, first, end) in [(Section::Between, "_text", "_end")].into_iter().chain(parts) {
             let Some((first, end)) = place(first).zip(place(end)) else { continue };
             let mut at = first.0 / PAGE * PAGE;
             while at < end.0 {

@@ -281,7 +281,7 @@ fn rates(summary: &Summary, stratum: &StratumSummary) -> Markup {
             summary { "Rates of " (visible(&stratum.name)) " as a table" }
             p.note {
                 (visible(&stratum.targets)) ", " (stratum.kind) ", pattern " (visible(&stratum.pattern)) ": "
-                (stratum.when.space(&count(stratum.faults), &count(stratum.times))) ", "
+                (stratum.when.space(stratum.faults, stratum.times, count)) ", "
                 (count(stratum.counted)) " trials that count."
                 @if let Some(margin) = stratum.margin { " A rate is known to within ±" (percent(margin)) " at worst." }
                 " The extrapolated count is of (fault, moment) pairs, with the " (figures::interval_name(summary)) " interval: it is what two versions are compared by."

@@ -231,7 +231,7 @@ fn runs_differ(a: &Side<'_>, b: &Side<'_>) -> Vec<Pair> {
     for stratum in &a.summary.strata {
         let Some(there) = b.summary.stratum(&stratum.name) else { continue };
         pairs.push(Pair::new(format!("the fault space of {}", stratum.name), stratum, there, |s| {
-            s.when.space(&s.faults.to_string(), &s.times.to_string())
+            s.when.space(s.faults, s.times, |number| number.to_string())
         }));
     }
     pairs

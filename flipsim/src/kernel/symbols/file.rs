@@ -307,7 +307,7 @@ pub(super) const FEWEST: usize = 16;
 
 /// What stands for sections in a list that has none: their names, first symbols, and symbols behind the last byte
 /// (`include/asm-generic/vmlinux.lds.h`).
-pub(super) const SECTIONS: &[(&str, &str, &str)] = &[
+pub(in crate::kernel) const SECTIONS: [(&str, &str, &str); 4] = [
     (".text", "_stext", "_etext"),
     (".rodata", "__start_rodata", "__end_rodata"),
     (".data", "_sdata", "_edata"),

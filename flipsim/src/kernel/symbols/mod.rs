@@ -11,7 +11,7 @@
 //! code comes from.
 
 mod anchor;
-mod file;
+pub(super) mod file;
 mod sources;
 
 pub use anchor::SymbolMap;

@@ -265,7 +265,7 @@ fn make(args: &Args, mut spec: CampaignSpec) -> Result<()> {
             "  {:16} {:>8} trials of {}  ({})",
             shown(&stratum.name, 60),
             stratum.trials,
-            spec.when_of(of).space(&stratum.faults.to_string(), &stratum.times.to_string()),
+            spec.when_of(of).space(stratum.faults, stratum.times, |number| number.to_string()),
             shown(&stratum.targets, 200)
         );
     }

@@ -102,7 +102,7 @@ pub fn overview(summary: &Summary, running: Option<u32>, method: Method) -> Stri
 fn stratum_table(stratum: &StratumSummary, confidence: Confidence, method: Method) -> String {
     let StratumSummary { name, counted, faults, times, when, targets, .. } = stratum;
     let (name, targets) = (shown(name, 100), shown(targets, 300));
-    let space = when.space(&faults.to_string(), &times.to_string());
+    let space = when.space(*faults, *times, |number| number.to_string());
     let mut text = format!("{name}: {counted} trials of N = {space} ({targets})\n");
     let named = match method {
         Method::Wilson => "Wilson",
